@@ -1,0 +1,48 @@
+# `make` shows what there is. Everything is made below target/ and dist/.
+
+CARGO ?= cargo
+RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
+
+# Packages are the same bytes for the same commit.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
+export SOURCE_DATE_EPOCH
+
+.PHONY: help build check test packages demo full deps clean
+.DEFAULT_GOAL := help
+
+help: ## what can be made
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r target text; do \
+	    printf '  make %-10s %s\n' "$$target" "$$text"; done
+
+build: ## the two programs, optimised
+	@packaging/host-deps build
+	$(CARGO) build --release -p dkms-core -p dkms-apt-hook
+
+check: ## formatting, clippy and unit tests: no root needed, under two minutes when warm
+	@packaging/host-deps build
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) test -q -p dkms-core -p dkms-apt-hook -p dkms-packaging
+	$(CARGO) test -q -p dkms-tests --lib
+
+packages: build ## dist/dkms-rs_VERSION_ARCH.deb
+	$(CARGO) run -q -p dkms-packaging -- deb --binaries $(RELEASE) --out dist
+
+test: deps check packages ## check, then real transactions in throwaway Debian roots (needs root)
+	$(CARGO) test -p dkms-tests --tests -- --test-threads=2
+
+demo: deps packages ## a kernel installed by apt in a throwaway Debian, its modules rebuilt and loaded (needs root)
+	$(CARGO) run -q -p dkms-tests --bin demo
+
+full: deps packages ## 23 real module packages and a new kernel in one transaction (needs root, long)
+	$(CARGO) test -p dkms-tests --test full_transaction -- --ignored --nocapture
+
+deps: ## install what the throwaway roots need on this machine, if it is missing (needs root)
+	@packaging/host-deps roots
+
+clean: ## remove everything that was made, throwaway roots with their mounts included
+	@# Innermost mounts first. A root whose run was killed may still have some: deleting through them would reach the host.
+	@sed 's/^[^ ]* [^ ]* [^ ]* [^ ]* \([^ ]*\) .*/\1/' /proc/self/mountinfo | grep -F "$(CURDIR)/target/" | sort -r | \
+	    while read -r mount; do umount --lazy "$$mount" || exit 1; done
+	rm -rf --one-file-system target/roots dist
+	$(CARGO) clean

@@ -1,0 +1,49 @@
+//! Who calls: a person, or a package manager in the middle of something.
+
+use crate::report::Screen;
+use crate::sys::run;
+
+/// Variables that say that standard output may be debconf's.
+const PACKAGE_MANAGERS: [&str; 4] =
+    ["DPKG_MAINTSCRIPT_NAME", "DEBIAN_HAS_FRONTEND", "DEBCONF_REDIR", "DEB_MAINT_PARAMS"];
+
+/// Where progress goes.
+pub fn screen() -> Screen {
+    if PACKAGE_MANAGERS.iter().any(|name| std::env::var_os(name).is_some()) {
+        Screen::package_manager()
+    } else {
+        Screen::person()
+    }
+}
+
+/// Whether a package that unregisters its module does so to be replaced by another version of itself. Its
+/// maintainer script says the same `dkms remove` then as for its end; only the script's own arguments tell.
+pub fn replacing() -> bool {
+    std::env::var("DPKG_MAINTSCRIPT_NAME").is_ok_and(|name| name == "prerm")
+        && run::ancestors().iter().any(|ancestor| is_prerm_upgrade(&ancestor.argv))
+}
+
+fn is_prerm_upgrade(argv: &[String]) -> bool {
+    argv.windows(2).any(|pair| {
+        let script = pair[0].rsplit('/').next().unwrap_or_default();
+        (script == "prerm" || script.ends_with(".prerm"))
+            && matches!(pair[1].as_str(), "upgrade" | "deconfigure")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_upgrade_keeps_what_is_installed() {
+        for (argv, expected) in [
+            (["/bin/sh", "/var/lib/dpkg/info/a-dkms.prerm", "upgrade"], true),
+            (["/bin/sh", "/var/lib/dpkg/tmp.ci/prerm", "upgrade"], true),
+            (["/bin/sh", "/var/lib/dpkg/info/a-dkms.prerm", "remove"], false),
+            (["/bin/sh", "/root/upgrade", "prerm"], false),
+        ] {
+            assert_eq!(is_prerm_upgrade(&argv.map(str::to_owned)), expected, "{argv:?}");
+        }
+    }
+}

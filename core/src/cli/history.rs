@@ -1,0 +1,57 @@
+//! `dkms history` and `dkms history show ID`.
+
+use anyhow::Result;
+
+use super::refuse;
+use crate::report::{history, text};
+use crate::session::Session;
+
+pub(super) fn show(session: &Session, words: &[String], json: bool) -> Result<i32> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [] => {
+            let all = history::all(&session.layout);
+            if json {
+                session.screen.answer(&format!("{}\n", serde_json::to_string_pretty(&all)?));
+                return Ok(0);
+            }
+            for kept in all {
+                let failed = kept.report.lines.iter().filter(|line| line.outcome.failed()).count();
+                let end = match failed {
+                    0 => String::new(),
+                    count => format!(", {count} FAILED"),
+                };
+                session.screen.answer(&format!(
+                    "{:>4}  {}  {}: {} modules{end}\n",
+                    kept.id,
+                    history::date(kept.time),
+                    kept.report.cause,
+                    kept.report.lines.len()
+                ));
+            }
+            Ok(0)
+        }
+        ["show", number] => {
+            let Some(kept) = number.parse().ok().and_then(|id| history::one(&session.layout, id)) else {
+                return refuse(
+                    1,
+                    format!("there is no transaction {number} in the history: dkms history lists them"),
+                );
+            };
+            if json {
+                session.screen.answer(&format!("{}\n", serde_json::to_string_pretty(&kept)?));
+                return Ok(0);
+            }
+            let summary = text::summary(&kept.report, &session.policy.admin, None);
+            session.screen.answer(&format!(
+                "{} at {}, {:.0} s\n{}\n",
+                kept.report.cause,
+                history::date(kept.time),
+                kept.report.seconds,
+                summary.unwrap_or_else(|| "nothing had to be said".into())
+            ));
+            Ok(0)
+        }
+        _ => refuse(2, "dkms history, or dkms history show ID"),
+    }
+}

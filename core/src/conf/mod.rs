@@ -1,0 +1,83 @@
+//! dkms.conf: text → [`RawConf`] (what bash makes of it for one kernel) → [`Recipe`] (checked, ready to build).
+
+pub mod bash;
+pub mod exclusive;
+mod recipe;
+pub mod version;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use recipe::{ModuleSpec, Recipe, Scripts};
+
+use crate::layout::Layout;
+use crate::types::{ModuleId, Target};
+
+/// Why a dkms.conf cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfError {
+    /// There is no such file, or it cannot be read.
+    #[error("{}: {why}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// The system's reason.
+        why: String,
+    },
+    /// The file breaks one or more rules.
+    #[error("{}: {}", file.display(), problems.join("; "))]
+    Bad {
+        /// The file.
+        file: PathBuf,
+        /// Every rule that it breaks.
+        problems: Vec<String>,
+    },
+}
+
+/// The values that a dkms.conf gives for one kernel: variable → index → value. A plain variable has index 0;
+/// arrays may have gaps.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RawConf {
+    /// The values.
+    pub values: BTreeMap<String, BTreeMap<usize, String>>,
+    /// Indices of `MAKE_MATCH` that match the kernel release, in bash's own regular expressions.
+    pub make_matches: Vec<usize>,
+    /// Indices of `PATCH_MATCH` that match.
+    pub patch_matches: Vec<usize>,
+    /// Whether `BUILD_EXCLUSIVE_KERNEL` matches; true when it is not set.
+    pub kernel_matches: bool,
+    /// Whether `BUILD_EXCLUSIVE_ARCH` matches; true when it is not set.
+    pub arch_matches: bool,
+}
+
+impl RawConf {
+    /// A plain variable, or an array's first element; empty when unset.
+    pub fn get(&self, name: &str) -> &str {
+        self.at(name, 0)
+    }
+    /// An array's element; empty when unset.
+    pub fn at(&self, name: &str, index: usize) -> &str {
+        self.values.get(name).and_then(|values| values.get(&index)).map_or("", String::as_str)
+    }
+    /// An array's set elements with their indices.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = (usize, &str)> {
+        self.values.get(name).into_iter().flatten().map(|(index, value)| (*index, value.as_str()))
+    }
+}
+
+/// What surrounds an evaluation: a conf may use all of it.
+#[derive(Debug, Clone)]
+pub struct Context<'a> {
+    /// All paths.
+    pub layout: &'a Layout,
+    /// The module as the registry names it.
+    pub module: &'a ModuleId,
+    /// The kernel.
+    pub target: &'a Target,
+    /// The headers' directory, whether it exists or not.
+    pub headers: &'a Path,
+    /// Identity of the headers, so that a remembered evaluation is not used for others.
+    pub identity: &'a str,
+}

@@ -1,0 +1,292 @@
+//! The checked form of a dkms.conf.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Context, RawConf, exclusive};
+use crate::types::ModuleName;
+
+/// One kernel module that a package builds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleSpec {
+    /// Where in the build directory it appears, without suffix: `src/foo` for `src/foo.ko`.
+    pub built: String,
+    /// Its name when installed, without suffix.
+    pub dest_name: String,
+    /// The place that the conf asks for, below the kernel's directory; distributions may have another.
+    pub dest_location: String,
+    /// Whether debug sections are removed.
+    pub strip: bool,
+}
+
+/// Scripts of the package, relative to its source or build directory; empty when not set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scripts {
+    /// After registering.
+    pub post_add: String,
+    /// In the build directory, before make.
+    pub pre_build: String,
+    /// In the build directory, after make.
+    pub post_build: String,
+    /// Before installing; failing forbids it.
+    pub pre_install: String,
+    /// After installing.
+    pub post_install: String,
+    /// After uninstalling.
+    pub post_remove: String,
+}
+
+/// Everything needed to build and install one module package for one kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// The modules, in the order of their indices.
+    pub modules: Vec<ModuleSpec>,
+    /// The shell command that builds them.
+    pub make: String,
+    /// Patches in `patches/` to apply, in order.
+    pub patches: Vec<String>,
+    /// Scripts.
+    pub scripts: Scripts,
+    /// Whether the package wants to be built for every new kernel.
+    pub autoinstall: bool,
+    /// Packages that must be installed first.
+    pub build_depends: Vec<ModuleName>,
+    /// Why it must not be built for this kernel.
+    pub excluded: Option<String>,
+}
+
+impl Recipe {
+    /// Checks the values. Every problem is reported, not only the first.
+    pub fn from_raw(
+        raw: &RawConf,
+        context: &Context<'_>,
+        config: Option<&BTreeMap<String, String>>,
+    ) -> Result<Self, Vec<String>> {
+        let mut problems = Vec::new();
+        for name in ["PACKAGE_NAME", "PACKAGE_VERSION"] {
+            if raw.get(name).is_empty() {
+                problems.push(format!("{name} is not set"));
+            }
+        }
+        let modules = modules(raw, &mut problems);
+        let mut build_depends = Vec::new();
+        for word in raw.all("BUILD_DEPENDS").flat_map(|(_, value)| value.split_whitespace()) {
+            match word.parse() {
+                Ok(name) => build_depends.push(name),
+                Err(error) => problems.push(format!("BUILD_DEPENDS: {error}")),
+            }
+        }
+        let patches = patches(raw, &mut problems);
+        let autoinstall = yes(raw, "AUTOINSTALL", &mut problems);
+        for name in ["BUILD_DEPENDS_REBUILD", "NO_WEAK_MODULES"] {
+            yes(raw, name, &mut problems);
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let text = |name: &str| raw.get(name).to_owned();
+        Ok(Self {
+            modules,
+            make: make_command(raw, context, config),
+            patches,
+            scripts: Scripts {
+                post_add: text("POST_ADD"),
+                pre_build: text("PRE_BUILD"),
+                post_build: text("POST_BUILD"),
+                pre_install: text("PRE_INSTALL"),
+                post_install: text("POST_INSTALL"),
+                post_remove: text("POST_REMOVE"),
+            },
+            autoinstall,
+            build_depends,
+            excluded: exclusive::excluded(raw, context.target, config),
+        })
+    }
+}
+
+fn modules(raw: &RawConf, problems: &mut Vec<String>) -> Vec<ModuleSpec> {
+    const ARRAYS: [&str; 4] =
+        ["BUILT_MODULE_NAME", "BUILT_MODULE_LOCATION", "DEST_MODULE_NAME", "DEST_MODULE_LOCATION"];
+    // Arrays may have gaps and different lengths: the highest index of any counts.
+    let count = ARRAYS.iter().flat_map(|name| raw.all(name)).map(|(index, _)| index + 1).max().unwrap_or(0);
+    if count > 10_000 {
+        problems.push(format!("{count} modules are too many"));
+        return Vec::new();
+    }
+    let mut modules = Vec::new();
+    let (mut built_names, mut dest_names) = (BTreeSet::new(), BTreeSet::new());
+    for index in 0..count {
+        let mut built_name = raw.at("BUILT_MODULE_NAME", index);
+        if built_name.is_empty() && count == 1 {
+            built_name = raw.get("PACKAGE_NAME");
+        }
+        if built_name.is_empty() {
+            problems.push(format!("BUILT_MODULE_NAME[{index}] is not set"));
+            continue;
+        }
+        let dest_name = Some(raw.at("DEST_MODULE_NAME", index)).filter(|name| !name.is_empty());
+        let dest_name = dest_name.unwrap_or(built_name);
+        for (variable, name) in [("BUILT_MODULE_NAME", built_name), ("DEST_MODULE_NAME", dest_name)] {
+            if name.ends_with(".o") || name.ends_with(".ko") {
+                problems.push(format!("{variable}[{index}] must not end in .o or .ko"));
+            }
+            if let Err(error) = name.parse::<ModuleName>() {
+                problems.push(format!("{variable}[{index}]: {error}"));
+            }
+        }
+        let location = raw.at("BUILT_MODULE_LOCATION", index).trim_end_matches('/');
+        let built =
+            if location.is_empty() { built_name.to_owned() } else { format!("{location}/{built_name}") };
+        if !stays_inside(&built) {
+            problems.push(format!("BUILT_MODULE_LOCATION[{index}] leaves the build directory"));
+        }
+        let dest_location = raw.at("DEST_MODULE_LOCATION", index);
+        if dest_location.is_empty() {
+            problems.push(format!("DEST_MODULE_LOCATION[{index}] is not set"));
+        } else if !["/kernel", "/updates", "/extra"].iter().any(|start| dest_location.starts_with(start)) {
+            problems.push(format!(
+                "DEST_MODULE_LOCATION[{index}] must begin with /kernel, /updates or /extra, not {dest_location}"
+            ));
+        }
+        if !built_names.insert(built.clone()) {
+            problems.push(format!("BUILT_MODULE_NAME[{index}] names {built} a second time"));
+        }
+        if !dest_names.insert(dest_name.to_owned()) {
+            problems.push(format!("DEST_MODULE_NAME[{index}] names {dest_name} a second time"));
+        }
+        let own = raw.at("STRIP", index);
+        let strip = if own.is_empty() { raw.get("STRIP") } else { own };
+        modules.push(ModuleSpec {
+            built,
+            dest_name: dest_name.to_owned(),
+            dest_location: dest_location.to_owned(),
+            strip: !strip.starts_with(['n', 'N']),
+        });
+    }
+    modules
+}
+
+/// Whether a path, joined to a directory, stays below it.
+fn stays_inside(path: &str) -> bool {
+    Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+}
+
+fn patches(raw: &RawConf, problems: &mut Vec<String>) -> Vec<String> {
+    let mut patches = Vec::new();
+    for (index, patch) in raw.all("PATCH").filter(|(_, patch)| !patch.is_empty()) {
+        let wanted = raw.at("PATCH_MATCH", index).is_empty() || raw.patch_matches.contains(&index);
+        if !wanted {
+            continue;
+        }
+        if stays_inside(patch) {
+            patches.push(patch.to_owned());
+        } else {
+            problems.push(format!("PATCH[{index}] leaves the patches directory"));
+        }
+    }
+    patches
+}
+
+fn yes(raw: &RawConf, name: &str, problems: &mut Vec<String>) -> bool {
+    match raw.get(name).to_ascii_lowercase().as_str() {
+        "yes" => true,
+        "" | "no" => false,
+        other => {
+            problems.push(format!("{name} must be yes or no, not {other}"));
+            false
+        }
+    }
+}
+
+/// The last matching `MAKE[]` wins; without any the kernel's own build system is called.
+fn make_command(raw: &RawConf, context: &Context<'_>, config: Option<&BTreeMap<String, String>>) -> String {
+    let general = if raw.get("MAKE_MATCH").is_empty() { raw.get("MAKE") } else { "" };
+    let matching = raw.make_matches.iter().map(|index| raw.at("MAKE", *index)).rfind(|make| !make.is_empty());
+    let mut make = matching.unwrap_or(general).to_owned();
+    if make.is_empty() {
+        let build = context.layout.build(context.module);
+        make = format!("make -C {} M={}", context.headers.display(), build.display());
+    }
+    if config.is_some_and(|config| config.get("CONFIG_CC_IS_CLANG").is_some_and(|value| value == "y")) {
+        make.push_str(" LLVM=1");
+    }
+    make
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Layout;
+    use crate::types::Target;
+
+    fn recipe(pairs: &[(&str, usize, &str)]) -> Result<Recipe, Vec<String>> {
+        let mut raw = RawConf { kernel_matches: true, arch_matches: true, ..RawConf::default() };
+        for (name, index, value) in pairs {
+            raw.values.entry((*name).into()).or_default().insert(*index, (*value).into());
+        }
+        let layout = Layout::default();
+        let target = Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() };
+        let module = "a/1".parse().unwrap();
+        let headers = layout.headers(&target.kernel);
+        let context =
+            Context { layout: &layout, module: &module, target: &target, headers: &headers, identity: "" };
+        Recipe::from_raw(&raw, &context, None)
+    }
+
+    const BASE: [(&str, usize, &str); 3] =
+        [("PACKAGE_NAME", 0, "a"), ("PACKAGE_VERSION", 0, "1"), ("DEST_MODULE_LOCATION", 0, "/extra")];
+
+    fn with<'a>(extra: &[(&'a str, usize, &'a str)]) -> Vec<(&'a str, usize, &'a str)> {
+        BASE.iter().chain(extra).copied().collect()
+    }
+
+    #[test]
+    fn the_package_name_stands_in_for_a_single_module() {
+        let recipe = recipe(&BASE).unwrap();
+        assert_eq!(recipe.modules[0].built, "a");
+        assert_eq!(recipe.make, "make -C /lib/modules/6.1/build M=/var/lib/dkms/a/1/build");
+        assert!(recipe.modules[0].strip && !recipe.autoinstall);
+    }
+
+    #[test]
+    fn an_empty_conf_names_all_that_is_missing() {
+        assert_eq!(recipe(&[]).unwrap_err(), ["PACKAGE_NAME is not set", "PACKAGE_VERSION is not set"]);
+    }
+
+    #[test]
+    fn bad_values_are_named_with_their_index() {
+        for (extra, expected) in [
+            (("BUILT_MODULE_NAME", 0, "a.ko"), "must not end in .o or .ko"),
+            (("BUILT_MODULE_NAME", 0, "../a"), "slash"),
+            (("BUILT_MODULE_LOCATION", 0, "../../etc"), "leaves the build directory"),
+            (("BUILT_MODULE_NAME", 2, "c"), "BUILT_MODULE_NAME[1] is not set"),
+            (("DEST_MODULE_LOCATION", 0, "/etc"), "must begin with /kernel"),
+            (("PATCH", 0, "../x"), "leaves the patches directory"),
+            (("AUTOINSTALL", 0, "maybe"), "must be yes or no"),
+            (("BUILD_DEPENDS", 0, "x/y"), "slash"),
+        ] {
+            let problems = recipe(&with(&[extra])).unwrap_err().join("; ");
+            assert!(problems.contains(expected), "{extra:?}: {problems}");
+        }
+    }
+
+    #[test]
+    fn strip_of_the_first_module_is_the_default_of_the_others() {
+        let recipe = recipe(&with(&[
+            ("BUILT_MODULE_NAME", 0, "a"),
+            ("BUILT_MODULE_NAME", 1, "b"),
+            ("DEST_MODULE_LOCATION", 1, "/extra"),
+            ("BUILT_MODULE_NAME", 2, "c"),
+            ("DEST_MODULE_LOCATION", 2, "/extra"),
+            ("STRIP", 0, "no"),
+            ("STRIP", 2, "yes"),
+        ]))
+        .unwrap();
+        assert_eq!(
+            recipe.modules.iter().map(|module| module.strip).collect::<Vec<_>>(),
+            [false, false, true]
+        );
+    }
+}

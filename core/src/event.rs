@@ -1,0 +1,58 @@
+//! What happened, or what a person asked for: the one vocabulary that all front doors speak.
+
+use crate::types::{ModuleId, Target};
+
+/// Something that the plan answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A kernel has been installed or upgraded. Whoever installs it makes its initramfs after us.
+    KernelAdded(Target),
+    /// A kernel's headers have been installed or upgraded; the kernel may be there already, or come later.
+    HeadersAdded(Target),
+    /// Somebody wants every module to be up to date for this kernel.
+    Autoinstall(Target),
+    /// A kernel is about to leave.
+    KernelRemoved(Target),
+    /// A module's source has been installed or upgraded: register it and build it for these kernels.
+    SourceAdded {
+        /// The module.
+        module: ModuleId,
+        /// The kernels to bring up to date.
+        targets: Vec<Target>,
+    },
+    /// A module's source is being replaced by another version: unregister it, but leave what is installed
+    /// in place until its successor is proven.
+    SourceReplaced(ModuleId),
+    /// Somebody asked for one thing.
+    Asked(Request),
+}
+
+/// One action of the command line on one module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// What to do.
+    pub verb: Verb,
+    /// With which module.
+    pub module: ModuleId,
+    /// For which kernels. Empty for `Add`; for `Remove` every kernel that has a build.
+    pub targets: Vec<Target>,
+    /// Do it again, or against advice.
+    pub force: bool,
+}
+
+/// The verbs of the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Register.
+    Add,
+    /// Build, registering first where needed.
+    Build,
+    /// Install, building first where needed.
+    Install,
+    /// Take out of the kernel's tree.
+    Uninstall,
+    /// Uninstall and delete the build.
+    Unbuild,
+    /// Unbuild and unregister.
+    Remove,
+}

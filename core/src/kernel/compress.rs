@@ -1,0 +1,128 @@
+//! Module compression: as the kernel's own modules have it.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::Config;
+
+/// How module files are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// `.ko`
+    None,
+    /// `.ko.gz`
+    Gzip,
+    /// `.ko.xz`
+    Xz,
+    /// `.ko.zst`
+    Zstd,
+}
+
+/// More than any real module; keeps a bomb from filling the memory.
+const LIMIT: u64 = 512 << 20;
+
+impl Compression {
+    /// What the kernel's installed modules have; before they are installed, what its configuration says.
+    pub fn detect(indexed: Option<&BTreeSet<String>>, config: Option<&Config>) -> Self {
+        let own = |path: &&String| path.starts_with("kernel/");
+        if let Some(path) = indexed.and_then(|indexed| indexed.iter().find(own)) {
+            return Self::of(path);
+        }
+        let on =
+            |option: &str| config.is_some_and(|config| config.get(option).is_some_and(|value| value == "y"));
+        match () {
+            () if on("CONFIG_MODULE_COMPRESS_XZ") => Self::Xz,
+            () if on("CONFIG_MODULE_COMPRESS_ZSTD") => Self::Zstd,
+            () if on("CONFIG_MODULE_COMPRESS_GZIP") => Self::Gzip,
+            () => Self::None,
+        }
+    }
+
+    /// By a file's name.
+    pub fn of(path: &str) -> Self {
+        [Self::Gzip, Self::Xz, Self::Zstd]
+            .into_iter()
+            .find(|kind| path.ends_with(kind.suffix()))
+            .unwrap_or(Self::None)
+    }
+
+    /// What follows `.ko` in a file's name.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Gzip => ".gz",
+            Self::Xz => ".xz",
+            Self::Zstd => ".zst",
+        }
+    }
+
+    /// Compresses a module. The kernel's own xz decoder knows crc32 checks and dictionaries up to 1 MiB only.
+    pub fn compress(self, content: &[u8]) -> Result<Vec<u8>> {
+        Ok(match self {
+            Self::None => content.to_owned(),
+            Self::Gzip => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+                encoder.write_all(content)?;
+                encoder.finish()?
+            }
+            Self::Xz => {
+                let mut options = liblzma::stream::LzmaOptions::new_preset(6)?;
+                options.dict_size(1 << 20);
+                let mut filters = liblzma::stream::Filters::new();
+                filters.lzma2(&options);
+                let stream =
+                    liblzma::stream::Stream::new_stream_encoder(&filters, liblzma::stream::Check::Crc32)?;
+                let mut encoder = liblzma::write::XzEncoder::new_stream(Vec::new(), stream);
+                encoder.write_all(content)?;
+                encoder.finish()?
+            }
+            Self::Zstd => zstd::bulk::compress(content, 3)?,
+        })
+    }
+
+    /// The reverse.
+    pub fn decompress(self, content: &[u8]) -> Result<Vec<u8>> {
+        let mut plain = Vec::new();
+        match self {
+            Self::None => plain.extend_from_slice(content),
+            Self::Gzip => {
+                flate2::read::GzDecoder::new(content).take(LIMIT).read_to_end(&mut plain)?;
+            }
+            Self::Xz => {
+                liblzma::read::XzDecoder::new(content).take(LIMIT).read_to_end(&mut plain)?;
+            }
+            Self::Zstd => {
+                zstd::stream::read::Decoder::new(content)?.take(LIMIT).read_to_end(&mut plain)?;
+            }
+        }
+        Ok(plain)
+    }
+}
+
+/// A module file's content, decompressed by its name.
+pub fn read_module(path: &Path) -> Result<Vec<u8>> {
+    let content = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    Compression::of(&path.to_string_lossy())
+        .decompress(&content)
+        .with_context(|| format!("decompressing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_returns_what_it_got() {
+        let content = vec![7; 100_000];
+        for kind in [Compression::None, Compression::Gzip, Compression::Xz, Compression::Zstd] {
+            let packed = kind.compress(&content).unwrap();
+            assert_eq!(kind.decompress(&packed).unwrap(), content);
+            assert_eq!(Compression::of(&format!("a.ko{}", kind.suffix())), kind);
+        }
+    }
+}

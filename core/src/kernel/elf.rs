@@ -1,0 +1,104 @@
+//! What a module file says of itself: `.modinfo` and `__versions`.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use object::{Object, ObjectSection};
+
+/// A module's own words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ModInfo {
+    /// `vermagic`
+    pub vermagic: String,
+    /// `version`; empty when it has none.
+    pub version: String,
+    /// `srcversion`; empty when it has none.
+    pub srcversion: String,
+    /// CRCs of the symbols that it imports, when it was built with modversions.
+    pub imports: BTreeMap<String, u32>,
+    /// It carries a signature at its end.
+    pub signed: bool,
+}
+
+/// What every signed module ends with.
+const SIGNATURE: &[u8] = b"~Module signature appended~\n";
+
+/// Reads an uncompressed module file.
+pub fn read(content: &[u8]) -> Result<ModInfo> {
+    let file = object::File::parse(content).context("it is not an ELF file")?;
+    let Some(section) = file.section_by_name(".modinfo") else {
+        bail!("it has no .modinfo: no kernel module")
+    };
+    let text = section.data().context("its .modinfo cannot be read")?;
+    let mut info = ModInfo { signed: content.ends_with(SIGNATURE), ..ModInfo::default() };
+    for entry in text.split(|byte| *byte == 0) {
+        let entry = String::from_utf8_lossy(entry);
+        match entry.split_once('=') {
+            Some(("vermagic", value)) => info.vermagic = value.to_owned(),
+            Some(("version", value)) => info.version = value.to_owned(),
+            Some(("srcversion", value)) => info.srcversion = value.to_owned(),
+            _ => {}
+        }
+    }
+    if let Some(section) = file.section_by_name("__versions") {
+        // struct modversion_info: an unsigned long, then the name, 64 bytes together on every architecture.
+        let long = if file.is_64() { 8 } else { 4 };
+        let data = section.data().context("its __versions cannot be read")?;
+        for entry in data.chunks_exact(64) {
+            let crc: Option<[u8; 4]> = if file.is_little_endian() {
+                entry.get(..4).and_then(|crc| crc.try_into().ok())
+            } else {
+                entry.get(long - 4..long).and_then(|crc| crc.try_into().ok())
+            };
+            let name = entry[long..].split(|byte| *byte == 0).next().unwrap_or_default();
+            if let Some(crc) = crc {
+                let crc =
+                    if file.is_little_endian() { u32::from_le_bytes(crc) } else { u32::from_be_bytes(crc) };
+                info.imports.insert(String::from_utf8_lossy(name).into_owned(), crc);
+            }
+        }
+    }
+    Ok(info)
+}
+
+/// The name under which the kernel knows a module: dashes are underscores.
+pub fn canonical_name(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+/// The module that a file holds: `kernel/a/b-c.ko.xz` → `b_c`.
+pub fn module_name(path: &str) -> String {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    canonical_name(file.split_once(".ko").map_or(file, |(name, _)| name))
+}
+
+/// Reads `Module.symvers`: symbol → CRC.
+pub fn parse_symvers(text: &str) -> BTreeMap<&str, u32> {
+    text.lines()
+        .filter_map(|line| {
+            let mut fields = line.split('\t');
+            let crc = u32::from_str_radix(fields.next()?.trim_start_matches("0x"), 16).ok()?;
+            Some((fields.next()?, crc))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_module_says_so() {
+        assert!(read(b"hello").unwrap_err().to_string().contains("not an ELF"));
+        let own = std::fs::read("/proc/self/exe").unwrap();
+        assert!(read(&own).unwrap_err().to_string().contains("no kernel module"));
+    }
+
+    #[test]
+    fn names_and_symvers() {
+        assert_eq!(module_name("updates/dkms/hid-digimend-kye.ko.xz"), "hid_digimend_kye");
+        let symvers = parse_symvers("0x12ab34cd\tprintk\tvmlinux\tEXPORT_SYMBOL\t\nbroken\n");
+        assert_eq!(symvers.get("printk"), Some(&0x12ab_34cd));
+        assert_eq!(symvers.len(), 1);
+    }
+}

@@ -1,0 +1,166 @@
+//! A kernel's headers: configuration, compiler, what its modules must say of themselves, and an identity.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::{Config, config_file, parse_config};
+use crate::layout::Layout;
+use crate::policy::distro::Row;
+use crate::sys::hash::{self, Watch};
+use crate::sys::run;
+use crate::types::Target;
+
+/// Files that say when and as which package revision the kernel was made. They change with every revision and
+/// nothing that a module is compiled from: counting them would rebuild every module for a repackaged kernel.
+const STAMPS: [&str; 3] = ["generated/compile.h", "generated/utsversion.h", "generated/package.h"];
+
+/// Installed headers.
+#[derive(Debug, Clone)]
+pub struct Headers {
+    /// The directory that `make -C` gets.
+    pub dir: PathBuf,
+    /// The kernel's configuration.
+    pub config: Config,
+    /// What modules built with them must say.
+    pub vermagic: Vermagic,
+    /// The compiler that the kernel was built with, or the default one when that is not installed.
+    pub compiler: Option<PathBuf>,
+    /// Its name when it is the kernel's own, to be handed to make as `CC`.
+    pub cc: Option<String>,
+    /// `ld.lld` when the kernel was linked with it.
+    pub ld: Option<String>,
+    /// The signing program that comes with them.
+    pub sign_file: Option<PathBuf>,
+    /// The hash that signatures use; `None` when the kernel knows no signatures.
+    pub sig_hash: Option<String>,
+    /// Hash of everything in them, in the build tools and in the compiler that can change a module.
+    pub identity: String,
+}
+
+/// What `vermagic` must say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vermagic {
+    /// The kernel release that the headers are of; empty when they do not say.
+    pub release: String,
+    /// Words that must be there, from the configuration.
+    pub flags: Vec<&'static str>,
+}
+
+impl Vermagic {
+    fn new(headers: &Path, config: &Config) -> Self {
+        let text =
+            std::fs::read_to_string(headers.join("include/generated/utsrelease.h")).unwrap_or_default();
+        let release = text.split('"').nth(1).unwrap_or_default().to_owned();
+        let rows = [
+            ("CONFIG_SMP", "SMP"),
+            ("CONFIG_PREEMPT_BUILD", "preempt"),
+            ("CONFIG_PREEMPT_RT", "preempt_rt"),
+            ("CONFIG_MODULE_UNLOAD", "mod_unload"),
+            ("CONFIG_MODVERSIONS", "modversions"),
+        ];
+        let on = |option: &str| config.get(option).is_some_and(|value| value == "y");
+        let mut flags: Vec<_> = rows.iter().filter(|(option, _)| on(option)).map(|(_, flag)| *flag).collect();
+        if on("CONFIG_PREEMPT_RT") {
+            flags.retain(|flag| *flag != "preempt");
+        }
+        Self { release, flags }
+    }
+
+    /// Why the kernel would refuse a module with this vermagic; `None` when it would not.
+    pub fn refuses(&self, kernel: &str, vermagic: &str) -> Option<String> {
+        let mut words = vermagic.split_whitespace();
+        let release = words.next().unwrap_or_default();
+        if release != kernel {
+            return Some(format!("it is for kernel {release:?}, not {kernel}"));
+        }
+        let words: Vec<_> = words.collect();
+        self.flags
+            .iter()
+            .find(|flag| !words.contains(flag))
+            .map(|flag| format!("its vermagic {vermagic:?} lacks {flag}, which this kernel demands"))
+    }
+}
+
+impl Headers {
+    /// Reads headers; `None` when they are not there.
+    pub fn load(layout: &Layout, row: &Row, target: &Target, dir: &Path) -> Result<Option<Self>> {
+        if !dir.join("include").exists() {
+            return Ok(None);
+        }
+        let config = std::fs::read(config_file(dir)).unwrap_or_default();
+        let config = parse_config(&String::from_utf8_lossy(&config));
+        let on = |option: &str| config.get(option).is_some_and(|value| value == "y");
+        let wanted = if on("CONFIG_CC_IS_CLANG") {
+            Some("clang".to_owned())
+        } else {
+            let text = config.get("CONFIG_CC_VERSION_TEXT");
+            text.and_then(|text| text.split_whitespace().next()).map(str::to_owned)
+        };
+        let cc = wanted.filter(|name| run::which(name).is_some());
+        let compiler = cc.as_deref().and_then(run::which).or_else(|| run::which("gcc"));
+        let ld = on("CONFIG_LD_IS_LLD").then(|| "ld.lld".to_owned()).filter(|ld| run::which(ld).is_some());
+        let identity = identity(layout, target, dir, compiler.as_deref())?;
+        Ok(Some(Self {
+            vermagic: Vermagic::new(dir, &config),
+            sig_hash: config.get("CONFIG_MODULE_SIG_HASH").cloned(),
+            sign_file: row.sign_file(target, dir).into_iter().find(|path| path.is_file()),
+            compiler,
+            cc,
+            ld,
+            config,
+            identity,
+            dir: dir.to_owned(),
+        }))
+    }
+}
+
+/// Hashes the headers, what their Makefile includes from elsewhere (Debian's common headers), the build tools
+/// behind the `scripts` link, and the compiler and linker.
+fn identity(layout: &Layout, target: &Target, dir: &Path, compiler: Option<&Path>) -> Result<String> {
+    let mut roots = vec![dir.to_owned()];
+    let makefile = std::fs::read_to_string(dir.join("Makefile")).unwrap_or_default();
+    for line in makefile.lines() {
+        if let Some(included) = line.trim().strip_prefix("include ").map(str::trim)
+            && included.starts_with('/')
+        {
+            roots.extend(Path::new(included).parent().map(Path::to_path_buf));
+        }
+    }
+    for link in ["scripts", "tools"] {
+        let link = dir.join(link);
+        if link.is_symlink() {
+            roots.push(link);
+        }
+    }
+    let memory = layout.hashes().join(format!("headers-{}-{}.json", target.kernel, target.arch));
+    roots.retain(|root| root.exists());
+    let headers = hash::trees(&roots, Watch::Directories, Some(&memory), &STAMPS)
+        .with_context(|| format!("looking at the headers in {}", dir.display()))?;
+    let mut tools: Vec<PathBuf> = compiler.map(Path::to_path_buf).into_iter().collect();
+    tools.extend(["ld", "as"].iter().filter_map(|tool| run::which(tool)));
+    let name = compiler.and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
+    let memory = layout.hashes().join(format!("compiler-{name}.json"));
+    let tools = hash::trees(&tools, Watch::Files, Some(&memory), &[]).context("looking at the compiler")?;
+    Ok(hash::hex(format!("{headers} {tools}").as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vermagic_is_compared_word_by_word() {
+        let magic = Vermagic { release: "6.1".into(), flags: vec!["SMP", "mod_unload"] };
+        for (text, refused) in [
+            ("6.1 SMP preempt mod_unload modversions ", None),
+            ("6.2 SMP mod_unload", Some("not 6.1")),
+            ("6.1 mod_unload", Some("lacks SMP")),
+            ("", Some("not 6.1")),
+        ] {
+            let answer = magic.refuses("6.1", text);
+            assert_eq!(answer.is_some(), refused.is_some(), "{text}");
+            assert!(answer.unwrap_or_default().contains(refused.unwrap_or_default()));
+        }
+    }
+}

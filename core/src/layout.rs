@@ -1,0 +1,233 @@
+//! Every path that dkms reads or writes, from one value. No other file names a directory of the system.
+//!
+//! The registry's shape (`NAME/VERSION/{source,build,KERNEL/ARCH/{log,module}}`, `NAME/kernel-KERNEL-ARCH`,
+//! `NAME/original_module`) is that of shell DKMS 3.x, so that a user can go back and forth. What is ours
+//! beyond it lies in one directory whose name begins with a dot, which shell DKMS ignores.
+
+use std::path::{Path, PathBuf};
+
+use crate::types::{KernelRelease, ModuleId, ModuleName, Target};
+
+/// The name of our own directory inside the registry.
+const OWN: &str = ".dkms-rs";
+
+/// Where everything lies. Built once from defaults, framework.conf and the command line.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    /// The registry, `/var/lib/dkms`.
+    pub dkms_tree: PathBuf,
+    /// Module sources, `/usr/src`.
+    pub source_tree: PathBuf,
+    /// Kernel modules, `/lib/modules`.
+    pub install_tree: PathBuf,
+    /// Configuration, `/etc`.
+    pub etc: PathBuf,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self {
+            dkms_tree: "/var/lib/dkms".into(),
+            source_tree: "/usr/src".into(),
+            install_tree: "/lib/modules".into(),
+            etc: "/etc".into(),
+        }
+    }
+}
+
+/// The registry's part.
+impl Layout {
+    /// `NAME`
+    pub fn module(&self, name: &ModuleName) -> PathBuf {
+        self.dkms_tree.join(name.as_str())
+    }
+    /// `NAME/VERSION`
+    pub fn version(&self, id: &ModuleId) -> PathBuf {
+        self.module(&id.name).join(id.version.as_str())
+    }
+    /// `NAME/VERSION/source`, the link that makes a module registered.
+    pub fn source_link(&self, id: &ModuleId) -> PathBuf {
+        self.version(id).join("source")
+    }
+    /// `NAME/VERSION/build`, where every dkms.conf expects its build to run.
+    pub fn build(&self, id: &ModuleId) -> PathBuf {
+        self.version(id).join("build")
+    }
+    /// `NAME/VERSION/KERNEL/ARCH`, a finished build.
+    pub fn built(&self, id: &ModuleId, target: &Target) -> PathBuf {
+        self.version(id).join(target.kernel.as_str()).join(target.arch.as_str())
+    }
+    /// `NAME/VERSION/KERNEL/ARCH/module`, its module files.
+    pub fn built_modules(&self, id: &ModuleId, target: &Target) -> PathBuf {
+        self.built(id, target).join("module")
+    }
+    /// `NAME/kernel-KERNEL-ARCH`, the link that names the installed version.
+    pub fn active_link(&self, name: &ModuleName, target: &Target) -> PathBuf {
+        self.module(name).join(format!("kernel-{}-{}", target.kernel, target.arch))
+    }
+    /// `NAME/original_module`, files of the kernel that ours replaced.
+    pub fn originals_root(&self, name: &ModuleName) -> PathBuf {
+        self.module(name).join("original_module")
+    }
+    /// `NAME/original_module/KERNEL/ARCH`.
+    pub fn originals(&self, name: &ModuleName, target: &Target) -> PathBuf {
+        self.originals_root(name).join(target.kernel.as_str()).join(target.arch.as_str())
+    }
+}
+
+/// Our own part of the registry.
+impl Layout {
+    /// The dot-directory.
+    pub fn own(&self) -> PathBuf {
+        self.dkms_tree.join(OWN)
+    }
+    /// The write lock.
+    pub fn lock(&self) -> PathBuf {
+        self.own().join("lock")
+    }
+    /// The intent of the transaction under way (one file a process, so that a module's script may call dkms).
+    pub fn intents(&self) -> PathBuf {
+        self.own().join("intent")
+    }
+    /// Closing reports of past transactions.
+    pub fn history(&self) -> PathBuf {
+        self.own().join("history")
+    }
+    /// What is known about a finished build: `records/NAME/VERSION/KERNEL/ARCH.json`.
+    pub fn record(&self, id: &ModuleId, target: &Target) -> PathBuf {
+        self.keyed("records", id, target, "json")
+    }
+    /// What is known about a failed build.
+    pub fn failure(&self, id: &ModuleId, target: &Target) -> PathBuf {
+        self.keyed("failures", id, target, "json")
+    }
+    /// The log of a failed build, kept per kernel.
+    pub fn failure_log(&self, id: &ModuleId, target: &Target) -> PathBuf {
+        self.keyed("failures", id, target, "log")
+    }
+    fn keyed(&self, kind: &str, id: &ModuleId, target: &Target, extension: &str) -> PathBuf {
+        self.own_version(kind, id).join(target.kernel.as_str()).join(format!("{}.{extension}", target.arch))
+    }
+    /// `records/NAME/VERSION` or `failures/NAME/VERSION`.
+    pub fn own_version(&self, kind: &str, id: &ModuleId) -> PathBuf {
+        self.own().join(kind).join(id.name.as_str()).join(id.version.as_str())
+    }
+    /// Evaluated dkms.conf files, by the hash of all that went into the evaluation.
+    pub fn evaluated(&self) -> PathBuf {
+        self.own().join("evaluated")
+    }
+    /// Content hashes of trees, by the path of the tree.
+    pub fn hashes(&self) -> PathBuf {
+        self.own().join("hashes")
+    }
+    /// Private build directories of the transaction under way.
+    pub fn work(&self) -> PathBuf {
+        self.own().join("work")
+    }
+}
+
+/// The kernel's part.
+impl Layout {
+    /// `/lib/modules/KERNEL`
+    pub fn kernel(&self, kernel: &KernelRelease) -> PathBuf {
+        self.install_tree.join(kernel.as_str())
+    }
+    /// `/lib/modules/KERNEL/build`, the headers.
+    pub fn headers(&self, kernel: &KernelRelease) -> PathBuf {
+        self.kernel(kernel).join("build")
+    }
+    /// `/lib/modules/KERNEL/modules.dep`, present when the kernel itself is installed.
+    pub fn modules_dep(&self, kernel: &KernelRelease) -> PathBuf {
+        self.kernel(kernel).join("modules.dep")
+    }
+    /// The symbol map that `depmod -F` reads.
+    pub fn system_map(&self, kernel: &KernelRelease) -> PathBuf {
+        Path::new("/boot").join(format!("System.map-{kernel}"))
+    }
+    /// Initial RAM file systems that generators make, in the order in which they are looked for.
+    pub fn initramfs_images(&self, kernel: &KernelRelease) -> Vec<PathBuf> {
+        [format!("initrd.img-{kernel}"), format!("initramfs-{kernel}.img"), format!("initrd-{kernel}")]
+            .iter()
+            .map(|name| Path::new("/boot").join(name))
+            .collect()
+    }
+    /// The root directory whose `lib/modules` the modules tree is, to be handed to `depmod -b`. `None` when the
+    /// tree has another shape: depmod could not index it, and would index the running system's instead.
+    pub fn depmod_root(&self) -> Option<&Path> {
+        let tree = &self.install_tree;
+        let lib = tree.parent().filter(|lib| tree.ends_with("modules") && lib.ends_with("lib"))?;
+        let root = lib.parent()?;
+        if root == Path::new("/usr") { Some(Path::new("/")) } else { Some(root) }
+    }
+}
+
+/// Sources and configuration.
+impl Layout {
+    /// `/usr/src/NAME-VERSION`
+    pub fn source(&self, id: &ModuleId) -> PathBuf {
+        self.source_tree.join(format!("{}-{}", id.name, id.version))
+    }
+    /// `/etc/dkms`
+    pub fn config(&self) -> PathBuf {
+        self.etc.join("dkms")
+    }
+    /// The admin's choices.
+    pub fn policy(&self) -> PathBuf {
+        self.config().join("policy.toml")
+    }
+    /// framework.conf and its drop-ins, in the order in which they are read.
+    pub fn framework(&self) -> Vec<PathBuf> {
+        let mut files = vec![self.config().join("framework.conf")];
+        files.extend(
+            crate::sys::file::sorted_entries(&self.config().join("framework.conf.d"))
+                .into_iter()
+                .filter(|path| path.extension().is_some_and(|extension| extension == "conf")),
+        );
+        files
+    }
+    /// The switch that turns automatic installation off.
+    pub fn no_autoinstall(&self) -> PathBuf {
+        self.config().join("no-autoinstall")
+    }
+    /// The admin's overrides of a module's dkms.conf, least specific first.
+    pub fn overrides(&self, id: &ModuleId, target: &Target) -> Vec<PathBuf> {
+        let (name, version, kernel, arch) = (&id.name, &id.version, &target.kernel, &target.arch);
+        [
+            format!("{name}.conf"),
+            format!("{name}-{version}.conf"),
+            format!("{name}-{version}-{kernel}.conf"),
+            format!("{name}-{version}-{kernel}-{arch}.conf"),
+            format!("{name}--{kernel}.conf"),
+            format!("{name}--{kernel}-{arch}.conf"),
+        ]
+        .iter()
+        .map(|file| self.config().join(file))
+        .collect()
+    }
+    /// os-release files, in the order of preference.
+    pub fn os_release(&self) -> [PathBuf; 2] {
+        [self.etc.join("os-release"), PathBuf::from("/usr/lib/os-release")]
+    }
+    /// Text files that tell which modules an initramfs gets beside those it finds out itself.
+    pub fn initramfs_wishes(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for name in ["initramfs-tools/modules", "initramfs-tools/initramfs.conf", "dracut.conf", "modules"] {
+            files.push(self.etc.join(name));
+        }
+        for dir in [
+            self.etc.join("initramfs-tools/hooks"),
+            self.etc.join("initramfs-tools/conf.d"),
+            self.etc.join("dracut.conf.d"),
+            PathBuf::from("/usr/share/initramfs-tools/hooks"),
+            PathBuf::from("/usr/share/initramfs-tools/modules.d"),
+            PathBuf::from("/usr/lib/dracut/dracut.conf.d"),
+        ] {
+            files.extend(crate::sys::file::sorted_entries(&dir));
+        }
+        files
+    }
+    /// The list of modules in the running kernel.
+    pub fn loaded_modules(&self) -> PathBuf {
+        PathBuf::from("/proc/modules")
+    }
+}

@@ -1,0 +1,18 @@
+//! Out-of-tree kernel modules survive kernel updates: a package transaction becomes events; events and what is
+//! on disk become a plan; the plan is carried out and published atomically; what happened becomes a report.
+
+pub mod apply;
+pub mod cli;
+pub mod conf;
+pub mod event;
+pub mod kernel;
+pub mod layout;
+pub mod plan;
+pub mod policy;
+pub mod report;
+pub mod session;
+pub mod step;
+pub mod survey;
+pub mod sys;
+pub mod tree;
+pub mod types;

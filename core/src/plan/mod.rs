@@ -1,0 +1,145 @@
+//! Decides. Pure: from events and what is known to a plan, without looking at anything.
+//!
+//! `dkms --dry-run` prints exactly this value; the tests are tables.
+
+mod decide;
+mod order;
+mod scope;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+pub use decide::{plan, remaining};
+pub use scope::{Scope, scope};
+
+use crate::conf::{ConfError, Recipe};
+use crate::kernel::Kernel;
+use crate::report::Outcome;
+use crate::types::{Fingerprint, ModuleId, Target};
+
+/// What has been found out about the modules and kernels that the events concern.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// The kernels.
+    pub kernels: BTreeMap<Target, Kernel>,
+    /// The modules, for each kernel.
+    pub cases: BTreeMap<(ModuleId, Target), Case>,
+    /// The newest of each concerned module's registered versions, and its source's directory.
+    pub sources: BTreeMap<ModuleId, PathBuf>,
+    /// Installed builds (by module and kernel) whose files are not, or not as they were put there.
+    pub damaged: BTreeSet<(ModuleId, Target)>,
+}
+
+/// One module for one kernel.
+#[derive(Debug)]
+pub struct Case {
+    /// Its recipe, or why there is none.
+    pub recipe: Result<Recipe, ConfError>,
+    /// Everything that can change its build; `None` without headers.
+    pub fingerprint: Option<Fingerprint>,
+}
+
+/// What will be done, in this order.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// Registrations.
+    pub register: Vec<Registration>,
+    /// Builds and installations, dependencies first.
+    pub make: Vec<Make>,
+    /// Withdrawals.
+    pub clear: Vec<Clear>,
+    /// Modules to unregister after that.
+    pub unregister: Vec<Unregister>,
+    /// What needs nothing to be done.
+    pub settled: Vec<Settled>,
+    /// Installed builds of shell DKMS whose inputs are noted from now on.
+    pub adopt: Vec<(ModuleId, Target, Fingerprint)>,
+    /// Failures to forget.
+    pub forget: Vec<(ModuleId, Target)>,
+    /// Kernels whose index is stale already.
+    pub depmod: BTreeSet<Target>,
+    /// Kernels whose initramfs is ours to look after: nobody makes it after us.
+    pub initramfs: BTreeSet<Target>,
+}
+
+/// A module to register.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Registration {
+    /// The module.
+    pub module: ModuleId,
+    /// Its source.
+    pub source: PathBuf,
+}
+
+/// A module to build, install, or both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Make {
+    /// The module.
+    pub module: ModuleId,
+    /// The kernel.
+    pub target: Target,
+    /// Build it; otherwise the finished build is used.
+    pub build: bool,
+    /// Install it.
+    pub install: bool,
+    /// What goes into it.
+    pub fingerprint: Fingerprint,
+    /// Modules whose installation must have succeeded before.
+    pub after: Vec<ModuleId>,
+    /// Even when the kernel has a newer module of the same name.
+    pub force: bool,
+    /// The version that is installed now.
+    pub replaces: Option<ModuleId>,
+}
+
+/// A module to take out of a kernel's tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Clear {
+    /// The module.
+    pub module: ModuleId,
+    /// The kernel.
+    pub target: Target,
+    /// It is installed: delete its files there.
+    pub withdraw: bool,
+    /// Delete its build, too.
+    pub unbuild: bool,
+    /// The kernel itself is leaving: its index needs no repair, and nothing is put back.
+    pub kernel_leaves: bool,
+}
+
+/// A module to unregister.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unregister {
+    /// The module.
+    pub module: ModuleId,
+    /// Leave its builds in place until a successor is proven.
+    pub keep_builds: bool,
+}
+
+/// A module for which nothing is to be done, and why.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Settled {
+    /// The module.
+    pub module: ModuleId,
+    /// The kernel, where one is concerned.
+    pub target: Option<Target>,
+    /// Why.
+    pub outcome: Outcome,
+}
+
+impl Eq for Settled {}
+
+impl Plan {
+    /// Nothing will be changed.
+    pub fn is_empty(&self) -> bool {
+        self.register.is_empty()
+            && self.make.is_empty()
+            && self.clear.is_empty()
+            && self.unregister.is_empty()
+            && self.adopt.is_empty()
+            && self.forget.is_empty()
+            && self.depmod.is_empty()
+    }
+}

@@ -1,0 +1,102 @@
+//! `/etc/dkms/policy.toml`: what this machine cannot do without.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::types::ModuleName;
+
+/// The file as it is written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    /// Modules whose failure makes the package manager's run fail.
+    #[serde(default)]
+    critical: Vec<String>,
+    /// Modules whose build needs root, the network or the rest of the system.
+    #[serde(default)]
+    unconfined: Vec<String>,
+}
+
+/// The admin's choices.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Admin {
+    file: File,
+    /// Why the file could not be used, with its name, line and column.
+    pub broken: Option<String>,
+}
+
+impl Admin {
+    /// Reads the file. None is fine; one that is broken is remembered as such.
+    pub fn load(path: &Path) -> Self {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::default(),
+            Err(error) => {
+                Self { file: File::default(), broken: Some(format!("{}: {error}", path.display())) }
+            }
+        }
+    }
+
+    fn parse(text: &str, path: &Path) -> Self {
+        match toml::from_str(text) {
+            Ok(file) => Self { file, broken: None },
+            Err(error) => {
+                let offset = error.span().map_or(0, |span| span.start).min(text.len());
+                let line = text.as_bytes()[..offset].iter().filter(|byte| **byte == b'\n').count() + 1;
+                let why = error.message().to_owned();
+                let place = PathBuf::from(path);
+                Self { file: File::default(), broken: Some(format!("{}:{line}: {why}", place.display())) }
+            }
+        }
+    }
+
+    /// Whether a failure of this module must stop the package manager. When the file cannot be read nobody
+    /// knows, so that every module counts: an admin who wrote it wanted some to.
+    pub fn critical(&self, module: &ModuleName) -> bool {
+        self.broken.is_some() || matches_any(&self.file.critical, module)
+    }
+
+    /// Whether this module's build may see the whole system.
+    pub fn unconfined(&self, module: &ModuleName) -> bool {
+        matches_any(&self.file.unconfined, module)
+    }
+}
+
+fn matches_any(patterns: &[String], module: &ModuleName) -> bool {
+    patterns.iter().any(|pattern| glob(pattern.as_bytes(), module.as_str().as_bytes()))
+}
+
+/// `*` is any text, `?` any one byte.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    match (pattern.split_first(), text.split_first()) {
+        (None, None) => true,
+        (Some((b'*', rest)), _) => {
+            glob(rest, text) || text.split_first().is_some_and(|(_, tail)| glob(pattern, tail))
+        }
+        (Some((b'?', rest)), Some((_, tail))) => glob(rest, tail),
+        (Some((a, rest)), Some((b, tail))) if a == b => glob(rest, tail),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_name_modules() {
+        let admin = Admin::parse("critical = [\"zfs\", \"nvidia*\"]\n", Path::new("p"));
+        for (name, critical) in [("zfs", true), ("nvidia-current", true), ("zfs2", false), ("nvidi", false)] {
+            assert_eq!(admin.critical(&name.parse().unwrap()), critical, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_file_and_line_and_makes_all_critical() {
+        let admin = Admin::parse("# mine\ncritcal = [\"zfs\"]\n", Path::new("/etc/dkms/policy.toml"));
+        let broken = admin.broken.clone().unwrap();
+        assert!(broken.starts_with("/etc/dkms/policy.toml:2: unknown field `critcal`"), "{broken}");
+        assert!(admin.critical(&"anything".parse().unwrap()));
+    }
+}

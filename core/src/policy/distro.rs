@@ -1,0 +1,166 @@
+//! The differences between distributions: one table. A new distribution is a new row.
+
+use std::path::{Path, PathBuf};
+
+use crate::layout::Layout;
+use crate::types::Target;
+
+/// One distribution's ways.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// `ID` (or the first of `ID_LIKE`) in os-release.
+    pub id: &'static str,
+    /// Where modules go, whatever their dkms.conf asks for. `None`: where the dkms.conf says.
+    pub destination: Option<&'static str>,
+    /// The package that brings a kernel's headers; `{kernel}` is replaced.
+    pub headers_package: &'static str,
+    /// Places of the signing program, tried in this order before the one in the headers.
+    pub sign_files: &'static [&'static str],
+    /// The key pair that signs modules: private key, certificate in DER.
+    pub mok: (&'static str, &'static str),
+    /// Program, arguments: lists the files of an initramfs; the image follows.
+    pub list_initramfs: &'static [&'static str],
+    /// Program, arguments: remakes the initramfs of `{kernel}`.
+    pub make_initramfs: &'static [&'static str],
+    /// Program, arguments: prints the state of the package that owns kernel `{kernel}`, and, in its output,
+    /// the words that mean that the package manager will make the initramfs itself later on.
+    pub image_state: (&'static [&'static str], &'static [&'static str]),
+}
+
+const MOK: (&str, &str) = ("/var/lib/dkms/mok.key", "/var/lib/dkms/mok.pub");
+
+const DEBIAN: Row = Row {
+    id: "debian",
+    destination: Some("/updates/dkms"),
+    headers_package: "linux-headers-{kernel}",
+    sign_files: &["/usr/lib/linux-kbuild-{series}/scripts/sign-file"],
+    mok: MOK,
+    list_initramfs: &["lsinitramfs"],
+    make_initramfs: &["update-initramfs", "-u", "-k", "{kernel}"],
+    image_state: (
+        &[
+            "dpkg-query",
+            "-W",
+            "-f=${db:Status-Status}\\n",
+            "linux-image-{kernel}",
+            "linux-image-{kernel}-unsigned",
+        ],
+        &["unpacked", "half-configured", "half-installed", "triggers-awaited"],
+    ),
+};
+
+const TABLE: &[Row] = &[
+    DEBIAN,
+    Row {
+        id: "ubuntu",
+        sign_files: &["/usr/src/linux-headers-{kernel}/scripts/sign-file"],
+        mok: ("/var/lib/shim-signed/mok/MOK.priv", "/var/lib/shim-signed/mok/MOK.der"),
+        ..DEBIAN
+    },
+    Row {
+        id: "fedora",
+        destination: Some("/extra"),
+        headers_package: "kernel-devel-{kernel}",
+        sign_files: &[],
+        mok: MOK,
+        list_initramfs: &["lsinitrd"],
+        make_initramfs: &["dracut", "-f", "--kver", "{kernel}"],
+        image_state: (&[], &[]),
+    },
+    Row {
+        id: "suse",
+        destination: Some("/updates"),
+        headers_package: "kernel-default-devel",
+        sign_files: &[],
+        mok: MOK,
+        list_initramfs: &["lsinitrd"],
+        make_initramfs: &["dracut", "-f", "--kver", "{kernel}"],
+        image_state: (&[], &[]),
+    },
+    Row {
+        id: "arch",
+        destination: Some("/updates/dkms"),
+        headers_package: "linux-headers",
+        sign_files: &[],
+        mok: MOK,
+        list_initramfs: &["lsinitcpio"],
+        make_initramfs: &["mkinitcpio", "-P"],
+        image_state: (&[], &[]),
+    },
+];
+
+/// A distribution that is not in the table: the dkms.conf decides.
+const OTHER: Row = Row {
+    id: "other",
+    destination: None,
+    headers_package: "the package with the headers of {kernel}",
+    sign_files: &[],
+    mok: MOK,
+    list_initramfs: &[],
+    make_initramfs: &[],
+    image_state: (&[], &[]),
+};
+
+impl Row {
+    /// The row of the system whose os-release lies in the layout.
+    pub fn detect(layout: &Layout) -> Self {
+        let text = layout.os_release().iter().find_map(|path| std::fs::read_to_string(path).ok());
+        Self::from_os_release(&text.unwrap_or_default())
+    }
+
+    /// The row for an os-release text: its own ID first, then what it is like.
+    pub fn from_os_release(text: &str) -> Self {
+        let value = |key: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+            line.unwrap_or_default().trim_matches(['"', '\'']).to_owned()
+        };
+        let ids = format!("{} {}", value("ID"), value("ID_LIKE"));
+        let row_of = |id: &str| {
+            TABLE.iter().find(|row| {
+                id == row.id
+                    || matches!((row.id, id), ("fedora", "rhel" | "centos") | ("suse", "opensuse" | "sles"))
+            })
+        };
+        ids.split_whitespace().find_map(row_of).unwrap_or(&OTHER).clone()
+    }
+
+    /// The package that brings the headers of a kernel.
+    pub fn headers_package(&self, target: &Target) -> String {
+        fill(self.headers_package, target)
+    }
+
+    /// Places of the signing program, most specific last.
+    pub fn sign_file(&self, target: &Target, headers: &Path) -> Vec<PathBuf> {
+        let mut places: Vec<_> = self.sign_files.iter().map(|place| fill(place, target).into()).collect();
+        places.push(headers.join("scripts/sign-file"));
+        places
+    }
+}
+
+/// Replaces `{kernel}` and `{series}` (the release without its last dot-separated part) in a row's text.
+pub fn fill(text: &str, target: &Target) -> String {
+    let kernel = target.kernel.as_str();
+    let series = kernel.rsplit_once('.').map_or(kernel, |(series, _)| series);
+    text.replace("{kernel}", kernel).replace("{series}", series)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn derivatives_get_their_parents_row() {
+        for (text, id) in [
+            ("ID=debian\n", "debian"),
+            ("ID=ubuntu\nID_LIKE=debian\n", "ubuntu"),
+            ("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", "ubuntu"),
+            ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", "fedora"),
+            ("ID=opensuse-tumbleweed\nID_LIKE=\"opensuse suse\"\n", "suse"),
+            ("ID=endeavouros\nID_LIKE=arch\n", "arch"),
+            ("ID=void\n", "other"),
+            ("", "other"),
+        ] {
+            assert_eq!(Row::from_os_release(text).id, id, "{text}");
+        }
+    }
+}

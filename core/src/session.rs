@@ -1,0 +1,73 @@
+//! One run of dkms: paths, policy, options and somebody who reads along.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::layout::Layout;
+use crate::policy::{Framework, Policy};
+use crate::report::Screen;
+use crate::types::ModuleId;
+
+/// Options of one run.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Parallel jobs; `None`: as framework.conf says, else as many as there are processors for us.
+    pub jobs: Option<usize>,
+    /// Do not run depmod.
+    pub no_depmod: bool,
+    /// Where the headers are, in place of the kernel's own directory.
+    pub headers: Option<PathBuf>,
+    /// The dkms.conf to use in place of the source's own.
+    pub conf: Option<PathBuf>,
+    /// Install over a newer module of the kernel.
+    pub force_version: bool,
+    /// Say what would be done, and do nothing.
+    pub dry_run: bool,
+}
+
+/// What a run works with.
+#[derive(Debug)]
+pub struct Session {
+    /// All paths.
+    pub layout: Layout,
+    /// What distribution and admin decided.
+    pub policy: Policy,
+    /// Options.
+    pub options: Options,
+    /// Where words go.
+    pub screen: Screen,
+    /// Modules that were asked for by name.
+    pub asked: Vec<ModuleId>,
+}
+
+impl Session {
+    /// Starts a run. `place` may move the trees after framework.conf has.
+    pub fn start(screen: Screen, options: Options, place: impl FnOnce(&mut Layout)) -> Result<Self> {
+        let mut layout = Layout::default();
+        let framework = Framework::load(&mut layout)?;
+        place(&mut layout);
+        let policy = Policy::load(&layout, framework);
+        let session = Self { layout, policy, options, screen, asked: Vec::new() };
+        for broken in [&session.policy.framework.broken, &session.policy.admin.broken].into_iter().flatten() {
+            session.screen.alert(&format!("dkms: {broken}"));
+        }
+        Ok(session)
+    }
+
+    /// How many jobs make may run.
+    pub fn jobs(&self) -> usize {
+        let processors = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.options
+            .jobs
+            .or(self.policy.framework.parallel_jobs)
+            .filter(|jobs| *jobs > 0)
+            .unwrap_or_else(processors)
+    }
+
+    /// How long one module may build.
+    pub fn build_limit(&self) -> Duration {
+        Duration::from_secs(60 * 60)
+    }
+}

@@ -1,0 +1,413 @@
+//! Builds one module package for one kernel, in a directory of its own that appears at the place where every
+//! dkms.conf expects it, `NAME/VERSION/build` in the registry. Two kernels' builds never meet.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::lchown;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use super::sign::Signing;
+use super::verify;
+use crate::conf::Recipe;
+use crate::kernel::{Compression, Headers, Kernel, elf};
+use crate::report::compiler;
+use crate::session::Session;
+use crate::sys::confine::{self, Spec};
+use crate::sys::run::{Done, Output};
+use crate::sys::{file, run};
+use crate::types::ModuleId;
+
+/// More than any real module file.
+const MODULE_LIMIT: u64 = 512 << 20;
+/// More than any real list of symbols.
+const SYMVERS_LIMIT: u64 = 64 << 20;
+
+/// What a build needs.
+#[derive(Debug)]
+pub struct Job<'a> {
+    /// The module.
+    pub module: &'a ModuleId,
+    /// The kernel.
+    pub kernel: &'a Kernel,
+    /// Its headers.
+    pub headers: &'a Headers,
+    /// The recipe.
+    pub recipe: &'a Recipe,
+    /// The source's directory.
+    pub source: &'a Path,
+    /// Whether modules get signed.
+    pub signing: &'a Signing,
+    /// `Module.symvers` of the packages that this one depends on.
+    pub symvers: Vec<PathBuf>,
+}
+
+/// A finished build that is not in the registry yet.
+#[derive(Debug)]
+pub struct Built {
+    /// The directory to put there: `module/` and `log/`.
+    pub staged: PathBuf,
+    /// How long it took.
+    pub seconds: f64,
+    /// Remarks.
+    pub notes: Vec<String>,
+    /// Deletes the working directory.
+    pub scratch: Scratch,
+}
+
+/// A build that failed.
+#[derive(Debug)]
+pub struct Unbuilt {
+    /// What failed, as one line.
+    pub why: String,
+    /// The exit code that shell DKMS documents for it.
+    pub code: i32,
+    /// The first errors in the log.
+    pub errors: Vec<String>,
+    /// The log.
+    pub log: Vec<u8>,
+}
+
+/// A working directory, deleted when it is dropped.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = file::remove_all(&self.0);
+    }
+}
+
+struct Place<'a> {
+    session: &'a Session,
+    job: &'a Job<'a>,
+    /// What appears as `NAME/VERSION` in the registry; the same as that where nothing can be mounted.
+    view: PathBuf,
+    /// `NAME/VERSION` in the registry.
+    canonical: PathBuf,
+    log: PathBuf,
+    confined: bool,
+}
+
+/// Why a step of the build ended it.
+struct Stop {
+    why: String,
+    code: i32,
+}
+
+/// Builds. `Err` means that we broke or were interrupted; a module that does not compile is a value.
+pub fn build(session: &Session, job: &Job<'_>) -> Result<std::result::Result<Built, Unbuilt>> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let began = Instant::now();
+    let layout = &session.layout;
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let scratch = Scratch(layout.work().join(format!("{}-{number}", std::process::id())));
+    file::remove_all(&scratch.0)?;
+    fs::create_dir_all(&scratch.0).with_context(|| format!("making {}", scratch.0.display()))?;
+    let confined = confine::available() && !session.policy.admin.unconfined(&job.module.name);
+    let canonical = layout.version(job.module);
+    let place = Place {
+        session,
+        job,
+        view: if confined { scratch.0.join("view") } else { canonical.clone() },
+        canonical,
+        log: scratch.0.join("make.log"),
+        confined,
+    };
+    let result = place.all_steps(&scratch.0);
+    if !confined {
+        file::remove_all(&place.view.join("build"))?;
+    }
+    let log = fs::read(&place.log).unwrap_or_default();
+    match result? {
+        Ok(notes) => {
+            let staged = scratch.0.join("staged");
+            file::write_atomic(&staged.join("log/make.log"), &log, 0o644)?;
+            Ok(Ok(Built { staged, seconds: began.elapsed().as_secs_f64(), notes, scratch }))
+        }
+        Err(Stop { why, code }) => {
+            let errors = compiler::errors(&String::from_utf8_lossy(&log), 3);
+            Ok(Err(Unbuilt { why, code, errors, log }))
+        }
+    }
+}
+
+impl Place<'_> {
+    fn all_steps(&self, scratch: &Path) -> Result<std::result::Result<Vec<String>, Stop>> {
+        macro_rules! step {
+            ($result:expr) => {
+                if let Err(stop) = $result? {
+                    return Ok(Err(stop));
+                }
+            };
+        }
+        self.prepare()?;
+        for patch in &self.job.recipe.patches {
+            step!(self.patch(patch));
+        }
+        step!(self.script("pre_build", &self.job.recipe.scripts.pre_build));
+        step!(self.make());
+        step!(self.strip());
+        let staged = scratch.join("staged/module");
+        fs::create_dir_all(&staged)?;
+        let notes = match self.harvest(scratch, &staged)? {
+            Ok(notes) => notes,
+            Err(stop) => return Ok(Err(stop)),
+        };
+        if !self.job.recipe.scripts.post_build.is_empty() {
+            step!(self.post_build(&staged));
+        }
+        Ok(Ok(notes))
+    }
+
+    fn build_dir(&self) -> PathBuf {
+        self.view.join("build")
+    }
+
+    /// Copies the source and begins the log.
+    fn prepare(&self) -> Result<()> {
+        let owner = self.confined.then_some(confine::USER);
+        fs::create_dir_all(&self.view)?;
+        file::remove_all(&self.build_dir())?;
+        file::copy_tree(self.job.source, &self.build_dir(), owner)?;
+        if self.confined {
+            std::os::unix::fs::symlink(self.job.source, self.view.join("source"))?;
+            lchown(&self.view, owner, owner)?;
+        }
+        self.note(&format!(
+            "DKMS (dkms-rs {}) make.log for {} for kernel {}\n",
+            env!("CARGO_PKG_VERSION"),
+            self.job.module,
+            self.job.kernel.target
+        ))
+    }
+
+    fn note(&self, text: &str) -> Result<()> {
+        let mut log = fs::File::options().append(true).create(true).open(&self.log)?;
+        run::say(&mut log, text);
+        Ok(())
+    }
+
+    /// Runs shell text in the build directory. The variables of dkms.conf are shell variables, not exported:
+    /// make would take `arch` or `module` for its own.
+    fn shell(&self, what: &str, text: &str) -> Result<Done> {
+        let (session, job) = (self.session, self.job);
+        let layout = &session.layout;
+        let path = |path: &Path| path.display().to_string();
+        let variables = [
+            ("kernelver", job.kernel.target.kernel.to_string()),
+            ("arch", job.kernel.target.arch.to_string()),
+            ("kernel_source_dir", path(&job.headers.dir)),
+            ("dkms_tree", path(&layout.dkms_tree)),
+            ("source_tree", path(&layout.source_tree)),
+            ("install_tree", path(&layout.install_tree)),
+            ("module", job.module.name.to_string()),
+            ("module_version", job.module.version.to_string()),
+            ("PACKAGE_NAME", job.module.name.to_string()),
+            ("PACKAGE_VERSION", job.module.version.to_string()),
+            ("parallel_jobs", session.jobs().to_string()),
+        ];
+        const PREAMBLE: &str =
+            r#"while [[ $1 != -- ]]; do printf -v "${1%%=*}" %s "${1#*=}"; shift; done; eval "$2""#;
+        let mut argv: Vec<String> = ["bash", "--noprofile", "--norc", "-c", PREAMBLE, "dkms"]
+            .iter()
+            .map(|word| (*word).to_owned())
+            .collect();
+        argv.extend(variables.iter().map(|(name, value)| format!("{name}={value}")));
+        argv.extend(["--".to_owned(), text.to_owned()]);
+        let mut env = vec![
+            ("LC_ALL".to_owned(), "C.UTF-8".to_owned()),
+            ("HOME".to_owned(), path(&self.canonical.join("build"))),
+        ];
+        for (names, value) in [(["CC", "KERNEL_CC"], &job.headers.cc), (["LD", "KERNEL_LD"], &job.headers.ld)]
+        {
+            for name in names {
+                env.extend(value.iter().map(|value| (name.to_owned(), value.clone())));
+            }
+        }
+        let spec = Spec {
+            argv,
+            env,
+            cwd: self.canonical.join("build"),
+            writable: vec![(self.view.clone(), self.canonical.clone())],
+            visible: vec![job.source.to_owned(), job.headers.dir.clone()],
+        };
+        self.note(&format!("\n{what}\n# command: {text}\n"))?;
+        let began = Instant::now();
+        let command = if self.confined { spec.command()? } else { spec.plain()? };
+        let done = command.output(Output::Log(self.log.clone())).limit(session.build_limit()).run()?;
+        self.note(&format!(
+            "\n# exit code: {}\n# elapsed time: {:.1} s\n{}\n",
+            done.code(),
+            began.elapsed().as_secs_f64(),
+            "-".repeat(64)
+        ))?;
+        Ok(done)
+    }
+
+    fn stopped(&self, done: &Done, what: &str, code: i32) -> std::result::Result<(), Stop> {
+        if done.timed_out {
+            let minutes = self.session.build_limit().as_secs() / 60;
+            return Err(Stop {
+                why: format!("{what} took longer than {minutes} minutes and was stopped"),
+                code,
+            });
+        }
+        match done.code() {
+            0 => Ok(()),
+            status => Err(Stop { why: format!("{what} failed (exit code {status})"), code }),
+        }
+    }
+
+    fn patch(&self, patch: &str) -> Result<std::result::Result<(), Stop>> {
+        let place = self.build_dir().join("patches").join(patch);
+        if !place.is_file() {
+            return Ok(Err(Stop { why: format!("the patch patches/{patch} does not exist"), code: 5 }));
+        }
+        let quoted = patch.replace('\'', r"'\''");
+        let done =
+            self.shell(&format!("Applying patch {patch}"), &format!("patch -p1 < './patches/{quoted}'"))?;
+        Ok(self.stopped(&done, &format!("applying patch {patch}"), 6))
+    }
+
+    fn script(&self, kind: &str, command: &str) -> Result<std::result::Result<(), Stop>> {
+        let Some(program) = command.split_whitespace().next() else { return Ok(Ok(())) };
+        let path = self.build_dir().join(program);
+        let executable = path.metadata().is_ok_and(|meta| {
+            use std::os::unix::fs::PermissionsExt;
+            meta.permissions().mode() & 0o111 != 0
+        });
+        if !executable {
+            // As shell DKMS has it: a warning, not an end.
+            self.note(&format!("\nThe {kind} script {program} is not executable and was not run.\n"))?;
+            return Ok(Ok(()));
+        }
+        let done = self.shell(&format!("Running the {kind} script"), &format!("./{command}"))?;
+        Ok(self.stopped(&done, &format!("the {kind} script"), done.code()))
+    }
+
+    fn make(&self) -> Result<std::result::Result<(), Stop>> {
+        let make = &self.job.recipe.make;
+        let kernel = &self.job.kernel.target.kernel;
+        let text = match make.strip_prefix("make") {
+            Some(rest) => format!("make -j{} KERNELRELEASE={kernel}{rest}", self.session.jobs()),
+            None => make.clone(),
+        };
+        let done = self.shell("Building module(s)", &text)?;
+        if let Err(stop) = self.stopped(&done, "compiling", 10) {
+            return Ok(Err(stop));
+        }
+        for module in &self.job.recipe.modules {
+            if !self.build_dir().join(format!("{}.ko", module.built)).exists() {
+                let why = format!("make succeeded, but {}.ko was not made", module.built);
+                return Ok(Err(Stop { why, code: 7 }));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    fn strip(&self) -> Result<std::result::Result<(), Stop>> {
+        let files: Vec<String> = self
+            .job
+            .recipe
+            .modules
+            .iter()
+            .filter(|module| module.strip)
+            .map(|module| format!("'./{}.ko'", module.built.replace('\'', r"'\''")))
+            .collect();
+        if files.is_empty() {
+            return Ok(Ok(()));
+        }
+        let program = if self.job.headers.cc.as_deref() == Some("clang") { "llvm-strip" } else { "strip" };
+        let done = self.shell("Removing debug sections", &format!("{program} -g {}", files.join(" ")))?;
+        Ok(self.stopped(&done, "removing debug sections", 7))
+    }
+
+    /// Takes the modules out of the hands of whoever built them: checks, signs and compresses each.
+    fn harvest(&self, scratch: &Path, staged: &Path) -> Result<std::result::Result<Vec<String>, Stop>> {
+        let job = self.job;
+        let own = self.build_dir().join("Module.symvers");
+        let own = own.exists().then(|| file::read_untrusted(&own, SYMVERS_LIMIT)).transpose()?;
+        let mut texts: Vec<String> = Vec::new();
+        for path in [job.headers.dir.join("Module.symvers")].iter().chain(&job.symvers) {
+            texts.extend(file::read_optional(path)?.map(|text| String::from_utf8_lossy(&text).into_owned()));
+        }
+        texts.extend(own.as_ref().map(|text| String::from_utf8_lossy(text).into_owned()));
+        let symbols: BTreeMap<&str, u32> = texts.iter().flat_map(|text| elf::parse_symvers(text)).collect();
+        let mut notes = Vec::new();
+        for module in &job.recipe.modules {
+            let built = self.build_dir().join(format!("{}.ko", module.built));
+            let content = file::read_untrusted(&built, MODULE_LIMIT)?;
+            if let Err(why) = verify::verify(&content, job.kernel, job.headers, &symbols) {
+                return Ok(Err(Stop { why: format!("{}.ko would not load: {why}", module.built), code: 7 }));
+            }
+            let content = match job.signing {
+                Signing::With(signer) => match signer.sign(&content, scratch) {
+                    Ok(signed) => signed,
+                    Err(error) => {
+                        notes.push(format!("{} is not signed: {error:#}", module.dest_name));
+                        content
+                    }
+                },
+                Signing::Not(why) => {
+                    if notes.is_empty() {
+                        notes.push(format!("not signed: {why}"));
+                    }
+                    content
+                }
+                Signing::Unknown => content,
+            };
+            let compression = job.kernel.compression;
+            let packed = compression.compress(&content).context("compressing")?;
+            let name = format!("{}.ko{}", module.dest_name, compression.suffix());
+            file::write_atomic(&staged.join(name), &packed, 0o644)?;
+        }
+        if let Some(own) = own {
+            file::write_atomic(&staged.join("Module.symvers"), &own, 0o644)?;
+        }
+        Ok(Ok(notes))
+    }
+
+    /// POST_BUILD may change what was built, in the place where it will be: it gets a copy there, and what it
+    /// leaves is checked again.
+    fn post_build(&self, staged: &Path) -> Result<std::result::Result<(), Stop>> {
+        let job = self.job;
+        let target = &job.kernel.target;
+        let owner = self.confined.then_some(confine::USER);
+        let dir = self.view.join(target.kernel.as_str()).join(target.arch.as_str());
+        if self.confined {
+            fs::create_dir_all(&dir)?;
+            for dir in [self.view.join(target.kernel.as_str()), dir.clone()] {
+                lchown(&dir, owner, owner)?;
+            }
+            file::copy_tree(staged, &dir.join("module"), owner)?;
+        }
+        if let Err(stop) = self.script("post_build", &job.recipe.scripts.post_build)? {
+            return Ok(Err(stop));
+        }
+        if !self.confined {
+            return Ok(Ok(()));
+        }
+        for path in file::sorted_entries(staged) {
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+            let content = file::read_untrusted(&dir.join("module").join(name), MODULE_LIMIT)?;
+            if name.contains(".ko") {
+                let plain = Compression::of(name).decompress(&content);
+                let checked = plain
+                    .map_err(|error| format!("{error:#}"))
+                    .and_then(|plain| verify::verify(&plain, job.kernel, job.headers, &BTreeMap::new()));
+                if let Err(why) = checked {
+                    return Ok(Err(Stop {
+                        why: format!("after the post_build script {name} would not load: {why}"),
+                        code: 7,
+                    }));
+                }
+            }
+            file::write_atomic(&path, &content, 0o644)?;
+        }
+        Ok(Ok(()))
+    }
+}

@@ -1,0 +1,29 @@
+//! The kernel's module index.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::session::Session;
+use crate::sys::run::Cmd;
+use crate::types::Target;
+
+/// Remakes the index. False when the kernel itself is not installed (its own installation makes the index).
+pub fn depmod(session: &Session, target: &Target) -> Result<bool> {
+    let layout = &session.layout;
+    let Some(root) = layout.depmod_root() else { return Ok(false) };
+    if session.options.no_depmod || !layout.modules_dep(&target.kernel).exists() {
+        return Ok(false);
+    }
+    let mut cmd = Cmd::new("depmod").arg("-a").arg(target.kernel.as_str());
+    let map = layout.system_map(&target.kernel);
+    // Debian's map is a stub of one line that would make depmod report every symbol as missing.
+    if map.metadata().is_ok_and(|meta| meta.len() > 4096) {
+        cmd = cmd.arg("-F").arg(&map);
+    }
+    if root != Path::new("/") {
+        cmd = cmd.arg("-b").arg(root);
+    }
+    cmd.check().with_context(|| format!("remaking the module index of {}", target.kernel))?;
+    Ok(true)
+}

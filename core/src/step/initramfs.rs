@@ -1,0 +1,107 @@
+//! The initramfs: remade only when a published module makes it stale, and nobody makes it after us.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result};
+
+use crate::kernel::elf;
+use crate::policy::distro::fill;
+use crate::session::Session;
+use crate::sys::run::{Cmd, Output, which};
+use crate::types::Target;
+
+/// Remakes the initramfs of a kernel when it is stale. True when it was remade.
+pub fn refresh(session: &Session, target: &Target, published: &BTreeSet<String>) -> Result<bool> {
+    let row = &session.policy.row;
+    let Some((program, args)) = row.make_initramfs.split_first() else { return Ok(false) };
+    let image = session.layout.initramfs_images(&target.kernel).into_iter().find(|image| image.exists());
+    let Some(image) = image.filter(|_| which(program).is_some()) else { return Ok(false) };
+    if published.is_empty() || image_is_pending(session, target)? {
+        return Ok(false);
+    }
+    let wishes = wishes(session);
+    let stale = stale(published, &wishes, || {
+        let (program, args) = row.list_initramfs.split_first()?;
+        let done = Cmd::new(*program).args(args).arg(&image).output(Output::Split).run().ok()?;
+        done.status.success().then(|| String::from_utf8_lossy(&done.output).into_owned())
+    });
+    if !stale {
+        return Ok(false);
+    }
+    session.screen.progress(&format!(
+        "dkms: remaking the initramfs of {}: it contains a module that changed",
+        target.kernel
+    ));
+    Cmd::new(*program)
+        .args(args.iter().map(|arg| fill(arg, target)))
+        .check()
+        .with_context(|| format!("remaking the initramfs of {}", target.kernel))?;
+    Ok(true)
+}
+
+/// Whether an initramfs that was made before these modules were published lacks them or has old ones: it lists
+/// one, or somebody's configuration or hook names one. When the list cannot be had, names decide alone.
+pub fn stale(published: &BTreeSet<String>, wishes: &str, list: impl FnOnce() -> Option<String>) -> bool {
+    let wished: BTreeSet<String> = wishes
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default())
+        .flat_map(|line| line.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')))
+        .map(elf::canonical_name)
+        .collect();
+    if published.iter().any(|name| wished.contains(name)) {
+        return true;
+    }
+    let listed = list().unwrap_or_default();
+    listed
+        .lines()
+        .filter(|line| line.contains(".ko"))
+        .any(|line| published.contains(&elf::module_name(line.trim())))
+}
+
+/// The package manager has unpacked the kernel and not configured it yet: its own hook comes after us.
+fn image_is_pending(session: &Session, target: &Target) -> Result<bool> {
+    let (command, pending) = session.policy.row.image_state;
+    let Some((program, args)) = command.split_first() else { return Ok(false) };
+    if which(program).is_none() {
+        return Ok(false);
+    }
+    let done =
+        Cmd::new(*program).args(args.iter().map(|arg| fill(arg, target))).output(Output::Split).run()?;
+    let states = String::from_utf8_lossy(&done.output).into_owned();
+    Ok(states.lines().any(|state| pending.contains(&state)))
+}
+
+fn wishes(session: &Session) -> String {
+    let read = |path: &std::path::PathBuf| std::fs::read(path).ok();
+    let texts = session.layout.initramfs_wishes().iter().filter_map(read).collect::<Vec<_>>();
+    let mut all: String = texts.iter().map(|text| String::from_utf8_lossy(text) + "\n").collect();
+    // MODULES=dep puts in what this machine uses now.
+    if all.lines().any(|line| line.trim() == "MODULES=dep") {
+        let loaded = std::fs::read_to_string(session.layout.loaded_modules()).unwrap_or_default();
+        all.extend(loaded.lines().filter_map(|line| line.split(' ').next()).flat_map(|name| [name, "\n"]));
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_module_that_belongs_inside_makes_it_stale() {
+        let published = BTreeSet::from(["v4l2loopback".to_owned(), "hid_kye".to_owned()]);
+        let list = "usr/lib/modules/6.1/kernel/drivers/hid/hid-kye.ko.xz\n";
+        for (wishes, listed, expected) in [
+            ("", Some(""), false),
+            ("", None, false),
+            ("# v4l2loopback\n", Some("usr/lib/modules/6.1/kernel/other.ko\n"), false),
+            ("v4l2loopback\n", None, true),
+            ("manual_add_modules v4l2loopback", None, true),
+            ("", Some(list), true),
+            ("", Some("usr/share/doc/v4l2loopback\n"), false),
+        ] {
+            let stale = stale(&published, wishes, || listed.map(str::to_owned));
+            assert_eq!(stale, expected, "{wishes:?} {listed:?}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! One verb a file. A step knows nothing of the other steps, and decides nothing.
+
+pub mod build;
+pub mod depmod;
+pub mod initramfs;
+pub mod publish;
+pub mod script;
+pub mod sign;
+pub mod verify;
+pub mod withdraw;

@@ -1,0 +1,266 @@
+//! Puts a finished build into the kernel's tree: each file is the old or the new one at any instant.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::conf::{Recipe, version};
+use crate::kernel::{Kernel, elf, read_module};
+use crate::layout::Layout;
+use crate::session::Session;
+use crate::sys::file::{self, Staged};
+use crate::sys::hash;
+use crate::tree::Installed;
+use crate::types::{ModuleId, Target};
+
+/// One file to publish.
+#[derive(Debug)]
+struct Piece {
+    from: PathBuf,
+    to: PathBuf,
+    name: String,
+}
+
+/// What is to be published, with every decision made and every byte of disk space taken.
+#[derive(Debug)]
+pub struct Publication {
+    staged: Vec<(Staged, Installed)>,
+    /// Files of the kernel itself that step aside, and where they are kept.
+    originals: Vec<(PathBuf, PathBuf)>,
+    /// Names of the modules.
+    pub names: BTreeSet<String>,
+    /// Modules that the kernel has itself, in this version or a newer one.
+    pub skipped: Vec<String>,
+}
+
+/// What decides where files go and whether they may.
+#[derive(Debug)]
+pub struct Order<'a> {
+    /// The module.
+    pub module: &'a ModuleId,
+    /// The kernel.
+    pub kernel: &'a Kernel,
+    /// The recipe.
+    pub recipe: &'a Recipe,
+    /// Also over a newer module of the kernel.
+    pub force: bool,
+    /// A version of this module is installed: what lies there is ours.
+    pub active: bool,
+    /// Files that the installed version published.
+    pub published: &'a [Installed],
+}
+
+/// The directories that a publication writes to, for the intent.
+pub fn destinations(session: &Session, order: &Order<'_>) -> BTreeSet<PathBuf> {
+    order.recipe.modules.iter().map(|module| place(session, order, &module.dest_location)).collect()
+}
+
+fn place(session: &Session, order: &Order<'_>, wanted: &str) -> PathBuf {
+    let location = session.policy.row.destination.unwrap_or(wanted).trim_matches('/');
+    session.layout.kernel(&order.kernel.target.kernel).join(location)
+}
+
+/// Writes all files beside their final places. Fails, and leaves nothing, when anything is in the way.
+pub fn stage(session: &Session, order: &Order<'_>) -> Result<Publication> {
+    let layout = &session.layout;
+    let target = &order.kernel.target;
+    let built = layout.built_modules(order.module, target);
+    let mut publication = Publication {
+        staged: Vec::new(),
+        originals: Vec::new(),
+        names: BTreeSet::new(),
+        skipped: Vec::new(),
+    };
+    for piece in pieces(session, order, &built)? {
+        let others = others(session, order, &piece);
+        if let Some(why) = newer(order, &piece, &others)? {
+            publication.skipped.push(why);
+            continue;
+        }
+        let dir = piece.to.parent().unwrap_or(&layout.install_tree);
+        make_dir_inside(dir, &layout.kernel(&target.kernel), &layout.install_tree)?;
+        let content = fs::read(&piece.from).with_context(|| format!("reading {}", piece.from.display()))?;
+        let installed = Installed { path: piece.to.clone(), sha256: hash::hex(&content) };
+        publication.staged.push((Staged::new(&piece.to, &content, 0o644)?, installed));
+        if !order.active
+            && let Some(original) = others.into_iter().next()
+        {
+            let keep = layout.originals(&order.module.name, target);
+            let name = original.file_name().unwrap_or_default().to_owned();
+            publication.originals.push((original, keep.join(name)));
+        }
+        publication.names.insert(elf::canonical_name(&piece.name));
+    }
+    if publication.staged.is_empty() && !order.recipe.modules.is_empty() {
+        bail!("{}", publication.skipped.join("; "));
+    }
+    Ok(publication)
+}
+
+impl Publication {
+    /// Gives all files their names. Afterwards the files that stepped aside, and those that an older version
+    /// had under other names, are deleted: never before.
+    pub fn commit(self, order: &Order<'_>) -> Result<Vec<Installed>> {
+        for (original, kept) in &self.originals {
+            // The place to put it back to is written first: a copy without one would be an orphan.
+            let mut origin = kept.clone().into_os_string();
+            origin.push(".origin");
+            file::write_atomic(Path::new(&origin), format!("{}\n", original.display()).as_bytes(), 0o644)?;
+            let content = fs::read(original).with_context(|| format!("reading {}", original.display()))?;
+            file::write_atomic(kept, &content, 0o644)?;
+        }
+        let mut installed = Vec::with_capacity(self.staged.len());
+        for (staged, file) in self.staged {
+            staged.commit()?;
+            fail::fail_point!("publish:between-files");
+            installed.push(file);
+        }
+        let new: BTreeSet<&PathBuf> = installed.iter().map(|file| &file.path).collect();
+        for (original, _) in self.originals.iter().filter(|(original, _)| !new.contains(original)) {
+            file::remove_all(original)?;
+        }
+        for old in order.published.iter().filter(|old| !new.contains(&old.path)) {
+            file::remove_all(&old.path)?;
+        }
+        for file in &installed {
+            remove_other_suffixes(&file.path)?;
+        }
+        Ok(installed)
+    }
+}
+
+/// `a.ko` beside `a.ko.xz`: depmod would take either.
+fn remove_other_suffixes(path: &Path) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let Some((stem, _)) = name.split_once(".ko") else { return Ok(()) };
+    for suffix in ["", ".gz", ".xz", ".zst"] {
+        let other = format!("{stem}.ko{suffix}");
+        if other != name {
+            file::remove_all(&path.with_file_name(other))?;
+        }
+    }
+    Ok(())
+}
+
+fn pieces(session: &Session, order: &Order<'_>, built: &Path) -> Result<Vec<Piece>> {
+    let mut pieces = Vec::new();
+    for module in &order.recipe.modules {
+        let dir = place(session, order, &module.dest_location);
+        if dir.components().any(|part| part == Component::ParentDir) {
+            bail!("DEST_MODULE_LOCATION {} leaves the kernel's directory", module.dest_location);
+        }
+        let file = ["", ".gz", ".xz", ".zst"]
+            .iter()
+            .map(|suffix| format!("{}.ko{suffix}", module.dest_name))
+            .find(|name| built.join(name).is_file());
+        let Some(file) = file else {
+            bail!("the build lacks {}.ko: build it again with --force", module.dest_name)
+        };
+        pieces.push(Piece { from: built.join(&file), to: dir.join(&file), name: module.dest_name.clone() });
+    }
+    Ok(pieces)
+}
+
+/// Files of this module's name in the kernel's tree that we did not publish, the likeliest original first.
+fn others(session: &Session, order: &Order<'_>, piece: &Piece) -> Vec<PathBuf> {
+    let root = session.layout.kernel(&order.kernel.target.kernel);
+    let ours = |path: &PathBuf| {
+        order.active
+            && (path.parent() == piece.to.parent() || order.published.iter().any(|file| file.path == *path))
+    };
+    let mut found: Vec<PathBuf> = order
+        .kernel
+        .modules_named(&piece.name)
+        .map(|relative| root.join(relative))
+        .filter(|path| path.is_file() && !ours(path))
+        .collect();
+    // Shell DKMS's order of preference.
+    let rank = |path: &Path| match path.strip_prefix(&root).ok().and_then(|path| path.components().next()) {
+        Some(first) if first.as_os_str() == "extra" => 0,
+        Some(first) if first.as_os_str() == "updates" => 1,
+        _ => 2,
+    };
+    found.sort_by_key(|path| rank(path));
+    found
+}
+
+/// Why the kernel's own module is not to be replaced; `None` when it is.
+fn newer(order: &Order<'_>, piece: &Piece, others: &[PathBuf]) -> Result<Option<String>> {
+    if order.force {
+        return Ok(None);
+    }
+    let [other] = others else { return Ok(None) };
+    // A file of the kernel's that cannot be read is no reason to do without ours.
+    let Ok(theirs) = read_module(other).and_then(|content| elf::read(&content)) else { return Ok(None) };
+    let ours = elf::read(&read_module(&piece.from)?)?;
+    let order = version::compare(&theirs.version, &ours.version);
+    let same = order.is_eq() && !ours.srcversion.is_empty() && theirs.srcversion == ours.srcversion;
+    Ok(if !theirs.version.is_empty() && order.is_gt() {
+        Some(format!(
+            "the kernel has {} itself in version {}, newer than {} (--force installs it all the same)",
+            piece.name,
+            theirs.version,
+            if ours.version.is_empty() { "one without a version" } else { &ours.version }
+        ))
+    } else if same {
+        Some(format!("the kernel has the same {} itself (--force installs it all the same)", piece.name))
+    } else {
+        None
+    })
+}
+
+/// Makes a directory below the kernel's own without leaving the modules tree by a link.
+fn make_dir_inside(dir: &Path, kernel: &Path, tree: &Path) -> Result<()> {
+    let real = |path: &Path| path.canonicalize().with_context(|| format!("reading {}", path.display()));
+    let tree = real(tree)?;
+    let inside = |path: &Path| -> Result<()> {
+        let actual = real(path)?;
+        if !actual.starts_with(&tree) {
+            bail!(
+                "{} is a link to {}, outside the modules tree: nothing is written there; remove the link",
+                path.display(),
+                actual.display()
+            );
+        }
+        Ok(())
+    };
+    inside(kernel)?;
+    let mut path = kernel.to_owned();
+    for part in dir.strip_prefix(kernel).context("a destination outside the kernel's directory")?.components()
+    {
+        path.push(part);
+        match fs::create_dir(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => inside(&path)?,
+            Err(error) => return Err(error).with_context(|| format!("making {}", path.display())),
+        }
+    }
+    Ok(())
+}
+
+/// Files that an installed build without a record has, by the distribution's and the conf's places.
+pub fn guess(
+    layout: &Layout,
+    destination: Option<&str>,
+    recipe: Option<&Recipe>,
+    files: &[String],
+    target: &Target,
+) -> Vec<Installed> {
+    let root = layout.kernel(&target.kernel);
+    let by_name: BTreeMap<&str, &str> = recipe
+        .iter()
+        .flat_map(|recipe| &recipe.modules)
+        .map(|module| (module.dest_name.as_str(), module.dest_location.as_str()))
+        .collect();
+    files
+        .iter()
+        .filter_map(|file| {
+            let name = file.split_once(".ko").map_or(file.as_str(), |(name, _)| name);
+            let places = destination.into_iter().chain(by_name.get(name).copied());
+            places.map(|place| root.join(place.trim_matches('/')).join(file)).find(|path| path.exists())
+        })
+        .map(|path| Installed { path, sha256: String::new() })
+        .collect()
+}

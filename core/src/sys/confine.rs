@@ -1,0 +1,190 @@
+//! Runs a command that is not trusted: as an unprivileged user, without network, with a private process table,
+//! seeing the whole system read-only and only the given directories writable.
+//!
+//! The program that calls this runs itself twice more under other names: the *outer* process makes the
+//! namespaces, the *inner* one is process 1 in them, mounts, drops its privileges and runs the command. When
+//! the inner one ends, or anything above it dies, the kernel ends all that the command left behind.
+
+use std::fs;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result};
+use rustix::mount::{MountFlags, MountPropagationFlags};
+use rustix::process::Signal;
+use rustix::thread::UnshareFlags;
+use serde::{Deserialize, Serialize};
+
+use crate::sys::run::{Cmd, PATH};
+
+const OUTER: &str = "dkms-confine-outer";
+const INNER: &str = "dkms-confine-inner";
+const SPEC: &str = "DKMS_CONFINE";
+/// The exit code by which the two helpers say that the command was not run.
+pub const NOT_RUN: i32 = 125;
+/// The user that confined commands run as: `nobody` on every distribution that we know.
+pub const USER: u32 = 65534;
+
+/// What to run, and what it may touch.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Spec {
+    /// The command and its arguments.
+    pub argv: Vec<String>,
+    /// Its variables; nothing is inherited.
+    pub env: Vec<(String, String)>,
+    /// Its working directory.
+    pub cwd: PathBuf,
+    /// Writable directories: the first is seen at the place of the second.
+    pub writable: Vec<(PathBuf, PathBuf)>,
+    /// Paths that must stay visible even when they lie in a temporary directory.
+    pub visible: Vec<PathBuf>,
+}
+
+impl Spec {
+    /// The command, ready to run in confinement, or plainly where that is [not possible](available).
+    pub fn command(&self) -> Result<Cmd> {
+        if available() {
+            let spec = serde_json::to_string(self)?;
+            return Ok(itself().named(OUTER).env(SPEC, spec));
+        }
+        self.plain()
+    }
+
+    /// The command without confinement.
+    pub fn plain(&self) -> Result<Cmd> {
+        let (program, args) = self.argv.split_first().context("nothing to run")?;
+        let plain = Cmd::new(program).args(args).cwd(&self.cwd);
+        Ok(self.env.iter().fold(plain, |cmd, (name, value)| cmd.env(name, value.clone())))
+    }
+}
+
+fn itself() -> Cmd {
+    Cmd::new("/proc/self/exe")
+}
+
+/// Whether this process may make namespaces and change users. Tried once, for real.
+pub fn available() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        // A unit test's own program knows nothing of the helpers' names: it would run all tests again.
+        if cfg!(test)
+            || !rustix::process::geteuid().is_root()
+            || std::env::var_os("DKMS_UNCONFINED").is_some()
+        {
+            return false;
+        }
+        let spec = Spec { argv: vec!["true".into()], cwd: "/".into(), ..Spec::default() };
+        let Ok(json) = serde_json::to_string(&spec) else { return false };
+        itself().named(OUTER).env(SPEC, json).run().is_ok_and(|done| done.status.success())
+    })
+}
+
+/// To be called first in `main` of every program that uses this module: does not return `None` when the
+/// process is one of the two helpers.
+pub fn enter() -> Option<ExitCode> {
+    let name = std::env::args().next()?;
+    let result = match name.as_str() {
+        OUTER => outer(),
+        INNER => inner(),
+        _ => return None,
+    };
+    Some(match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            crate::sys::run::say(
+                std::io::stderr(),
+                &format!("dkms: cannot confine the command: {error:#}\n"),
+            );
+            ExitCode::from(NOT_RUN as u8)
+        }
+    })
+}
+
+#[allow(clippy::disallowed_methods)] // between the namespaces and the command nothing else may run
+#[allow(deprecated)] // the deprecation is about CLONE_FILES, which is not among our flags
+fn outer() -> Result<u8> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    rustix::thread::unshare(
+        UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWNET | UnshareFlags::NEWIPC,
+    )
+    .context("making namespaces")?;
+    let status = Command::new("/proc/self/exe").arg0(INNER).status().context("starting the inner process")?;
+    Ok(code(status))
+}
+
+fn code(status: std::process::ExitStatus) -> u8 {
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)) as u8
+}
+
+#[allow(clippy::disallowed_methods)] // between the namespaces and the command nothing else may run
+fn inner() -> Result<u8> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let spec: Spec = serde_json::from_str(&std::env::var(SPEC)?)?;
+    rustix::mount::mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
+        .context("making mounts private")?;
+    for (from, to) in &spec.writable {
+        rustix::mount::mount_bind_recursive(from, to)
+            .with_context(|| format!("mounting {} on {}", from.display(), to.display()))?;
+    }
+    let mut private = Vec::new();
+    for dir in ["/tmp", "/var/tmp", "/dev/shm"] {
+        let dir = Path::new(dir);
+        let needed = |path: &PathBuf| path.starts_with(dir);
+        let hides = spec.visible.iter().any(needed)
+            || needed(&spec.cwd)
+            || spec.writable.iter().any(|(from, to)| needed(from) || needed(to));
+        if dir.is_dir() && !hides {
+            let flags = MountFlags::NOSUID | MountFlags::NODEV;
+            rustix::mount::mount("tmpfs", dir, "tmpfs", flags, Some(c"mode=1777"))
+                .with_context(|| format!("mounting a private {}", dir.display()))?;
+            private.push(dir.to_owned());
+        }
+    }
+    let keep = |point: &Path| {
+        private.iter().any(|dir| dir == point) || spec.writable.iter().any(|(_, to)| point.starts_with(to))
+    };
+    read_only(keep);
+    // The old /proc shows the processes of the outer namespace; without a new one the command still runs.
+    let _ = rustix::mount::mount(
+        "proc",
+        "/proc",
+        "proc",
+        MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC,
+        None,
+    );
+    rustix::thread::set_no_new_privs(true)?;
+    let (program, args) = spec.argv.split_first().context("nothing to run")?;
+    let mut command = Command::new(program);
+    command.args(args).env_clear().env("PATH", PATH).envs(spec.env.iter().map(|(name, value)| (name, value)));
+    command.current_dir(&spec.cwd).stdin(Stdio::null()).uid(USER).gid(USER);
+    let status = command.status().with_context(|| format!("starting {program}"))?;
+    Ok(code(status))
+}
+
+/// Makes every mount read-only but those that `keep` names. A mount that cannot be changed stays as it is: the
+/// unprivileged user is the wall, this is the second one.
+fn read_only(keep: impl Fn(&Path) -> bool) {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    for line in table.lines() {
+        let mut fields = line.split(' ').skip(4);
+        let (Some(point), Some(options)) = (fields.next(), fields.next()) else { continue };
+        let point = point.replace("\\040", " ");
+        if keep(Path::new(&point)) {
+            continue;
+        }
+        let mut flags = MountFlags::BIND | MountFlags::RDONLY;
+        for option in options.split(',') {
+            flags |= match option {
+                "nosuid" => MountFlags::NOSUID,
+                "nodev" => MountFlags::NODEV,
+                "noexec" => MountFlags::NOEXEC,
+                "noatime" => MountFlags::NOATIME,
+                "relatime" => MountFlags::RELATIME,
+                _ => MountFlags::empty(),
+            };
+        }
+        let _ = rustix::mount::mount_remount(point.as_str(), flags, c"");
+    }
+}

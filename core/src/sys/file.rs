@@ -1,0 +1,289 @@
+//! Files that are never half written.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::{AtFlags, CWD, RenameFlags};
+
+/// What our temporary files beside a final file begin with. Shell tools and depmod ignore them.
+pub const TEMP_PREFIX: &str = ".dkms-tmp-";
+
+/// A name in the same directory that no other process and no other thread uses.
+pub fn temp_beside(path: &Path) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = path.file_name().unwrap_or(OsStr::new("x")).to_string_lossy();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    path.with_file_name(format!("{TEMP_PREFIX}{}-{count}-{name}", std::process::id()))
+}
+
+/// Makes a directory's entries durable.
+pub fn sync_dir(dir: &Path) -> Result<()> {
+    File::open(dir).and_then(|dir| dir.sync_all()).with_context(|| format!("syncing {}", dir.display()))
+}
+
+/// A complete, durable file that does not have its final name yet. Dropped without [`Staged::commit`], it is
+/// deleted again.
+#[derive(Debug)]
+pub struct Staged {
+    temp: PathBuf,
+    dest: PathBuf,
+    done: bool,
+}
+
+impl Staged {
+    /// Writes `content` beside `dest`. All disk space is taken here: what follows only renames.
+    pub fn new(dest: &Path, content: &[u8], mode: u32) -> Result<Self> {
+        let staged = Self { temp: temp_beside(dest), dest: dest.to_owned(), done: false };
+        let write = || -> io::Result<()> {
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&staged.temp)?;
+            file.write_all(content)?;
+            file.set_permissions(Permissions::from_mode(mode))?;
+            file.sync_all()
+        };
+        write().with_context(|| format!("writing {}", dest.display()))?;
+        Ok(staged)
+    }
+
+    /// Gives the file its name, replacing what had it: old or new at any instant, and after a power cut.
+    #[allow(clippy::disallowed_methods)] // this is the place
+    pub fn commit(mut self) -> Result<()> {
+        fs::rename(&self.temp, &self.dest)
+            .with_context(|| format!("putting {} in place", self.dest.display()))?;
+        self.done = true;
+        sync_dir(parent(&self.dest))
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.done {
+            let _ = fs::remove_file(&self.temp);
+        }
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
+}
+
+/// Writes a file so that a reader, and a machine that loses power, see the old or the new content.
+pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    fs::create_dir_all(parent(path)).with_context(|| format!("making {}", parent(path).display()))?;
+    Staged::new(path, content, mode)?.commit()
+}
+
+/// Makes `link` point to `target`, replacing what was there, atomically.
+#[allow(clippy::disallowed_methods)] // this is the place
+pub fn symlink_atomic(target: &Path, link: &Path) -> Result<()> {
+    let temp = temp_beside(link);
+    let make = || -> io::Result<()> {
+        fs::create_dir_all(parent(link))?;
+        std::os::unix::fs::symlink(target, &temp)?;
+        fs::rename(&temp, link)
+    };
+    make().with_context(|| format!("linking {} to {}", link.display(), target.display()))?;
+    sync_dir(parent(link))
+}
+
+/// Gives the finished directory `from` the name `to`. A directory that has that name is exchanged with it and
+/// then deleted, so that `to` is complete at any instant.
+#[allow(clippy::disallowed_methods)] // this is the place
+pub fn replace_dir(from: &Path, to: &Path) -> Result<()> {
+    let context = || format!("putting {} in place", to.display());
+    fs::create_dir_all(parent(to)).with_context(context)?;
+    if to.symlink_metadata().is_ok() {
+        match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
+            Ok(()) => {
+                sync_dir(parent(to))?;
+                return remove_all(from);
+            }
+            // A file system without exchange (overlayfs before 4.9, some network ones): set aside first.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+                let aside = temp_beside(to);
+                fs::rename(to, &aside).with_context(context)?;
+                fs::rename(from, to).with_context(context)?;
+                sync_dir(parent(to))?;
+                return remove_all(&aside);
+            }
+            Err(error) => return Err(error).with_context(context),
+        }
+    }
+    fs::rename(from, to).with_context(context)?;
+    sync_dir(parent(to))
+}
+
+/// Deletes a file or a whole directory, whichever it is. Nothing there is fine. Never follows links.
+pub fn remove_all(path: &Path) -> Result<()> {
+    let result = match path.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+    };
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.with_context(|| format!("deleting {}", path.display())),
+    }
+}
+
+/// Deletes `dir` and then its parents while they are empty, up to but not including `stop`.
+pub fn remove_empty_up_to(dir: &Path, stop: &Path) {
+    let mut dir = dir;
+    while dir != stop && dir.starts_with(stop) {
+        match fs::remove_dir(dir) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(_) => return,
+        }
+        dir = parent(dir);
+    }
+}
+
+/// A file's content, or `None` when it does not exist.
+pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+/// Reads a regular file that an untrusted process made: links are refused, and so is too much.
+pub fn read_untrusted(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let open = || -> io::Result<File> {
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)
+    };
+    let file = open().with_context(|| format!("opening {}", path.display()))?;
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        bail!("{} is not a regular file", path.display());
+    }
+    if meta.len() > limit {
+        bail!("{} is larger than {} MiB", path.display(), limit >> 20);
+    }
+    let mut content = Vec::with_capacity(meta.len() as usize);
+    file.take(limit).read_to_end(&mut content).with_context(|| format!("reading {}", path.display()))?;
+    Ok(content)
+}
+
+/// The entries of a directory in byte order; none when there is no such directory.
+pub fn sorted_entries(dir: &Path) -> Vec<PathBuf> {
+    let mut entries: Vec<_> =
+        fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    entries.sort();
+    entries
+}
+
+/// The names of a directory's sub-directories (links not followed), in byte order.
+pub fn sub_dirs(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Copies a tree: files, links, directories and their modes and times; owner `uid` when given. Devices,
+/// sockets and fifos are left out. The kernel shares the blocks where the file system can.
+pub fn copy_tree(from: &Path, to: &Path, owner: Option<u32>) -> Result<()> {
+    let context = || format!("copying {} to {}", from.display(), to.display());
+    let meta = from.symlink_metadata().with_context(context)?;
+    let own = |path: &Path| -> io::Result<()> {
+        match owner {
+            Some(id) => std::os::unix::fs::lchown(path, Some(id), Some(id)),
+            None => Ok(()),
+        }
+    };
+    if meta.is_symlink() {
+        let target = fs::read_link(from).with_context(context)?;
+        std::os::unix::fs::symlink(target, to).and_then(|()| own(to)).with_context(context)
+    } else if meta.is_dir() {
+        match fs::create_dir(to) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(error).with_context(context);
+            }
+            _ => {}
+        }
+        for entry in sorted_entries(from) {
+            if let Some(name) = entry.file_name() {
+                copy_tree(&entry, &to.join(name), owner)?;
+            }
+        }
+        fs::set_permissions(to, Permissions::from_mode(meta.mode() & 0o777 | 0o700))
+            .and_then(|()| own(to))
+            .with_context(context)
+    } else if meta.is_file() {
+        fs::copy(from, to).and_then(|_| keep_times(to, &meta)).and_then(|()| own(to)).with_context(context)
+    } else {
+        Ok(())
+    }
+}
+
+/// make compares times: a copy that is newer than its original would change what gets built.
+fn keep_times(to: &Path, meta: &fs::Metadata) -> io::Result<()> {
+    let time = |seconds: i64, nanos: i64| rustix::fs::Timespec { tv_sec: seconds, tv_nsec: nanos };
+    let times = rustix::fs::Timestamps {
+        last_access: time(meta.atime(), meta.atime_nsec()),
+        last_modification: time(meta.mtime(), meta.mtime_nsec()),
+    };
+    rustix::fs::utimensat(CWD, to, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_staged_file_that_is_not_committed_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let dest = dir.path().join("a.ko");
+        write_atomic(&dest, b"old", 0o644).unwrap();
+        drop(Staged::new(&dest, b"new", 0o644).unwrap());
+        assert_eq!(sorted_entries(dir.path()), vec![dest.clone()]);
+        Staged::new(&dest, b"new", 0o644).unwrap().commit().unwrap();
+        assert_eq!(fs::read(&dest).unwrap(), b"new");
+        assert_eq!(sorted_entries(dir.path()), vec![dest]);
+    }
+
+    #[test]
+    fn a_directory_is_replaced_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+        write_atomic(&old.join("x"), b"1", 0o644).unwrap();
+        write_atomic(&new.join("y"), b"2", 0o644).unwrap();
+        replace_dir(&new, &old).unwrap();
+        assert!(!new.exists() && !old.join("x").exists() && old.join("y").exists());
+    }
+
+    #[test]
+    fn an_untrusted_link_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
+        assert!(read_untrusted(&link, 1 << 20).is_err());
+    }
+
+    #[test]
+    fn a_copied_tree_keeps_links_modes_and_times() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        write_atomic(&from.join("sub/run.sh"), b"#!/bin/sh\n", 0o755).unwrap();
+        std::os::unix::fs::symlink("sub/run.sh", from.join("link")).unwrap();
+        copy_tree(&from, &to, None).unwrap();
+        let (a, b) = (from.join("sub/run.sh").metadata().unwrap(), to.join("sub/run.sh").metadata().unwrap());
+        assert_eq!((a.mode(), a.mtime()), (b.mode(), b.mtime()));
+        assert_eq!(fs::read_link(to.join("link")).unwrap(), Path::new("sub/run.sh"));
+    }
+}

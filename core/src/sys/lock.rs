@@ -1,0 +1,68 @@
+//! One writer: an flock on one file, held as a value.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::sys::signal;
+
+/// Tells a dkms that a module's own script starts that its grandparent holds the lock.
+const HOLDER: &str = "DKMS_LOCK_HOLDER";
+
+/// The held lock. Children inherit neither the descriptor nor, after our death, the lock.
+#[derive(Debug)]
+pub struct Lock {
+    /// `None` when an ancestor holds it for us.
+    _file: Option<File>,
+}
+
+/// The environment variable for scripts that run while we hold the lock.
+pub fn pass_on() -> (&'static str, String) {
+    (HOLDER, std::process::id().to_string())
+}
+
+/// Takes the lock; `waiting` is called once, with the holder's process id, when somebody else has it.
+pub fn acquire(path: &Path, waiting: impl FnOnce(&str)) -> Result<Lock> {
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+    }
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .with_context(|| format!("opening the lock {}", path.display()))?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut holder = String::new();
+        // The holder's id is a courtesy of the message; without it we wait all the same.
+        let _ = file.read_to_string(&mut holder);
+        let holder = holder.trim().to_owned();
+        // A script of the transaction under way called us. Waiting for our own grandparent, which waits for us,
+        // would never end; it is at a point between two steps, so its lock covers us.
+        if std::env::var(HOLDER).is_ok_and(|pid| pid == holder) && is_ancestor(&holder) {
+            return Ok(Lock { _file: None });
+        }
+        waiting(&holder);
+        while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            signal::check()?;
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    let mut note = || -> std::io::Result<()> {
+        file.set_len(0)?;
+        file.rewind()?;
+        file.write_all(std::process::id().to_string().as_bytes())
+    };
+    // On a full disk the id is missing from the message above, nothing else.
+    let _ = note();
+    Ok(Lock { _file: Some(file) })
+}
+
+fn is_ancestor(pid: &str) -> bool {
+    crate::sys::run::ancestors().iter().any(|ancestor| ancestor.pid.to_string() == pid)
+}

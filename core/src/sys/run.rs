@@ -1,0 +1,264 @@
+//! Processes: started, waited for, stopped; their output kept in a file, never in a pipe that could fill.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::MemfdFlags;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+
+use crate::sys::signal;
+
+/// The search path of everything that we start: not the caller's, which may be a user's under sudo.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Where a process's output goes.
+#[derive(Debug, Clone)]
+pub enum Output {
+    /// Both streams into memory, returned in [`Done::output`]; for small outputs.
+    Memory,
+    /// Each stream into memory of its own, returned in [`Done::output`] and [`Done::errors`].
+    Split,
+    /// Both streams appended to a file.
+    Log(PathBuf),
+    /// Both streams to our standard error: stdout belongs to the package manager.
+    Stderr,
+}
+
+/// A process to run.
+#[derive(Debug, Clone)]
+pub struct Cmd {
+    program: PathBuf,
+    name: Option<String>,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    cwd: Option<PathBuf>,
+    output: Output,
+    limit: Option<Duration>,
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub struct Done {
+    /// Its status.
+    pub status: ExitStatus,
+    /// What it wrote, for [`Output::Memory`] and [`Output::Split`].
+    pub output: Vec<u8>,
+    /// What it wrote to standard error, for [`Output::Split`].
+    pub errors: Vec<u8>,
+    /// It was killed because it took longer than its limit.
+    pub timed_out: bool,
+}
+
+impl Done {
+    /// The exit code, 128 + signal when killed.
+    pub fn code(&self) -> i32 {
+        self.status.code().unwrap_or_else(|| 128 + self.status.signal().unwrap_or(0))
+    }
+}
+
+impl Cmd {
+    /// A program by name or path, with a clean environment.
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        let mut env = vec![("PATH".to_owned(), PATH.to_owned()), ("LC_ALL".to_owned(), "C.UTF-8".to_owned())];
+        for kept in ["HOME", "TERM", "TMPDIR", "DPKG_ROOT"] {
+            if let Ok(value) = std::env::var(kept) {
+                env.push((kept.to_owned(), value));
+            }
+        }
+        Self {
+            program: program.into(),
+            name: None,
+            args: Vec::new(),
+            env,
+            cwd: None,
+            output: Output::Memory,
+            limit: None,
+        }
+    }
+    /// The name under which the program sees itself.
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+    /// Adds an argument.
+    pub fn arg(mut self, arg: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_string_lossy().into_owned());
+        self
+    }
+    /// Adds arguments.
+    pub fn args<S: AsRef<std::ffi::OsStr>>(self, args: impl IntoIterator<Item = S>) -> Self {
+        args.into_iter().fold(self, Self::arg)
+    }
+    /// Sets a variable.
+    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.env.push((name.to_owned(), value.into()));
+        self
+    }
+    /// Sets the working directory.
+    pub fn cwd(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.cwd = Some(dir.into());
+        self
+    }
+    /// Sets where output goes.
+    pub fn output(mut self, output: Output) -> Self {
+        self.output = output;
+        self
+    }
+    /// Kills the process, and all that it started, after this time.
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+    /// The command as a person would type it.
+    pub fn display(&self) -> String {
+        let mut text = self.program.display().to_string();
+        for arg in &self.args {
+            text.push(' ');
+            text.push_str(arg);
+        }
+        text
+    }
+
+    /// Runs it to its end. `Err` means that it could not be started, or that we were interrupted.
+    #[allow(clippy::disallowed_methods)] // this is the place
+    pub fn run(&self) -> Result<Done> {
+        signal::check()?;
+        let mut command = Command::new(&self.program);
+        command.args(&self.args).env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).process_group(0);
+        if let Some(name) = &self.name {
+            command.arg0(name);
+        }
+        if let Some(dir) = &self.cwd {
+            command.current_dir(dir);
+        }
+        let memory = || rustix::fs::memfd_create("output", MemfdFlags::CLOEXEC).map(File::from);
+        let (mut output, mut errors) = (None, None);
+        match &self.output {
+            Output::Memory => {
+                let file = memory()?;
+                command.stdout(file.try_clone()?).stderr(file.try_clone()?);
+                output = Some(file);
+            }
+            Output::Split => {
+                let (out, err) = (memory()?, memory()?);
+                command.stdout(out.try_clone()?).stderr(err.try_clone()?);
+                (output, errors) = (Some(out), Some(err));
+            }
+            Output::Log(path) => {
+                let file = File::options().append(true).create(true).open(path);
+                let file = file.with_context(|| format!("opening {}", path.display()))?;
+                command.stdout(file.try_clone()?).stderr(file);
+            }
+            Output::Stderr => {
+                command.stdout(std::io::stderr()).stderr(Stdio::inherit());
+            }
+        }
+        let mut child = command.spawn().with_context(|| format!("starting {}", self.program.display()))?;
+        let (status, timed_out) = self.wait(&mut child)?;
+        let read = |file: Option<File>| -> Result<Vec<u8>> {
+            let mut content = Vec::new();
+            if let Some(mut file) = file {
+                file.rewind()?;
+                file.read_to_end(&mut content)?;
+            }
+            Ok(content)
+        };
+        Ok(Done { status, output: read(output)?, errors: read(errors)?, timed_out })
+    }
+
+    /// Runs it and fails when it does, with the end of what it said.
+    pub fn check(&self) -> Result<Vec<u8>> {
+        let done = self.run()?;
+        if done.status.success() {
+            return Ok(done.output);
+        }
+        let text = String::from_utf8_lossy(&done.output);
+        let tail: Vec<_> = text.lines().rev().take(4).collect();
+        let tail: Vec<_> = tail.into_iter().rev().collect();
+        bail!("{} ended with status {}: {}", self.display(), done.code(), tail.join(" / "))
+    }
+
+    fn wait(&self, child: &mut Child) -> Result<(ExitStatus, bool)> {
+        let deadline = self.limit.map(|limit| Instant::now() + limit);
+        let pid = Pid::from_raw(child.id() as i32);
+        let handle = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let stop = |child: &mut Child| {
+            // The group first: a shell that dies alone leaves its compilers behind.
+            if let Some(pid) = pid {
+                let _ = kill_process_group(pid, Signal::KILL);
+            }
+            let _ = child.kill();
+        };
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok((status, false));
+            }
+            if let Err(interrupted) = signal::check() {
+                stop(child);
+                child.wait()?;
+                return Err(interrupted.into());
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                stop(child);
+                return Ok((child.wait()?, true));
+            }
+            match &handle {
+                // Wakes up at once when the process ends or a signal arrives, else looks at the deadline.
+                Some(handle) => {
+                    let slice = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+                    let _ = poll(&mut [PollFd::new(handle, PollFlags::IN)], Some(&slice));
+                }
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+}
+
+/// The full path of a program in [`PATH`].
+pub fn which(program: &str) -> Option<PathBuf> {
+    if program.contains('/') {
+        return Path::new(program).is_file().then(|| program.into());
+    }
+    PATH.split(':').map(|dir| Path::new(dir).join(program)).find(|path| path.is_file())
+}
+
+/// A process above us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ancestor {
+    /// Its id.
+    pub pid: u32,
+    /// Its arguments, the program first.
+    pub argv: Vec<String>,
+}
+
+/// The processes above us, nearest first, as far as /proc shows them.
+pub fn ancestors() -> Vec<Ancestor> {
+    let parent_of = |pid: u32| -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name in parentheses may contain anything: count from the last one.
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    };
+    let mut list = Vec::new();
+    let mut pid = std::process::id();
+    while let Some(parent) = parent_of(pid).filter(|parent| *parent != 0 && list.len() < 64) {
+        let argv = std::fs::read(format!("/proc/{parent}/cmdline")).unwrap_or_default();
+        let argv =
+            argv.split(|byte| *byte == 0).map(|arg| String::from_utf8_lossy(arg).into_owned()).collect();
+        list.push(Ancestor { pid: parent, argv });
+        pid = parent;
+    }
+    list
+}
+
+/// Writes text to a stream and forgets about errors: a closed terminal must not end a transaction.
+pub fn say(mut stream: impl Write, text: &str) {
+    let _ = stream.write_all(text.as_bytes());
+    let _ = stream.flush();
+}

@@ -1,0 +1,126 @@
+//! Reads the registry. Takes no lock, starts no process, evaluates no shell: what is half done by somebody else
+//! at this moment appears as it was before or as it will be after.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::{Build, Entry, Failure, Record, Snapshot, Source};
+use crate::layout::Layout;
+use crate::sys::file;
+use crate::types::{ModuleId, ModuleName, Target};
+
+impl Snapshot {
+    /// Loads everything.
+    pub fn load(layout: &Layout) -> Result<Self> {
+        Self::load_some(layout, None)
+    }
+
+    /// Loads one module, or everything.
+    pub fn load_some(layout: &Layout, only: Option<&ModuleName>) -> Result<Self> {
+        let mut snapshot = Self::default();
+        let names = match only {
+            Some(name) => vec![name.to_string()],
+            None => file::sub_dirs(&layout.dkms_tree),
+        };
+        for name in names.iter().filter_map(|name| name.parse::<ModuleName>().ok()) {
+            for version in file::sub_dirs(&layout.module(&name)) {
+                let Ok(version) = version.parse() else { continue };
+                let id = ModuleId { name: name.clone(), version };
+                if id.version.as_str() == "original_module" {
+                    snapshot.load_originals(layout, &name);
+                    continue;
+                }
+                let entry = Entry { source: source(layout, &id), builds: builds(layout, &id) };
+                if entry.source != Source::Gone || !entry.builds.is_empty() {
+                    snapshot.modules.insert(id, entry);
+                }
+            }
+        }
+        snapshot.load_failures(layout, only);
+        Ok(snapshot)
+    }
+
+    fn load_originals(&mut self, layout: &Layout, name: &ModuleName) {
+        for target in targets_below(&layout.originals_root(name)) {
+            self.originals.insert((name.clone(), target));
+        }
+    }
+
+    fn load_failures(&mut self, layout: &Layout, only: Option<&ModuleName>) {
+        let ids: Vec<ModuleId> =
+            self.modules.keys().filter(|id| only.is_none_or(|name| *name == id.name)).cloned().collect();
+        for id in ids {
+            let dir = layout.own_version("failures", &id);
+            for kernel in file::sub_dirs(&dir) {
+                for path in file::sorted_entries(&dir.join(&kernel)) {
+                    let arch = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".json"));
+                    let (Some(Ok(arch)), Ok(kernel)) = (arch.map(str::parse), kernel.parse()) else {
+                        continue;
+                    };
+                    if let Some(failure) = json::<Failure>(&path) {
+                        self.failures.insert((id.clone(), Target { kernel, arch }), failure);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn source(layout: &Layout, id: &ModuleId) -> Source {
+    let link = layout.source_link(id);
+    // Shell DKMS's binary-only tarballs have a directory in place of the link.
+    if link.is_dir() {
+        return Source::Linked(std::fs::canonicalize(&link).unwrap_or(link));
+    }
+    match std::fs::read_link(&link) {
+        Ok(to) => Source::Dangling(to),
+        Err(_) if layout.source(id).is_dir() => Source::Unlinked,
+        Err(_) => Source::Gone,
+    }
+}
+
+/// `KERNEL/ARCH` pairs below a directory. A kernel release begins with a digit, as shell DKMS has it.
+fn targets_below(dir: &Path) -> Vec<Target> {
+    let mut targets = Vec::new();
+    for kernel in file::sub_dirs(dir) {
+        if !kernel.starts_with(|c: char| c.is_ascii_digit()) {
+            continue;
+        }
+        let Ok(kernel) = kernel.parse::<crate::types::KernelRelease>() else { continue };
+        for arch in file::sub_dirs(&dir.join(kernel.as_str())) {
+            if let Ok(arch) = arch.parse() {
+                targets.push(Target { kernel: kernel.clone(), arch });
+            }
+        }
+    }
+    targets
+}
+
+fn builds(layout: &Layout, id: &ModuleId) -> std::collections::BTreeMap<Target, Build> {
+    let mut builds = std::collections::BTreeMap::new();
+    for target in targets_below(&layout.version(id)) {
+        let modules = layout.built_modules(id, &target);
+        if !modules.is_dir() {
+            continue;
+        }
+        let files = file::sorted_entries(&modules)
+            .iter()
+            .filter_map(|path| path.file_name()?.to_str().map(str::to_owned))
+            .filter(|name| name.contains(".ko"))
+            .collect();
+        let link = std::fs::read_link(layout.active_link(&id.name, &target));
+        let active = link.is_ok_and(|to| {
+            to == Path::new(&format!("{}/{}/{}", id.version, target.kernel, target.arch))
+                || to == layout.built(id, &target)
+        });
+        let record = json::<Record>(&layout.record(id, &target));
+        builds.insert(target, Build { files, active, record });
+    }
+    builds
+}
+
+/// A note of ours; one that cannot be read counts as not there, which costs a build at most.
+fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}

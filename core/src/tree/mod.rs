@@ -1,0 +1,95 @@
+//! The registry on disk. Anyone may load a [`Snapshot`]; only a [`LockedTree`] can write.
+
+mod load;
+mod locked;
+mod record;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+pub use locked::{Intent, LockedTree};
+pub use record::{Failure, Installed, Record};
+
+use crate::types::{ModuleId, ModuleName, Target};
+
+/// The registry at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Every version of every module that has a directory.
+    pub modules: BTreeMap<ModuleId, Entry>,
+    /// Remembered failures.
+    pub failures: BTreeMap<(ModuleId, Target), Failure>,
+    /// Module packages for which files of the kernel itself are kept.
+    pub originals: BTreeSet<(ModuleName, Target)>,
+}
+
+/// One version of one module.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its source.
+    pub source: Source,
+    /// Its finished builds.
+    pub builds: BTreeMap<Target, Build>,
+}
+
+/// Where a module's source is, and whether it still is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Registered; the link leads to a directory.
+    Linked(PathBuf),
+    /// The link leads nowhere: somebody deleted the source without unregistering.
+    Dangling(PathBuf),
+    /// No link although the source is there: somebody deleted the link.
+    Unlinked,
+    /// Neither link nor source: a build that stays until its successor is proven, or an empty left-over.
+    Gone,
+}
+
+/// One finished build.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Build {
+    /// Its module files' names, with suffix.
+    pub files: Vec<String>,
+    /// It is the installed one.
+    pub active: bool,
+    /// What we noted when we built it; `None` when shell DKMS did.
+    pub record: Option<Record>,
+}
+
+impl Entry {
+    /// The source's directory, when it can be used.
+    pub fn source_dir(&self) -> Option<&PathBuf> {
+        match &self.source {
+            Source::Linked(dir) => Some(dir),
+            _ => None,
+        }
+    }
+    /// Registered, and somebody must repair it by hand.
+    pub fn broken(&self) -> bool {
+        matches!(self.source, Source::Dangling(_) | Source::Unlinked)
+    }
+}
+
+impl Snapshot {
+    /// Whether the module can be used.
+    pub fn registered(&self, id: &ModuleId) -> bool {
+        self.modules.get(id).is_some_and(|entry| entry.source_dir().is_some())
+    }
+    /// A module's build.
+    pub fn build(&self, id: &ModuleId, target: &Target) -> Option<&Build> {
+        self.modules.get(id)?.builds.get(target)
+    }
+    /// All versions of a module.
+    pub fn versions<'a>(&'a self, name: &'a ModuleName) -> impl Iterator<Item = (&'a ModuleId, &'a Entry)> {
+        self.modules.iter().filter(move |(id, _)| id.name == *name)
+    }
+    /// The installed version of a module for a kernel.
+    pub fn active(&self, name: &ModuleName, target: &Target) -> Option<&ModuleId> {
+        let active = |entry: &Entry| entry.builds.get(target).is_some_and(|build| build.active);
+        self.modules.iter().find(|(id, entry)| id.name == *name && active(entry)).map(|(id, _)| id)
+    }
+    /// Every target for which anything has been built.
+    pub fn targets(&self) -> BTreeSet<Target> {
+        self.modules.values().flat_map(|entry| entry.builds.keys().cloned()).collect()
+    }
+}

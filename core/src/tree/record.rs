@@ -1,0 +1,45 @@
+//! What we note beside shell DKMS's tree about builds.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::Fingerprint;
+
+/// A finished build.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Everything that went into it.
+    pub fingerprint: Fingerprint,
+    /// Where its files were published; empty while it is only built.
+    #[serde(default)]
+    pub installed: Vec<Installed>,
+    /// How long the build took, in seconds.
+    #[serde(default)]
+    pub seconds: f64,
+}
+
+/// One published module file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installed {
+    /// Its path.
+    pub path: PathBuf,
+    /// The SHA-256 of what we put there.
+    pub sha256: String,
+}
+
+/// A failed build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Everything that went into it.
+    pub fingerprint: Fingerprint,
+    /// What failed, as one line.
+    pub why: String,
+    /// The first errors of the compiler.
+    #[serde(default)]
+    pub errors: Vec<String>,
+    /// The whole log.
+    pub log: PathBuf,
+    /// The exit code that shell DKMS documents for it.
+    pub code: i32,
+}

@@ -1,0 +1,193 @@
+//! Names that become paths used by root. A value that exists is safe to join to a directory.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a text is no valid name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no valid {kind}: {why}")]
+pub struct BadName {
+    /// What the text was meant to be, e.g. `module name`.
+    pub kind: &'static str,
+    /// The refused text.
+    pub text: String,
+    /// The rule that it breaks.
+    pub why: &'static str,
+}
+
+/// The rule shared by all names: one path component that no tool mistakes for an option.
+fn check(kind: &'static str, text: &str) -> Result<(), BadName> {
+    let why = if text.is_empty() {
+        "it is empty"
+    } else if text.starts_with('-') {
+        "it begins with a dash and would be read as an option"
+    } else if text.contains('/') {
+        "it contains a slash"
+    } else if text == "." || text.contains("..") {
+        "it contains \"..\" or is \".\""
+    } else if text.starts_with('.') {
+        "it begins with a dot, which is reserved for dkms itself"
+    } else if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        "it contains white space or a control character"
+    } else if text.contains(',') {
+        "it contains a comma, which separates the fields of dkms status"
+    } else if text.len() > 200 {
+        "it is longer than 200 bytes"
+    } else {
+        return Ok(());
+    };
+    Err(BadName { kind, text: text.to_owned(), why })
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident, $kind:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(String);
+
+        impl $type {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = BadName;
+            fn from_str(text: &str) -> Result<Self, BadName> {
+                check($kind, text).map(|()| Self(text.to_owned()))
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = BadName;
+            fn try_from(text: String) -> Result<Self, BadName> {
+                check($kind, &text).map(|()| Self(text))
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(name: $type) -> String {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// `PACKAGE_NAME` of a dkms.conf, e.g. `v4l2loopback`.
+    ModuleName,
+    "module name"
+);
+name!(
+    /// `PACKAGE_VERSION` of a dkms.conf, e.g. `0.15.0`.
+    ModuleVersion,
+    "module version"
+);
+name!(
+    /// A kernel release as `uname -r` and the directories under the modules tree have it.
+    KernelRelease,
+    "kernel release"
+);
+name!(
+    /// A machine architecture as `uname -m` has it.
+    Arch,
+    "architecture"
+);
+
+/// A registered module package: `name/version`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ModuleId {
+    /// `PACKAGE_NAME`.
+    pub name: ModuleName,
+    /// `PACKAGE_VERSION`.
+    pub version: ModuleVersion,
+}
+
+impl fmt::Display for ModuleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.name, self.version)
+    }
+}
+
+impl FromStr for ModuleId {
+    type Err = BadName;
+    /// Reads `name/version`.
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let (name, version) = text.split_once('/').ok_or(BadName {
+            kind: "module/version pair",
+            text: text.to_owned(),
+            why: "there is no slash between name and version",
+        })?;
+        Ok(Self { name: name.parse()?, version: version.parse()? })
+    }
+}
+
+/// What a module is built for: one kernel release on one architecture.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Target {
+    /// The kernel release.
+    pub kernel: KernelRelease,
+    /// The architecture.
+    pub arch: Arch,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.kernel, self.arch)
+    }
+}
+
+/// A fingerprint: the SHA-256, in lower-case hex, of everything that can change a build's result.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fingerprint(pub String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_would_leave_the_tree_are_refused() {
+        for (text, why) in [
+            ("", "empty"),
+            ("..", "\"..\""),
+            ("a/b", "slash"),
+            ("../etc", "slash"),
+            ("a..b", "\"..\""),
+            ("-rf", "dash"),
+            (".hidden", "dot"),
+            ("a\nb", "control"),
+            ("a b", "white space"),
+            ("a\0b", "control"),
+            ("a,b", "comma"),
+        ] {
+            let error = text.parse::<ModuleName>().unwrap_err();
+            assert!(error.to_string().contains(why), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn names_from_real_packages_are_accepted() {
+        for text in ["v4l2loopback", "0~20230205+git", "2.6.9-1cvs2004", "6.12.117+deb13-amd64", "x86_64"] {
+            assert_eq!(text.parse::<ModuleVersion>().unwrap().as_str(), text);
+        }
+    }
+
+    #[test]
+    fn a_pair_needs_both_halves() {
+        assert_eq!("a/1".parse::<ModuleId>().unwrap().to_string(), "a/1");
+        assert!("a".parse::<ModuleId>().is_err());
+        assert!("a/1/2".parse::<ModuleId>().is_err());
+        assert!("/1".parse::<ModuleId>().is_err());
+    }
+}

@@ -1,0 +1,51 @@
+//! Turns built binaries and the data files of this tree into packages: `dkms-packaging deb --binaries DIR --out DIR`.
+
+#![allow(clippy::disallowed_methods)] // a build tool of this tree: nothing here runs on a user's machine
+#![allow(clippy::print_stdout, clippy::print_stderr)] // a build tool answers on its terminal
+
+mod conffiles;
+mod deb;
+mod payload;
+mod third_party;
+mod tool;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Makes packages from built binaries and the data files of this tree")]
+struct Args {
+    #[command(subcommand)]
+    format: Format,
+}
+
+#[derive(Subcommand)]
+enum Format {
+    /// A Debian package that stands in for Debian's dkms
+    Deb {
+        /// Where `dkms` and `dkms-apt-hook` were built
+        #[arg(long)]
+        binaries: PathBuf,
+        /// Where the package is written
+        #[arg(long, default_value = "dist")]
+        out: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let made = match Args::parse().format {
+        Format::Deb { binaries, out } => deb::make(&binaries, &out),
+    };
+    match made {
+        Ok(package) => {
+            println!("{}", package.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("dkms-packaging: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What the installed system gets: every file with its place and its mode, whatever the checkout's umask was.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// Trees in this repository that mirror `/` on the installed system.
+const MIRRORS: [&str; 2] = ["apt-hook/files", "packaging/files"];
+
+/// Built programs and where they go.
+const PROGRAMS: [(&str, &str); 2] = [("dkms", "usr/sbin/dkms"), ("dkms-apt-hook", "usr/lib/dkms/apt-hook")];
+
+/// One file of the package.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct File {
+    /// Its path on the installed system, without the leading slash.
+    pub path: String,
+    /// Where its content is taken from.
+    pub source: PathBuf,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+/// Everything that is copied as it is, sorted by path.
+pub fn files(repository: &Path, binaries: &Path) -> Result<Vec<File>> {
+    let mut found = Vec::new();
+    for mirror in MIRRORS {
+        let root = repository.join(mirror);
+        collect(&root, &root, &mut found).with_context(|| format!("listing {}", root.display()))?;
+    }
+    for (name, path) in PROGRAMS {
+        found.push(File { path: path.to_owned(), source: binaries.join(name), mode: 0o755 });
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn collect(root: &Path, directory: &Path, found: &mut Vec<File>) -> Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let source = entry?.path();
+        if source.is_dir() {
+            collect(root, &source, found)?;
+            continue;
+        }
+        let path = source.strip_prefix(root)?.to_str().context("a file name is not UTF-8")?.to_owned();
+        let mode = mode(&path);
+        found.push(File { path, source, mode });
+    }
+    Ok(())
+}
+
+/// Hooks and helpers are run, everything else is read.
+fn mode(path: &str) -> u32 {
+    let runs = ["etc/kernel/", "usr/lib/dkms/", "usr/lib/kernel/install.d/", "usr/sbin/"];
+    if runs.iter().any(|directory| path.starts_with(directory)) { 0o755 } else { 0o644 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn repository() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    }
+
+    #[test]
+    fn hooks_run_and_settings_do_not() {
+        assert_eq!(mode("etc/kernel/postinst.d/dkms"), 0o755);
+        assert_eq!(mode("etc/dkms/framework.conf"), 0o644);
+    }
+
+    #[test]
+    fn every_path_that_module_packages_and_kernels_call_is_there() {
+        let files = files(&repository(), Path::new("/nowhere")).unwrap();
+        let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        for expected in [
+            "etc/dkms/framework.conf",
+            "etc/dkms/policy.toml",
+            "etc/kernel/header_postinst.d/dkms",
+            "etc/kernel/postinst.d/dkms",
+            "etc/kernel/preinst.d/dkms",
+            "etc/kernel/prerm.d/dkms",
+            "usr/lib/dkms/apt-hook",
+            "usr/lib/dkms/common.postinst",
+            "usr/lib/dkms/dkms_autoinstaller",
+            "usr/lib/kernel/install.d/40-dkms.install",
+            "usr/sbin/dkms",
+        ] {
+            assert!(paths.contains(&expected), "{expected} is missing from {paths:?}");
+        }
+        assert!(paths.is_sorted());
+    }
+
+    #[test]
+    fn a_hook_whose_program_is_gone_does_nothing() {
+        for hook in ["preinst.d", "postinst.d", "prerm.d", "header_postinst.d"] {
+            let script =
+                fs::read_to_string(repository().join("apt-hook/files/etc/kernel").join(hook).join("dkms"))
+                    .unwrap();
+            let without = script.replace("/usr/lib/dkms/apt-hook", "/nonexistent/apt-hook");
+            let status = std::process::Command::new("sh")
+                .args(["-e", "-c", &without, "dkms", "6.1.0"])
+                .status()
+                .unwrap();
+            assert!(status.success(), "{hook}");
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Running the tools that do the real work, and naming them when they are missing.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// Runs `command` and returns its stdout; an error holds the whole command line and what it said.
+pub fn run(command: &mut Command) -> Result<Vec<u8>> {
+    let shown = format!("{command:?}");
+    let output = command.output().with_context(|| format!("starting {shown}"))?;
+    if !output.status.success() {
+        bail!("{shown} ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(output.stdout)
+}
+
+/// The same for tools that answer with one piece of text.
+pub fn text(command: &mut Command) -> Result<String> {
+    let shown = format!("{command:?}");
+    let answer =
+        String::from_utf8(run(command)?).with_context(|| format!("reading the answer of {shown}"))?;
+    Ok(answer.trim().to_owned())
+}
