@@ -120,6 +120,14 @@ impl Layout {
     pub fn hashes(&self) -> PathBuf {
         self.own().join("hashes")
     }
+    /// The content hash of a module's source.
+    pub fn source_hash(&self, id: &ModuleId) -> PathBuf {
+        self.hashes().join(format!("source-{}-{}.json", id.name, id.version))
+    }
+    /// The content hash of a kernel's headers.
+    pub fn headers_hash(&self, target: &Target) -> PathBuf {
+        self.hashes().join(format!("headers-{}-{}.json", target.kernel, target.arch))
+    }
     /// Private build directories of the transaction under way.
     pub fn work(&self) -> PathBuf {
         self.own().join("work")

@@ -90,7 +90,7 @@ fn base(
     identity: &str,
     source: &std::path::Path,
 ) -> Result<String> {
-    let memory = session.layout.hashes().join(format!("source-{}-{}.json", id.name, id.version));
+    let memory = session.layout.source_hash(id);
     let sources = hash::trees(&[source.to_owned()], Watch::Files, Some(&memory), &[])?;
     let all = serde_json::json!({
         "format": FORMAT,

@@ -10,6 +10,7 @@ use anyhow::Result;
 
 pub use transaction::{run, status_of};
 
+use crate::kernel::Kernel;
 use crate::plan::{Clear, Make, Plan, Settled, Survey};
 use crate::report::{Failing, Outcome, Report};
 use crate::session::Session;
@@ -32,6 +33,8 @@ struct Work<'a> {
     /// What a module's installation in this plan came to.
     failed: BTreeSet<(ModuleId, Target)>,
     signing: BTreeMap<Target, sign::Signing>,
+    /// Kernels that were looked at for modules outside of the plan's scope.
+    kernels: BTreeMap<Target, Kernel>,
 }
 
 /// Does what the plan says. `Err` means that we broke or were interrupted; what was intended is then still
@@ -54,6 +57,7 @@ fn apply(
         published: BTreeMap::new(),
         failed: BTreeSet::new(),
         signing: BTreeMap::new(),
+        kernels: BTreeMap::new(),
     };
     let result = work.all(plan);
     (work.report, result)
@@ -91,6 +95,10 @@ impl Work<'_> {
                 self.report.add(&unregister.module, None, Outcome::Unregistered);
             }
         }
+        let leaving = plan.clear.iter().filter(|clear| clear.kernel_leaves).map(|clear| &clear.target);
+        for target in leaving.collect::<BTreeSet<_>>() {
+            self.tree.forget_kernel(target)?;
+        }
         for (id, target, fingerprint) in &plan.adopt {
             self.adopt(id, target, fingerprint)?;
         }
@@ -105,7 +113,7 @@ impl Work<'_> {
         if let Some(command) = post_add
             && let Some(why) = script::run(self.session, id, None, "post_add", command)?
         {
-            self.report.problems.push(format!("{id}: {why}"));
+            self.report.remarks.push(format!("{id}: {why}"));
         }
         self.session.screen.progress(&format!("dkms: {id} is registered"));
         self.report.add(id, None, Outcome::Registered);
@@ -149,7 +157,9 @@ impl Work<'_> {
         if clear.withdraw {
             let published = self.published_files(module, target)?;
             let leaves = clear.kernel_leaves;
+            let touched = withdraw::destinations(&self.tree.layout, module, target, &published);
             self.intend(|intent| {
+                intent.touched.extend(touched);
                 intent.withdraw.push((module.clone(), target.clone()));
                 if !leaves {
                     intent.depmod.insert(target.clone());
@@ -170,7 +180,7 @@ impl Work<'_> {
             if let Some(command) = command
                 && let Some(why) = script::run(self.session, module, Some(target), "post_remove", &command)?
             {
-                self.report.problems.push(format!("{module}: {why}"));
+                self.report.remarks.push(format!("{module}: {why}"));
             }
             self.published.entry(target.clone()).or_default();
         }
@@ -189,7 +199,7 @@ impl Work<'_> {
     }
 
     /// The files that an installed build has in the kernel's tree: as noted, else where they must be.
-    fn published_files(&self, id: &ModuleId, target: &Target) -> Result<Vec<crate::tree::Installed>> {
+    fn published_files(&mut self, id: &ModuleId, target: &Target) -> Result<Vec<crate::tree::Installed>> {
         let Some(build) = self.snapshot.build(id, target) else { return Ok(Vec::new()) };
         if let Some(record) = build.record.as_ref().filter(|record| !record.installed.is_empty()) {
             return Ok(record.installed.clone());
@@ -200,20 +210,28 @@ impl Work<'_> {
     }
 
     /// The recipe of a module that is not in the plan's scope; `None` when its source is gone or bad.
-    fn recipe_of(&self, id: &ModuleId, target: &Target) -> Result<Option<crate::conf::Recipe>> {
+    fn recipe_of(&mut self, id: &ModuleId, target: &Target) -> Result<Option<crate::conf::Recipe>> {
         if let Some(case) = self.survey.cases.get(&(id.clone(), target.clone())) {
             return Ok(case.recipe.as_ref().ok().cloned());
         }
         let Some(source) = self.snapshot.modules.get(id).and_then(|entry| entry.source_dir()) else {
             return Ok(None);
         };
-        let headers = self.session.options.headers.as_deref();
-        let kernel =
-            crate::kernel::Kernel::load(&self.session.layout, &self.session.policy.row, target, headers)?;
-        Ok(survey::recipe(self.session, id, &kernel, source)?.ok())
+        if !self.kernels.contains_key(target) {
+            let headers = self.session.options.headers.as_deref();
+            let kernel = Kernel::load(&self.session.layout, &self.session.policy.row, target, headers)?;
+            self.kernels.insert(target.clone(), kernel);
+        }
+        let Some(kernel) = self.kernels.get(target) else { return Ok(None) };
+        Ok(survey::recipe(self.session, id, kernel, source)?.ok())
     }
 
-    fn adopt(&self, id: &ModuleId, target: &Target, fingerprint: &crate::types::Fingerprint) -> Result<()> {
+    fn adopt(
+        &mut self,
+        id: &ModuleId,
+        target: &Target,
+        fingerprint: &crate::types::Fingerprint,
+    ) -> Result<()> {
         let installed = self.published_files(id, target)?;
         let with_hash = installed.into_iter().filter_map(|file| {
             let sha256 = crate::sys::hash::hex(&std::fs::read(&file.path).ok()?);
@@ -275,7 +293,7 @@ impl Work<'_> {
             .output(crate::sys::run::Output::Stderr)
             .run()?;
         if !done.status.success() {
-            self.report.problems.push(format!("post_transaction ended with status {}", done.code()));
+            self.report.remarks.push(format!("post_transaction ended with status {}", done.code()));
         }
         Ok(())
     }

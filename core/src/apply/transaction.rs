@@ -24,9 +24,8 @@ pub fn run(session: &mut Session, cause: &str, mut events: Vec<Event>) -> Result
     let snapshot = tree.snapshot()?;
     let recovery = recover::look(&tree, &snapshot)?;
     recover::sweep_work(&tree)?;
-    if !recovery.events.is_empty() {
-        events.splice(0..0, recovery.events.iter().cloned());
-    }
+    let wanted = scope(&events, &snapshot).cases;
+    events.splice(0..0, recovery.events(&wanted));
     session.asked = asked(&events);
     let survey = survey(session, &scope(&events, &snapshot), &snapshot)?;
     let mut plan = plan(&events, &snapshot, &survey, &session.policy.row);

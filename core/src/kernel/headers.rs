@@ -133,7 +133,7 @@ fn identity(layout: &Layout, target: &Target, dir: &Path, compiler: Option<&Path
             roots.push(link);
         }
     }
-    let memory = layout.hashes().join(format!("headers-{}-{}.json", target.kernel, target.arch));
+    let memory = layout.headers_hash(target);
     roots.retain(|root| root.exists());
     let headers = hash::trees(&roots, Watch::Directories, Some(&memory), &STAMPS)
         .with_context(|| format!("looking at the headers in {}", dir.display()))?;

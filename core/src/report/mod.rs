@@ -115,7 +115,7 @@ pub struct Line {
     /// The module.
     pub module: ModuleId,
     /// The kernel, where one is concerned.
-    #[serde(default)]
+    #[serde(flatten)]
     pub target: Option<Target>,
     /// How it ended.
     #[serde(flatten)]
@@ -135,7 +135,10 @@ pub struct Report {
     /// Kernels whose initramfs was remade.
     #[serde(default)]
     pub initramfs: Vec<Target>,
-    /// What else went wrong or must be known.
+    /// What else must be known, without being anybody's failure: a script that ended badly.
+    #[serde(default)]
+    pub remarks: Vec<String>,
+    /// What else went wrong: the index or the initramfs could not be made.
     #[serde(default)]
     pub problems: Vec<String>,
     /// What an earlier, interrupted transaction left and this one put right.

@@ -54,11 +54,12 @@ pub fn summary(report: &Report, admin: &Admin, number: Option<u64>) -> Option<St
                 say(format!("      {advice}"));
             }
             Outcome::Failed(failing) => failed(line, failing, admin, &mut say),
-            Outcome::Installed { notes, .. } => {
-                notes.iter().for_each(|note| say(format!("dkms: {}: {note}", place(line))));
-            }
             _ => {}
         }
+    }
+    notes(report, &mut say);
+    for remark in &report.remarks {
+        say(format!("dkms: {remark}"));
     }
     for problem in &report.problems {
         say(format!("dkms: {problem}"));
@@ -119,6 +120,22 @@ fn deferred(report: &Report, say: &mut impl FnMut(String)) {
         say(format!("dkms: put off: {}", modules.join(", ")));
         say(format!("      {why}"));
         say(format!("      {advice}"));
+    }
+}
+
+/// A remark that many modules share is made once.
+fn notes(report: &Report, say: &mut impl FnMut(String)) {
+    let mut groups: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for line in &report.lines {
+        if let Outcome::Installed { notes, .. } = &line.outcome {
+            notes.iter().for_each(|note| groups.entry(note).or_default().push(place(line)));
+        }
+    }
+    for (note, modules) in groups {
+        match modules.as_slice() {
+            [one] => say(format!("dkms: {one}: {note}")),
+            many => say(format!("dkms: {} modules: {note}", many.len())),
+        }
     }
 }
 

@@ -166,16 +166,20 @@ fn pieces(session: &Session, order: &Order<'_>, built: &Path) -> Result<Vec<Piec
 /// Files of this module's name in the kernel's tree that we did not publish, the likeliest original first.
 fn others(session: &Session, order: &Order<'_>, piece: &Piece) -> Vec<PathBuf> {
     let root = session.layout.kernel(&order.kernel.target.kernel);
+    let same = |path: &Path| fs::read(path).ok() == fs::read(&piece.from).ok();
     let ours = |path: &PathBuf| {
-        order.active
-            && (path.parent() == piece.to.parent() || order.published.iter().any(|file| file.path == *path))
+        // What lies at our own place is ours while a version is installed, and when it is the very file: a
+        // publication that was cut short left it there.
+        path.parent() == piece.to.parent() && (order.active || same(path))
+            || order.published.iter().any(|file| file.path == *path)
     };
-    let mut found: Vec<PathBuf> = order
-        .kernel
-        .modules_named(&piece.name)
-        .map(|relative| root.join(relative))
-        .filter(|path| path.is_file() && !ours(path))
-        .collect();
+    let mut found: Vec<PathBuf> =
+        order.kernel.modules_named(&piece.name).map(|relative| root.join(relative)).collect();
+    // The index may be older than a file that somebody put there by hand.
+    if !found.contains(&piece.to) {
+        found.push(piece.to.clone());
+    }
+    found.retain(|path| path.is_file() && !ours(path));
     // Shell DKMS's order of preference.
     let rank = |path: &Path| match path.strip_prefix(&root).ok().and_then(|path| path.components().next()) {
         Some(first) if first.as_os_str() == "extra" => 0,

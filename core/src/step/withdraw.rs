@@ -1,5 +1,6 @@
 //! Takes a module out of a kernel's tree and puts back what the kernel had itself.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,22 @@ pub fn withdraw(
     // Only what was put back is deleted: a copy without a known place may be the only one.
     file::remove_empty_up_to(&layout.originals(&id.name, target), &layout.module(&id.name));
     Ok(notes)
+}
+
+/// The directories that a withdrawal writes to, for the intent.
+pub fn destinations(
+    layout: &Layout,
+    id: &ModuleId,
+    target: &Target,
+    published: &[Installed],
+) -> BTreeSet<PathBuf> {
+    let origins = file::sorted_entries(&layout.originals(&id.name, target));
+    let places =
+        origins.iter().filter(|path| path.extension().is_some_and(|extension| extension == "origin"));
+    let places = places.filter_map(|path| fs::read_to_string(path).ok());
+    let restored = places.filter_map(|text| text.lines().next().map(PathBuf::from));
+    let files = restored.chain(published.iter().map(|file| file.path.clone()));
+    files.filter_map(|file| file.parent().map(Path::to_path_buf)).collect()
 }
 
 fn restore(layout: &Layout, id: &ModuleId, target: &Target, notes: &mut Vec<String>) -> Result<Vec<PathBuf>> {

@@ -74,8 +74,16 @@ impl LockedTree {
             file::remove_all(&dir)?;
             file::remove_empty_up_to(dir.parent().unwrap_or(&dir), &self.layout.own());
         }
+        file::remove_all(&self.layout.source_hash(id))?;
         file::remove_empty_up_to(&self.layout.module(&id.name), &self.layout.dkms_tree);
         Ok(())
+    }
+
+    /// Deletes what is remembered about a kernel's headers, and all evaluations: those that are still needed are
+    /// made again, and those of kernels and versions long gone do not pile up.
+    pub fn forget_kernel(&self, target: &Target) -> Result<()> {
+        file::remove_all(&self.layout.headers_hash(target))?;
+        file::remove_all(&self.layout.evaluated())
     }
 
     /// Puts a finished build, staged in `dir`, in its place: the old one or the new one at any instant.
