@@ -5,6 +5,8 @@
 mod decide;
 mod order;
 mod scope;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

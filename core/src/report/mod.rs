@@ -105,7 +105,10 @@ impl Outcome {
     }
     /// Nothing was done, and nothing had to be.
     pub fn quiet(&self) -> bool {
-        matches!(self, Self::UpToDate | Self::Excluded { .. })
+        matches!(
+            self,
+            Self::UpToDate | Self::Excluded { .. } | Self::Failed(Failing { remembered: true, .. })
+        )
     }
 }
 

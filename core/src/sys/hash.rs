@@ -28,7 +28,7 @@ fn finish(hash: Sha256) -> String {
 pub enum Watch {
     /// Every file. For sources, which people edit in place.
     Files,
-    /// Every directory, and the files at its top and in the folders named `generated` and `config`. For kernel
+    /// Every directory, the files at its top and in folders named `generated`, and the configuration. For kernel
     /// headers: package managers replace files by rename, which changes the directory's time, and twenty
     /// thousand `stat`s would make an idle hook slow.
     Directories,
@@ -110,7 +110,8 @@ fn walk(
     let watched = watch == Watch::Files
         || meta.is_dir()
         || name.parent().is_none_or(|dir| dir == Path::new(""))
-        || name.parent().and_then(Path::file_name).is_some_and(|dir| dir == "generated" || dir == "config");
+        || name.parent().and_then(Path::file_name).is_some_and(|dir| dir == "generated")
+        || name.ends_with("config/auto.conf");
     if watched {
         seen.extend(Stamp::of(path).map(|stamp| (path.to_owned(), stamp)));
     }

@@ -1,0 +1,105 @@
+//! Events and plans as text.
+//!
+//! Events: `kernel+ k1`, `headers+ k1`, `autoinstall k1`, `kernel- k1`, `source+ a/1 k1 k2`, `source~ a/1` (replaced),
+//! and `add`, `build`, `install`, `uninstall`, `unbuild`, `remove` with a module and kernels; `!` after the verb is
+//! `--force`. They are separated by `;`.
+//!
+//! A plan is one line a decision, in the order of the plan's fields; see [`show`].
+
+use super::world::target;
+use crate::event::{Event, Request, Verb};
+use crate::plan::{Clear, Make, Plan};
+use crate::report::Outcome;
+use crate::types::Target;
+
+pub(super) fn events(text: &str) -> Vec<Event> {
+    text.split(';').map(str::trim).filter(|event| !event.is_empty()).map(event).collect()
+}
+
+fn event(text: &str) -> Event {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let targets =
+        |from: usize| -> Vec<Target> { words[from..].iter().map(|kernel| target(kernel)).collect() };
+    match words[0] {
+        "kernel+" => Event::KernelAdded(target(words[1])),
+        "headers+" => Event::HeadersAdded(target(words[1])),
+        "autoinstall" => Event::Autoinstall(target(words[1])),
+        "kernel-" => Event::KernelRemoved(target(words[1])),
+        "source+" => Event::SourceAdded { module: words[1].parse().unwrap(), targets: targets(2) },
+        "source~" => Event::SourceReplaced(words[1].parse().unwrap()),
+        verb => {
+            let (verb, force) = verb.strip_suffix('!').map_or((verb, false), |verb| (verb, true));
+            let verb = match verb {
+                "add" => Verb::Add,
+                "build" => Verb::Build,
+                "install" => Verb::Install,
+                "uninstall" => Verb::Uninstall,
+                "unbuild" => Verb::Unbuild,
+                "remove" => Verb::Remove,
+                other => panic!("no such event: {other}"),
+            };
+            Event::Asked(Request { verb, module: words[1].parse().unwrap(), targets: targets(2), force })
+        }
+    }
+}
+
+/// All decisions of a plan, separated by `; `.
+pub(super) fn show(plan: &Plan) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    lines.extend(plan.register.iter().map(|registration| format!("register {}", registration.module)));
+    lines.extend(plan.make.iter().map(make));
+    lines.extend(plan.clear.iter().map(clear));
+    lines.extend(plan.unregister.iter().map(|unregister| {
+        let verb = if unregister.keep_builds { "unlink" } else { "unregister" };
+        format!("{verb} {}", unregister.module)
+    }));
+    lines.extend(plan.settled.iter().map(|settled| {
+        let place = settled.target.as_ref().map_or(String::new(), |target| format!("@{}", target.kernel));
+        format!("{}{place} is {}", settled.module, outcome(&settled.outcome))
+    }));
+    lines.extend(plan.adopt.iter().map(|(id, target, _)| format!("adopt {id}@{}", target.kernel)));
+    lines.extend(plan.forget.iter().map(|(id, target)| format!("forget {id}@{}", target.kernel)));
+    lines.extend(plan.depmod.iter().map(|target| format!("depmod {}", target.kernel)));
+    lines.extend(plan.initramfs.iter().map(|target| format!("initramfs {}", target.kernel)));
+    lines.join("; ")
+}
+
+fn make(make: &Make) -> String {
+    let verb = match (make.build, make.install) {
+        (true, true) => "make",
+        (true, false) => "build",
+        (false, true) => "install",
+        (false, false) => "nothing",
+    };
+    let mut line = format!("{verb} {}@{}", make.module, make.target.kernel);
+    if !make.after.is_empty() {
+        let after: Vec<String> = make.after.iter().map(ToString::to_string).collect();
+        line += &format!(" after {}", after.join(","));
+    }
+    if let Some(old) = &make.replaces {
+        line += &format!(" over {old}");
+    }
+    if make.force { line + " by force" } else { line }
+}
+
+fn clear(clear: &Clear) -> String {
+    let verb = match (clear.withdraw, clear.unbuild) {
+        (true, true) => "clear",
+        (true, false) => "withdraw",
+        (false, true) => "unbuild",
+        (false, false) => "nothing",
+    };
+    let leaving = if clear.kernel_leaves { " leaving" } else { "" };
+    format!("{verb} {}@{}{leaving}", clear.module, clear.target.kernel)
+}
+
+fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::UpToDate => "up to date".into(),
+        Outcome::Excluded { .. } => "excluded".into(),
+        Outcome::Deferred { code, .. } => format!("deferred {code}"),
+        Outcome::Refused { code, .. } => format!("refused {code}"),
+        Outcome::Failed(failing) if failing.remembered => format!("known to fail {}", failing.code),
+        other => format!("{other:?}"),
+    }
+}

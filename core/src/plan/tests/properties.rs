@@ -1,0 +1,311 @@
+//! What holds in every world.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::notation::show;
+use super::world::{Built, Conf, Kern, Link, Module, World, target, today};
+use crate::event::{Event, Request, Verb};
+use crate::plan::scope::newest;
+use crate::types::{ModuleId, Target};
+
+const KERNELS: [&str; 2] = ["k1", "k2"];
+
+fn ids() -> Vec<ModuleId> {
+    ["a/1", "a/2", "b/1", "b/2", "c/1", "d/1"].iter().map(|id| id.parse().unwrap()).collect()
+}
+
+fn kern() -> impl Strategy<Value = Kern> {
+    (prop::bool::weighted(0.8), prop::bool::weighted(0.9), any::<bool>())
+        .prop_map(|(headers, tools, initramfs)| Kern { headers, tools, exists: true, initramfs })
+}
+
+fn link() -> impl Strategy<Value = (Link, bool, bool)> {
+    // The link, a directory in the registry, a source.
+    prop_oneof![
+        8 => Just((Link::Good, true, true)),
+        1 => Just((Link::Dangling, true, false)),
+        1 => Just((Link::None, true, true)),
+        1 => Just((Link::None, true, false)),
+        1 => Just((Link::None, false, true)),
+    ]
+}
+
+/// A build as (inputs of today, by shell DKMS, installed, its file is there, in the index).
+type Bits = (bool, bool, bool, bool, bool);
+
+fn build() -> impl Strategy<Value = Option<Bits>> {
+    let bits = (
+        prop::bool::weighted(0.7),
+        prop::bool::weighted(0.2),
+        any::<bool>(),
+        prop::bool::weighted(0.8),
+        prop::bool::weighted(0.8),
+    );
+    prop::option::of(bits)
+}
+
+fn module() -> impl Strategy<Value = Module> {
+    let flags = (prop::bool::weighted(0.8), prop::bool::weighted(0.1), prop::bool::weighted(0.8));
+    let conf = prop_oneof![9 => Just(Conf::Good), 1 => Just(Conf::Bad)];
+    (link(), conf, flags, prop::collection::btree_set(0..4usize, 0..2)).prop_map(
+        |((link, dir, source), conf, (automatic, excluded, compiles), needs)| Module {
+            link,
+            dir,
+            source,
+            conf,
+            automatic,
+            excluded,
+            compiles,
+            needs: needs.into_iter().map(|name| ["a", "b", "c", "d"][name].parse().unwrap()).collect(),
+            builds: BTreeMap::new(),
+            failed: BTreeMap::new(),
+        },
+    )
+}
+
+/// A module with, for each kernel, a build and whether a failure of today is remembered.
+type Parts = Option<(Module, [Option<Bits>; 2], [bool; 2])>;
+
+fn parts() -> impl Strategy<Value = Parts> {
+    let failed = [prop::bool::weighted(0.2), prop::bool::weighted(0.2)];
+    prop::option::weighted(0.7, (module(), [build(), build()], failed))
+}
+
+fn world() -> impl Strategy<Value = World> {
+    (prop::collection::vec(parts(), ids().len()), [kern(), kern()]).prop_map(|(modules, kernels)| {
+        let mut world = World::default();
+        world.kernels = KERNELS.iter().map(|kernel| target(kernel)).zip(kernels).collect();
+        let mut taken = BTreeSet::new();
+        for (id, parts) in ids().into_iter().zip(modules) {
+            let Some((mut module, builds, failed)) = parts else { continue };
+            let registered = module.dir && module.link != Link::None || module.dir && !module.source;
+            for (kernel, (bits, failed)) in KERNELS.iter().zip(builds.into_iter().zip(failed)) {
+                let target = target(kernel);
+                if let Some(bits) = bits.filter(|_| registered) {
+                    // One version of a module is installed for a kernel.
+                    let active = bits.2 && taken.insert((id.name.clone(), target.clone()));
+                    // What stands in for a successor is installed; everything else was swept.
+                    if active || module.link != Link::None {
+                        module.builds.insert(target.clone(), built(&id, &target, (bits.0, bits.1, active, bits.3, bits.4)));
+                    }
+                }
+                // Nobody remembers a failure of what compiles with the inputs of today.
+                if failed && registered && module.link != Link::None && !module.compiles {
+                    module.failed.insert(target.clone(), today(&id, &target));
+                }
+            }
+            world.modules.insert(id, module);
+        }
+        world
+    })
+}
+
+fn built(id: &ModuleId, target: &Target, (fresh, shell, active, there, indexed): Bits) -> Built {
+    let inputs = if fresh { today(id, target) } else { "old".to_owned() };
+    Built {
+        record: (!shell).then(|| inputs.clone()),
+        // Whether a file that shell DKMS put there still is there is the survey's to find out.
+        published: (active && (there || shell)).then(|| inputs.clone()),
+        active,
+        indexed: active && indexed,
+        inputs,
+    }
+}
+
+fn kernel() -> impl Strategy<Value = Target> {
+    prop::sample::select(KERNELS.map(target).to_vec())
+}
+
+/// What package managers say about kernels.
+fn arrivals() -> impl Strategy<Value = Vec<Event>> {
+    let one = prop_oneof![
+        kernel().prop_map(Event::KernelAdded),
+        kernel().prop_map(Event::HeadersAdded),
+        kernel().prop_map(Event::Autoinstall),
+    ];
+    prop::collection::vec(one, 1..4)
+}
+
+/// Anything, several at once, sensible or not.
+fn anything() -> impl Strategy<Value = Vec<Event>> {
+    let id = || prop::sample::select(ids());
+    let targets = || prop::sample::subsequence(KERNELS.map(target).to_vec(), 0..=2);
+    let verb = prop::sample::select(vec![
+        Verb::Add,
+        Verb::Build,
+        Verb::Install,
+        Verb::Uninstall,
+        Verb::Unbuild,
+        Verb::Remove,
+    ]);
+    let one = prop_oneof![
+        kernel().prop_map(Event::KernelAdded),
+        kernel().prop_map(Event::HeadersAdded),
+        kernel().prop_map(Event::Autoinstall),
+        kernel().prop_map(Event::KernelRemoved),
+        (id(), targets()).prop_map(|(module, targets)| Event::SourceAdded { module, targets }),
+        id().prop_map(Event::SourceReplaced),
+        (verb, id(), targets(), any::<bool>())
+            .prop_map(|(verb, module, targets, force)| Event::Asked(Request { verb, module, targets, force })),
+    ];
+    prop::collection::vec(one, 1..4)
+}
+
+/// What is installed: module name and kernel.
+fn installed(world: &World) -> BTreeSet<(String, Target)> {
+    let all = world.modules.iter().flat_map(|(id, module)| {
+        module.builds.iter().map(move |(target, build)| (id.name.to_string(), target.clone(), build.active))
+    });
+    all.filter(|(_, _, active)| *active).map(|(name, target, _)| (name, target)).collect()
+}
+
+fn remove(id: &ModuleId) -> Vec<Event> {
+    vec![Event::Asked(Request { verb: Verb::Remove, module: id.clone(), targets: Vec::new(), force: false })]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_same_question_gets_the_same_answer(world in world(), events in anything()) {
+        prop_assert_eq!(world.plan(&events), world.plan(&events));
+    }
+
+    #[test]
+    fn nothing_is_made_or_cleared_twice(world in world(), events in anything()) {
+        let plan = world.plan(&events);
+        let mut made = BTreeSet::new();
+        prop_assert!(plan.make.iter().all(|make| made.insert((&make.module, &make.target))), "{}", show(&plan));
+        let mut cleared = BTreeSet::new();
+        let once = plan.clear.iter().all(|clear| cleared.insert((&clear.module, &clear.target)));
+        prop_assert!(once, "{}", show(&plan));
+        let twice: Vec<Event> = events.iter().chain(&events).cloned().collect();
+        let again = world.plan(&twice);
+        prop_assert_eq!(again.make, plan.make);
+        prop_assert_eq!(again.clear, plan.clear);
+        prop_assert_eq!(again.settled, plan.settled);
+    }
+
+    #[test]
+    fn dependencies_are_made_earlier(world in world(), events in anything()) {
+        let plan = world.plan(&events);
+        let mut made = BTreeSet::new();
+        let planned: BTreeSet<_> = plan.make.iter().map(|make| (&make.module, &make.target)).collect();
+        for make in &plan.make {
+            for other in make.after.iter().filter(|other| planned.contains(&(*other, &make.target))) {
+                prop_assert!(made.contains(&(other, &make.target)), "{}", show(&plan));
+            }
+            made.insert((&make.module, &make.target));
+        }
+    }
+
+    #[test]
+    fn only_what_can_be_built_and_must_be_is_built(world in world(), events in arrivals()) {
+        let snapshot = world.snapshot();
+        for make in world.plan(&events).make.iter().filter(|make| make.build) {
+            let kernel = &world.kernels[&make.target];
+            let module = &world.modules[&make.module];
+            prop_assert!(kernel.headers && kernel.tools && module.automatic && !module.excluded);
+            prop_assert!(module.conf == Conf::Good && snapshot.registered(&make.module));
+            let inputs = today(&make.module, &make.target);
+            let finished = module.builds.get(&make.target).and_then(|build| build.record.as_ref());
+            prop_assert_ne!(finished, Some(&inputs), "a finished build is made again");
+            prop_assert_ne!(module.failed.get(&make.target), Some(&inputs), "a known failure is tried again");
+        }
+    }
+
+    #[test]
+    fn nobody_is_forgotten_in_silence(world in world(), kernel in kernel()) {
+        let snapshot = world.snapshot();
+        let plan = world.plan(&[Event::KernelAdded(kernel)]);
+        for id in newest(&snapshot).into_values() {
+            let module = &world.modules[id];
+            let made = plan.make.iter().filter(|make| make.module == *id).count();
+            let settled = plan.settled.iter().filter(|settled| settled.module == *id).count();
+            let expected = usize::from(module.conf != Conf::Good || module.automatic);
+            prop_assert_eq!(made + settled, expected, "{}: {}", id, show(&plan));
+        }
+        for (id, _) in snapshot.modules.iter().filter(|(_, entry)| entry.broken()) {
+            prop_assert!(plan.settled.iter().any(|settled| settled.module == *id), "{}: {}", id, show(&plan));
+        }
+    }
+
+    #[test]
+    fn what_is_installed_stays_installed_in_some_version(world in world(), events in arrivals()) {
+        let mut after = world.clone();
+        let plan = world.plan(&events);
+        after.apply(&plan);
+        prop_assert!(plan.clear.is_empty() && plan.unregister.is_empty());
+        prop_assert!(installed(&after).is_superset(&installed(&world)), "{}", show(&plan));
+    }
+
+    #[test]
+    fn an_upgrade_takes_nothing_away(world in world(), id in prop::sample::select(ids())) {
+        let mut after = world.clone();
+        after.apply(&world.plan(&[Event::SourceReplaced(id)]));
+        prop_assert_eq!(installed(&after), installed(&world));
+    }
+
+    #[test]
+    fn the_second_plan_is_empty(world in world(), events in arrivals()) {
+        let mut world = without_waiting_installs(world);
+        let first = world.plan(&events);
+        world.apply(&first);
+        let second = world.plan(&events);
+        prop_assert!(second.is_empty(), "first: {}\nsecond: {}", show(&first), show(&second));
+    }
+
+    #[test]
+    fn the_second_plan_for_a_source_is_empty(world in world(), id in prop::sample::select(ids())) {
+        let mut world = without_waiting_installs(world);
+        let events = [Event::SourceAdded { module: id, targets: KERNELS.map(target).to_vec() }];
+        let first = world.plan(&events);
+        world.apply(&first);
+        let second = world.plan(&events);
+        prop_assert!(second.is_empty(), "first: {}\nsecond: {}", show(&first), show(&second));
+    }
+
+    #[test]
+    fn a_kernel_that_leaves_takes_all_of_its_own_and_nothing_else(world in world(), kernel in kernel()) {
+        let mut after = world.clone();
+        let events = [Event::KernelRemoved(kernel.clone())];
+        after.apply(&world.plan(&events));
+        prop_assert!(world.plan(&events).make.is_empty());
+        for (id, module) in &after.modules {
+            prop_assert!(!module.builds.contains_key(&kernel));
+            let failed = module.failed.contains_key(&kernel);
+            prop_assert!(!failed || !after.snapshot().modules.contains_key(id), "a failure of {} stays", id);
+            let others = |world: &World| -> Vec<_> {
+                let builds = world.modules[id].builds.iter();
+                builds.filter(|(target, _)| **target != kernel).map(|(target, build)| (target.clone(), build.clone())).collect()
+            };
+            prop_assert_eq!(others(&after), others(&world));
+        }
+        prop_assert!(after.plan(&events).is_empty());
+    }
+
+    #[test]
+    fn nothing_remains_of_what_is_removed(world in world()) {
+        let mut world = world;
+        for id in ids() {
+            if world.snapshot().modules.get(&id).is_some_and(|entry| !entry.broken()) {
+                world.apply(&world.plan(&remove(&id)));
+                prop_assert!(!world.snapshot().modules.contains_key(&id));
+                prop_assert!(world.plan(&remove(&id)).is_empty());
+            }
+        }
+        let snapshot = world.snapshot();
+        prop_assert!(snapshot.modules.values().all(|entry| entry.broken()), "{:?}", snapshot.modules);
+    }
+}
+
+/// Leaves out finished builds that are not installed and need others: whether they are installed when one of those
+/// fails is told by `stories::a_finished_build_does_not_wait_for_a_failed_dependency`.
+fn without_waiting_installs(mut world: World) -> World {
+    for module in world.modules.values_mut().filter(|module| !module.needs.is_empty()) {
+        module.builds.retain(|_, build| build.active && build.published.is_some());
+    }
+    world
+}

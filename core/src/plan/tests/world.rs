@@ -1,0 +1,417 @@
+//! A world without a disk: modules, kernels and builds as plain values. It gives the planner what the registry and
+//! the survey would, and carries out a plan as `apply` would.
+//!
+//! As text, statements are separated by `;`:
+//!
+//! | statement | meaning |
+//! |---|---|
+//! | `a/1` | registered, built by itself, compiles |
+//! | `a/1 manual` | without AUTOINSTALL |
+//! | `a/1 needs b,c` | BUILD_DEPENDS |
+//! | `a/1 excluded`, `bad`, `unreadable`, `fails` | its dkms.conf forbids the kernel, is wrong, is not there; it does not compile |
+//! | `a/1 gone`, `dangling`, `unlinked`, `unregistered` | no link, no source; a link to nothing; a source, no link; only a source |
+//! | `a/1@k1 built`, `installed` | has that build, made from the inputs of today |
+//! | `… old`, `shell`, `damaged`, `unindexed` | from other inputs; by shell DKMS; its file is gone; depmod has not run since |
+//! | `a/1@k1 failed`, `failed old` | that failure is remembered, for the inputs of today or for others |
+//! | `k1 bare`, `toolless`, `absent`, `initramfs` | no headers; no gcc; only headers, elsewhere; has an initramfs |
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use crate::conf::{ConfError, ModuleSpec, Recipe, Scripts};
+use crate::event::Event;
+use crate::kernel::{Compression, Kernel};
+use crate::plan::{Case, Plan, Survey, plan, scope};
+use crate::policy::distro::Row;
+use crate::tree::{Build, Entry, Failure, Installed, Record, Snapshot, Source};
+use crate::types::{Fingerprint, ModuleId, ModuleName, Target};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Conf {
+    Good,
+    Bad,
+    Unreadable,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Link {
+    Good,
+    Dangling,
+    None,
+}
+
+/// One version of one module.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Module {
+    pub link: Link,
+    /// It has a directory in the registry.
+    pub dir: bool,
+    /// Its source lies in the source tree.
+    pub source: bool,
+    pub conf: Conf,
+    pub automatic: bool,
+    pub excluded: bool,
+    pub compiles: bool,
+    pub needs: Vec<ModuleName>,
+    pub builds: BTreeMap<Target, Built>,
+    /// Fingerprints of remembered failures.
+    pub failed: BTreeMap<Target, String>,
+}
+
+/// A finished build.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Built {
+    /// What it was really made from.
+    pub inputs: String,
+    /// What is noted about that; nothing when shell DKMS made it.
+    pub record: Option<String>,
+    /// What the file in the kernel's tree was made from.
+    pub published: Option<String>,
+    pub active: bool,
+    pub indexed: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Kern {
+    pub headers: bool,
+    pub tools: bool,
+    pub exists: bool,
+    pub initramfs: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct World {
+    pub modules: BTreeMap<ModuleId, Module>,
+    pub kernels: BTreeMap<Target, Kern>,
+    /// Every build that was started, in order.
+    pub compiled: Vec<(ModuleId, Target)>,
+}
+
+pub(super) fn target(kernel: &str) -> Target {
+    Target { kernel: kernel.parse().unwrap(), arch: "x86_64".parse().unwrap() }
+}
+
+/// The fingerprint of today.
+pub(super) fn today(id: &ModuleId, target: &Target) -> String {
+    format!("{id}@{}", target.kernel)
+}
+
+fn file(id: &ModuleId) -> String {
+    format!("{}.ko", id.name)
+}
+
+impl Default for Module {
+    fn default() -> Self {
+        Self {
+            link: Link::Good,
+            dir: true,
+            source: true,
+            conf: Conf::Good,
+            automatic: true,
+            excluded: false,
+            compiles: true,
+            needs: Vec::new(),
+            builds: BTreeMap::new(),
+            failed: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for Kern {
+    fn default() -> Self {
+        Self { headers: true, tools: true, exists: true, initramfs: false }
+    }
+}
+
+impl World {
+    /// Reads the notation above.
+    pub fn new(text: &str) -> Self {
+        let mut world = Self::default();
+        for statement in text.split(';').map(str::trim).filter(|statement| !statement.is_empty()) {
+            let (subject, words) = statement.split_once(' ').unwrap_or((statement, ""));
+            match subject.split_once('@') {
+                Some((id, kernel)) => world.build(&id.parse().unwrap(), &target(kernel), words),
+                None if subject.contains('/') => world.module(&subject.parse().unwrap(), words),
+                None => world.kernel(&target(subject), words),
+            }
+        }
+        world
+    }
+
+    fn module(&mut self, id: &ModuleId, words: &str) {
+        let module = self.modules.entry(id.clone()).or_default();
+        let mut words = words.split_whitespace();
+        while let Some(word) = words.next() {
+            match word {
+                "manual" => module.automatic = false,
+                "needs" => {
+                    module.needs =
+                        words.next().unwrap().split(',').map(|name| name.parse().unwrap()).collect();
+                }
+                "excluded" => module.excluded = true,
+                "bad" => module.conf = Conf::Bad,
+                "unreadable" => module.conf = Conf::Unreadable,
+                "fails" => module.compiles = false,
+                "gone" => (module.link, module.source) = (Link::None, false),
+                "dangling" => (module.link, module.source) = (Link::Dangling, false),
+                "unlinked" => module.link = Link::None,
+                "unregistered" => (module.link, module.dir) = (Link::None, false),
+                other => panic!("no such word for a module: {other}"),
+            }
+        }
+    }
+
+    fn build(&mut self, id: &ModuleId, target: &Target, words: &str) {
+        self.kernels.entry(target.clone()).or_default();
+        let module = self.modules.entry(id.clone()).or_default();
+        let words: BTreeSet<&str> = words.split_whitespace().collect();
+        let inputs = if words.contains("old") { "old".to_owned() } else { today(id, target) };
+        if words.contains("failed") {
+            module.failed.insert(target.clone(), inputs);
+            return;
+        }
+        let active = words.contains("installed");
+        assert!(active || words.contains("built"), "neither failed, built nor installed");
+        let build = Built {
+            record: (!words.contains("shell")).then(|| inputs.clone()),
+            published: (active && !words.contains("damaged")).then(|| inputs.clone()),
+            indexed: active && !words.contains("unindexed"),
+            active,
+            inputs,
+        };
+        module.builds.insert(target.clone(), build);
+    }
+
+    fn kernel(&mut self, target: &Target, words: &str) {
+        let kernel = self.kernels.entry(target.clone()).or_default();
+        for word in words.split_whitespace() {
+            match word {
+                "bare" => kernel.headers = false,
+                "toolless" => kernel.tools = false,
+                "absent" => kernel.exists = false,
+                "initramfs" => kernel.initramfs = true,
+                other => panic!("no such word for a kernel: {other}"),
+            }
+        }
+    }
+
+    /// What `Snapshot::load` would find.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        for (id, module) in &self.modules {
+            let source = match (module.link, module.source) {
+                (Link::Good, _) => Source::Linked(source(id)),
+                (Link::Dangling, _) => Source::Dangling(source(id)),
+                (Link::None, true) if module.dir => Source::Unlinked,
+                (Link::None, false) if !module.builds.is_empty() => Source::Gone,
+                (Link::None, _) => continue,
+            };
+            let builds =
+                module.builds.iter().map(|(target, build)| (target.clone(), entry(id, target, build)));
+            snapshot.modules.insert(id.clone(), Entry { source, builds: builds.collect() });
+            for (target, inputs) in &module.failed {
+                snapshot.failures.insert((id.clone(), target.clone()), failure(inputs));
+            }
+        }
+        snapshot
+    }
+
+    /// What `survey` would find for these events.
+    pub fn survey(&self, events: &[Event]) -> Survey {
+        let scope = scope(events, &self.snapshot());
+        let mut survey = Survey::default();
+        for target in &scope.kernels {
+            survey.kernels.insert(target.clone(), self.look(target));
+        }
+        for (id, target) in &scope.cases {
+            let Some(module) = self.modules.get(id).filter(|module| usable(module)) else { continue };
+            let kernel = self.kernels.get(target).cloned().unwrap_or_default();
+            let known = kernel.headers && module.conf == Conf::Good;
+            let fingerprint = known.then(|| Fingerprint(today(id, target)));
+            survey
+                .cases
+                .insert((id.clone(), target.clone()), Case { recipe: recipe(id, module), fingerprint });
+            survey.sources.insert(id.clone(), source(id));
+            let build = module.builds.get(target);
+            if build.is_some_and(|build| {
+                build.active && build.record.is_some() && build.published.as_ref() != Some(&build.inputs)
+            }) {
+                survey.damaged.insert((id.clone(), target.clone()));
+            }
+        }
+        for event in events {
+            if let Event::SourceAdded { module: id, .. } = event {
+                self.find_source(&mut survey, id);
+            } else if let Event::Asked(request) = event {
+                self.find_source(&mut survey, &request.module);
+            }
+        }
+        survey
+    }
+
+    fn find_source(&self, survey: &mut Survey, id: &ModuleId) {
+        if self.modules.get(id).is_some_and(usable) {
+            survey.sources.insert(id.clone(), source(id));
+        }
+    }
+
+    fn look(&self, target: &Target) -> Kernel {
+        let kernel = self.kernels.get(target).cloned().unwrap_or_default();
+        let published = self.modules.iter().filter_map(|(id, module)| {
+            module.builds.get(target)?.indexed.then(|| format!("updates/dkms/{}", file(id)))
+        });
+        Kernel {
+            target: target.clone(),
+            exists: kernel.exists,
+            headers: None,
+            compression: Compression::of("a.ko"),
+            indexed: Some(published.collect()),
+            has_initramfs: kernel.initramfs,
+            missing_tools: if kernel.tools { Vec::new() } else { vec!["gcc".into()] },
+        }
+    }
+
+    /// The plan that answers the events.
+    pub fn plan(&self, events: &[Event]) -> Plan {
+        plan(events, &self.snapshot(), &self.survey(events), &Row::from_os_release("ID=debian"))
+    }
+
+    /// Carries out a plan, in the order in which `apply` does.
+    pub fn apply(&mut self, plan: &Plan) {
+        for (id, target) in &plan.forget {
+            self.at(id).failed.remove(target);
+        }
+        for registration in &plan.register {
+            let module = self.at(&registration.module);
+            (module.link, module.dir) = (Link::Good, true);
+        }
+        let mut failed = BTreeSet::new();
+        for make in &plan.make {
+            let (id, target) = (&make.module, &make.target);
+            let unmet = make.after.iter().any(|other| failed.contains(&(other.clone(), target.clone())));
+            if unmet && !make.force || make.build && !self.compile(id, target) {
+                failed.insert((id.clone(), target.clone()));
+            } else if make.install {
+                self.publish(id, target, &make.fingerprint);
+            }
+        }
+        for clear in &plan.clear {
+            let module = self.at(&clear.module);
+            if let Some(build) = module.builds.get_mut(&clear.target).filter(|_| clear.withdraw) {
+                (build.active, build.published, build.indexed) = (false, None, false);
+            }
+            if clear.unbuild {
+                module.builds.remove(&clear.target);
+                module.failed.remove(&clear.target);
+            }
+        }
+        for unregister in &plan.unregister {
+            let module = self.at(&unregister.module);
+            module.link = Link::None;
+            if !unregister.keep_builds {
+                module.dir = false;
+                module.builds.clear();
+                module.failed.clear();
+            }
+        }
+        for (id, target, fingerprint) in &plan.adopt {
+            if let Some(build) = self.at(id).builds.get_mut(target) {
+                build.record = Some(fingerprint.0.clone());
+            }
+        }
+        for module in self.modules.values_mut() {
+            for (_, build) in module.builds.iter_mut().filter(|(target, _)| plan.depmod.contains(target)) {
+                build.indexed = build.active;
+            }
+        }
+    }
+
+    fn compile(&mut self, id: &ModuleId, target: &Target) -> bool {
+        self.compiled.push((id.clone(), target.clone()));
+        let inputs = today(id, target);
+        let module = self.at(id);
+        if !module.compiles {
+            module.failed.insert(target.clone(), inputs);
+            return false;
+        }
+        module.failed.remove(target);
+        let build = module.builds.entry(target.clone()).or_default();
+        build.record = Some(inputs.clone());
+        build.inputs = inputs;
+        true
+    }
+
+    fn publish(&mut self, id: &ModuleId, target: &Target, fingerprint: &Fingerprint) {
+        for (other, module) in
+            self.modules.iter_mut().filter(|(other, _)| other.name == id.name && *other != id)
+        {
+            if let Some(build) = module.builds.get_mut(target) {
+                (build.active, build.published, build.indexed) = (false, None, false);
+            }
+            // What only stood in for its successor has done its duty.
+            if module.link == Link::None {
+                module.builds.remove(target);
+            }
+            assert_ne!(other, id);
+        }
+        let build = self.at(id).builds.get_mut(target).expect("a build before its publication");
+        build.record = Some(fingerprint.0.clone());
+        build.published = Some(build.inputs.clone());
+        (build.active, build.indexed) = (true, true);
+    }
+
+    fn at(&mut self, id: &ModuleId) -> &mut Module {
+        self.modules.get_mut(id).expect("only known modules in a plan")
+    }
+}
+
+fn usable(module: &Module) -> bool {
+    module.link == Link::Good || module.source
+}
+
+fn source(id: &ModuleId) -> PathBuf {
+    PathBuf::from(format!("/src/{}-{}", id.name, id.version))
+}
+
+fn recipe(id: &ModuleId, module: &Module) -> Result<Recipe, ConfError> {
+    let conf = source(id).join("dkms.conf");
+    match module.conf {
+        Conf::Good => Ok(Recipe {
+            modules: vec![ModuleSpec {
+                built: id.name.to_string(),
+                dest_name: id.name.to_string(),
+                dest_location: "/updates".into(),
+                strip: true,
+            }],
+            make: "make".into(),
+            patches: Vec::new(),
+            scripts: Scripts::default(),
+            autoinstall: module.automatic,
+            build_depends: module.needs.clone(),
+            excluded: module.excluded.then(|| "it is only for other kernels".to_owned()),
+        }),
+        Conf::Bad => Err(ConfError::Bad { file: conf, problems: vec!["MAKE is wrong".into()] }),
+        Conf::Unreadable => Err(ConfError::Unreadable { file: conf, why: "No such file".into() }),
+    }
+}
+
+fn entry(id: &ModuleId, target: &Target, build: &Built) -> Build {
+    let path = format!("/lib/modules/{}/updates/dkms/{}", target.kernel, file(id)).into();
+    let installed = if build.active { vec![Installed { path, sha256: String::new() }] } else { Vec::new() };
+    let record = build.record.as_ref().map(|inputs| Record {
+        fingerprint: Fingerprint(inputs.clone()),
+        installed,
+        seconds: 1.0,
+    });
+    Build { files: vec![file(id)], active: build.active, record }
+}
+
+fn failure(inputs: &str) -> Failure {
+    Failure {
+        fingerprint: Fingerprint(inputs.to_owned()),
+        why: "make failed".into(),
+        errors: vec!["a.c:1: error".into()],
+        log: "/log".into(),
+        code: 10,
+    }
+}
