@@ -7,7 +7,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use dkms_core::cli::{autoinstall_off, explain};
-use dkms_core::conf::version;
 use dkms_core::event::Event;
 use dkms_core::kernel::{installed, machine, running};
 use dkms_core::report::Screen;
@@ -70,7 +69,7 @@ fn hook(words: &[&str], screen: Screen) -> Result<i32> {
     if events.is_empty() || !removal && autoinstall_off(&session) {
         return Ok(0);
     }
-    let report = dkms_core::apply::run(&mut session, &words.join(" "), events)?;
+    let report = dkms_core::apply::run(&mut session, events)?;
     Ok(report.hook_code(&session.policy.admin))
 }
 
@@ -82,25 +81,23 @@ fn this_machine() -> Result<Arch> {
     machine().context("this machine's architecture has no valid name")
 }
 
-/// The kernels that a new module package is built for: all that have headers, or, when framework.conf wants
-/// fewer, the running and the newest one. A running kernel that is not installed is a chroot's host's.
+/// The kernels that a new module package is for: all (those without headers wait for them), or, when
+/// framework.conf wants fewer, the running and the newest one. A running kernel that is not installed is a
+/// chroot's host's.
 fn targets(session: &Session, arch: Option<Arch>, upgrade: bool) -> Result<Vec<Target>> {
     let arch = match arch {
         Some(arch) => arch,
         None => this_machine()?,
     };
-    let with_headers = |kernel: &KernelRelease| session.layout.headers(kernel).symlink_metadata().is_ok();
-    let all: Vec<KernelRelease> = installed(&session.layout).into_iter().collect();
+    let all = installed(&session.layout);
     let host = running().filter(|kernel| all.contains(kernel));
-    let newest = all.iter().max_by(|a, b| version::compare(a.as_str(), b.as_str())).cloned();
-    let chosen = match (session.policy.framework.all_kernels, host) {
-        (false, Some(running)) => all
-            .iter()
-            .filter(|kernel| **kernel == running || Some(*kernel) == newest.as_ref())
-            .cloned()
-            .collect(),
+    let newest = all.last().cloned();
+    let chosen: Vec<KernelRelease> = match (session.policy.framework.all_kernels, host) {
+        (false, Some(running)) => {
+            all.into_iter().filter(|kernel| *kernel == running || Some(kernel) == newest.as_ref()).collect()
+        }
         (false, None) if upgrade => newest.into_iter().collect(),
-        _ => all.into_iter().filter(with_headers).collect::<Vec<_>>(),
+        _ => all,
     };
     Ok(chosen.into_iter().map(|kernel| Target { kernel, arch: arch.clone() }).collect())
 }

@@ -1,5 +1,7 @@
 //! What happened, or what a person asked for: the one vocabulary that all front doors speak.
 
+use std::fmt;
+
 use crate::types::{ModuleId, Target};
 
 /// Something that the plan answers.
@@ -55,4 +57,21 @@ pub enum Verb {
     Unbuild,
     /// Unbuild and unregister.
     Remove,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KernelAdded(target) => write!(f, "kernel {} installed", target.kernel),
+            Self::HeadersAdded(target) => write!(f, "headers of {} installed", target.kernel),
+            Self::Autoinstall(target) => write!(f, "autoinstall for {}", target.kernel),
+            Self::KernelRemoved(target) => write!(f, "kernel {} removed", target.kernel),
+            Self::SourceAdded { module, .. } => write!(f, "package of {module} installed"),
+            Self::SourceReplaced(module) => write!(f, "package of {module} being replaced"),
+            Self::Asked(request) => {
+                let verb = format!("{:?}", request.verb).to_lowercase();
+                write!(f, "dkms {verb} {}", request.module)
+            }
+        }
+    }
 }

@@ -14,8 +14,9 @@ use crate::sys::signal;
 use crate::tree::{LockedTree, Snapshot};
 
 /// Answers the events. The closing summary has been shown and kept when this returns.
-pub fn run(session: &mut Session, cause: &str, mut events: Vec<Event>) -> Result<Report> {
+pub fn run(session: &mut Session, mut events: Vec<Event>) -> Result<Report> {
     let began = Instant::now();
+    let cause = events.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let screen = session.screen;
     let tree = LockedTree::lock(&session.layout, |holder| {
         let who = if holder.is_empty() { String::new() } else { format!(" (process {holder})") };
@@ -34,7 +35,7 @@ pub fn run(session: &mut Session, cause: &str, mut events: Vec<Event>) -> Result
         session.screen.answer(&format!("{}\n", serde_json::to_string_pretty(&plan)?));
         return Ok(Report::default());
     }
-    let report = Report { cause: cause.to_owned(), repaired: recovery.found.clone(), ..Report::default() };
+    let report = Report { cause, repaired: recovery.found.clone(), ..Report::default() };
     let (mut report, result) = apply(session, &tree, &snapshot, &survey, &plan, report);
     match &result {
         Ok(()) => recovery.done()?,

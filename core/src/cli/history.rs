@@ -21,12 +21,13 @@ pub(super) fn show(session: &Session, words: &[String], json: bool) -> Result<i3
                     0 => String::new(),
                     count => format!(", {count} FAILED"),
                 };
+                let modules = kept.report.lines.len();
+                let plural = if modules == 1 { "" } else { "s" };
                 session.screen.answer(&format!(
-                    "{:>4}  {}  {}: {} modules{end}\n",
+                    "{:>4}  {}  {}: {modules} module{plural}{end}\n",
                     kept.id,
                     history::date(kept.time),
                     kept.report.cause,
-                    kept.report.lines.len()
                 ));
             }
             Ok(0)
@@ -44,11 +45,11 @@ pub(super) fn show(session: &Session, words: &[String], json: bool) -> Result<i3
             }
             let summary = text::summary(&kept.report, &session.policy.admin, None);
             session.screen.answer(&format!(
-                "{} at {}, {:.0} s\n{}\n",
+                "{}, {} ({:.0} s)\n{}\n",
                 kept.report.cause,
                 history::date(kept.time),
                 kept.report.seconds,
-                summary.unwrap_or_else(|| "nothing had to be said".into())
+                summary.unwrap_or_else(|| "dkms: nothing went wrong".into())
             ));
             Ok(0)
         }

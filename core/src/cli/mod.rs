@@ -102,8 +102,7 @@ fn command(args: &Args, screen: Screen) -> Result<i32> {
             if autoinstall_off(&session) {
                 return Ok(0);
             }
-            let cause = format!("dkms autoinstall {}", target.kernel);
-            let report = crate::apply::run(&mut session, &cause, vec![Event::Autoinstall(target)])?;
+            let report = crate::apply::run(&mut session, vec![Event::Autoinstall(target)])?;
             Ok(report.autoinstall_code())
         }
         "kernel_preinst" => args.named_target("kernel_preinst").map(|_| 0),
@@ -112,11 +111,11 @@ fn command(args: &Args, screen: Screen) -> Result<i32> {
             if autoinstall_off(&session) {
                 return Ok(0);
             }
-            hook(&mut session, "kernel_postinst", target, Event::KernelAdded)
+            hook(&mut session, Event::KernelAdded(target))
         }
         "kernel_prerm" => {
             let target = args.named_target("kernel_prerm")?;
-            hook(&mut session, "kernel_prerm", target, Event::KernelRemoved)
+            hook(&mut session, Event::KernelRemoved(target))
         }
         "add" => {
             let module = match words.source(args) {
@@ -149,8 +148,7 @@ fn withdraw(session: &mut Session, args: &Args, words: &args::Words) -> Result<i
         return refuse(code, "--all means every kernel: it cannot go with -k or -a");
     }
     if words.action == "remove" && args.all && caller::replacing() {
-        let cause = format!("upgrade of the package of {module}");
-        let report = crate::apply::run(session, &cause, vec![Event::SourceReplaced(module)])?;
+        let report = crate::apply::run(session, vec![Event::SourceReplaced(module)])?;
         return Ok(report.code());
     }
     let verb = match words.action.as_str() {
@@ -180,25 +178,18 @@ fn ask(
     targets: Vec<Target>,
     args: &Args,
 ) -> Result<i32> {
-    let cause = format!("dkms {} {module}", format!("{verb:?}").to_lowercase());
     let request = Request {
         verb,
         module,
         targets,
         force: args.force || args.rpm_safe_upgrade && verb == Verb::Install,
     };
-    let report = crate::apply::run(session, &cause, vec![Event::Asked(request)])?;
+    let report = crate::apply::run(session, vec![Event::Asked(request)])?;
     Ok(report.code())
 }
 
-fn hook(
-    session: &mut Session,
-    name: &str,
-    target: Target,
-    event: impl FnOnce(Target) -> Event,
-) -> Result<i32> {
-    let cause = format!("{name} {}", target.kernel);
-    let report = crate::apply::run(session, &cause, vec![event(target)])?;
+fn hook(session: &mut Session, event: Event) -> Result<i32> {
+    let report = crate::apply::run(session, vec![event])?;
     Ok(report.hook_code(&session.policy.admin))
 }
 

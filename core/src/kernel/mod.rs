@@ -76,10 +76,14 @@ impl Kernel {
     }
 }
 
-/// Kernel releases that have a directory in the modules tree, newest last.
+/// Releases of kernels that are installed, or whose headers are, newest last. A directory without either is a
+/// left-over.
 pub fn installed(layout: &Layout) -> Vec<KernelRelease> {
     let mut releases: Vec<KernelRelease> =
         file::sub_dirs(&layout.install_tree).iter().filter_map(|name| name.parse().ok()).collect();
+    releases.retain(|kernel| {
+        layout.modules_dep(kernel).exists() || layout.headers(kernel).join("include").exists()
+    });
     releases.sort_by(|a, b| crate::conf::version::compare(a.as_str(), b.as_str()));
     releases
 }

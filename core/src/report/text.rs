@@ -101,6 +101,9 @@ fn counts(report: &Report) -> BTreeMap<&KernelRelease, String> {
     });
     let text = |kinds: BTreeMap<&str, usize>| {
         let total: usize = kinds.values().sum();
+        if let Some((kind, _)) = kinds.first_key_value().filter(|_| kinds.len() == 1) {
+            return format!("{total} module{} {}", if total == 1 { "" } else { "s" }, &kind[1..]);
+        }
         let parts: Vec<String> =
             kinds.iter().map(|(kind, count)| format!("{count} {}", &kind[1..])).collect();
         format!("{total} module{}: {}", if total == 1 { "" } else { "s" }, parts.join(", "))

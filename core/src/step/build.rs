@@ -329,8 +329,9 @@ impl Place<'_> {
     /// Takes the modules out of the hands of whoever built them: checks, signs and compresses each.
     fn harvest(&self, scratch: &Path, staged: &Path) -> Result<std::result::Result<Vec<String>, Stop>> {
         let job = self.job;
-        let own = self.build_dir().join("Module.symvers");
-        let own = own.exists().then(|| file::read_untrusted(&own, SYMVERS_LIMIT)).transpose()?;
+        let name = Path::new("build/Module.symvers");
+        let exists = self.view.join(name).exists();
+        let own = exists.then(|| file::read_untrusted(&self.view, name, SYMVERS_LIMIT)).transpose()?;
         let mut texts: Vec<String> = Vec::new();
         for path in [job.headers.dir.join("Module.symvers")].iter().chain(&job.symvers) {
             texts.extend(file::read_optional(path)?.map(|text| String::from_utf8_lossy(&text).into_owned()));
@@ -339,8 +340,8 @@ impl Place<'_> {
         let symbols: BTreeMap<&str, u32> = texts.iter().flat_map(|text| elf::parse_symvers(text)).collect();
         let mut notes = Vec::new();
         for module in &job.recipe.modules {
-            let built = self.build_dir().join(format!("{}.ko", module.built));
-            let content = file::read_untrusted(&built, MODULE_LIMIT)?;
+            let built = Path::new("build").join(format!("{}.ko", module.built));
+            let content = file::read_untrusted(&self.view, &built, MODULE_LIMIT)?;
             if let Err(why) = verify::verify(&content, job.kernel, job.headers, &symbols) {
                 return Ok(Err(Stop { why: format!("{}.ko would not load: {why}", module.built), code: 7 }));
             }
@@ -393,7 +394,9 @@ impl Place<'_> {
         }
         for path in file::sorted_entries(staged) {
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-            let content = file::read_untrusted(&dir.join("module").join(name), MODULE_LIMIT)?;
+            let place =
+                Path::new(target.kernel.as_str()).join(target.arch.as_str()).join("module").join(name);
+            let content = file::read_untrusted(&self.view, &place, MODULE_LIMIT)?;
             if name.contains(".ko") {
                 let plain = Compression::of(name).decompress(&content);
                 let checked = plain

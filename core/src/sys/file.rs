@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{AtFlags, CWD, RenameFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags};
 
 /// What our temporary files beside a final file begin with. Shell tools and depmod ignore them.
 pub const TEMP_PREFIX: &str = ".dkms-tmp-";
@@ -155,11 +155,15 @@ pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Reads a regular file that an untrusted process made: links are refused, and so is too much.
-pub fn read_untrusted(path: &Path, limit: u64) -> Result<Vec<u8>> {
+/// Reads a regular file that an untrusted process made, below the directory that it had to itself. A
+/// link that leads out of that, at the end or in the middle, is refused, and so is too much.
+pub fn read_untrusted(root: &Path, relative: &Path, limit: u64) -> Result<Vec<u8>> {
+    let path = root.join(relative);
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let open = || -> io::Result<File> {
-        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-        OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)
+        let root = File::open(root)?;
+        Ok(File::from(rustix::fs::openat2(&root, relative, flags, Mode::empty(), beneath)?))
     };
     let file = open().with_context(|| format!("opening {}", path.display()))?;
     let meta = file.metadata()?;
@@ -270,9 +274,16 @@ mod tests {
     #[test]
     fn an_untrusted_link_is_not_followed() {
         let dir = tempfile::tempdir().unwrap();
-        let link = dir.path().join("link");
-        std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
-        assert!(read_untrusted(&link, 1 << 20).is_err());
+        let read = |name: &str| read_untrusted(dir.path(), Path::new(name), 1 << 20);
+        write_atomic(&dir.path().join("sub/file"), b"x", 0o644).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("/etc", dir.path().join("dir")).unwrap();
+        std::os::unix::fs::symlink("sub/file", dir.path().join("inside")).unwrap();
+        assert_eq!(read("sub/file").unwrap(), b"x");
+        assert_eq!(read("inside").unwrap(), b"x");
+        for hostile in ["link", "dir/passwd", "../../etc/passwd", "sub"] {
+            assert!(read(hostile).is_err(), "{hostile}");
+        }
     }
 
     #[test]

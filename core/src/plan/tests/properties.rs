@@ -88,7 +88,10 @@ fn world() -> impl Strategy<Value = World> {
                     let active = bits.2 && taken.insert((id.name.clone(), target.clone()));
                     // What stands in for a successor is installed; everything else was swept.
                     if active || module.link != Link::None {
-                        module.builds.insert(target.clone(), built(&id, &target, (bits.0, bits.1, active, bits.3, bits.4)));
+                        module.builds.insert(
+                            target.clone(),
+                            built(&id, &target, (bits.0, bits.1, active, bits.3, bits.4)),
+                        );
                     }
                 }
                 // Nobody remembers a failure of what compiles with the inputs of today.
@@ -147,8 +150,9 @@ fn anything() -> impl Strategy<Value = Vec<Event>> {
         kernel().prop_map(Event::KernelRemoved),
         (id(), targets()).prop_map(|(module, targets)| Event::SourceAdded { module, targets }),
         id().prop_map(Event::SourceReplaced),
-        (verb, id(), targets(), any::<bool>())
-            .prop_map(|(verb, module, targets, force)| Event::Asked(Request { verb, module, targets, force })),
+        (verb, id(), targets(), any::<bool>()).prop_map(|(verb, module, targets, force)| Event::Asked(
+            Request { verb, module, targets, force }
+        )),
     ];
     prop::collection::vec(one, 1..4)
 }

@@ -79,7 +79,7 @@ pub(super) struct Kern {
     pub initramfs: bool,
 }
 
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub(super) struct World {
     pub modules: BTreeMap<ModuleId, Module>,
     pub kernels: BTreeMap<Target, Kern>,
@@ -120,6 +120,54 @@ impl Default for Module {
 impl Default for Kern {
     fn default() -> Self {
         Self { headers: true, tools: true, exists: true, initramfs: false }
+    }
+}
+
+/// A world that breaks a rule is shown in the notation above.
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let word = |on: bool, word: &'static str| if on { word } else { "" };
+        for (id, module) in &self.modules {
+            let source = match (module.link, module.dir, module.source) {
+                (Link::Good, ..) => "",
+                (Link::Dangling, ..) => "dangling",
+                (Link::None, true, true) => "unlinked",
+                (Link::None, false, true) => "unregistered",
+                (Link::None, _, false) => "gone",
+            };
+            let conf = match module.conf {
+                Conf::Good => "",
+                Conf::Bad => "bad",
+                Conf::Unreadable => "unreadable",
+            };
+            let (manual, excluded) = (word(!module.automatic, "manual"), word(module.excluded, "excluded"));
+            write!(f, "{id} {source} {conf} {manual} {excluded} {}", word(!module.compiles, "fails"))?;
+            if !module.needs.is_empty() {
+                write!(
+                    f,
+                    " needs {}",
+                    module.needs.iter().map(ModuleName::as_str).collect::<Vec<_>>().join(",")
+                )?;
+            }
+            f.write_str("; ")?;
+            for (target, build) in &module.builds {
+                let old = word(build.inputs == "old", "old");
+                let shell = word(build.record.is_none(), "shell");
+                let damaged = word(build.active && build.published.is_none(), "damaged");
+                let unindexed = word(build.active && !build.indexed, "unindexed");
+                let state = if build.active { "installed" } else { "built" };
+                write!(f, "{id}@{} {state} {old} {shell} {damaged} {unindexed}; ", target.kernel)?;
+            }
+            for target in module.failed.keys() {
+                write!(f, "{id}@{} failed; ", target.kernel)?;
+            }
+        }
+        for (target, kernel) in &self.kernels {
+            let (bare, toolless) = (word(!kernel.headers, "bare"), word(!kernel.tools, "toolless"));
+            let (absent, initramfs) = (word(!kernel.exists, "absent"), word(kernel.initramfs, "initramfs"));
+            write!(f, "{} {bare} {toolless} {absent} {initramfs}; ", target.kernel)?;
+        }
+        Ok(())
     }
 }
 
