@@ -103,7 +103,7 @@ impl Layout {
     }
     /// The log of a failed build, kept per kernel.
     pub fn failure_log(&self, id: &ModuleId, target: &Target) -> PathBuf {
-        self.keyed("failures", id, target, "log")
+        self.keyed("failures", id, target, "make.log")
     }
     fn keyed(&self, kind: &str, id: &ModuleId, target: &Target, extension: &str) -> PathBuf {
         self.own_version(kind, id).join(target.kernel.as_str()).join(format!("{}.{extension}", target.arch))

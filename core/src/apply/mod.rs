@@ -95,8 +95,7 @@ impl Work<'_> {
                 self.report.add(&unregister.module, None, Outcome::Unregistered);
             }
         }
-        let leaving = plan.clear.iter().filter(|clear| clear.kernel_leaves).map(|clear| &clear.target);
-        for target in leaving.collect::<BTreeSet<_>>() {
+        for target in &plan.gone {
             self.tree.forget_kernel(target)?;
         }
         for (id, target, fingerprint) in &plan.adopt {

@@ -84,6 +84,7 @@ impl Planner<'_> {
     }
 
     fn kernel_removed(&mut self, target: &Target) {
+        self.plan.gone.insert(target.clone());
         for (id, entry) in &self.snapshot.modules {
             if let Some(build) = entry.builds.get(target) {
                 self.plan.clear.push(Clear {

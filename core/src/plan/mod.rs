@@ -58,6 +58,8 @@ pub struct Plan {
     pub settled: Vec<Settled>,
     /// Installed builds of shell DKMS whose inputs are noted from now on.
     pub adopt: Vec<(ModuleId, Target, Fingerprint)>,
+    /// Kernels that are leaving.
+    pub gone: BTreeSet<Target>,
     /// Failures to forget.
     pub forget: Vec<(ModuleId, Target)>,
     /// Kernels whose index is stale already.
@@ -142,6 +144,7 @@ impl Plan {
             && self.unregister.is_empty()
             && self.adopt.is_empty()
             && self.forget.is_empty()
+            && self.gone.is_empty()
             && self.depmod.is_empty()
     }
 }

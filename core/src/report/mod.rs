@@ -4,6 +4,8 @@ pub mod compiler;
 pub mod history;
 mod screen;
 pub mod text;
+#[cfg(test)]
+mod text_tests;
 
 use std::collections::BTreeSet;
 

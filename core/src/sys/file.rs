@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags};
+use rustix::io::Errno;
 
 /// What our temporary files beside a final file begin with. Shell tools and depmod ignore them.
 pub const TEMP_PREFIX: &str = ".dkms-tmp-";
@@ -91,30 +92,46 @@ pub fn symlink_atomic(target: &Path, link: &Path) -> Result<()> {
 }
 
 /// Gives the finished directory `from` the name `to`. A directory that has that name is exchanged with it and
-/// then deleted, so that `to` is complete at any instant.
+/// then deleted, so that `to` is complete at any instant. Where the file system cannot exchange directories, each
+/// file is replaced on its own.
 #[allow(clippy::disallowed_methods)] // this is the place
 pub fn replace_dir(from: &Path, to: &Path) -> Result<()> {
     let context = || format!("putting {} in place", to.display());
     fs::create_dir_all(parent(to)).with_context(context)?;
-    if to.symlink_metadata().is_ok() {
-        match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
-            Ok(()) => {
-                sync_dir(parent(to))?;
-                return remove_all(from);
-            }
-            // A file system without exchange (overlayfs before 4.9, some network ones): set aside first.
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-                let aside = temp_beside(to);
-                fs::rename(to, &aside).with_context(context)?;
-                fs::rename(from, to).with_context(context)?;
-                sync_dir(parent(to))?;
-                return remove_all(&aside);
-            }
-            Err(error) => return Err(error).with_context(context),
+    if to.symlink_metadata().is_err() {
+        fs::rename(from, to).with_context(context)?;
+        return sync_dir(parent(to));
+    }
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
+        Ok(()) => sync_dir(parent(to))?,
+        // A directory of an overlay's lower layer cannot be renamed (containers, image builds); some file systems
+        // know no exchange at all.
+        Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => replace_files(from, to)?,
+        Err(error) => return Err(error).with_context(context),
+    }
+    remove_all(from)
+}
+
+/// Moves the files of `from` over those of `to`, and deletes what only `to` has.
+#[allow(clippy::disallowed_methods)] // this is the place
+fn replace_files(from: &Path, to: &Path) -> Result<()> {
+    let context = || format!("putting {} in place", to.display());
+    let wanted = sorted_entries(from);
+    for new in &wanted {
+        let old = to.join(new.file_name().unwrap_or_default());
+        if new.is_dir() && !new.is_symlink() {
+            fs::create_dir_all(&old).with_context(context)?;
+            replace_files(new, &old)?;
+        } else {
+            fs::rename(new, &old).with_context(context)?;
         }
     }
-    fs::rename(from, to).with_context(context)?;
-    sync_dir(parent(to))
+    for old in sorted_entries(to) {
+        if !wanted.iter().any(|new| new.file_name() == old.file_name()) {
+            remove_all(&old)?;
+        }
+    }
+    sync_dir(to)
 }
 
 /// Deletes a file or a whole directory, whichever it is. Nothing there is fine. Never follows links.
@@ -269,6 +286,9 @@ mod tests {
         write_atomic(&new.join("y"), b"2", 0o644).unwrap();
         replace_dir(&new, &old).unwrap();
         assert!(!new.exists() && !old.join("x").exists() && old.join("y").exists());
+        write_atomic(&new.join("z/z"), b"3", 0o644).unwrap();
+        replace_files(&new, &old).unwrap();
+        assert!(!old.join("y").exists() && old.join("z/z").exists());
     }
 
     #[test]

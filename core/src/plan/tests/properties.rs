@@ -109,10 +109,10 @@ fn built(id: &ModuleId, target: &Target, (fresh, shell, active, there, indexed):
     let inputs = if fresh { today(id, target) } else { "old".to_owned() };
     Built {
         record: (!shell).then(|| inputs.clone()),
-        // Whether a file that shell DKMS put there still is there is the survey's to find out.
+        // What shell DKMS put there, and whether it still is, is noted nowhere: see `stories` about its index.
         published: (active && (there || shell)).then(|| inputs.clone()),
         active,
-        indexed: active && indexed,
+        indexed: active && (indexed || shell),
         inputs,
     }
 }
@@ -121,14 +121,14 @@ fn kernel() -> impl Strategy<Value = Target> {
     prop::sample::select(KERNELS.map(target).to_vec())
 }
 
-/// What package managers say about kernels.
+/// What package managers, or the service at boot, say about kernels. Not both at once: they differ in what they
+/// believe of a build by shell DKMS.
 fn arrivals() -> impl Strategy<Value = Vec<Event>> {
-    let one = prop_oneof![
-        kernel().prop_map(Event::KernelAdded),
-        kernel().prop_map(Event::HeadersAdded),
-        kernel().prop_map(Event::Autoinstall),
-    ];
-    prop::collection::vec(one, 1..4)
+    let hooks = prop_oneof![kernel().prop_map(Event::KernelAdded), kernel().prop_map(Event::HeadersAdded)];
+    prop_oneof![
+        3 => prop::collection::vec(hooks, 1..4),
+        1 => prop::collection::vec(kernel().prop_map(Event::Autoinstall), 1..3),
+    ]
 }
 
 /// Anything, several at once, sensible or not.
@@ -254,7 +254,7 @@ proptest! {
 
     #[test]
     fn the_second_plan_is_empty(world in world(), events in arrivals()) {
-        let mut world = without_waiting_installs(world);
+        let mut world = where_dependencies_compile(world);
         let first = world.plan(&events);
         world.apply(&first);
         let second = world.plan(&events);
@@ -263,7 +263,7 @@ proptest! {
 
     #[test]
     fn the_second_plan_for_a_source_is_empty(world in world(), id in prop::sample::select(ids())) {
-        let mut world = without_waiting_installs(world);
+        let mut world = where_dependencies_compile(world);
         let events = [Event::SourceAdded { module: id, targets: KERNELS.map(target).to_vec() }];
         let first = world.plan(&events);
         world.apply(&first);
@@ -305,11 +305,13 @@ proptest! {
     }
 }
 
-/// Leaves out finished builds that are not installed and need others: whether they are installed when one of those
-/// fails is told by `stories::a_finished_build_does_not_wait_for_a_failed_dependency`.
-fn without_waiting_installs(mut world: World) -> World {
-    for module in world.modules.values_mut().filter(|module| !module.needs.is_empty()) {
-        module.builds.retain(|_, build| build.active && build.published.is_some());
+/// Lets everything compile that others need: whether these wait for one that fails and is there in an older build is
+/// told by `stories::the_first_and_the_second_run_agree_on_what_waits_for_a_failed_dependency`.
+fn where_dependencies_compile(mut world: World) -> World {
+    let needed: BTreeSet<_> = world.modules.values().flat_map(|module| module.needs.clone()).collect();
+    for (_, module) in world.modules.iter_mut().filter(|(id, _)| needed.contains(&id.name)) {
+        module.compiles = true;
+        module.failed.clear();
     }
     world
 }

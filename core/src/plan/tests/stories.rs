@@ -602,6 +602,16 @@ fn builds_of_shell_dkms_are_adopted_by_autoinstall_and_rebuilt_for_a_changed_ker
 }
 
 #[test]
+#[ignore = "bug: an adopted build's files are looked up in the index one run late (decide.rs: indexed)"]
+fn a_stale_index_is_found_when_a_build_is_adopted() {
+    check(&[(
+        "a/1@k1 installed shell unindexed",
+        "autoinstall k1",
+        "a/1@k1 is up to date; adopt a/1@k1; depmod k1",
+    )]);
+}
+
+#[test]
 fn events_that_arrive_together_do_the_work_once() {
     check(&[
         ("a/1", "kernel+ k1; kernel+ k1", "make a/1@k1"),
@@ -660,11 +670,13 @@ fn one_plan_installs_one_version_of_a_module() {
 }
 
 #[test]
-#[ignore = "bug: apply puts off the installation of a finished build, the next plan does not (apply/mod.rs: one)"]
-fn a_finished_build_does_not_wait_for_a_failed_dependency() {
-    // Whatever is right, the first and the second run must agree: now the first defers and the second installs.
-    let mut world = World::new("a/1 needs b; a/1@k1 built; b/1 fails");
-    world.apply(&world.plan(&events("kernel+ k1")));
-    let second = world.plan(&events("kernel+ k1"));
-    assert!(second.is_empty(), "{}", show(&second));
+#[ignore = "bug: apply puts off whatever needs a module that fails, the next plan does not (apply/mod.rs: one)"]
+fn the_first_and_the_second_run_agree_on_what_waits_for_a_failed_dependency() {
+    // Either is defensible; but now the first hook says "put off" and the second one does it.
+    for world in ["a/1 needs b; a/1@k1 built; b/1 fails", "a/1 needs b; b/1 fails; b/1@k1 installed old"] {
+        let mut world = World::new(world);
+        world.apply(&world.plan(&events("kernel+ k1")));
+        let second = world.plan(&events("headers+ k1"));
+        assert!(second.is_empty(), "{}", show(&second));
+    }
 }

@@ -1,0 +1,145 @@
+//! Directories as text, there and back.
+//!
+//! One entry a line: `path/` is a directory, `path -> target` a link, `path = text` a file with that text, `path` an
+//! empty file. `$ROOT` stands for the directory itself. Directories above an entry are made as needed.
+#![allow(dead_code)] // each test program uses its own part
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use dkms_core::layout::Layout;
+
+/// A throwaway system: `lib`, `src`, `modules` and `etc` are its registry, sources, kernels and configuration.
+pub struct Root {
+    dir: tempfile::TempDir,
+}
+
+impl Root {
+    /// Makes the entries.
+    pub fn new(entries: &str) -> Self {
+        let root = Self { dir: tempfile::tempdir().unwrap() };
+        for dir in ["lib", "src", "modules", "etc"] {
+            fs::create_dir(root.path().join(dir)).unwrap();
+        }
+        root.add(entries);
+        root
+    }
+
+    /// Makes more entries.
+    pub fn add(&self, entries: &str) {
+        for line in entries.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let line = line.replace("$ROOT", self.path().to_str().unwrap());
+            let (path, what) = match line.split_once(" = ") {
+                Some((path, text)) => (path, Some(text)),
+                None => (line.split_once(" -> ").map_or(line.as_str(), |(path, _)| path), None),
+            };
+            let path = self.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            match (what, line.split_once(" -> ")) {
+                (Some(text), _) => fs::write(&path, text.replace("\\n", "\n")).unwrap(),
+                (None, Some((_, target))) => std::os::unix::fs::symlink(target, &path).unwrap(),
+                (None, None) if line.ends_with('/') => fs::create_dir_all(&path).unwrap(),
+                (None, None) => fs::write(&path, "").unwrap(),
+            }
+        }
+    }
+
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A path in it.
+    pub fn join(&self, path: &str) -> PathBuf {
+        self.path().join(path)
+    }
+
+    /// Where the product finds everything.
+    pub fn layout(&self) -> Layout {
+        Layout {
+            dkms_tree: self.join("lib"),
+            source_tree: self.join("src"),
+            install_tree: self.join("modules"),
+            etc: self.join("etc"),
+        }
+    }
+
+    /// Everything below one of its directories in the notation above, sorted; our own directory left out.
+    pub fn list(&self, dir: &str) -> String {
+        let mut lines = Vec::new();
+        self.walk(&self.join(dir), &mut lines);
+        lines.sort();
+        lines.join("\n")
+    }
+
+    fn walk(&self, dir: &Path, lines: &mut Vec<String>) {
+        for entry in fs::read_dir(dir).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(self.path()).unwrap().display().to_string();
+            if name.ends_with("/.dkms-rs") {
+                continue;
+            }
+            if let Ok(target) = fs::read_link(&path) {
+                lines.push(format!("{name} -> {}", self.text(&target.display().to_string())));
+            } else if path.is_dir() {
+                let before = lines.len();
+                self.walk(&path, lines);
+                if before == lines.len() {
+                    lines.push(format!("{name}/"));
+                }
+            } else {
+                let text = fs::read_to_string(&path).unwrap();
+                let text = self.text(text.trim_end()).replace('\n', "\\n");
+                lines.push(if text.is_empty() { name } else { format!("{name} = {text}") });
+            }
+        }
+    }
+
+    /// Text without the directory's own name.
+    pub fn text(&self, text: &str) -> String {
+        text.replace(self.path().to_str().unwrap(), "$ROOT")
+    }
+
+    /// Runs our dkms on it. Commands of modules are not confined: these tests need no privileges.
+    pub fn dkms(&self, args: &[&str]) -> Run {
+        let output = Command::new(env!("CARGO_BIN_EXE_dkms"))
+            .args(args)
+            .arg("--dkmstree")
+            .arg(self.join("lib"))
+            .arg("--sourcetree")
+            .arg(self.join("src"))
+            .arg("--installtree")
+            .arg(self.join("modules"))
+            .env("DKMS_UNCONFINED", "1")
+            .env_remove("DPKG_MAINTSCRIPT_NAME")
+            .env_remove("DEBIAN_HAS_FRONTEND")
+            .output()
+            .unwrap();
+        Run::new(self, &output)
+    }
+}
+
+/// What a command said, and how it ended.
+pub struct Run {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Run {
+    fn new(root: &Root, output: &Output) -> Self {
+        let text = |bytes: &[u8]| root.text(&String::from_utf8_lossy(bytes));
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+        }
+    }
+
+    /// Standard output of a command that must succeed.
+    pub fn ok(&self) -> &str {
+        assert_eq!(self.code, 0, "{}{}", self.stdout, self.stderr);
+        &self.stdout
+    }
+}

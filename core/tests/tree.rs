@@ -1,0 +1,370 @@
+//! The registry: what is found in trees that shell DKMS leaves, and what each operation does to one.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)] // a test makes files and stops at the first surprise
+
+mod support;
+
+use dkms_core::sys::file::TEMP_PREFIX;
+use dkms_core::tree::{Failure, Intent, LockedTree, Record, Snapshot, Source};
+use dkms_core::types::{Fingerprint, ModuleId, Target};
+use support::Root;
+
+fn id(text: &str) -> ModuleId {
+    text.parse().unwrap()
+}
+
+fn target(kernel: &str) -> Target {
+    Target { kernel: kernel.parse().unwrap(), arch: "x86_64".parse().unwrap() }
+}
+
+/// What was found, one line a version, build, failure and set of kept originals.
+fn found(root: &Root) -> String {
+    let snapshot = Snapshot::load(&root.layout()).unwrap();
+    let mut lines = Vec::new();
+    for (id, entry) in &snapshot.modules {
+        let source = match &entry.source {
+            Source::Linked(dir) => format!("linked to {}", dir.display()),
+            Source::Dangling(dir) => format!("linked to {}, which is not there", dir.display()),
+            Source::Unlinked => "not linked to its source".into(),
+            Source::Gone => "without a source".into(),
+        };
+        lines.push(format!("{id}: {source}"));
+        for (target, build) in &entry.builds {
+            let state = if build.active { "installed" } else { "built" };
+            let record = build.record.as_ref().map_or(String::new(), |record| format!(", from {}", record.fingerprint.0));
+            lines.push(format!("  {target}: {state}: {}{record}", build.files.join(" ")));
+        }
+    }
+    for (id, target) in snapshot.failures.keys() {
+        lines.push(format!("{id} failed for {target}"));
+    }
+    for (name, target) in &snapshot.originals {
+        lines.push(format!("{name}: originals of {target}"));
+    }
+    root.text(&lines.join("\n"))
+}
+
+const ADDED: &str = "src/a-1/dkms.conf
+    lib/a/1/source -> $ROOT/src/a-1
+    lib/a/1/build/";
+
+const BUILT: &str = "src/a-1/dkms.conf
+    lib/a/1/source -> $ROOT/src/a-1
+    lib/a/1/6.1.0-9-amd64/x86_64/log/make.log
+    lib/a/1/6.1.0-9-amd64/x86_64/module/a.ko.xz = new";
+
+const INSTALLED: &str = "src/a-1/dkms.conf
+    lib/a/1/source -> $ROOT/src/a-1
+    lib/a/1/6.1.0-9-amd64/x86_64/log/make.log
+    lib/a/1/6.1.0-9-amd64/x86_64/module/a.ko.xz = new
+    lib/a/kernel-6.1.0-9-amd64-x86_64 -> 1/6.1.0-9-amd64/x86_64";
+
+#[test]
+fn what_shell_dkms_leaves() {
+    let root = Root::new("lib/dkms_dbversion = 2.0.0");
+    insta::assert_snapshot!(found(&root), @"");
+    insta::assert_snapshot!(found(&Root::new(ADDED)), @"");
+    insta::assert_snapshot!(found(&Root::new(BUILT)), @"");
+    insta::assert_snapshot!(found(&Root::new(INSTALLED)), @"");
+}
+
+#[test]
+fn no_registry_at_all() {
+    let root = Root::new("");
+    std::fs::remove_dir(root.join("lib")).unwrap();
+    assert_eq!(found(&root), "");
+}
+
+#[test]
+fn two_versions_of_which_one_is_installed() {
+    let root = Root::new(INSTALLED);
+    root.add(
+        "src/a-2/dkms.conf
+        lib/a/2/source -> $ROOT/src/a-2
+        lib/a/2/6.1.0-9-amd64/x86_64/module/a.ko.xz
+        lib/a/2/6.1.0-9-amd64/x86_64/module/a-more.ko.xz
+        lib/a/2/6.12.1/x86_64/module/a.ko",
+    );
+    insta::assert_snapshot!(found(&root), @"");
+    let snapshot = Snapshot::load(&root.layout()).unwrap();
+    let kernel = target("6.1.0-9-amd64");
+    assert_eq!(snapshot.active(&id("a/1").name, &kernel), Some(&id("a/1")));
+    assert_eq!(snapshot.active(&id("a/1").name, &target("6.12.1")), None);
+    assert_eq!(snapshot.targets().len(), 2);
+    assert_eq!(snapshot.versions(&id("a/1").name).count(), 2);
+}
+
+#[test]
+fn the_installed_version_is_named_relative_or_absolute() {
+    let links = [
+        ("1/6.1.0-9-amd64/x86_64", true),
+        ("$ROOT/lib/a/1/6.1.0-9-amd64/x86_64", true),
+        ("2/6.1.0-9-amd64/x86_64", false),
+        ("1/6.1.0-8-amd64/x86_64", false),
+        ("/elsewhere", false),
+    ];
+    for (link, active) in links {
+        let root = Root::new(BUILT);
+        root.add(&format!("lib/a/kernel-6.1.0-9-amd64-x86_64 -> {link}"));
+        let snapshot = Snapshot::load(&root.layout()).unwrap();
+        assert_eq!(snapshot.build(&id("a/1"), &target("6.1.0-9-amd64")).unwrap().active, active, "{link}");
+    }
+}
+
+#[test]
+fn several_architectures_are_told_apart() {
+    let root = Root::new(INSTALLED);
+    root.add("lib/a/1/6.1.0-9-amd64/i686/module/a.ko");
+    insta::assert_snapshot!(found(&root), @"");
+}
+
+#[test]
+fn broken_registrations() {
+    // Somebody deleted the source.
+    insta::assert_snapshot!(found(&Root::new("lib/a/1/source -> $ROOT/src/a-1\n lib/a/1/build/")), @"");
+    // Somebody deleted the link.
+    insta::assert_snapshot!(found(&Root::new("src/a-1/dkms.conf\n lib/a/1/build/")), @"");
+    // Only a build: its source was unregistered, and its successor is not there yet.
+    insta::assert_snapshot!(found(&Root::new("lib/a/1/6.1/x86_64/module/a.ko\n lib/a/kernel-6.1-x86_64 -> 1/6.1/x86_64")), @"");
+    // The link leads to a file.
+    insta::assert_snapshot!(found(&Root::new("src/a-1 = x\n lib/a/1/source -> $ROOT/src/a-1")), @"");
+}
+
+#[test]
+fn left_overs_without_source_and_builds_are_nothing() {
+    for left in ["lib/a/", "lib/a/1/", "lib/a/1/build/", "lib/a/1/6.1/x86_64/", "lib/a/1/6.1/x86_64/log/make.log"] {
+        assert_eq!(found(&Root::new(left)), "", "{left}");
+    }
+}
+
+#[test]
+fn a_source_that_is_a_directory_comes_from_a_binary_tarball() {
+    insta::assert_snapshot!(found(&Root::new("lib/a/1/source/dkms.conf\n lib/a/1/6.1/x86_64/module/a.ko")), @"");
+}
+
+#[test]
+fn originals_of_the_kernel() {
+    let root = Root::new(INSTALLED);
+    root.add(
+        "lib/a/original_module/6.1.0-9-amd64/x86_64/a.ko.xz
+        lib/a/original_module/6.1.0-9-amd64/x86_64/a.ko.xz.origin = /lib/modules/6.1.0-9-amd64/kernel/a.ko.xz
+        lib/a/original_module/collisions/",
+    );
+    insta::assert_snapshot!(found(&root), @"");
+}
+
+#[test]
+fn strange_names_are_ignored() {
+    let root = Root::new(ADDED);
+    root.add(&format!(
+        "lib/dkms_dbversion = 2.0.0
+        lib/mok.key
+        lib/.hidden/1/source -> $ROOT/src/a-1
+        lib/-rf/1/source -> $ROOT/src/a-1
+        lib/with space/1/source -> $ROOT/src/a-1
+        lib/a..b/1/source -> $ROOT/src/a-1
+        lib/lost+found/
+        lib/linked -> a
+        lib/a/.tmp_1/source -> $ROOT/src/a-1
+        lib/a/-1/source -> $ROOT/src/a-1
+        lib/a/linked -> 1
+        lib/a/1/.tmp_6.1/x86_64/module/a.ko
+        lib/a/1/kernel-6.1/x86_64/module/a.ko
+        lib/a/1/build/x86_64/module/a.ko
+        lib/a/1/6.1/.tmp_x86_64/module/a.ko
+        lib/a/1/6.1/{TEMP_PREFIX}1-0-x86_64/module/a.ko
+        lib/a/1/6.1/file
+        lib/a/1/6.2/x86_64/module = a file
+        lib/.dkms-rs/work/1-a/module/a.ko
+        lib/.dkms-rs/records/a/1/6.1/x86_64.json = {{}}"
+    ));
+    insta::assert_snapshot!(found(&root), @"");
+}
+
+#[test]
+fn only_module_files_count() {
+    let root = Root::new("lib/a/1/6.1/x86_64/module/a.ko\n lib/a/1/6.1/x86_64/module/Module.symvers\n lib/a/1/6.1/x86_64/module/b.ko.zst");
+    insta::assert_snapshot!(found(&root), @"");
+}
+
+#[test]
+fn a_note_of_ours_that_cannot_be_read_is_none() {
+    for note in ["", "{", "[]", "{\"seconds\": 1}"] {
+        let root = Root::new(INSTALLED);
+        root.add(&format!("lib/.dkms-rs/records/a/1/6.1.0-9-amd64/x86_64.json = {note}"));
+        root.add(&format!("lib/.dkms-rs/failures/a/1/6.1.0-9-amd64/x86_64.json = {note}"));
+        let snapshot = Snapshot::load(&root.layout()).unwrap();
+        assert_eq!(snapshot.build(&id("a/1"), &target("6.1.0-9-amd64")).unwrap().record, None, "{note}");
+        assert!(snapshot.failures.is_empty());
+    }
+}
+
+#[test]
+fn notes_of_format_1_are_read_for_ever() {
+    // Frozen: what the first version wrote. Never change these texts; add others.
+    let root = Root::new(INSTALLED);
+    root.add(
+        r#"lib/.dkms-rs/records/a/1/6.1.0-9-amd64/x86_64.json = {"fingerprint": "f0", "installed": [{"path": "/x", "sha256": "00"}], "seconds": 1.5}
+        lib/.dkms-rs/failures/a/1/6.2/x86_64.json = {"fingerprint": "f1", "why": "w", "errors": ["e"], "log": "/l", "code": 10}"#,
+    );
+    insta::assert_snapshot!(found(&root), @"");
+    let snapshot = Snapshot::load(&root.layout()).unwrap();
+    let failure = &snapshot.failures[&(id("a/1"), target("6.2"))];
+    let expected = Failure {
+        fingerprint: Fingerprint("f1".into()),
+        why: "w".into(),
+        errors: vec!["e".into()],
+        log: "/l".into(),
+        code: 10,
+    };
+    assert_eq!(*failure, expected);
+}
+
+#[test]
+fn one_module_alone() {
+    let root = Root::new(INSTALLED);
+    root.add("src/b-1/dkms.conf\n lib/b/1/source -> $ROOT/src/b-1");
+    let snapshot = Snapshot::load_some(&root.layout(), Some(&id("a/1").name)).unwrap();
+    assert_eq!(snapshot.modules.keys().collect::<Vec<_>>(), [&id("a/1")]);
+}
+
+fn locked(root: &Root) -> LockedTree {
+    LockedTree::lock(&root.layout(), |holder| panic!("locked by {holder}")).unwrap()
+}
+
+#[test]
+fn register_and_unlink() {
+    let root = Root::new("src/a-1/dkms.conf");
+    let tree = locked(&root);
+    tree.register(&id("a/1"), &root.join("src/a-1")).unwrap();
+    insta::assert_snapshot!(root.list("lib"), @"");
+    // Doing it again changes nothing; another source takes its place.
+    tree.register(&id("a/1"), &root.join("src/a-1")).unwrap();
+    tree.register(&id("a/1"), &root.join("etc")).unwrap();
+    insta::assert_snapshot!(root.list("lib"), @"");
+    tree.unlink_source(&id("a/1")).unwrap();
+    insta::assert_snapshot!(root.list("lib"), @"");
+}
+
+#[test]
+fn unlinking_leaves_builds() {
+    let root = Root::new(INSTALLED);
+    locked(&root).unlink_source(&id("a/1")).unwrap();
+    insta::assert_snapshot!(root.list("lib"), @"");
+}
+
+#[test]
+fn forgetting_a_version_leaves_the_others() {
+    let root = Root::new(INSTALLED);
+    root.add(
+        "lib/a/2/source -> $ROOT/src/a-2
+        lib/.dkms-rs/records/a/1/6.1.0-9-amd64/x86_64.json
+        lib/.dkms-rs/failures/a/1/6.1.0-9-amd64/x86_64.log
+        lib/.dkms-rs/records/a/2/6.1.0-9-amd64/x86_64.json",
+    );
+    let tree = locked(&root);
+    tree.deactivate(&id("a/1").name, &target("6.1.0-9-amd64")).unwrap();
+    tree.forget(&id("a/1")).unwrap();
+    insta::assert_snapshot!(root.list("lib"), @"");
+    insta::assert_snapshot!(root.list("lib/.dkms-rs/records"), @"");
+    assert_eq!(root.list("lib/.dkms-rs/failures"), "");
+    // With its last version the module's directory goes, and never the registry itself.
+    tree.forget(&id("a/2")).unwrap();
+    assert!(root.list("lib").is_empty() && root.join("lib").is_dir());
+    tree.forget(&id("a/2")).unwrap();
+}
+
+#[test]
+fn forgetting_keeps_originals_of_the_kernel() {
+    let root = Root::new("lib/a/1/build/\n lib/a/original_module/6.1/x86_64/a.ko = theirs");
+    locked(&root).forget(&id("a/1")).unwrap();
+    assert_eq!(root.list("lib"), "lib/a/original_module/6.1/x86_64/a.ko = theirs");
+}
+
+#[test]
+fn a_build_is_adopted_whole() {
+    let root = Root::new(BUILT);
+    root.add("lib/.dkms-rs/work/1-a/x86_64/module/a.ko = newer");
+    let tree = locked(&root);
+    tree.adopt_build(&id("a/1"), &target("6.1.0-9-amd64"), &root.join("lib/.dkms-rs/work/1-a/x86_64")).unwrap();
+    insta::assert_snapshot!(root.list("lib"), @"");
+    assert!(!root.join("lib/.dkms-rs/work/1-a/x86_64").exists());
+}
+
+#[test]
+fn deleting_a_build_deletes_its_notes_and_no_other_kernels() {
+    let root = Root::new(BUILT);
+    root.add("lib/a/1/6.2/x86_64/module/a.ko");
+    let tree = locked(&root);
+    let (id, old, other) = (id("a/1"), target("6.1.0-9-amd64"), target("6.2"));
+    let record = Record { fingerprint: Fingerprint("f".into()), installed: Vec::new(), seconds: 1.0 };
+    let failure = Failure { fingerprint: Fingerprint("f".into()), why: "w".into(), errors: Vec::new(), log: "/l".into(), code: 10 };
+    for target in [&old, &other] {
+        tree.record(&id, target, &record).unwrap();
+        tree.record_failure(&id, target, &failure).unwrap();
+        root.add(&format!("lib/.dkms-rs/failures/a/1/{}/x86_64.log = log", target.kernel));
+    }
+    tree.delete_build(&id, &old).unwrap();
+    insta::assert_snapshot!(found(&root), @"");
+    let notes = |kind: &str| root.list(&format!("lib/.dkms-rs/{kind}")).lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(notes("records"), ["lib/.dkms-rs/records/a/1/6.2/x86_64.json"]);
+    assert_eq!(notes("failures").len(), 2);
+    // What does not exist is deleted already.
+    tree.delete_build(&id, &old).unwrap();
+}
+
+#[test]
+fn records_come_back() {
+    let root = Root::new(INSTALLED);
+    let tree = locked(&root);
+    let (id, target) = (id("a/1"), target("6.1.0-9-amd64"));
+    let installed = vec![dkms_core::tree::Installed { path: "/lib/modules/x/a.ko".into(), sha256: "00".into() }];
+    let record = Record { fingerprint: Fingerprint("f".into()), installed, seconds: 1.0 };
+    tree.record(&id, &target, &record).unwrap();
+    assert_eq!(tree.snapshot().unwrap().build(&id, &target).unwrap().record, Some(record));
+    let failure = Failure { fingerprint: Fingerprint("f".into()), why: "w".into(), errors: vec!["e".into()], log: "/l".into(), code: 10 };
+    tree.record_failure(&id, &target, &failure).unwrap();
+    assert_eq!(tree.snapshot().unwrap().failures[&(id.clone(), target.clone())], failure);
+    tree.forget_failure(&id, &target).unwrap();
+    assert!(tree.snapshot().unwrap().failures.is_empty());
+}
+
+#[test]
+fn one_version_is_active() {
+    let root = Root::new(INSTALLED);
+    root.add("lib/a/2/6.1.0-9-amd64/x86_64/module/a.ko.xz");
+    let tree = locked(&root);
+    tree.activate(&id("a/2"), &target("6.1.0-9-amd64")).unwrap();
+    insta::assert_snapshot!(found(&root), @"");
+    tree.deactivate(&id("a/2").name, &target("6.1.0-9-amd64")).unwrap();
+    tree.deactivate(&id("a/2").name, &target("6.1.0-9-amd64")).unwrap();
+    assert_eq!(tree.snapshot().unwrap().active(&id("a/2").name, &target("6.1.0-9-amd64")), None);
+}
+
+#[test]
+fn intents_of_the_dead_are_found_and_ours_are_not() {
+    let root = Root::new("");
+    let tree = locked(&root);
+    let intent = Intent { pid: std::process::id(), publish: vec![(id("a/1"), target("6.1"))], ..Intent::default() };
+    tree.intend(&intent).unwrap();
+    tree.fulfilled().unwrap();
+    assert!(tree.unfulfilled().is_empty());
+    root.add(
+        r#"lib/.dkms-rs/intent/4194305.json = {"pid": 4194305, "publish": [[{"name": "a", "version": "1"}, {"kernel": "6.1", "arch": "x86_64"}]]}
+        lib/.dkms-rs/intent/4194306.json = {"pid": 41943"#,
+    );
+    let found = tree.unfulfilled();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].1.publish, intent.publish);
+    // A dkms above us is still at work on its own.
+    root.add(&format!("lib/.dkms-rs/intent/{0}.json = {{\"pid\": {0}}}", std::os::unix::process::parent_id()));
+    assert_eq!(tree.unfulfilled().len(), 1);
+}
+
+#[test]
+fn a_name_that_is_a_link_out_of_the_registry_is_not_followed() {
+    let root = Root::new("etc/a.conf = precious\n lib/a/1/build -> $ROOT/etc\n lib/a/1/source -> $ROOT/etc");
+    let tree = locked(&root);
+    tree.unlink_source(&id("a/1")).unwrap();
+    tree.forget(&id("a/1")).unwrap();
+    assert_eq!(root.list("etc"), "etc/a.conf = precious");
+}
