@@ -128,6 +128,10 @@ impl Layout {
     pub fn headers_hash(&self, target: &Target) -> PathBuf {
         self.hashes().join(format!("headers-{}-{}.json", target.kernel, target.arch))
     }
+    /// Says that a version without a link is being replaced, not broken.
+    pub fn kept_marker(&self, id: &ModuleId) -> PathBuf {
+        self.own().join("kept").join(format!("{}-{}", id.name, id.version))
+    }
     /// Private build directories of the transaction under way.
     pub fn work(&self) -> PathBuf {
         self.own().join("work")

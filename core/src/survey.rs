@@ -9,9 +9,10 @@ use crate::conf::{Context, Recipe, bash};
 use crate::kernel::Kernel;
 use crate::plan::{Case, Scope, Survey};
 use crate::session::Session;
+use crate::step::sign;
 use crate::sys::hash::{self, Watch};
 use crate::tree::{Build, Snapshot};
-use crate::types::{Fingerprint, ModuleId, Target};
+use crate::types::{Fingerprint, ModuleId, ModuleName, Target};
 
 /// Raised when what goes into a fingerprint changes: all modules are then built again, once.
 const FORMAT: &str = "1";
@@ -36,7 +37,8 @@ pub fn survey(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<S
             bases.insert((id.clone(), target.clone()), base);
         }
         survey.sources.entry(id.clone()).or_insert(source);
-        survey.cases.insert((id.clone(), target.clone()), Case { recipe, fingerprint: None });
+        let signer = kernel.headers.as_ref().and_then(|headers| sign::expected(session, target, headers));
+        survey.cases.insert((id.clone(), target.clone()), Case { recipe, fingerprint: None, signer });
         if snapshot.build(id, target).is_some_and(|build| damaged(session, id, target, build)) {
             survey.damaged.insert((id.clone(), target.clone()));
         }
@@ -49,14 +51,54 @@ pub fn survey(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<S
             slot.insert(source);
         }
     }
-    let fingerprints: Vec<_> =
-        bases.keys().map(|key| (key.clone(), fingerprint(key, &bases, &survey.cases))).collect();
-    for (key, fingerprint) in fingerprints {
-        if let Some(case) = survey.cases.get_mut(&key) {
-            case.fingerprint = Some(fingerprint);
-        }
+    let depends = dependencies(session, snapshot, &survey, &mut bases)?;
+    for (key, case) in &mut survey.cases {
+        case.fingerprint = bases.contains_key(key).then(|| fingerprint(key, &bases, &depends));
     }
     Ok(survey)
+}
+
+/// What each module depends on directly.
+type Depends = BTreeMap<(ModuleId, Target), Vec<ModuleName>>;
+
+/// Looks at everything that the cases depend on, also when nobody wants to build it now: a module's fingerprint
+/// must be the same whatever else is in the plan. Adds what it finds to the bases.
+fn dependencies(
+    session: &Session,
+    snapshot: &Snapshot,
+    survey: &Survey,
+    bases: &mut BTreeMap<(ModuleId, Target), String>,
+) -> Result<Depends> {
+    let mut depends: Depends = survey
+        .cases
+        .iter()
+        .filter_map(|(key, case)| Some((key.clone(), case.recipe.as_ref().ok()?.build_depends.clone())))
+        .collect();
+    let newest: BTreeMap<&ModuleName, &ModuleId> = crate::plan::newest(snapshot);
+    let mut open: Vec<(ModuleName, Target)> = Vec::new();
+    let wanted = |depends: &Depends, open: &mut Vec<(ModuleName, Target)>| {
+        for ((_, target), names) in depends {
+            open.extend(names.iter().map(|name| (name.clone(), target.clone())));
+        }
+    };
+    wanted(&depends, &mut open);
+    while let Some((name, target)) = open.pop() {
+        let Some(id) = newest.get(&name) else { continue };
+        let key = ((*id).clone(), target);
+        let (Some(kernel), Some(source)) = (survey.kernels.get(&key.1), source_of(session, snapshot, id))
+        else {
+            continue;
+        };
+        if depends.contains_key(&key) {
+            continue;
+        }
+        if let (Ok(recipe), Some(headers)) = (recipe(session, id, kernel, &source)?, &kernel.headers) {
+            bases.insert(key.clone(), base(session, id, &recipe, kernel, &headers.identity, &source)?);
+            open.extend(recipe.build_depends.iter().map(|name| (name.clone(), key.1.clone())));
+            depends.insert(key, recipe.build_depends);
+        }
+    }
+    Ok(depends)
 }
 
 /// The directory of a module's source: where its link leads, or where a package would have put it.
@@ -99,6 +141,7 @@ fn base(
         "headers": identity,
         "target": kernel.target,
         "compression": kernel.compression,
+        "unconfined": session.policy.admin.unconfined(&id.name),
         "dkms_tree": session.layout.dkms_tree,
     });
     Ok(hash::hex(all.to_string().as_bytes()))
@@ -108,14 +151,12 @@ fn base(
 fn fingerprint(
     key: &(ModuleId, Target),
     bases: &BTreeMap<(ModuleId, Target), String>,
-    cases: &BTreeMap<(ModuleId, Target), Case>,
+    depends: &Depends,
 ) -> Fingerprint {
     let mut reached = BTreeSet::from([key]);
     let mut open = vec![key];
     while let Some(next) = open.pop() {
-        let depends =
-            cases.get(next).and_then(|case| case.recipe.as_ref().ok()).map(|recipe| &recipe.build_depends);
-        for name in depends.into_iter().flatten() {
+        for name in depends.get(next).into_iter().flatten() {
             for other in bases.keys().filter(|(id, target)| id.name == *name && *target == key.1) {
                 if reached.insert(other) {
                     open.push(other);
@@ -134,14 +175,23 @@ fn fingerprint(
     Fingerprint(hash::hex(parts.join(" ").as_bytes()))
 }
 
-/// An installed build whose files are missing in the kernel's tree, or of another size than they were built.
+/// An installed build whose files are missing in the kernel's tree, of another size than they were built, or
+/// noted as older than the build.
 fn damaged(session: &Session, id: &ModuleId, target: &Target, build: &Build) -> bool {
-    let Some(record) = build.record.as_ref().filter(|_| build.active) else { return false };
+    if !build.active {
+        return false;
+    }
     let built = session.layout.built_modules(id, target);
+    let Some(record) = &build.record else {
+        // Shell DKMS's: where its files must be is known on most distributions.
+        let Some(place) = session.policy.row.destination else { return false };
+        let dir = session.layout.kernel(&target.kernel).join(place.trim_matches('/'));
+        return build.files.iter().any(|file| !dir.join(file).exists());
+    };
     record.installed.iter().any(|file| {
         let name = file.path.file_name().unwrap_or_default();
         let size = |path: &std::path::Path| path.metadata().map(|meta| meta.len()).ok();
         let published = size(&file.path);
-        published.is_none() || published != size(&built.join(name))
+        file.sha256.is_empty() || published.is_none() || published != size(&built.join(name))
     })
 }

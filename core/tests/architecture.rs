@@ -125,7 +125,7 @@ const SYSTEM: [&str; 11] =
     ["/boot", "/dev", "/etc", "/lib", "/opt", "/proc", "/root", "/run", "/sys", "/usr", "/var"];
 
 /// Interfaces of the kernel, and the sandbox's own mounts: the business of `sys`.
-const OF_SYS: [&str; 3] = ["/proc", "/dev/shm", "/var/tmp"];
+const OF_SYS: [&str; 4] = ["/proc", "/run", "/dev/shm", "/var/tmp"];
 
 /// Literals that are known, and that ought to go. Take out what has gone; add nothing.
 const KNOWN: [(&str, &str); 2] = [
@@ -190,11 +190,9 @@ fn each_step_stands_alone() {
         if source.path.ends_with("mod.rs") {
             continue;
         }
-        for place in
-            places(&[source], &["crate::step::", "super::", "crate::plan", "crate::apply", "crate::survey"])
-        {
-            wrong.push(place);
-        }
+        let places =
+            places(&[source], &["crate::step::", "super::", "crate::plan", "crate::apply", "crate::survey"]);
+        wrong.extend(places.into_iter().filter(|place| !MEETINGS.iter().any(|known| place.ends_with(known))));
     }
     assert_eq!(wrong, [""; 0]);
 }

@@ -4,7 +4,7 @@
 mod support;
 
 use dkms_core::sys::file::TEMP_PREFIX;
-use dkms_core::tree::{Failure, Intent, LockedTree, Record, Snapshot, Source};
+use dkms_core::tree::{Failure, Installed, Intent, LockedTree, Record, Snapshot, Source};
 use dkms_core::types::{Fingerprint, ModuleId, Target};
 use support::Root;
 
@@ -26,11 +26,15 @@ fn found(root: &Root) -> String {
             Source::Dangling(dir) => format!("linked to {}, which is not there", dir.display()),
             Source::Unlinked => "not linked to its source".into(),
             Source::Gone => "without a source".into(),
+            other => root.text(&format!("{other:?}")),
         };
         lines.push(format!("{id}: {source}"));
         for (target, build) in &entry.builds {
             let state = if build.active { "installed" } else { "built" };
-            let record = build.record.as_ref().map_or(String::new(), |record| format!(", from {}", record.fingerprint.0));
+            let record = build
+                .record
+                .as_ref()
+                .map_or(String::new(), |record| format!(", from {}", record.fingerprint.0));
             lines.push(format!("  {target}: {state}: {}{record}", build.files.join(" ")));
         }
     }
@@ -62,9 +66,15 @@ const INSTALLED: &str = "src/a-1/dkms.conf
 fn what_shell_dkms_leaves() {
     let root = Root::new("lib/dkms_dbversion = 2.0.0");
     insta::assert_snapshot!(found(&root), @"");
-    insta::assert_snapshot!(found(&Root::new(ADDED)), @"");
-    insta::assert_snapshot!(found(&Root::new(BUILT)), @"");
-    insta::assert_snapshot!(found(&Root::new(INSTALLED)), @"");
+    insta::assert_snapshot!(found(&Root::new(ADDED)), @"a/1: linked to $ROOT/src/a-1");
+    insta::assert_snapshot!(found(&Root::new(BUILT)), @r"
+    a/1: linked to $ROOT/src/a-1
+      6.1.0-9-amd64 (x86_64): built: a.ko.xz
+    ");
+    insta::assert_snapshot!(found(&Root::new(INSTALLED)), @r"
+    a/1: linked to $ROOT/src/a-1
+      6.1.0-9-amd64 (x86_64): installed: a.ko.xz
+    ");
 }
 
 #[test]
@@ -84,7 +94,13 @@ fn two_versions_of_which_one_is_installed() {
         lib/a/2/6.1.0-9-amd64/x86_64/module/a-more.ko.xz
         lib/a/2/6.12.1/x86_64/module/a.ko",
     );
-    insta::assert_snapshot!(found(&root), @"");
+    insta::assert_snapshot!(found(&root), @r"
+    a/1: linked to $ROOT/src/a-1
+      6.1.0-9-amd64 (x86_64): installed: a.ko.xz
+    a/2: linked to $ROOT/src/a-2
+      6.1.0-9-amd64 (x86_64): built: a-more.ko.xz a.ko.xz
+      6.12.1 (x86_64): built: a.ko
+    ");
     let snapshot = Snapshot::load(&root.layout()).unwrap();
     let kernel = target("6.1.0-9-amd64");
     assert_eq!(snapshot.active(&id("a/1").name, &kernel), Some(&id("a/1")));
@@ -114,31 +130,43 @@ fn the_installed_version_is_named_relative_or_absolute() {
 fn several_architectures_are_told_apart() {
     let root = Root::new(INSTALLED);
     root.add("lib/a/1/6.1.0-9-amd64/i686/module/a.ko");
-    insta::assert_snapshot!(found(&root), @"");
+    insta::assert_snapshot!(found(&root), @r"
+    a/1: linked to $ROOT/src/a-1
+      6.1.0-9-amd64 (i686): built: a.ko
+      6.1.0-9-amd64 (x86_64): installed: a.ko.xz
+    ");
 }
 
 #[test]
 fn broken_registrations() {
     // Somebody deleted the source.
-    insta::assert_snapshot!(found(&Root::new("lib/a/1/source -> $ROOT/src/a-1\n lib/a/1/build/")), @"");
+    insta::assert_snapshot!(found(&Root::new("lib/a/1/source -> $ROOT/src/a-1\n lib/a/1/build/")), @"a/1: linked to $ROOT/src/a-1, which is not there");
     // Somebody deleted the link.
-    insta::assert_snapshot!(found(&Root::new("src/a-1/dkms.conf\n lib/a/1/build/")), @"");
+    insta::assert_snapshot!(found(&Root::new("src/a-1/dkms.conf\n lib/a/1/build/")), @"a/1: not linked to its source");
     // Only a build: its source was unregistered, and its successor is not there yet.
-    insta::assert_snapshot!(found(&Root::new("lib/a/1/6.1/x86_64/module/a.ko\n lib/a/kernel-6.1-x86_64 -> 1/6.1/x86_64")), @"");
+    insta::assert_snapshot!(found(&Root::new("lib/a/1/6.1/x86_64/module/a.ko\n lib/a/kernel-6.1-x86_64 -> 1/6.1/x86_64")), @r"
+    a/1: without a source
+      6.1 (x86_64): installed: a.ko
+    ");
     // The link leads to a file.
-    insta::assert_snapshot!(found(&Root::new("src/a-1 = x\n lib/a/1/source -> $ROOT/src/a-1")), @"");
+    insta::assert_snapshot!(found(&Root::new("src/a-1 = x\n lib/a/1/source -> $ROOT/src/a-1")), @"a/1: linked to $ROOT/src/a-1, which is not there");
 }
 
 #[test]
 fn left_overs_without_source_and_builds_are_nothing() {
-    for left in ["lib/a/", "lib/a/1/", "lib/a/1/build/", "lib/a/1/6.1/x86_64/", "lib/a/1/6.1/x86_64/log/make.log"] {
+    for left in
+        ["lib/a/", "lib/a/1/", "lib/a/1/build/", "lib/a/1/6.1/x86_64/", "lib/a/1/6.1/x86_64/log/make.log"]
+    {
         assert_eq!(found(&Root::new(left)), "", "{left}");
     }
 }
 
 #[test]
 fn a_source_that_is_a_directory_comes_from_a_binary_tarball() {
-    insta::assert_snapshot!(found(&Root::new("lib/a/1/source/dkms.conf\n lib/a/1/6.1/x86_64/module/a.ko")), @"");
+    insta::assert_snapshot!(found(&Root::new("lib/a/1/source/dkms.conf\n lib/a/1/6.1/x86_64/module/a.ko")), @r"
+    a/1: linked to $ROOT/lib/a/1/source
+      6.1 (x86_64): built: a.ko
+    ");
 }
 
 #[test]
@@ -149,7 +177,11 @@ fn originals_of_the_kernel() {
         lib/a/original_module/6.1.0-9-amd64/x86_64/a.ko.xz.origin = /lib/modules/6.1.0-9-amd64/kernel/a.ko.xz
         lib/a/original_module/collisions/",
     );
-    insta::assert_snapshot!(found(&root), @"");
+    insta::assert_snapshot!(found(&root), @r"
+    a/1: linked to $ROOT/src/a-1
+      6.1.0-9-amd64 (x86_64): installed: a.ko.xz
+    a: originals of 6.1.0-9-amd64 (x86_64)
+    ");
 }
 
 #[test]
@@ -177,13 +209,18 @@ fn strange_names_are_ignored() {
         lib/.dkms-rs/work/1-a/module/a.ko
         lib/.dkms-rs/records/a/1/6.1/x86_64.json = {{}}"
     ));
-    insta::assert_snapshot!(found(&root), @"");
+    insta::assert_snapshot!(found(&root), @"a/1: linked to $ROOT/src/a-1");
 }
 
 #[test]
 fn only_module_files_count() {
-    let root = Root::new("lib/a/1/6.1/x86_64/module/a.ko\n lib/a/1/6.1/x86_64/module/Module.symvers\n lib/a/1/6.1/x86_64/module/b.ko.zst");
-    insta::assert_snapshot!(found(&root), @"");
+    let root = Root::new(
+        "lib/a/1/6.1/x86_64/module/a.ko\n lib/a/1/6.1/x86_64/module/Module.symvers\n lib/a/1/6.1/x86_64/module/b.ko.zst",
+    );
+    insta::assert_snapshot!(found(&root), @r"
+    a/1: without a source
+      6.1 (x86_64): built: a.ko b.ko.zst
+    ");
 }
 
 #[test]
@@ -206,7 +243,11 @@ fn notes_of_format_1_are_read_for_ever() {
         r#"lib/.dkms-rs/records/a/1/6.1.0-9-amd64/x86_64.json = {"fingerprint": "f0", "installed": [{"path": "/x", "sha256": "00"}], "seconds": 1.5}
         lib/.dkms-rs/failures/a/1/6.2/x86_64.json = {"fingerprint": "f1", "why": "w", "errors": ["e"], "log": "/l", "code": 10}"#,
     );
-    insta::assert_snapshot!(found(&root), @"");
+    insta::assert_snapshot!(found(&root), @r"
+    a/1: linked to $ROOT/src/a-1
+      6.1.0-9-amd64 (x86_64): installed: a.ko.xz, from f0
+    a/1 failed for 6.2 (x86_64)
+    ");
     let snapshot = Snapshot::load(&root.layout()).unwrap();
     let failure = &snapshot.failures[&(id("a/1"), target("6.2"))];
     let expected = Failure {
@@ -227,6 +268,12 @@ fn one_module_alone() {
     assert_eq!(snapshot.modules.keys().collect::<Vec<_>>(), [&id("a/1")]);
 }
 
+/// A record as its format has it: fields that come later have defaults.
+fn record(installed: &[Installed]) -> Record {
+    let json = serde_json::json!({ "fingerprint": "f", "installed": installed, "seconds": 1.0 });
+    serde_json::from_value(json).unwrap()
+}
+
 fn locked(root: &Root) -> LockedTree {
     LockedTree::lock(&root.layout(), |holder| panic!("locked by {holder}")).unwrap()
 }
@@ -236,20 +283,30 @@ fn register_and_unlink() {
     let root = Root::new("src/a-1/dkms.conf");
     let tree = locked(&root);
     tree.register(&id("a/1"), &root.join("src/a-1")).unwrap();
-    insta::assert_snapshot!(root.list("lib"), @"");
+    insta::assert_snapshot!(root.list("lib"), @r"
+    lib/a/1/build/
+    lib/a/1/source -> $ROOT/src/a-1
+    ");
     // Doing it again changes nothing; another source takes its place.
     tree.register(&id("a/1"), &root.join("src/a-1")).unwrap();
     tree.register(&id("a/1"), &root.join("etc")).unwrap();
-    insta::assert_snapshot!(root.list("lib"), @"");
+    insta::assert_snapshot!(root.list("lib"), @r"
+    lib/a/1/build/
+    lib/a/1/source -> $ROOT/etc
+    ");
     tree.unlink_source(&id("a/1")).unwrap();
-    insta::assert_snapshot!(root.list("lib"), @"");
+    insta::assert_snapshot!(root.list("lib"), @"lib/a/1/");
 }
 
 #[test]
 fn unlinking_leaves_builds() {
     let root = Root::new(INSTALLED);
     locked(&root).unlink_source(&id("a/1")).unwrap();
-    insta::assert_snapshot!(root.list("lib"), @"");
+    insta::assert_snapshot!(root.list("lib"), @r"
+    lib/a/1/6.1.0-9-amd64/x86_64/log/make.log
+    lib/a/1/6.1.0-9-amd64/x86_64/module/a.ko.xz = new
+    lib/a/kernel-6.1.0-9-amd64-x86_64 -> 1/6.1.0-9-amd64/x86_64
+    ");
 }
 
 #[test]
@@ -264,8 +321,8 @@ fn forgetting_a_version_leaves_the_others() {
     let tree = locked(&root);
     tree.deactivate(&id("a/1").name, &target("6.1.0-9-amd64")).unwrap();
     tree.forget(&id("a/1")).unwrap();
-    insta::assert_snapshot!(root.list("lib"), @"");
-    insta::assert_snapshot!(root.list("lib/.dkms-rs/records"), @"");
+    insta::assert_snapshot!(root.list("lib"), @"lib/a/2/source -> $ROOT/src/a-2");
+    insta::assert_snapshot!(root.list("lib/.dkms-rs/records"), @"lib/.dkms-rs/records/a/2/6.1.0-9-amd64/x86_64.json");
     assert_eq!(root.list("lib/.dkms-rs/failures"), "");
     // With its last version the module's directory goes, and never the registry itself.
     tree.forget(&id("a/2")).unwrap();
@@ -285,8 +342,12 @@ fn a_build_is_adopted_whole() {
     let root = Root::new(BUILT);
     root.add("lib/.dkms-rs/work/1-a/x86_64/module/a.ko = newer");
     let tree = locked(&root);
-    tree.adopt_build(&id("a/1"), &target("6.1.0-9-amd64"), &root.join("lib/.dkms-rs/work/1-a/x86_64")).unwrap();
-    insta::assert_snapshot!(root.list("lib"), @"");
+    tree.adopt_build(&id("a/1"), &target("6.1.0-9-amd64"), &root.join("lib/.dkms-rs/work/1-a/x86_64"))
+        .unwrap();
+    insta::assert_snapshot!(root.list("lib"), @r"
+    lib/a/1/6.1.0-9-amd64/x86_64/module/a.ko = newer
+    lib/a/1/source -> $ROOT/src/a-1
+    ");
     assert!(!root.join("lib/.dkms-rs/work/1-a/x86_64").exists());
 }
 
@@ -296,18 +357,35 @@ fn deleting_a_build_deletes_its_notes_and_no_other_kernels() {
     root.add("lib/a/1/6.2/x86_64/module/a.ko");
     let tree = locked(&root);
     let (id, old, other) = (id("a/1"), target("6.1.0-9-amd64"), target("6.2"));
-    let record = Record { fingerprint: Fingerprint("f".into()), installed: Vec::new(), seconds: 1.0 };
-    let failure = Failure { fingerprint: Fingerprint("f".into()), why: "w".into(), errors: Vec::new(), log: "/l".into(), code: 10 };
+    let record = record(&[]);
+    let failure = Failure {
+        fingerprint: Fingerprint("f".into()),
+        why: "w".into(),
+        errors: Vec::new(),
+        log: "/l".into(),
+        code: 10,
+    };
     for target in [&old, &other] {
         tree.record(&id, target, &record).unwrap();
         tree.record_failure(&id, target, &failure).unwrap();
-        root.add(&format!("lib/.dkms-rs/failures/a/1/{}/x86_64.log = log", target.kernel));
+        std::fs::write(root.layout().failure_log(&id, target), "log").unwrap();
     }
     tree.delete_build(&id, &old).unwrap();
-    insta::assert_snapshot!(found(&root), @"");
-    let notes = |kind: &str| root.list(&format!("lib/.dkms-rs/{kind}")).lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>();
-    assert_eq!(notes("records"), ["lib/.dkms-rs/records/a/1/6.2/x86_64.json"]);
-    assert_eq!(notes("failures").len(), 2);
+    insta::assert_snapshot!(found(&root), @r"
+    a/1: linked to $ROOT/src/a-1
+      6.2 (x86_64): built: a.ko, from f
+    a/1 failed for 6.2 (x86_64)
+    ");
+    for (kind, left) in [("records", "x86_64.json"), ("failures", "x86_64.json x86_64.make.log")] {
+        let mut names: Vec<_> = std::fs::read_dir(root.join(&format!("lib/.dkms-rs/{kind}/a/1/6.2")))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names.join(" "), left);
+        let gone = root.list(&format!("lib/.dkms-rs/{kind}/a/1/6.1.0-9-amd64"));
+        assert_eq!(gone, "");
+    }
     // What does not exist is deleted already.
     tree.delete_build(&id, &old).unwrap();
 }
@@ -317,11 +395,17 @@ fn records_come_back() {
     let root = Root::new(INSTALLED);
     let tree = locked(&root);
     let (id, target) = (id("a/1"), target("6.1.0-9-amd64"));
-    let installed = vec![dkms_core::tree::Installed { path: "/lib/modules/x/a.ko".into(), sha256: "00".into() }];
-    let record = Record { fingerprint: Fingerprint("f".into()), installed, seconds: 1.0 };
+    let installed = vec![Installed { path: "/lib/modules/x/a.ko".into(), sha256: "00".into() }];
+    let record = record(&installed);
     tree.record(&id, &target, &record).unwrap();
     assert_eq!(tree.snapshot().unwrap().build(&id, &target).unwrap().record, Some(record));
-    let failure = Failure { fingerprint: Fingerprint("f".into()), why: "w".into(), errors: vec!["e".into()], log: "/l".into(), code: 10 };
+    let failure = Failure {
+        fingerprint: Fingerprint("f".into()),
+        why: "w".into(),
+        errors: vec!["e".into()],
+        log: "/l".into(),
+        code: 10,
+    };
     tree.record_failure(&id, &target, &failure).unwrap();
     assert_eq!(tree.snapshot().unwrap().failures[&(id.clone(), target.clone())], failure);
     tree.forget_failure(&id, &target).unwrap();
@@ -334,30 +418,33 @@ fn one_version_is_active() {
     root.add("lib/a/2/6.1.0-9-amd64/x86_64/module/a.ko.xz");
     let tree = locked(&root);
     tree.activate(&id("a/2"), &target("6.1.0-9-amd64")).unwrap();
-    insta::assert_snapshot!(found(&root), @"");
+    insta::assert_snapshot!(found(&root), @r"
+    a/1: linked to $ROOT/src/a-1
+      6.1.0-9-amd64 (x86_64): built: a.ko.xz
+    a/2: without a source
+      6.1.0-9-amd64 (x86_64): installed: a.ko.xz
+    ");
     tree.deactivate(&id("a/2").name, &target("6.1.0-9-amd64")).unwrap();
     tree.deactivate(&id("a/2").name, &target("6.1.0-9-amd64")).unwrap();
     assert_eq!(tree.snapshot().unwrap().active(&id("a/2").name, &target("6.1.0-9-amd64")), None);
 }
 
 #[test]
-fn intents_of_the_dead_are_found_and_ours_are_not() {
+fn only_unfulfilled_intents_are_found() {
     let root = Root::new("");
     let tree = locked(&root);
-    let intent = Intent { pid: std::process::id(), publish: vec![(id("a/1"), target("6.1"))], ..Intent::default() };
+    let withdraw = vec![(id("a/1"), target("6.1"))];
+    let intent = Intent { pid: std::process::id(), withdraw, ..Intent::default() };
     tree.intend(&intent).unwrap();
     tree.fulfilled().unwrap();
     assert!(tree.unfulfilled().is_empty());
     root.add(
-        r#"lib/.dkms-rs/intent/4194305.json = {"pid": 4194305, "publish": [[{"name": "a", "version": "1"}, {"kernel": "6.1", "arch": "x86_64"}]]}
+        r#"lib/.dkms-rs/intent/4194305.json = {"pid": 4194305, "withdraw": [[{"name": "a", "version": "1"}, {"kernel": "6.1", "arch": "x86_64"}]]}
         lib/.dkms-rs/intent/4194306.json = {"pid": 41943"#,
     );
     let found = tree.unfulfilled();
     assert_eq!(found.len(), 1);
-    assert_eq!(found[0].1.publish, intent.publish);
-    // A dkms above us is still at work on its own.
-    root.add(&format!("lib/.dkms-rs/intent/{0}.json = {{\"pid\": {0}}}", std::os::unix::process::parent_id()));
-    assert_eq!(tree.unfulfilled().len(), 1);
+    assert_eq!(found[0].1.withdraw, intent.withdraw);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::report::{Failing, Outcome};
 use crate::step::build::{self, Job, Unbuilt};
 use crate::step::{publish, script, sign};
 use crate::sys::{file, signal};
-use crate::tree::{Failure, Record, Source};
+use crate::tree::{Failure, Pending, Record};
 
 pub(super) fn make(work: &mut Work<'_>, make: &Make, count: Option<(usize, usize)>) -> Result<Outcome> {
     let survey = work.survey;
@@ -34,7 +34,7 @@ pub(super) fn make(work: &mut Work<'_>, make: &Make, count: Option<(usize, usize
         return Ok(Outcome::Built { seconds });
     }
     fail::fail_point!("make:before-publish");
-    Ok(match publish(work, make, recipe, kernel, seconds)? {
+    Ok(match publish(work, make, recipe, kernel)? {
         Ok(more) => {
             notes.extend(more);
             Outcome::Installed { built: make.build, seconds, notes }
@@ -57,8 +57,16 @@ fn build(
         bail!("a build without a source is in the plan")
     };
     if !work.signing.contains_key(&make.target) {
-        let signing = sign::prepare(session, &make.target, headers)
-            .unwrap_or_else(|error| sign::Signing::Not(format!("{error:#}")));
+        let signing = match sign::prepare(session, &make.target, headers) {
+            Err(error) if error.is::<signal::Interrupted>() => return Err(error),
+            other => other.unwrap_or_else(|error| sign::Signing::Not(format!("{error:#}"))),
+        };
+        if let sign::Signing::Not(why) = &signing
+            && headers.config.get("CONFIG_MODULE_SIG_FORCE").is_some_and(|value| value == "y")
+        {
+            let kernel = &make.target.kernel;
+            work.report.remarks.push(format!("{kernel} refuses modules that are not signed, and {why}"));
+        }
         work.signing.insert(make.target.clone(), signing);
     }
     let signing = work.signing.get(&make.target).unwrap_or(&sign::Signing::Unknown);
@@ -79,9 +87,13 @@ fn build(
         Ok(result) => result,
         Err(error) if error.is::<signal::Interrupted>() => return Err(error),
         // A full disk, a source that vanished under our hands: this module's failure, not everybody's end.
-        Err(error) => {
-            Err(Unbuilt { why: format!("{error:#}"), code: 10, errors: Vec::new(), log: Vec::new() })
-        }
+        Err(error) => Err(Unbuilt {
+            why: format!("{error:#}"),
+            code: 10,
+            errors: Vec::new(),
+            log: Vec::new(),
+            transient: true,
+        }),
     };
     match result {
         Ok(built) => {
@@ -89,8 +101,15 @@ fn build(
             work.tree.adopt_build(&make.module, &make.target, &built.staged)?;
             let before =
                 work.snapshot.build(&make.module, &make.target).and_then(|build| build.record.clone());
-            let installed = before.map(|record| record.installed).unwrap_or_default();
-            let record = Record { fingerprint: make.fingerprint.clone(), installed, seconds: built.seconds };
+            // What is installed now is no longer what is built: until it is, it counts as damaged.
+            let mut installed = before.map(|record| record.installed).unwrap_or_default();
+            installed.iter_mut().for_each(|file| file.sha256.clear());
+            let record = Record {
+                fingerprint: make.fingerprint.clone(),
+                installed,
+                signer: built.signer,
+                seconds: built.seconds,
+            };
             work.tree.record(&make.module, &make.target, &record)?;
             work.tree.forget_failure(&make.module, &make.target)?;
             let shown = session.layout.build(&make.module).join("make.log");
@@ -116,8 +135,8 @@ fn remember(work: &Work<'_>, make: &Make, unbuilt: Unbuilt) -> Result<Outcome> {
             log: log.clone(),
             code: unbuilt.code,
         };
-        // What we could not do for want of space, say, is no verdict on the module: it is tried again.
-        if unbuilt.log.is_empty() {
+        // What the machine could not do is no verdict on the module: it is tried again.
+        if unbuilt.transient {
             Ok(())
         } else {
             work.tree.record_failure(&make.module, &make.target, &failure)
@@ -140,7 +159,6 @@ fn publish(
     make: &Make,
     recipe: &Recipe,
     kernel: &Kernel,
-    seconds: f64,
 ) -> Result<Result<Vec<String>, Outcome>> {
     let (session, tree) = (work.session, work.tree);
     let (module, target) = (&make.module, &make.target);
@@ -171,8 +189,11 @@ fn publish(
         Ok(publication) => publication,
         Err(error) => return Ok(Err(work.failing(make, format!("it could not be installed: {error:#}"), 6))),
     };
+    if let Some(why) = publication.native() {
+        return Ok(Err(Outcome::Native { why }));
+    }
     work.intend(|intent| {
-        intent.publish.push((module.clone(), target.clone()));
+        intent.publish.push(Pending { module: module.clone(), target: target.clone(), force: make.force });
         intent.depmod.insert(target.clone());
     })?;
     fail::fail_point!("publish:intended");
@@ -181,10 +202,7 @@ fn publish(
     let installed = publication.commit(&order)?;
     tree.activate(module, target)?;
     fail::fail_point!("publish:activated");
-    let before = work.snapshot.build(module, target).and_then(|build| build.record.as_ref());
-    let seconds = if make.build { seconds } else { before.map_or(0.0, |record| record.seconds) };
-    let record = Record { fingerprint: make.fingerprint.clone(), installed, seconds };
-    tree.record(module, target, &record)?;
+    tree.note_installed(module, target, &make.fingerprint, installed)?;
     if let Some(old) = active.filter(|old| old != module) {
         retire(work, &old, target)?;
     }
@@ -197,7 +215,7 @@ fn publish(
 /// has done its duty.
 fn retire(work: &Work<'_>, old: &crate::types::ModuleId, target: &crate::types::Target) -> Result<()> {
     let Some(entry) = work.snapshot.modules.get(old) else { return Ok(()) };
-    if entry.source == Source::Gone {
+    if entry.stands_in() {
         work.tree.delete_build(old, target)?;
         if entry.builds.keys().all(|other| other == target)
             || work.tree.layout.version(old).read_dir().is_ok_and(|mut dir| dir.next().is_none())

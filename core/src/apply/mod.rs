@@ -28,6 +28,10 @@ struct Work<'a> {
     survey: &'a Survey,
     report: Report,
     intent: Intent,
+    /// A publication broke in the middle: the next run must look at it.
+    unfinished: bool,
+    /// It has been said that builds run unconfined.
+    unconfined: bool,
     /// Modules published, by kernel.
     published: BTreeMap<Target, BTreeSet<String>>,
     /// What a module's installation in this plan came to.
@@ -35,6 +39,15 @@ struct Work<'a> {
     signing: BTreeMap<Target, sign::Signing>,
     /// Kernels that were looked at for modules outside of the plan's scope.
     kernels: BTreeMap<Target, Kernel>,
+}
+
+/// How a plan ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Done {
+    /// All of it is as it was meant.
+    Whole,
+    /// Something could not be finished; it stays written down.
+    Part,
 }
 
 /// Does what the plan says. `Err` means that we broke or were interrupted; what was intended is then still
@@ -46,7 +59,7 @@ fn apply(
     survey: &Survey,
     plan: &Plan,
     report: Report,
-) -> (Report, Result<()>) {
+) -> (Report, Result<Done>) {
     let mut work = Work {
         session,
         tree,
@@ -54,6 +67,8 @@ fn apply(
         survey,
         report,
         intent: Intent { pid: std::process::id(), ..Intent::default() },
+        unfinished: false,
+        unconfined: !rustix::process::geteuid().is_root(),
         published: BTreeMap::new(),
         failed: BTreeSet::new(),
         signing: BTreeMap::new(),
@@ -64,7 +79,7 @@ fn apply(
 }
 
 impl Work<'_> {
-    fn all(&mut self, plan: &Plan) -> Result<()> {
+    fn all(&mut self, plan: &Plan) -> Result<Done> {
         for Settled { module, target, outcome } in &plan.settled {
             self.report.add(module, target.as_ref(), outcome.clone());
         }
@@ -87,7 +102,10 @@ impl Work<'_> {
             self.clear(clear)?;
         }
         for unregister in &plan.unregister {
-            if unregister.keep_builds {
+            // What its successor has replaced in this very transaction need not be kept.
+            let now = Snapshot::load_some(&self.tree.layout, Some(&unregister.module.name))?;
+            let serves = |entry: &crate::tree::Entry| entry.builds.values().any(|build| build.active);
+            if unregister.keep_builds && now.modules.get(&unregister.module).is_some_and(serves) {
                 self.tree.unlink_source(&unregister.module)?;
                 self.report.add(&unregister.module, None, Outcome::Kept);
             } else {
@@ -122,18 +140,36 @@ impl Work<'_> {
     /// Builds and installs one module, as far as the plan wants it.
     fn one(&mut self, make: &Make, count: Option<(usize, usize)>) -> Result<()> {
         let key = (make.module.clone(), make.target.clone());
-        let missing =
-            make.after.iter().find(|id| self.failed.contains(&((*id).clone(), make.target.clone())));
+        // A finished build, or one whose dependency is there in an older version, goes on: as it would next time.
+        let missing = make.after.iter().find(|id| {
+            make.build
+                && self.failed.contains(&((*id).clone(), make.target.clone()))
+                && self.snapshot.active(&id.name, &make.target).is_none()
+        });
         let outcome = match missing {
             Some(id) if !make.force => Outcome::Deferred {
                 why: format!("it needs {id}, which failed just now"),
                 advice: format!("correct {id} first"),
                 code: 13,
             },
-            _ => make::make(self, make, count)?,
+            _ => match make::make(self, make, count) {
+                Err(error) if error.is::<signal::Interrupted>() => return Err(error),
+                // One module's trouble with the disk is not the end of the others.
+                Err(error) => {
+                    self.unfinished = true;
+                    self.failing(make, format!("it could not be finished: {error:#}"), 6)
+                }
+                Ok(outcome) => outcome,
+            },
         };
-        if !matches!(outcome, Outcome::Installed { .. } | Outcome::Built { .. }) {
+        if !matches!(outcome, Outcome::Installed { .. } | Outcome::Built { .. } | Outcome::Native { .. }) {
             self.failed.insert(key);
+        }
+        if make.build && !crate::sys::confine::available() && !self.unconfined {
+            self.unconfined = true;
+            let why =
+                "this system allows no namespaces: modules are built as the user that runs dkms, unconfined";
+            self.report.remarks.push(why.to_owned());
         }
         self.session.screen.progress(&crate::report::text::progress(
             &make.module,
@@ -236,13 +272,16 @@ impl Work<'_> {
             let sha256 = crate::sys::hash::hex(&std::fs::read(&file.path).ok()?);
             Some(crate::tree::Installed { sha256, ..file })
         });
+        // Shell DKMS signs with the same key.
+        let case = self.survey.cases.get(&(id.clone(), target.clone()));
+        let signer = case.and_then(|case| case.signer.clone());
         let record =
-            Record { fingerprint: fingerprint.clone(), installed: with_hash.collect(), seconds: 0.0 };
+            Record { fingerprint: fingerprint.clone(), installed: with_hash.collect(), signer, seconds: 0.0 };
         self.tree.record(id, target, &record)
     }
 
     /// The index and the initramfs, once per kernel.
-    fn finish(&mut self, plan: &Plan) -> Result<()> {
+    fn finish(&mut self, plan: &Plan) -> Result<Done> {
         let mut stale: BTreeSet<Target> = plan.depmod.clone();
         stale.extend(self.published.keys().cloned());
         for target in stale {
@@ -271,7 +310,11 @@ impl Work<'_> {
             }
         }
         self.post_transaction(&plan.make)?;
-        self.tree.fulfilled()
+        if self.unfinished {
+            return Ok(Done::Part);
+        }
+        self.tree.fulfilled()?;
+        Ok(Done::Whole)
     }
 
     /// framework.conf's own hook at the end of a transaction that installed something.
@@ -285,10 +328,8 @@ impl Work<'_> {
             return Ok(());
         }
         let command = command.replace("$kernelver", target.kernel.as_str());
-        let (name, value) = crate::sys::lock::pass_on();
         let done = crate::sys::run::Cmd::new("bash")
             .args(["--noprofile", "--norc", "-c", &command])
-            .env(name, value)
             .output(crate::sys::run::Output::Stderr)
             .run()?;
         if !done.status.success() {

@@ -14,12 +14,26 @@ use crate::types::{ModuleId, Target};
 #[derive(Debug, Default)]
 pub struct Recovery {
     /// Events that complete what was begun.
-    events: Vec<Event>,
+    pub events: Vec<Event>,
+    /// Installed builds whose files must be put there again, whatever they look like.
+    pub damaged: BTreeSet<(ModuleId, Target)>,
     /// Kernels whose index may be stale.
     pub depmod: BTreeSet<Target>,
     /// What was found, for the report.
     pub found: Vec<String>,
     files: Vec<PathBuf>,
+}
+
+impl Recovery {
+    /// There was nothing.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// All of it is done.
+    pub fn done(&self) -> Result<()> {
+        self.files.iter().try_for_each(|path| file::remove_all(path))
+    }
 }
 
 /// Reads unfulfilled intents and sweeps what they left half written. Changes no module.
@@ -30,21 +44,34 @@ pub fn look(tree: &LockedTree, snapshot: &Snapshot) -> Result<Recovery> {
             sweep(dir)?;
             file::remove_empty_up_to(dir, &tree.layout.install_tree);
         }
-        for (id, target) in intent.publish.iter().chain(&intent.withdraw) {
+        let published = intent.publish.iter().map(|pending| (&pending.module, &pending.target));
+        for (id, target) in published.chain(intent.withdraw.iter().map(|(id, target)| (id, target))) {
             sweep(&tree.layout.module(&id.name))?;
             sweep(&tree.layout.originals(&id.name, target))?;
         }
-        for (id, target) in &intent.publish {
+        for pending in &intent.publish {
+            let (id, target) = (&pending.module, &pending.target);
             // Without its build it was never about to be published; without its source it cannot be.
-            if snapshot.build(id, target).is_some() && snapshot.registered(id) {
-                recovery.events.push(asked(Verb::Install, id, target));
-                recovery.found.push(format!("{id} for {target}: its interrupted installation was completed"));
+            let Some(build) = snapshot.build(id, target).filter(|_| snapshot.registered(id)) else {
+                continue;
+            };
+            let record = build.record.as_ref().filter(|_| build.active);
+            let intact = |file: &crate::tree::Installed| {
+                std::fs::read(&file.path).is_ok_and(|content| crate::sys::hash::hex(&content) == file.sha256)
+            };
+            if record
+                .is_some_and(|record| !record.installed.is_empty() && record.installed.iter().all(intact))
+            {
+                continue;
             }
+            recovery.damaged.insert((id.clone(), target.clone()));
+            recovery.events.push(asked(Verb::Install, id, target, pending.force));
+            recovery.found.push(format!("{id} for {}: its interrupted installation", target.kernel));
         }
         for (id, target) in &intent.withdraw {
             if snapshot.build(id, target).is_some_and(|build| build.active) {
-                recovery.events.push(asked(Verb::Uninstall, id, target));
-                recovery.found.push(format!("{id} for {target}: its interrupted removal was completed"));
+                recovery.events.push(asked(Verb::Uninstall, id, target, false));
+                recovery.found.push(format!("{id} for {}: its interrupted removal", target.kernel));
             }
         }
         recovery.depmod.extend(intent.depmod.iter().cloned());
@@ -63,40 +90,16 @@ fn sweep(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn asked(verb: Verb, module: &ModuleId, target: &Target) -> Event {
-    Event::Asked(Request { verb, module: module.clone(), targets: vec![target.clone()], force: true })
+fn asked(verb: Verb, module: &ModuleId, target: &Target, force: bool) -> Event {
+    Event::Asked(Request { verb, module: module.clone(), targets: vec![target.clone()], force })
 }
 
-impl Recovery {
-    /// The events, without removals of what is wanted now.
-    pub fn events(&self, wanted: &BTreeSet<(ModuleId, Target)>) -> Vec<Event> {
-        let needless = |event: &&Event| match event {
-            Event::Asked(request) if request.verb == Verb::Uninstall => request
-                .targets
-                .iter()
-                .any(|target| wanted.contains(&(request.module.clone(), target.clone()))),
-            _ => false,
-        };
-        self.events.iter().filter(|event| !needless(event)).cloned().collect()
-    }
-
-    /// All of it is done.
-    pub fn done(&self) -> Result<()> {
-        self.files.iter().try_for_each(|path| file::remove_all(path))
-    }
-}
-
-/// Deletes working directories of processes that are gone.
+/// Deletes the working directories of runs that are gone, and makes the place for ours: nobody else may look
+/// into it, because what is being built there is not ours alone to write.
 pub fn sweep_work(tree: &LockedTree) -> Result<()> {
-    for dir in file::sorted_entries(&tree.layout.work()) {
-        let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let pid = name.split('-').next().unwrap_or_default();
-        let alive = Path::new("/proc").join(pid).exists() && pid != std::process::id().to_string();
-        let above = crate::sys::run::ancestors().iter().any(|ancestor| ancestor.pid.to_string() == pid);
-        // We hold the lock: a living process of that number that is not above us is somebody else's.
-        if !(alive && above) {
-            file::remove_all(&dir)?;
-        }
+    let work = tree.layout.work();
+    if work.symlink_metadata().is_ok() {
+        file::remove_all(&work)?;
     }
     Ok(())
 }

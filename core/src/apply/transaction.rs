@@ -4,65 +4,111 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::{apply, recover};
+use super::recover::{self, Recovery};
+use super::{Done, apply};
 use crate::event::Event;
 use crate::plan::{Plan, plan, scope};
-use crate::report::{Report, history, text};
+use crate::report::{Outcome, Report, history, text};
 use crate::session::Session;
 use crate::survey::survey;
 use crate::sys::signal;
 use crate::tree::{LockedTree, Snapshot};
 
 /// Answers the events. The closing summary has been shown and kept when this returns.
-pub fn run(session: &mut Session, mut events: Vec<Event>) -> Result<Report> {
+pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     let began = Instant::now();
     let cause = events.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let screen = session.screen;
+    if session.options.dry_run {
+        let snapshot = Snapshot::load(&session.layout)?;
+        let (_, plan) = decide(session, &snapshot, &events, &Recovery::default())?;
+        screen.answer(&format!("{}\n", serde_json::to_string_pretty(&plan)?));
+        return Ok(Report::default());
+    }
     let tree = LockedTree::lock(&session.layout, |holder| {
         let who = if holder.is_empty() { String::new() } else { format!(" (process {holder})") };
         screen.alert(&format!("dkms: another dkms{who} is at work: waiting for it"));
     })?;
-    let snapshot = tree.snapshot()?;
-    let recovery = recover::look(&tree, &snapshot)?;
-    recover::sweep_work(&tree)?;
-    let wanted = scope(&events, &snapshot).cases;
-    events.splice(0..0, recovery.events(&wanted));
-    session.asked = asked(&events);
-    let survey = survey(session, &scope(&events, &snapshot), &snapshot)?;
-    let mut plan = plan(&events, &snapshot, &survey, &session.policy.row);
-    plan.depmod.extend(recovery.depmod.iter().cloned());
-    if session.options.dry_run {
-        session.screen.answer(&format!("{}\n", serde_json::to_string_pretty(&plan)?));
-        return Ok(Report::default());
+    let mut report = Report { cause, ..Report::default() };
+    // A dkms above us is in the middle of something of its own; only it knows what.
+    if !tree.nested() {
+        recover::sweep_work(&tree)?;
+        repair(session, &tree, &mut report)?;
     }
-    let report = Report { cause, repaired: recovery.found.clone(), ..Report::default() };
+    let snapshot = tree.snapshot()?;
+    let (survey, plan) = decide(session, &snapshot, &events, &Recovery::default())?;
     let (mut report, result) = apply(session, &tree, &snapshot, &survey, &plan, report);
-    match &result {
-        Ok(()) => recovery.done()?,
-        Err(error) => report.problems.push(stopped(error)),
+    if let Err(error) = &result {
+        report.problems.push(stopped(error));
     }
     report.seconds = began.elapsed().as_secs_f64();
-    let number = if report.memorable() && !trivial(&plan, &report) {
-        history::keep(&session.layout, &report)
-            .map_err(|error| report.problems.push(format!("{error:#}")))
-            .ok()
-    } else {
-        None
-    };
+    let mut number = None;
+    if report.memorable() && !trivial(&plan, &report) {
+        match history::keep(&session.layout, &report) {
+            Ok(kept) => number = Some(kept),
+            Err(error) => report.remarks.push(format!("{error:#}")),
+        }
+    }
     if let Some(summary) = text::summary(&report, &session.policy.admin, number) {
         session.screen.alert(&summary);
     }
-    result.map(|()| report)
+    result.map(|_| report)
 }
 
-/// Nothing but registering or looking: not worth a place in the history.
+/// Looks and decides.
+fn decide(
+    session: &mut Session,
+    snapshot: &Snapshot,
+    events: &[Event],
+    recovery: &Recovery,
+) -> Result<(crate::plan::Survey, Plan)> {
+    session.asked = asked(events);
+    let mut survey = survey(session, &scope(events, snapshot), snapshot)?;
+    survey.damaged.extend(recovery.damaged.iter().cloned());
+    let mut plan = plan(events, snapshot, &survey, &session.policy.row);
+    plan.depmod.extend(recovery.depmod.iter().cloned());
+    Ok((survey, plan))
+}
+
+/// Completes what earlier runs began: a transaction of its own, before the state is read for this one.
+fn repair(session: &mut Session, tree: &LockedTree, report: &mut Report) -> Result<()> {
+    let snapshot = tree.snapshot()?;
+    let recovery = recover::look(tree, &snapshot)?;
+    if recovery.is_empty() {
+        return Ok(());
+    }
+    let (survey, plan) = decide(session, &snapshot, &recovery.events, &recovery)?;
+    let (repaired, result) = apply(session, tree, &snapshot, &survey, &plan, Report::default());
+    let bad = |outcome: &Outcome| outcome.failed() || matches!(outcome, Outcome::Deferred { .. });
+    for found in &recovery.found {
+        report.repaired.push(format!("{found} was completed"));
+    }
+    // How a repair ends is news, not the exit code of whatever was asked for now.
+    for line in repaired.lines.iter().filter(|line| bad(&line.outcome)) {
+        report.remarks.push(format!(
+            "the repair of {} did not succeed: {}",
+            line.module,
+            text::why(&line.outcome)
+        ));
+    }
+    report.remarks.extend(repaired.remarks);
+    report.problems.extend(repaired.problems);
+    report.depmod.extend(repaired.depmod);
+    if let Done::Whole = result? {
+        recovery.done()?;
+    }
+    Ok(())
+}
+
+/// Nothing but looking: not worth a place in the history.
 fn trivial(plan: &Plan, report: &Report) -> bool {
     plan.is_empty()
         && report.repaired.is_empty()
-        && report.lines.iter().all(|line| {
-            line.outcome.quiet() || matches!(line.outcome, crate::report::Outcome::Refused { .. })
-        })
         && report.problems.is_empty()
+        && report
+            .lines
+            .iter()
+            .all(|line| line.outcome.quiet() || matches!(line.outcome, Outcome::Refused { .. }))
 }
 
 fn stopped(error: &anyhow::Error) -> String {

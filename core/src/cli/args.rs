@@ -75,6 +75,33 @@ pub struct Args {
     /// Print the version
     #[arg(short = 'V', long)]
     pub version: bool,
+    /// Not available yet
+    #[arg(long, hide = true)]
+    directive: Vec<String>,
+    /// Not available yet
+    #[arg(long, hide = true)]
+    config: Option<PathBuf>,
+    /// Not available yet
+    #[arg(long, hide = true)]
+    templatekernel: Option<String>,
+    /// Not available yet
+    #[arg(long, hide = true)]
+    archive: Option<PathBuf>,
+    /// Not available yet
+    #[arg(long, hide = true)]
+    binaries_only: bool,
+    /// Not available yet
+    #[arg(long, hide = true)]
+    source_only: bool,
+    /// Not available yet
+    #[arg(long, hide = true)]
+    symlink_modules: bool,
+    /// Not available yet
+    #[arg(long, hide = true)]
+    modprobe_on_install: bool,
+    /// Accepted for compatibility
+    #[arg(long, hide = true)]
+    debug: bool,
     /// Accepted for compatibility
     #[arg(long, hide = true)]
     verbose: bool,
@@ -134,6 +161,25 @@ impl Words {
 }
 
 impl Args {
+    /// Refuses options that shell DKMS has and we do not have yet: to ignore one would be to do something else than
+    /// was asked for.
+    pub fn refuse_missing(&self) -> Result<()> {
+        let missing = [
+            ("--directive", !self.directive.is_empty()),
+            ("--config", self.config.is_some()),
+            ("--templatekernel", self.templatekernel.is_some()),
+            ("--archive", self.archive.is_some()),
+            ("--binaries-only", self.binaries_only),
+            ("--source-only", self.source_only),
+            ("--symlink-modules", self.symlink_modules),
+            ("--modprobe-on-install", self.modprobe_on_install),
+        ];
+        match missing.iter().find(|(_, given)| *given) {
+            Some((option, _)) => refuse(1, format!("{option} is not available yet in this version")),
+            None => Ok(()),
+        }
+    }
+
     /// Tells the action from the other words: it may stand anywhere.
     pub fn words(&self) -> Result<Words> {
         let is_action = |word: &&String| ACTIONS.contains(&word.as_str());

@@ -27,7 +27,7 @@ fn is_prerm_upgrade(argv: &[String]) -> bool {
     argv.windows(2).any(|pair| {
         let script = pair[0].rsplit('/').next().unwrap_or_default();
         (script == "prerm" || script.ends_with(".prerm"))
-            && matches!(pair[1].as_str(), "upgrade" | "deconfigure")
+            && matches!(pair[1].as_str(), "upgrade" | "failed-upgrade" | "deconfigure")
     })
 }
 

@@ -73,6 +73,7 @@ fn command(args: &Args, screen: Screen) -> Result<i32> {
         return Ok(0);
     }
     let words = args.words()?;
+    args.refuse_missing()?;
     let options = Options {
         jobs: args.jobs,
         no_depmod: args.no_depmod,
@@ -204,13 +205,17 @@ pub fn autoinstall_off(session: &Session) -> bool {
 }
 
 fn generate_mok(session: &Session) -> Result<i32> {
-    let (key, certificate) = session.policy.row.mok;
-    for path in [key, certificate] {
-        if Path::new(path).exists() {
-            return refuse(1, format!("{path} exists already; delete it first to get a new key pair"));
+    let (key, certificate) = sign::pair(session, &running()?);
+    for path in [Path::new(&key), &certificate] {
+        if path.exists() || key.starts_with("pkcs11:") {
+            return refuse(
+                1,
+                format!("{} exists already and may be enrolled: nothing was made", path.display()),
+            );
         }
     }
-    sign::generate(Path::new(key), Path::new(certificate))?;
+    sign::generate(Path::new(&key), &certificate)?;
+    let certificate = certificate.display();
     session
         .screen
         .progress(&format!("dkms: made {certificate}; enrol it once: mokutil --import {certificate}"));

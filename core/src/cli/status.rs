@@ -8,14 +8,14 @@ use serde::Serialize;
 
 use super::args::{Args, Words};
 use crate::session::Session;
-use crate::tree::{Build, Entry, Snapshot, Source};
+use crate::tree::{Build, Entry, Snapshot};
 use crate::types::{KernelRelease, ModuleId, ModuleName, ModuleVersion, Target};
 
 #[derive(Serialize)]
 struct Row {
     name: ModuleName,
     version: ModuleVersion,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(flatten)]
     target: Option<Target>,
     state: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -32,6 +32,7 @@ struct Document {
 #[derive(Serialize)]
 struct Failed {
     module: ModuleId,
+    #[serde(flatten)]
     target: Target,
     why: String,
     errors: Vec<String>,
@@ -57,7 +58,7 @@ pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<i32>
     let mut document = Document { format: 1, modules: Vec::new(), failures: Vec::new() };
     for (id, entry) in snapshot.modules.iter().filter(|(id, _)| wanted(id)) {
         rows(session, &snapshot, id, entry, &wanted_target, &mut document.modules);
-        if entry.source == Source::Gone && !args.json {
+        if entry.stands_in() && !args.json {
             session
                 .screen
                 .alert(&format!("dkms: {id} stays installed without its source until a successor is built"));
@@ -131,7 +132,7 @@ fn rows(
     if entry.broken() {
         return row(None, "broken", Vec::new());
     }
-    if entry.source == Source::Gone {
+    if entry.stands_in() {
         return;
     }
     let mut any = false;

@@ -150,6 +150,10 @@ fn modules(raw: &RawConf, problems: &mut Vec<String>) -> Vec<ModuleSpec> {
                 "DEST_MODULE_LOCATION[{index}] must begin with /kernel, /updates or /extra, not {dest_location}"
             ));
         }
+        let dest_location = normal(dest_location).unwrap_or_else(|| {
+            problems.push(format!("DEST_MODULE_LOCATION[{index}] leaves the kernel's directory"));
+            String::new()
+        });
         if !built_names.insert(built.clone()) {
             problems.push(format!("BUILT_MODULE_NAME[{index}] names {built} a second time"));
         }
@@ -161,11 +165,26 @@ fn modules(raw: &RawConf, problems: &mut Vec<String>) -> Vec<ModuleSpec> {
         modules.push(ModuleSpec {
             built,
             dest_name: dest_name.to_owned(),
-            dest_location: dest_location.to_owned(),
+            dest_location,
             strip: !strip.starts_with(['n', 'N']),
         });
     }
     modules
+}
+
+/// A place below the kernel's directory without `..` (`/kernel/../misc/` → `/misc`); `None` when it leaves that.
+fn normal(location: &str) -> Option<String> {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in location.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop()?;
+            }
+            part => parts.push(part),
+        }
+    }
+    Some(format!("/{}", parts.join("/")))
 }
 
 /// Whether a path, joined to a directory, stays below it.
@@ -263,6 +282,7 @@ mod tests {
             (("BUILT_MODULE_LOCATION", 0, "../../etc"), "leaves the build directory"),
             (("BUILT_MODULE_NAME", 2, "c"), "BUILT_MODULE_NAME[1] is not set"),
             (("DEST_MODULE_LOCATION", 0, "/etc"), "must begin with /kernel"),
+            (("DEST_MODULE_LOCATION", 0, "/updates/../../etc"), "leaves the kernel's directory"),
             (("PATCH", 0, "../x"), "leaves the patches directory"),
             (("AUTOINSTALL", 0, "maybe"), "must be yes or no"),
             (("BUILD_DEPENDS", 0, "x/y"), "slash"),
@@ -270,6 +290,12 @@ mod tests {
             let problems = recipe(&with(&[extra])).unwrap_err().join("; ");
             assert!(problems.contains(expected), "{extra:?}: {problems}");
         }
+    }
+
+    #[test]
+    fn a_destination_may_go_up_and_down_inside() {
+        let recipe = recipe(&with(&[("DEST_MODULE_LOCATION", 0, "/kernel/../misc/")])).unwrap();
+        assert_eq!(recipe.modules[0].dest_location, "/misc");
     }
 
     #[test]

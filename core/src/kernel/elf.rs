@@ -23,6 +23,11 @@ pub struct ModInfo {
 /// What every signed module ends with.
 const SIGNATURE: &[u8] = b"~Module signature appended~\n";
 
+/// Whether a module's content ends in a signature.
+pub fn is_signed(content: &[u8]) -> bool {
+    content.ends_with(SIGNATURE)
+}
+
 /// Reads an uncompressed module file.
 pub fn read(content: &[u8]) -> Result<ModInfo> {
     let file = object::File::parse(content).context("it is not an ELF file")?;
@@ -30,7 +35,7 @@ pub fn read(content: &[u8]) -> Result<ModInfo> {
         bail!("it has no .modinfo: no kernel module")
     };
     let text = section.data().context("its .modinfo cannot be read")?;
-    let mut info = ModInfo { signed: content.ends_with(SIGNATURE), ..ModInfo::default() };
+    let mut info = ModInfo { signed: is_signed(content), ..ModInfo::default() };
     for entry in text.split(|byte| *byte == 0) {
         let entry = String::from_utf8_lossy(entry);
         match entry.split_once('=') {

@@ -1,8 +1,8 @@
 //! The decisions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::scope::newest;
+use super::scope::newest_with;
 use super::{Case, Clear, Make, Plan, Registration, Settled, Survey, Unregister, order};
 use crate::conf::{ConfError, Recipe};
 use crate::event::{Event, Request, Verb};
@@ -10,11 +10,18 @@ use crate::kernel::Kernel;
 use crate::policy::distro::Row;
 use crate::report::{Failing, Outcome};
 use crate::tree::{Build, Snapshot, Source};
-use crate::types::{Fingerprint, ModuleId, Target};
+use crate::types::{Fingerprint, ModuleId, ModuleName, Target};
 
 /// Makes the plan that answers the events.
 pub fn plan(events: &[Event], snapshot: &Snapshot, survey: &Survey, row: &Row) -> Plan {
-    let mut planner = Planner { snapshot, survey, row, plan: Plan::default(), installers: BTreeSet::new() };
+    let mut planner = Planner {
+        snapshot,
+        survey,
+        row,
+        newest: newest_with(events, snapshot),
+        plan: Plan::default(),
+        installers: BTreeSet::new(),
+    };
     for event in events {
         planner.event(event);
     }
@@ -25,6 +32,8 @@ struct Planner<'a> {
     snapshot: &'a Snapshot,
     survey: &'a Survey,
     row: &'a Row,
+    /// The newest version of each module, those that the events bring among them.
+    newest: BTreeMap<ModuleName, ModuleId>,
     plan: Plan,
     /// Kernels whose own installation is under way: its initramfs is made after us.
     installers: BTreeSet<Target>,
@@ -78,7 +87,11 @@ impl Planner<'_> {
             self.settle(id, Some(target), broken(&entry.source));
         }
         let wish = Wish { install: true, force: false, automatic: true, trust_unknown };
-        for id in newest(self.snapshot).into_values() {
+        for id in &self.newest.clone().into_values().collect::<Vec<_>>() {
+            // Its package is being replaced, or that went wrong: whatever is there now is the best there is.
+            if let Some(Source::Kept(source)) = self.snapshot.modules.get(id).map(|entry| &entry.source) {
+                self.plan.register.push(Registration { module: id.clone(), source: source.clone() });
+            }
             self.make(id, target, wish);
         }
     }
@@ -94,7 +107,6 @@ impl Planner<'_> {
                     unbuild: true,
                     kernel_leaves: true,
                 });
-                self.forget_if_kept(id, &BTreeSet::from([target]));
             }
         }
         for (id, failed) in self.snapshot.failures.keys().filter(|(_, failed)| failed == target) {
@@ -102,13 +114,18 @@ impl Planner<'_> {
         }
     }
 
-    /// A build without a source leaves the registry with its last kernel.
-    fn forget_if_kept(&mut self, id: &ModuleId, cleared: &BTreeSet<&Target>) {
-        if let Some(entry) = self.snapshot.modules.get(id)
-            && entry.source == Source::Gone
-            && entry.builds.keys().all(|target| cleared.contains(target))
-        {
-            self.plan.unregister.push(Unregister { module: id.clone(), keep_builds: false });
+    /// A build that stands in leaves the registry with its last kernel.
+    fn forget_stand_ins(&mut self) {
+        for (id, entry) in self.snapshot.modules.iter().filter(|(_, entry)| entry.stands_in()) {
+            let cleared = |target: &Target| {
+                self.plan
+                    .clear
+                    .iter()
+                    .any(|clear| clear.unbuild && clear.module == *id && clear.target == *target)
+            };
+            if !entry.builds.is_empty() && entry.builds.keys().all(cleared) {
+                self.plan.unregister.push(Unregister { module: id.clone(), keep_builds: false });
+            }
         }
     }
 
@@ -144,7 +161,7 @@ impl Planner<'_> {
     }
 
     fn source_replaced(&mut self, id: &ModuleId) {
-        let Some(entry) = self.snapshot.modules.get(id) else { return };
+        let Some(entry) = self.snapshot.modules.get(id).filter(|entry| !entry.stands_in()) else { return };
         let keep = entry.builds.values().any(|build| build.active);
         self.plan.unregister.push(Unregister { module: id.clone(), keep_builds: keep });
     }
@@ -155,6 +172,7 @@ impl Planner<'_> {
         let registered = self.snapshot.registered(id);
         if let Some(entry) = entry.filter(|entry| entry.broken())
             && !(request.verb == Verb::Add && entry.source == Source::Unlinked)
+            && matches!(request.verb, Verb::Add | Verb::Build | Verb::Install)
         {
             return self.settle(id, None, broken(&entry.source));
         }
@@ -185,7 +203,7 @@ impl Planner<'_> {
                     }
                 }
             }
-            _ if entry.is_none_or(|entry| entry.source == Source::Gone && entry.builds.is_empty()) => {
+            _ if entry.is_none_or(|entry| entry.stands_in() && entry.builds.is_empty()) => {
                 self.settle(id, None, refused(3, "it is not registered".into(), "dkms status lists what is"))
             }
             Verb::Uninstall | Verb::Unbuild => {
@@ -211,8 +229,7 @@ impl Planner<'_> {
         }
         self.plan.unregister.push(Unregister { module: id.clone(), keep_builds: false });
         // The last registered version takes the builds with it that stood in for it.
-        if self.snapshot.versions(&id.name).all(|(other, entry)| other == id || entry.source == Source::Gone)
-        {
+        if self.snapshot.versions(&id.name).all(|(other, entry)| other == id || entry.stands_in()) {
             let kept: Vec<_> = self.snapshot.versions(&id.name).filter(|(other, _)| *other != id).collect();
             for (other, entry) in kept {
                 for target in entry.builds.keys() {
@@ -277,16 +294,21 @@ impl Planner<'_> {
                 replaces: replaces.clone(),
             }))
         };
-        let fingerprint = match self.possible(kernel, case) {
-            Ok(fingerprint) => fingerprint,
+        let damaged = self.survey.damaged.contains(&key);
+        let build = build.filter(|build| complete(build, recipe));
+        let Some(fingerprint) = &case.fingerprint else {
             // Without headers a finished build serves as it is.
-            Err(_) if build.is_some_and(|build| build.active) => return Err(Outcome::UpToDate),
-            Err(_) if wish.install && build.is_some() && kernel.exists => {
-                let unknown = Fingerprint(String::new());
-                let known = build.and_then(|build| build.record.as_ref()).map(|record| &record.fingerprint);
-                return make(false, true, known.unwrap_or(&unknown));
-            }
-            Err(outcome) => return Err(outcome),
+            return match build {
+                Some(_) if !wish.install && !wish.force => Err(Outcome::UpToDate),
+                Some(build) if build.active && wish.install && !damaged && !wish.force => {
+                    Err(Outcome::UpToDate)
+                }
+                Some(build) if wish.install && kernel.exists => {
+                    let known = build.record.as_ref().map(|record| record.fingerprint.clone());
+                    make(false, true, &known.unwrap_or(Fingerprint(String::new())))
+                }
+                _ => Err(self.no_headers(target)),
+            };
         };
         if wish.install && !kernel.exists {
             return Err(refused(
@@ -295,17 +317,18 @@ impl Planner<'_> {
                 "install that kernel first, or build without installing",
             ));
         }
-        if let Some(build) = build.filter(|build| current(build, fingerprint, wish)) {
+        let usable = |build: &&Build| current(build, fingerprint, case, wish);
+        if let Some(build) = build.filter(usable) {
             if !wish.install {
                 return if wish.force { make(true, false, fingerprint) } else { Err(Outcome::UpToDate) };
             }
-            let damaged = self.survey.damaged.contains(&key);
             if !build.active || damaged || wish.force {
                 return make(false, true, fingerprint);
             }
             if build.record.is_none() {
                 self.plan.adopt.push((id.clone(), target.clone(), fingerprint.clone()));
-            } else if !indexed(build, kernel) {
+            }
+            if !indexed(build, kernel) {
                 self.plan.depmod.insert(target.clone());
             }
             return Err(Outcome::UpToDate);
@@ -323,34 +346,30 @@ impl Planner<'_> {
                 code: failure.code,
             }));
         }
-        self.dependencies(recipe, target, wish)?;
-        make(true, wish.install, fingerprint)
-    }
-
-    /// Whether a build is possible at all; its fingerprint.
-    fn possible<'b>(&self, kernel: &Kernel, case: &'b Case) -> Result<&'b Fingerprint, Outcome> {
-        let Some(fingerprint) = &case.fingerprint else {
-            let package = self.row.headers_package(&kernel.target);
-            return Err(Outcome::Deferred {
-                why: format!("the headers of {} are not installed", kernel.target.kernel),
-                advice: format!("install {package}: the module is then built by itself"),
-                code: 21,
-            });
-        };
         if !kernel.missing_tools.is_empty() {
             let tools = kernel.missing_tools.join(", ");
             return Err(Outcome::Deferred {
                 why: format!("{tools} is needed to build and not installed"),
-                advice: format!("install {tools}, then run: dkms autoinstall -k {}", kernel.target.kernel),
+                advice: format!("install {tools}, then run: dkms autoinstall -k {}", target.kernel),
                 code: 10,
             });
         }
-        Ok(fingerprint)
+        self.dependencies(recipe, target, wish)?;
+        make(true, wish.install, fingerprint)
+    }
+
+    fn no_headers(&self, target: &Target) -> Outcome {
+        let package = self.row.headers_package(target);
+        Outcome::Deferred {
+            why: format!("the headers of {} are not installed", target.kernel),
+            advice: format!("install {package}: the module is then built by itself"),
+            code: 21,
+        }
     }
 
     /// The module that satisfies a dependency, when it takes part in this plan or is installed.
-    fn provider(&self, name: &crate::types::ModuleName, target: &Target) -> Option<ModuleId> {
-        let planned = newest(self.snapshot).get(name).copied();
+    fn provider(&self, name: &ModuleName, target: &Target) -> Option<ModuleId> {
+        let planned = self.newest.get(name);
         planned
             .filter(|id| self.survey.cases.contains_key(&((*id).clone(), target.clone())))
             .or_else(|| self.snapshot.active(name, target))
@@ -383,6 +402,16 @@ impl Planner<'_> {
         self.plan.make.retain(|make| seen.insert((make.module.clone(), make.target.clone())));
         let mut seen = BTreeSet::new();
         self.plan.clear.retain(|clear| seen.insert((clear.module.clone(), clear.target.clone())));
+        let mut seen = BTreeSet::new();
+        self.plan.register.retain(|registration| seen.insert(registration.module.clone()));
+        let mut seen = BTreeSet::new();
+        self.plan.adopt.retain(|(id, target, _)| seen.insert((id.clone(), target.clone())));
+        let mut seen = BTreeSet::new();
+        self.plan.forget.retain(|forgotten| seen.insert(forgotten.clone()));
+        self.one_version_each();
+        self.forget_stand_ins();
+        let mut seen = BTreeSet::new();
+        self.plan.unregister.retain(|unregister| seen.insert(unregister.module.clone()));
         let mut seen: Vec<(ModuleId, Option<Target>)> = Vec::new();
         self.plan.settled.retain(|settled| {
             let key = (settled.module.clone(), settled.target.clone());
@@ -392,20 +421,43 @@ impl Planner<'_> {
         });
         self.drop_unsatisfied();
         let (sorted, circles) = order::sort(std::mem::take(&mut self.plan.make));
-        self.plan.make = sorted;
         for (make, members) in circles {
             let names: Vec<_> = members.iter().map(ToString::to_string).collect();
-            self.plan.settled.push(Settled {
-                module: make.module,
-                target: Some(make.target),
-                outcome: Outcome::Deferred {
+            let outcome = if members.contains(&make.module) {
+                Outcome::Deferred {
                     why: format!("BUILD_DEPENDS goes round in circles: {}", names.join(", ")),
                     advice: "tell the packages' maintainers".into(),
                     code: 13,
-                },
-            });
+                }
+            } else {
+                needs(&names.join(", "))
+            };
+            self.plan.settled.push(Settled { module: make.module, target: Some(make.target), outcome });
         }
+        // What is done needs no other word.
+        let made = |settled: &Settled| {
+            sorted
+                .iter()
+                .any(|make| make.module == settled.module && Some(&make.target) == settled.target.as_ref())
+        };
+        self.plan.settled.retain(|settled| !made(settled));
+        self.plan.adopt.retain(|(id, target, _)| {
+            !sorted.iter().any(|make| make.module == *id && make.target == *target)
+        });
+        self.plan.make = sorted;
         self.plan
+    }
+
+    /// Only one version of a module can be installed for a kernel: the newest that the plan has.
+    fn one_version_each(&mut self) {
+        let newer = |a: &Make, b: &Make| {
+            a.module.name == b.module.name
+                && a.target == b.target
+                && b.install
+                && crate::conf::version::compare(b.module.version.as_str(), a.module.version.as_str()).is_gt()
+        };
+        let all = self.plan.make.clone();
+        self.plan.make.retain(|make| !make.install || !all.iter().any(|other| newer(make, other)));
     }
 
     /// A build whose dependency is neither installed nor going to be waits, and so does what depends on it.
@@ -434,18 +486,33 @@ impl Planner<'_> {
 }
 
 /// A finished build that can be used as it is.
-fn current(build: &Build, fingerprint: &Fingerprint, wish: Wish) -> bool {
+fn current(build: &Build, fingerprint: &Fingerprint, case: &Case, wish: Wish) -> bool {
     match &build.record {
-        Some(record) => record.fingerprint == *fingerprint,
+        Some(record) => {
+            record.fingerprint == *fingerprint && (case.signer.is_none() || record.signer == case.signer)
+        }
         None => wish.trust_unknown,
     }
+}
+
+/// A build that has a file for each module.
+fn complete(build: &Build, recipe: &Recipe) -> bool {
+    let stem = |file: &str| file.split_once(".ko").map(|(stem, _)| stem.to_owned());
+    recipe
+        .modules
+        .iter()
+        .all(|module| build.files.iter().any(|file| stem(file).as_ref() == Some(&module.dest_name)))
 }
 
 /// Whether the kernel's module index knows all published files. A kernel that is not installed has none.
 fn indexed(build: &Build, kernel: &Kernel) -> bool {
     let Some(index) = &kernel.indexed else { return true };
     let marker = format!("/{}/", kernel.target.kernel);
-    build.record.iter().flat_map(|record| &record.installed).all(|file| {
+    let Some(record) = &build.record else {
+        // Shell DKMS's: somewhere under its name must do.
+        return build.files.iter().all(|file| index.iter().any(|path| path.rsplit('/').next() == Some(file)));
+    };
+    record.installed.iter().all(|file| {
         let path = file.path.to_string_lossy();
         path.rsplit_once(&marker).is_none_or(|(_, relative)| index.contains(relative))
     })

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 pub use decide::{plan, remaining};
-pub use scope::{Scope, scope};
+pub use scope::{Scope, newest, scope};
 
 use crate::conf::{ConfError, Recipe};
 use crate::kernel::Kernel;
@@ -41,6 +41,8 @@ pub struct Case {
     pub recipe: Result<Recipe, ConfError>,
     /// Everything that can change its build; `None` without headers.
     pub fingerprint: Option<Fingerprint>,
+    /// Who should have signed it; `None` when it does not matter.
+    pub signer: Option<String>,
 }
 
 /// What will be done, in this order.

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::Make;
 use crate::types::{ModuleId, Target};
 
-/// Sorts so that everything comes after what it needs. Returns what goes round in circles separately, with the
-/// circle's members.
+/// Sorts so that everything comes after what it needs. Returns separately what cannot be sorted because of a circle,
+/// each with the circle's members.
 pub fn sort(mut rest: Vec<Make>) -> (Vec<Make>, Vec<(Make, Vec<ModuleId>)>) {
     let mut sorted = Vec::with_capacity(rest.len());
     loop {
@@ -17,10 +17,32 @@ pub fn sort(mut rest: Vec<Make>) -> (Vec<Make>, Vec<(Make, Vec<ModuleId>)>) {
         };
         let (still, ready): (Vec<_>, Vec<_>) = rest.into_iter().partition(blocked);
         if ready.is_empty() {
-            let members: Vec<ModuleId> = still.iter().map(|make| make.module.clone()).collect();
-            return (sorted, still.into_iter().map(|make| (make, members.clone())).collect());
+            let circles: Vec<Vec<ModuleId>> = still.iter().map(|make| circle(make, &still)).collect();
+            return (sorted, still.into_iter().zip(circles).collect());
         }
         sorted.extend(ready);
         rest = still;
     }
+}
+
+/// What a make needs that comes back to itself, for the same kernel.
+fn circle(make: &Make, still: &[Make]) -> Vec<ModuleId> {
+    let needs = |id: &ModuleId| -> BTreeSet<ModuleId> {
+        let mut reached = BTreeSet::new();
+        let mut open = vec![id.clone()];
+        while let Some(next) = open.pop() {
+            let found = still.iter().find(|other| other.module == next && other.target == make.target);
+            for needed in found.into_iter().flat_map(|found| &found.after) {
+                let present =
+                    still.iter().any(|other| other.module == *needed && other.target == make.target);
+                if present && reached.insert(needed.clone()) {
+                    open.push(needed.clone());
+                }
+            }
+        }
+        reached
+    };
+    let mut candidates = needs(&make.module);
+    candidates.insert(make.module.clone());
+    candidates.into_iter().filter(|id| needs(id).contains(id)).collect()
 }

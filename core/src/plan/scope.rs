@@ -31,16 +31,29 @@ pub fn newest(snapshot: &Snapshot) -> BTreeMap<&ModuleName, &ModuleId> {
     newest
 }
 
+/// The newest version of every module that is registered, or that the events bring.
+pub(super) fn newest_with(events: &[Event], snapshot: &Snapshot) -> BTreeMap<ModuleName, ModuleId> {
+    let mut newest: BTreeMap<ModuleName, ModuleId> =
+        newest(snapshot).into_iter().map(|(name, id)| (name.clone(), id.clone())).collect();
+    for event in events {
+        let Event::SourceAdded { module, .. } = event else { continue };
+        let best = newest.entry(module.name.clone()).or_insert_with(|| module.clone());
+        if version::compare(module.version.as_str(), best.version.as_str()).is_gt() {
+            *best = module.clone();
+        }
+    }
+    newest
+}
+
 /// What the events concern.
 pub fn scope(events: &[Event], snapshot: &Snapshot) -> Scope {
+    let newest = newest_with(events, snapshot);
     let mut scope = Scope::default();
     for event in events {
         match event {
             Event::KernelAdded(target) | Event::HeadersAdded(target) | Event::Autoinstall(target) => {
                 scope.kernels.insert(target.clone());
-                for id in newest(snapshot).into_values() {
-                    scope.cases.insert((id.clone(), target.clone()));
-                }
+                scope.cases.extend(newest.values().map(|id| (id.clone(), target.clone())));
             }
             Event::SourceAdded { module, targets } => {
                 for target in targets {

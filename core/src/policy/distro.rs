@@ -16,7 +16,7 @@ pub struct Row {
     pub headers_package: &'static str,
     /// Places of the signing program, tried in this order before the one in the headers.
     pub sign_files: &'static [&'static str],
-    /// The key pair that signs modules: private key, certificate in DER.
+    /// The key pair that signs modules: private key, certificate in DER; below the registry unless absolute.
     pub mok: (&'static str, &'static str),
     /// Program, arguments: lists the files of an initramfs; the image follows.
     pub list_initramfs: &'static [&'static str],
@@ -27,7 +27,7 @@ pub struct Row {
     pub image_state: (&'static [&'static str], &'static [&'static str]),
 }
 
-const MOK: (&str, &str) = ("/var/lib/dkms/mok.key", "/var/lib/dkms/mok.pub");
+const MOK: (&str, &str) = ("mok.key", "mok.pub");
 
 const DEBIAN: Row = Row {
     id: "debian",

@@ -33,6 +33,21 @@ pub fn errors(log: &str, limit: usize) -> Vec<String> {
     log.lines().filter(telling).take(limit).map(|line| line.trim().to_owned()).collect()
 }
 
+/// Whether the log tells of the machine rather than of the module: no space, no memory, a missing program.
+pub fn transient(log: &str) -> bool {
+    const SIGNS: [&str; 8] = [
+        "No space left on device",
+        "Cannot allocate memory",
+        "virtual memory exhausted",
+        "Killed signal terminated program",
+        ": command not found",
+        "error while loading shared libraries",
+        "Read-only file system",
+        "Input/output error",
+    ];
+    log.lines().any(|line| SIGNS.iter().any(|sign| line.contains(sign)))
+}
+
 /// `path/file.c:12:34: error: message` → `path/file.c:12: message`, without the build directory.
 fn compiler_error(line: &str) -> Option<String> {
     let (place, message) = line.split_once(": error: ").or_else(|| line.split_once(": fatal error: "))?;
@@ -61,6 +76,12 @@ mod tests {
                 "b.c:1: x.h: No such file or directory"
             ]
         );
+    }
+
+    #[test]
+    fn what_the_machine_lacks_is_no_verdict() {
+        assert!(transient("cc1: fatal error: cannot write: No space left on device\n"));
+        assert!(transient("/bin/sh: 1: pahole: command not found\n") && !transient("a.c:1:2: error: x\n"));
     }
 
     #[test]

@@ -51,6 +51,11 @@ pub enum Outcome {
         /// The rule, as a sentence.
         why: String,
     },
+    /// The kernel has it itself, in this version or a newer one.
+    Native {
+        /// Which, as a sentence.
+        why: String,
+    },
     /// It will be possible later.
     Deferred {
         /// What is missing.
@@ -95,6 +100,7 @@ impl Outcome {
     pub fn code(&self) -> i32 {
         match self {
             Self::Excluded { .. } => 77,
+            Self::Native { .. } => 6,
             Self::Deferred { code, .. } | Self::Refused { code, .. } | Self::Failed(Failing { code, .. }) => {
                 *code
             }
@@ -109,7 +115,10 @@ impl Outcome {
     pub fn quiet(&self) -> bool {
         matches!(
             self,
-            Self::UpToDate | Self::Excluded { .. } | Self::Failed(Failing { remembered: true, .. })
+            Self::UpToDate
+                | Self::Excluded { .. }
+                | Self::Native { .. }
+                | Self::Failed(Failing { remembered: true, .. })
         )
     }
 }
@@ -192,11 +201,17 @@ impl Report {
         if critical.is_empty() && self.problems.is_empty() { 0 } else { 11 }
     }
 
-    /// Modules that failed and that the admin cannot do without.
+    /// Modules that the admin cannot do without and that this kernel does not get. Missing headers do not count:
+    /// they may come later in the same run.
     pub fn critical_failures(&self, admin: &Admin) -> BTreeSet<&ModuleId> {
+        let lacking = |outcome: &Outcome| match outcome {
+            Outcome::Excluded { .. } => true,
+            Outcome::Deferred { code, .. } => *code != 21,
+            other => other.failed(),
+        };
         self.lines
             .iter()
-            .filter(|line| line.outcome.failed() && admin.critical(&line.module.name))
+            .filter(|line| lacking(&line.outcome) && admin.critical(&line.module.name))
             .map(|line| &line.module)
             .collect()
     }

@@ -28,6 +28,7 @@ pub fn progress(
         Outcome::Unbuilt => format!("removed from {kernel}"),
         Outcome::Failed(_) => format!("FAILED for {kernel}"),
         Outcome::Deferred { why, .. } => format!("put off for {kernel}: {why}"),
+        Outcome::Native { why } => format!("not installed for {kernel}: {why}"),
         _ => format!("done for {kernel}"),
     };
     format!("dkms: {place}{module} {end}")
@@ -54,6 +55,9 @@ pub fn summary(report: &Report, admin: &Admin, number: Option<u64>) -> Option<St
                 say(format!("      {advice}"));
             }
             Outcome::Failed(failing) => failed(line, failing, admin, &mut say),
+            Outcome::Excluded { why } if admin.critical(&line.module.name) => {
+                say(format!("dkms: NOT BUILT (critical): {}: {why}", place(line)));
+            }
             _ => {}
         }
     }
@@ -70,6 +74,18 @@ pub fn summary(report: &Report, admin: &Admin, number: Option<u64>) -> Option<St
     }
     let text = text.trim_end().to_owned();
     (!text.is_empty()).then_some(text)
+}
+
+/// The reason in an outcome; empty when it has none.
+pub fn why(outcome: &Outcome) -> &str {
+    match outcome {
+        Outcome::Excluded { why }
+        | Outcome::Native { why }
+        | Outcome::Deferred { why, .. }
+        | Outcome::Refused { why, .. }
+        | Outcome::Failed(Failing { why, .. }) => why,
+        _ => "",
+    }
 }
 
 fn place(line: &Line) -> String {
@@ -90,15 +106,14 @@ fn counts(report: &Report) -> BTreeMap<&KernelRelease, String> {
             Outcome::UpToDate => "3up to date",
             Outcome::Uninstalled | Outcome::Unbuilt => "4removed",
             Outcome::Excluded { .. } => "5not meant for this kernel",
+            Outcome::Native { .. } => "5in the kernel itself",
             Outcome::Deferred { .. } => "6put off",
             Outcome::Failed(_) => "7FAILED",
             _ => continue,
         };
         *by_kernel.entry(&target.kernel).or_default().entry(kind).or_default() += 1;
     }
-    by_kernel.retain(|_, kinds| {
-        kinds.keys().any(|kind| *kind != "3up to date" && *kind != "5not meant for this kernel")
-    });
+    by_kernel.retain(|_, kinds| kinds.keys().any(|kind| !matches!(kind.as_bytes()[0], b'3' | b'5')));
     let text = |kinds: BTreeMap<&str, usize>| {
         let total: usize = kinds.values().sum();
         if let Some((kind, _)) = kinds.first_key_value().filter(|_| kinds.len() == 1) {
@@ -113,14 +128,16 @@ fn counts(report: &Report) -> BTreeMap<&KernelRelease, String> {
 
 /// Modules that wait for the same thing share their lines.
 fn deferred(report: &Report, say: &mut impl FnMut(String)) {
-    let mut groups: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
+    let mut groups: BTreeMap<(Option<&KernelRelease>, &str, &str), Vec<String>> = BTreeMap::new();
     for line in &report.lines {
         if let Outcome::Deferred { why, advice, .. } = &line.outcome {
-            groups.entry((why, advice)).or_default().push(line.module.to_string());
+            let kernel = line.target.as_ref().map(|target| &target.kernel);
+            groups.entry((kernel, why, advice)).or_default().push(line.module.to_string());
         }
     }
-    for ((why, advice), modules) in groups {
-        say(format!("dkms: put off: {}", modules.join(", ")));
+    for ((kernel, why, advice), modules) in groups {
+        let kernel = kernel.map_or(String::new(), |kernel| format!(" for {kernel}"));
+        say(format!("dkms: put off{kernel}: {}", modules.join(", ")));
         say(format!("      {why}"));
         say(format!("      {advice}"));
     }
@@ -151,6 +168,11 @@ fn failed(line: &Line, failing: &Failing, admin: &Admin, say: &mut impl FnMut(St
     }
     if let Some(log) = &failing.log {
         say(format!("      the whole log: {log}"));
+    }
+    if failing.remembered
+        && let Some(target) = &line.target
+    {
+        say(format!("      to try again all the same: dkms install {} -k {}", line.module, target.kernel));
     }
     say(format!("      {}", failing.remaining));
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::lchown;
+use std::os::unix::fs::{DirBuilderExt, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
@@ -54,6 +54,8 @@ pub struct Built {
     pub seconds: f64,
     /// Remarks.
     pub notes: Vec<String>,
+    /// Who signed it; `None` when nobody did.
+    pub signer: Option<String>,
     /// Deletes the working directory.
     pub scratch: Scratch,
 }
@@ -69,6 +71,8 @@ pub struct Unbuilt {
     pub errors: Vec<String>,
     /// The log.
     pub log: Vec<u8>,
+    /// The machine was not able to, for now: it says nothing about the module.
+    pub transient: bool,
 }
 
 /// A working directory, deleted when it is dropped.
@@ -89,13 +93,24 @@ struct Place<'a> {
     /// `NAME/VERSION` in the registry.
     canonical: PathBuf,
     log: PathBuf,
+    /// It has namespaces of its own.
     confined: bool,
+    /// The user that it runs as, when that is not us.
+    owner: Option<u32>,
 }
 
 /// Why a step of the build ended it.
 struct Stop {
     why: String,
     code: i32,
+    /// By a signal or a limit, not by itself.
+    killed: bool,
+}
+
+impl Stop {
+    fn new(why: String, code: i32) -> Self {
+        Self { why, code, killed: false }
+    }
 }
 
 /// Builds. `Err` means that we broke or were interrupted; a module that does not compile is a value.
@@ -106,8 +121,14 @@ pub fn build(session: &Session, job: &Job<'_>) -> Result<std::result::Result<Bui
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let scratch = Scratch(layout.work().join(format!("{}-{number}", std::process::id())));
     file::remove_all(&scratch.0)?;
-    fs::create_dir_all(&scratch.0).with_context(|| format!("making {}", scratch.0.display()))?;
-    let confined = confine::available() && !session.policy.admin.unconfined(&job.module.name);
+    // Only for us: what is being built belongs to another user, and nobody else of that user may come near.
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&scratch.0)
+        .with_context(|| format!("making {}", scratch.0.display()))?;
+    let confined = confine::available();
+    let trusted = session.policy.admin.unconfined(&job.module.name);
     let canonical = layout.version(job.module);
     let place = Place {
         session,
@@ -116,6 +137,7 @@ pub fn build(session: &Session, job: &Job<'_>) -> Result<std::result::Result<Bui
         canonical,
         log: scratch.0.join("make.log"),
         confined,
+        owner: (confined && !trusted).then_some(confine::USER),
     };
     let result = place.all_steps(&scratch.0);
     if !confined {
@@ -126,11 +148,17 @@ pub fn build(session: &Session, job: &Job<'_>) -> Result<std::result::Result<Bui
         Ok(notes) => {
             let staged = scratch.0.join("staged");
             file::write_atomic(&staged.join("log/make.log"), &log, 0o644)?;
-            Ok(Ok(Built { staged, seconds: began.elapsed().as_secs_f64(), notes, scratch }))
+            let signer = match job.signing {
+                Signing::With(signer) => Some(signer.identity.clone()),
+                _ => None,
+            };
+            Ok(Ok(Built { staged, seconds: began.elapsed().as_secs_f64(), notes, signer, scratch }))
         }
-        Err(Stop { why, code }) => {
-            let errors = compiler::errors(&String::from_utf8_lossy(&log), 3);
-            Ok(Err(Unbuilt { why, code, errors, log }))
+        Err(Stop { why, code, killed }) => {
+            let text = String::from_utf8_lossy(&log);
+            let errors = compiler::errors(&text, 3);
+            let transient = killed || compiler::transient(&text);
+            Ok(Err(Unbuilt { why, code, errors, transient, log }))
         }
     }
 }
@@ -169,7 +197,7 @@ impl Place<'_> {
 
     /// Copies the source and begins the log.
     fn prepare(&self) -> Result<()> {
-        let owner = self.confined.then_some(confine::USER);
+        let owner = self.owner;
         fs::create_dir_all(&self.view)?;
         file::remove_all(&self.build_dir())?;
         file::copy_tree(self.job.source, &self.build_dir(), owner)?;
@@ -210,8 +238,9 @@ impl Place<'_> {
             ("PACKAGE_VERSION", job.module.version.to_string()),
             ("parallel_jobs", session.jobs().to_string()),
         ];
-        const PREAMBLE: &str =
-            r#"while [[ $1 != -- ]]; do printf -v "${1%%=*}" %s "${1#*=}"; shift; done; eval "$2""#;
+        const PREAMBLE: &str = r#"
+            for fd in /proc/self/fd/*; do case ${fd##*/} in [012]|*[!0-9]*) ;; *) eval "exec ${fd##*/}>&-" ;; esac; done
+            while [[ $1 != -- ]]; do printf -v "${1%%=*}" %s "${1#*=}"; shift; done; eval "$2""#;
         let mut argv: Vec<String> = ["bash", "--noprofile", "--norc", "-c", PREAMBLE, "dkms"]
             .iter()
             .map(|word| (*word).to_owned())
@@ -234,11 +263,12 @@ impl Place<'_> {
             cwd: self.canonical.join("build"),
             writable: vec![(self.view.clone(), self.canonical.clone())],
             visible: vec![job.source.to_owned(), job.headers.dir.clone()],
+            trusted: self.owner.is_none(),
         };
         self.note(&format!("\n{what}\n# command: {text}\n"))?;
         let began = Instant::now();
-        let command = if self.confined { spec.command()? } else { spec.plain()? };
-        let done = command.output(Output::Log(self.log.clone())).limit(session.build_limit()).run()?;
+        let done =
+            spec.command()?.output(Output::Log(self.log.clone())).limit(session.build_limit()).run()?;
         self.note(&format!(
             "\n# exit code: {}\n# elapsed time: {:.1} s\n{}\n",
             done.code(),
@@ -251,21 +281,22 @@ impl Place<'_> {
     fn stopped(&self, done: &Done, what: &str, code: i32) -> std::result::Result<(), Stop> {
         if done.timed_out {
             let minutes = self.session.build_limit().as_secs() / 60;
-            return Err(Stop {
-                why: format!("{what} took longer than {minutes} minutes and was stopped"),
-                code,
-            });
+            let why = format!("{what} took longer than {minutes} minutes and was stopped");
+            return Err(Stop { why, code, killed: true });
         }
         match done.code() {
             0 => Ok(()),
-            status => Err(Stop { why: format!("{what} failed (exit code {status})"), code }),
+            status => {
+                let why = format!("{what} failed (exit code {status})");
+                Err(Stop { why, code, killed: status > 128 })
+            }
         }
     }
 
     fn patch(&self, patch: &str) -> Result<std::result::Result<(), Stop>> {
         let place = self.build_dir().join("patches").join(patch);
         if !place.is_file() {
-            return Ok(Err(Stop { why: format!("the patch patches/{patch} does not exist"), code: 5 }));
+            return Ok(Err(Stop::new(format!("the patch patches/{patch} does not exist"), 5)));
         }
         let quoted = patch.replace('\'', r"'\''");
         let done =
@@ -303,7 +334,7 @@ impl Place<'_> {
         for module in &self.job.recipe.modules {
             if !self.build_dir().join(format!("{}.ko", module.built)).exists() {
                 let why = format!("make succeeded, but {}.ko was not made", module.built);
-                return Ok(Err(Stop { why, code: 7 }));
+                return Ok(Err(Stop::new(why, 7)));
             }
         }
         Ok(Ok(()))
@@ -332,10 +363,7 @@ impl Place<'_> {
         let name = Path::new("build/Module.symvers");
         let exists = self.view.join(name).exists();
         let own = exists.then(|| file::read_untrusted(&self.view, name, SYMVERS_LIMIT)).transpose()?;
-        let mut texts: Vec<String> = Vec::new();
-        for path in [job.headers.dir.join("Module.symvers")].iter().chain(&job.symvers) {
-            texts.extend(file::read_optional(path)?.map(|text| String::from_utf8_lossy(&text).into_owned()));
-        }
+        let mut texts = self.known_symbols()?;
         texts.extend(own.as_ref().map(|text| String::from_utf8_lossy(text).into_owned()));
         let symbols: BTreeMap<&str, u32> = texts.iter().flat_map(|text| elf::parse_symvers(text)).collect();
         let mut notes = Vec::new();
@@ -343,13 +371,13 @@ impl Place<'_> {
             let built = Path::new("build").join(format!("{}.ko", module.built));
             let content = file::read_untrusted(&self.view, &built, MODULE_LIMIT)?;
             if let Err(why) = verify::verify(&content, job.kernel, job.headers, &symbols) {
-                return Ok(Err(Stop { why: format!("{}.ko would not load: {why}", module.built), code: 7 }));
+                return Ok(Err(Stop::new(format!("{}.ko would not load: {why}", module.built), 7)));
             }
             let content = match job.signing {
-                Signing::With(signer) => match signer.sign(&content, scratch) {
+                Signing::With(signer) => match signer.sign(&content, scratch)? {
                     Ok(signed) => signed,
-                    Err(error) => {
-                        notes.push(format!("{} is not signed: {error:#}", module.dest_name));
+                    Err(why) => {
+                        notes.push(format!("{} is not signed: {why}", module.dest_name));
                         content
                     }
                 },
@@ -372,14 +400,26 @@ impl Place<'_> {
         Ok(Ok(notes))
     }
 
+    /// The texts of `Module.symvers` of the kernel and of the packages that this one depends on.
+    fn known_symbols(&self) -> Result<Vec<String>> {
+        let job = self.job;
+        let mut texts: Vec<String> = Vec::new();
+        for path in [job.headers.dir.join("Module.symvers")].iter().chain(&job.symvers) {
+            texts.extend(file::read_optional(path)?.map(|text| String::from_utf8_lossy(&text).into_owned()));
+        }
+        Ok(texts)
+    }
+
     /// POST_BUILD may change what was built, in the place where it will be: it gets a copy there, and what it
     /// leaves is checked again.
     fn post_build(&self, staged: &Path) -> Result<std::result::Result<(), Stop>> {
         let job = self.job;
         let target = &job.kernel.target;
-        let owner = self.confined.then_some(confine::USER);
+        let owner = self.owner;
         let dir = self.view.join(target.kernel.as_str()).join(target.arch.as_str());
         if self.confined {
+            // Whatever the build put there, links among it, must not be followed now.
+            file::remove_all(&self.view.join(target.kernel.as_str()))?;
             fs::create_dir_all(&dir)?;
             for dir in [self.view.join(target.kernel.as_str()), dir.clone()] {
                 lchown(&dir, owner, owner)?;
@@ -392,6 +432,8 @@ impl Place<'_> {
         if !self.confined {
             return Ok(Ok(()));
         }
+        let texts = self.known_symbols()?;
+        let symbols: BTreeMap<&str, u32> = texts.iter().flat_map(|text| elf::parse_symvers(text)).collect();
         for path in file::sorted_entries(staged) {
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
             let place =
@@ -401,12 +443,12 @@ impl Place<'_> {
                 let plain = Compression::of(name).decompress(&content);
                 let checked = plain
                     .map_err(|error| format!("{error:#}"))
-                    .and_then(|plain| verify::verify(&plain, job.kernel, job.headers, &BTreeMap::new()));
+                    .and_then(|plain| verify::verify(&plain, job.kernel, job.headers, &symbols));
                 if let Err(why) = checked {
-                    return Ok(Err(Stop {
-                        why: format!("after the post_build script {name} would not load: {why}"),
-                        code: 7,
-                    }));
+                    return Ok(Err(Stop::new(
+                        format!("after the post_build script {name} would not load: {why}"),
+                        7,
+                    )));
                 }
             }
             file::write_atomic(&path, &content, 0o644)?;

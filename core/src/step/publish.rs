@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -33,6 +33,13 @@ pub struct Publication {
     pub names: BTreeSet<String>,
     /// Modules that the kernel has itself, in this version or a newer one.
     pub skipped: Vec<String>,
+}
+
+impl Publication {
+    /// The kernel has all of it itself.
+    pub fn native(&self) -> Option<String> {
+        (self.staged.is_empty() && !self.skipped.is_empty()).then(|| self.skipped.join("; "))
+    }
 }
 
 /// What decides where files go and whether they may.
@@ -93,9 +100,6 @@ pub fn stage(session: &Session, order: &Order<'_>) -> Result<Publication> {
         }
         publication.names.insert(elf::canonical_name(&piece.name));
     }
-    if publication.staged.is_empty() && !order.recipe.modules.is_empty() {
-        bail!("{}", publication.skipped.join("; "));
-    }
     Ok(publication)
 }
 
@@ -148,9 +152,6 @@ fn pieces(session: &Session, order: &Order<'_>, built: &Path) -> Result<Vec<Piec
     let mut pieces = Vec::new();
     for module in &order.recipe.modules {
         let dir = place(session, order, &module.dest_location);
-        if dir.components().any(|part| part == Component::ParentDir) {
-            bail!("DEST_MODULE_LOCATION {} leaves the kernel's directory", module.dest_location);
-        }
         let file = ["", ".gz", ".xz", ".zst"]
             .iter()
             .map(|suffix| format!("{}.ko{suffix}", module.dest_name))

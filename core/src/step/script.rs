@@ -4,7 +4,6 @@
 use anyhow::Result;
 
 use crate::session::Session;
-use crate::sys::lock;
 use crate::sys::run::{Cmd, Output};
 use crate::types::{ModuleId, Target};
 
@@ -23,12 +22,10 @@ pub fn run(
     if !dir.is_dir() {
         return Ok(Some(format!("the {kind} script was not run: its source is gone")));
     }
-    let (name, value) = lock::pass_on();
     let text = |path: &std::path::Path| path.display().to_string();
     let mut cmd = Cmd::new("bash")
         .args(["--noprofile", "--norc", "-c", r#"exec "$PWD/"$0"#, command])
         .cwd(&dir)
-        .env(name, value)
         .env("dkms_tree", text(&session.layout.dkms_tree))
         .env("source_tree", text(&session.layout.source_tree))
         .env("install_tree", text(&session.layout.install_tree))

@@ -1,12 +1,12 @@
 //! Signs modules with the machine owner's key, as the kernel's own sign-file does it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use crate::kernel::Headers;
+use crate::kernel::{Headers, elf};
 use crate::session::Session;
 use crate::sys::file;
 use crate::sys::run::{Cmd, which};
@@ -19,13 +19,15 @@ pub struct Signer {
     hash: String,
     key: String,
     certificate: PathBuf,
+    /// Its name in the record of what it signed.
+    pub identity: String,
 }
 
 /// Whether modules get signed.
 #[derive(Debug)]
 pub enum Signing {
     /// By this signer.
-    With(Signer),
+    With(Box<Signer>),
     /// Not at all, because of this; a kernel that demands signatures will refuse them.
     Not(String),
     /// The kernel knows no signatures.
@@ -39,11 +41,8 @@ pub fn prepare(session: &Session, target: &Target, headers: &Headers) -> Result<
     let Some(program) = framework.sign_file(target).or_else(|| headers.sign_file.clone()) else {
         return Ok(Signing::Not("the headers bring no sign-file".into()));
     };
-    let (key, certificate) = session.policy.row.mok;
-    let key = framework.signing_key(target).unwrap_or_else(|| own(session, key));
-    let certificate: PathBuf =
-        framework.certificate(target).unwrap_or_else(|| own(session, certificate)).into();
-    if !key.starts_with("pkcs11:") && (!Path::new(&key).is_file() || !certificate.is_file()) {
+    let (key, certificate) = pair(session, target);
+    if !key.starts_with("pkcs11:") && !Path::new(&key).exists() {
         if which("openssl").is_none() {
             return Ok(Signing::Not("there is no signing key, and no openssl to make one".into()));
         }
@@ -53,18 +52,45 @@ pub fn prepare(session: &Session, target: &Target, headers: &Headers) -> Result<
             certificate.display()
         ));
     }
-    if !certificate.is_file() {
-        return Ok(Signing::Not(format!("the certificate {} does not exist", certificate.display())));
-    }
-    Ok(Signing::With(Signer { program, hash, key, certificate }))
+    // A key is never made anew over one that is there: it may be enrolled, and then nothing else would do.
+    let Ok(content) = fs::read(&certificate) else {
+        let certificate = certificate.display();
+        return Ok(Signing::Not(format!("the key {key} is there, but its certificate {certificate} is not")));
+    };
+    let identity = identity(&hash, &content);
+    Ok(Signing::With(Box::new(Signer { program, hash, key, certificate, identity })))
 }
 
-/// The default key lies in the registry, wherever that is.
-fn own(session: &Session, path: &str) -> String {
-    match path.strip_prefix("/var/lib/dkms/") {
-        Some(name) => session.layout.dkms_tree.join(name).display().to_string(),
-        None => path.to_owned(),
+/// Names hash and certificate, so that a build that was signed otherwise is known.
+fn identity(hash: &str, certificate: &[u8]) -> String {
+    format!("{hash} {}", crate::sys::hash::hex(certificate))
+}
+
+/// The signer that modules should have: its identity when there is one, a word that no build has when one can be
+/// made, `None` when modules cannot be signed.
+pub fn expected(session: &Session, target: &Target, headers: &Headers) -> Option<String> {
+    let hash = headers.sig_hash.as_ref()?;
+    session.policy.framework.sign_file(target).or_else(|| headers.sign_file.clone())?;
+    let (key, certificate) = pair(session, target);
+    match fs::read(&certificate) {
+        Ok(content) if key.starts_with("pkcs11:") || Path::new(&key).exists() => {
+            Some(identity(hash, &content))
+        }
+        _ if !Path::new(&key).exists() && which("openssl").is_some() => {
+            Some("a key that is still to be made".into())
+        }
+        _ => None,
     }
+}
+
+/// Private key and certificate: the admin's, else the distribution's.
+pub fn pair(session: &Session, target: &Target) -> (String, PathBuf) {
+    let framework = &session.policy.framework;
+    let (key, certificate) = session.policy.row.mok;
+    let own = |path: &str| session.layout.dkms_tree.join(path).display().to_string();
+    let key = framework.signing_key(target).unwrap_or_else(|| own(key));
+    let certificate = framework.certificate(target).unwrap_or_else(|| own(certificate));
+    (key, certificate.into())
 }
 
 /// Makes a key pair. The certificate is good for modules only, so that a stolen key signs no kernel; the private
@@ -78,7 +104,7 @@ pub fn generate(key: &Path, certificate: &Path) -> Result<()> {
     }
     let (new_key, new_certificate) = (file::temp_beside(key), file::temp_beside(certificate));
     let made = (|| -> Result<()> {
-        fs::File::create_new(&new_key)?.set_permissions(fs::Permissions::from_mode(0o600))?;
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new_key)?;
         Cmd::new("openssl")
             .args(["req", "-new", "-x509", "-nodes", "-days", "36500", "-newkey", "rsa:2048"])
             .args(["-subj", "/CN=DKMS module signing key", "-outform", "DER"])
@@ -90,8 +116,9 @@ pub fn generate(key: &Path, certificate: &Path) -> Result<()> {
             .check()
             .context("making a signing key")?;
         fs::set_permissions(&new_key, fs::Permissions::from_mode(0o600))?;
-        fs::rename(&new_key, key)?;
+        // The key last: a certificate alone is made again, a key alone would have to stay.
         fs::rename(&new_certificate, certificate)?;
+        fs::rename(&new_key, key)?;
         file::sync_dir(key.parent().unwrap_or(Path::new("/")))
     })();
     if made.is_err() {
@@ -102,18 +129,20 @@ pub fn generate(key: &Path, certificate: &Path) -> Result<()> {
 }
 
 impl Signer {
-    /// Signs a module's content. `scratch` is a directory that only root can write.
-    pub fn sign(&self, content: &[u8], scratch: &Path) -> Result<Vec<u8>> {
+    /// Signs a module's content. `scratch` is a directory that only root can write. `Err` means that we could not
+    /// try; what the signing program refuses is a value.
+    pub fn sign(&self, content: &[u8], scratch: &Path) -> Result<Result<Vec<u8>, String>> {
         let path = scratch.join("unsigned.ko");
         file::write_atomic(&path, content, 0o600)?;
-        let result =
-            Cmd::new(&self.program).args([&self.hash, &self.key]).arg(&self.certificate).arg(&path).check();
-        let signed = result.and_then(|_| Ok(fs::read(&path)?));
+        let done =
+            Cmd::new(&self.program).args([&self.hash, &self.key]).arg(&self.certificate).arg(&path).run()?;
+        let signed = fs::read(&path)?;
         file::remove_all(&path)?;
-        let signed = signed.context("signing")?;
-        if !signed.ends_with(b"~Module signature appended~\n") {
-            bail!("{} left no signature", self.program.display());
+        if done.status.success() && elf::is_signed(&signed) {
+            return Ok(Ok(signed));
         }
-        Ok(signed)
+        let said = String::from_utf8_lossy(&done.output);
+        let said = said.lines().last().unwrap_or("it left no signature");
+        Ok(Err(format!("{} (exit code {}): {said}", self.program.display(), done.code())))
     }
 }

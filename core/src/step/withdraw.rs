@@ -20,7 +20,7 @@ pub fn withdraw(
     published: &[Installed],
 ) -> Result<Vec<String>> {
     let mut notes = Vec::new();
-    let restored = restore(layout, id, target, &mut notes)?;
+    let restored = restore(layout, id, target, published, &mut notes)?;
     let kernel = layout.kernel(&target.kernel);
     for file in published.iter().filter(|file| !restored.contains(&file.path)) {
         file::remove_all(&file.path)?;
@@ -50,7 +50,13 @@ pub fn destinations(
     files.filter_map(|file| file.parent().map(Path::to_path_buf)).collect()
 }
 
-fn restore(layout: &Layout, id: &ModuleId, target: &Target, notes: &mut Vec<String>) -> Result<Vec<PathBuf>> {
+fn restore(
+    layout: &Layout,
+    id: &ModuleId,
+    target: &Target,
+    published: &[Installed],
+    notes: &mut Vec<String>,
+) -> Result<Vec<PathBuf>> {
     let dir = layout.originals(&id.name, target);
     let kernel = layout.kernel(&target.kernel);
     let mut restored = Vec::new();
@@ -69,7 +75,8 @@ fn restore(layout: &Layout, id: &ModuleId, target: &Target, notes: &mut Vec<Stri
         }
         // A copy that was never finished: the original never left.
         let Ok(content) = fs::read(kept) else { continue };
-        if !place.exists() || place.parent().is_some_and(|dir| !dir.starts_with(kernel.join("kernel"))) {
+        // What lies there now and is not ours has come with the kernel's package since.
+        if !place.exists() || published.iter().any(|file| file.path == place) {
             file::write_atomic(&place, &content, 0o644).context("putting back the kernel's own module")?;
             notes.push(format!("put back the kernel's own {}", place.display()));
         }

@@ -24,8 +24,9 @@ const INNER: &str = "dkms-confine-inner";
 const SPEC: &str = "DKMS_CONFINE";
 /// The exit code by which the two helpers say that the command was not run.
 pub const NOT_RUN: i32 = 125;
-/// The user that confined commands run as: `nobody` on every distribution that we know.
-pub const USER: u32 = 65534;
+/// The user that confined commands run as. Not `nobody`: daemons run as that, and could change what is being built.
+/// No distribution gives this number to anybody (systemd's UIDS-GIDS lists it as unused, Debian's policy as reserved).
+pub const USER: u32 = 65533;
 
 /// What to run, and what it may touch.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -40,6 +41,9 @@ pub struct Spec {
     pub writable: Vec<(PathBuf, PathBuf)>,
     /// Paths that must stay visible even when they lie in a temporary directory.
     pub visible: Vec<PathBuf>,
+    /// The command may do all that we may; it only gets its directories, and leaves no process behind.
+    #[serde(default)]
+    pub trusted: bool,
 }
 
 impl Spec {
@@ -106,12 +110,17 @@ pub fn enter() -> Option<ExitCode> {
 #[allow(deprecated)] // the deprecation is about CLONE_FILES, which is not among our flags
 fn outer() -> Result<u8> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    rustix::thread::unshare(
-        UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWNET | UnshareFlags::NEWIPC,
-    )
-    .context("making namespaces")?;
+    let mut spaces = UnshareFlags::NEWNS | UnshareFlags::NEWPID;
+    if !spec()?.trusted {
+        spaces |= UnshareFlags::NEWNET | UnshareFlags::NEWIPC;
+    }
+    rustix::thread::unshare(spaces).context("making namespaces")?;
     let status = Command::new("/proc/self/exe").arg0(INNER).status().context("starting the inner process")?;
     Ok(code(status))
+}
+
+fn spec() -> Result<Spec> {
+    Ok(serde_json::from_str(&std::env::var(SPEC)?)?)
 }
 
 fn code(status: std::process::ExitStatus) -> u8 {
@@ -121,15 +130,43 @@ fn code(status: std::process::ExitStatus) -> u8 {
 #[allow(clippy::disallowed_methods)] // between the namespaces and the command nothing else may run
 fn inner() -> Result<u8> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    let spec: Spec = serde_json::from_str(&std::env::var(SPEC)?)?;
+    let spec = spec()?;
+    // Without a controlling terminal nothing can type into the shell that started us.
+    rustix::process::setsid()?;
     rustix::mount::mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
         .context("making mounts private")?;
     for (from, to) in &spec.writable {
         rustix::mount::mount_bind_recursive(from, to)
             .with_context(|| format!("mounting {} on {}", from.display(), to.display()))?;
     }
+    if !spec.trusted {
+        shut(&spec)?;
+    }
+    // The old /proc shows the processes of the outer namespace; without a new one the command still runs.
+    let _ = rustix::mount::mount(
+        "proc",
+        "/proc",
+        "proc",
+        MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC,
+        None,
+    );
+    let (program, args) = spec.argv.split_first().context("nothing to run")?;
+    let mut command = Command::new(program);
+    command.args(args).env_clear().env("PATH", PATH).envs(spec.env.iter().map(|(name, value)| (name, value)));
+    command.current_dir(&spec.cwd).stdin(Stdio::null());
+    if !spec.trusted {
+        rustix::thread::set_no_new_privs(true)?;
+        command.uid(USER).gid(USER);
+    }
+    let status = command.status().with_context(|| format!("starting {program}"))?;
+    Ok(code(status))
+}
+
+/// Gives the command empty temporary directories, and the rest of the system read-only. /run goes, too: through
+/// its sockets daemons would do what the command may not.
+fn shut(spec: &Spec) -> Result<()> {
     let mut private = Vec::new();
-    for dir in ["/tmp", "/var/tmp", "/dev/shm"] {
+    for dir in ["/tmp", "/var/tmp", "/dev/shm", "/run"] {
         let dir = Path::new(dir);
         let needed = |path: &PathBuf| path.starts_with(dir);
         let hides = spec.visible.iter().any(needed)
@@ -146,21 +183,7 @@ fn inner() -> Result<u8> {
         private.iter().any(|dir| dir == point) || spec.writable.iter().any(|(_, to)| point.starts_with(to))
     };
     read_only(keep);
-    // The old /proc shows the processes of the outer namespace; without a new one the command still runs.
-    let _ = rustix::mount::mount(
-        "proc",
-        "/proc",
-        "proc",
-        MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC,
-        None,
-    );
-    rustix::thread::set_no_new_privs(true)?;
-    let (program, args) = spec.argv.split_first().context("nothing to run")?;
-    let mut command = Command::new(program);
-    command.args(args).env_clear().env("PATH", PATH).envs(spec.env.iter().map(|(name, value)| (name, value)));
-    command.current_dir(&spec.cwd).stdin(Stdio::null()).uid(USER).gid(USER);
-    let status = command.status().with_context(|| format!("starting {program}"))?;
-    Ok(code(status))
+    Ok(())
 }
 
 /// Makes every mount read-only but those that `keep` names. A mount that cannot be changed stays as it is: the

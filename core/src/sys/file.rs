@@ -134,6 +134,16 @@ fn replace_files(from: &Path, to: &Path) -> Result<()> {
     sync_dir(to)
 }
 
+/// Takes a directory away in one rename, then deletes it; where it cannot be renamed, file by file.
+#[allow(clippy::disallowed_methods)] // this is the place
+pub fn set_aside(dir: &Path, trash: &Path) -> Result<()> {
+    fs::create_dir_all(parent(trash)).with_context(|| format!("making {}", parent(trash).display()))?;
+    match fs::rename(dir, trash) {
+        Ok(()) => remove_all(trash),
+        Err(_) => remove_all(dir),
+    }
+}
+
 /// Deletes a file or a whole directory, whichever it is. Nothing there is fine. Never follows links.
 pub fn remove_all(path: &Path) -> Result<()> {
     let result = match path.symlink_metadata() {
@@ -179,8 +189,17 @@ pub fn read_untrusted(root: &Path, relative: &Path, limit: u64) -> Result<Vec<u8
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let open = || -> io::Result<File> {
-        let root = File::open(root)?;
-        Ok(File::from(rustix::fs::openat2(&root, relative, flags, Mode::empty(), beneath)?))
+        match rustix::fs::openat2(&File::open(root)?, relative, flags, Mode::empty(), beneath) {
+            // Some containers forbid the call. Nothing that could change the links is alive any more: look, then open.
+            Err(Errno::NOSYS | Errno::PERM) => {
+                let real = path.canonicalize()?;
+                if !real.starts_with(root.canonicalize()?) {
+                    return Err(Errno::XDEV.into());
+                }
+                OpenOptions::new().read(true).open(real)
+            }
+            other => Ok(File::from(other?)),
+        }
     };
     let file = open().with_context(|| format!("opening {}", path.display()))?;
     let meta = file.metadata()?;
@@ -246,7 +265,14 @@ pub fn copy_tree(from: &Path, to: &Path, owner: Option<u32>) -> Result<()> {
             .and_then(|()| own(to))
             .with_context(context)
     } else if meta.is_file() {
-        fs::copy(from, to).and_then(|_| keep_times(to, &meta)).and_then(|()| own(to)).with_context(context)
+        // Neither a link that waits at the destination nor a set-user-id bit is taken along.
+        let mode = Permissions::from_mode(meta.mode() & 0o777);
+        File::create_new(to)
+            .and_then(|mut copy| io::copy(&mut File::open(from)?, &mut copy))
+            .and_then(|_| fs::set_permissions(to, mode))
+            .and_then(|()| keep_times(to, &meta))
+            .and_then(|()| own(to))
+            .with_context(context)
     } else {
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -10,19 +11,29 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::sys::signal;
 
-/// Tells a dkms that a module's own script starts that its grandparent holds the lock.
+/// Tells a dkms that a module's own script starts that a process above it holds the lock.
 const HOLDER: &str = "DKMS_LOCK_HOLDER";
+
+/// Who holds the lock for this process: itself, or the one that it got the lock from.
+static HELD_BY: OnceLock<String> = OnceLock::new();
 
 /// The held lock. Children inherit neither the descriptor nor, after our death, the lock.
 #[derive(Debug)]
 pub struct Lock {
-    /// `None` when an ancestor holds it for us.
-    _file: Option<File>,
+    /// `None` when a process above holds it for us.
+    file: Option<File>,
 }
 
-/// The environment variable for scripts that run while we hold the lock.
-pub fn pass_on() -> (&'static str, String) {
-    (HOLDER, std::process::id().to_string())
+impl Lock {
+    /// A process above us holds it, and waits for us.
+    pub fn inherited(&self) -> bool {
+        self.file.is_none()
+    }
+}
+
+/// The environment variable for everything that is started while the lock is held; none before.
+pub fn pass_on() -> Option<(&'static str, &'static str)> {
+    HELD_BY.get().map(|holder| (HOLDER, holder.as_str()))
 }
 
 /// Takes the lock; `waiting` is called once, with the holder's process id, when somebody else has it.
@@ -45,7 +56,8 @@ pub fn acquire(path: &Path, waiting: impl FnOnce(&str)) -> Result<Lock> {
         // A script of the transaction under way called us. Waiting for our own grandparent, which waits for us,
         // would never end; it is at a point between two steps, so its lock covers us.
         if std::env::var(HOLDER).is_ok_and(|pid| pid == holder) && is_ancestor(&holder) {
-            return Ok(Lock { _file: None });
+            let _ = HELD_BY.set(holder);
+            return Ok(Lock { file: None });
         }
         waiting(&holder);
         while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
@@ -60,9 +72,12 @@ pub fn acquire(path: &Path, waiting: impl FnOnce(&str)) -> Result<Lock> {
     };
     // On a full disk the id is missing from the message above, nothing else.
     let _ = note();
-    Ok(Lock { _file: Some(file) })
+    let _ = HELD_BY.set(std::process::id().to_string());
+    Ok(Lock { file: Some(file) })
 }
 
+/// Where /proc does not tell, the variable alone must do: waiting for ever would be worse.
 fn is_ancestor(pid: &str) -> bool {
-    crate::sys::run::ancestors().iter().any(|ancestor| ancestor.pid.to_string() == pid)
+    let above = crate::sys::run::ancestors();
+    above.is_empty() || above.iter().any(|ancestor| ancestor.pid.to_string() == pid)
 }

@@ -66,7 +66,8 @@ impl Cmd {
     /// A program by name or path, with a clean environment.
     pub fn new(program: impl Into<PathBuf>) -> Self {
         let mut env = vec![("PATH".to_owned(), PATH.to_owned()), ("LC_ALL".to_owned(), "C.UTF-8".to_owned())];
-        for kept in ["HOME", "TERM", "TMPDIR", "DPKG_ROOT"] {
+        env.extend(crate::sys::lock::pass_on().map(|(name, value)| (name.to_owned(), value.to_owned())));
+        for kept in ["HOME", "TERM", "TMPDIR", "DPKG_ROOT", "KBUILD_SIGN_PIN"] {
             if let Ok(value) = std::env::var(kept) {
                 env.push((kept.to_owned(), value));
             }

@@ -75,6 +75,9 @@ fn source(layout: &Layout, id: &ModuleId) -> Source {
     }
     match std::fs::read_link(&link) {
         Ok(to) => Source::Dangling(to),
+        Err(_) if layout.source(id).is_dir() && layout.kept_marker(id).exists() => {
+            Source::Kept(layout.source(id))
+        }
         Err(_) if layout.source(id).is_dir() => Source::Unlinked,
         Err(_) => Source::Gone,
     }

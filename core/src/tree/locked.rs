@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, Record, Snapshot};
+use super::{Failure, Installed, Record, Snapshot};
 use crate::layout::Layout;
+use crate::sys::file;
 use crate::sys::lock::{self, Lock};
-use crate::sys::{file, run};
-use crate::types::{ModuleId, ModuleName, Target};
+use crate::types::{Fingerprint, ModuleId, ModuleName, Target};
 
 /// What a transaction is about to change in the kernels' trees. Each operation can be done again from the
 /// registry alone, so that a run after a crash completes what this one began.
@@ -20,7 +21,7 @@ pub struct Intent {
     pub pid: u32,
     /// Builds whose modules are being published.
     #[serde(default)]
-    pub publish: Vec<(ModuleId, Target)>,
+    pub publish: Vec<Pending>,
     /// Modules that are being taken out.
     #[serde(default)]
     pub withdraw: Vec<(ModuleId, Target)>,
@@ -32,19 +33,38 @@ pub struct Intent {
     pub depmod: BTreeSet<Target>,
 }
 
+/// A publication that was begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// The module.
+    pub module: ModuleId,
+    /// The kernel.
+    pub target: Target,
+    /// Against advice, as it was asked for.
+    pub force: bool,
+}
+
 /// The registry with the write lock.
 #[derive(Debug)]
 pub struct LockedTree {
     /// All paths.
     pub layout: Layout,
-    _lock: Lock,
+    lock: Lock,
+    /// The name of our intent: no other run has it, so that none is overwritten before it is fulfilled.
+    intent: String,
 }
 
 impl LockedTree {
     /// Waits for the lock and says so once.
     pub fn lock(layout: &Layout, waiting: impl FnOnce(&str)) -> Result<Self> {
         let lock = lock::acquire(&layout.lock(), waiting)?;
-        Ok(Self { layout: layout.clone(), _lock: lock })
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+        Ok(Self { layout: layout.clone(), lock, intent: format!("{time}-{}.json", std::process::id()) })
+    }
+
+    /// The lock is that of a dkms above us, which is in the middle of something: what it has begun is its own.
+    pub fn nested(&self) -> bool {
+        self.lock.inherited()
     }
 
     /// The state, loaded after the lock was taken.
@@ -56,19 +76,32 @@ impl LockedTree {
     pub fn register(&self, id: &ModuleId, source: &Path) -> Result<()> {
         std::fs::create_dir_all(self.layout.build(id))
             .with_context(|| format!("making {}", self.layout.build(id).display()))?;
-        file::symlink_atomic(source, &self.layout.source_link(id))
+        file::symlink_atomic(source, &self.layout.source_link(id))?;
+        file::remove_all(&self.layout.kept_marker(id))
     }
 
-    /// Removes the link that makes a module registered, and nothing else.
+    /// Removes the link that makes a module registered, and leaves its builds. The mark comes first: without it a
+    /// missing link means a broken registry.
     pub fn unlink_source(&self, id: &ModuleId) -> Result<()> {
+        file::write_atomic(&self.layout.kept_marker(id), b"", 0o644)?;
         file::remove_all(&self.layout.source_link(id))?;
         file::remove_all(&self.layout.build(id))
     }
 
+    /// Deletes a directory as one step: what is deleted half is nothing any more.
+    fn discard(&self, dir: &Path) -> Result<()> {
+        if dir.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        let trash = self.layout.work().join("trash");
+        file::remove_all(&trash)?;
+        file::set_aside(dir, &trash)
+    }
+
     /// Deletes what is left of a version that has no builds any more, and of a module without versions.
     pub fn forget(&self, id: &ModuleId) -> Result<()> {
-        let version = self.layout.version(id);
-        file::remove_all(&version)?;
+        self.discard(&self.layout.version(id))?;
+        file::remove_all(&self.layout.kept_marker(id))?;
         for kind in ["records", "failures"] {
             let dir = self.layout.own_version(kind, id);
             file::remove_all(&dir)?;
@@ -94,7 +127,7 @@ impl LockedTree {
     /// Deletes a build and all that is noted about it.
     pub fn delete_build(&self, id: &ModuleId, target: &Target) -> Result<()> {
         let built = self.layout.built(id, target);
-        file::remove_all(&built)?;
+        self.discard(&built)?;
         file::remove_empty_up_to(built.parent().unwrap_or(&built), &self.layout.version(id));
         self.delete_note(&self.layout.record(id, target))?;
         self.forget_failure(id, target)
@@ -103,6 +136,21 @@ impl LockedTree {
     /// Notes a finished build.
     pub fn record(&self, id: &ModuleId, target: &Target, record: &Record) -> Result<()> {
         file::write_atomic(&self.layout.record(id, target), &serde_json::to_vec_pretty(record)?, 0o644)
+    }
+
+    /// Notes where a finished build was published.
+    pub fn note_installed(
+        &self,
+        id: &ModuleId,
+        target: &Target,
+        fingerprint: &Fingerprint,
+        installed: Vec<Installed>,
+    ) -> Result<()> {
+        let known = file::read_optional(&self.layout.record(id, target))?;
+        let known: Option<Record> = known.and_then(|json| serde_json::from_slice(&json).ok());
+        let unknown =
+            Record { fingerprint: fingerprint.clone(), installed: Vec::new(), signer: None, seconds: 0.0 };
+        self.record(id, target, &Record { installed, ..known.unwrap_or(unknown) })
     }
 
     /// Notes a failed build, with its log.
@@ -134,7 +182,7 @@ impl LockedTree {
     }
 
     fn intent_file(&self) -> PathBuf {
-        self.layout.intents().join(format!("{}.json", std::process::id()))
+        self.layout.intents().join(&self.intent)
     }
 
     /// Writes, durably, what is about to happen.
@@ -148,16 +196,14 @@ impl LockedTree {
         file::remove_all(&self.intent_file())
     }
 
-    /// Intents of processes that did not live to fulfil them. One that cannot be read was never durable, so
-    /// nothing of it has happened.
+    /// Intents of runs that did not live to fulfil them: we hold the lock, so nobody is at work on any. One that
+    /// cannot be read was never durable, so nothing of it has happened.
     pub fn unfulfilled(&self) -> Vec<(PathBuf, Intent)> {
-        let above: Vec<u32> = run::ancestors().iter().map(|ancestor| ancestor.pid).collect();
         file::sorted_entries(&self.layout.intents())
             .into_iter()
             .filter_map(|path| {
                 let intent: Intent = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
-                // A dkms above us is at work on it: we are called by a module's script.
-                (!above.contains(&intent.pid)).then_some((path, intent))
+                Some((path, intent))
             })
             .collect()
     }

@@ -7,7 +7,7 @@ mod record;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-pub use locked::{Intent, LockedTree};
+pub use locked::{Intent, LockedTree, Pending};
 pub use record::{Failure, Installed, Record};
 
 use crate::types::{ModuleId, ModuleName, Target};
@@ -41,6 +41,8 @@ pub enum Source {
     Dangling(PathBuf),
     /// No link although the source is there: somebody deleted the link.
     Unlinked,
+    /// No link while the package is being replaced; its source is (still, or already) there.
+    Kept(PathBuf),
     /// Neither link nor source: a build that stays until its successor is proven, or an empty left-over.
     Gone,
 }
@@ -60,9 +62,13 @@ impl Entry {
     /// The source's directory, when it can be used.
     pub fn source_dir(&self) -> Option<&PathBuf> {
         match &self.source {
-            Source::Linked(dir) => Some(dir),
+            Source::Linked(dir) | Source::Kept(dir) => Some(dir),
             _ => None,
         }
+    }
+    /// Not registered: a build that stands in until its successor is proven.
+    pub fn stands_in(&self) -> bool {
+        matches!(self.source, Source::Kept(_) | Source::Gone)
     }
     /// Registered, and somebody must repair it by hand.
     pub fn broken(&self) -> bool {
@@ -71,9 +77,9 @@ impl Entry {
 }
 
 impl Snapshot {
-    /// Whether the module can be used.
+    /// Whether the module is registered.
     pub fn registered(&self, id: &ModuleId) -> bool {
-        self.modules.get(id).is_some_and(|entry| entry.source_dir().is_some())
+        self.modules.get(id).is_some_and(|entry| matches!(entry.source, Source::Linked(_)))
     }
     /// A module's build.
     pub fn build(&self, id: &ModuleId, target: &Target) -> Option<&Build> {

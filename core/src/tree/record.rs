@@ -14,6 +14,9 @@ pub struct Record {
     /// Where its files were published; empty while it is only built.
     #[serde(default)]
     pub installed: Vec<Installed>,
+    /// Who signed its modules; `None` when nobody did.
+    #[serde(default)]
+    pub signer: Option<String>,
     /// How long the build took, in seconds.
     #[serde(default)]
     pub seconds: f64,
@@ -24,7 +27,7 @@ pub struct Record {
 pub struct Installed {
     /// Its path.
     pub path: PathBuf,
-    /// The SHA-256 of what we put there.
+    /// The SHA-256 of what we put there; empty when that is not what is built now.
     pub sha256: String,
 }
 

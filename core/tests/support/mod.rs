@@ -30,7 +30,8 @@ impl Root {
     pub fn add(&self, entries: &str) {
         for line in entries.lines().map(str::trim).filter(|line| !line.is_empty()) {
             let line = line.replace("$ROOT", self.path().to_str().unwrap());
-            let (path, what) = match line.split_once(" = ") {
+            let file = line.split_once(" = ").or_else(|| Some((line.strip_suffix(" =")?, "")));
+            let (path, what) = match file {
                 Some((path, text)) => (path, Some(text)),
                 None => (line.split_once(" -> ").map_or(line.as_str(), |(path, _)| path), None),
             };
@@ -114,6 +115,8 @@ impl Root {
             .env("DKMS_UNCONFINED", "1")
             .env_remove("DPKG_MAINTSCRIPT_NAME")
             .env_remove("DEBIAN_HAS_FRONTEND")
+            .env_remove("DEBCONF_REDIR")
+            .env_remove("DEB_MAINT_PARAMS")
             .output()
             .unwrap();
         Run::new(self, &output)

@@ -4,7 +4,8 @@
 //! and `add`, `build`, `install`, `uninstall`, `unbuild`, `remove` with a module and kernels; `!` after the verb is
 //! `--force`. They are separated by `;`.
 //!
-//! A plan is one line a decision, in the order of the plan's fields; see [`show`].
+//! A plan is one line a decision, in the order of the plan's fields; see [`show`]. Kernels that are gone are
+//! left out: the event says it.
 
 use super::world::target;
 use crate::event::{Event, Request, Verb};

@@ -53,6 +53,7 @@ fn module() -> impl Strategy<Value = Module> {
         |((link, dir, source), conf, (automatic, excluded, compiles), needs)| Module {
             link,
             dir,
+            kept: false,
             source,
             conf,
             automatic,
@@ -75,12 +76,12 @@ fn parts() -> impl Strategy<Value = Parts> {
 
 fn world() -> impl Strategy<Value = World> {
     (prop::collection::vec(parts(), ids().len()), [kern(), kern()]).prop_map(|(modules, kernels)| {
-        let mut world = World::default();
-        world.kernels = KERNELS.iter().map(|kernel| target(kernel)).zip(kernels).collect();
+        let kernels = KERNELS.iter().map(|kernel| target(kernel)).zip(kernels).collect();
+        let mut world = World { kernels, ..World::default() };
         let mut taken = BTreeSet::new();
         for (id, parts) in ids().into_iter().zip(modules) {
             let Some((mut module, builds, failed)) = parts else { continue };
-            let registered = module.dir && module.link != Link::None || module.dir && !module.source;
+            let registered = module.dir && (module.link != Link::None || !module.source);
             for (kernel, (bits, failed)) in KERNELS.iter().zip(builds.into_iter().zip(failed)) {
                 let target = target(kernel);
                 if let Some(bits) = bits.filter(|_| registered) {
@@ -287,7 +288,9 @@ proptest! {
             };
             prop_assert_eq!(others(&after), others(&world));
         }
-        prop_assert!(after.plan(&events).is_empty());
+        let second = after.plan(&events);
+        prop_assert_eq!(&second.gone, &BTreeSet::from([kernel]));
+        prop_assert_eq!(show(&second), "");
     }
 
     #[test]

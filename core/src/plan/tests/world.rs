@@ -46,6 +46,8 @@ pub(super) struct Module {
     pub link: Link,
     /// It has a directory in the registry.
     pub dir: bool,
+    /// Its package is being replaced: that it has no link is no damage.
+    pub kept: bool,
     /// Its source lies in the source tree.
     pub source: bool,
     pub conf: Conf,
@@ -105,6 +107,7 @@ impl Default for Module {
         Self {
             link: Link::Good,
             dir: true,
+            kept: false,
             source: true,
             conf: Conf::Good,
             automatic: true,
@@ -250,6 +253,7 @@ impl World {
             let source = match (module.link, module.source) {
                 (Link::Good, _) => Source::Linked(source(id)),
                 (Link::Dangling, _) => Source::Dangling(source(id)),
+                (Link::None, true) if module.kept => Source::Kept(source(id)),
                 (Link::None, true) if module.dir => Source::Unlinked,
                 (Link::None, false) if !module.builds.is_empty() => Source::Gone,
                 (Link::None, _) => continue,
@@ -276,9 +280,10 @@ impl World {
             let kernel = self.kernels.get(target).cloned().unwrap_or_default();
             let known = kernel.headers && module.conf == Conf::Good;
             let fingerprint = known.then(|| Fingerprint(today(id, target)));
-            survey
-                .cases
-                .insert((id.clone(), target.clone()), Case { recipe: recipe(id, module), fingerprint });
+            survey.cases.insert(
+                (id.clone(), target.clone()),
+                Case { recipe: recipe(id, module), fingerprint, signer: None },
+            );
             survey.sources.insert(id.clone(), source(id));
             let build = module.builds.get(target);
             if build.is_some_and(|build| {
@@ -305,9 +310,9 @@ impl World {
 
     fn look(&self, target: &Target) -> Kernel {
         let kernel = self.kernels.get(target).cloned().unwrap_or_default();
-        let published = self.modules.iter().filter_map(|(id, module)| {
-            module.builds.get(target)?.indexed.then(|| format!("updates/dkms/{}", file(id)))
-        });
+        let indexed = |module: &Module| module.builds.get(target).is_some_and(|build| build.indexed);
+        let published = self.modules.iter().filter(|(_, module)| indexed(module));
+        let published = published.map(|(id, _)| format!("updates/dkms/{}", file(id)));
         Kernel {
             target: target.clone(),
             exists: kernel.exists,
@@ -331,12 +336,19 @@ impl World {
         }
         for registration in &plan.register {
             let module = self.at(&registration.module);
-            (module.link, module.dir) = (Link::Good, true);
+            (module.link, module.dir, module.kept) = (Link::Good, true, false);
         }
         let mut failed = BTreeSet::new();
         for make in &plan.make {
             let (id, target) = (&make.module, &make.target);
-            let unmet = make.after.iter().any(|other| failed.contains(&(other.clone(), target.clone())));
+            let served = |name: &ModuleName| {
+                let builds =
+                    self.modules.iter().filter(|(id, _)| id.name == *name).map(|(_, module)| &module.builds);
+                builds.filter_map(|builds| builds.get(target)).any(|build| build.active)
+            };
+            let lost =
+                |other: &ModuleId| failed.contains(&(other.clone(), target.clone())) && !served(&other.name);
+            let unmet = make.build && make.after.iter().any(lost);
             if unmet && !make.force || make.build && !self.compile(id, target) {
                 failed.insert((id.clone(), target.clone()));
             } else if make.install {
@@ -355,7 +367,7 @@ impl World {
         }
         for unregister in &plan.unregister {
             let module = self.at(&unregister.module);
-            module.link = Link::None;
+            (module.link, module.kept) = (Link::None, unregister.keep_builds);
             if !unregister.keep_builds {
                 module.dir = false;
                 module.builds.clear();
@@ -446,10 +458,10 @@ fn recipe(id: &ModuleId, module: &Module) -> Result<Recipe, ConfError> {
 fn entry(id: &ModuleId, target: &Target, build: &Built) -> Build {
     let path = format!("/lib/modules/{}/updates/dkms/{}", target.kernel, file(id)).into();
     let installed = if build.active { vec![Installed { path, sha256: String::new() }] } else { Vec::new() };
-    let record = build.record.as_ref().map(|inputs| Record {
-        fingerprint: Fingerprint(inputs.clone()),
-        installed,
-        seconds: 1.0,
+    // Through its format: what is noted besides is none of the plan's business.
+    let record = build.record.as_ref().map(|inputs| -> Record {
+        let json = serde_json::json!({ "fingerprint": inputs, "installed": installed });
+        serde_json::from_value(json).unwrap()
     });
     Build { files: vec![file(id)], active: build.active, record }
 }

@@ -1,0 +1,100 @@
+//! A real boot: the root's kernel under QEMU, with nothing but busybox and the modules to load.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::{Kernel, Output, Root, host};
+
+const TOOLS: &[(&str, &str)] =
+    &[("qemu-system-x86_64", "qemu-system-x86 seabios"), ("cpio", "cpio"), ("timeout", "coreutils")];
+
+/// Loads, prints one marker per module, shows what the kernel has loaded, powers off.
+const INIT: &str = r#"#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
+for m in /m/*.ko; do
+    n=$(basename $m .ko); n=${n#*-}
+    if insmod $m; then echo "LOADED $n"; else echo "REFUSED $n"; fi
+done
+sed 's/^/PROC /' /proc/modules
+ls /dev/video* 2>/dev/null | sed 's/^/DEV /'
+echo BOOT-DONE
+poweroff -f
+"#;
+
+/// Boots the kernel and loads `module` after everything it depends on; returns the serial console's text.
+pub fn boot_and_load(root: &Root, kernel: &Kernel, module: &str) -> String {
+    host::need_tools(TOOLS);
+    let work = "/opt/boot";
+    let busybox = root.download(&["busybox-static"]).remove(0);
+    root.run(&format!("rm -rf {work}; mkdir -p {work}/initrd/{{bin,m,proc,sys,dev}} {work}/busybox")).ok();
+    let archive = busybox.file_name().unwrap().to_string_lossy().into_owned();
+    root.run(&format!(
+        "dpkg-deb -x /var/cache/apt/archives/{archive} {work}/busybox && \
+         cp $(find {work}/busybox -path '*bin/busybox') {work}/initrd/bin/busybox && ln -s busybox {work}/initrd/bin/sh"
+    ))
+    .ok();
+    for (n, file) in in_order(root, kernel, module).iter().enumerate() {
+        let name = Path::new(file).file_name().unwrap().to_string_lossy().into_owned();
+        let plain = format!("{work}/initrd/m/{n:02}-{}.ko", name.split(".ko").next().unwrap());
+        root.run(&unpack_command(file, &plain)).ok();
+    }
+    root.write_script(&format!("{work}/initrd/init"), INIT);
+    let (initrd, image) =
+        (root.path(&format!("{work}/initrd")), root.path(&format!("/boot/vmlinuz-{}", kernel.release)));
+    let packed = root.path(&format!("{work}/initrd.gz"));
+    host::run_host(&format!(
+        "cd '{}' && find . | cpio --quiet -o -H newc | gzip -1 > '{}'",
+        initrd.display(),
+        packed.display()
+    ));
+    let serial = qemu(&image, &packed);
+    root.note(&format!("serial console:\n{serial}"));
+    serial
+}
+
+/// Files that `modprobe` would insert, dependencies first.
+fn in_order(root: &Root, kernel: &Kernel, module: &str) -> Vec<String> {
+    let lines = root.run(&format!("modprobe -S {} --show-depends {module}", kernel.release)).ok().stdout;
+    lines
+        .lines()
+        .filter_map(|l| l.strip_prefix("insmod "))
+        .map(|l| l.split(' ').next().unwrap().to_owned())
+        .collect()
+}
+
+fn unpack_command(file: &str, plain: &str) -> String {
+    let tool = match file.rsplit('.').next() {
+        Some("xz") => "xz -dc",
+        Some("zst") => "zstd -dcq",
+        Some("gz") => "gzip -dc",
+        _ => "cat",
+    };
+    format!("{tool} {file} > {plain}")
+}
+
+fn qemu(image: &Path, initrd: &Path) -> String {
+    let mut qemu = Command::new("timeout");
+    qemu.args([
+        "120",
+        "qemu-system-x86_64",
+        "-accel",
+        "tcg",
+        "-m",
+        "512",
+        "-smp",
+        "1",
+        "-nodefaults",
+        "-no-user-config",
+    ]);
+    qemu.args(["-display", "none", "-serial", "stdio", "-no-reboot", "-kernel"])
+        .arg(image)
+        .arg("-initrd")
+        .arg(initrd);
+    qemu.args(["-append", "console=ttyS0 panic=-1 quiet loglevel=4"]).stdin(Stdio::null());
+    let output = Output::new("qemu-system-x86_64", &qemu.output().expect("qemu"));
+    fs::remove_file(initrd).ok();
+    assert!(output.stdout.contains("BOOT-DONE"), "the kernel did not come up\n{output}");
+    output.stdout
+}

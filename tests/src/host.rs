@@ -1,0 +1,114 @@
+//! The machine the tests run on: where caches live, which tools it needs, where the product's .deb is.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::fs::{FlockOperation, flock};
+use sha2::{Digest, Sha256};
+
+/// `target/roots` of the checkout: everything here may be deleted at any time (`make clean` does).
+pub fn roots_dir() -> PathBuf {
+    let dir = workspace().join("target/roots");
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
+}
+
+/// The checkout.
+pub fn workspace() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().expect("tests/ lies in the workspace").to_owned()
+}
+
+/// The product under test: `DKMS_DEB`, or the newest `dist/dkms-rs_*.deb`.
+pub fn product_deb() -> PathBuf {
+    if let Some(path) = std::env::var_os("DKMS_DEB") {
+        return path.into();
+    }
+    let dist = workspace().join("dist");
+    let entries = std::fs::read_dir(&dist).map(|d| d.flatten().map(|e| e.path()).collect::<Vec<_>>());
+    let is_ours = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("dkms-rs_") && name.ends_with(".deb")
+    };
+    let modified = |path: &PathBuf| path.metadata().and_then(|m| m.modified()).ok();
+    let newest = entries.unwrap_or_default().into_iter().filter(is_ours).max_by_key(modified);
+    newest.expect("no dist/dkms-rs_*.deb: run `make packages`, or set DKMS_DEB")
+}
+
+/// Whether the product is the shell DKMS: the harness itself is proven against it, the product's promises are not.
+pub fn product_is_shell_dkms() -> bool {
+    let name = product_deb().file_name().unwrap_or_default().to_string_lossy().into_owned();
+    name.starts_with("dkms_")
+}
+
+/// Installs the Debian packages of these tools when a tool is missing. One row: tool, package.
+pub fn need_tools(rows: &[(&str, &str)]) {
+    let missing = |tool: &str| {
+        let dirs = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"];
+        !dirs.iter().any(|dir| Path::new(dir).join(tool).exists())
+    };
+    let packages: Vec<&str> =
+        rows.iter().filter(|(tool, _)| missing(tool)).map(|(_, package)| *package).collect();
+    if packages.is_empty() {
+        return;
+    }
+    let _lock = lock("host-apt");
+    eprintln!("installing on this machine: {}", packages.join(" "));
+    let shell = format!(
+        "apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install {}",
+        packages.join(" ")
+    );
+    run_host(&shell);
+}
+
+/// Runs a shell command on the host; panics with its output when it fails.
+pub fn run_host(shell: &str) -> String {
+    let raw = Command::new("bash").args(["-euo", "pipefail", "-c", shell]).output().expect("bash");
+    crate::Output::new(shell, &raw).ok().stdout
+}
+
+/// An exclusive lock among all test processes of this checkout; released when the value is dropped or the process dies.
+pub fn lock(name: &str) -> File {
+    let file = lock_file(name);
+    flock(&file, FlockOperation::LockExclusive).unwrap();
+    file
+}
+
+/// A shared lock: many readers, no builder.
+pub fn lock_shared(name: &str) -> File {
+    let file = lock_file(name);
+    flock(&file, FlockOperation::LockShared).unwrap();
+    file
+}
+
+/// An exclusive lock, if nobody holds it.
+pub fn try_lock(name: &str) -> Option<File> {
+    let file = lock_file(name);
+    flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok().then_some(file)
+}
+
+fn lock_file(name: &str) -> File {
+    let dir = roots_dir().join("locks");
+    std::fs::create_dir_all(&dir).unwrap();
+    OpenOptions::new().create(true).truncate(false).write(true).open(dir.join(name)).unwrap()
+}
+
+/// The first 12 hex digits of the SHA-256 of these parts: a short key for a cache.
+pub fn key(parts: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hex(&hash.finalize())[..12].to_owned()
+}
+
+/// SHA-256 of some bytes, in hex.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

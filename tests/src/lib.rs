@@ -1,0 +1,34 @@
+//! Throwaway Debian roots, real kernels and real module packages: everything a test needs to tell one story about
+//! the product's .deb and to show the whole transcript when the story ends badly.
+//!
+//! A story reads: take a [`Root`] from a prepared [`roots::Layer`], run commands in it as an administrator would,
+//! look at exit codes, `dkms status`, files, and at what was really started ([`count::Counters`]).
+
+// Tests start processes, write fixtures and stop at the first surprise; the product's rules are for the product.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout
+)]
+
+pub mod boot;
+pub mod count;
+pub mod history;
+pub mod host;
+pub mod kernels;
+pub mod mirror;
+pub mod modules;
+pub mod output;
+pub mod random;
+pub mod repack;
+pub mod roots;
+pub mod stage;
+pub mod status;
+pub mod watch;
+
+pub use kernels::Kernel;
+pub use output::Output;
+pub use roots::{Root, Suite};

@@ -1,0 +1,121 @@
+//! Base roots: a minimal Debian with a compiler, made once per suite and recipe.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use super::Layer;
+use crate::{Output, host, mirror::Mirror};
+
+/// What differs between the releases that we test, as data.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Suite {
+    /// Code name.
+    pub name: &'static str,
+    /// Kernels of this suite's own series: their releases begin like this.
+    pub kernel_series: &'static str,
+    /// Whether apt can install headers without the image (trixie's headers depend on it).
+    pub headers_stand_alone: bool,
+}
+
+/// Debian 13.
+pub static TRIXIE: Suite = Suite { name: "trixie", kernel_series: "6.12.", headers_stand_alone: false };
+/// Debian 12.
+pub static BOOKWORM: Suite = Suite { name: "bookworm", kernel_series: "6.1.", headers_stand_alone: true };
+
+/// Marks every root of ours; its time is when the base was made.
+pub(super) const STAMP: &str = "/etc/made-by-dkms-tests";
+
+const PACKAGES: &[&str] = &[
+    "ca-certificates",
+    "gcc",
+    "make",
+    "kmod",
+    "patch",
+    "libc6-dev",
+    "dpkg-dev",
+    "xz-utils",
+    "zstd",
+    "openssl",
+    "initramfs-tools",
+    "linux-base",
+];
+
+/// Kernels move on and old ones leave the mirror: an index older than this is made anew.
+const FRESH: Duration = Duration::from_secs(3 * 24 * 3600);
+
+/// Throwaway roots need no fsync, no manuals in other tongues, and nothing that nobody asked for.
+const APT_CONF: &str =
+    "APT::Install-Recommends \"false\";\nAcquire::Languages \"none\";\nDpkg::Use-Pty \"false\";\n";
+
+impl Suite {
+    /// Debian 13, the first target.
+    pub fn trixie() -> &'static Self {
+        &TRIXIE
+    }
+
+    /// Debian 12: hooks run by run-parts over one directory, modules packaged below /lib.
+    pub fn bookworm() -> &'static Self {
+        &BOOKWORM
+    }
+
+    /// The base root, made when it is missing or too old.
+    pub fn base(&'static self) -> Layer {
+        let mirror = Mirror::of_host();
+        let lines = mirror.lines_for(self.name);
+        let recipe = format!("{PACKAGES:?}{lines:?}{APT_CONF}{}v2", mirror.apt_conf);
+        let name = format!("base/{}-{}", self.name, host::key(&[recipe.as_bytes()]));
+        let dir = host::roots_dir().join(&name);
+        let _building = host::lock(&format!("build-base-{}", self.name));
+        if is_fresh(&dir) {
+            return Layer::bottom(self, name);
+        }
+        // Roots in use hold a shared lock on their layers: a stale base is better than one that vanishes under a test.
+        let unused = host::try_lock(&name.replace('/', "-"));
+        if unused.is_none() && dir.exists() {
+            return Layer::bottom(self, name);
+        }
+        make(self.name, &dir, &lines, &mirror.apt_conf);
+        Layer::bottom(self, name)
+    }
+}
+
+fn is_fresh(dir: &std::path::Path) -> bool {
+    let age = |t: SystemTime| SystemTime::now().duration_since(t).unwrap_or_default();
+    let made = fs::metadata(dir.join(&STAMP[1..])).and_then(|m| m.modified());
+    made.is_ok_and(|t| age(t) < FRESH)
+}
+
+fn make(suite: &str, dir: &std::path::Path, lines: &[String], apt_conf: &str) {
+    host::need_tools(&[("mmdebstrap", "mmdebstrap")]);
+    eprintln!("making the {suite} base root");
+    let building = dir.with_extension("building");
+    for old in [dir, &building] {
+        if old.exists() {
+            fs::remove_dir_all(old).unwrap();
+        }
+    }
+    fs::create_dir_all(dir.parent().unwrap()).unwrap();
+    let mut command = Command::new("mmdebstrap");
+    command.args(["--variant=minbase", "--format=directory", "--skip=cleanup/apt/lists,check/qemu"]);
+    command.arg(format!("--include={}", PACKAGES.join(",")));
+    command.args(["--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/man/*"]);
+    for line in apt_conf.lines().chain(APT_CONF.lines()) {
+        command.arg(format!("--aptopt={line}"));
+    }
+    command.arg(suite).arg(&building).args(lines);
+    Output::new("mmdebstrap", &command.output().expect("mmdebstrap")).ok();
+    finish(&building);
+    fs::rename(&building, dir).unwrap();
+}
+
+/// What every story wants the same: a host's certificates, an initramfs that is real but quick to make, a stamp.
+fn finish(root: &std::path::Path) {
+    let bundle = "etc/ssl/certs/ca-certificates.crt";
+    fs::copy(format!("/{bundle}"), root.join(bundle)).ok();
+    let quick = "# Only the modules named in /etc/initramfs-tools/modules\nMODULES=list\nCOMPRESS=gzip\n";
+    fs::write(root.join("etc/initramfs-tools/conf.d/quick"), quick).unwrap();
+    // A machine that runs services while packages are configured is not what is tested here.
+    fs::write(root.join("usr/sbin/policy-rc.d"), "#!/bin/sh\nexit 101\n").unwrap();
+    fs::write(root.join(&STAMP[1..]), "").unwrap();
+}

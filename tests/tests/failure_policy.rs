@@ -1,0 +1,142 @@
+//! A module that does not compile: an optional one never breaks a transaction, a critical one does, and either way the
+//! person who looks afterwards learns what happened.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
+
+use dkms_tests::count::Counters;
+use dkms_tests::modules::Sources;
+use dkms_tests::{Kernel, Output, Root, Suite, history, stage};
+
+const BROKEN: &str = "broken-net/1.0";
+
+/// A module that compiles, one that does not, and no kernel yet.
+fn registered(suite: &'static Suite) -> (Root, Kernel) {
+    let kernel = stage::cloud_kernel(suite);
+    let root = Root::on(&stage::product(suite));
+    let packages = [
+        Sources::new("fine", "1.0").package(&root),
+        Sources::new("broken-net", "1.0").broken().package(&root),
+    ];
+    root.apt_install(&[&packages[0], &packages[1]]).ok();
+    (root, kernel)
+}
+
+/// Everything a person needs: what failed, for which kernel, why, and where the log is.
+#[track_caller]
+fn expect_told(root: &Root, output: Output, kernel: &Kernel) {
+    root.expect_log(&output);
+    output.says(&[BROKEN, &kernel.release, "no_such_symbol_here"]).shows_compiler_error();
+}
+
+fn optional(suite: &'static Suite) {
+    let (root, kernel) = registered(suite);
+    expect_told(&root, kernel.install(&root).ok(), &kernel);
+    root.expect_installed(&["fine/1.0"], &kernel.release);
+    assert_ne!(root.state_of(BROKEN, &kernel.release), "installed");
+    root.expect_clean_dpkg();
+    kernel.expect_vermagic(&root);
+}
+
+fn critical(suite: &'static Suite) {
+    let (root, kernel) = registered(suite);
+    root.write("/etc/dkms/policy.toml", "critical = [\"zfs\", \"broken*\"]\n");
+    expect_told(&root, kernel.install(&root).fails(), &kernel);
+    root.expect_installed(&["fine/1.0"], &kernel.release);
+    let audit = root.run("dpkg --audit").ok();
+    assert!(audit.stdout.contains(&kernel.image()), "the kernel is held half-configured\n{audit}");
+    // The admin decides otherwise, and apt goes on where it stopped.
+    root.write("/etc/dkms/policy.toml", "critical = [\"zfs\"]\n");
+    root.run("apt-get -q -y -f install").ok();
+    root.expect_clean_dpkg();
+}
+
+#[test]
+fn trixie_an_optional_module_never_breaks_the_transaction() {
+    optional(Suite::trixie());
+}
+
+#[test]
+fn bookworm_an_optional_module_never_breaks_the_transaction() {
+    optional(Suite::bookworm());
+}
+
+#[test]
+fn trixie_a_critical_module_stops_it_and_the_admin_can_change_his_mind() {
+    critical(Suite::trixie());
+}
+
+#[test]
+fn bookworm_a_critical_module_stops_it_and_the_admin_can_change_his_mind() {
+    critical(Suite::bookworm());
+}
+
+#[test]
+fn a_failure_is_remembered_told_again_and_not_built_again() {
+    let (root, kernel) = registered(Suite::trixie());
+    kernel.install(&root).ok();
+    let counters = Counters::install(&root);
+    let hook = format!("/etc/kernel/postinst.d/dkms {0} /boot/vmlinuz-{0}", kernel.release);
+    root.run(&hook).ok().quiet_stdout().says(&[BROKEN]);
+    assert_eq!(counters.take().builds, 0, "nothing in its key has changed");
+    // A person who asks gets a new attempt.
+    expect_told(
+        &root,
+        root.run(&format!("dkms install {BROKEN} -k {} --force", kernel.release)).fails(),
+        &kernel,
+    );
+    assert_eq!(counters.take().builds, 1);
+    // And a repaired source is a new key.
+    Sources::new("broken-net", "1.0").unpack(&root);
+    root.run(&hook).ok().quiet_stdout();
+    root.expect_installed(&[BROKEN], &kernel.release);
+}
+
+#[test]
+fn history_repeats_the_summary_when_the_terminal_is_gone() {
+    let (root, kernel) = registered(Suite::trixie());
+    kernel.install(&root).ok();
+    let transaction = history::transactions(&root)
+        .into_iter()
+        .find(|id| history::entries(&root, id).iter().any(|e| e.module == BROKEN && e.outcome == "failed"));
+    let id = transaction.expect("the failed transaction is recorded");
+    root.run("dkms history").ok().says(&[&id]);
+    expect_told(&root, root.run(&format!("dkms history show {id}")).ok(), &kernel);
+    root.run("dkms history show no-such-id").fails().says(&["no-such-id"]);
+}
+
+#[test]
+fn a_typing_error_in_the_policy_is_named_with_file_and_line() {
+    let (root, kernel) = registered(Suite::trixie());
+    root.write("/etc/dkms/policy.toml", "# mine\ncritcal = [\"zfs\"]\n");
+    let told = root.run(&format!("dkms autoinstall -k {}", kernel.release)).fails();
+    told.says(&["/etc/dkms/policy.toml", "critcal", "2"]);
+}
+
+#[test]
+fn the_summary_names_the_kernel_that_still_has_the_module() {
+    let (layer, kernel) = stage::with_small_tree(Suite::trixie());
+    let root = Root::on(&layer);
+    // Compiles for the kernel that is there, not for the next one.
+    Sources::new("picky", "1.0").unpack(&root);
+    let code = root.read("/usr/src/picky-1.0/picky.c");
+    let code = format!(
+        "#include <generated/utsrelease.h>\n#ifdef NEXT_KERNEL\n#error too new for picky\n#endif\n{code}"
+    );
+    root.write("/usr/src/picky-1.0/picky.c", code);
+    root.run(&format!("dkms add picky/1.0 && dkms install picky/1.0 -k {}", kernel.release)).ok();
+    let next = format!("9{}", kernel.release);
+    let headers = format!("/usr/src/linux-headers-{next}");
+    root.run(&format!(
+        "cp -a /usr/src/{} {headers} && mkdir /usr/lib/modules/{next} && ln -s {headers} /usr/lib/modules/{next}/build && \
+         cd {headers} && echo {next} >include/config/kernel.release && \
+         printf '#define UTS_RELEASE \"{next}\"\\n#define NEXT_KERNEL\\n' >include/generated/utsrelease.h",
+        kernel.headers()
+    ))
+    .ok();
+    let told =
+        root.run(&format!("/etc/kernel/postinst.d/dkms {next} /boot/vmlinuz-{next}")).ok().quiet_stdout();
+    let told = told.says(&["picky/1.0", &next, "too new for picky"]).shows_compiler_error();
+    root.expect_log(&told);
+    let others = told.all().replace(&next, "");
+    assert!(others.contains(&kernel.release), "the kernel that still has it is not named\n{told}");
+    root.expect_installed(&["picky/1.0"], &kernel.release);
+}
