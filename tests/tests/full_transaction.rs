@@ -1,4 +1,4 @@
-//! The main promise: a Debian 13 with 23 real module packages gets its newest kernel in one apt run. `make full-transaction`
+//! The main promise: a Debian 13 with 23 real module packages gets its newest kernel in one apt run. `make full`
 //! (`cargo test -p dkms-tests --test full_transaction -- --ignored`): several minutes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
@@ -79,7 +79,7 @@ fn expect_the_good_ones(root: &Root, kernel: &Kernel) {
 }
 
 #[test]
-#[ignore = "several minutes: run by `make full-transaction`"]
+#[ignore = "several minutes: run by `make full`"]
 fn twenty_three_packages_and_a_new_kernel() {
     let (layer, kernel) = machine();
     let root = Root::on(&layer);
@@ -95,7 +95,7 @@ fn twenty_three_packages_and_a_new_kernel() {
 }
 
 #[test]
-#[ignore = "several minutes: run by `make full-transaction`"]
+#[ignore = "several minutes: run by `make full`"]
 fn the_same_with_a_critical_module() {
     let (layer, kernel) = machine();
     let root = Root::on(&layer);

@@ -3,18 +3,22 @@
 //! `dkms --dry-run` prints exactly this value; the tests are tables.
 
 mod decide;
+mod finish;
 mod order;
 mod scope;
 #[cfg(test)]
 mod tests;
+mod wanted;
+mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-pub use decide::{plan, remaining};
+pub use decide::plan;
 pub use scope::{Scope, newest, scope};
+pub use why::remaining;
 
 use crate::conf::{ConfError, Recipe};
 use crate::kernel::Kernel;

@@ -1,0 +1,121 @@
+//! A plan is put in order: nothing twice, dependencies first, nothing that contradicts itself.
+
+use std::collections::BTreeSet;
+
+use super::decide::Planner;
+use super::why::needs;
+use super::{Make, Plan, Settled, Unregister, order};
+use crate::report::Outcome;
+use crate::types::{ModuleId, Target};
+
+impl Planner<'_> {
+    /// A build that stands in leaves the registry with its last kernel.
+    pub(super) fn forget_stand_ins(&mut self) {
+        for (id, entry) in self.snapshot.modules.iter().filter(|(_, entry)| entry.stands_in()) {
+            let cleared = |target: &Target| {
+                self.plan
+                    .clear
+                    .iter()
+                    .any(|clear| clear.unbuild && clear.module == *id && clear.target == *target)
+            };
+            if !entry.builds.is_empty() && entry.builds.keys().all(cleared) {
+                self.plan.unregister.push(Unregister { module: id.clone(), keep_builds: false });
+            }
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Plan {
+        for target in &self.installers {
+            self.plan.initramfs.remove(target);
+        }
+        let survey = self.survey;
+        self.plan
+            .initramfs
+            .retain(|target| survey.kernels.get(target).is_some_and(|kernel| kernel.has_initramfs));
+        // Two events may want the same; the first says it all.
+        let mut seen = BTreeSet::new();
+        self.plan.make.retain(|make| seen.insert((make.module.clone(), make.target.clone())));
+        let mut seen = BTreeSet::new();
+        self.plan.clear.retain(|clear| seen.insert((clear.module.clone(), clear.target.clone())));
+        let mut seen = BTreeSet::new();
+        self.plan.register.retain(|registration| seen.insert(registration.module.clone()));
+        let mut seen = BTreeSet::new();
+        self.plan.adopt.retain(|(id, target, _)| seen.insert((id.clone(), target.clone())));
+        let mut seen = BTreeSet::new();
+        self.plan.forget.retain(|forgotten| seen.insert(forgotten.clone()));
+        self.one_version_each();
+        self.forget_stand_ins();
+        let mut seen = BTreeSet::new();
+        self.plan.unregister.retain(|unregister| seen.insert(unregister.module.clone()));
+        let mut seen: Vec<(ModuleId, Option<Target>)> = Vec::new();
+        self.plan.settled.retain(|settled| {
+            let key = (settled.module.clone(), settled.target.clone());
+            let new = !seen.contains(&key);
+            seen.push(key);
+            new
+        });
+        self.drop_unsatisfied();
+        let (sorted, circles) = order::sort(std::mem::take(&mut self.plan.make));
+        for (make, members) in circles {
+            let names: Vec<_> = members.iter().map(ToString::to_string).collect();
+            let outcome = if members.contains(&make.module) {
+                Outcome::Deferred {
+                    why: format!("BUILD_DEPENDS goes round in circles: {}", names.join(", ")),
+                    advice: "tell the packages' maintainers".into(),
+                    code: 13,
+                }
+            } else {
+                needs(&names.join(", "))
+            };
+            self.plan.settled.push(Settled { module: make.module, target: Some(make.target), outcome });
+        }
+        // What is done needs no other word.
+        let made = |settled: &Settled| {
+            sorted
+                .iter()
+                .any(|make| make.module == settled.module && Some(&make.target) == settled.target.as_ref())
+        };
+        self.plan.settled.retain(|settled| !made(settled));
+        self.plan.adopt.retain(|(id, target, _)| {
+            !sorted.iter().any(|make| make.module == *id && make.target == *target)
+        });
+        self.plan.make = sorted;
+        self.plan
+    }
+
+    /// Only one version of a module can be installed for a kernel: the newest that the plan has.
+    pub(super) fn one_version_each(&mut self) {
+        let newer = |a: &Make, b: &Make| {
+            a.module.name == b.module.name
+                && a.target == b.target
+                && b.install
+                && crate::conf::version::compare(b.module.version.as_str(), a.module.version.as_str()).is_gt()
+        };
+        let all = self.plan.make.clone();
+        self.plan.make.retain(|make| !make.install || !all.iter().any(|other| newer(make, other)));
+    }
+
+    /// A build whose dependency is neither installed nor going to be waits, and so does what depends on it.
+    pub(super) fn drop_unsatisfied(&mut self) {
+        loop {
+            let planned: BTreeSet<_> =
+                self.plan.make.iter().map(|make| (make.module.clone(), make.target.clone())).collect();
+            let unmet = |make: &Make| {
+                make.after
+                    .iter()
+                    .find(|id| {
+                        !planned.contains(&((*id).clone(), make.target.clone()))
+                            && self.snapshot.active(&id.name, &make.target).is_none()
+                    })
+                    .cloned()
+            };
+            let position =
+                self.plan.make.iter().position(|make| make.build && !make.force && unmet(make).is_some());
+            let Some(position) = position else { return };
+            let unmet = unmet(&self.plan.make[position]);
+            let make = self.plan.make.remove(position);
+            let needed = unmet.map(|id| id.to_string()).unwrap_or_default();
+            self.settle(&make.module, Some(&make.target), needs(&needed));
+        }
+    }
+}

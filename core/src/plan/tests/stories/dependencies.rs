@@ -1,0 +1,105 @@
+//! BUILD_DEPENDS.
+
+use super::*;
+
+#[test]
+fn dependencies_come_first() {
+    check(&[
+        ("a/1 needs b; b/1", "kernel+ k1", "make b/1@k1; make a/1@k1 after b/1"),
+        (
+            "a/1 needs b; b/1 needs c; c/1",
+            "kernel+ k1",
+            "make c/1@k1; make b/1@k1 after c/1; make a/1@k1 after b/1",
+        ),
+        ("a/1 needs b,c; b/1; c/1", "kernel+ k1", "make b/1@k1; make c/1@k1; make a/1@k1 after b/1,c/1"),
+        ("a/1 needs b; b/1; b/2", "kernel+ k1", "make b/2@k1; make a/1@k1 after b/2"),
+        // What is there already need not be made.
+        ("a/1 needs b; b/1@k1 installed", "kernel+ k1", "make a/1@k1 after b/1; b/1@k1 is up to date"),
+        ("a/1 needs b; b/1@k1 built", "kernel+ k1", "install b/1@k1; make a/1@k1 after b/1"),
+        ("a/1 needs b; b/1@k1 installed", "install a/1 k1", "make a/1@k1 after b/1"),
+        ("a/1 needs b; b/1@k1 installed", "source+ a/1 k1", "make a/1@k1 after b/1"),
+        ("a/1 needs b; b/1 manual; b/1@k1 installed", "kernel+ k1", "make a/1@k1 after b/1"),
+        // An older version that is installed satisfies when the newest one cannot be had.
+        (
+            "a/1 needs b; b/1@k1 installed; b/2@k1 failed",
+            "kernel+ k1",
+            "make a/1@k1 after b/2; b/2@k1 is known to fail 10",
+        ),
+    ]);
+}
+
+#[test]
+fn a_missing_dependency_is_named_and_waits() {
+    check(&[
+        ("a/1 needs b", "kernel+ k1", "a/1@k1 is deferred 13"),
+        ("a/1 needs b", "install a/1 k1", "a/1@k1 is deferred 13"),
+        ("a/1 needs b; b/1", "install a/1 k1", "a/1@k1 is deferred 13"),
+        ("a/1 needs b; b/1 unregistered", "kernel+ k1", "a/1@k1 is deferred 13"),
+        ("a/1 needs b; b/1 manual", "kernel+ k1", "a/1@k1 is deferred 13"),
+        ("a/1 needs b; b/1 bad", "kernel+ k1", "b/1@k1 is refused 8; a/1@k1 is deferred 13"),
+        ("a/1 needs b; b/1@k2 installed", "source+ a/1 k1", "a/1@k1 is deferred 13"),
+        ("a/1 needs b; b/1 needs c", "kernel+ k1", "b/1@k1 is deferred 13; a/1@k1 is deferred 13"),
+        ("a/1 needs b", "install! a/1 k1", "make a/1@k1 by force"),
+        ("a/1 needs b", "build! a/1 k1", "build a/1@k1 by force"),
+        // What is finished needs nobody.
+        ("a/1 needs b; a/1@k1 installed", "kernel+ k1", "a/1@k1 is up to date"),
+        ("a/1 needs b; a/1@k1 built", "kernel+ k1", "install a/1@k1"),
+    ]);
+    let plan = World::new("a/1 needs b,c; c/1").plan(&events("kernel+ k1"));
+    let crate::report::Outcome::Deferred { why, .. } = &plan.settled[0].outcome else { panic!("{plan:?}") };
+    assert_eq!(why, "it needs b (BUILD_DEPENDS), which is not installed for this kernel");
+}
+
+#[test]
+fn a_dependency_that_fails_takes_only_its_dependents_with_it() {
+    let mut world = World::new("a/1 needs b; b/1 fails; c/1");
+    let plan = world.plan(&events("kernel+ k1"));
+    assert_eq!(show(&plan), "make b/1@k1; make c/1@k1; make a/1@k1 after b/1");
+    world.apply(&plan);
+    let compiled: Vec<String> = world.compiled.iter().map(|(id, _)| id.to_string()).collect();
+    assert_eq!(compiled, ["b/1", "c/1"]);
+    let plan = world.plan(&events("headers+ k1"));
+    assert_eq!(show(&plan), "b/1@k1 is known to fail 10; c/1@k1 is up to date; a/1@k1 is deferred 13");
+}
+
+#[test]
+fn circles_are_named_and_stop_nobody_else() {
+    check(&[
+        ("a/1 needs a", "kernel+ k1", "a/1@k1 is deferred 13"),
+        ("a/1 needs b; b/1 needs a", "kernel+ k1", "a/1@k1 is deferred 13; b/1@k1 is deferred 13"),
+        (
+            "a/1 needs b; b/1 needs a; c/1",
+            "kernel+ k1",
+            "make c/1@k1; a/1@k1 is deferred 13; b/1@k1 is deferred 13",
+        ),
+    ]);
+    assert_eq!(circle("a/1 needs b; b/1 needs a; c/1", "kernel+ k1"), ["a/1, b/1", "a/1, b/1"]);
+}
+
+/// The members of the circles that a plan names.
+fn circle(world: &str, happens: &str) -> Vec<String> {
+    let plan = World::new(world).plan(&events(happens));
+    plan.settled
+        .iter()
+        .filter_map(|settled| match &settled.outcome {
+            crate::report::Outcome::Deferred { why, .. } => {
+                Some(why.split_once("circles: ").unwrap_or_else(|| panic!("{why}")).1.to_owned())
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn only_a_circles_members_are_named() {
+    // c depends on the circle, and is not in it: it must be told what it needs instead.
+    let plan = World::new("a/1 needs b; b/1 needs a; c/1 needs a").plan(&events("kernel+ k1"));
+    let text = serde_json::to_string(&plan.settled).unwrap();
+    assert!(!text.contains("c/1, ") && !text.contains(", c/1"), "{text}");
+}
+
+#[test]
+fn a_circle_is_named_once_for_each_kernel() {
+    let world = "a/1 needs b; b/1 needs a";
+    assert_eq!(circle(world, "kernel+ k1; kernel+ k2"), ["a/1, b/1"; 4]);
+}

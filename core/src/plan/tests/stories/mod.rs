@@ -1,0 +1,36 @@
+//! What is decided, story by story. Each row: a world, what happens, the plan.
+
+mod building;
+mod dependencies;
+mod registry;
+mod repair;
+
+use super::notation::{events, show};
+use super::world::World;
+
+/// World, events, plan.
+type Row<'a> = (&'a str, &'a str, &'a str);
+
+/// Checks all rows and shows every one that is not as expected.
+fn check(rows: &[Row<'_>]) {
+    let mut wrong = String::new();
+    for (world, happens, expected) in rows {
+        let plan = show(&World::new(world).plan(&events(happens)));
+        if plan != *expected {
+            wrong += &format!(
+                "\n  world    {world}\n  events   {happens}\n  expected {expected}\n  planned  {plan}\n"
+            );
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// Checks one event after the other, each in the world that the plan before leaves.
+fn story(world: &str, steps: &[(&str, &str)]) {
+    let mut world = World::new(world);
+    for (happens, expected) in steps {
+        let plan = world.plan(&events(happens));
+        assert_eq!(show(&plan), *expected, "{happens}");
+        world.apply(&plan);
+    }
+}

@@ -1,0 +1,193 @@
+//! One module for one kernel: what is wanted, and what has to be done for it.
+
+use super::decide::Planner;
+use super::why::{bad_conf, needs, refused, remaining};
+use super::{Case, Make};
+use crate::conf::Recipe;
+use crate::kernel::Kernel;
+use crate::report::{Failing, Outcome};
+use crate::tree::Build;
+use crate::types::{Fingerprint, ModuleId, ModuleName, Target};
+
+/// What is wanted of one module for one kernel.
+#[derive(Clone, Copy)]
+pub(super) struct Wish {
+    pub(super) install: bool,
+    pub(super) force: bool,
+    /// Nobody asked for this module by name: skip it when it does not want to be built by itself, and do not
+    /// try again what failed with the same inputs.
+    pub(super) automatic: bool,
+    /// A finished build of unknown inputs is taken as it is.
+    pub(super) trust_unknown: bool,
+}
+
+impl Planner<'_> {
+    pub(super) fn make(&mut self, id: &ModuleId, target: &Target, wish: Wish) {
+        match self.wanted(id, target, wish) {
+            Ok(Some(make)) => self.plan.make.push(make),
+            Ok(None) => {}
+            Err(outcome) => self.settle(id, Some(target), outcome),
+        }
+    }
+
+    /// What to do for one module and one kernel; `Ok(None)` when it is none of our business.
+    pub(super) fn wanted(
+        &mut self,
+        id: &ModuleId,
+        target: &Target,
+        wish: Wish,
+    ) -> Result<Option<Make>, Outcome> {
+        let key = (id.clone(), target.clone());
+        let (Some(case), Some(kernel)) = (self.survey.cases.get(&key), self.survey.kernels.get(target))
+        else {
+            return Ok(None);
+        };
+        let recipe = case.recipe.as_ref().map_err(bad_conf)?;
+        if wish.automatic && !recipe.autoinstall {
+            return Ok(None);
+        }
+        let build = self.snapshot.build(id, target);
+        if let Some(why) = &recipe.excluded {
+            return Err(Outcome::Excluded { why: why.clone() });
+        }
+        let replaces = self.snapshot.active(&id.name, target).filter(|active| *active != id).cloned();
+        let make = |build: bool, install: bool, fingerprint: &Fingerprint| {
+            Ok(Some(Make {
+                module: id.clone(),
+                target: target.clone(),
+                build,
+                install,
+                fingerprint: fingerprint.clone(),
+                after: recipe.build_depends.iter().filter_map(|name| self.provider(name, target)).collect(),
+                force: wish.force,
+                replaces: replaces.clone(),
+            }))
+        };
+        let damaged = self.survey.damaged.contains(&key);
+        let build = build.filter(|build| complete(build, recipe));
+        let Some(fingerprint) = &case.fingerprint else {
+            // Without headers a finished build serves as it is.
+            return match build {
+                Some(_) if !wish.install && !wish.force => Err(Outcome::UpToDate),
+                Some(build) if build.active && wish.install && !damaged && !wish.force => {
+                    Err(Outcome::UpToDate)
+                }
+                Some(build) if wish.install && kernel.exists => {
+                    let known = build.record.as_ref().map(|record| record.fingerprint.clone());
+                    make(false, true, &known.unwrap_or(Fingerprint(String::new())))
+                }
+                _ => Err(self.no_headers(target)),
+            };
+        };
+        if wish.install && !kernel.exists {
+            return Err(refused(
+                6,
+                format!("there is no kernel {} in the modules tree", target.kernel),
+                "install that kernel first, or build without installing",
+            ));
+        }
+        let usable = |build: &&Build| current(build, fingerprint, case, wish);
+        if let Some(build) = build.filter(usable) {
+            if !wish.install {
+                return if wish.force { make(true, false, fingerprint) } else { Err(Outcome::UpToDate) };
+            }
+            if !build.active || damaged || wish.force {
+                return make(false, true, fingerprint);
+            }
+            if build.record.is_none() {
+                self.plan.adopt.push((id.clone(), target.clone(), fingerprint.clone()));
+            }
+            if !indexed(build, kernel) {
+                self.plan.depmod.insert(target.clone());
+            }
+            return Err(Outcome::UpToDate);
+        }
+        if wish.automatic
+            && let Some(failure) = self.snapshot.failures.get(&key)
+            && failure.fingerprint == *fingerprint
+        {
+            return Err(Outcome::Failed(Failing {
+                why: failure.why.clone(),
+                errors: failure.errors.clone(),
+                log: Some(failure.log.display().to_string()),
+                remembered: true,
+                remaining: remaining(self.snapshot, id, target),
+                code: failure.code,
+            }));
+        }
+        if !kernel.missing_tools.is_empty() {
+            let tools = kernel.missing_tools.join(", ");
+            return Err(Outcome::Deferred {
+                why: format!("{tools} is needed to build and not installed"),
+                advice: format!("install {tools}, then run: dkms autoinstall -k {}", target.kernel),
+                code: 10,
+            });
+        }
+        self.dependencies(recipe, target, wish)?;
+        make(true, wish.install, fingerprint)
+    }
+
+    pub(super) fn no_headers(&self, target: &Target) -> Outcome {
+        let package = self.row.headers_package(target);
+        Outcome::Deferred {
+            why: format!("the headers of {} are not installed", target.kernel),
+            advice: format!("install {package}: the module is then built by itself"),
+            code: 21,
+        }
+    }
+
+    /// The module that satisfies a dependency, when it takes part in this plan or is installed.
+    pub(super) fn provider(&self, name: &ModuleName, target: &Target) -> Option<ModuleId> {
+        let planned = self.newest.get(name);
+        planned
+            .filter(|id| self.survey.cases.contains_key(&((*id).clone(), target.clone())))
+            .or_else(|| self.snapshot.active(name, target))
+            .cloned()
+    }
+
+    pub(super) fn dependencies(&self, recipe: &Recipe, target: &Target, wish: Wish) -> Result<(), Outcome> {
+        let missing: Vec<_> = recipe
+            .build_depends
+            .iter()
+            .filter(|name| self.provider(name, target).is_none())
+            .map(ToString::to_string)
+            .collect();
+        if missing.is_empty() || wish.force {
+            return Ok(());
+        }
+        Err(needs(&missing.join(", ")))
+    }
+}
+
+/// A finished build that can be used as it is.
+fn current(build: &Build, fingerprint: &Fingerprint, case: &Case, wish: Wish) -> bool {
+    match &build.record {
+        Some(record) => {
+            record.fingerprint == *fingerprint && (case.signer.is_none() || record.signer == case.signer)
+        }
+        None => wish.trust_unknown,
+    }
+}
+
+/// A build that has a file for each module.
+fn complete(build: &Build, recipe: &Recipe) -> bool {
+    let stem = |file: &str| file.split_once(".ko").map(|(stem, _)| stem.to_owned());
+    recipe
+        .modules
+        .iter()
+        .all(|module| build.files.iter().any(|file| stem(file).as_ref() == Some(&module.dest_name)))
+}
+
+/// Whether the kernel's module index knows all published files. A kernel that is not installed has none.
+fn indexed(build: &Build, kernel: &Kernel) -> bool {
+    let Some(index) = &kernel.indexed else { return true };
+    let marker = format!("/{}/", kernel.target.kernel);
+    let Some(record) = &build.record else {
+        // Shell DKMS's: somewhere under its name must do.
+        return build.files.iter().all(|file| index.iter().any(|path| path.rsplit('/').next() == Some(file)));
+    };
+    record.installed.iter().all(|file| {
+        let path = file.path.to_string_lossy();
+        path.rsplit_once(&marker).is_none_or(|(_, relative)| index.contains(relative))
+    })
+}
