@@ -23,6 +23,7 @@ check: ## formatting, clippy and unit tests: no root needed, under two minutes w
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) test -q -p dkms-core -p dkms-apt-hook -p dkms-packaging
+	$(CARGO) test -q -p dkms-core --features failpoints --test failpoints
 	$(CARGO) test -q -p dkms-tests --lib
 
 packages: build ## dist/dkms-rs_VERSION_ARCH.deb

@@ -69,8 +69,19 @@ fn hook(words: &[&str], screen: Screen) -> Result<i32> {
     if events.is_empty() || !removal && autoinstall_off(&session) {
         return Ok(0);
     }
-    let report = dkms_core::apply::run(&mut session, events)?;
-    Ok(report.hook_code(&session.policy.admin))
+    match dkms_core::apply::run(&mut session, events) {
+        Ok(report) => Ok(report.hook_code(&session.policy.admin)),
+        Err(error) if error.is::<signal::Interrupted>() => Err(error),
+        // A full disk, say. It must not keep a kernel from being removed, and keeps one from being installed only
+        // where the admin has said that modules matter more.
+        Err(error) if removal || !session.policy.admin.has_critical() => {
+            screen.alert(&format!(
+                "dkms: {error:#}\ndkms: the package manager goes on: no module is critical here"
+            ));
+            Ok(0)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn target(kernel: &str) -> Result<Target> {

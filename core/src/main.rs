@@ -6,5 +6,7 @@ fn main() -> ExitCode {
     if let Some(code) = dkms_core::sys::confine::enter() {
         return code;
     }
+    #[cfg(feature = "failpoints")]
+    let _scenario = fail::FailScenario::setup();
     dkms_core::cli::main()
 }

@@ -45,6 +45,9 @@ pub struct Session {
 impl Session {
     /// Starts a run. `place` may move the trees after framework.conf has.
     pub fn start(screen: Screen, options: Options, place: impl FnOnce(&mut Layout)) -> Result<Self> {
+        // What we make must be readable for others, and writable for nobody else, whoever calls us: confined builds
+        // walk through our directories, and status needs no root.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         let mut layout = Layout::default();
         let framework = Framework::load(&mut layout)?;
         place(&mut layout);

@@ -83,8 +83,11 @@ fn dependencies(
     };
     wanted(&depends, &mut open);
     while let Some((name, target)) = open.pop() {
+        // The version that the plan will install, else the one that is installed.
         let Some(id) = newest.get(&name) else { continue };
-        let key = ((*id).clone(), target);
+        let planned = survey.cases.contains_key(&((*id).clone(), target.clone()));
+        let id = if planned { *id } else { snapshot.active(&name, &target).unwrap_or(id) };
+        let key = (id.clone(), target);
         let (Some(kernel), Some(source)) = (survey.kernels.get(&key.1), source_of(session, snapshot, id))
         else {
             continue;

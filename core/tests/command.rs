@@ -60,6 +60,7 @@ fn status_of_every_state() {
     differs/1, 6.1.0-9-amd64, x86_64: installed (Original modules exist) (Differences between built and installed modules)
     fails/1: added
     good/1, 6.1.0-9-amd64, x86_64: installed
+    kept/1, 6.1.0-9-amd64, x86_64: installed (Differences between built and installed modules)
     ");
     insta::assert_snapshot!(run.stderr, @r"
     dkms: kept/1 stays installed without its source until a successor is built
@@ -115,6 +116,16 @@ fn the_format_of_status_in_json() {
           "kernel": "6.1.0-9-amd64",
           "arch": "x86_64",
           "state": "installed"
+        },
+        {
+          "name": "kept",
+          "version": "1",
+          "kernel": "6.1.0-9-amd64",
+          "arch": "x86_64",
+          "state": "installed",
+          "notes": [
+            "Differences between built and installed modules"
+          ]
         }
       ],
       "failures": [

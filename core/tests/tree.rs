@@ -342,8 +342,13 @@ fn a_build_is_adopted_whole() {
     let root = Root::new(BUILT);
     root.add("lib/.dkms-rs/work/1-a/x86_64/module/a.ko = newer");
     let tree = locked(&root);
-    tree.adopt_build(&id("a/1"), &target("6.1.0-9-amd64"), &root.join("lib/.dkms-rs/work/1-a/x86_64"))
-        .unwrap();
+    tree.adopt_build(
+        &id("a/1"),
+        &target("6.1.0-9-amd64"),
+        &root.join("lib/.dkms-rs/work/1-a/x86_64"),
+        Vec::new(),
+    )
+    .unwrap();
     insta::assert_snapshot!(root.list("lib"), @r"
     lib/a/1/6.1.0-9-amd64/x86_64/module/a.ko = newer
     lib/a/1/source -> $ROOT/src/a-1

@@ -5,12 +5,12 @@ use anyhow::{Result, bail};
 use super::Work;
 use crate::conf::Recipe;
 use crate::kernel::Kernel;
-use crate::plan::Make;
+use crate::plan::{Case, Make};
 use crate::report::{Failing, Outcome};
 use crate::step::build::{self, Job, Unbuilt};
 use crate::step::{publish, script, sign};
 use crate::sys::{file, signal};
-use crate::tree::{Failure, Pending, Record};
+use crate::tree::{Failure, Pending, Record, unsigned};
 
 pub(super) fn make(work: &mut Work<'_>, make: &Make, count: Option<(usize, usize)>) -> Result<Outcome> {
     let survey = work.survey;
@@ -25,7 +25,7 @@ pub(super) fn make(work: &mut Work<'_>, make: &Make, count: Option<(usize, usize
     let mut notes = Vec::new();
     let mut seconds = 0.0;
     if make.build {
-        match build(work, make, recipe, kernel, count)? {
+        match build(work, make, case, recipe, kernel, count)? {
             Ok((took, remarks)) => (seconds, notes) = (took, remarks),
             Err(outcome) => return Ok(outcome),
         }
@@ -47,6 +47,7 @@ pub(super) fn make(work: &mut Work<'_>, make: &Make, count: Option<(usize, usize
 fn build(
     work: &mut Work<'_>,
     make: &Make,
+    case: &Case,
     recipe: &Recipe,
     kernel: &Kernel,
     count: Option<(usize, usize)>,
@@ -98,16 +99,17 @@ fn build(
     match result {
         Ok(built) => {
             fail::fail_point!("make:before-adopt");
-            work.tree.adopt_build(&make.module, &make.target, &built.staged)?;
             let before =
                 work.snapshot.build(&make.module, &make.target).and_then(|build| build.record.clone());
             // What is installed now is no longer what is built: until it is, it counts as damaged.
             let mut installed = before.map(|record| record.installed).unwrap_or_default();
             installed.iter_mut().for_each(|file| file.sha256.clear());
+            work.tree.adopt_build(&make.module, &make.target, &built.staged, installed.clone())?;
+            fail::fail_point!("make:adopted");
             let record = Record {
                 fingerprint: make.fingerprint.clone(),
                 installed,
-                signer: built.signer,
+                signer: built.signer.or_else(|| case.signer.as_deref().map(unsigned)),
                 seconds: built.seconds,
             };
             work.tree.record(&make.module, &make.target, &record)?;
@@ -189,6 +191,7 @@ fn publish(
         Ok(publication) => publication,
         Err(error) => return Ok(Err(work.failing(make, format!("it could not be installed: {error:#}"), 6))),
     };
+    fail::fail_point!("publish:staged");
     if let Some(why) = publication.native() {
         return Ok(Err(Outcome::Native { why }));
     }
@@ -200,11 +203,15 @@ fn publish(
     notes.extend(publication.skipped.iter().cloned());
     let names = publication.names.clone();
     let installed = publication.commit(&order)?;
+    fail::fail_point!("publish:before-activate");
     tree.activate(module, target)?;
     fail::fail_point!("publish:activated");
     tree.note_installed(module, target, &make.fingerprint, installed)?;
-    if let Some(old) = active.filter(|old| old != module) {
-        retire(work, &old, target)?;
+    fail::fail_point!("publish:noted");
+    let mut others = work.snapshot.superseded(module, target);
+    others.extend(active.iter().filter(|old| *old != module));
+    for old in others {
+        retire(work, old, target)?;
     }
     work.published.entry(target.clone()).or_default().extend(names);
     notes.extend(script::run(session, module, Some(target), "post_install", &recipe.scripts.post_install)?);
@@ -216,11 +223,13 @@ fn publish(
 fn retire(work: &Work<'_>, old: &crate::types::ModuleId, target: &crate::types::Target) -> Result<()> {
     let Some(entry) = work.snapshot.modules.get(old) else { return Ok(()) };
     if entry.stands_in() {
-        work.tree.delete_build(old, target)?;
-        if entry.builds.keys().all(|other| other == target)
-            || work.tree.layout.version(old).read_dir().is_ok_and(|mut dir| dir.next().is_none())
-        {
+        // In one step with its last build: without any, nobody would find its directory again.
+        let gone =
+            |other: &crate::types::Target| other == target || !work.tree.layout.built(old, other).exists();
+        if entry.builds.keys().all(gone) {
             work.tree.forget(old)?;
+        } else {
+            work.tree.delete_build(old, target)?;
         }
     } else if let Some(mut record) = entry.builds.get(target).and_then(|build| build.record.clone()) {
         record.installed.clear();

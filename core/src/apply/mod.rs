@@ -140,12 +140,12 @@ impl Work<'_> {
     /// Builds and installs one module, as far as the plan wants it.
     fn one(&mut self, make: &Make, count: Option<(usize, usize)>) -> Result<()> {
         let key = (make.module.clone(), make.target.clone());
-        // A finished build, or one whose dependency is there in an older version, goes on: as it would next time.
-        let missing = make.after.iter().find(|id| {
-            make.build
-                && self.failed.contains(&((*id).clone(), make.target.clone()))
-                && self.snapshot.active(&id.name, &make.target).is_none()
-        });
+        // A finished build goes on. A new one waits even when an older version of what it needs is installed: built
+        // against that it would not fit what is meant to come.
+        let missing = make
+            .after
+            .iter()
+            .find(|id| make.build && self.failed.contains(&((*id).clone(), make.target.clone())));
         let outcome = match missing {
             Some(id) if !make.force => Outcome::Deferred {
                 why: format!("it needs {id}, which failed just now"),
@@ -200,14 +200,18 @@ impl Work<'_> {
                     intent.depmod.insert(target.clone());
                 }
             })?;
+            fail::fail_point!("withdraw:intended");
             let notes = withdraw::withdraw(&self.tree.layout, module, target, &published)?;
+            fail::fail_point!("withdraw:before-deactivate");
             self.tree.deactivate(&module.name, target)?;
+            fail::fail_point!("withdraw:deactivated");
             if let Some(mut record) =
                 self.snapshot.build(module, target).and_then(|build| build.record.clone())
             {
                 record.installed.clear();
                 self.tree.record(module, target, &record)?;
             }
+            withdraw::forget_restored(&self.tree.layout, module, target)?;
             for note in notes {
                 self.session.screen.progress(&format!("dkms: {module}: {note}"));
             }
@@ -220,6 +224,7 @@ impl Work<'_> {
             self.published.entry(target.clone()).or_default();
         }
         if clear.unbuild {
+            fail::fail_point!("withdraw:before-unbuild");
             self.tree.delete_build(module, target)?;
         }
         if clear.kernel_leaves {
@@ -282,6 +287,7 @@ impl Work<'_> {
 
     /// The index and the initramfs, once per kernel.
     fn finish(&mut self, plan: &Plan) -> Result<Done> {
+        fail::fail_point!("finish:before-depmod");
         let mut stale: BTreeSet<Target> = plan.depmod.clone();
         stale.extend(self.published.keys().cloned());
         for target in stale {
@@ -313,6 +319,7 @@ impl Work<'_> {
         if self.unfinished {
             return Ok(Done::Part);
         }
+        fail::fail_point!("finish:before-fulfilled");
         self.tree.fulfilled()?;
         Ok(Done::Whole)
     }

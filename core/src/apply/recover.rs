@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::event::{Event, Request, Verb};
+use crate::step::withdraw;
 use crate::sys::file::{self, TEMP_PREFIX};
 use crate::tree::{LockedTree, Snapshot};
 use crate::types::{ModuleId, Target};
@@ -61,6 +62,7 @@ pub fn look(tree: &LockedTree, snapshot: &Snapshot) -> Result<Recovery> {
             };
             if record
                 .is_some_and(|record| !record.installed.is_empty() && record.installed.iter().all(intact))
+                && snapshot.superseded(id, target).is_empty()
             {
                 continue;
             }
@@ -72,7 +74,17 @@ pub fn look(tree: &LockedTree, snapshot: &Snapshot) -> Result<Recovery> {
             if snapshot.build(id, target).is_some_and(|build| build.active) {
                 recovery.events.push(asked(Verb::Uninstall, id, target, false));
                 recovery.found.push(format!("{id} for {}: its interrupted removal", target.kernel));
+                continue;
             }
+            // What follows once the module counts as not installed.
+            withdraw::forget_restored(&tree.layout, id, target)?;
+            if let Some(mut record) = snapshot.build(id, target).and_then(|build| build.record.clone())
+                && !record.installed.is_empty()
+            {
+                record.installed.clear();
+                tree.record(id, target, &record)?;
+            }
+            recovery.depmod.insert(target.clone());
         }
         recovery.depmod.extend(intent.depmod.iter().cloned());
         recovery.files.push(path);
@@ -101,5 +113,5 @@ pub fn sweep_work(tree: &LockedTree) -> Result<()> {
     if work.symlink_metadata().is_ok() {
         file::remove_all(&work)?;
     }
-    Ok(())
+    tree.sweep()
 }

@@ -33,7 +33,12 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     // A dkms above us is in the middle of something of its own; only it knows what.
     if !tree.nested() {
         recover::sweep_work(&tree)?;
-        repair(session, &tree, &mut report)?;
+        repair(session, &tree, &mut report).inspect_err(|error| {
+            // Every other error is shown by whoever called us.
+            if error.is::<signal::Interrupted>() {
+                screen.alert(&format!("dkms: {}", stopped(error)));
+            }
+        })?;
     }
     let snapshot = tree.snapshot()?;
     let (survey, plan) = decide(session, &snapshot, &events, &Recovery::default())?;
@@ -112,9 +117,9 @@ fn trivial(plan: &Plan, report: &Report) -> bool {
 }
 
 fn stopped(error: &anyhow::Error) -> String {
-    if error.is::<signal::Interrupted>() {
+    if let Some(interrupted) = error.downcast_ref::<signal::Interrupted>() {
         format!(
-            "{error}: what was installed before is in place, and the next run of dkms completes what was begun"
+            "{interrupted}: what was installed before is in place, and the next run of dkms completes what was begun"
         )
     } else {
         format!("{error:#}; the next run of dkms completes what was begun")

@@ -94,10 +94,13 @@ fn command(args: &Args, screen: Screen) -> Result<i32> {
         }
     };
     let mut session = Session::start(screen, options, place)?;
+    if args.dry_run && (words.action == "generate_mok" || words.source(args).is_some()) {
+        return refuse(1, "--dry-run needs a module that has its place already: module/version");
+    }
     match words.action.as_str() {
         "status" => status::show(&session, args, &words),
         "history" => history::show(&session, &words.rest, args.json),
-        "generate_mok" => generate_mok(&session),
+        "generate_mok" if !args.dry_run => generate_mok(&session),
         "autoinstall" => {
             let target = args.one_target("autoinstall")?;
             if autoinstall_off(&session) {

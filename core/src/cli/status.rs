@@ -132,9 +132,6 @@ fn rows(
     if entry.broken() {
         return row(None, "broken", Vec::new());
     }
-    if entry.stands_in() {
-        return;
-    }
     let mut any = false;
     for (target, build) in entry.builds.iter().filter(|(target, _)| wanted(target)) {
         any = true;
@@ -145,7 +142,7 @@ fn rows(
         notes.extend(difference(session, id, target, build));
         row(Some(target), if build.active { "installed" } else { "built" }, notes);
     }
-    if !any {
+    if !any && !entry.stands_in() {
         row(None, "added", Vec::new());
     }
 }

@@ -104,8 +104,14 @@ impl Planner<'_> {
                 make.after
                     .iter()
                     .find(|id| {
-                        !planned.contains(&((*id).clone(), make.target.clone()))
-                            && self.snapshot.active(&id.name, &make.target).is_none()
+                        let failed = self.plan.settled.iter().any(|settled| {
+                            settled.module == **id
+                                && settled.target.as_ref() == Some(&make.target)
+                                && settled.outcome.failed()
+                        });
+                        let active = self.snapshot.build(id, &make.target).is_some_and(|build| build.active);
+                        let installed = active && !failed;
+                        !installed && !planned.contains(&((*id).clone(), make.target.clone()))
                     })
                     .cloned()
             };

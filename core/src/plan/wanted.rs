@@ -6,7 +6,7 @@ use super::{Case, Make};
 use crate::conf::Recipe;
 use crate::kernel::Kernel;
 use crate::report::{Failing, Outcome};
-use crate::tree::Build;
+use crate::tree::{Build, unsigned};
 use crate::types::{Fingerprint, ModuleId, ModuleName, Target};
 
 /// What is wanted of one module for one kernel.
@@ -163,7 +163,9 @@ impl Planner<'_> {
 fn current(build: &Build, fingerprint: &Fingerprint, case: &Case, wish: Wish) -> bool {
     match &build.record {
         Some(record) => {
-            record.fingerprint == *fingerprint && (case.signer.is_none() || record.signer == case.signer)
+            let tried = || wish.automatic && record.signer == case.signer.as_deref().map(unsigned);
+            record.fingerprint == *fingerprint
+                && (case.signer.is_none() || record.signer == case.signer || tried())
         }
         None => wish.trust_unknown,
     }

@@ -57,6 +57,11 @@ impl Admin {
         self.broken.is_some() || matches_any(&self.file.critical, module)
     }
 
+    /// Whether any module can stop the package manager.
+    pub fn has_critical(&self) -> bool {
+        self.broken.is_some() || !self.file.critical.is_empty()
+    }
+
     /// Whether this module's build may see the whole system.
     pub fn unconfined(&self, module: &ModuleName) -> bool {
         matches_any(&self.file.unconfined, module)

@@ -35,17 +35,20 @@ pub fn errors(log: &str, limit: usize) -> Vec<String> {
 
 /// Whether the log tells of the machine rather than of the module: no space, no memory, a missing program.
 pub fn transient(log: &str) -> bool {
-    const SIGNS: [&str; 8] = [
+    const SIGNS: [&str; 10] = [
         "No space left on device",
         "Cannot allocate memory",
         "virtual memory exhausted",
         "Killed signal terminated program",
         ": command not found",
+        "Error 127",
+        "Resource temporarily unavailable",
         "error while loading shared libraries",
         "Read-only file system",
         "Input/output error",
     ];
-    log.lines().any(|line| SIGNS.iter().any(|sign| line.contains(sign)))
+    let missing = |line: &str| line.starts_with("/bin/sh: ") && line.ends_with(": not found");
+    log.lines().any(|line| missing(line) || SIGNS.iter().any(|sign| line.contains(sign)))
 }
 
 /// `path/file.c:12:34: error: message` → `path/file.c:12: message`, without the build directory.
@@ -81,7 +84,8 @@ mod tests {
     #[test]
     fn what_the_machine_lacks_is_no_verdict() {
         assert!(transient("cc1: fatal error: cannot write: No space left on device\n"));
-        assert!(transient("/bin/sh: 1: pahole: command not found\n") && !transient("a.c:1:2: error: x\n"));
+        assert!(transient("/bin/sh: 1: pahole: not found\nmake: *** [all] Error 127\n"));
+        assert!(!transient("checking for x... not found\na.c:1:2: error: x\n"));
     }
 
     #[test]

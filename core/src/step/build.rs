@@ -18,7 +18,7 @@ use crate::report::compiler;
 use crate::session::Session;
 use crate::sys::confine::{self, Spec};
 use crate::sys::run::{Done, Output};
-use crate::sys::{file, run};
+use crate::sys::{file, lock, run};
 use crate::types::ModuleId;
 
 /// More than any real module file.
@@ -99,6 +99,10 @@ struct Place<'a> {
     owner: Option<u32>,
 }
 
+/// Exit codes by which not the command speaks: the confinement could not be made, or a signal ended it (abort, bus
+/// error, kill, segmentation fault, termination, limits of time and size).
+const STRUCK_DOWN: [i32; 8] = [confine::NOT_RUN, 134, 135, 137, 139, 143, 152, 153];
+
 /// Why a step of the build ended it.
 struct Stop {
     why: String,
@@ -149,7 +153,8 @@ pub fn build(session: &Session, job: &Job<'_>) -> Result<std::result::Result<Bui
             let staged = scratch.0.join("staged");
             file::write_atomic(&staged.join("log/make.log"), &log, 0o644)?;
             let signer = match job.signing {
-                Signing::With(signer) => Some(signer.identity.clone()),
+                // Each module that is not signed has its note.
+                Signing::With(signer) if notes.is_empty() => Some(signer.identity.clone()),
                 _ => None,
             };
             Ok(Ok(Built { staged, seconds: began.elapsed().as_secs_f64(), notes, signer, scratch }))
@@ -257,6 +262,9 @@ impl Place<'_> {
                 env.extend(value.iter().map(|value| (name.to_owned(), value.clone())));
             }
         }
+        if self.owner.is_none() {
+            env.extend(lock::pass_on().map(|(name, value)| (name.to_owned(), value.to_owned())));
+        }
         let spec = Spec {
             argv,
             env,
@@ -288,7 +296,7 @@ impl Place<'_> {
             0 => Ok(()),
             status => {
                 let why = format!("{what} failed (exit code {status})");
-                Err(Stop { why, code, killed: status > 128 })
+                Err(Stop { why, code, killed: STRUCK_DOWN.contains(&status) })
             }
         }
     }
@@ -332,7 +340,7 @@ impl Place<'_> {
             return Ok(Err(stop));
         }
         for module in &self.job.recipe.modules {
-            if !self.build_dir().join(format!("{}.ko", module.built)).exists() {
+            if self.build_dir().join(format!("{}.ko", module.built)).symlink_metadata().is_err() {
                 let why = format!("make succeeded, but {}.ko was not made", module.built);
                 return Ok(Err(Stop::new(why, 7)));
             }
@@ -357,6 +365,13 @@ impl Place<'_> {
         Ok(self.stopped(&done, "removing debug sections", 7))
     }
 
+    /// Where a link leads that was made inside, seen from outside: absolute ones name the canonical place.
+    fn seen(&self, relative: PathBuf) -> PathBuf {
+        let target = fs::read_link(self.view.join(&relative)).ok();
+        let inside = target.and_then(|target| Some(target.strip_prefix(&self.canonical).ok()?.to_owned()));
+        inside.unwrap_or(relative)
+    }
+
     /// Takes the modules out of the hands of whoever built them: checks, signs and compresses each.
     fn harvest(&self, scratch: &Path, staged: &Path) -> Result<std::result::Result<Vec<String>, Stop>> {
         let job = self.job;
@@ -368,7 +383,7 @@ impl Place<'_> {
         let symbols: BTreeMap<&str, u32> = texts.iter().flat_map(|text| elf::parse_symvers(text)).collect();
         let mut notes = Vec::new();
         for module in &job.recipe.modules {
-            let built = Path::new("build").join(format!("{}.ko", module.built));
+            let built = self.seen(Path::new("build").join(format!("{}.ko", module.built)));
             let content = file::read_untrusted(&self.view, &built, MODULE_LIMIT)?;
             if let Err(why) = verify::verify(&content, job.kernel, job.headers, &symbols) {
                 return Ok(Err(Stop::new(format!("{}.ko would not load: {why}", module.built), 7)));

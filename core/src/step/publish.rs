@@ -115,12 +115,14 @@ impl Publication {
             let content = fs::read(original).with_context(|| format!("reading {}", original.display()))?;
             file::write_atomic(kept, &content, 0o644)?;
         }
+        fail::fail_point!("publish:originals-kept");
         let mut installed = Vec::with_capacity(self.staged.len());
         for (staged, file) in self.staged {
             staged.commit()?;
             fail::fail_point!("publish:between-files");
             installed.push(file);
         }
+        fail::fail_point!("publish:renamed");
         let new: BTreeSet<&PathBuf> = installed.iter().map(|file| &file.path).collect();
         for (original, _) in self.originals.iter().filter(|(original, _)| !new.contains(original)) {
             file::remove_all(original)?;

@@ -43,6 +43,13 @@ pub fn prepare(session: &Session, target: &Target, headers: &Headers) -> Result<
     };
     let (key, certificate) = pair(session, target);
     if !key.starts_with("pkcs11:") && !Path::new(&key).exists() {
+        // Nor is a certificate: the key may be on a medium that is not there now.
+        if certificate.exists() {
+            let certificate = certificate.display();
+            return Ok(Signing::Not(format!(
+                "the certificate {certificate} is there, but its key {key} is not"
+            )));
+        }
         if which("openssl").is_none() {
             return Ok(Signing::Not("there is no signing key, and no openssl to make one".into()));
         }
@@ -76,7 +83,7 @@ pub fn expected(session: &Session, target: &Target, headers: &Headers) -> Option
         Ok(content) if key.starts_with("pkcs11:") || Path::new(&key).exists() => {
             Some(identity(hash, &content))
         }
-        _ if !Path::new(&key).exists() && which("openssl").is_some() => {
+        Err(_) if !Path::new(&key).exists() && which("openssl").is_some() => {
             Some("a key that is still to be made".into())
         }
         _ => None,

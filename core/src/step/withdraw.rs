@@ -12,7 +12,8 @@ use crate::tree::Installed;
 use crate::types::{ModuleId, Target};
 
 /// Deletes published files. Originals are put back first, so that the kernel is at no time without the module.
-/// Returns remarks.
+/// Returns remarks. Can be done again after it was cut short, until [`forget_restored`] was called: what was put
+/// back is told from what was published by the note of its place alone.
 pub fn withdraw(
     layout: &Layout,
     id: &ModuleId,
@@ -21,6 +22,7 @@ pub fn withdraw(
 ) -> Result<Vec<String>> {
     let mut notes = Vec::new();
     let restored = restore(layout, id, target, published, &mut notes)?;
+    fail::fail_point!("withdraw:restored");
     let kernel = layout.kernel(&target.kernel);
     for file in published.iter().filter(|file| !restored.contains(&file.path)) {
         file::remove_all(&file.path)?;
@@ -29,9 +31,26 @@ pub fn withdraw(
             file::remove_empty_up_to(dir, &kernel);
         }
     }
-    // Only what was put back is deleted: a copy without a known place may be the only one.
-    file::remove_empty_up_to(&layout.originals(&id.name, target), &layout.module(&id.name));
     Ok(notes)
+}
+
+/// Once the module counts as not installed: deletes the notes of places to which originals were put back. Copies
+/// stay with theirs: one that was not put back may be the only one.
+pub fn forget_restored(layout: &Layout, id: &ModuleId, target: &Target) -> Result<()> {
+    let dir = layout.originals(&id.name, target);
+    for origin in file::sorted_entries(&dir) {
+        if let Some(kept) = kept_beside(&origin)
+            && kept.symlink_metadata().is_err()
+        {
+            file::remove_all(&origin)?;
+        }
+    }
+    file::remove_empty_up_to(&dir, &layout.module(&id.name));
+    Ok(())
+}
+
+fn kept_beside(origin: &Path) -> Option<&Path> {
+    origin.to_str()?.strip_suffix(".origin").map(Path::new)
 }
 
 /// The directories that a withdrawal writes to, for the intent.
@@ -61,9 +80,7 @@ fn restore(
     let kernel = layout.kernel(&target.kernel);
     let mut restored = Vec::new();
     for origin in file::sorted_entries(&dir) {
-        let Some(kept) = origin.to_str().and_then(|path| path.strip_suffix(".origin")).map(Path::new) else {
-            continue;
-        };
+        let Some(kept) = kept_beside(&origin) else { continue };
         let place = fs::read_to_string(&origin).unwrap_or_default();
         let place = PathBuf::from(place.lines().next().unwrap_or_default());
         if !place.starts_with(&kernel) || place.components().any(|part| part.as_os_str() == "..") {
@@ -73,15 +90,17 @@ fn restore(
             ));
             continue;
         }
-        // A copy that was never finished: the original never left.
-        let Ok(content) = fs::read(kept) else { continue };
+        // A copy that was never finished, or one that a withdrawal before us put back: the original is there.
+        let Some(content) = file::read_optional(kept)? else {
+            restored.push(place);
+            continue;
+        };
         // What lies there now and is not ours has come with the kernel's package since.
         if !place.exists() || published.iter().any(|file| file.path == place) {
             file::write_atomic(&place, &content, 0o644).context("putting back the kernel's own module")?;
             notes.push(format!("put back the kernel's own {}", place.display()));
         }
         file::remove_all(kept)?;
-        file::remove_all(&origin)?;
         restored.push(place);
     }
     Ok(restored)

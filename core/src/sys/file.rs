@@ -22,6 +22,15 @@ pub fn temp_beside(path: &Path) -> PathBuf {
     path.with_file_name(format!("{TEMP_PREFIX}{}-{count}-{name}", std::process::id()))
 }
 
+/// Whether a file is a temporary one of a process that is no more.
+pub fn is_abandoned(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let Some((pid, _)) = name.strip_prefix(TEMP_PREFIX).and_then(|rest| rest.split_once('-')) else {
+        return false;
+    };
+    pid == std::process::id().to_string() || !Path::new("/proc").join(pid).exists()
+}
+
 /// Makes a directory's entries durable.
 pub fn sync_dir(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|dir| dir.sync_all()).with_context(|| format!("syncing {}", dir.display()))
@@ -53,6 +62,7 @@ impl Staged {
     /// Gives the file its name, replacing what had it: old or new at any instant, and after a power cut.
     #[allow(clippy::disallowed_methods)] // this is the place
     pub fn commit(mut self) -> Result<()> {
+        fail::fail_point!("file:before-effect");
         fs::rename(&self.temp, &self.dest)
             .with_context(|| format!("putting {} in place", self.dest.display()))?;
         self.done = true;
@@ -85,6 +95,7 @@ pub fn symlink_atomic(target: &Path, link: &Path) -> Result<()> {
     let make = || -> io::Result<()> {
         fs::create_dir_all(parent(link))?;
         std::os::unix::fs::symlink(target, &temp)?;
+        fail::fail_point!("file:before-effect");
         fs::rename(&temp, link)
     };
     make().with_context(|| format!("linking {} to {}", link.display(), target.display()))?;
@@ -98,10 +109,12 @@ pub fn symlink_atomic(target: &Path, link: &Path) -> Result<()> {
 pub fn replace_dir(from: &Path, to: &Path) -> Result<()> {
     let context = || format!("putting {} in place", to.display());
     fs::create_dir_all(parent(to)).with_context(context)?;
+    fail::fail_point!("file:before-effect");
     if to.symlink_metadata().is_err() {
         fs::rename(from, to).with_context(context)?;
         return sync_dir(parent(to));
     }
+    fail::fail_point!("file:no-exchange", |_| replace_files(from, to).and_then(|()| remove_all(from)));
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
         Ok(()) => sync_dir(parent(to))?,
         // A directory of an overlay's lower layer cannot be renamed (containers, image builds); some file systems
@@ -123,6 +136,7 @@ fn replace_files(from: &Path, to: &Path) -> Result<()> {
             fs::create_dir_all(&old).with_context(context)?;
             replace_files(new, &old)?;
         } else {
+            fail::fail_point!("file:before-effect");
             fs::rename(new, &old).with_context(context)?;
         }
     }
@@ -149,8 +163,10 @@ pub fn remove_all(path: &Path) -> Result<()> {
     let result = match path.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
-        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
+        Ok(meta) => {
+            fail::fail_point!("file:before-effect");
+            if meta.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+        }
     };
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -261,12 +277,12 @@ pub fn copy_tree(from: &Path, to: &Path, owner: Option<u32>) -> Result<()> {
                 copy_tree(&entry, &to.join(name), owner)?;
             }
         }
-        fs::set_permissions(to, Permissions::from_mode(meta.mode() & 0o777 | 0o700))
+        fs::set_permissions(to, Permissions::from_mode(meta.mode() & 0o755 | 0o700))
             .and_then(|()| own(to))
             .with_context(context)
     } else if meta.is_file() {
         // Neither a link that waits at the destination nor a set-user-id bit is taken along.
-        let mode = Permissions::from_mode(meta.mode() & 0o777);
+        let mode = Permissions::from_mode(meta.mode() & 0o755);
         File::create_new(to)
             .and_then(|mut copy| io::copy(&mut File::open(from)?, &mut copy))
             .and_then(|_| fs::set_permissions(to, mode))

@@ -14,6 +14,14 @@ use crate::sys::signal;
 /// Tells a dkms that a module's own script starts that a process above it holds the lock.
 const HOLDER: &str = "DKMS_LOCK_HOLDER";
 
+/// Names the process namespace that a trusted build was given: the holder is above that, and not to be seen.
+pub const SPACE: &str = "DKMS_LOCK_SPACE";
+
+/// Our own process namespace.
+pub fn space() -> Option<String> {
+    Some(std::fs::read_link("/proc/self/ns/pid").ok()?.display().to_string())
+}
+
 /// Who holds the lock for this process: itself, or the one that it got the lock from.
 static HELD_BY: OnceLock<String> = OnceLock::new();
 
@@ -78,6 +86,9 @@ pub fn acquire(path: &Path, waiting: impl FnOnce(&str)) -> Result<Lock> {
 
 /// Where /proc does not tell, the variable alone must do: waiting for ever would be worse.
 fn is_ancestor(pid: &str) -> bool {
+    if std::env::var(SPACE).is_ok_and(|given| Some(given) == space()) {
+        return true;
+    }
     let above = crate::sys::run::ancestors();
     above.is_empty() || above.iter().any(|ancestor| ancestor.pid.to_string() == pid)
 }

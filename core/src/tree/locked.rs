@@ -72,8 +72,71 @@ impl LockedTree {
         Snapshot::load(&self.layout)
     }
 
-    /// Registers a module.
+    /// Deletes what killed runs left: temporary files, registrations that were not finished, empty directories, notes
+    /// about what is gone. Readers write to our own directory without the lock: files of living processes stay.
+    pub fn sweep(&self) -> Result<()> {
+        let tree = &self.layout.dkms_tree;
+        let mut open = vec![(self.layout.own(), 4)];
+        let mut unlinked = BTreeSet::new();
+        for name in file::sub_dirs(tree) {
+            let module = tree.join(&name);
+            for version in file::sub_dirs(&module) {
+                let dir = module.join(&version);
+                let mut kernels = file::sub_dirs(&dir);
+                kernels.retain(|sub| sub != "build" && sub != "source");
+                kernels.iter().for_each(|kernel| file::remove_empty_up_to(&dir.join(kernel), &dir));
+                if dir.join("source").symlink_metadata().is_err() {
+                    let mark = format!("{name}-{version}");
+                    if kernels.is_empty() && self.layout.own().join("kept").join(&mark).exists() {
+                        self.discard(&dir)?;
+                    } else {
+                        unlinked.insert(mark);
+                    }
+                }
+            }
+            file::remove_empty_up_to(&module, tree);
+            open.push((module, 1));
+        }
+        for mark in file::sorted_entries(&self.layout.own().join("kept")) {
+            if !mark.file_name().is_some_and(|name| unlinked.contains(name.to_string_lossy().as_ref())) {
+                file::remove_all(&mark)?;
+            }
+        }
+        while let Some((dir, depth)) = open.pop() {
+            for path in file::sorted_entries(&dir) {
+                if file::is_abandoned(&path) {
+                    file::remove_all(&path)?;
+                } else if depth > 0 && path.is_dir() && !path.is_symlink() {
+                    open.push((path, depth - 1));
+                }
+            }
+        }
+        self.sweep_notes("failures", 2)?;
+        self.sweep_notes("records", 4)
+    }
+
+    /// Deletes notes without that which they are about; the first `parts` of their paths are the same in the registry.
+    fn sweep_notes(&self, kind: &str, parts: usize) -> Result<()> {
+        let root = self.layout.own().join(kind);
+        let mut open = vec![(root.clone(), 0)];
+        while let Some((dir, depth)) = open.pop() {
+            for path in file::sorted_entries(&dir) {
+                let about = self.layout.dkms_tree.join(path.strip_prefix(&root)?);
+                let about = if depth == 3 { about.with_extension("") } else { about };
+                if about.symlink_metadata().is_err() {
+                    file::remove_all(&path)?;
+                    file::remove_empty_up_to(&dir, &self.layout.own());
+                } else if depth + 1 < parts {
+                    open.push((path, depth + 1));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Registers a module. The mark comes first: without it a directory without a link means a broken registry.
     pub fn register(&self, id: &ModuleId, source: &Path) -> Result<()> {
+        file::write_atomic(&self.layout.kept_marker(id), b"", 0o644)?;
         std::fs::create_dir_all(self.layout.build(id))
             .with_context(|| format!("making {}", self.layout.build(id).display()))?;
         file::symlink_atomic(source, &self.layout.source_link(id))?;
@@ -119,8 +182,17 @@ impl LockedTree {
         file::remove_all(&self.layout.evaluated())
     }
 
-    /// Puts a finished build, staged in `dir`, in its place: the old one or the new one at any instant.
-    pub fn adopt_build(&self, id: &ModuleId, target: &Target, dir: &Path) -> Result<()> {
+    /// Puts a finished build, staged in `dir`, in its place: the old one or the new one at any instant. Until it is
+    /// noted, nobody knows which, or what went into it: so says its record, with the files that `installed` names.
+    pub fn adopt_build(
+        &self,
+        id: &ModuleId,
+        target: &Target,
+        dir: &Path,
+        installed: Vec<Installed>,
+    ) -> Result<()> {
+        let unknown = Fingerprint(String::new());
+        self.record(id, target, &Record { fingerprint: unknown, installed, signer: None, seconds: 0.0 })?;
         file::replace_dir(dir, &self.layout.built(id, target))
     }
 

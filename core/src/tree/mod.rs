@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 pub use locked::{Intent, LockedTree, Pending};
-pub use record::{Failure, Installed, Record};
+pub use record::{Failure, Installed, Record, unsigned};
 
 use crate::types::{ModuleId, ModuleName, Target};
 
@@ -93,6 +93,18 @@ impl Snapshot {
     pub fn active(&self, name: &ModuleName, target: &Target) -> Option<&ModuleId> {
         let active = |entry: &Entry| entry.builds.get(target).is_some_and(|build| build.active);
         self.modules.iter().find(|(id, entry)| id.name == *name && active(entry)).map(|(id, _)| id)
+    }
+    /// Other versions of a module that count as installed, or stand in, although this one is installed now.
+    pub fn superseded<'a>(&'a self, id: &'a ModuleId, target: &Target) -> BTreeSet<&'a ModuleId> {
+        let left = |entry: &Entry| {
+            entry.builds.get(target).is_some_and(|build| {
+                entry.stands_in() || build.record.as_ref().is_some_and(|record| !record.installed.is_empty())
+            })
+        };
+        self.versions(&id.name)
+            .filter(|(other, entry)| *other != id && left(entry))
+            .map(|(other, _)| other)
+            .collect()
     }
     /// Every target for which anything has been built.
     pub fn targets(&self) -> BTreeSet<Target> {

@@ -14,12 +14,17 @@ pub struct Record {
     /// Where its files were published; empty while it is only built.
     #[serde(default)]
     pub installed: Vec<Installed>,
-    /// Who signed its modules; `None` when nobody did.
+    /// Who signed its modules; `None` when nobody did; [`unsigned`] of who should have, when that did not work.
     #[serde(default)]
     pub signer: Option<String>,
     /// How long the build took, in seconds.
     #[serde(default)]
     pub seconds: f64,
+}
+
+/// What is noted when a signer could not sign: nobody tries again by himself, but a person can.
+pub fn unsigned(signer: &str) -> String {
+    format!("{signer} (did not sign)")
 }
 
 /// One published module file.

@@ -341,13 +341,7 @@ impl World {
         let mut failed = BTreeSet::new();
         for make in &plan.make {
             let (id, target) = (&make.module, &make.target);
-            let served = |name: &ModuleName| {
-                let builds =
-                    self.modules.iter().filter(|(id, _)| id.name == *name).map(|(_, module)| &module.builds);
-                builds.filter_map(|builds| builds.get(target)).any(|build| build.active)
-            };
-            let lost =
-                |other: &ModuleId| failed.contains(&(other.clone(), target.clone())) && !served(&other.name);
+            let lost = |other: &ModuleId| failed.contains(&(other.clone(), target.clone()));
             let unmet = make.build && make.after.iter().any(lost);
             if unmet && !make.force || make.build && !self.compile(id, target) {
                 failed.insert((id.clone(), target.clone()));

@@ -158,7 +158,9 @@ fn an_upgrade_whose_successor_fails_keeps_the_old_one() {
     world.apply(&world.plan(&events("source~ a/1")));
     world.modules.get_mut(&"a/1".parse().unwrap()).unwrap().source = false;
     world.apply(&world.plan(&events("source+ a/2 k1")));
-    assert!(world.snapshot().build(&"a/1".parse().unwrap(), &super::super::world::target("k1")).unwrap().active);
+    assert!(
+        world.snapshot().build(&"a/1".parse().unwrap(), &super::super::world::target("k1")).unwrap().active
+    );
     assert_eq!(show(&world.plan(&events("kernel+ k1"))), "a/2@k1 is known to fail 10");
 }
 
