@@ -224,6 +224,9 @@ impl Work<'_> {
             self.published.entry(target.clone()).or_default();
         }
         if clear.unbuild {
+            if !clear.withdraw && self.snapshot.active(&module.name, target).is_none() {
+                self.strays(module, target)?;
+            }
             fail::fail_point!("withdraw:before-unbuild");
             self.tree.delete_build(module, target)?;
         }
@@ -235,6 +238,25 @@ impl Work<'_> {
         let outcome = if clear.unbuild { Outcome::Unbuilt } else { Outcome::Uninstalled };
         self.session.screen.progress(&crate::report::text::progress(module, target, &outcome, None));
         self.report.add(module, Some(target), outcome);
+        Ok(())
+    }
+
+    /// Deletes files in the kernel's tree that are those of a build which does not count as installed: an installation
+    /// that was cut short and could not be completed left them. Without their build nobody would know whose they are.
+    fn strays(&mut self, id: &ModuleId, target: &Target) -> Result<()> {
+        let built = self.tree.layout.built_modules(id, target);
+        for file in self.published_files(id, target)? {
+            let name = file.path.file_name().unwrap_or_default();
+            let same = std::fs::read(&file.path)
+                .ok()
+                .is_some_and(|content| std::fs::read(built.join(name)).is_ok_and(|built| built == content));
+            if same {
+                crate::sys::file::remove_all(&file.path)?;
+                let kernel = self.tree.layout.kernel(&target.kernel);
+                crate::sys::file::remove_empty_up_to(file.path.parent().unwrap_or(&kernel), &kernel);
+                self.published.entry(target.clone()).or_default();
+            }
+        }
         Ok(())
     }
 

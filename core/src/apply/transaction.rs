@@ -32,7 +32,9 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     let mut report = Report { cause, ..Report::default() };
     // A dkms above us is in the middle of something of its own; only it knows what.
     if !tree.nested() {
-        recover::sweep_work(&tree)?;
+        if tree.unclean() {
+            recover::sweep_work(&tree)?;
+        }
         repair(session, &tree, &mut report).inspect_err(|error| {
             // Every other error is shown by whoever called us.
             if error.is::<signal::Interrupted>() {
@@ -85,8 +87,10 @@ fn repair(session: &mut Session, tree: &LockedTree, report: &mut Report) -> Resu
     let (survey, plan) = decide(session, &snapshot, &recovery.events, &recovery)?;
     let (repaired, result) = apply(session, tree, &snapshot, &survey, &plan, Report::default());
     let bad = |outcome: &Outcome| outcome.failed() || matches!(outcome, Outcome::Deferred { .. });
+    let failed = repaired.lines.iter().any(|line| bad(&line.outcome));
     for found in &recovery.found {
-        report.repaired.push(format!("{found} was completed"));
+        let end = if failed { "was looked at" } else { "was completed" };
+        report.repaired.push(format!("{found} {end}"));
     }
     // How a repair ends is news, not the exit code of whatever was asked for now.
     for line in repaired.lines.iter().filter(|line| bad(&line.outcome)) {

@@ -30,9 +30,24 @@ static HELD_BY: OnceLock<String> = OnceLock::new();
 pub struct Lock {
     /// `None` when a process above holds it for us.
     file: Option<File>,
+    unclean: bool,
+}
+
+impl Drop for Lock {
+    /// An empty file says that this run came to its end; a killed one leaves its number.
+    fn drop(&mut self) {
+        if let Some(file) = &self.file {
+            let _ = file.set_len(0);
+        }
+    }
 }
 
 impl Lock {
+    /// The run before us did not come to its end: it may have left something half done.
+    pub fn unclean(&self) -> bool {
+        self.unclean
+    }
+
     /// A process above us holds it, and waits for us.
     pub fn inherited(&self) -> bool {
         self.file.is_none()
@@ -65,7 +80,7 @@ pub fn acquire(path: &Path, waiting: impl FnOnce(&str)) -> Result<Lock> {
         // would never end; it is at a point between two steps, so its lock covers us.
         if std::env::var(HOLDER).is_ok_and(|pid| pid == holder) && is_ancestor(&holder) {
             let _ = HELD_BY.set(holder);
-            return Ok(Lock { file: None });
+            return Ok(Lock { file: None, unclean: false });
         }
         waiting(&holder);
         while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
@@ -73,6 +88,9 @@ pub fn acquire(path: &Path, waiting: impl FnOnce(&str)) -> Result<Lock> {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
+    let mut before = String::new();
+    file.rewind()?;
+    let unclean = file.read_to_string(&mut before).is_err() || !before.is_empty();
     let mut note = || -> std::io::Result<()> {
         file.set_len(0)?;
         file.rewind()?;
@@ -81,7 +99,7 @@ pub fn acquire(path: &Path, waiting: impl FnOnce(&str)) -> Result<Lock> {
     // On a full disk the id is missing from the message above, nothing else.
     let _ = note();
     let _ = HELD_BY.set(std::process::id().to_string());
-    Ok(Lock { file: Some(file) })
+    Ok(Lock { file: Some(file), unclean })
 }
 
 /// Where /proc does not tell, the variable alone must do: waiting for ever would be worse.

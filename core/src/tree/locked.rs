@@ -62,6 +62,11 @@ impl LockedTree {
         Ok(Self { layout: layout.clone(), lock, intent: format!("{time}-{}.json", std::process::id()) })
     }
 
+    /// The run before this one was killed.
+    pub fn unclean(&self) -> bool {
+        self.lock.unclean()
+    }
+
     /// The lock is that of a dkms above us, which is in the middle of something: what it has begun is its own.
     pub fn nested(&self) -> bool {
         self.lock.inherited()
