@@ -439,12 +439,12 @@ fn only_unfulfilled_intents_are_found() {
     let root = Root::new("");
     let tree = locked(&root);
     let withdraw = vec![(id("a/1"), target("6.1"))];
-    let intent = Intent { pid: std::process::id(), withdraw, ..Intent::default() };
+    let intent = Intent { withdraw, ..Intent::default() };
     tree.intend(&intent).unwrap();
     tree.fulfilled().unwrap();
     assert!(tree.unfulfilled().is_empty());
     root.add(
-        r#"lib/.dkms-rs/intent/4194305.json = {"pid": 4194305, "withdraw": [[{"name": "a", "version": "1"}, {"kernel": "6.1", "arch": "x86_64"}]]}
+        r#"lib/.dkms-rs/intent/4194305.json = {"withdraw": [[{"name": "a", "version": "1"}, {"kernel": "6.1", "arch": "x86_64"}]]}
         lib/.dkms-rs/intent/4194306.json = {"pid": 41943"#,
     );
     let found = tree.unfulfilled();

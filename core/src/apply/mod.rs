@@ -66,7 +66,7 @@ fn apply(
         snapshot,
         survey,
         report,
-        intent: Intent { pid: std::process::id(), ..Intent::default() },
+        intent: Intent::default(),
         unfinished: false,
         unconfined: !rustix::process::geteuid().is_root(),
         published: BTreeMap::new(),

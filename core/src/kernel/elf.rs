@@ -16,8 +16,6 @@ pub struct ModInfo {
     pub srcversion: String,
     /// CRCs of the symbols that it imports, when it was built with modversions.
     pub imports: BTreeMap<String, u32>,
-    /// It carries a signature at its end.
-    pub signed: bool,
 }
 
 /// What every signed module ends with.
@@ -35,7 +33,7 @@ pub fn read(content: &[u8]) -> Result<ModInfo> {
         bail!("it has no .modinfo: no kernel module")
     };
     let text = section.data().context("its .modinfo cannot be read")?;
-    let mut info = ModInfo { signed: is_signed(content), ..ModInfo::default() };
+    let mut info = ModInfo::default();
     for entry in text.split(|byte| *byte == 0) {
         let entry = String::from_utf8_lossy(entry);
         match entry.split_once('=') {

@@ -10,7 +10,7 @@ use crate::types::Target;
 
 /// The settings that we use.
 const NAMES: &str = "source_tree dkms_tree install_tree autoinstall_all_kernels parallel_jobs sign_file \
-    mok_signing_key mok_certificate post_transaction symlink_modules modprobe_on_install";
+    mok_signing_key mok_certificate post_transaction";
 
 /// Settings of framework.conf and its drop-ins; empty texts are unset.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

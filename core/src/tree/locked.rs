@@ -17,8 +17,6 @@ use crate::types::{Fingerprint, ModuleId, ModuleName, Target};
 /// registry alone, so that a run after a crash completes what this one began.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
-    /// The process that wrote it.
-    pub pid: u32,
     /// Builds whose modules are being published.
     #[serde(default)]
     pub publish: Vec<Pending>,
