@@ -132,6 +132,14 @@ impl Layout {
     pub fn kept_marker(&self, id: &ModuleId) -> PathBuf {
         self.own().join("kept").join(format!("{}-{}", id.name, id.version))
     }
+    /// Finished builds, kept for when they are needed again. A registry somewhere else has its own.
+    pub fn cache(&self) -> PathBuf {
+        if self.dkms_tree == Self::default().dkms_tree {
+            "/var/cache/dkms".into()
+        } else {
+            self.own().join("cache")
+        }
+    }
     /// Private build directories of the transaction under way.
     pub fn work(&self) -> PathBuf {
         self.own().join("work")

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::cache::Cache;
 use crate::layout::Layout;
 use crate::policy::{Framework, Policy};
 use crate::report::Screen;
-use crate::types::ModuleId;
+use crate::sys::jobs::Machine;
+use crate::types::{ModuleId, ModuleName};
 
 /// Options of one run.
 #[derive(Debug, Clone, Default)]
@@ -59,18 +61,18 @@ impl Session {
         Ok(session)
     }
 
-    /// How many jobs make may run.
+    /// How many jobs may run at once: as asked for, and no more than the machine bears.
     pub fn jobs(&self) -> usize {
-        let processors = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        self.options
-            .jobs
-            .or(self.policy.framework.parallel_jobs)
-            .filter(|jobs| *jobs > 0)
-            .unwrap_or_else(processors)
+        Machine::look().budget(self.options.jobs.or(self.policy.framework.parallel_jobs))
     }
 
-    /// How long one module may build.
-    pub fn build_limit(&self) -> Duration {
-        Duration::from_secs(60 * 60)
+    /// Finished builds that are kept for later.
+    pub fn cache(&self) -> Cache {
+        Cache::new(self.layout.cache(), self.policy.admin.cache_bytes())
+    }
+
+    /// How long one step of a module's build may take.
+    pub fn build_limit(&self, module: &ModuleName) -> Duration {
+        Duration::from_secs(60 * self.policy.admin.build_minutes(module))
     }
 }

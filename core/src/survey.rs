@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
+use crate::cache;
 use crate::conf::{Context, Recipe, bash};
 use crate::kernel::Kernel;
 use crate::plan::{Case, Scope, Survey};
@@ -38,7 +39,9 @@ pub fn survey(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<S
         }
         survey.sources.entry(id.clone()).or_insert(source);
         let signer = kernel.headers.as_ref().and_then(|headers| sign::expected(session, target, headers));
-        survey.cases.insert((id.clone(), target.clone()), Case { recipe, fingerprint: None, signer });
+        survey
+            .cases
+            .insert((id.clone(), target.clone()), Case { recipe, fingerprint: None, signer, cached: false });
         if snapshot.build(id, target).is_some_and(|build| damaged(session, id, target, build)) {
             survey.damaged.insert((id.clone(), target.clone()));
         }
@@ -51,9 +54,12 @@ pub fn survey(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<S
             slot.insert(source);
         }
     }
+    let kept = session.cache();
     let depends = dependencies(session, snapshot, &survey, &mut bases)?;
     for (key, case) in &mut survey.cases {
         case.fingerprint = bases.contains_key(key).then(|| fingerprint(key, &bases, &depends));
+        let known = case.fingerprint.as_ref().map(|known| cache::key(known, case.signer.as_deref()));
+        case.cached = known.is_some_and(|key| kept.holds(&key));
     }
     Ok(survey)
 }

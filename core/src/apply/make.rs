@@ -1,32 +1,83 @@
 //! One module for one kernel: build, put into the registry, publish.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use anyhow::{Result, bail};
 
 use super::Work;
+use crate::cache;
 use crate::conf::Recipe;
 use crate::kernel::Kernel;
 use crate::plan::{Case, Make};
 use crate::report::{Failing, Outcome};
-use crate::step::build::{self, Job, Unbuilt};
+use crate::step::build::{Built, Job, Unbuilt};
 use crate::step::{publish, script, sign};
+use crate::sys::jobs::Jobs;
 use crate::sys::{file, signal};
 use crate::tree::{Failure, Pending, Record, unsigned};
+use crate::types::Target;
 
-pub(super) fn make(work: &mut Work<'_>, make: &Make, count: Option<(usize, usize)>) -> Result<Outcome> {
+/// Everything that building a module needs and that is known before any build begins.
+pub(super) fn job<'a>(
+    work: &Work<'a>,
+    make: &'a Make,
+    signing: &'a BTreeMap<Target, sign::Signing>,
+    jobs: &'a Jobs,
+    stop: &'a Arc<AtomicBool>,
+) -> Result<Job<'a>> {
+    let (case, recipe, kernel) = known(work, make)?;
+    let recipe = recipe.map_err(|why| anyhow::anyhow!("{why}"))?;
+    let Some(headers) = &kernel.headers else { bail!("a build without headers is in the plan") };
+    let Some(source) = work.survey.sources.get(&make.module) else {
+        bail!("a build without a source is in the plan")
+    };
+    let layout = &work.session.layout;
+    let symvers =
+        make.after.iter().map(|id| layout.built_modules(id, &make.target).join("Module.symvers")).collect();
+    Ok(Job {
+        module: &make.module,
+        kernel,
+        headers,
+        recipe,
+        source,
+        signing: signing.get(&make.target).unwrap_or(&sign::Signing::Unknown),
+        signer: case.signer.as_deref(),
+        fingerprint: &make.fingerprint,
+        symvers,
+        jobs,
+        stop,
+    })
+}
+
+type Known<'a> = (&'a Case, std::result::Result<&'a Recipe, String>, &'a Kernel);
+
+fn known<'a>(work: &Work<'a>, make: &Make) -> Result<Known<'a>> {
     let survey = work.survey;
     let key = (make.module.clone(), make.target.clone());
     let (Some(case), Some(kernel)) = (survey.cases.get(&key), survey.kernels.get(&make.target)) else {
         bail!("{} for {} is in the plan without having been looked at", make.module, make.target);
     };
-    let recipe = match &case.recipe {
+    Ok((case, case.recipe.as_ref().map_err(ToString::to_string), kernel))
+}
+
+/// What a build came to; `None` where the finished build in the registry is to be used.
+pub(super) type Attempt = Option<Result<std::result::Result<Built, Unbuilt>>>;
+
+/// Puts what was built into the registry, and into the kernel's tree, as far as the plan wants it.
+pub(super) fn finish(work: &mut Work<'_>, make: &Make, attempt: Attempt) -> Result<Outcome> {
+    let (case, recipe, kernel) = known(work, make)?;
+    let recipe = match recipe {
         Ok(recipe) => recipe,
-        Err(error) => return Ok(work.failing(make, error.to_string(), 8)),
+        Err(why) => return Ok(work.failing(make, why, 8)),
     };
     let mut notes = Vec::new();
     let mut seconds = 0.0;
-    if make.build {
-        match build(work, make, case, recipe, kernel, count)? {
-            Ok((took, remarks)) => (seconds, notes) = (took, remarks),
+    let mut compiled = false;
+    if let Some(attempt) = attempt {
+        match settle(work, make, case, attempt)? {
+            Ok(made) => (seconds, notes, compiled) = (made.seconds, made.notes, !made.cached),
             Err(outcome) => return Ok(outcome),
         }
     }
@@ -37,54 +88,48 @@ pub(super) fn make(work: &mut Work<'_>, make: &Make, count: Option<(usize, usize
     Ok(match publish(work, make, recipe, kernel)? {
         Ok(more) => {
             notes.extend(more);
-            Outcome::Installed { built: make.build, seconds, notes }
+            Outcome::Installed { built: compiled, seconds, notes }
         }
         Err(outcome) => outcome,
     })
 }
 
-/// Builds, and puts the result into the registry.
-fn build(
-    work: &mut Work<'_>,
-    make: &Make,
-    case: &Case,
-    recipe: &Recipe,
-    kernel: &Kernel,
-    count: Option<(usize, usize)>,
-) -> Result<Result<(f64, Vec<String>), Outcome>> {
-    let session = work.session;
-    let Some(headers) = &kernel.headers else { bail!("a build without headers is in the plan") };
-    let Some(source) = work.survey.sources.get(&make.module) else {
-        bail!("a build without a source is in the plan")
-    };
-    if !work.signing.contains_key(&make.target) {
-        let signing = match sign::prepare(session, &make.target, headers) {
+/// Who signs for each kernel that something is built for.
+pub(super) fn signing(work: &mut Work<'_>, makes: &[Make]) -> Result<BTreeMap<Target, sign::Signing>> {
+    let mut all = BTreeMap::new();
+    for target in makes.iter().filter(|make| make.build).map(|make| &make.target) {
+        let headers = work.survey.kernels.get(target).and_then(|kernel| kernel.headers.as_ref());
+        let Some(headers) = headers.filter(|_| !all.contains_key(target)) else { continue };
+        let signing = match sign::prepare(work.session, target, headers) {
             Err(error) if error.is::<signal::Interrupted>() => return Err(error),
             other => other.unwrap_or_else(|error| sign::Signing::Not(format!("{error:#}"))),
         };
         if let sign::Signing::Not(why) = &signing
             && headers.config.get("CONFIG_MODULE_SIG_FORCE").is_some_and(|value| value == "y")
         {
-            let kernel = &make.target.kernel;
+            let kernel = &target.kernel;
             work.report.remarks.push(format!("{kernel} refuses modules that are not signed, and {why}"));
         }
-        work.signing.insert(make.target.clone(), signing);
+        all.insert(target.clone(), signing);
     }
-    let signing = work.signing.get(&make.target).unwrap_or(&sign::Signing::Unknown);
-    if count.is_none_or(|(number, _)| number == 1) {
-        let what = match count {
-            Some((_, all)) => format!("{all} modules"),
-            None => make.module.to_string(),
-        };
-        session.screen.progress(&format!("dkms: building {what} for {}", make.target.kernel));
-    }
-    let symvers = make
-        .after
-        .iter()
-        .map(|id| session.layout.built_modules(id, &make.target).join("Module.symvers"))
-        .collect();
-    let job = Job { module: &make.module, kernel, headers, recipe, source, signing, symvers };
-    let result = match build::build(session, &job) {
+    Ok(all)
+}
+
+/// A build in the registry.
+struct Made {
+    seconds: f64,
+    notes: Vec<String>,
+    cached: bool,
+}
+
+/// Puts a build's result into the registry, or keeps its failure.
+fn settle(
+    work: &mut Work<'_>,
+    make: &Make,
+    case: &Case,
+    result: Result<std::result::Result<Built, Unbuilt>>,
+) -> Result<std::result::Result<Made, Outcome>> {
+    let result = match result {
         Ok(result) => result,
         Err(error) if error.is::<signal::Interrupted>() => return Err(error),
         // A full disk, a source that vanished under our hands: this module's failure, not everybody's end.
@@ -96,30 +141,44 @@ fn build(
             transient: true,
         }),
     };
-    match result {
-        Ok(built) => {
-            fail::fail_point!("make:before-adopt");
-            let before =
-                work.snapshot.build(&make.module, &make.target).and_then(|build| build.record.clone());
-            // What is installed now is no longer what is built: until it is, it counts as damaged.
-            let mut installed = before.map(|record| record.installed).unwrap_or_default();
-            installed.iter_mut().for_each(|file| file.sha256.clear());
-            work.tree.adopt_build(&make.module, &make.target, &built.staged, installed.clone())?;
-            fail::fail_point!("make:adopted");
-            let record = Record {
-                fingerprint: make.fingerprint.clone(),
-                installed,
-                signer: built.signer.or_else(|| case.signer.as_deref().map(unsigned)),
-                seconds: built.seconds,
-            };
-            work.tree.record(&make.module, &make.target, &record)?;
-            work.tree.forget_failure(&make.module, &make.target)?;
-            let shown = session.layout.build(&make.module).join("make.log");
-            file::remove_all(&shown)?;
-            Ok(Ok((built.seconds, built.notes)))
-        }
-        Err(unbuilt) => Ok(Err(remember(work, make, unbuilt)?)),
+    let built = match result {
+        Ok(built) => built,
+        Err(unbuilt) => return Ok(Err(remember(work, make, unbuilt)?)),
+    };
+    fail::fail_point!("make:before-adopt");
+    let before = work.snapshot.build(&make.module, &make.target).and_then(|build| build.record.clone());
+    // What is installed now is no longer what is built: until it is, it counts as damaged.
+    let mut installed = before.map(|record| record.installed).unwrap_or_default();
+    installed.iter_mut().for_each(|file| file.sha256.clear());
+    work.tree.adopt_build(&make.module, &make.target, &built.staged, installed.clone())?;
+    fail::fail_point!("make:adopted");
+    let record = Record {
+        fingerprint: make.fingerprint.clone(),
+        installed,
+        signer: built.signer.or_else(|| case.signer.as_deref().map(unsigned)),
+        seconds: built.seconds,
+    };
+    work.tree.record(&make.module, &make.target, &record)?;
+    work.tree.forget_failure(&make.module, &make.target)?;
+    file::remove_all(&work.session.layout.build(&make.module).join("make.log"))?;
+    if !built.cached && record.signer == case.signer {
+        keep(work, make, &record, &built.notes);
     }
+    Ok(Ok(Made { seconds: built.seconds, notes: built.notes, cached: built.cached }))
+}
+
+/// Keeps a finished build for later. What cannot be kept costs time then, and nothing now.
+fn keep(work: &mut Work<'_>, make: &Make, record: &Record, notes: &[String]) {
+    let key = cache::key(&make.fingerprint, record.signer.as_deref());
+    let manifest = cache::Manifest::new(
+        &make.module,
+        &make.target,
+        record.signer.clone(),
+        record.seconds,
+        notes.to_owned(),
+    );
+    let from = work.session.layout.built(&make.module, &make.target);
+    work.kept |= work.session.cache().keep(&key, &from, manifest).is_ok();
 }
 
 /// Keeps a failure with its log, so that nobody compiles the same again, and says where the log is.
@@ -220,12 +279,11 @@ fn publish(
 
 /// The version before: its record has nothing installed any more, and when only its build was left of it, that
 /// has done its duty.
-fn retire(work: &Work<'_>, old: &crate::types::ModuleId, target: &crate::types::Target) -> Result<()> {
+fn retire(work: &Work<'_>, old: &crate::types::ModuleId, target: &Target) -> Result<()> {
     let Some(entry) = work.snapshot.modules.get(old) else { return Ok(()) };
     if entry.stands_in() {
         // In one step with its last build: without any, nobody would find its directory again.
-        let gone =
-            |other: &crate::types::Target| other == target || !work.tree.layout.built(old, other).exists();
+        let gone = |other: &Target| other == target || !work.tree.layout.built(old, other).exists();
         if entry.builds.keys().all(gone) {
             work.tree.forget(old)?;
         } else {

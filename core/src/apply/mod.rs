@@ -1,10 +1,13 @@
 //! Carries out a plan and fills the report. Decides nothing.
 
 mod make;
+mod queue;
 mod recover;
+mod schedule;
 mod transaction;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use anyhow::Result;
 
@@ -14,7 +17,7 @@ use crate::kernel::Kernel;
 use crate::plan::{Clear, Make, Plan, Settled, Survey};
 use crate::report::{Failing, Outcome, Report};
 use crate::session::Session;
-use crate::step::{depmod, initramfs, publish, script, sign, withdraw};
+use crate::step::{initramfs, publish, script, withdraw};
 use crate::survey;
 use crate::sys::signal;
 use crate::tree::{Intent, LockedTree, Record, Snapshot};
@@ -36,7 +39,10 @@ struct Work<'a> {
     published: BTreeMap<Target, BTreeSet<String>>,
     /// What a module's installation in this plan came to.
     failed: BTreeSet<(ModuleId, Target)>,
-    signing: BTreeMap<Target, sign::Signing>,
+    /// Something was put into the cache.
+    kept: bool,
+    /// When the transaction began.
+    began: Instant,
     /// Kernels that were looked at for modules outside of the plan's scope.
     kernels: BTreeMap<Target, Kernel>,
 }
@@ -52,13 +58,14 @@ enum Done {
 
 /// Does what the plan says. `Err` means that we broke or were interrupted; what was intended is then still
 /// written down, and the next run completes it.
-fn apply(
-    session: &Session,
-    tree: &LockedTree,
-    snapshot: &Snapshot,
-    survey: &Survey,
-    plan: &Plan,
+fn apply<'a>(
+    session: &'a Session,
+    tree: &'a LockedTree,
+    snapshot: &'a Snapshot,
+    survey: &'a Survey,
+    plan: &'a Plan,
     report: Report,
+    began: Instant,
 ) -> (Report, Result<Done>) {
     let mut work = Work {
         session,
@@ -71,15 +78,16 @@ fn apply(
         unconfined: !rustix::process::geteuid().is_root(),
         published: BTreeMap::new(),
         failed: BTreeSet::new(),
-        signing: BTreeMap::new(),
+        kept: false,
+        began,
         kernels: BTreeMap::new(),
     };
     let result = work.all(plan);
     (work.report, result)
 }
 
-impl Work<'_> {
-    fn all(&mut self, plan: &Plan) -> Result<Done> {
+impl<'a> Work<'a> {
+    fn all(&mut self, plan: &'a Plan) -> Result<Done> {
         for Settled { module, target, outcome } in &plan.settled {
             self.report.add(module, target.as_ref(), outcome.clone());
         }
@@ -89,18 +97,7 @@ impl Work<'_> {
         for registration in &plan.register {
             self.register(&registration.module, &registration.source)?;
         }
-        let builds = plan.make.iter().filter(|make| make.build).count();
-        let mut number = 0;
-        for make in &plan.make {
-            signal::check()?;
-            number += usize::from(make.build);
-            let count = (builds > 1 && make.build).then_some((number, builds));
-            self.one(make, count)?;
-        }
-        for clear in &plan.clear {
-            signal::check()?;
-            self.clear(clear)?;
-        }
+        schedule::carry_out(self, plan)?;
         for unregister in &plan.unregister {
             // What its successor has replaced in this very transaction need not be kept.
             let now = Snapshot::load_some(&self.tree.layout, Some(&unregister.module.name))?;
@@ -134,50 +131,6 @@ impl Work<'_> {
         }
         self.session.screen.progress(&format!("dkms: {id} is registered"));
         self.report.add(id, None, Outcome::Registered);
-        Ok(())
-    }
-
-    /// Builds and installs one module, as far as the plan wants it.
-    fn one(&mut self, make: &Make, count: Option<(usize, usize)>) -> Result<()> {
-        let key = (make.module.clone(), make.target.clone());
-        // A finished build goes on. A new one waits even when an older version of what it needs is installed: built
-        // against that it would not fit what is meant to come.
-        let missing = make
-            .after
-            .iter()
-            .find(|id| make.build && self.failed.contains(&((*id).clone(), make.target.clone())));
-        let outcome = match missing {
-            Some(id) if !make.force => Outcome::Deferred {
-                why: format!("it needs {id}, which failed just now"),
-                advice: format!("correct {id} first"),
-                code: 13,
-            },
-            _ => match make::make(self, make, count) {
-                Err(error) if error.is::<signal::Interrupted>() => return Err(error),
-                // One module's trouble with the disk is not the end of the others.
-                Err(error) => {
-                    self.unfinished = true;
-                    self.failing(make, format!("it could not be finished: {error:#}"), 6)
-                }
-                Ok(outcome) => outcome,
-            },
-        };
-        if !matches!(outcome, Outcome::Installed { .. } | Outcome::Built { .. } | Outcome::Native { .. }) {
-            self.failed.insert(key);
-        }
-        if make.build && !crate::sys::confine::available() && !self.unconfined {
-            self.unconfined = true;
-            let why =
-                "this system allows no namespaces: modules are built as the user that runs dkms, unconfined";
-            self.report.remarks.push(why.to_owned());
-        }
-        self.session.screen.progress(&crate::report::text::progress(
-            &make.module,
-            &make.target,
-            &outcome,
-            count,
-        ));
-        self.report.add(&make.module, Some(&make.target), outcome);
         Ok(())
     }
 
@@ -307,22 +260,8 @@ impl Work<'_> {
         self.tree.record(id, target, &record)
     }
 
-    /// The index and the initramfs, once per kernel.
+    /// What follows once every kernel's index is made.
     fn finish(&mut self, plan: &Plan) -> Result<Done> {
-        fail::fail_point!("finish:before-depmod");
-        let mut stale: BTreeSet<Target> = plan.depmod.clone();
-        stale.extend(self.published.keys().cloned());
-        for target in stale {
-            self.intend(|intent| {
-                intent.depmod.insert(target.clone());
-            })?;
-            match depmod::depmod(self.session, &target) {
-                Ok(true) => self.report.depmod.push(target),
-                Ok(false) => {}
-                Err(error) if error.is::<signal::Interrupted>() => return Err(error),
-                Err(error) => self.report.problems.push(format!("{error:#}")),
-            }
-        }
         for target in &plan.initramfs {
             let names = self.published.get(target).cloned().unwrap_or_default();
             if self.session.options.no_depmod
@@ -336,6 +275,10 @@ impl Work<'_> {
                 Err(error) if error.is::<signal::Interrupted>() => return Err(error),
                 Err(error) => self.report.problems.push(format!("{error:#}")),
             }
+        }
+        if self.kept {
+            // A cache that is too large is no failure of this transaction.
+            drop(self.session.cache().trim());
         }
         self.post_transaction(&plan.make)?;
         if self.unfinished {

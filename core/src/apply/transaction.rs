@@ -44,7 +44,7 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     }
     let snapshot = tree.snapshot()?;
     let (survey, plan) = decide(session, &snapshot, &events, &Recovery::default())?;
-    let (mut report, result) = apply(session, &tree, &snapshot, &survey, &plan, report);
+    let (mut report, result) = apply(session, &tree, &snapshot, &survey, &plan, report, began);
     if let Err(error) = &result {
         report.problems.push(stopped(error));
     }
@@ -85,7 +85,8 @@ fn repair(session: &mut Session, tree: &LockedTree, report: &mut Report) -> Resu
         return Ok(());
     }
     let (survey, plan) = decide(session, &snapshot, &recovery.events, &recovery)?;
-    let (repaired, result) = apply(session, tree, &snapshot, &survey, &plan, Report::default());
+    let (repaired, result) =
+        apply(session, tree, &snapshot, &survey, &plan, Report::default(), Instant::now());
     let bad = |outcome: &Outcome| outcome.failed() || matches!(outcome, Outcome::Deferred { .. });
     let failed = repaired.lines.iter().any(|line| bad(&line.outcome));
     for found in &recovery.found {

@@ -164,7 +164,7 @@ fn run(
         done = evaluate(&spec)?;
     }
     let bad = |problem: String| Ok(Err(ConfError::Bad { file: first.clone(), problems: vec![problem] }));
-    if done.timed_out || OUT_OF_TIME.contains(&done.code()) {
+    if done.timed_out() || OUT_OF_TIME.contains(&done.code()) {
         return bad("its evaluation took too long and was stopped: does it loop?".to_owned());
     }
     let said = String::from_utf8_lossy(&done.errors).into_owned();

@@ -47,6 +47,8 @@ pub struct Case {
     pub fingerprint: Option<Fingerprint>,
     /// Who should have signed it; `None` when it does not matter.
     pub signer: Option<String>,
+    /// The very same has been built before, and the result is kept.
+    pub cached: bool,
 }
 
 /// What will be done, in this order.
@@ -92,6 +94,8 @@ pub struct Make {
     pub target: Target,
     /// Build it; otherwise the finished build is used.
     pub build: bool,
+    /// The result of the very same build is kept: no compiler is needed.
+    pub cached: bool,
     /// Install it.
     pub install: bool,
     /// What goes into it.

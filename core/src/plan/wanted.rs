@@ -56,6 +56,7 @@ impl Planner<'_> {
                 module: id.clone(),
                 target: target.clone(),
                 build,
+                cached: build && case.cached && !wish.force,
                 install,
                 fingerprint: fingerprint.clone(),
                 after: recipe.build_depends.iter().filter_map(|name| self.provider(name, target)).collect(),

@@ -6,6 +6,7 @@ mod screen;
 pub mod text;
 #[cfg(test)]
 mod text_tests;
+pub mod timeline;
 
 use std::collections::BTreeSet;
 
@@ -161,6 +162,9 @@ pub struct Report {
     /// How long it took.
     #[serde(default)]
     pub seconds: f64,
+    /// What was done when.
+    #[serde(default)]
+    pub timeline: Vec<timeline::Span>,
 }
 
 impl Report {

@@ -32,12 +32,12 @@ pub fn run(
         .env("module", id.name.as_str())
         .env("module_version", id.version.as_str())
         .output(Output::Stderr)
-        .limit(session.build_limit());
+        .limit(session.build_limit(&id.name));
     if let Some(target) = target {
         cmd = cmd.env("kernelver", target.kernel.as_str()).env("arch", target.arch.as_str());
     }
     let done = cmd.run()?;
-    Ok(match (done.timed_out, done.code()) {
+    Ok(match (done.timed_out(), done.code()) {
         (false, 0) => None,
         (true, _) => Some(format!("the {kind} script {command} did not end in time and was stopped")),
         (false, code) => Some(format!("the {kind} script {command} ended with status {code}")),

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -230,6 +230,33 @@ pub fn read_untrusted(root: &Path, relative: &Path, limit: u64) -> Result<Vec<u8
     Ok(content)
 }
 
+/// A file's first and last bytes, as many as `ends` says, with a line between them where something was left out.
+pub fn read_ends(path: &Path, ends: (u64, u64)) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let (head, tail) = ends;
+    let mut content = Vec::new();
+    if size <= head + tail {
+        file.read_to_end(&mut content)?;
+        return Ok(content);
+    }
+    (&mut file).take(head).read_to_end(&mut content)?;
+    content.extend(format!("\n[... {} bytes left out ...]\n", size - head - tail).into_bytes());
+    file.seek(io::SeekFrom::Start(size - tail))?;
+    file.take(tail).read_to_end(&mut content)?;
+    Ok(content)
+}
+
+/// The size of all files below a directory, in bytes.
+pub fn tree_size(dir: &Path) -> u64 {
+    let size = |path: PathBuf| match path.symlink_metadata() {
+        Ok(meta) if meta.is_dir() => tree_size(&path),
+        Ok(meta) => meta.len(),
+        Err(_) => 0,
+    };
+    sorted_entries(dir).into_iter().map(size).sum()
+}
+
 /// The entries of a directory in byte order; none when there is no such directory.
 pub fn sorted_entries(dir: &Path) -> Vec<PathBuf> {
     let mut entries: Vec<_> =
@@ -284,14 +311,22 @@ pub fn copy_tree(from: &Path, to: &Path, owner: Option<u32>) -> Result<()> {
         // Neither a link that waits at the destination nor a set-user-id bit is taken along.
         let mode = Permissions::from_mode(meta.mode() & 0o755);
         File::create_new(to)
-            .and_then(|mut copy| io::copy(&mut File::open(from)?, &mut copy))
-            .and_then(|_| fs::set_permissions(to, mode))
+            .and_then(|copy| copy_content(&File::open(from)?, copy))
+            .and_then(|()| fs::set_permissions(to, mode))
             .and_then(|()| keep_times(to, &meta))
             .and_then(|()| own(to))
             .with_context(context)
     } else {
         Ok(())
     }
+}
+
+/// Shares the blocks where the file system can (a hard link would let a build write to the original).
+fn copy_content(mut from: &File, mut to: File) -> io::Result<()> {
+    if rustix::fs::ioctl_ficlone(&to, from).is_ok() {
+        return Ok(());
+    }
+    io::copy(&mut from, &mut to).map(drop)
 }
 
 /// make compares times: a copy that is newer than its original would change what gets built.
@@ -331,6 +366,15 @@ mod tests {
         write_atomic(&new.join("z/z"), b"3", 0o644).unwrap();
         replace_files(&new, &old).unwrap();
         assert!(!old.join("y").exists() && old.join("z/z").exists());
+    }
+
+    #[test]
+    fn a_long_file_keeps_its_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        write_atomic(&path, b"begin-middle-end", 0o644).unwrap();
+        assert_eq!(read_ends(&path, (10, 10)).unwrap(), b"begin-middle-end");
+        assert_eq!(read_ends(&path, (5, 3)).unwrap(), b"begin\n[... 8 bytes left out ...]\nend");
     }
 
     #[test]

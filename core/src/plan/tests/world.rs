@@ -282,7 +282,7 @@ impl World {
             let fingerprint = known.then(|| Fingerprint(today(id, target)));
             survey.cases.insert(
                 (id.clone(), target.clone()),
-                Case { recipe: recipe(id, module), fingerprint, signer: None },
+                Case { recipe: recipe(id, module), fingerprint, signer: None, cached: false },
             );
             survey.sources.insert(id.clone(), source(id));
             let build = module.builds.get(target);
