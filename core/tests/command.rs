@@ -264,7 +264,8 @@ fn history_in_json() {
       "remarks": [],
       "problems": [],
       "repaired": [],
-      "seconds": 0.0
+      "seconds": 0.0,
+      "timeline": []
     }
     "#);
     let all: serde_json::Value = serde_json::from_str(root.dkms(&["history", "--json"]).ok()).unwrap();
@@ -466,6 +467,7 @@ fn the_plan_in_json() {
             }
           ],
           "build": true,
+          "cached": false,
           "fingerprint": "…",
           "force": false,
           "install": true,
