@@ -14,7 +14,7 @@ use crate::kernel::Kernel;
 use crate::plan::{Clear, Make, Plan, Settled, Survey};
 use crate::report::{Failing, Outcome, Report};
 use crate::session::Session;
-use crate::step::{depmod, initramfs, publish, script, sign, withdraw};
+use crate::step::{depmod, initramfs, load, publish, script, sign, withdraw};
 use crate::survey;
 use crate::sys::signal;
 use crate::tree::{Intent, LockedTree, Record, Snapshot};
@@ -103,7 +103,7 @@ impl Work<'_> {
         }
         for unregister in &plan.unregister {
             // What its successor has replaced in this very transaction need not be kept.
-            let now = Snapshot::load_some(&self.tree.layout, Some(&unregister.module.name))?;
+            let now = Snapshot::load_some(&self.tree.layout, [unregister.module.name.clone()])?;
             let serves = |entry: &crate::tree::Entry| entry.builds.values().any(|build| build.active);
             if unregister.keep_builds && now.modules.get(&unregister.module).is_some_and(serves) {
                 self.tree.unlink_source(&unregister.module)?;
@@ -280,9 +280,7 @@ impl Work<'_> {
             return Ok(None);
         };
         if !self.kernels.contains_key(target) {
-            let headers = self.session.options.headers.as_deref();
-            let kernel = Kernel::load(&self.session.layout, &self.session.policy.row, target, headers)?;
-            self.kernels.insert(target.clone(), kernel);
+            self.kernels.insert(target.clone(), self.session.kernel(target)?);
         }
         let Some(kernel) = self.kernels.get(target) else { return Ok(None) };
         Ok(survey::recipe(self.session, id, kernel, source)?.ok())
@@ -337,6 +335,7 @@ impl Work<'_> {
                 Err(error) => self.report.problems.push(format!("{error:#}")),
             }
         }
+        self.load()?;
         self.post_transaction(&plan.make)?;
         if self.unfinished {
             return Ok(Done::Part);
@@ -344,6 +343,26 @@ impl Work<'_> {
         fail::fail_point!("finish:before-fulfilled");
         self.tree.fulfilled()?;
         Ok(Done::Whole)
+    }
+
+    /// What was installed for the running kernel is loaded, where that was asked for.
+    fn load(&mut self) -> Result<()> {
+        let session = self.session;
+        let running = crate::kernel::running();
+        let fresh = self.report.lines.iter().any(|line| {
+            matches!(line.outcome, Outcome::Installed { .. })
+                && line.target.as_ref().is_some_and(|target| Some(&target.kernel) == running.as_ref())
+        });
+        let here = session.layout.depmod_root() == Some(std::path::Path::new("/"));
+        if !(session.options.modprobe && fresh && here) {
+            return Ok(());
+        }
+        match load::load(session) {
+            Ok(remark) => self.report.remarks.extend(remark),
+            Err(error) if error.is::<signal::Interrupted>() => return Err(error),
+            Err(error) => self.report.remarks.push(format!("modules were not loaded: {error:#}")),
+        }
+        Ok(())
     }
 
     /// framework.conf's own hook at the end of a transaction that installed something.

@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::event::{Event, Request, Verb};
 use crate::step::withdraw;
 use crate::sys::file::{self, TEMP_PREFIX};
-use crate::tree::{LockedTree, Snapshot};
+use crate::tree::{Intent, LockedTree, Snapshot};
 use crate::types::{ModuleId, Target};
 
 /// What to do about it.
@@ -26,11 +26,6 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// There was nothing.
-    pub fn is_empty(&self) -> bool {
-        self.files.is_empty()
-    }
-
     /// All of it is done.
     pub fn done(&self) -> Result<()> {
         self.files.iter().try_for_each(|path| file::remove_all(path))
@@ -38,9 +33,9 @@ impl Recovery {
 }
 
 /// Reads unfulfilled intents and sweeps what they left half written. Changes no module.
-pub fn look(tree: &LockedTree, snapshot: &Snapshot) -> Result<Recovery> {
+pub fn look(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Intent)>) -> Result<Recovery> {
     let mut recovery = Recovery::default();
-    for (path, intent) in tree.unfulfilled() {
+    for (path, intent) in left {
         for dir in &intent.touched {
             sweep(dir)?;
             file::remove_empty_up_to(dir, &tree.layout.install_tree);

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde::Serialize;
 
-use super::args::{Args, Words};
+use super::args::Args;
+use super::words::Words;
 use crate::session::Session;
 use crate::tree::{Build, Entry, Snapshot};
-use crate::types::{KernelRelease, ModuleId, ModuleName, ModuleVersion, Target};
+use crate::types::{Arch, KernelRelease, ModuleId, ModuleName, ModuleVersion, Target};
 
 #[derive(Serialize)]
 struct Row {
@@ -40,33 +41,32 @@ struct Failed {
 }
 
 pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<i32> {
-    let (name, version) = args.module_words(words);
-    let name: Option<ModuleName> = name.filter(|name| !name.is_empty()).map(str::parse).transpose()?;
-    let version: Option<ModuleVersion> =
-        version.filter(|version| !version.is_empty()).map(str::parse).transpose()?;
-    let kernels: Vec<KernelRelease> = args
-        .kernelver
-        .iter()
-        .map(|word| word.split_once('/').map_or(word.as_str(), |(kernel, _)| kernel).parse())
-        .collect::<std::result::Result<_, _>>()?;
+    let name: Option<ModuleName> = words.name.as_deref().map(str::parse).transpose()?;
+    let version: Option<ModuleVersion> = words.version.as_deref().map(str::parse).transpose()?;
     let snapshot = crate::apply::status_of(session, name.as_ref())?;
-    let wanted_target = |target: &Target| {
-        (kernels.is_empty() || kernels.contains(&target.kernel))
-            && (args.arch.is_empty() || args.arch.iter().any(|arch| arch == target.arch.as_str()))
+    let pairs = args.pairs.wanted()?;
+    let fits = |(kernel, arch): &(Option<KernelRelease>, Option<Arch>), target: &Target| {
+        kernel.as_ref().is_none_or(|kernel| *kernel == target.kernel)
+            && arch.as_ref().is_none_or(|arch| *arch == target.arch)
     };
     let wanted = |id: &ModuleId| version.as_ref().is_none_or(|version| *version == id.version);
     let mut document = Document { format: 1, modules: Vec::new(), failures: Vec::new() };
+    // Each kernel that was named is answered on its own, also when it has nothing.
+    for pair in &pairs {
+        for (id, entry) in snapshot.modules.iter().filter(|(id, _)| wanted(id)) {
+            rows(session, &snapshot, id, entry, &|target| fits(pair, target), &mut document.modules);
+        }
+    }
     for (id, entry) in snapshot.modules.iter().filter(|(id, _)| wanted(id)) {
-        rows(session, &snapshot, id, entry, &wanted_target, &mut document.modules);
         if entry.stands_in() && !args.json {
             session
                 .screen
                 .alert(&format!("dkms: {id} stays installed without its source until a successor is built"));
         }
     }
-    for ((id, target), failure) in
-        snapshot.failures.iter().filter(|((id, target), _)| wanted(id) && wanted_target(target))
-    {
+    let failed =
+        |(id, target): &(ModuleId, Target)| wanted(id) && pairs.iter().any(|pair| fits(pair, target));
+    for ((id, target), failure) in snapshot.failures.iter().filter(|(key, _)| failed(key)) {
         document.failures.push(Failed {
             module: id.clone(),
             target: target.clone(),

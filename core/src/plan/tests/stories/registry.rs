@@ -67,6 +67,27 @@ fn a_person_asks() {
 }
 
 #[test]
+fn a_kernel_gets_what_another_one_has() {
+    check(&[
+        ("a/1@k1 installed; b/1@k1 installed", "match k1 k2", "make a/1@k2; make b/1@k2"),
+        ("a/1@k1 installed; b/1@k1 installed", "match k1 k2 b", "make b/1@k2"),
+        // That version and no other; what is only built does not count.
+        ("a/1@k1 installed; a/2", "match k1 k2", "make a/1@k2"),
+        ("a/1@k1 built; b/1", "match k1 k2", ""),
+        ("a/1@k1 installed; a/2@k2 installed", "match k1 k2", "make a/1@k2 over a/2"),
+        ("a/1@k1 installed; a/1@k2 installed", "match k1 k2", "a/1@k2 is up to date"),
+        ("a/1@k1 installed; a/1@k2 built", "match k1 k2", "install a/1@k2"),
+        ("a/1 manual; a/1@k1 installed", "match k1 k2", "make a/1@k2"),
+        (
+            "a/1 dangling; a/1@k1 installed; b/1@k1 installed",
+            "match k1 k2",
+            "make b/1@k2; a/1@k2 is refused 4",
+        ),
+        ("k2 bare; a/1@k1 installed", "match k1 k2", "a/1@k2 is deferred 21"),
+    ]);
+}
+
+#[test]
 fn force_does_again_what_is_done() {
     check(&[
         ("a/1@k1 installed", "install! a/1 k1", "install a/1@k1 by force"),
