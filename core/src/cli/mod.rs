@@ -176,12 +176,13 @@ fn named(session: &Session, args: &Args, words: &Words) -> Result<ModuleId> {
 fn matching(session: &mut Session, args: &Args, words: &Words) -> Result<i32> {
     let target = args.one_target("match")?;
     let template = args.template(&target)?;
-    let only: Option<ModuleName> = words.name.as_deref().map(str::parse).transpose()?;
-    if let Some(name) = &only
-        && crate::apply::status_of(session, Some(name))?.modules.is_empty()
-    {
-        return refuse(3, format!("{name} is not registered: dkms status lists what is"));
-    }
+    let only = match words.name.as_deref() {
+        None => None,
+        Some(word) => match word.parse::<ModuleName>() {
+            Ok(name) if !crate::apply::status_of(session, Some(&name))?.modules.is_empty() => Some(name),
+            _ => return refuse(3, format!("{word} is not registered: dkms status lists what is")),
+        },
+    };
     let nothing = format!("dkms: nothing to match: no such module is installed for {}", template.kernel);
     let event = Event::Matched { template, target, only, force: args.force };
     let report = crate::apply::run(session, vec![event])?;

@@ -16,12 +16,12 @@ pub(super) fn copy(session: &Session, dir: &Path, force: bool) -> Result<ModuleI
     let conf = dir.join("dkms.conf");
     let raw = match bash::framework(&[conf], "PACKAGE_NAME PACKAGE_VERSION", &session.layout.evaluated())? {
         Ok(raw) => raw,
-        Err(error) => return refuse(10, error.to_string()),
+        Err(error) => return refuse(8, error.to_string()),
     };
     let (name, version) = (raw.get("PACKAGE_NAME"), raw.get("PACKAGE_VERSION"));
     let (Ok(name), Ok(version)) = (name.parse(), version.parse()) else {
         return refuse(
-            10,
+            8,
             format!(
                 "{}: PACKAGE_NAME {name:?} and PACKAGE_VERSION {version:?} are no valid names",
                 dir.display()

@@ -41,9 +41,14 @@ struct Failed {
 }
 
 pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<i32> {
-    let name: Option<ModuleName> = words.name.as_deref().map(str::parse).transpose()?;
-    let version: Option<ModuleVersion> = words.version.as_deref().map(str::parse).transpose()?;
-    let snapshot = crate::apply::status_of(session, name.as_ref())?;
+    let name = words.name.as_deref().map(str::parse::<ModuleName>);
+    let version = words.version.as_deref().map(str::parse::<ModuleVersion>);
+    let snapshot = match (&name, &version) {
+        // A name that no module can have is none of a registered one.
+        (Some(Err(_)), _) | (_, Some(Err(_))) => Snapshot::default(),
+        (name, _) => crate::apply::status_of(session, name.as_ref().and_then(|name| name.as_ref().ok()))?,
+    };
+    let version = version.and_then(Result::ok);
     let pairs = args.pairs.wanted()?;
     let fits = |(kernel, arch): &(Option<KernelRelease>, Option<Arch>), target: &Target| {
         kernel.as_ref().is_none_or(|kernel| *kernel == target.kernel)

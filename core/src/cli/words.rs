@@ -99,6 +99,11 @@ impl Words {
         }
     }
 
+    /// The exit code for a module that cannot exist.
+    fn unknown_module(&self) -> u8 {
+        if matches!(self.action.as_str(), "add" | "build" | "install") { 2 } else { 3 }
+    }
+
     /// The source directory that was given in place of a module.
     pub fn source(&self) -> Option<&Path> {
         self.source.as_deref().filter(|_| self.name.is_none() && self.version.is_none())
@@ -107,7 +112,10 @@ impl Words {
     /// The one module that an action is about.
     pub fn module_id(&self) -> Result<ModuleId> {
         match (&self.name, &self.version) {
-            (Some(name), Some(version)) => Ok(ModuleId { name: name.parse()?, version: version.parse()? }),
+            (Some(name), Some(version)) => match (name.parse(), version.parse()) {
+                (Ok(name), Ok(version)) => Ok(ModuleId { name, version }),
+                (Err(error), _) | (_, Err(error)) => refuse(self.unknown_module(), format!("{error}")),
+            },
             _ => refuse(1, format!("dkms {} needs a module and its version: module/version", self.action)),
         }
     }

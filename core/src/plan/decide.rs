@@ -158,7 +158,12 @@ impl Planner<'_> {
             && !(request.verb == Verb::Add && entry.source == Source::Unlinked)
             && matches!(request.verb, Verb::Add | Verb::Build | Verb::Install)
         {
-            return self.settle(id, None, broken(&entry.source));
+            let mut outcome = broken(&entry.source);
+            if let (Outcome::Refused { code, .. }, Verb::Add) = (&mut outcome, request.verb) {
+                // For what is to be added the source is missing, not the link.
+                *code = 2;
+            }
+            return self.settle(id, None, outcome);
         }
         match request.verb {
             Verb::Add if registered => self.settle(

@@ -11,7 +11,7 @@ fn broken_registrations_are_named_and_stop_nobody_else() {
         ("a/1 dangling; b/1", "source+ b/1 k1", "make b/1@k1"),
         ("a/1 dangling", "install a/1 k1", "a/1 is refused 4"),
         ("a/1 dangling", "build a/1 k1", "a/1 is refused 4"),
-        ("a/1 dangling", "add a/1", "a/1 is refused 4"),
+        ("a/1 dangling", "add a/1", "a/1 is refused 2"),
         ("a/1 dangling", "remove a/1", "unregister a/1"),
         ("a/1 unlinked", "add a/1", "register a/1"),
         ("a/1 unlinked", "install a/1 k1", "a/1 is refused 4"),
