@@ -14,17 +14,18 @@ pub(super) fn check(session: &Session, args: &Args, words: &Words) -> Result<()>
         return Ok(());
     }
     let (registry, modules) = (&session.layout.dkms_tree, &session.layout.install_tree);
-    let (kernels, needed) = match words.action.as_str() {
-        "add" | "build" => (false, true),
-        // What is not registered is refused as that, whoever asks.
-        "remove" | "unbuild" => (false, registered(session, words)),
-        "uninstall" => (true, registered(session, words)),
-        "install" | "autoinstall" | "match" => (true, true),
-        action if action.starts_with("kernel_") => (true, true),
+    let kernels = match words.action.as_str() {
+        "add" | "build" | "remove" | "unbuild" => false,
+        "install" | "uninstall" | "autoinstall" | "match" => true,
+        action if action.starts_with("kernel_") => true,
         _ => return Ok(()),
     };
+    let withdraws = matches!(words.action.as_str(), "remove" | "unbuild" | "uninstall");
+    if withdraws && !file::writable(registry) && !registered(session, words)? {
+        return refuse(3, format!("{} is not registered: dkms status lists what is", words.module_id()?));
+    }
     let root = rustix::process::geteuid().is_root();
-    if !root && needed && kernels && !file::writable(modules) {
+    if !root && kernels && !file::writable(modules) {
         let modules = modules.display();
         return refuse(1, format!("dkms {} changes {modules}: only root may do that", words.action));
     }
@@ -33,7 +34,7 @@ pub(super) fn check(session: &Session, args: &Args, words: &Words) -> Result<()>
         return refuse(1, format!("the source would be copied to {sources}: only root may do that"));
     }
     // Root's actions on a kernel make the registry where there is none.
-    if needed && !(root && kernels) && !file::writable(registry) {
+    if !(root && kernels) && !file::writable(registry) {
         let why = if registry.is_dir() { "is not yours to write" } else { "does not exist" };
         return refuse(
             1,
@@ -43,8 +44,8 @@ pub(super) fn check(session: &Session, args: &Args, words: &Words) -> Result<()>
     Ok(())
 }
 
-fn registered(session: &Session, words: &Words) -> bool {
-    let Ok(module) = words.module_id() else { return false };
-    crate::apply::status_of(session, Some(&module.name))
-        .is_ok_and(|snapshot| snapshot.modules.contains_key(&module))
+/// What is not registered is refused as that, whoever asks.
+fn registered(session: &Session, words: &Words) -> Result<bool> {
+    let module = words.module_id()?;
+    Ok(crate::apply::status_of(session, Some(&module.name))?.modules.contains_key(&module))
 }
