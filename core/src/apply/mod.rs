@@ -86,6 +86,10 @@ impl Work<'_> {
         for (id, target) in &plan.forget {
             self.tree.forget_failure(id, target)?;
         }
+        for (id, target) in &plan.post_remove {
+            let command = self.recipe_of(id, target)?.map(|recipe| recipe.scripts.post_remove);
+            self.post_remove(id, target, command.as_deref().filter(|command| !command.is_empty()))?;
+        }
         for registration in &plan.register {
             self.register(&registration.module, &registration.source)?;
         }
@@ -192,10 +196,14 @@ impl Work<'_> {
         if clear.withdraw {
             let published = self.published_files(module, target)?;
             let leaves = clear.kernel_leaves;
+            let post_remove = self.recipe_of(module, target)?.map(|recipe| recipe.scripts.post_remove);
+            let post_remove = post_remove.filter(|command| !command.is_empty());
+            let pending = post_remove.is_some().then(|| (module.clone(), target.clone()));
             let touched = withdraw::destinations(&self.tree.layout, module, target, &published);
             self.intend(|intent| {
                 intent.touched.extend(touched);
                 intent.withdraw.push((module.clone(), target.clone()));
+                intent.post_remove.extend(pending);
                 if !leaves {
                     intent.depmod.insert(target.clone());
                 }
@@ -215,12 +223,7 @@ impl Work<'_> {
             for note in notes {
                 self.session.screen.progress(&format!("dkms: {module}: {note}"));
             }
-            let command = self.recipe_of(module, target)?.map(|recipe| recipe.scripts.post_remove);
-            if let Some(command) = command
-                && let Some(why) = script::run(self.session, module, Some(target), "post_remove", &command)?
-            {
-                self.report.remarks.push(format!("{module}: {why}"));
-            }
+            self.post_remove(module, target, post_remove.as_deref())?;
             self.published.entry(target.clone()).or_default();
         }
         if clear.unbuild {
@@ -239,6 +242,17 @@ impl Work<'_> {
         self.session.screen.progress(&crate::report::text::progress(module, target, &outcome, None));
         self.report.add(module, Some(target), outcome);
         Ok(())
+    }
+
+    /// Runs a module's POST_REMOVE, and notes that it has ended.
+    fn post_remove(&mut self, module: &ModuleId, target: &Target, command: Option<&str>) -> Result<()> {
+        let Some(command) = command else { return Ok(()) };
+        if let Some(why) = script::run(self.session, module, Some(target), "post_remove", command)? {
+            self.report.remarks.push(format!("{module}: {why}"));
+        }
+        self.intend(|intent| {
+            intent.post_remove.remove(&(module.clone(), target.clone()));
+        })
     }
 
     /// Deletes files in the kernel's tree that are those of a build which does not count as installed: an installation

@@ -18,6 +18,8 @@ pub struct Recovery {
     pub events: Vec<Event>,
     /// Installed builds whose files must be put there again, whatever they look like.
     pub damaged: BTreeSet<(ModuleId, Target)>,
+    /// Modules that are out, and whose POST_REMOVE has not ended.
+    pub post_remove: BTreeSet<(ModuleId, Target)>,
     /// Kernels whose index may be stale.
     pub depmod: BTreeSet<Target>,
     /// What was found, for the report.
@@ -58,6 +60,8 @@ pub fn look(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Intent)>
             if record
                 .is_some_and(|record| !record.installed.is_empty() && record.installed.iter().all(intact))
                 && snapshot.superseded(id, target).is_empty()
+                // The script runs at the end of an installation: that is done again, and costs nothing else.
+                && !intent.post_install.contains(&(id.clone(), target.clone()))
             {
                 continue;
             }
@@ -72,6 +76,10 @@ pub fn look(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Intent)>
                 continue;
             }
             // What follows once the module counts as not installed.
+            if intent.post_remove.contains(&(id.clone(), target.clone())) && snapshot.registered(id) {
+                recovery.post_remove.insert((id.clone(), target.clone()));
+                recovery.found.push(format!("{id} for {}: the end of its removal", target.kernel));
+            }
             withdraw::forget_restored(&tree.layout, id, target)?;
             if let Some(mut record) = snapshot.build(id, target).and_then(|build| build.record.clone())
                 && !record.installed.is_empty()

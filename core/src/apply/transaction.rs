@@ -82,6 +82,7 @@ fn decide(
     survey.damaged.extend(recovery.damaged.iter().cloned());
     let mut plan = plan(events, snapshot, &survey, &session.policy.row);
     plan.depmod.extend(recovery.depmod.iter().cloned());
+    plan.post_remove.extend(recovery.post_remove.iter().cloned());
     Ok((survey, plan))
 }
 

@@ -34,7 +34,8 @@ pub(super) fn check(session: &Session, args: &Args, words: &Words) -> Result<()>
         return refuse(1, format!("the source would be copied to {sources}: only root may do that"));
     }
     // Root's actions on a kernel make the registry where there is none.
-    if !(root && kernels) && !file::writable(registry) {
+    let makes_registry = root && kernels;
+    if !makes_registry && !file::writable(registry) {
         let why = if registry.is_dir() { "is not yours to write" } else { "does not exist" };
         return refuse(
             1,
