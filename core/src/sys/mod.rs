@@ -5,5 +5,6 @@ pub mod confine;
 pub mod file;
 pub mod hash;
 pub mod lock;
+pub mod parallel;
 pub mod run;
 pub mod signal;

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::{Build, Entry, Failure, Record, Snapshot, Source};
 use crate::layout::Layout;
-use crate::sys::file;
+use crate::sys::{file, parallel};
 use crate::types::{ModuleId, ModuleName, Target};
 
 impl Snapshot {
@@ -19,13 +19,24 @@ impl Snapshot {
 
     /// Loads these modules: what it costs does not depend on how many others there are.
     pub fn load_some(layout: &Layout, names: impl IntoIterator<Item = ModuleName>) -> Result<Self> {
+        let names: Vec<ModuleName> = names.into_iter().collect();
+        let mut snapshot = Self::default();
+        for part in parallel::parts(&names, |names| Self::load_part(layout, names)) {
+            snapshot.modules.extend(part.modules);
+            snapshot.failures.extend(part.failures);
+            snapshot.originals.extend(part.originals);
+        }
+        Ok(snapshot)
+    }
+
+    fn load_part(layout: &Layout, names: &[ModuleName]) -> Self {
         let mut snapshot = Self::default();
         for name in names {
-            for version in file::sub_dirs(&layout.module(&name)) {
+            for version in file::sub_dirs(&layout.module(name)) {
                 let Ok(version) = version.parse() else { continue };
                 let id = ModuleId { name: name.clone(), version };
                 if id.version.as_str() == "original_module" {
-                    snapshot.load_originals(layout, &name);
+                    snapshot.load_originals(layout, name);
                     continue;
                 }
                 let entry = Entry { source: source(layout, &id), builds: builds(layout, &id) };
@@ -35,7 +46,7 @@ impl Snapshot {
             }
         }
         snapshot.load_failures(layout);
-        Ok(snapshot)
+        snapshot
     }
 
     fn load_originals(&mut self, layout: &Layout, name: &ModuleName) {
