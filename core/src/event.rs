@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::types::{ModuleId, Target};
+use crate::types::{ModuleId, ModuleName, Target};
 
 /// Something that the plan answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,17 @@ pub enum Event {
     /// A module's source is being replaced by another version: unregister it, but leave what is installed
     /// in place until its successor is proven.
     SourceReplaced(ModuleId),
+    /// A kernel is to have what another one has: the same versions of the same modules.
+    Matched {
+        /// The kernel that shows what is wanted.
+        template: Target,
+        /// The kernel that gets it.
+        target: Target,
+        /// Only this module.
+        only: Option<ModuleName>,
+        /// Do it again, or against advice.
+        force: bool,
+    },
     /// Somebody asked for one thing.
     Asked(Request),
 }
@@ -68,6 +79,9 @@ impl fmt::Display for Event {
             Self::KernelRemoved(target) => write!(f, "kernel {} removed", target.kernel),
             Self::SourceAdded { module, .. } => write!(f, "package of {module} installed"),
             Self::SourceReplaced(module) => write!(f, "package of {module} being replaced"),
+            Self::Matched { template, target, .. } => {
+                write!(f, "dkms match of {} to {}", target.kernel, template.kernel)
+            }
             Self::Asked(request) => {
                 let verb = format!("{:?}", request.verb).to_lowercase();
                 write!(f, "dkms {verb} {}", request.module)

@@ -140,6 +140,10 @@ impl Layout {
             self.own().join("cache")
         }
     }
+    /// Says which run of rpm added a module that asked for `--rpm_safe_upgrade`.
+    pub fn upgrade_note(&self, id: &ModuleId) -> PathBuf {
+        self.own().join("upgrades").join(format!("{}-{}", id.name, id.version))
+    }
     /// Private build directories of the transaction under way.
     pub fn work(&self) -> PathBuf {
         self.own().join("work")
@@ -245,6 +249,14 @@ impl Layout {
             files.extend(crate::sys::file::sorted_entries(&dir));
         }
         files
+    }
+    /// The machine's devices, each with a `modalias` that says which module it needs.
+    pub fn devices(&self) -> PathBuf {
+        PathBuf::from("/sys/devices")
+    }
+    /// Present while systemd is process 1.
+    pub fn systemd(&self) -> PathBuf {
+        PathBuf::from("/run/systemd/system")
     }
     /// The list of modules in the running kernel.
     pub fn loaded_modules(&self) -> PathBuf {

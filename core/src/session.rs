@@ -6,11 +6,12 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::cache::Cache;
+use crate::kernel::Kernel;
 use crate::layout::Layout;
 use crate::policy::{Framework, Policy};
 use crate::report::Screen;
 use crate::sys::jobs::Machine;
-use crate::types::{ModuleId, ModuleName};
+use crate::types::{ModuleId, ModuleName, Target};
 
 /// Options of one run.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +22,14 @@ pub struct Options {
     pub no_depmod: bool,
     /// Where the headers are, in place of the kernel's own directory.
     pub headers: Option<PathBuf>,
+    /// The kernel's configuration, in place of the one in its headers.
+    pub config: Option<PathBuf>,
+    /// Variables of dkms.conf that are set after it was read.
+    pub directives: Vec<(String, String)>,
+    /// Put links into the kernel's tree, not copies.
+    pub symlink_modules: bool,
+    /// Load modules for this machine's devices after installing for the running kernel.
+    pub modprobe: bool,
     /// The dkms.conf to use in place of the source's own.
     pub conf: Option<PathBuf>,
     /// Install over a newer module of the kernel.
@@ -59,6 +68,12 @@ impl Session {
             session.screen.alert(&format!("dkms: {broken}"));
         }
         Ok(session)
+    }
+
+    /// Looks at a kernel, headers and configuration where the options say.
+    pub fn kernel(&self, target: &Target) -> Result<Kernel> {
+        let Options { headers, config, .. } = &self.options;
+        Kernel::load(&self.layout, &self.policy.row, target, headers.as_deref(), config.as_deref())
     }
 
     /// How many jobs may run at once: as asked for, and no more than the machine bears.

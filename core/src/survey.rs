@@ -22,9 +22,7 @@ const FORMAT: &str = "1";
 pub fn survey(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<Survey> {
     let mut survey = Survey::default();
     for target in &scope.kernels {
-        let headers = session.options.headers.as_deref();
-        let kernel = Kernel::load(&session.layout, &session.policy.row, target, headers)
-            .with_context(|| format!("looking at kernel {target}"))?;
+        let kernel = session.kernel(target).with_context(|| format!("looking at kernel {target}"))?;
         survey.kernels.insert(target.clone(), kernel);
     }
     let mut bases: BTreeMap<(ModuleId, Target), String> = BTreeMap::new();
@@ -126,7 +124,15 @@ pub fn recipe(
     let default = session.layout.headers(&kernel.target.kernel);
     let headers = kernel.headers.as_ref().map_or(&default, |headers| &headers.dir);
     let identity = kernel.headers.as_ref().map_or("", |headers| &headers.identity);
-    let context = Context { layout: &session.layout, module: id, target: &kernel.target, headers, identity };
+    let directives = &session.options.directives;
+    let context = Context {
+        layout: &session.layout,
+        module: id,
+        target: &kernel.target,
+        headers,
+        identity,
+        directives,
+    };
     let conf = session.options.conf.clone().unwrap_or_else(|| source.join("dkms.conf"));
     bash::recipe(&conf, &context, kernel.headers.as_ref().map(|headers| &headers.config))
         .with_context(|| format!("reading the dkms.conf of {id}"))

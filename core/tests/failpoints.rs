@@ -746,3 +746,43 @@ fn a_repair_of_an_uninstallation() {
     let points = &["withdraw:restored"];
     play_again(&Story { before: over_originals, command, version: "1", parts: &[], also: "", points });
 }
+
+/// Version 1 with scripts that leave a line.
+fn with_scripts(world: &World) {
+    world.root.add("src/a-1/note.sh = #!/bin/sh\\necho \"$1\" >> $ROOT/scripts\\n");
+    let script = world.root.join("src/a-1/note.sh");
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let conf = world.root.join("src/a-1/dkms.conf");
+    let text = fs::read_to_string(&conf).unwrap();
+    fs::write(&conf, format!("{text}POST_INSTALL=\"note.sh installed\"\nPOST_REMOVE=\"note.sh removed\"\n"))
+        .unwrap();
+}
+
+#[test]
+fn scripts_that_a_death_kept_from_running_run_later() {
+    let uninstall: &[&str] = &["uninstall", "a/1", "-k", TARGET];
+    for (before, command, point, expected) in [
+        (BUILD_1, INSTALL_1, "publish:intended", "installed"),
+        (BUILD_1, INSTALL_1, "publish:activated", "installed"),
+        (BUILD_1, INSTALL_1, "publish:noted", "installed"),
+        (INSTALL_1, uninstall, "withdraw:intended", "removed"),
+        (INSTALL_1, uninstall, "withdraw:deactivated", "removed"),
+        (INSTALL_1, &["remove", "a/1", "--all"], "withdraw:deactivated", "removed"),
+    ] {
+        let world = World::new();
+        with_scripts(&world);
+        run(&world, &[before]);
+        dkms_core::sys::file::remove_all(&world.root.join("scripts")).unwrap();
+        let mut child = world.stop_at(command, &format!("{point}=sleep(100000)")).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!world.root.join("scripts").exists(), "{point}: it died before its script");
+        // Whatever comes next puts it right, once.
+        let next: &[&str] = &["autoinstall", "-k", "6.1.0-2-other/x86_64"];
+        world.dkms(next);
+        let said = || fs::read_to_string(world.root.join("scripts")).unwrap_or_default();
+        assert_eq!(said().trim(), expected, "{command:?} {point}");
+        world.dkms(next);
+        assert_eq!(said().trim(), expected, "{command:?} {point}: not again and again");
+    }
+}

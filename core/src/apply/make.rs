@@ -257,6 +257,9 @@ fn publish(
     work.intend(|intent| {
         intent.publish.push(Pending { module: module.clone(), target: target.clone(), force: make.force });
         intent.depmod.insert(target.clone());
+        if !recipe.scripts.post_install.is_empty() {
+            intent.post_install.insert((module.clone(), target.clone()));
+        }
     })?;
     fail::fail_point!("publish:intended");
     notes.extend(publication.skipped.iter().cloned());
@@ -273,7 +276,18 @@ fn publish(
         retire(work, old, target)?;
     }
     work.published.entry(target.clone()).or_default().extend(names);
-    notes.extend(script::run(session, module, Some(target), "post_install", &recipe.scripts.post_install)?);
+    if !recipe.scripts.post_install.is_empty() {
+        notes.extend(script::run(
+            session,
+            module,
+            Some(target),
+            "post_install",
+            &recipe.scripts.post_install,
+        )?);
+        work.intend(|intent| {
+            intent.post_install.remove(&(module.clone(), target.clone()));
+        })?;
+    }
     Ok(Ok(notes))
 }
 

@@ -17,7 +17,7 @@ use crate::kernel::Kernel;
 use crate::plan::{Clear, Make, Plan, Settled, Survey};
 use crate::report::{Failing, Outcome, Report};
 use crate::session::Session;
-use crate::step::{initramfs, publish, script, withdraw};
+use crate::step::{initramfs, load, publish, script, withdraw};
 use crate::survey;
 use crate::sys::signal;
 use crate::tree::{Intent, LockedTree, Record, Snapshot};
@@ -94,13 +94,17 @@ impl<'a> Work<'a> {
         for (id, target) in &plan.forget {
             self.tree.forget_failure(id, target)?;
         }
+        for (id, target) in &plan.post_remove {
+            let command = self.recipe_of(id, target)?.map(|recipe| recipe.scripts.post_remove);
+            self.post_remove(id, target, command.as_deref().filter(|command| !command.is_empty()))?;
+        }
         for registration in &plan.register {
             self.register(&registration.module, &registration.source)?;
         }
         schedule::carry_out(self, plan)?;
         for unregister in &plan.unregister {
             // What its successor has replaced in this very transaction need not be kept.
-            let now = Snapshot::load_some(&self.tree.layout, Some(&unregister.module.name))?;
+            let now = Snapshot::load_some(&self.tree.layout, [unregister.module.name.clone()])?;
             let serves = |entry: &crate::tree::Entry| entry.builds.values().any(|build| build.active);
             if unregister.keep_builds && now.modules.get(&unregister.module).is_some_and(serves) {
                 self.tree.unlink_source(&unregister.module)?;
@@ -145,10 +149,14 @@ impl<'a> Work<'a> {
         if clear.withdraw {
             let published = self.published_files(module, target)?;
             let leaves = clear.kernel_leaves;
+            let post_remove = self.recipe_of(module, target)?.map(|recipe| recipe.scripts.post_remove);
+            let post_remove = post_remove.filter(|command| !command.is_empty());
+            let pending = post_remove.is_some().then(|| (module.clone(), target.clone()));
             let touched = withdraw::destinations(&self.tree.layout, module, target, &published);
             self.intend(|intent| {
                 intent.touched.extend(touched);
                 intent.withdraw.push((module.clone(), target.clone()));
+                intent.post_remove.extend(pending);
                 if !leaves {
                     intent.depmod.insert(target.clone());
                 }
@@ -168,12 +176,7 @@ impl<'a> Work<'a> {
             for note in notes {
                 self.session.screen.progress(&format!("dkms: {module}: {note}"));
             }
-            let command = self.recipe_of(module, target)?.map(|recipe| recipe.scripts.post_remove);
-            if let Some(command) = command
-                && let Some(why) = script::run(self.session, module, Some(target), "post_remove", &command)?
-            {
-                self.report.remarks.push(format!("{module}: {why}"));
-            }
+            self.post_remove(module, target, post_remove.as_deref())?;
             self.published.entry(target.clone()).or_default();
         }
         if clear.unbuild {
@@ -192,6 +195,17 @@ impl<'a> Work<'a> {
         self.session.screen.progress(&crate::report::text::progress(module, target, &outcome, None));
         self.report.add(module, Some(target), outcome);
         Ok(())
+    }
+
+    /// Runs a module's POST_REMOVE, and notes that it has ended.
+    fn post_remove(&mut self, module: &ModuleId, target: &Target, command: Option<&str>) -> Result<()> {
+        let Some(command) = command else { return Ok(()) };
+        if let Some(why) = script::run(self.session, module, Some(target), "post_remove", command)? {
+            self.report.remarks.push(format!("{module}: {why}"));
+        }
+        self.intend(|intent| {
+            intent.post_remove.remove(&(module.clone(), target.clone()));
+        })
     }
 
     /// Deletes files in the kernel's tree that are those of a build which does not count as installed: an installation
@@ -233,9 +247,7 @@ impl<'a> Work<'a> {
             return Ok(None);
         };
         if !self.kernels.contains_key(target) {
-            let headers = self.session.options.headers.as_deref();
-            let kernel = Kernel::load(&self.session.layout, &self.session.policy.row, target, headers)?;
-            self.kernels.insert(target.clone(), kernel);
+            self.kernels.insert(target.clone(), self.session.kernel(target)?);
         }
         let Some(kernel) = self.kernels.get(target) else { return Ok(None) };
         Ok(survey::recipe(self.session, id, kernel, source)?.ok())
@@ -280,6 +292,7 @@ impl<'a> Work<'a> {
             // A cache that is too large is no failure of this transaction.
             drop(self.session.cache().trim());
         }
+        self.load()?;
         self.post_transaction(&plan.make)?;
         if self.unfinished {
             return Ok(Done::Part);
@@ -287,6 +300,26 @@ impl<'a> Work<'a> {
         fail::fail_point!("finish:before-fulfilled");
         self.tree.fulfilled()?;
         Ok(Done::Whole)
+    }
+
+    /// What was installed for the running kernel is loaded, where that was asked for.
+    fn load(&mut self) -> Result<()> {
+        let session = self.session;
+        let running = crate::kernel::running();
+        let fresh = self.report.lines.iter().any(|line| {
+            matches!(line.outcome, Outcome::Installed { .. })
+                && line.target.as_ref().is_some_and(|target| Some(&target.kernel) == running.as_ref())
+        });
+        let here = session.layout.depmod_root() == Some(std::path::Path::new("/"));
+        if !(session.options.modprobe && fresh && here) {
+            return Ok(());
+        }
+        match load::load(session) {
+            Ok(remark) => self.report.remarks.extend(remark),
+            Err(error) if error.is::<signal::Interrupted>() => return Err(error),
+            Err(error) => self.report.remarks.push(format!("modules were not loaded: {error:#}")),
+        }
+        Ok(())
     }
 
     /// framework.conf's own hook at the end of a transaction that installed something.

@@ -10,18 +10,18 @@ use crate::session::Session;
 use crate::sys::file;
 use crate::types::ModuleId;
 
-/// Copies the tree, unless it is there already; the module that it holds.
+/// Copies the tree, unless it is there already; the module that it holds. `force` replaces an older copy whole.
 pub(super) fn copy(session: &Session, dir: &Path, force: bool) -> Result<ModuleId> {
     let dir = dir.canonicalize().with_context(|| format!("reading {}", dir.display()))?;
     let conf = dir.join("dkms.conf");
     let raw = match bash::framework(&[conf], "PACKAGE_NAME PACKAGE_VERSION", &session.layout.evaluated())? {
         Ok(raw) => raw,
-        Err(error) => return refuse(10, error.to_string()),
+        Err(error) => return refuse(8, error.to_string()),
     };
     let (name, version) = (raw.get("PACKAGE_NAME"), raw.get("PACKAGE_VERSION"));
     let (Ok(name), Ok(version)) = (name.parse(), version.parse()) else {
         return refuse(
-            10,
+            8,
             format!(
                 "{}: PACKAGE_NAME {name:?} and PACKAGE_VERSION {version:?} are no valid names",
                 dir.display()
@@ -29,18 +29,39 @@ pub(super) fn copy(session: &Session, dir: &Path, force: bool) -> Result<ModuleI
         );
     };
     let id = ModuleId { name, version };
+    if crate::apply::status_of(session, Some(&id.name))?.registered(&id) {
+        return refuse(3, format!("{id} is registered already: dkms remove it first, or give its name"));
+    }
     let to = session.layout.source(&id);
     if to.canonicalize().is_ok_and(|to| to == dir) || dir.starts_with(session.layout.version(&id)) {
         return Ok(id);
     }
-    if to.exists() && !force {
-        return refuse(
-            3,
-            format!("{} exists already: --force replaces it by {}", to.display(), dir.display()),
-        );
-    }
     let staged = file::temp_beside(&to);
-    file::copy_tree(&dir, &staged, None)?;
-    file::replace_dir(&staged, &to)?;
+    let copy = || -> Result<()> {
+        file::copy_tree(&dir, &staged, None)?;
+        if to.is_dir() && !force {
+            keep_others(&to, &staged)?;
+        }
+        file::replace_dir(&staged, &to)
+    };
+    copy().inspect_err(|_| {
+        // The next run sweeps what cannot be deleted now.
+        let _ = file::remove_all(&staged);
+    })?;
     Ok(id)
+}
+
+/// Files that only the old tree has stay, as shell DKMS has it.
+fn keep_others(old: &Path, new: &Path) -> Result<()> {
+    for entry in file::sorted_entries(old) {
+        let Some(name) = entry.file_name() else { continue };
+        let other = new.join(name);
+        let dir = |path: &Path| path.is_dir() && !path.is_symlink();
+        if other.symlink_metadata().is_err() {
+            file::copy_tree(&entry, &other, None)?;
+        } else if dir(&entry) && dir(&other) {
+            keep_others(&entry, &other)?;
+        }
+    }
+    Ok(())
 }

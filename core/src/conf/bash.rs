@@ -27,7 +27,7 @@ const VARIABLES: &str = "PACKAGE_NAME PACKAGE_VERSION POST_ADD POST_BUILD POST_I
     PATCH PATCH_MATCH BUILT_MODULE_NAME BUILT_MODULE_LOCATION DEST_MODULE_NAME DEST_MODULE_LOCATION STRIP \
     AUTOINSTALL NO_WEAK_MODULES";
 
-/// Sources the files that follow `--`, then prints `name NUL index NUL value NUL` for each set element, and a
+/// Sources the files that follow `--`, and sets the variables that stand there as `=NAME=VALUE`; then prints `name NUL index NUL value NUL` for each set element, and a
 /// closing mark: without it the file ended the shell. What the file itself prints is thrown away.
 const DRIVER: &str = r#"
 for __fd in /proc/self/fd/*; do case ${__fd##*/} in [012]|*[!0-9]*) ;; *) eval "exec ${__fd##*/}>&-" ;; esac; done
@@ -37,7 +37,10 @@ __names=$1; shift
 while [[ $1 != -- ]]; do printf -v "${1%%=*}" %s "${1#*=}"; shift; done
 shift
 __files=("$@"); set --
-for __file in "${__files[@]}"; do [[ -r $__file ]] || exit 66; . "$__file"; done
+for __file in "${__files[@]}"; do
+    if [[ $__file = =* ]]; then __file=${__file#=}; printf -v "${__file%%=*}" %s "${__file#*=}"; continue; fi
+    [[ -r $__file ]] || exit 66; . "$__file"
+done
 set +eux; unset -f printf eval builtin; IFS=$' \t\n'
 __show() { builtin printf '%s\0%s\0%s\0' "$@" >&4; }
 for __name in $__names; do
@@ -80,7 +83,9 @@ pub fn recipe(
         ("module", context.module.name.to_string()),
         ("module_version", context.module.version.to_string()),
     ];
-    let raw = match evaluate(&files, VARIABLES, &variables, context.identity, &context.layout.evaluated())? {
+    let directives = context.directives;
+    let memory = context.layout.evaluated();
+    let raw = match evaluate(&files, VARIABLES, &variables, directives, context.identity, &memory)? {
         Ok(raw) => raw,
         Err(error) => return Ok(Err(error)),
     };
@@ -95,18 +100,20 @@ pub fn framework(
     memory: &Path,
 ) -> Result<std::result::Result<RawConf, ConfError>> {
     // The files refer to $kernelver, which is known only later: it stands for itself.
-    evaluate(files, names, &[("kernelver", "$kernelver".to_owned())], "", memory)
+    evaluate(files, names, &[("kernelver", "$kernelver".to_owned())], &[], "", memory)
 }
 
 fn evaluate(
     files: &[PathBuf],
     names: &str,
     variables: &[(&str, String)],
+    directives: &[(String, String)],
     identity: &str,
     memory: &Path,
 ) -> Result<std::result::Result<RawConf, ConfError>> {
     let mut key = vec![DRIVER.to_owned(), names.to_owned(), identity.to_owned(), running_kernel()];
     key.extend(variables.iter().map(|(name, value)| format!("{name}={value}")));
+    key.extend(directives.iter().map(|(name, value)| format!("directive {name}={value}")));
     for path in files {
         let content = match std::fs::read(path) {
             Ok(content) => content,
@@ -120,7 +127,7 @@ fn evaluate(
     if let Some(raw) = std::fs::read(&memory).ok().and_then(|json| serde_json::from_slice(&json).ok()) {
         return Ok(Ok(raw));
     }
-    let raw = match run(files, names, variables)? {
+    let raw = match run(files, names, variables, directives)? {
         Ok(raw) => raw,
         Err(error) => return Ok(Err(error)),
     };
@@ -137,6 +144,7 @@ fn run(
     files: &[PathBuf],
     names: &str,
     variables: &[(&str, String)],
+    directives: &[(String, String)],
 ) -> Result<std::result::Result<RawConf, ConfError>> {
     let mut argv: Vec<String> = ["bash", "--noprofile", "--norc", "-c", DRIVER, "dkms.conf", names]
         .iter()
@@ -145,6 +153,7 @@ fn run(
     argv.extend(variables.iter().map(|(name, value)| format!("{name}={value}")));
     argv.push("--".to_owned());
     argv.extend(files.iter().map(|path| path.display().to_string()));
+    argv.extend(directives.iter().map(|(name, value)| format!("={name}={value}")));
     let first = files.first().context("no configuration file given")?;
     let mut spec = Spec {
         argv,
@@ -219,7 +228,35 @@ mod tests {
         let path = dir.path().join("dkms.conf");
         file::write_atomic(&path, text, 0o644).unwrap();
         let variables = [("kernelver", "6.12.1".to_owned()), ("arch", "x86_64".to_owned())];
-        evaluate(&[path], VARIABLES, &variables, "", &dir.path().join("memory")).unwrap()
+        evaluate(&[path], VARIABLES, &variables, &[], "", &dir.path().join("memory")).unwrap()
+    }
+
+    #[test]
+    fn directives_come_last_and_count_as_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("dkms.conf");
+        file::write_atomic(&path, b"MAKE=make\nBUILT_MODULE_NAME[1]=b\nBUILD_EXCLUSIVE_KERNEL=^5\n", 0o644)
+            .unwrap();
+        let variables = [("kernelver", "6.12.1".to_owned()), ("arch", "x86_64".to_owned())];
+        let memory = dir.path().join("memory");
+        let raw = |directives: &[(&str, &str)]| {
+            let directives: Vec<(String, String)> =
+                directives.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            evaluate(std::slice::from_ref(&path), VARIABLES, &variables, &directives, "", &memory)
+                .unwrap()
+                .unwrap()
+        };
+        assert!(!raw(&[]).kernel_matches);
+        let told = raw(&[
+            ("MAKE", "make K=$kernelver 'a=b'"),
+            ("BUILT_MODULE_NAME[0]", "a"),
+            ("BUILD_EXCLUSIVE_KERNEL", "^6"),
+        ]);
+        assert_eq!(told.get("MAKE"), "make K=$kernelver 'a=b'");
+        assert_eq!((told.at("BUILT_MODULE_NAME", 0), told.at("BUILT_MODULE_NAME", 1)), ("a", "b"));
+        assert!(told.kernel_matches, "a directive is there before the rules are looked at");
+        assert_eq!(raw(&[("MAKE", "x")]).get("MAKE"), "x", "each is remembered on its own");
+        assert_eq!(raw(&[]).get("MAKE"), "make");
     }
 
     #[test]

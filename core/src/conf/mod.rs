@@ -80,4 +80,6 @@ pub struct Context<'a> {
     pub headers: &'a Path,
     /// Identity of the headers, so that a remembered evaluation is not used for others.
     pub identity: &'a str,
+    /// Variables that are set after everything was read.
+    pub directives: &'a [(String, String)],
 }

@@ -249,8 +249,14 @@ mod tests {
         let target = Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() };
         let module = "a/1".parse().unwrap();
         let headers = layout.headers(&target.kernel);
-        let context =
-            Context { layout: &layout, module: &module, target: &target, headers: &headers, identity: "" };
+        let context = Context {
+            layout: &layout,
+            module: &module,
+            target: &target,
+            headers: &headers,
+            identity: "",
+            directives: &[],
+        };
         Recipe::from_raw(&raw, &context, None)
     }
 

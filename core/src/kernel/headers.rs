@@ -83,12 +83,20 @@ impl Vermagic {
 }
 
 impl Headers {
-    /// Reads headers; `None` when they are not there.
-    pub fn load(layout: &Layout, row: &Row, target: &Target, dir: &Path) -> Result<Option<Self>> {
+    /// Reads headers; `None` when they are not there. `config` is used in place of their configuration.
+    pub fn load(
+        layout: &Layout,
+        row: &Row,
+        target: &Target,
+        dir: &Path,
+        config: Option<&Path>,
+    ) -> Result<Option<Self>> {
         if !dir.join("include").exists() {
             return Ok(None);
         }
-        let config = std::fs::read(config_file(dir)).unwrap_or_default();
+        let given = config;
+        let config =
+            std::fs::read(given.map_or_else(|| config_file(dir), Path::to_owned)).unwrap_or_default();
         let config = parse_config(&String::from_utf8_lossy(&config));
         let on = |option: &str| config.get(option).is_some_and(|value| value == "y");
         let wanted = if on("CONFIG_CC_IS_CLANG") {
@@ -100,7 +108,7 @@ impl Headers {
         let cc = wanted.filter(|name| run::which(name).is_some());
         let compiler = cc.as_deref().and_then(run::which).or_else(|| run::which("gcc"));
         let ld = on("CONFIG_LD_IS_LLD").then(|| "ld.lld".to_owned()).filter(|ld| run::which(ld).is_some());
-        let identity = identity(layout, target, dir, compiler.as_deref())?;
+        let identity = identity(layout, target, dir, given, compiler.as_deref())?;
         Ok(Some(Self {
             vermagic: Vermagic::new(dir, &config),
             sig_hash: config.get("CONFIG_MODULE_SIG_HASH").cloned(),
@@ -117,8 +125,15 @@ impl Headers {
 
 /// Hashes the headers, what their Makefile includes from elsewhere (Debian's common headers), the build tools
 /// behind the `scripts` link, and the compiler and linker.
-fn identity(layout: &Layout, target: &Target, dir: &Path, compiler: Option<&Path>) -> Result<String> {
+fn identity(
+    layout: &Layout,
+    target: &Target,
+    dir: &Path,
+    config: Option<&Path>,
+    compiler: Option<&Path>,
+) -> Result<String> {
     let mut roots = vec![dir.to_owned()];
+    roots.extend(config.map(Path::to_owned));
     let makefile = std::fs::read_to_string(dir.join("Makefile")).unwrap_or_default();
     for line in makefile.lines() {
         if let Some(included) = line.trim().strip_prefix("include ").map(str::trim)

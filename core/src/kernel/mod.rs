@@ -37,11 +37,17 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Looks at a kernel. `headers` overrides the place of its headers.
-    pub fn load(layout: &Layout, row: &Row, target: &Target, headers: Option<&Path>) -> Result<Self> {
+    /// Looks at a kernel. `headers` and `config` override the places of its headers and its configuration.
+    pub fn load(
+        layout: &Layout,
+        row: &Row,
+        target: &Target,
+        headers: Option<&Path>,
+        config: Option<&Path>,
+    ) -> Result<Self> {
         let dir = layout.kernel(&target.kernel);
         let headers_dir = headers.map_or_else(|| layout.headers(&target.kernel), Path::to_path_buf);
-        let headers = Headers::load(layout, row, target, &headers_dir)?;
+        let headers = Headers::load(layout, row, target, &headers_dir, config)?;
         let indexed = file::read_optional(&layout.modules_dep(&target.kernel))?.map(|text| {
             let text = String::from_utf8_lossy(&text).into_owned();
             text.lines().filter_map(|line| Some(line.split_once(':')?.0.to_owned())).collect()

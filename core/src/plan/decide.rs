@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::scope::newest_with;
+use super::scope::{installed, newest_with};
 use super::wanted::Wish;
 use super::why::{bad_conf, broken, refused};
 use super::{Clear, Plan, Registration, Settled, Survey, Unregister};
@@ -67,6 +67,16 @@ impl Planner<'_> {
                 }
             }
             Event::SourceReplaced(module) => self.source_replaced(module),
+            Event::Matched { template, target, only, force } => {
+                self.plan.initramfs.insert(target.clone());
+                let wish = Wish { install: true, force: *force, automatic: false, trust_unknown: true };
+                for id in installed(self.snapshot, template, only.as_ref()) {
+                    match self.snapshot.modules.get(id).filter(|entry| entry.broken()) {
+                        Some(entry) => self.settle(id, Some(target), broken(&entry.source)),
+                        None => self.make(id, target, wish),
+                    }
+                }
+            }
             Event::Asked(request) => self.asked(request),
         }
     }
@@ -148,7 +158,12 @@ impl Planner<'_> {
             && !(request.verb == Verb::Add && entry.source == Source::Unlinked)
             && matches!(request.verb, Verb::Add | Verb::Build | Verb::Install)
         {
-            return self.settle(id, None, broken(&entry.source));
+            let mut outcome = broken(&entry.source);
+            if let (Outcome::Refused { code, .. }, Verb::Add) = (&mut outcome, request.verb) {
+                // For what is to be added the source is missing, not the link.
+                *code = 2;
+            }
+            return self.settle(id, None, outcome);
         }
         match request.verb {
             Verb::Add if registered => self.settle(

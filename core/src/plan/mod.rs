@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 pub use decide::plan;
-pub use scope::{Scope, newest, scope};
+pub use scope::{Scope, concerned, newest, scope};
 pub use why::remaining;
 
 use crate::conf::{ConfError, Recipe};
@@ -54,6 +54,9 @@ pub struct Case {
 /// What will be done, in this order.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Plan {
+    /// Modules that an earlier run took out without coming to their POST_REMOVE.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub post_remove: BTreeSet<(ModuleId, Target)>,
     /// Registrations.
     pub register: Vec<Registration>,
     /// Builds and installations, dependencies first.
@@ -149,6 +152,7 @@ impl Plan {
     /// Nothing will be changed.
     pub fn is_empty(&self) -> bool {
         self.register.is_empty()
+            && self.post_remove.is_empty()
             && self.make.is_empty()
             && self.clear.is_empty()
             && self.unregister.is_empty()

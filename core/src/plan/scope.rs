@@ -45,6 +45,35 @@ pub(super) fn newest_with(events: &[Event], snapshot: &Snapshot) -> BTreeMap<Mod
     newest
 }
 
+/// The versions that are installed for a kernel, of all modules or of one.
+pub(super) fn installed<'a>(
+    snapshot: &'a Snapshot,
+    target: &Target,
+    only: Option<&ModuleName>,
+) -> Vec<&'a ModuleId> {
+    let active = |entry: &crate::tree::Entry| entry.builds.get(target).is_some_and(|build| build.active);
+    let modules = snapshot
+        .modules
+        .iter()
+        .filter(|(id, entry)| only.is_none_or(|only| id.name == *only) && active(entry));
+    modules.map(|(id, _)| id).collect()
+}
+
+/// The modules of which the registry must be known to answer these events; `None`: all.
+pub fn concerned(events: &[Event]) -> Option<BTreeSet<ModuleName>> {
+    events
+        .iter()
+        .map(|event| match event {
+            Event::SourceReplaced(module) => Some(module.name.clone()),
+            // What is built may need other modules, and a kernel has all of them.
+            Event::Asked(request) if !matches!(request.verb, Verb::Build | Verb::Install) => {
+                Some(request.module.name.clone())
+            }
+            _ => None,
+        })
+        .collect()
+}
+
 /// What the events concern.
 pub fn scope(events: &[Event], snapshot: &Snapshot) -> Scope {
     let newest = newest_with(events, snapshot);
@@ -60,6 +89,11 @@ pub fn scope(events: &[Event], snapshot: &Snapshot) -> Scope {
                     scope.kernels.insert(target.clone());
                     scope.cases.insert((module.clone(), target.clone()));
                 }
+            }
+            Event::Matched { template, target, only, .. } => {
+                scope.kernels.insert(target.clone());
+                let wanted = installed(snapshot, template, only.as_ref());
+                scope.cases.extend(wanted.into_iter().map(|id| (id.clone(), target.clone())));
             }
             Event::Asked(request) if matches!(request.verb, Verb::Build | Verb::Install | Verb::Add) => {
                 for target in &request.targets {

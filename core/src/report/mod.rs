@@ -17,6 +17,16 @@ pub use screen::Screen;
 use crate::policy::Admin;
 use crate::types::{ModuleId, Target};
 
+/// Marks an error that the user has been told of.
+#[derive(Debug, Clone, Copy)]
+pub struct Told;
+
+impl std::fmt::Display for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("dkms did not come to its end")
+    }
+}
+
 /// How it ended for one module. Expected ends are values, not errors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]

@@ -3,6 +3,7 @@
 pub mod build;
 pub mod depmod;
 pub mod initramfs;
+pub mod load;
 pub mod publish;
 pub mod script;
 pub mod sign;

@@ -59,6 +59,14 @@ impl Staged {
         Ok(staged)
     }
 
+    /// Makes a link to `target` beside `dest`.
+    pub fn link(dest: &Path, target: &Path) -> Result<Self> {
+        let staged = Self { temp: temp_beside(dest), dest: dest.to_owned(), done: false };
+        std::os::unix::fs::symlink(target, &staged.temp)
+            .with_context(|| format!("linking {} to {}", dest.display(), target.display()))?;
+        Ok(staged)
+    }
+
     /// Gives the file its name, replacing what had it: old or new at any instant, and after a power cut.
     #[allow(clippy::disallowed_methods)] // this is the place
     pub fn commit(mut self) -> Result<()> {
@@ -255,6 +263,11 @@ pub fn tree_size(dir: &Path) -> u64 {
         Err(_) => 0,
     };
     sorted_entries(dir).into_iter().map(size).sum()
+}
+
+/// Whether this process may make files in a directory; not when there is none.
+pub fn writable(dir: &Path) -> bool {
+    dir.is_dir() && rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
 /// The entries of a directory in byte order; none when there is no such directory.

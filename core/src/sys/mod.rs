@@ -7,5 +7,6 @@ pub mod file;
 pub mod hash;
 pub mod jobs;
 pub mod lock;
+pub mod parallel;
 pub mod run;
 pub mod signal;

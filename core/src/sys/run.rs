@@ -289,22 +289,25 @@ pub struct Ancestor {
     pub pid: u32,
     /// Its arguments, the program first.
     pub argv: Vec<String>,
+    /// When it started, in ticks since the machine did.
+    pub started: u64,
 }
 
 /// The processes above us, nearest first, as far as /proc shows them.
 pub fn ancestors() -> Vec<Ancestor> {
-    let parent_of = |pid: u32| -> Option<u32> {
+    let field = |pid: u32, number: usize| -> Option<u64> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The name in parentheses may contain anything: count from the last one.
-        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+        stat.rsplit_once(')')?.1.split_whitespace().nth(number)?.parse().ok()
     };
+    let parent_of = |pid: u32| field(pid, 1).and_then(|parent| u32::try_from(parent).ok());
     let mut list = Vec::new();
     let mut pid = std::process::id();
     while let Some(parent) = parent_of(pid).filter(|parent| *parent != 0 && list.len() < 64) {
         let argv = std::fs::read(format!("/proc/{parent}/cmdline")).unwrap_or_default();
         let argv =
             argv.split(|byte| *byte == 0).map(|arg| String::from_utf8_lossy(arg).into_owned()).collect();
-        list.push(Ancestor { pid: parent, argv });
+        list.push(Ancestor { pid: parent, argv, started: field(parent, 19).unwrap_or(0) });
         pid = parent;
     }
     list

@@ -23,6 +23,12 @@ pub struct Intent {
     /// Modules that are being taken out.
     #[serde(default)]
     pub withdraw: Vec<(ModuleId, Target)>,
+    /// Installed modules whose POST_INSTALL has not ended.
+    #[serde(default)]
+    pub post_install: BTreeSet<(ModuleId, Target)>,
+    /// Modules that were taken out and whose POST_REMOVE has not ended.
+    #[serde(default)]
+    pub post_remove: BTreeSet<(ModuleId, Target)>,
     /// Module files (and directories of them) that may hold temporary files of ours.
     #[serde(default)]
     pub touched: BTreeSet<PathBuf>,

@@ -104,7 +104,13 @@ impl Root {
 
     /// Runs our dkms on it. Commands of modules are not confined: these tests need no privileges.
     pub fn dkms(&self, args: &[&str]) -> Run {
-        let output = Command::new(env!("CARGO_BIN_EXE_dkms"))
+        Run::new(self, &self.command(args).output().unwrap())
+    }
+
+    /// The same, not started yet.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dkms"));
+        command
             .args(args)
             .arg("--dkmstree")
             .arg(self.join("lib"))
@@ -116,10 +122,8 @@ impl Root {
             .env_remove("DPKG_MAINTSCRIPT_NAME")
             .env_remove("DEBIAN_HAS_FRONTEND")
             .env_remove("DEBCONF_REDIR")
-            .env_remove("DEB_MAINT_PARAMS")
-            .output()
-            .unwrap();
-        Run::new(self, &output)
+            .env_remove("DEB_MAINT_PARAMS");
+        command
     }
 }
 
@@ -131,7 +135,8 @@ pub struct Run {
 }
 
 impl Run {
-    fn new(root: &Root, output: &Output) -> Self {
+    /// Reads what it left.
+    pub fn new(root: &Root, output: &Output) -> Self {
         let text = |bytes: &[u8]| root.text(&String::from_utf8_lossy(bytes));
         Self {
             code: output.status.code().unwrap_or(-1),

@@ -1,6 +1,7 @@
 //! Events and plans as text.
 //!
 //! Events: `kernel+ k1`, `headers+ k1`, `autoinstall k1`, `kernel- k1`, `source+ a/1 k1 k2`, `source~ a/1` (replaced),
+//! `match k1 k2 a` (k2 gets what k1 has),
 //! and `add`, `build`, `install`, `uninstall`, `unbuild`, `remove` with a module and kernels; `!` after the verb is
 //! `--force`. They are separated by `;`.
 //!
@@ -27,6 +28,12 @@ fn event(text: &str) -> Event {
         "autoinstall" => Event::Autoinstall(target(words[1])),
         "kernel-" => Event::KernelRemoved(target(words[1])),
         "source+" => Event::SourceAdded { module: words[1].parse().unwrap(), targets: targets(2) },
+        "match" => Event::Matched {
+            template: target(words[1]),
+            target: target(words[2]),
+            only: words.get(3).map(|name| name.parse().unwrap()),
+            force: false,
+        },
         "source~" => Event::SourceReplaced(words[1].parse().unwrap()),
         verb => {
             let (verb, force) = verb.strip_suffix('!').map_or((verb, false), |verb| (verb, true));

@@ -11,7 +11,7 @@ fn broken_registrations_are_named_and_stop_nobody_else() {
         ("a/1 dangling; b/1", "source+ b/1 k1", "make b/1@k1"),
         ("a/1 dangling", "install a/1 k1", "a/1 is refused 4"),
         ("a/1 dangling", "build a/1 k1", "a/1 is refused 4"),
-        ("a/1 dangling", "add a/1", "a/1 is refused 4"),
+        ("a/1 dangling", "add a/1", "a/1 is refused 2"),
         ("a/1 dangling", "remove a/1", "unregister a/1"),
         ("a/1 unlinked", "add a/1", "register a/1"),
         ("a/1 unlinked", "install a/1 k1", "a/1 is refused 4"),
@@ -63,6 +63,27 @@ fn a_person_asks() {
         ("", "unbuild a/1 k1", "a/1 is refused 3"),
         ("", "remove a/1", "a/1 is refused 3"),
         ("a/1 unregistered", "remove a/1", "a/1 is refused 3"),
+    ]);
+}
+
+#[test]
+fn a_kernel_gets_what_another_one_has() {
+    check(&[
+        ("a/1@k1 installed; b/1@k1 installed", "match k1 k2", "make a/1@k2; make b/1@k2"),
+        ("a/1@k1 installed; b/1@k1 installed", "match k1 k2 b", "make b/1@k2"),
+        // That version and no other; what is only built does not count.
+        ("a/1@k1 installed; a/2", "match k1 k2", "make a/1@k2"),
+        ("a/1@k1 built; b/1", "match k1 k2", ""),
+        ("a/1@k1 installed; a/2@k2 installed", "match k1 k2", "make a/1@k2 over a/2"),
+        ("a/1@k1 installed; a/1@k2 installed", "match k1 k2", "a/1@k2 is up to date"),
+        ("a/1@k1 installed; a/1@k2 built", "match k1 k2", "install a/1@k2"),
+        ("a/1 manual; a/1@k1 installed", "match k1 k2", "make a/1@k2"),
+        (
+            "a/1 dangling; a/1@k1 installed; b/1@k1 installed",
+            "match k1 k2",
+            "make b/1@k2; a/1@k2 is refused 4",
+        ),
+        ("k2 bare; a/1@k1 installed", "match k1 k2", "a/1@k2 is deferred 21"),
     ]);
 }
 
