@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use crate::conf::{Context, Recipe, bash};
+use crate::conf::{Context, Recipe, evaluate};
 use crate::kernel::Kernel;
 use crate::plan::{Case, Scope, Survey};
 use crate::session::Session;
@@ -122,7 +122,7 @@ pub fn recipe(
     let identity = kernel.headers.as_ref().map_or("", |headers| &headers.identity);
     let context = Context { layout: &session.layout, module: id, target: &kernel.target, headers, identity };
     let conf = session.options.conf.clone().unwrap_or_else(|| source.join("dkms.conf"));
-    bash::recipe(&conf, &context, kernel.headers.as_ref().map(|headers| &headers.config))
+    evaluate::recipe(&conf, &context, kernel.headers.as_ref().map(|headers| &headers.config))
         .with_context(|| format!("reading the dkms.conf of {id}"))
 }
 
