@@ -74,12 +74,12 @@ impl Shell {
             Which::One(index) => self.element(name, *index)?.map(str::to_owned),
             Which::Each | Which::Joined => {
                 let all = self.elements(name)?;
-                return Ok(match change {
-                    Change::Length => all.len().to_string(),
-                    _ => all.join(" "),
-                });
+                let (count, joined) = (all.len(), all.join(" "));
+                self.budget.spend(joined.len() + 1)?;
+                return Ok(if matches!(change, Change::Length) { count.to_string() } else { joined });
             }
         };
+        self.budget.spend(value.as_ref().map_or(0, String::len) + 1)?;
         let set = |or_empty: bool| value.as_ref().is_some_and(|value| !or_empty || !value.is_empty());
         match change {
             Change::Default { or_empty, word } if !set(*or_empty) => return self.joined(word),
@@ -96,7 +96,6 @@ impl Shell {
         if !value.is_ascii() {
             return unknown("a change of text that is not ASCII");
         }
-        self.budget.spend(value.len() + 1)?;
         match change {
             Change::Length => Ok(value.len().to_string()),
             Change::Slice { from_end, offset, length } => Ok(slice(&value, *from_end, *offset, *length)),

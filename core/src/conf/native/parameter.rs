@@ -104,8 +104,9 @@ fn replace(reader: &mut Reader<'_>, place: Place) -> Known<Change> {
 }
 
 fn slice(reader: &mut Reader<'_>) -> Known<Change> {
-    let from_end = reader.take(" -");
+    let negative = reader.take(" -");
     let offset = reader.number()?;
+    let from_end = negative && offset > 0;
     let length = if reader.take(":") { Some(reader.number()?) } else { None };
     Ok(Change::Slice { from_end, offset, length })
 }

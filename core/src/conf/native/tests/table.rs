@@ -57,7 +57,7 @@ const UNDERSTOOD: &[(&str, &str)] = &[
     ("B=;A=${B:-x}${B-y}${C-z}", "xz"),
     ("B=b;A=${B:+x$B}${B+y}${C+z}", "xby"),
     ("A=\"make ${parallel_jobs+-j$parallel_jobs} all\"", "make  all"),
-    ("B=abc;A=${#B}${B:1}${B:0:2}${B: -1}${B:5}", "3bcabc"),
+    ("B=abc;A=${#B}${B:1}${B:0:2}${B: -1}${B:5}${B: -5}${B: -0:1}", "3bcabca"),
     ("B=a.b.c;A=${B%.*}-${B%%.*}-${B#*.}-${B##*.}", "a.b-a-b.c-c"),
     ("A=${kernelver%%[!0-9.]*}", "6.12.1"),
     ("A=${kernel_source_dir/%build/source}", "/lib/modules/6.12.1-rt5+deb13-amd64/source"),
