@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 
 use crate::cache;
-use crate::conf::{Context, Recipe, bash};
+use crate::conf::{Context, Recipe, evaluate};
 use crate::kernel::Kernel;
 use crate::plan::{Case, Scope, Survey};
 use crate::session::Session;
@@ -134,7 +134,7 @@ pub fn recipe(
         directives,
     };
     let conf = session.options.conf.clone().unwrap_or_else(|| source.join("dkms.conf"));
-    bash::recipe(&conf, &context, kernel.headers.as_ref().map(|headers| &headers.config))
+    evaluate::recipe(&conf, &context, kernel.headers.as_ref().map(|headers| &headers.config))
         .with_context(|| format!("reading the dkms.conf of {id}"))
 }
 

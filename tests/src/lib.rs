@@ -15,6 +15,7 @@
 )]
 
 pub mod boot;
+pub mod corpus;
 pub mod count;
 pub mod history;
 pub mod host;

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::refuse;
-use crate::conf::bash;
+use crate::conf::evaluate;
 use crate::session::Session;
 use crate::sys::file;
 use crate::types::ModuleId;
@@ -14,7 +14,8 @@ use crate::types::ModuleId;
 pub(super) fn copy(session: &Session, dir: &Path, force: bool) -> Result<ModuleId> {
     let dir = dir.canonicalize().with_context(|| format!("reading {}", dir.display()))?;
     let conf = dir.join("dkms.conf");
-    let raw = match bash::framework(&[conf], "PACKAGE_NAME PACKAGE_VERSION", &session.layout.evaluated())? {
+    let raw = match evaluate::framework(&[conf], "PACKAGE_NAME PACKAGE_VERSION", &session.layout.evaluated())?
+    {
         Ok(raw) => raw,
         Err(error) => return refuse(8, error.to_string()),
     };

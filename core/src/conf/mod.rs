@@ -1,7 +1,10 @@
-//! dkms.conf: text → [`RawConf`] (what bash makes of it for one kernel) → [`Recipe`] (checked, ready to build).
+//! dkms.conf: text → [`RawConf`] (what bash makes of it for one kernel; [`native`]ly where that is certain) →
+//! [`Recipe`] (checked, ready to build).
 
 pub mod bash;
+pub mod evaluate;
 pub mod exclusive;
+pub mod native;
 mod recipe;
 pub mod version;
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::conf::bash;
+use crate::conf::evaluate;
 use crate::layout::Layout;
 use crate::types::Target;
 
@@ -36,7 +36,7 @@ impl Framework {
         if files.is_empty() {
             return Ok(Self::default());
         }
-        let raw = match bash::framework(&files, NAMES, &layout.evaluated())? {
+        let raw = match evaluate::framework(&files, NAMES, &layout.evaluated())? {
             Ok(raw) => raw,
             Err(error) => return Ok(Self { broken: Some(error.to_string()), ..Self::default() }),
         };
