@@ -15,6 +15,7 @@
 )]
 
 pub mod boot;
+pub mod compat;
 pub mod count;
 pub mod history;
 pub mod host;
