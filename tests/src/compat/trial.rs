@@ -53,13 +53,14 @@ fn sources(root: &Root, package: &Package) -> Vec<(String, bool)> {
 fn module(root: &Root, (source, own): (String, bool), kernel: &Kernel) -> Module {
     let mut module = Module { own, source, ..Module::default() };
     let known = ids(root);
-    let added = root.run(&format!("dkms add {}", module.source));
+    let added = root.run(&format!("dkms add '{}'", module.source));
     module.exits[0] = Some(added.status);
     module.said = added.all();
     let Some(id) = ids(root).difference(&known).next().cloned() else { return module };
     let (name, version) = id.split_once('/').expect("name/version");
-    let chosen = format!("-m {name} -v {version} -k {}", kernel.release);
-    let built = root.run_within(LIMIT_SECONDS, &format!("nice -n 10 dkms build {chosen} -j {JOBS}"));
+    // Quoted: a version may look like a comment.
+    let chosen = format!("-m '{name}' -v '{version}' -k {}", kernel.release);
+    let built = root.run_within(LIMIT_SECONDS, &format!("dkms build {chosen} -j {JOBS}"));
     module.exits[1] = Some(built.status);
     module.said = built.all();
     if built.status == 0 {
