@@ -35,7 +35,8 @@ fn distinct(lines: impl Iterator<Item = String>, limit: usize) -> Vec<String> {
 /// An error that names its reason, when there is one on this line.
 fn diagnosis(lines: &[&str], n: usize) -> Option<String> {
     let line = lines[n];
-    if let Some(rest) = line.trim_start().strip_prefix("configure: error:") {
+    // Behind the question that had a bad answer, when that stands on standard output.
+    if let Some((_, rest)) = line.split_once("configure: error:") {
         return Some(format!("configure: {}", configure_error(rest, &lines[n + 1..])));
     }
     const PREFIXES: [&str; 5] = ["ERROR: ", "FATAL: ", "error: ", "patch: ****", "Hunk #"];
@@ -210,7 +211,7 @@ mod tests {
     #[test]
     fn configure_says_why() {
         let log = "checking for gcc... gcc\nchecking for foo... not found\n\
-            checking whether modules can be built... no\nconfigure: error:\n\
+            checking whether modules can be built... configure: error: \n\
             \t*** Unable to build an empty module.\n\t*** Please run 'make scripts'.\n\t***\n\t*** If this works: tell.\n";
         assert_eq!(
             errors(log, 3),
