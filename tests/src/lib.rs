@@ -16,6 +16,7 @@
 
 pub mod boot;
 pub mod corpus;
+pub mod compat;
 pub mod count;
 pub mod history;
 pub mod host;

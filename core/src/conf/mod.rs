@@ -68,6 +68,15 @@ impl RawConf {
     pub fn all(&self, name: &str) -> impl Iterator<Item = (usize, &str)> {
         self.values.get(name).into_iter().flatten().map(|(index, value)| (*index, value.as_str()))
     }
+    /// The values with one blank wherever they have white space, as shell DKMS hands them on: `PRE_BUILD` of zfs is a
+    /// command with each option on a line of its own, which a shell would take for many commands.
+    pub fn single_lines(&self) -> Self {
+        let mut single = self.clone();
+        for value in single.values.values_mut().flat_map(BTreeMap::values_mut) {
+            *value = value.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+        }
+        single
+    }
 }
 
 /// What surrounds an evaluation: a conf may use all of it.

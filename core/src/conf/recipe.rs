@@ -64,6 +64,7 @@ impl Recipe {
         context: &Context<'_>,
         config: Option<&BTreeMap<String, String>>,
     ) -> Result<Self, Vec<String>> {
+        let raw = &raw.single_lines();
         let mut problems = Vec::new();
         for name in ["PACKAGE_NAME", "PACKAGE_VERSION"] {
             if raw.get(name).is_empty() {
@@ -273,6 +274,13 @@ mod tests {
         assert_eq!(recipe.modules[0].built, "a");
         assert_eq!(recipe.make, "make -C /lib/modules/6.1/build M=/var/lib/dkms/a/1/build");
         assert!(recipe.modules[0].strip && !recipe.autoinstall);
+    }
+
+    #[test]
+    fn a_command_on_many_lines_is_one_command() {
+        let recipe =
+            recipe(&with(&[("PRE_BUILD", 0, "configure\n  --prefix=/usr\n\t--with-config=kernel\n")]));
+        assert_eq!(recipe.unwrap().scripts.pre_build, "configure --prefix=/usr --with-config=kernel");
     }
 
     #[test]
