@@ -176,7 +176,7 @@ impl World {
             !built || path.contains(TEMP_PREFIX)
         });
         state.retain(|path, _| {
-            !["lock", "history", "hashes", "evaluated"]
+            !["lock", "history", "hashes", "evaluated", "cache"]
                 .iter()
                 .any(|own| path.starts_with(&format!("lib/.dkms-rs/{own}")) && !path.contains(TEMP_PREFIX))
         });
@@ -246,15 +246,22 @@ impl Ended {
     }
 }
 
-/// Whether a process does nothing but sleep: it waits for no child and no file.
+/// Whether one of a process's threads sleeps at its failpoint. Where the kernel does not say in what a thread waits: none
+/// runs, and none waits for a child.
 fn sleeps(pid: u32) -> bool {
-    let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
-    let waits = read("wchan");
-    if !matches!(waits.as_str(), "" | "0") {
-        return waits.contains("nanosleep");
+    let threads = dkms_core::sys::file::sub_dirs(&Path::new("/proc").join(pid.to_string()).join("task"));
+    let read = |thread: &String, name: &str| {
+        fs::read_to_string(format!("/proc/{pid}/task/{thread}/{name}")).unwrap_or_default()
+    };
+    let waits: Vec<String> = threads.iter().map(|thread| read(thread, "wchan")).collect();
+    if waits.iter().any(|waits| !matches!(waits.as_str(), "" | "0")) {
+        return waits.iter().any(|waits| waits.contains("nanosleep"));
     }
-    read("stat").rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('S'))
-        && read(&format!("task/{pid}/children")).is_empty()
+    let idle = |thread: &String| {
+        read(thread, "stat").rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('S'))
+            && read(thread, "children").is_empty()
+    };
+    !threads.is_empty() && threads.iter().all(idle)
 }
 
 /// Makes `to` a copy of `from`.

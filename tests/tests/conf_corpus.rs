@@ -91,8 +91,14 @@ fn compare(conf: &Path) -> Result<Result<Duration, &'static str>, String> {
     for kernel in KERNELS {
         let target = Target { kernel: kernel.parse().unwrap(), arch: "x86_64".parse().unwrap() };
         let headers = layout.headers(&target.kernel);
-        let context =
-            Context { layout: &layout, module: &module, target: &target, headers: &headers, identity: "" };
+        let context = Context {
+            layout: &layout,
+            module: &module,
+            target: &target,
+            headers: &headers,
+            identity: "",
+            directives: &[],
+        };
         let inputs = Inputs::of_recipe(conf, &context).unwrap();
         let ours = match native::evaluate(&inputs) {
             Ok(raw) => raw,

@@ -37,6 +37,8 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     if !tree.nested() {
         if tree.unclean() {
             recover::sweep_work(&tree)?;
+            // What a run that was killed left there is in nobody's way.
+            drop(session.cache().trim());
         }
         repair(session, &tree, &mut report).map_err(|error| {
             // Every other error is shown by whoever called us.

@@ -161,7 +161,8 @@ mod tests {
         let path = dir.path().join("dkms.conf");
         crate::sys::file::write_atomic(&path, text, 0o644).unwrap();
         let variables = vec![("kernelver", "6.12.1".to_owned()), ("arch", "x86_64".to_owned())];
-        evaluate(&Inputs { files: vec![(path, text.to_owned())], names: NAMES, variables, directives: &[] }).unwrap()
+        evaluate(&Inputs { files: vec![(path, text.to_owned())], names: NAMES, variables, directives: &[] })
+            .unwrap()
     }
 
     fn values(text: &[u8]) -> RawConf {
