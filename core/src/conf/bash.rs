@@ -224,7 +224,10 @@ mod tests {
         ];
         for (text, expected) in rows {
             match conf(text) {
-                Verdict::Bad(why) => assert!(why.contains(expected), "{}: {why}", text.escape_ascii()),
+                // On a machine that is busy the time by the clock may be over first.
+                Verdict::Bad(why) | Verdict::Failed(why) => {
+                    assert!(why.contains(expected), "{}: {why}", text.escape_ascii());
+                }
                 other => panic!("{}: {other:?}", text.escape_ascii()),
             }
         }

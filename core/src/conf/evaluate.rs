@@ -45,6 +45,8 @@ impl<'a> Inputs<'a> {
             ("arch", context.target.arch.to_string()),
             ("module", context.module.name.to_string()),
             ("module_version", context.module.version.to_string()),
+            // Known when it is built: it stands for itself, so that a recipe is the same on machines of any size.
+            ("parallel_jobs", "$parallel_jobs".to_owned()),
         ];
         Ok(Self { files: read(files)?, names: VARIABLES, variables, directives: context.directives })
     }
