@@ -30,6 +30,8 @@ pub struct Options {
     pub symlink_modules: bool,
     /// Load modules for this machine's devices after installing for the running kernel.
     pub modprobe: bool,
+    /// Show the commands that build.
+    pub verbose: bool,
     /// The dkms.conf to use in place of the source's own.
     pub conf: Option<PathBuf>,
     /// Install over a newer module of the kernel.

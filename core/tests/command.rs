@@ -796,3 +796,43 @@ fn a_file_of_shell_dkms_that_is_gone_is_published_again() {
     std::fs::remove_file(root.join("modules/6.1/updates/dkms/b.ko")).unwrap();
     assert!(publishes(&plan(&root, &["autoinstall"])));
 }
+
+#[test]
+fn directives_and_another_configuration_reach_the_build() {
+    let root = with_a_kernel();
+    root.add("etc/config = CONFIG_MODULES=y\\nCONFIG_FOO=m\\n");
+    let config = root.join("etc/config").display().to_string();
+    let build = |words: &[&str]| {
+        let common = ["build", "b/1", "-k", "6.1/x86_64", "--force", "--directive=BUILT_MODULE_NAME=b"];
+        root.dkms(&[&common, words].concat())
+    };
+    let failing = build(&["--directive", "MAKE=exit 7; $kernelver", "--verbose"]);
+    assert_eq!(failing.code, 10, "{}", failing.stderr);
+    assert!(failing.stderr.contains("exit code 7"), "{}", failing.stderr);
+    assert!(failing.stdout.contains("exit 7; $kernelver"), "{}", failing.stdout);
+    let exclusive = ["--directive", "MAKE=exit 7", "--directive", "BUILD_EXCLUSIVE_CONFIG=CONFIG_FOO"];
+    assert_eq!(build(&exclusive).code, 77);
+    assert_eq!(build(&[&exclusive, &["--config", &config][..]].concat()).code, 10);
+}
+
+#[test]
+fn links_to_modules_in_place_of_copies() {
+    let root = with_a_kernel();
+    let kernel = ["-k", "6.1/x86_64"];
+    root.dkms(&[&["install", "b/1", "--force", "--symlink-modules"], &kernel[..]].concat()).ok();
+    let published = root
+        .list("modules")
+        .lines()
+        .find(|line| line.contains("/b.ko") && !line.contains("modules.dep"))
+        .unwrap()
+        .to_owned();
+    assert!(published.ends_with("b.ko -> $ROOT/lib/b/1/6.1/x86_64/module/b.ko"), "{published}");
+    assert_eq!(root.dkms(&["status", "b/1"]).ok(), "b/1, 6.1, x86_64: installed\n");
+    // The next installation without it makes a copy again.
+    root.dkms(&[&["install", "b/1", "--force"], &kernel[..]].concat()).ok();
+    assert!(!root.list("modules").contains(" -> $ROOT/lib"));
+    root.dkms(&[&["install", "b/1", "--force", "--symlink-modules"], &kernel[..]].concat()).ok();
+    root.dkms(&[&["uninstall", "b/1"], &kernel[..]].concat()).ok();
+    assert!(!root.list("modules").contains("b.ko ->"), "{}", root.list("modules"));
+    assert!(root.join("lib/b/1/6.1/x86_64/module/b.ko").exists(), "the link goes, not what it leads to");
+}

@@ -115,9 +115,9 @@ pub struct Args {
     /// Accepted for compatibility
     #[arg(long, hide = true)]
     debug: bool,
-    /// Accepted for compatibility
-    #[arg(long, hide = true)]
-    verbose: bool,
+    /// Show the commands that build
+    #[arg(long)]
+    pub verbose: bool,
     /// Accepted for compatibility
     #[arg(long, hide = true)]
     no_initrd: bool,

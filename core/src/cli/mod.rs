@@ -13,7 +13,7 @@ mod words;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::event::{Event, Request, Verb};
 use crate::kernel;
@@ -100,6 +100,7 @@ fn command(args: &Args, screen: Screen) -> Result<i32> {
         directives: args.directives()?,
         symlink_modules: args.symlink_modules,
         modprobe: args.modprobe_on_install,
+        verbose: args.verbose,
         force_version: args.force_version_override,
         dry_run: args.dry_run,
     };
@@ -276,7 +277,7 @@ fn generate_mok(session: &Session) -> Result<i32> {
             );
         }
     }
-    sign::generate(Path::new(&key), &certificate)?;
+    sign::generate(Path::new(&key), &certificate).with_context(|| format!("making the key pair {key}"))?;
     let certificate = certificate.display();
     session
         .screen

@@ -340,6 +340,9 @@ impl Place<'_> {
             trusted: self.owner.is_none(),
         };
         self.note(&format!("\n{what}\n# command: {text}\n"))?;
+        if session.options.verbose {
+            session.screen.progress(&format!("dkms: {what}: {text}"));
+        }
         let began = Instant::now();
         let mut command = spec
             .command()?
