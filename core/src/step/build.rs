@@ -2,6 +2,7 @@
 //! dkms.conf expects it, `NAME/VERSION/build` in the registry. Two kernels' builds never meet.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, lchown};
 use std::path::{Path, PathBuf};
@@ -533,11 +534,19 @@ impl Place<'_> {
             }
             file::copy_tree(staged, &dir.join("module"), owner)?;
         }
-        if let Err(stop) = self.script("post_build", &job.recipe.scripts.post_build)? {
-            return Ok(Err(stop));
+        let made = !dir.exists();
+        fs::create_dir_all(&dir)?;
+        let stopped = self.script("post_build", &job.recipe.scripts.post_build)?;
+        if stopped.is_ok() {
+            self.keep_besides(staged)?;
         }
-        if !self.confined {
-            return Ok(Ok(()));
+        if made {
+            // Without a directory of its own, an empty build would be seen in the registry until this one takes its place.
+            file::remove_all(&dir)?;
+            let _ = fs::remove_dir(self.view.join(target.kernel.as_str()));
+        }
+        if stopped.is_err() || !self.confined {
+            return Ok(stopped);
         }
         let texts = self.known_symbols()?;
         let symbols: BTreeMap<&str, u32> = texts.iter().flat_map(|text| elf::parse_symvers(text)).collect();
@@ -561,5 +570,20 @@ impl Place<'_> {
             file::write_atomic(&path, &content, 0o644)?;
         }
         Ok(Ok(()))
+    }
+
+    /// What POST_BUILD left beside the modules stays beside them: zfs puts there what others build upon.
+    fn keep_besides(&self, staged: &Path) -> Result<()> {
+        let target = &self.job.kernel.target;
+        let dir = Path::new(target.kernel.as_str()).join(target.arch.as_str());
+        for path in file::sorted_entries(&self.view.join(&dir)) {
+            let regular = path.symlink_metadata().is_ok_and(|meta| meta.is_file());
+            let ours = |name: &&OsStr| ["log", "module"].iter().any(|own| name == own);
+            if let Some(name) = path.file_name().filter(|name| regular && !ours(name)) {
+                let content = file::read_untrusted(&self.view, &dir.join(name), SYMVERS_LIMIT)?;
+                file::write_atomic(&staged.with_file_name(name), &content, 0o644)?;
+            }
+        }
+        Ok(())
     }
 }

@@ -32,6 +32,10 @@ pub fn differences(debian: &Record, ours: &Record) -> Vec<String> {
             Some(theirs) => found.extend(file(path, theirs, fields)),
         }
     }
+    for (one, other, whose) in [(debian, ours, "only Debian's"), (ours, debian, "only our")] {
+        let alone = one.tree.iter().filter(|entry| !other.tree.is_empty() && !other.tree.contains(*entry));
+        found.extend(alone.map(|entry| format!("{whose} registry has {entry}")));
+    }
     if debian.gone != ours.gone {
         found.push(format!("replaced {:?}, ours {:?}", debian.gone, ours.gone));
     }

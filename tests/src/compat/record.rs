@@ -28,6 +28,9 @@ pub struct Record {
     pub files: BTreeMap<String, Modinfo>,
     /// Module files of the kernel's tree that are no longer at their places.
     pub gone: Vec<String>,
+    /// The registry: type, path and link target of all that is neither the copy of a source nor our own.
+    #[serde(default)]
+    pub tree: Vec<String>,
     /// Seconds of all builds and installs.
     pub seconds: f64,
 }

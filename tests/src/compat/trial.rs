@@ -13,6 +13,10 @@ const LIMIT_SECONDS: u32 = 2400;
 /// The same number on both sides and on every machine: a conf may see it.
 const JOBS: u32 = 2;
 
+/// Lists the registry. The signing key lies beside it, the modules' names tell their packages.
+const REGISTRY: &str = "cd /var/lib/dkms && find . -mindepth 1 \\( -path '*/build' -o -name .dkms-rs -o -name 'mok.*' \\) -prune \
+    -o -printf '%y %P %l\\n' | sort";
+
 /// Size of the kernel's `struct module_signature`.
 const SIGNATURE_RECORD: usize = 12;
 
@@ -36,6 +40,7 @@ pub fn run(root: &Root, package: &Package, kernel: &Kernel) -> Record {
     record.gone = before.difference(&after).cloned().collect();
     record.status = root.run("dkms status").stdout.lines().map(str::to_owned).collect();
     record.status.sort();
+    record.tree = root.run(REGISTRY).ok().stdout.lines().map(str::to_owned).collect();
     record
 }
 
