@@ -183,6 +183,10 @@ impl Layout {
     pub fn config(&self) -> PathBuf {
         self.etc.join("dkms")
     }
+    /// The admin's own patches and scripts for a module, which go before those of its source.
+    pub fn module_config(&self, name: &ModuleName) -> PathBuf {
+        self.config().join(name.as_str())
+    }
     /// The admin's choices.
     pub fn policy(&self) -> PathBuf {
         self.config().join("policy.toml")
@@ -193,7 +197,8 @@ impl Layout {
         files.extend(
             crate::sys::file::sorted_entries(&self.config().join("framework.conf.d"))
                 .into_iter()
-                .filter(|path| path.extension().is_some_and(|extension| extension == "conf")),
+                .filter(|path| path.extension().is_some_and(|extension| extension == "conf"))
+                .filter(|path| path.file_name().is_some_and(|name| !name.to_string_lossy().starts_with('.'))),
         );
         files
     }

@@ -122,8 +122,9 @@ pub fn recipe(
     let identity = kernel.headers.as_ref().map_or("", |headers| &headers.identity);
     let context = Context { layout: &session.layout, module: id, target: &kernel.target, headers, identity };
     let conf = session.options.conf.clone().unwrap_or_else(|| source.join("dkms.conf"));
-    bash::recipe(&conf, &context, kernel.headers.as_ref().map(|headers| &headers.config))
-        .with_context(|| format!("reading the dkms.conf of {id}"))
+    // Without a configuration nobody knows what the kernel has: such rules then exclude nothing.
+    let config = kernel.headers.as_ref().map(|headers| &headers.config).filter(|config| !config.is_empty());
+    bash::recipe(&conf, &context, config).with_context(|| format!("reading the dkms.conf of {id}"))
 }
 
 /// Everything that can change a build, dependencies aside.
@@ -137,7 +138,9 @@ fn base(
 ) -> Result<String> {
     let memory = session.layout.source_hash(id);
     let sources = hash::trees(&[source.to_owned()], Watch::Files, Some(&memory), &[])?;
-    let all = serde_json::json!({
+    let own = own_files(session, id, recipe);
+    let own = if own.is_empty() { None } else { Some(hash::trees(&own, Watch::Files, None, &[])?) };
+    let mut all = serde_json::json!({
         "format": FORMAT,
         "sources": sources,
         "recipe": recipe,
@@ -147,7 +150,21 @@ fn base(
         "unconfined": session.policy.admin.unconfined(&id.name),
         "dkms_tree": session.layout.dkms_tree,
     });
+    if let Some(own) = own {
+        all["own"] = own.into();
+    }
     Ok(hash::hex(all.to_string().as_bytes()))
+}
+
+/// What the admin puts in the place of the source's files, or lets the build begin with.
+fn own_files(session: &Session, id: &ModuleId, recipe: &Recipe) -> Vec<PathBuf> {
+    let dir = session.layout.module_config(&id.name);
+    let scripts = [&recipe.scripts.pre_build, &recipe.scripts.post_build];
+    let scripts = scripts.into_iter().filter_map(|command| command.split_whitespace().next());
+    let mut files = vec![dir.join("patches")];
+    files.extend(scripts.map(|program| dir.join(program)));
+    files.retain(|path| path.exists());
+    files
 }
 
 /// A module's fingerprint contains those of all that it depends on: a rebuilt dependency has new symbols.

@@ -179,12 +179,13 @@ fn publish(
         published: &published,
     };
     let mut notes = Vec::new();
-    if let Some(why) = script::run(session, module, Some(target), "pre_install", &recipe.scripts.pre_install)?
-    {
-        if !make.force {
-            return Ok(Err(work.failing(make, format!("{why}; --force installs it all the same"), 101)));
+    let pre_install = &recipe.scripts.pre_install;
+    if let Some(trouble) = script::run(session, module, Some(target), "pre_install", pre_install)? {
+        if trouble.status.is_some() && !make.force {
+            let why = format!("{}; --force installs it all the same", trouble.why);
+            return Ok(Err(work.failing(make, why, 101)));
         }
-        notes.push(why);
+        notes.push(trouble.why);
     }
     work.intend(|intent| intent.touched.extend(publish::destinations(session, &order)))?;
     let publication = match publish::stage(session, &order) {
@@ -214,7 +215,9 @@ fn publish(
         retire(work, old, target)?;
     }
     work.published.entry(target.clone()).or_default().extend(names);
-    notes.extend(script::run(session, module, Some(target), "post_install", &recipe.scripts.post_install)?);
+    let post_install = &recipe.scripts.post_install;
+    let trouble = script::run(session, module, Some(target), "post_install", post_install)?;
+    notes.extend(trouble.map(|trouble| trouble.why));
     Ok(Ok(notes))
 }
 

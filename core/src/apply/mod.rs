@@ -14,6 +14,7 @@ use crate::kernel::Kernel;
 use crate::plan::{Clear, Make, Plan, Settled, Survey};
 use crate::report::{Failing, Outcome, Report};
 use crate::session::Session;
+use crate::step::script::Trouble;
 use crate::step::{depmod, initramfs, publish, script, sign, withdraw};
 use crate::survey;
 use crate::sys::signal;
@@ -87,7 +88,7 @@ impl Work<'_> {
             self.tree.forget_failure(id, target)?;
         }
         for registration in &plan.register {
-            self.register(&registration.module, &registration.source)?;
+            self.register(&registration.module, &registration.source, plan.make.is_empty())?;
         }
         let builds = plan.make.iter().filter(|make| make.build).count();
         let mut number = 0;
@@ -122,18 +123,26 @@ impl Work<'_> {
         self.finish(plan)
     }
 
-    fn register(&mut self, id: &ModuleId, source: &std::path::Path) -> Result<()> {
+    fn register(&mut self, id: &ModuleId, source: &std::path::Path, alone: bool) -> Result<()> {
         self.tree.register(id, source)?;
         let recipe = self.survey.cases.iter().find(|((module, _), _)| module == id);
         let post_add =
             recipe.and_then(|(_, case)| case.recipe.as_ref().ok()).map(|recipe| &recipe.scripts.post_add);
-        if let Some(command) = post_add
-            && let Some(why) = script::run(self.session, id, None, "post_add", command)?
-        {
-            self.report.remarks.push(format!("{id}: {why}"));
-        }
+        let trouble = post_add.map(|command| script::run(self.session, id, None, "post_add", command));
+        let trouble = trouble.transpose()?.flatten();
         self.session.screen.progress(&format!("dkms: {id} is registered"));
         self.report.add(id, None, Outcome::Registered);
+        match trouble {
+            // As shell DKMS has it: the module is registered, and the script's status is the command's.
+            Some(Trouble { why, status: Some(code) }) if alone => {
+                let remaining = "it is registered all the same".to_owned();
+                let (errors, log, remembered) = (Vec::new(), None, false);
+                let failing = Failing { why, errors, log, remembered, remaining, code };
+                self.report.add(id, None, Outcome::Failed(failing));
+            }
+            Some(trouble) => self.report.remarks.push(format!("{id}: {}", trouble.why)),
+            None => {}
+        }
         Ok(())
     }
 
@@ -217,9 +226,10 @@ impl Work<'_> {
             }
             let command = self.recipe_of(module, target)?.map(|recipe| recipe.scripts.post_remove);
             if let Some(command) = command
-                && let Some(why) = script::run(self.session, module, Some(target), "post_remove", &command)?
+                && let Some(trouble) =
+                    script::run(self.session, module, Some(target), "post_remove", &command)?
             {
-                self.report.remarks.push(format!("{module}: {why}"));
+                self.report.remarks.push(format!("{module}: {}", trouble.why));
             }
             self.published.entry(target.clone()).or_default();
         }

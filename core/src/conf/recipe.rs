@@ -1,9 +1,7 @@
 //! The checked form of a dkms.conf.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path};
-
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Context, RawConf, exclusive};
 use crate::types::ModuleName;
@@ -41,8 +39,11 @@ pub struct Scripts {
 /// Everything needed to build and install one module package for one kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipe {
-    /// The modules, in the order of their indices.
+    /// The modules that are built for this kernel, in the order of their indices.
     pub modules: Vec<ModuleSpec>,
+    /// Modules of the package that are not meant for this kernel, each with the reason. Not what a build is made from.
+    #[serde(skip)]
+    pub left_out: Vec<String>,
     /// The shell command that builds them.
     pub make: String,
     /// Patches in `patches/` to apply, in order.
@@ -53,6 +54,12 @@ pub struct Recipe {
     pub autoinstall: bool,
     /// Packages that must be installed first.
     pub build_depends: Vec<ModuleName>,
+    /// Whether it is built again as soon as one of those is installed in another version.
+    #[serde(skip)]
+    pub follows: bool,
+    /// Whether compatible kernels may use its modules by way of weak-modules.
+    #[serde(skip)]
+    pub weak_modules: bool,
     /// Why it must not be built for this kernel.
     pub excluded: Option<String>,
 }
@@ -70,7 +77,7 @@ impl Recipe {
                 problems.push(format!("{name} is not set"));
             }
         }
-        let modules = modules(raw, &mut problems);
+        let mut modules = modules(raw, &mut problems);
         let mut build_depends = Vec::new();
         for word in raw.all("BUILD_DEPENDS").flat_map(|(_, value)| value.split_whitespace()) {
             match word.parse() {
@@ -78,17 +85,32 @@ impl Recipe {
                 Err(error) => problems.push(format!("BUILD_DEPENDS: {error}")),
             }
         }
-        let patches = patches(raw, &mut problems);
+        let patches = patches(raw);
         let autoinstall = yes(raw, "AUTOINSTALL", &mut problems);
-        for name in ["BUILD_DEPENDS_REBUILD", "NO_WEAK_MODULES"] {
-            yes(raw, name, &mut problems);
-        }
+        let follows = yes(raw, "BUILD_DEPENDS_REBUILD", &mut problems);
+        let weak_modules = !yes(raw, "NO_WEAK_MODULES", &mut problems);
         if !problems.is_empty() {
             return Err(problems);
+        }
+        // Each kept module is at its own index: a problem would have ended this.
+        let why = |index| exclusive::excluded(raw, index, context.target, config);
+        let reasons: Vec<Option<String>> = (0..modules.len().max(1)).map(why).collect();
+        let excluded = reasons.iter().all(Option::is_some).then(|| reasons[0].clone()).flatten();
+        let mut left_out = Vec::new();
+        if excluded.is_none() {
+            let mut reasons = reasons.iter();
+            modules.retain(|module| match reasons.next().and_then(Option::as_ref) {
+                Some(why) => {
+                    left_out.push(format!("{} is left out: {why}", module.dest_name));
+                    false
+                }
+                None => true,
+            });
         }
         let text = |name: &str| raw.get(name).to_owned();
         Ok(Self {
             modules,
+            left_out,
             make: make_command(raw, context, config),
             patches,
             scripts: Scripts {
@@ -101,7 +123,9 @@ impl Recipe {
             },
             autoinstall,
             build_depends,
-            excluded: exclusive::excluded(raw, context.target, config),
+            follows,
+            weak_modules,
+            excluded,
         })
     }
 }
@@ -136,12 +160,12 @@ fn modules(raw: &RawConf, problems: &mut Vec<String>) -> Vec<ModuleSpec> {
                 problems.push(format!("{variable}[{index}]: {error}"));
             }
         }
-        let location = raw.at("BUILT_MODULE_LOCATION", index).trim_end_matches('/');
-        let built =
-            if location.is_empty() { built_name.to_owned() } else { format!("{location}/{built_name}") };
-        if !stays_inside(&built) {
+        let location = raw.at("BUILT_MODULE_LOCATION", index);
+        let location = normal(location).filter(|_| !location.starts_with('/')).unwrap_or_else(|| {
             problems.push(format!("BUILT_MODULE_LOCATION[{index}] leaves the build directory"));
-        }
+            String::new()
+        });
+        let built = format!("{location}/{built_name}").trim_start_matches('/').to_owned();
         let dest_location = raw.at("DEST_MODULE_LOCATION", index);
         if dest_location.is_empty() {
             problems.push(format!("DEST_MODULE_LOCATION[{index}] is not set"));
@@ -187,25 +211,14 @@ fn normal(location: &str) -> Option<String> {
     Some(format!("/{}", parts.join("/")))
 }
 
-/// Whether a path, joined to a directory, stays below it.
-fn stays_inside(path: &str) -> bool {
-    Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
-}
-
-fn patches(raw: &RawConf, problems: &mut Vec<String>) -> Vec<String> {
-    let mut patches = Vec::new();
-    for (index, patch) in raw.all("PATCH").filter(|(_, patch)| !patch.is_empty()) {
-        let wanted = raw.at("PATCH_MATCH", index).is_empty() || raw.patch_matches.contains(&index);
-        if !wanted {
-            continue;
-        }
-        if stays_inside(patch) {
-            patches.push(patch.to_owned());
-        } else {
-            problems.push(format!("PATCH[{index}] leaves the patches directory"));
-        }
-    }
-    patches
+/// The patches that are wanted for this kernel.
+fn patches(raw: &RawConf) -> Vec<String> {
+    let wanted =
+        |index: &usize| raw.at("PATCH_MATCH", *index).is_empty() || raw.patch_matches.contains(index);
+    raw.all("PATCH")
+        .filter(|(index, patch)| !patch.is_empty() && wanted(index))
+        .map(|(_, patch)| patch.to_owned())
+        .collect()
 }
 
 fn yes(raw: &RawConf, name: &str, problems: &mut Vec<String>) -> bool {
@@ -283,7 +296,8 @@ mod tests {
             (("BUILT_MODULE_NAME", 2, "c"), "BUILT_MODULE_NAME[1] is not set"),
             (("DEST_MODULE_LOCATION", 0, "/etc"), "must begin with /kernel"),
             (("DEST_MODULE_LOCATION", 0, "/updates/../../etc"), "leaves the kernel's directory"),
-            (("PATCH", 0, "../x"), "leaves the patches directory"),
+            (("BUILT_MODULE_LOCATION", 0, "/lib/"), "leaves the build directory"),
+            (("NO_WEAK_MODULES", 0, "1"), "must be yes or no"),
             (("AUTOINSTALL", 0, "maybe"), "must be yes or no"),
             (("BUILD_DEPENDS", 0, "x/y"), "slash"),
         ] {

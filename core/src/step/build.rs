@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use super::sign::Signing;
-use super::verify;
+use super::{script, verify};
 use crate::conf::Recipe;
 use crate::kernel::{Compression, Headers, Kernel, elf};
 use crate::report::compiler;
@@ -102,6 +102,11 @@ struct Place<'a> {
 /// Exit codes by which not the command speaks: the confinement could not be made, or a signal ended it (abort, bus
 /// error, kill, segmentation fault, termination, limits of time and size).
 const STRUCK_DOWN: [i32; 8] = [confine::NOT_RUN, 134, 135, 137, 139, 143, 152, 153];
+
+/// A word that the shell takes as it is.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
 
 /// Why a step of the build ended it.
 struct Stop {
@@ -206,6 +211,11 @@ impl Place<'_> {
         fs::create_dir_all(&self.view)?;
         file::remove_all(&self.build_dir())?;
         file::copy_tree(self.job.source, &self.build_dir(), owner)?;
+        // The admin's patches take the place of those of the same name.
+        let patches = self.session.layout.module_config(&self.job.module.name).join("patches");
+        if let Ok(patches) = patches.canonicalize() {
+            file::overlay_tree(&patches, &self.build_dir().join("patches"), owner)?;
+        }
         if self.confined {
             std::os::unix::fs::symlink(self.job.source, self.view.join("source"))?;
             lchown(&self.view, owner, owner)?;
@@ -270,7 +280,11 @@ impl Place<'_> {
             env,
             cwd: self.canonical.join("build"),
             writable: vec![(self.view.clone(), self.canonical.clone())],
-            visible: vec![job.source.to_owned(), job.headers.dir.clone()],
+            visible: vec![
+                job.source.to_owned(),
+                job.headers.dir.clone(),
+                layout.module_config(&job.module.name),
+            ],
             trusted: self.owner.is_none(),
         };
         self.note(&format!("\n{what}\n# command: {text}\n"))?;
@@ -302,29 +316,33 @@ impl Place<'_> {
     }
 
     fn patch(&self, patch: &str) -> Result<std::result::Result<(), Stop>> {
+        if Path::new(patch).components().any(|part| part.as_os_str() == "..") {
+            return Ok(Err(Stop::new(format!("the patch {patch} leaves the directory of patches"), 5)));
+        }
         let place = self.build_dir().join("patches").join(patch);
         if !place.is_file() {
             return Ok(Err(Stop::new(format!("the patch patches/{patch} does not exist"), 5)));
         }
-        let quoted = patch.replace('\'', r"'\''");
-        let done =
-            self.shell(&format!("Applying patch {patch}"), &format!("patch -p1 < './patches/{quoted}'"))?;
+        let file = quoted(&format!("./patches/{patch}"));
+        let done = self.shell(&format!("Applying patch {patch}"), &format!("patch -p1 < {file}"))?;
         Ok(self.stopped(&done, &format!("applying patch {patch}"), 6))
     }
 
     fn script(&self, kind: &str, command: &str) -> Result<std::result::Result<(), Stop>> {
         let Some(program) = command.split_whitespace().next() else { return Ok(Ok(())) };
-        let path = self.build_dir().join(program);
-        let executable = path.metadata().is_ok_and(|meta| {
-            use std::os::unix::fs::PermissionsExt;
-            meta.permissions().mode() & 0o111 != 0
-        });
-        if !executable {
+        let (layout, module) = (&self.session.layout, &self.job.module.name);
+        let Some(dir) = script::directory(layout, module, &self.build_dir(), command) else {
             // As shell DKMS has it: a warning, not an end.
             self.note(&format!("\nThe {kind} script {program} is not executable and was not run.\n"))?;
             return Ok(Ok(()));
-        }
-        let done = self.shell(&format!("Running the {kind} script"), &format!("./{command}"))?;
+        };
+        let text = if dir == self.build_dir() {
+            format!("./{command}")
+        } else {
+            let dir = quoted(&dir.display().to_string());
+            format!("cd {dir} && {dir}/{command}")
+        };
+        let done = self.shell(&format!("Running the {kind} script"), &text)?;
         Ok(self.stopped(&done, &format!("the {kind} script"), done.code()))
     }
 
@@ -355,14 +373,18 @@ impl Place<'_> {
             .modules
             .iter()
             .filter(|module| module.strip)
-            .map(|module| format!("'./{}.ko'", module.built.replace('\'', r"'\''")))
+            .map(|module| quoted(&format!("./{}.ko", module.built)))
             .collect();
         if files.is_empty() {
             return Ok(Ok(()));
         }
         let program = if self.job.headers.cc.as_deref() == Some("clang") { "llvm-strip" } else { "strip" };
         let done = self.shell("Removing debug sections", &format!("{program} -g {}", files.join(" ")))?;
-        Ok(self.stopped(&done, "removing debug sections", 7))
+        if done.timed_out || STRUCK_DOWN.contains(&done.code()) {
+            return Ok(self.stopped(&done, "removing debug sections", 7));
+        }
+        // A module that could not be made smaller is a module all the same; whether it is whole is checked next.
+        Ok(Ok(()))
     }
 
     /// Where a link leads that was made inside, seen from outside: absolute ones name the canonical place.

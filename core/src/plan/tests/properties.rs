@@ -47,10 +47,11 @@ fn build() -> impl Strategy<Value = Option<Bits>> {
 }
 
 fn module() -> impl Strategy<Value = Module> {
-    let flags = (prop::bool::weighted(0.8), prop::bool::weighted(0.1), prop::bool::weighted(0.8));
+    let flags =
+        (prop::bool::weighted(0.8), prop::bool::weighted(0.1), prop::bool::weighted(0.8), any::<bool>());
     let conf = prop_oneof![9 => Just(Conf::Good), 1 => Just(Conf::Bad)];
     (link(), conf, flags, prop::collection::btree_set(0..4usize, 0..2)).prop_map(
-        |((link, dir, source), conf, (automatic, excluded, compiles), needs)| Module {
+        |((link, dir, source), conf, (automatic, excluded, compiles, follows), needs)| Module {
             link,
             dir,
             kept: false,
@@ -60,6 +61,7 @@ fn module() -> impl Strategy<Value = Module> {
             excluded,
             compiles,
             needs: needs.into_iter().map(|name| ["a", "b", "c", "d"][name].parse().unwrap()).collect(),
+            follows,
             builds: BTreeMap::new(),
             failed: BTreeMap::new(),
         },

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `a/1` | registered, built by itself, compiles |
 //! | `a/1 manual` | without AUTOINSTALL |
-//! | `a/1 needs b,c` | BUILD_DEPENDS |
+//! | `a/1 needs b,c`, `follows b,c` | BUILD_DEPENDS; with BUILD_DEPENDS_REBUILD |
 //! | `a/1 excluded`, `bad`, `unreadable`, `fails` | its dkms.conf forbids the kernel, is wrong, is not there; it does not compile |
 //! | `a/1 gone`, `dangling`, `unlinked`, `unregistered` | no link, no source; a link to nothing; a source, no link; only a source |
 //! | `a/1@k1 built`, `installed` | has that build, made from the inputs of today |
@@ -55,6 +55,8 @@ pub(super) struct Module {
     pub excluded: bool,
     pub compiles: bool,
     pub needs: Vec<ModuleName>,
+    /// It is built again as soon as one of those is installed anew.
+    pub follows: bool,
     pub builds: BTreeMap<Target, Built>,
     /// Fingerprints of remembered failures.
     pub failed: BTreeMap<Target, String>,
@@ -114,6 +116,7 @@ impl Default for Module {
             excluded: false,
             compiles: true,
             needs: Vec::new(),
+            follows: false,
             builds: BTreeMap::new(),
             failed: BTreeMap::new(),
         }
@@ -148,7 +151,8 @@ impl std::fmt::Debug for World {
             if !module.needs.is_empty() {
                 write!(
                     f,
-                    " needs {}",
+                    " {} {}",
+                    if module.follows { "follows" } else { "needs" },
                     module.needs.iter().map(ModuleName::as_str).collect::<Vec<_>>().join(",")
                 )?;
             }
@@ -195,7 +199,8 @@ impl World {
         while let Some(word) = words.next() {
             match word {
                 "manual" => module.automatic = false,
-                "needs" => {
+                "needs" | "follows" => {
+                    module.follows = word == "follows";
                     module.needs =
                         words.next().unwrap().split(',').map(|name| name.parse().unwrap()).collect();
                 }
@@ -442,6 +447,9 @@ fn recipe(id: &ModuleId, module: &Module) -> Result<Recipe, ConfError> {
             scripts: Scripts::default(),
             autoinstall: module.automatic,
             build_depends: module.needs.clone(),
+            left_out: Vec::new(),
+            follows: module.follows,
+            weak_modules: true,
             excluded: module.excluded.then(|| "it is only for other kernels".to_owned()),
         }),
         Conf::Bad => Err(ConfError::Bad { file: conf, problems: vec!["MAKE is wrong".into()] }),
