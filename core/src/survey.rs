@@ -138,7 +138,8 @@ fn base(
 ) -> Result<String> {
     let memory = session.layout.source_hash(id);
     let sources = hash::trees(&[source.to_owned()], Watch::Files, Some(&memory), &[])?;
-    let own = own_files(session, id, recipe);
+    let mut own = own_files(session, id, recipe);
+    own.extend(session.policy.framework.build_environment(&kernel.target));
     let own = if own.is_empty() { None } else { Some(hash::trees(&own, Watch::Files, None, &[])?) };
     let mut all = serde_json::json!({
         "format": FORMAT,

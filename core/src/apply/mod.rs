@@ -17,6 +17,7 @@ use crate::session::Session;
 use crate::step::script::Trouble;
 use crate::step::{depmod, initramfs, publish, script, sign, withdraw};
 use crate::survey;
+use crate::sys::run::{Cmd, Output};
 use crate::sys::signal;
 use crate::tree::{Intent, LockedTree, Record, Snapshot};
 use crate::types::{ModuleId, Target};
@@ -91,6 +92,11 @@ impl Work<'_> {
             self.register(&registration.module, &registration.source, plan.make.is_empty())?;
         }
         let builds = plan.make.iter().filter(|make| make.build).count();
+        let unknown = &self.session.policy.framework.strength.unknown;
+        if builds > 0 && !unknown.is_empty() {
+            let options = unknown.join(", ");
+            self.report.remarks.push(format!("framework.conf: not understood, and left out: {options}"));
+        }
         let mut number = 0;
         for make in &plan.make {
             signal::check()?;
@@ -347,7 +353,7 @@ impl Work<'_> {
                 Err(error) => self.report.problems.push(format!("{error:#}")),
             }
         }
-        self.post_transaction(&plan.make)?;
+        self.post_transaction()?;
         if self.unfinished {
             return Ok(Done::Part);
         }
@@ -356,23 +362,24 @@ impl Work<'_> {
         Ok(Done::Whole)
     }
 
-    /// framework.conf's own hook at the end of a transaction that installed something.
-    fn post_transaction(&mut self, makes: &[Make]) -> Result<()> {
+    /// framework.conf's own hook at the end of a transaction that changed kernels' trees: for each of them when it
+    /// speaks of the kernel, else once.
+    fn post_transaction(&mut self) -> Result<()> {
         let command = &self.session.policy.framework.post_transaction;
-        let Some(target) = self.published.keys().next().or_else(|| makes.first().map(|make| &make.target))
-        else {
-            return Ok(());
-        };
-        if command.is_empty() || self.published.is_empty() {
+        if command.trim().is_empty() {
             return Ok(());
         }
-        let command = command.replace("$kernelver", target.kernel.as_str());
-        let done = crate::sys::run::Cmd::new("bash")
-            .args(["--noprofile", "--norc", "-c", &command])
-            .output(crate::sys::run::Output::Stderr)
-            .run()?;
-        if !done.status.success() {
-            self.report.remarks.push(format!("post_transaction ended with status {}", done.code()));
+        let once = if command.contains("kernelver") { usize::MAX } else { 1 };
+        for target in self.published.keys().take(once) {
+            let done = Cmd::new("bash")
+                .args(["--noprofile", "--norc", "-c", command])
+                .env("kernelver", target.kernel.as_str())
+                .output(Output::Stderr)
+                .run()?;
+            if !done.status.success() {
+                let (kernel, code) = (&target.kernel, done.code());
+                self.report.remarks.push(format!("post_transaction for {kernel} ended with status {code}"));
+            }
         }
         Ok(())
     }

@@ -3,12 +3,14 @@
 pub mod admin;
 pub mod distro;
 pub mod framework;
+pub mod strength;
 
 use crate::layout::Layout;
 
 pub use admin::Admin;
 pub use distro::Row;
 pub use framework::Framework;
+pub use strength::Strength;
 
 /// Everything that decides without looking at the state.
 #[derive(Debug, Clone)]

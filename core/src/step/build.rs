@@ -240,6 +240,7 @@ impl Place<'_> {
         let (session, job) = (self.session, self.job);
         let layout = &session.layout;
         let path = |path: &Path| path.display().to_string();
+        let environment = session.policy.framework.build_environment(&job.kernel.target);
         let variables = [
             ("kernelver", job.kernel.target.kernel.to_string()),
             ("arch", job.kernel.target.arch.to_string()),
@@ -252,10 +253,14 @@ impl Place<'_> {
             ("PACKAGE_NAME", job.module.name.to_string()),
             ("PACKAGE_VERSION", job.module.version.to_string()),
             ("parallel_jobs", session.jobs().to_string()),
+            ("build_environment", environment.as_deref().map(path).unwrap_or_default()),
         ];
         const PREAMBLE: &str = r#"
             for fd in /proc/self/fd/*; do case ${fd##*/} in [012]|*[!0-9]*) ;; *) eval "exec ${fd##*/}>&-" ;; esac; done
-            while [[ $1 != -- ]]; do printf -v "${1%%=*}" %s "${1#*=}"; shift; done; eval "$2""#;
+            while [[ $1 != -- ]]; do printf -v "${1%%=*}" %s "${1#*=}"; shift; done
+            [[ ! $build_environment || -r $build_environment ]] || echo "$build_environment cannot be read"
+            [[ ! -r $build_environment ]] || eval "$( (. "$build_environment" &>/dev/null; export -p) )"
+            eval "$2""#;
         let mut argv: Vec<String> = ["bash", "--noprofile", "--norc", "-c", PREAMBLE, "dkms"]
             .iter()
             .map(|word| (*word).to_owned())
@@ -284,7 +289,10 @@ impl Place<'_> {
                 job.source.to_owned(),
                 job.headers.dir.clone(),
                 layout.module_config(&job.module.name),
-            ],
+            ]
+            .into_iter()
+            .chain(environment)
+            .collect(),
             trusted: self.owner.is_none(),
         };
         self.note(&format!("\n{what}\n# command: {text}\n"))?;
@@ -404,6 +412,7 @@ impl Place<'_> {
         texts.extend(own.as_ref().map(|text| String::from_utf8_lossy(text).into_owned()));
         let symbols: BTreeMap<&str, u32> = texts.iter().flat_map(|text| elf::parse_symvers(text)).collect();
         let mut notes = Vec::new();
+        let strength = &self.session.policy.framework.strength;
         for module in &job.recipe.modules {
             let built = self.seen(Path::new("build").join(format!("{}.ko", module.built)));
             let content = file::read_untrusted(&self.view, &built, MODULE_LIMIT)?;
@@ -427,7 +436,7 @@ impl Place<'_> {
                 Signing::Unknown => content,
             };
             let compression = job.kernel.compression;
-            let packed = compression.compress(&content).context("compressing")?;
+            let packed = compression.compress(&content, strength).context("compressing")?;
             let name = format!("{}.ko{}", module.dest_name, compression.suffix());
             file::write_atomic(&staged.join(name), &packed, 0o644)?;
         }
