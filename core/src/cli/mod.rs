@@ -217,11 +217,9 @@ fn generate_mok(session: &Session) -> Result<i32> {
             );
         }
     }
-    sign::generate(Path::new(&key), &certificate)?;
-    let certificate = certificate.display();
-    session
-        .screen
-        .progress(&format!("dkms: made {certificate}; enrol it once: mokutil --import {certificate}"));
+    sign::make(session, Path::new(&key), &certificate)?;
+    let enrol = sign::enrol(session, &certificate);
+    session.screen.progress(&format!("dkms: made {}; enrol it once: {enrol}", certificate.display()));
     Ok(0)
 }
 

@@ -104,7 +104,7 @@ impl Headers {
         Ok(Some(Self {
             vermagic: Vermagic::new(dir, &config),
             sig_hash: config.get("CONFIG_MODULE_SIG_HASH").cloned(),
-            sign_file: row.sign_file(target, dir).into_iter().find(|path| path.is_file()),
+            sign_file: row.sign_file(target, dir).iter().find_map(|path| run::which(&path.to_string_lossy())),
             compiler,
             cc,
             ld,

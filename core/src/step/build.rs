@@ -433,7 +433,7 @@ impl Place<'_> {
                     }
                     content
                 }
-                Signing::Unknown => content,
+                Signing::Off | Signing::Unknown => content,
             };
             let compression = job.kernel.compression;
             let packed = compression.compress(&content, strength).context("compressing")?;
