@@ -1,5 +1,6 @@
 //! Facts about one kernel, found without asking the running one.
 
+mod compiler;
 mod compress;
 pub mod elf;
 mod headers;
@@ -54,8 +55,11 @@ impl Kernel {
                 missing_tools.push(tool.to_owned());
             }
         }
-        if headers.as_ref().is_some_and(|headers| headers.compiler.is_none()) {
-            missing_tools.push("gcc".to_owned());
+        if let Some(headers) = &headers {
+            missing_tools.extend(headers.missing.iter().cloned());
+            if headers.compiler.is_none() && headers.missing.is_empty() {
+                missing_tools.push("gcc".to_owned());
+            }
         }
         let has_initramfs = layout.initramfs_images(&target.kernel).iter().any(|image| image.exists());
         Ok(Self {
