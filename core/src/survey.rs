@@ -28,20 +28,10 @@ pub fn survey(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<S
     }
     let mut bases: BTreeMap<(ModuleId, Target), String> = BTreeMap::new();
     for (id, target) in &scope.cases {
-        let Some(kernel) = survey.kernels.get(target) else { continue };
-        let Some(source) = source_of(session, snapshot, id) else { continue };
-        let recipe = recipe(session, id, kernel, &source)?;
-        if let (Ok(recipe), Some(headers)) = (&recipe, &kernel.headers) {
-            let base = base(session, id, recipe, kernel, &headers.identity, &source)
-                .with_context(|| format!("looking at the source of {id}"))?;
-            bases.insert((id.clone(), target.clone()), base);
-        }
-        survey.sources.entry(id.clone()).or_insert(source);
-        let signer = kernel.headers.as_ref().and_then(|headers| sign::expected(session, target, headers));
-        survey.cases.insert((id.clone(), target.clone()), Case { recipe, fingerprint: None, signer });
-        if snapshot.build(id, target).is_some_and(|build| damaged(session, id, target, build)) {
-            survey.damaged.insert((id.clone(), target.clone()));
-        }
+        look(session, snapshot, &mut survey, &mut bases, id, target)?;
+    }
+    for (id, target) in followers(session, snapshot, &survey)? {
+        look(session, snapshot, &mut survey, &mut bases, &id, &target)?;
     }
     // `dkms add` names no kernel, and still must find the source.
     for event in &session.asked {
@@ -56,6 +46,54 @@ pub fn survey(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<S
         case.fingerprint = bases.contains_key(key).then(|| fingerprint(key, &bases, &depends));
     }
     Ok(survey)
+}
+
+/// Looks at one module for one kernel.
+fn look(
+    session: &Session,
+    snapshot: &Snapshot,
+    survey: &mut Survey,
+    bases: &mut BTreeMap<(ModuleId, Target), String>,
+    id: &ModuleId,
+    target: &Target,
+) -> Result<()> {
+    let Some(kernel) = survey.kernels.get(target) else { return Ok(()) };
+    let Some(source) = source_of(session, snapshot, id) else { return Ok(()) };
+    let recipe = recipe(session, id, kernel, &source)?;
+    if let (Ok(recipe), Some(headers)) = (&recipe, &kernel.headers) {
+        let base = base(session, id, recipe, kernel, &headers.identity, &source)
+            .with_context(|| format!("looking at the source of {id}"))?;
+        bases.insert((id.clone(), target.clone()), base);
+    }
+    survey.sources.entry(id.clone()).or_insert(source);
+    let signer = kernel.headers.as_ref().and_then(|headers| sign::expected(session, target, headers));
+    survey.cases.insert((id.clone(), target.clone()), Case { recipe, fingerprint: None, signer });
+    if snapshot.build(id, target).is_some_and(|build| damaged(session, id, target, build)) {
+        survey.damaged.insert((id.clone(), target.clone()));
+    }
+    Ok(())
+}
+
+/// Modules outside of the scope that have a build, and that are built again when something in it is installed.
+fn followers(session: &Session, snapshot: &Snapshot, survey: &Survey) -> Result<Vec<(ModuleId, Target)>> {
+    let mut candidates = Vec::new();
+    for (id, entry) in &snapshot.modules {
+        let Some(source) = entry.source_dir() else { continue };
+        for target in entry.builds.keys() {
+            let Some(kernel) = survey.kernels.get(target) else { continue };
+            let key = (id.clone(), target.clone());
+            if survey.cases.contains_key(&key) {
+                continue;
+            }
+            if let Ok(recipe) = recipe(session, id, kernel, source)?
+                && recipe.follows
+            {
+                candidates.push((key, recipe.build_depends));
+            }
+        }
+    }
+    let cases = survey.cases.keys().map(|(id, target)| (id.name.clone(), target.clone()));
+    Ok(crate::plan::followers(cases, candidates))
 }
 
 /// What each module depends on directly.

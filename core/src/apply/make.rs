@@ -98,6 +98,13 @@ fn build(
     };
     match result {
         Ok(built) => {
+            if recipe.follows && !make.force {
+                // By these shell DKMS sees that a dependency has changed.
+                for needed in &make.after {
+                    let mark = built.staged.join(format!(".dep_{}", needed.name));
+                    file::write_atomic(&mark, format!("{}\n", needed.version).as_bytes(), 0o644)?;
+                }
+            }
             fail::fail_point!("make:before-adopt");
             let before =
                 work.snapshot.build(&make.module, &make.target).and_then(|build| build.record.clone());

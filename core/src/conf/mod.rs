@@ -3,6 +3,7 @@
 pub mod bash;
 pub mod exclusive;
 mod recipe;
+pub mod script;
 pub mod version;
 
 use std::collections::BTreeMap;

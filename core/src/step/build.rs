@@ -11,8 +11,8 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use super::sign::Signing;
-use super::{script, verify};
-use crate::conf::Recipe;
+use super::verify;
+use crate::conf::{Recipe, script};
 use crate::kernel::{Compression, Headers, Kernel, elf};
 use crate::report::compiler;
 use crate::session::Session;

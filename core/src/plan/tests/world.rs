@@ -280,7 +280,18 @@ impl World {
         for target in &scope.kernels {
             survey.kernels.insert(target.clone(), self.look(target));
         }
-        for (id, target) in &scope.cases {
+        let mut cases = scope.cases.clone();
+        let snapshot = self.snapshot();
+        let follows = |id: &ModuleId| Some(&self.modules[id]).filter(|module| module.follows);
+        let candidates = snapshot.modules.iter().filter(|(_, entry)| entry.source_dir().is_some());
+        let candidates = candidates.flat_map(|(id, entry)| {
+            let keys = entry.builds.keys().map(move |target| (id.clone(), target.clone()));
+            let keys = keys.filter(|key| !scope.cases.contains(key) && scope.kernels.contains(&key.1));
+            keys.filter_map(|key| Some((key.clone(), follows(&key.0)?.needs.clone())))
+        });
+        let scoped = scope.cases.iter().map(|(id, target)| (id.name.clone(), target.clone()));
+        cases.extend(crate::plan::followers(scoped, candidates.collect()));
+        for (id, target) in &cases {
             let Some(module) = self.modules.get(id).filter(|module| usable(module)) else { continue };
             let kernel = self.kernels.get(target).cloned().unwrap_or_default();
             let known = kernel.headers && module.conf == Conf::Good;
