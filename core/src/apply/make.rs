@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use super::Work;
+use super::{Work, trust};
 use crate::conf::Recipe;
 use crate::kernel::Kernel;
 use crate::plan::{Case, Make};
@@ -29,6 +29,7 @@ pub(super) fn make(work: &mut Work<'_>, make: &Make, count: Option<(usize, usize
             Ok((took, remarks)) => (seconds, notes) = (took, remarks),
             Err(outcome) => return Ok(outcome),
         }
+        notes.extend(recipe.left_out.iter().cloned());
     }
     if !make.install {
         return Ok(Outcome::Built { seconds });
@@ -62,12 +63,6 @@ fn build(
             Err(error) if error.is::<signal::Interrupted>() => return Err(error),
             other => other.unwrap_or_else(|error| sign::Signing::Not(format!("{error:#}"))),
         };
-        if let sign::Signing::Not(why) = &signing
-            && headers.config.get("CONFIG_MODULE_SIG_FORCE").is_some_and(|value| value == "y")
-        {
-            let kernel = &make.target.kernel;
-            work.report.remarks.push(format!("{kernel} refuses modules that are not signed, and {why}"));
-        }
         work.signing.insert(make.target.clone(), signing);
     }
     let signing = work.signing.get(&make.target).unwrap_or(&sign::Signing::Unknown);
@@ -214,7 +209,8 @@ fn publish(
     fail::fail_point!("publish:before-activate");
     tree.activate(module, target)?;
     fail::fail_point!("publish:activated");
-    tree.note_installed(module, target, &make.fingerprint, installed)?;
+    tree.note_installed(module, target, &make.fingerprint, installed.clone())?;
+    notes.extend(trust::warning(work, make, kernel, &installed));
     fail::fail_point!("publish:noted");
     let mut others = work.snapshot.superseded(module, target);
     others.extend(active.iter().filter(|old| *old != module));

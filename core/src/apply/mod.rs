@@ -3,6 +3,7 @@
 mod make;
 mod recover;
 mod transaction;
+mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
 

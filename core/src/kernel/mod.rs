@@ -1,8 +1,11 @@
 //! Facts about one kernel, found without asking the running one.
 
+pub mod certificate;
 mod compiler;
 mod compress;
+pub mod demand;
 pub mod elf;
+mod firmware;
 mod headers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +14,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 pub use compress::{Compression, read_module};
+pub use demand::Demand;
+pub use firmware::Firmware;
 pub use headers::{Headers, Vermagic};
 
 use crate::layout::Layout;
