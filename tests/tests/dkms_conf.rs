@@ -188,3 +188,35 @@ fn a_kernel_built_by_clang_names_what_is_missing() {
     root.run(&format!("echo CONFIG_CC_IS_CLANG=y >>{config} && command -v clang")).fails();
     install(&root, &kernel, "clung/1.0").exits(10).says(&["clang, lld, llvm", "not installed"]);
 }
+
+#[test]
+fn what_two_packages_bring_stays_while_one_of_them_is_there() {
+    let (root, kernel) = begin();
+    for (name, version) in [("twin-a", "1.0"), ("twin-b", "2.0")] {
+        Sources::new(name, version).modules(&["twin"]).unpack(&root);
+        install(&root, &kernel, &format!("{name}/{version}")).ok();
+    }
+    assert_eq!(modinfo(&root, &kernel, "version", "twin"), "2.0");
+    root.run("dkms remove twin-a/1.0 --all").ok();
+    assert_eq!(modinfo(&root, &kernel, "version", "twin"), "2.0", "it is the other one's");
+    root.expect_installed(&["twin-b/2.0"], &kernel.release);
+}
+
+#[test]
+fn compatible_kernels_hear_of_modules_where_distributions_have_them() {
+    let (root, kernel) = begin();
+    root.run("rm /etc/os-release").ok();
+    root.write("/etc/os-release", "ID=rocky\nID_LIKE=\"rhel centos fedora\"\n");
+    // The real one comes with RHEL's kmod; this one only tells what it was told, and whether it was there then.
+    let tell = "#!/bin/sh\nwhile read -r file; do echo \"$* $file $(test -e $file && echo there)\"; done >>/root/told\n";
+    root.write_script("/usr/sbin/weak-modules", tell);
+    Sources::new("offered", "1.0").unpack(&root);
+    Sources::new("kept", "1.0").conf("NO_WEAK_MODULES=yes").unpack(&root);
+    for id in ["offered/1.0", "kept/1.0"] {
+        install(&root, &kernel, id).ok();
+        root.run(&format!("dkms remove {id} --all")).ok();
+    }
+    let file = format!("/lib/modules/{}/extra/offered.ko.xz there", kernel.release);
+    let [add, remove] = ["add", "remove"].map(|verb| format!("--no-initramfs --{verb}-modules {file}\n"));
+    assert_eq!(root.read("/root/told"), add + &remove);
+}

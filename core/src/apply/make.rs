@@ -8,7 +8,7 @@ use crate::kernel::Kernel;
 use crate::plan::{Case, Make};
 use crate::report::{Failing, Outcome};
 use crate::step::build::{self, Job, Unbuilt};
-use crate::step::{publish, script, sign};
+use crate::step::{publish, script, sign, weak};
 use crate::sys::{file, signal};
 use crate::tree::{Failure, Pending, Record, unsigned};
 
@@ -218,6 +218,9 @@ fn publish(
         retire(work, old, target)?;
     }
     work.published.entry(target.clone()).or_default().extend(names);
+    if recipe.weak_modules {
+        notes.extend(weak::tell(session, target, true, &installed)?);
+    }
     let post_install = &recipe.scripts.post_install;
     let trouble = script::run(session, module, Some(target), "post_install", post_install)?;
     notes.extend(trouble.map(|trouble| trouble.why));

@@ -16,7 +16,7 @@ use crate::plan::{Clear, Make, Plan, Settled, Survey};
 use crate::report::{Failing, Outcome, Report};
 use crate::session::Session;
 use crate::step::script::Trouble;
-use crate::step::{depmod, initramfs, publish, script, sign, withdraw};
+use crate::step::{depmod, initramfs, publish, script, sign, weak, withdraw};
 use crate::survey;
 use crate::sys::run::{Cmd, Output};
 use crate::sys::signal;
@@ -206,8 +206,16 @@ impl Work<'_> {
     fn clear(&mut self, clear: &Clear) -> Result<()> {
         let Clear { module, target, .. } = clear;
         if clear.withdraw {
-            let published = self.published_files(module, target)?;
+            let mut published = self.published_files(module, target)?;
+            // Two packages may bring the same module: what lies there now may be the other one's.
+            published.retain(|file| !self.claimed_by_another(module, target, file));
             let leaves = clear.kernel_leaves;
+            let recipe = self.recipe_of(module, target)?;
+            if recipe.as_ref().is_some_and(|recipe| recipe.weak_modules)
+                && let Some(why) = weak::tell(self.session, target, false, &published)?
+            {
+                self.report.remarks.push(format!("{module}: {why}"));
+            }
             let touched = withdraw::destinations(&self.tree.layout, module, target, &published);
             self.intend(|intent| {
                 intent.touched.extend(touched);
@@ -231,8 +239,7 @@ impl Work<'_> {
             for note in notes {
                 self.session.screen.progress(&format!("dkms: {module}: {note}"));
             }
-            let command = self.recipe_of(module, target)?.map(|recipe| recipe.scripts.post_remove);
-            if let Some(command) = command
+            if let Some(command) = recipe.map(|recipe| recipe.scripts.post_remove)
                 && let Some(trouble) =
                     script::run(self.session, module, Some(target), "post_remove", &command)?
             {
@@ -256,6 +263,19 @@ impl Work<'_> {
         self.session.screen.progress(&crate::report::text::progress(module, target, &outcome, None));
         self.report.add(module, Some(target), outcome);
         Ok(())
+    }
+
+    /// Whether a file is noted as that of another module that is installed, and is what that one put there.
+    fn claimed_by_another(&self, id: &ModuleId, target: &Target, file: &crate::tree::Installed) -> bool {
+        let others = self.snapshot.modules.iter().filter(|(other, _)| other.name != id.name);
+        let builds = others.filter_map(|(_, entry)| entry.builds.get(target)).filter(|build| build.active);
+        let mut theirs =
+            builds.filter_map(|build| build.record.as_ref()).flat_map(|record| &record.installed);
+        theirs.any(|their| {
+            their.path == file.path
+                && std::fs::read(&file.path)
+                    .is_ok_and(|content| crate::sys::hash::hex(&content) == their.sha256)
+        })
     }
 
     /// Deletes files in the kernel's tree that are those of a build which does not count as installed: an installation

@@ -24,6 +24,9 @@ pub struct Row {
     /// The program and arguments by which the certificate is enrolled, where that program exists; `{certificate}` is
     /// replaced.
     pub enrol: &'static [&'static [&'static str]],
+    /// Programs with arguments that offer modules to compatible kernels, and withdraw them; they read the files' names.
+    /// Empty where kernels promise each other nothing.
+    pub weak_modules: (&'static [&'static str], &'static [&'static str]),
     /// Program, arguments: lists the files of an initramfs; the image follows.
     pub list_initramfs: &'static [&'static str],
     /// Program, arguments: remakes the initramfs of `{kernel}`.
@@ -44,6 +47,7 @@ const DEBIAN: Row = Row {
     mok: MOK,
     new_key: (&[], ("", "")),
     enrol: &[MOKUTIL],
+    weak_modules: (&[], &[]),
     list_initramfs: &["lsinitramfs"],
     make_initramfs: &["update-initramfs", "-u", "-k", "{kernel}"],
     image_state: (
@@ -56,6 +60,20 @@ const DEBIAN: Row = Row {
         ],
         &["unpacked", "half-configured", "half-installed", "triggers-awaited"],
     ),
+};
+
+const FEDORA: Row = Row {
+    id: "fedora",
+    destination: Some("/extra"),
+    headers_package: "kernel-devel-{kernel}",
+    sign_files: &[],
+    mok: MOK,
+    new_key: (&[], ("", "")),
+    enrol: &[MOKUTIL],
+    weak_modules: (&[], &[]),
+    list_initramfs: &["lsinitrd"],
+    make_initramfs: &["dracut", "-f", "--kver", "{kernel}"],
+    image_state: (&[], &[]),
 };
 
 const TABLE: &[Row] = &[
@@ -79,17 +97,15 @@ const TABLE: &[Row] = &[
         ),
         ..DEBIAN
     },
+    FEDORA,
     Row {
-        id: "fedora",
-        destination: Some("/extra"),
-        headers_package: "kernel-devel-{kernel}",
-        sign_files: &[],
-        mok: MOK,
-        new_key: (&[], ("", "")),
-        enrol: &[MOKUTIL],
-        list_initramfs: &["lsinitrd"],
-        make_initramfs: &["dracut", "-f", "--kver", "{kernel}"],
-        image_state: (&[], &[]),
+        id: "rhel",
+        // The initramfs is our own business.
+        weak_modules: (
+            &["/usr/sbin/weak-modules", "--no-initramfs", "--add-modules"],
+            &["/usr/sbin/weak-modules", "--no-initramfs", "--remove-modules"],
+        ),
+        ..FEDORA
     },
     Row {
         id: "suse",
@@ -99,6 +115,10 @@ const TABLE: &[Row] = &[
         mok: MOK,
         new_key: (&[], ("", "")),
         enrol: &[MOKUTIL],
+        weak_modules: (
+            &["/usr/lib/module-init-tools/weak-modules2", "--add-kernel-modules", "{kernel}"],
+            &["/usr/lib/module-init-tools/weak-modules2", "--remove-kernel-modules", "{kernel}"],
+        ),
         list_initramfs: &["lsinitrd"],
         make_initramfs: &["dracut", "-f", "--kver", "{kernel}"],
         image_state: (&[], &[]),
@@ -111,6 +131,7 @@ const TABLE: &[Row] = &[
         mok: MOK,
         new_key: (&[], ("", "")),
         enrol: &[MOKUTIL],
+        weak_modules: (&[], &[]),
         list_initramfs: &["lsinitcpio"],
         make_initramfs: &["mkinitcpio", "-P"],
         image_state: (&[], &[]),
@@ -126,6 +147,7 @@ const OTHER: Row = Row {
     mok: MOK,
     new_key: (&[], ("", "")),
     enrol: &[MOKUTIL],
+    weak_modules: (&[], &[]),
     list_initramfs: &[],
     make_initramfs: &[],
     image_state: (&[], &[]),
@@ -147,8 +169,7 @@ impl Row {
         let ids = format!("{} {}", value("ID"), value("ID_LIKE"));
         let row_of = |id: &str| {
             TABLE.iter().find(|row| {
-                id == row.id
-                    || matches!((row.id, id), ("fedora", "rhel" | "centos") | ("suse", "opensuse" | "sles"))
+                id == row.id || matches!((row.id, id), ("rhel", "centos") | ("suse", "opensuse" | "sles"))
             })
         };
         ids.split_whitespace().find_map(row_of).unwrap_or(&OTHER).clone()
@@ -192,7 +213,9 @@ mod tests {
             ("ID=debian\n", "debian"),
             ("ID=ubuntu\nID_LIKE=debian\n", "ubuntu"),
             ("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", "ubuntu"),
-            ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", "fedora"),
+            ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", "rhel"),
+            ("ID=\"rhel\"\nID_LIKE=\"fedora\"\n", "rhel"),
+            ("ID=fedora\n", "fedora"),
             ("ID=opensuse-tumbleweed\nID_LIKE=\"opensuse suse\"\n", "suse"),
             ("ID=endeavouros\nID_LIKE=arch\n", "arch"),
             ("ID=void\n", "other"),
