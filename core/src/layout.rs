@@ -218,6 +218,10 @@ impl Layout {
     pub fn policy(&self) -> PathBuf {
         self.config().join("policy.toml")
     }
+    /// Lists of modules that packages of the distribution want installed against all advice.
+    pub fn forced_modules(&self) -> PathBuf {
+        PathBuf::from("/usr/share/dkms/modules_to_force_install")
+    }
     /// framework.conf and its drop-ins, in the order in which they are read.
     pub fn framework(&self) -> Vec<PathBuf> {
         let mut files = vec![self.config().join("framework.conf")];

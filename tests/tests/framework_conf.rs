@@ -103,6 +103,29 @@ fn who_signs_is_decided_by_kernel_and_admin() {
 }
 
 #[test]
+fn a_key_on_a_token_is_the_signing_programs_business() {
+    let (root, kernel) = with(
+        "mok_signing_key='pkcs11:object=mine'\nmok_certificate=/etc/keys/mine.der\n\
+                               sign_file=/usr/local/bin/sign-with-token\n",
+    );
+    let sign = format!("/lib/modules/{}/build/scripts/sign-file", kernel.release);
+    root.run(
+        "mkdir /etc/keys && cd /etc/keys && openssl req -new -x509 -nodes -days 9 -subj /CN=token \
+              -newkey rsa:2048 -keyout mine.key -outform DER -out mine.der 2>/dev/null",
+    )
+    .ok();
+    // No token here: the stand-in sees what a real program would get, and takes the key from a file.
+    let program = format!("#!/bin/sh\necho \"$2\" >/root/key\nexec {sign} $1 /etc/keys/mine.key $3 $4\n");
+    root.write_script("/usr/local/bin/sign-with-token", &program);
+    install(&root, &kernel, &Sources::new("tokened", "1.0")).ok();
+    assert_eq!(root.read("/root/key"), "pkcs11:object=mine\n");
+    assert_eq!(modinfo(&root, &kernel, "signer", "tokened"), "token");
+    root.run("rm /etc/keys/mine.der").ok();
+    let id = format!("dkms install tokened/1.0 --force -k {}", kernel.release);
+    root.run(&id).ok().says(&["not signed", "/etc/keys/mine.der"]);
+}
+
+#[test]
 fn under_secure_boot_a_key_that_is_not_enrolled_is_named() {
     let (root, kernel) = with("");
     root.run(

@@ -176,14 +176,14 @@ fn publish(
         module,
         kernel,
         recipe,
-        force: make.force || session.options.force_version,
+        force: make.force || session.options.force_version || session.policy.overrides_versions(&module.name),
         active: active.is_some(),
         published: &published,
     };
     let mut notes = Vec::new();
     let pre_install = &recipe.scripts.pre_install;
     if let Some(trouble) = script::run(session, module, Some(target), "pre_install", pre_install)? {
-        if trouble.status.is_some() && !make.force {
+        if trouble.status.is_some() && !make.force && !session.policy.forces(&module.name) {
             let why = format!("{}; --force installs it all the same", trouble.why);
             return Ok(Err(work.failing(make, why, 101)));
         }
