@@ -32,6 +32,9 @@ pub(super) fn make(work: &mut Work<'_>, make: &Make, count: Option<(usize, usize
         notes.extend(recipe.left_out.iter().cloned());
     }
     if !make.install {
+        let remarks =
+            notes.into_iter().map(|note| format!("{} for {}: {note}", make.module, make.target.kernel));
+        work.report.remarks.extend(remarks);
         return Ok(Outcome::Built { seconds });
     }
     fail::fail_point!("make:before-publish");

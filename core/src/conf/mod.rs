@@ -3,6 +3,8 @@
 pub mod bash;
 pub mod exclusive;
 mod recipe;
+#[cfg(test)]
+mod recipe_tests;
 pub mod script;
 pub mod version;
 

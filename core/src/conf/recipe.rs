@@ -212,7 +212,7 @@ fn normal(location: &str) -> Option<String> {
 }
 
 /// The patches that are wanted for this kernel.
-fn patches(raw: &RawConf) -> Vec<String> {
+pub(super) fn patches(raw: &RawConf) -> Vec<String> {
     let wanted =
         |index: &usize| raw.at("PATCH_MATCH", *index).is_empty() || raw.patch_matches.contains(index);
     raw.all("PATCH")
@@ -233,7 +233,11 @@ fn yes(raw: &RawConf, name: &str, problems: &mut Vec<String>) -> bool {
 }
 
 /// The last matching `MAKE[]` wins; without any the kernel's own build system is called.
-fn make_command(raw: &RawConf, context: &Context<'_>, config: Option<&BTreeMap<String, String>>) -> String {
+pub(super) fn make_command(
+    raw: &RawConf,
+    context: &Context<'_>,
+    config: Option<&BTreeMap<String, String>>,
+) -> String {
     let general = if raw.get("MAKE_MATCH").is_empty() { raw.get("MAKE") } else { "" };
     let matching = raw.make_matches.iter().map(|index| raw.at("MAKE", *index)).rfind(|make| !make.is_empty());
     let mut make = matching.unwrap_or(general).to_owned();
@@ -245,88 +249,4 @@ fn make_command(raw: &RawConf, context: &Context<'_>, config: Option<&BTreeMap<S
         make.push_str(" LLVM=1");
     }
     make
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::layout::Layout;
-    use crate::types::Target;
-
-    fn recipe(pairs: &[(&str, usize, &str)]) -> Result<Recipe, Vec<String>> {
-        let mut raw = RawConf { kernel_matches: true, arch_matches: true, ..RawConf::default() };
-        for (name, index, value) in pairs {
-            raw.values.entry((*name).into()).or_default().insert(*index, (*value).into());
-        }
-        let layout = Layout::default();
-        let target = Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() };
-        let module = "a/1".parse().unwrap();
-        let headers = layout.headers(&target.kernel);
-        let context =
-            Context { layout: &layout, module: &module, target: &target, headers: &headers, identity: "" };
-        Recipe::from_raw(&raw, &context, None)
-    }
-
-    const BASE: [(&str, usize, &str); 3] =
-        [("PACKAGE_NAME", 0, "a"), ("PACKAGE_VERSION", 0, "1"), ("DEST_MODULE_LOCATION", 0, "/extra")];
-
-    fn with<'a>(extra: &[(&'a str, usize, &'a str)]) -> Vec<(&'a str, usize, &'a str)> {
-        BASE.iter().chain(extra).copied().collect()
-    }
-
-    #[test]
-    fn the_package_name_stands_in_for_a_single_module() {
-        let recipe = recipe(&BASE).unwrap();
-        assert_eq!(recipe.modules[0].built, "a");
-        assert_eq!(recipe.make, "make -C /lib/modules/6.1/build M=/var/lib/dkms/a/1/build");
-        assert!(recipe.modules[0].strip && !recipe.autoinstall);
-    }
-
-    #[test]
-    fn an_empty_conf_names_all_that_is_missing() {
-        assert_eq!(recipe(&[]).unwrap_err(), ["PACKAGE_NAME is not set", "PACKAGE_VERSION is not set"]);
-    }
-
-    #[test]
-    fn bad_values_are_named_with_their_index() {
-        for (extra, expected) in [
-            (("BUILT_MODULE_NAME", 0, "a.ko"), "must not end in .o or .ko"),
-            (("BUILT_MODULE_NAME", 0, "../a"), "slash"),
-            (("BUILT_MODULE_LOCATION", 0, "../../etc"), "leaves the build directory"),
-            (("BUILT_MODULE_NAME", 2, "c"), "BUILT_MODULE_NAME[1] is not set"),
-            (("DEST_MODULE_LOCATION", 0, "/etc"), "must begin with /kernel"),
-            (("DEST_MODULE_LOCATION", 0, "/updates/../../etc"), "leaves the kernel's directory"),
-            (("BUILT_MODULE_LOCATION", 0, "/lib/"), "leaves the build directory"),
-            (("NO_WEAK_MODULES", 0, "1"), "must be yes or no"),
-            (("AUTOINSTALL", 0, "maybe"), "must be yes or no"),
-            (("BUILD_DEPENDS", 0, "x/y"), "slash"),
-        ] {
-            let problems = recipe(&with(&[extra])).unwrap_err().join("; ");
-            assert!(problems.contains(expected), "{extra:?}: {problems}");
-        }
-    }
-
-    #[test]
-    fn a_destination_may_go_up_and_down_inside() {
-        let recipe = recipe(&with(&[("DEST_MODULE_LOCATION", 0, "/kernel/../misc/")])).unwrap();
-        assert_eq!(recipe.modules[0].dest_location, "/misc");
-    }
-
-    #[test]
-    fn strip_of_the_first_module_is_the_default_of_the_others() {
-        let recipe = recipe(&with(&[
-            ("BUILT_MODULE_NAME", 0, "a"),
-            ("BUILT_MODULE_NAME", 1, "b"),
-            ("DEST_MODULE_LOCATION", 1, "/extra"),
-            ("BUILT_MODULE_NAME", 2, "c"),
-            ("DEST_MODULE_LOCATION", 2, "/extra"),
-            ("STRIP", 0, "no"),
-            ("STRIP", 2, "yes"),
-        ]))
-        .unwrap();
-        assert_eq!(
-            recipe.modules.iter().map(|module| module.strip).collect::<Vec<_>>(),
-            [false, false, true]
-        );
-    }
 }
