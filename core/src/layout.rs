@@ -22,6 +22,8 @@ pub struct Layout {
     pub install_tree: PathBuf,
     /// Configuration, `/etc`.
     pub etc: PathBuf,
+    /// What the running kernel and the firmware tell, `/sys`.
+    pub sys: PathBuf,
 }
 
 impl Default for Layout {
@@ -31,6 +33,7 @@ impl Default for Layout {
             source_tree: "/usr/src".into(),
             install_tree: "/lib/modules".into(),
             etc: "/etc".into(),
+            sys: "/sys".into(),
         }
     }
 }
@@ -185,6 +188,30 @@ impl Layout {
     }
 }
 
+/// What the machine tells of itself.
+impl Layout {
+    /// Present when the machine was started by EFI firmware.
+    pub fn firmware(&self) -> PathBuf {
+        self.sys.join("firmware/efi")
+    }
+    /// A variable that shim handed to the kernel; root reads it.
+    pub fn mok_variable(&self, name: &str) -> PathBuf {
+        self.firmware().join("mok-variables").join(name)
+    }
+    /// A variable of the firmware; anybody reads it where its file system is mounted.
+    pub fn efi_variable(&self, name: &str, owner: &str) -> PathBuf {
+        self.firmware().join("efivars").join(format!("{name}-{owner}"))
+    }
+    /// How much the running kernel trusts root.
+    pub fn lockdown(&self) -> PathBuf {
+        self.sys.join("kernel/security/lockdown")
+    }
+    /// Whether the running kernel was told to refuse unsigned modules.
+    pub fn sig_enforce(&self) -> PathBuf {
+        self.sys.join("module/module/parameters/sig_enforce")
+    }
+}
+
 /// Sources and configuration.
 impl Layout {
     /// `/usr/src/NAME-VERSION`
@@ -195,9 +222,17 @@ impl Layout {
     pub fn config(&self) -> PathBuf {
         self.etc.join("dkms")
     }
+    /// The admin's own patches and scripts for a module, which go before those of its source.
+    pub fn module_config(&self, name: &ModuleName) -> PathBuf {
+        self.config().join(name.as_str())
+    }
     /// The admin's choices.
     pub fn policy(&self) -> PathBuf {
         self.config().join("policy.toml")
+    }
+    /// Lists of modules that packages of the distribution want installed against all advice.
+    pub fn forced_modules(&self) -> PathBuf {
+        PathBuf::from("/usr/share/dkms/modules_to_force_install")
     }
     /// framework.conf and its drop-ins, in the order in which they are read.
     pub fn framework(&self) -> Vec<PathBuf> {
@@ -205,7 +240,8 @@ impl Layout {
         files.extend(
             crate::sys::file::sorted_entries(&self.config().join("framework.conf.d"))
                 .into_iter()
-                .filter(|path| path.extension().is_some_and(|extension| extension == "conf")),
+                .filter(|path| path.extension().is_some_and(|extension| extension == "conf"))
+                .filter(|path| path.file_name().is_some_and(|name| !name.to_string_lossy().starts_with('.'))),
         );
         files
     }

@@ -6,14 +6,14 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail};
 
-use super::Work;
+use super::{Work, trust};
 use crate::cache;
 use crate::conf::Recipe;
 use crate::kernel::Kernel;
 use crate::plan::{Case, Make};
 use crate::report::{Failing, Outcome};
 use crate::step::build::{Built, Job, Unbuilt};
-use crate::step::{publish, script, sign};
+use crate::step::{publish, script, sign, weak};
 use crate::sys::jobs::Jobs;
 use crate::sys::{file, signal};
 use crate::tree::{Failure, Pending, Record, unsigned};
@@ -76,12 +76,16 @@ pub(super) fn finish(work: &mut Work<'_>, make: &Make, attempt: Attempt) -> Resu
     let mut seconds = 0.0;
     let mut compiled = false;
     if let Some(attempt) = attempt {
-        match settle(work, make, case, attempt)? {
+        match settle(work, make, case, recipe, attempt)? {
             Ok(made) => (seconds, notes, compiled) = (made.seconds, made.notes, !made.cached),
             Err(outcome) => return Ok(outcome),
         }
+        notes.extend(recipe.left_out.iter().cloned());
     }
     if !make.install {
+        let remarks =
+            notes.into_iter().map(|note| format!("{} for {}: {note}", make.module, make.target.kernel));
+        work.report.remarks.extend(remarks);
         return Ok(Outcome::Built { seconds });
     }
     fail::fail_point!("make:before-publish");
@@ -104,12 +108,6 @@ pub(super) fn signing(work: &mut Work<'_>, makes: &[Make]) -> Result<BTreeMap<Ta
             Err(error) if error.is::<signal::Interrupted>() => return Err(error),
             other => other.unwrap_or_else(|error| sign::Signing::Not(format!("{error:#}"))),
         };
-        if let sign::Signing::Not(why) = &signing
-            && headers.config.get("CONFIG_MODULE_SIG_FORCE").is_some_and(|value| value == "y")
-        {
-            let kernel = &target.kernel;
-            work.report.remarks.push(format!("{kernel} refuses modules that are not signed, and {why}"));
-        }
         all.insert(target.clone(), signing);
     }
     Ok(all)
@@ -127,6 +125,7 @@ fn settle(
     work: &mut Work<'_>,
     make: &Make,
     case: &Case,
+    recipe: &Recipe,
     result: Result<std::result::Result<Built, Unbuilt>>,
 ) -> Result<std::result::Result<Made, Outcome>> {
     let result = match result {
@@ -145,6 +144,13 @@ fn settle(
         Ok(built) => built,
         Err(unbuilt) => return Ok(Err(remember(work, make, unbuilt)?)),
     };
+    if recipe.follows && !make.force {
+        // By these shell DKMS sees that a dependency has changed.
+        for needed in &make.after {
+            let mark = built.staged.join(format!(".dep_{}", needed.name));
+            file::write_atomic(&mark, format!("{}\n", needed.version).as_bytes(), 0o644)?;
+        }
+    }
     fail::fail_point!("make:before-adopt");
     let before = work.snapshot.build(&make.module, &make.target).and_then(|build| build.record.clone());
     // What is installed now is no longer what is built: until it is, it counts as damaged.
@@ -235,17 +241,18 @@ fn publish(
         module,
         kernel,
         recipe,
-        force: make.force || session.options.force_version,
+        force: make.force || session.options.force_version || session.policy.overrides_versions(&module.name),
         active: active.is_some(),
         published: &published,
     };
     let mut notes = Vec::new();
-    if let Some(why) = script::run(session, module, Some(target), "pre_install", &recipe.scripts.pre_install)?
-    {
-        if !make.force {
-            return Ok(Err(work.failing(make, format!("{why}; --force installs it all the same"), 101)));
+    let pre_install = &recipe.scripts.pre_install;
+    if let Some(trouble) = script::run(session, module, Some(target), "pre_install", pre_install)? {
+        if trouble.status.is_some() && !make.force && !session.policy.forces(&module.name) {
+            let why = format!("{}; --force installs it all the same", trouble.why);
+            return Ok(Err(work.failing(make, why, 101)));
         }
-        notes.push(why);
+        notes.push(trouble.why);
     }
     work.intend(|intent| intent.touched.extend(publish::destinations(session, &order)))?;
     let publication = match publish::stage(session, &order) {
@@ -270,7 +277,8 @@ fn publish(
     fail::fail_point!("publish:before-activate");
     tree.activate(module, target)?;
     fail::fail_point!("publish:activated");
-    tree.note_installed(module, target, &make.fingerprint, installed)?;
+    tree.note_installed(module, target, &make.fingerprint, installed.clone())?;
+    notes.extend(trust::warning(work, make, kernel, &installed));
     fail::fail_point!("publish:noted");
     let mut others = work.snapshot.superseded(module, target);
     others.extend(active.iter().filter(|old| *old != module));
@@ -278,14 +286,13 @@ fn publish(
         retire(work, old, target)?;
     }
     work.published.entry(target.clone()).or_default().extend(names);
+    if recipe.weak_modules {
+        notes.extend(weak::tell(session, target, true, &installed)?);
+    }
     if !recipe.scripts.post_install.is_empty() {
-        notes.extend(script::run(
-            session,
-            module,
-            Some(target),
-            "post_install",
-            &recipe.scripts.post_install,
-        )?);
+        let post_install = &recipe.scripts.post_install;
+        let trouble = script::run(session, module, Some(target), "post_install", post_install)?;
+        notes.extend(trouble.map(|trouble| trouble.why));
         work.intend(|intent| {
             intent.post_install.remove(&(module.clone(), target.clone()));
         })?;

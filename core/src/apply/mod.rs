@@ -5,6 +5,7 @@ mod queue;
 mod recover;
 mod schedule;
 mod transaction;
+mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -17,10 +18,12 @@ use crate::kernel::Kernel;
 use crate::plan::{Clear, Make, Plan, Settled, Survey};
 use crate::report::{Failing, Outcome, Report};
 use crate::session::Session;
-use crate::step::{initramfs, load, publish, script, withdraw};
+use crate::step::script::Trouble;
+use crate::step::{initramfs, load, publish, script, weak, withdraw};
 use crate::survey;
+use crate::sys::run::{Cmd, Output};
 use crate::sys::signal;
-use crate::tree::{Intent, LockedTree, Record, Snapshot};
+use crate::tree::{Installed, Intent, LockedTree, Record, Snapshot};
 use crate::types::{ModuleId, Target};
 
 /// A plan being carried out.
@@ -99,7 +102,12 @@ impl<'a> Work<'a> {
             self.post_remove(id, target, command.as_deref().filter(|command| !command.is_empty()))?;
         }
         for registration in &plan.register {
-            self.register(&registration.module, &registration.source)?;
+            self.register(&registration.module, &registration.source, plan.make.is_empty())?;
+        }
+        let unknown = &self.session.policy.framework.strength.unknown;
+        if plan.make.iter().any(|make| make.build) && !unknown.is_empty() {
+            let options = unknown.join(", ");
+            self.report.remarks.push(format!("framework.conf: not understood, and left out: {options}"));
         }
         schedule::carry_out(self, plan)?;
         for unregister in &plan.unregister {
@@ -123,18 +131,26 @@ impl<'a> Work<'a> {
         self.finish(plan)
     }
 
-    fn register(&mut self, id: &ModuleId, source: &std::path::Path) -> Result<()> {
+    fn register(&mut self, id: &ModuleId, source: &std::path::Path, alone: bool) -> Result<()> {
         self.tree.register(id, source)?;
         let recipe = self.survey.cases.iter().find(|((module, _), _)| module == id);
         let post_add =
             recipe.and_then(|(_, case)| case.recipe.as_ref().ok()).map(|recipe| &recipe.scripts.post_add);
-        if let Some(command) = post_add
-            && let Some(why) = script::run(self.session, id, None, "post_add", command)?
-        {
-            self.report.remarks.push(format!("{id}: {why}"));
-        }
+        let trouble = post_add.map(|command| script::run(self.session, id, None, "post_add", command));
+        let trouble = trouble.transpose()?.flatten();
         self.session.screen.progress(&format!("dkms: {id} is registered"));
         self.report.add(id, None, Outcome::Registered);
+        match trouble {
+            // As shell DKMS has it: the module is registered, and the script's status is the command's.
+            Some(Trouble { why, status: Some(code) }) if alone => {
+                let remaining = "it is registered all the same".to_owned();
+                let (errors, log, remembered) = (Vec::new(), None, false);
+                let failing = Failing { why, errors, log, remembered, remaining, code };
+                self.report.add(id, None, Outcome::Failed(failing));
+            }
+            Some(trouble) => self.report.remarks.push(format!("{id}: {}", trouble.why)),
+            None => {}
+        }
         Ok(())
     }
 
@@ -148,8 +164,22 @@ impl<'a> Work<'a> {
         let Clear { module, target, .. } = clear;
         if clear.withdraw {
             let published = self.published_files(module, target)?;
+            // Two packages may bring the same module: what lies there now may be the other one's.
+            let mut ours = Vec::with_capacity(published.len());
+            for file in published {
+                if !self.claimed_by_another(module, target, &file)? {
+                    ours.push(file);
+                }
+            }
+            let published = ours;
             let leaves = clear.kernel_leaves;
-            let post_remove = self.recipe_of(module, target)?.map(|recipe| recipe.scripts.post_remove);
+            let recipe = self.recipe_of(module, target)?;
+            if recipe.as_ref().is_some_and(|recipe| recipe.weak_modules)
+                && let Some(why) = weak::tell(self.session, target, false, &published)?
+            {
+                self.report.remarks.push(format!("{module}: {why}"));
+            }
+            let post_remove = recipe.map(|recipe| recipe.scripts.post_remove);
             let post_remove = post_remove.filter(|command| !command.is_empty());
             let pending = post_remove.is_some().then(|| (module.clone(), target.clone()));
             let touched = withdraw::destinations(&self.tree.layout, module, target, &published);
@@ -200,12 +230,28 @@ impl<'a> Work<'a> {
     /// Runs a module's POST_REMOVE, and notes that it has ended.
     fn post_remove(&mut self, module: &ModuleId, target: &Target, command: Option<&str>) -> Result<()> {
         let Some(command) = command else { return Ok(()) };
-        if let Some(why) = script::run(self.session, module, Some(target), "post_remove", command)? {
-            self.report.remarks.push(format!("{module}: {why}"));
+        if let Some(trouble) = script::run(self.session, module, Some(target), "post_remove", command)? {
+            self.report.remarks.push(format!("{module}: {}", trouble.why));
         }
         self.intend(|intent| {
             intent.post_remove.remove(&(module.clone(), target.clone()));
         })
+    }
+
+    /// Whether a file is noted as that of another module that is installed, and is what that one put there.
+    fn claimed_by_another(&self, id: &ModuleId, target: &Target, file: &Installed) -> Result<bool> {
+        let Ok(content) = std::fs::read(&file.path) else { return Ok(false) };
+        let sha256 = crate::sys::hash::hex(&content);
+        if sha256 == file.sha256 {
+            return Ok(false);
+        }
+        // Rare, so that all the others are looked at now only.
+        let all = self.tree.snapshot()?;
+        let others = all.modules.iter().filter(|(other, _)| other.name != id.name);
+        let builds = others.filter_map(|(_, entry)| entry.builds.get(target)).filter(|build| build.active);
+        let mut theirs =
+            builds.filter_map(|build| build.record.as_ref()).flat_map(|record| &record.installed);
+        Ok(theirs.any(|their| their.path == file.path && their.sha256 == sha256))
     }
 
     /// Deletes files in the kernel's tree that are those of a build which does not count as installed: an installation
@@ -228,7 +274,7 @@ impl<'a> Work<'a> {
     }
 
     /// The files that an installed build has in the kernel's tree: as noted, else where they must be.
-    fn published_files(&mut self, id: &ModuleId, target: &Target) -> Result<Vec<crate::tree::Installed>> {
+    fn published_files(&mut self, id: &ModuleId, target: &Target) -> Result<Vec<Installed>> {
         let Some(build) = self.snapshot.build(id, target) else { return Ok(Vec::new()) };
         if let Some(record) = build.record.as_ref().filter(|record| !record.installed.is_empty()) {
             return Ok(record.installed.clone());
@@ -262,7 +308,7 @@ impl<'a> Work<'a> {
         let installed = self.published_files(id, target)?;
         let with_hash = installed.into_iter().filter_map(|file| {
             let sha256 = crate::sys::hash::hex(&std::fs::read(&file.path).ok()?);
-            Some(crate::tree::Installed { sha256, ..file })
+            Some(Installed { sha256, ..file })
         });
         // Shell DKMS signs with the same key.
         let case = self.survey.cases.get(&(id.clone(), target.clone()));
@@ -293,7 +339,7 @@ impl<'a> Work<'a> {
             drop(self.session.cache().trim());
         }
         self.load()?;
-        self.post_transaction(&plan.make)?;
+        self.post_transaction()?;
         if self.unfinished {
             return Ok(Done::Part);
         }
@@ -322,23 +368,24 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// framework.conf's own hook at the end of a transaction that installed something.
-    fn post_transaction(&mut self, makes: &[Make]) -> Result<()> {
+    /// framework.conf's own hook at the end of a transaction that changed kernels' trees: for each of them when it
+    /// speaks of the kernel, else once.
+    fn post_transaction(&mut self) -> Result<()> {
         let command = &self.session.policy.framework.post_transaction;
-        let Some(target) = self.published.keys().next().or_else(|| makes.first().map(|make| &make.target))
-        else {
-            return Ok(());
-        };
-        if command.is_empty() || self.published.is_empty() {
+        if command.trim().is_empty() {
             return Ok(());
         }
-        let command = command.replace("$kernelver", target.kernel.as_str());
-        let done = crate::sys::run::Cmd::new("bash")
-            .args(["--noprofile", "--norc", "-c", &command])
-            .output(crate::sys::run::Output::Stderr)
-            .run()?;
-        if !done.status.success() {
-            self.report.remarks.push(format!("post_transaction ended with status {}", done.code()));
+        let once = if command.contains("kernelver") { usize::MAX } else { 1 };
+        for target in self.published.keys().take(once) {
+            let done = Cmd::new("bash")
+                .args(["--noprofile", "--norc", "-c", command])
+                .env("kernelver", target.kernel.as_str())
+                .output(Output::Stderr)
+                .run()?;
+            if !done.status.success() {
+                let (kernel, code) = (&target.kernel, done.code());
+                self.report.remarks.push(format!("post_transaction for {kernel} ended with status {code}"));
+            }
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ mod words;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::event::{Event, Request, Verb};
 use crate::kernel;
@@ -277,11 +277,9 @@ fn generate_mok(session: &Session) -> Result<i32> {
             );
         }
     }
-    sign::generate(Path::new(&key), &certificate).with_context(|| format!("making the key pair {key}"))?;
-    let certificate = certificate.display();
-    session
-        .screen
-        .progress(&format!("dkms: made {certificate}; enrol it once: mokutil --import {certificate}"));
+    sign::make(session, Path::new(&key), &certificate)?;
+    let enrol = sign::enrol(session, &certificate);
+    session.screen.progress(&format!("dkms: made {}; enrol it once: {enrol}", certificate.display()));
     Ok(0)
 }
 

@@ -40,6 +40,7 @@ for __name in $__names; do
     builtin eval "__indices=(\"\${!$__name[@]}\")"
     for __i in "${__indices[@]}"; do
         builtin eval "__value=\${$__name[\$__i]}"
+        builtin printf -v "$__name[$__i]" %s "${__value%$'\r'}"
         __show "$__name" "$__i" "${__value%$'\r'}"
     done
 done
@@ -51,6 +52,12 @@ for __i in "${!PATCH_MATCH[@]}"; do
 done
 [[ ! $BUILD_EXCLUSIVE_KERNEL || $kernelver =~ $BUILD_EXCLUSIVE_KERNEL ]] && __show =kernel 0 yes
 [[ ! $BUILD_EXCLUSIVE_ARCH || $arch =~ $BUILD_EXCLUSIVE_ARCH ]] && __show =arch 0 yes
+for __i in "${!BUILD_EXCLUSIVE_KERNEL[@]}"; do
+    (( __i )) && [[ ! $kernelver =~ ${BUILD_EXCLUSIVE_KERNEL[$__i]} ]] && __show =kernel-miss "$__i" yes
+done
+for __i in "${!BUILD_EXCLUSIVE_ARCH[@]}"; do
+    (( __i )) && [[ ! $arch =~ ${BUILD_EXCLUSIVE_ARCH[$__i]} ]] && __show =arch-miss "$__i" yes
+done
 __show =end 0 yes
 exit 0
 "#;
@@ -139,6 +146,8 @@ fn parse(output: &[u8]) -> std::result::Result<Option<RawConf>, String> {
             "=patch" => raw.patch_matches.push(index),
             "=kernel" => raw.kernel_matches = true,
             "=arch" => raw.arch_matches = true,
+            "=kernel-miss" => raw.kernel_misses.push(index),
+            "=arch-miss" => raw.arch_misses.push(index),
             "=end" => ended = true,
             _ => {
                 let value = std::str::from_utf8(value)
@@ -242,6 +251,19 @@ mod tests {
 
     #[test]
     fn carriage_returns_of_a_plain_conf_do_no_harm() {
-        assert_eq!(values(b"PACKAGE_NAME=a\r\nPACKAGE_VERSION=\"1\"\r\n").get("PACKAGE_VERSION"), "1");
+        let text = b"PACKAGE_NAME=a\r\nPACKAGE_VERSION=\"1\"\r\nBUILD_EXCLUSIVE_KERNEL=\"^6\\.12\"\r\nMAKE=x\r\nMAKE_MATCH[0]=\"1$\"\r\n";
+        let raw = values(text);
+        assert_eq!(raw.get("PACKAGE_VERSION"), "1");
+        assert!(raw.kernel_matches && raw.make_matches == [0], "{raw:?}");
+    }
+
+    #[test]
+    fn rules_for_single_modules_are_matched_one_by_one() {
+        let raw = values(
+            b"BUILD_EXCLUSIVE_KERNEL[1]='^5'\nBUILD_EXCLUSIVE_KERNEL[2]='^6'\nBUILD_EXCLUSIVE_KERNEL[7]='^6\\.1$'\n\
+              BUILD_EXCLUSIVE_ARCH[0]='.*'\nBUILD_EXCLUSIVE_ARCH[3]='none'\n",
+        );
+        assert!(raw.kernel_matches && raw.arch_matches);
+        assert_eq!((raw.kernel_misses, raw.arch_misses), (vec![1, 7], vec![3]));
     }
 }

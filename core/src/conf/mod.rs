@@ -6,6 +6,9 @@ pub mod evaluate;
 pub mod exclusive;
 pub mod native;
 mod recipe;
+#[cfg(test)]
+mod recipe_tests;
+pub mod script;
 pub mod version;
 
 use std::collections::BTreeMap;
@@ -53,6 +56,12 @@ pub struct RawConf {
     pub kernel_matches: bool,
     /// Whether `BUILD_EXCLUSIVE_ARCH` matches; true when it is not set.
     pub arch_matches: bool,
+    /// Indices above 0 of `BUILD_EXCLUSIVE_KERNEL` that are set and do not match: rules for single modules.
+    #[serde(default)]
+    pub kernel_misses: Vec<usize>,
+    /// The same of `BUILD_EXCLUSIVE_ARCH`.
+    #[serde(default)]
+    pub arch_misses: Vec<usize>,
 }
 
 impl RawConf {

@@ -1,7 +1,11 @@
 //! Facts about one kernel, found without asking the running one.
 
+pub mod certificate;
+mod compiler;
 mod compress;
+pub mod demand;
 pub mod elf;
+mod firmware;
 mod headers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +14,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 pub use compress::{Compression, read_module};
+pub use demand::Demand;
+pub use firmware::Firmware;
 pub use headers::{Headers, Vermagic};
 
 use crate::layout::Layout;
@@ -60,8 +66,11 @@ impl Kernel {
                 missing_tools.push(tool.to_owned());
             }
         }
-        if headers.as_ref().is_some_and(|headers| headers.compiler.is_none()) {
-            missing_tools.push("gcc".to_owned());
+        if let Some(headers) = &headers {
+            missing_tools.extend(headers.missing.iter().cloned());
+            if headers.compiler.is_none() && headers.missing.is_empty() {
+                missing_tools.push("gcc".to_owned());
+            }
         }
         let has_initramfs = layout.initramfs_images(&target.kernel).iter().any(|image| image.exists());
         Ok(Self {

@@ -25,6 +25,7 @@ pub fn plan(events: &[Event], snapshot: &Snapshot, survey: &Survey, row: &Row) -
     for event in events {
         planner.event(event);
     }
+    planner.followers();
     planner.finish()
 }
 
@@ -60,8 +61,13 @@ impl Planner<'_> {
                 if self.register(module) {
                     for target in targets {
                         self.plan.initramfs.insert(target.clone());
-                        let wish =
-                            Wish { install: true, force: false, automatic: true, trust_unknown: false };
+                        let wish = Wish {
+                            install: true,
+                            force: false,
+                            automatic: true,
+                            trust_unknown: false,
+                            led: false,
+                        };
                         self.make(module, target, wish);
                     }
                 }
@@ -69,7 +75,8 @@ impl Planner<'_> {
             Event::SourceReplaced(module) => self.source_replaced(module),
             Event::Matched { template, target, only, force } => {
                 self.plan.initramfs.insert(target.clone());
-                let wish = Wish { install: true, force: *force, automatic: false, trust_unknown: true };
+                let wish =
+                    Wish { install: true, force: *force, automatic: false, trust_unknown: true, led: false };
                 for id in installed(self.snapshot, template, only.as_ref()) {
                     match self.snapshot.modules.get(id).filter(|entry| entry.broken()) {
                         Some(entry) => self.settle(id, Some(target), broken(&entry.source)),
@@ -85,7 +92,7 @@ impl Planner<'_> {
         for (id, entry) in self.snapshot.modules.iter().filter(|(_, entry)| entry.broken()) {
             self.settle(id, Some(target), broken(&entry.source));
         }
-        let wish = Wish { install: true, force: false, automatic: true, trust_unknown };
+        let wish = Wish { install: true, force: false, automatic: true, trust_unknown, led: false };
         for id in &self.newest.clone().into_values().collect::<Vec<_>>() {
             // Its package is being replaced, or that went wrong: whatever is there now is the best there is.
             if let Some(Source::Kept(source)) = self.snapshot.modules.get(id).map(|entry| &entry.source) {
@@ -185,6 +192,7 @@ impl Planner<'_> {
                         force: request.force,
                         automatic: false,
                         trust_unknown: true,
+                        led: false,
                     };
                     for target in &request.targets {
                         self.plan.initramfs.insert(target.clone());

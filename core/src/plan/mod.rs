@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 pub use decide::plan;
-pub use scope::{Scope, concerned, newest, scope};
+pub use scope::{Scope, concerned, followers, newest, scope};
 pub use why::remaining;
 
 use crate::conf::{ConfError, Recipe};

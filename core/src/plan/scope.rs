@@ -106,3 +106,24 @@ pub fn scope(events: &[Event], snapshot: &Snapshot) -> Scope {
     }
     scope
 }
+
+/// Of modules outside of the scope, each with what it follows (BUILD_DEPENDS_REBUILD), those that have to be looked at
+/// because something in the scope may be installed anew: over however many steps.
+pub fn followers(
+    cases: impl IntoIterator<Item = (ModuleName, Target)>,
+    mut candidates: Vec<((ModuleId, Target), Vec<ModuleName>)>,
+) -> Vec<(ModuleId, Target)> {
+    let mut led: BTreeSet<(ModuleName, Target)> = cases.into_iter().collect();
+    let mut found = Vec::new();
+    loop {
+        let (follow, rest): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|((_, target), needs)| {
+            needs.iter().any(|name| led.contains(&(name.clone(), target.clone())))
+        });
+        if follow.is_empty() {
+            return found;
+        }
+        led.extend(follow.iter().map(|((id, target), _)| (id.name.clone(), target.clone())));
+        found.extend(follow.into_iter().map(|(key, _)| key));
+        candidates = rest;
+    }
+}

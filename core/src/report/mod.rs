@@ -73,7 +73,7 @@ pub enum Outcome {
         why: String,
         /// What to do.
         advice: String,
-        /// The exit code that shell DKMS documents for it.
+        /// The exit code that shell DKMS documents for it; 0 when nothing has gone wrong.
         code: i32,
     },
     /// What was asked for cannot be done.
@@ -205,7 +205,8 @@ impl Report {
         if self.lines.iter().any(failed) {
             return 11;
         }
-        let deferred = self.lines.iter().any(|line| matches!(line.outcome, Outcome::Deferred { .. }));
+        let waits = |line: &Line| matches!(line.outcome, Outcome::Deferred { code, .. } if code != 0);
+        let deferred = self.lines.iter().any(waits);
         if deferred { 21 } else { i32::from(!self.problems.is_empty()) }
     }
 

@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use super::sign::Signing;
 use super::verify;
 use crate::cache;
-use crate::conf::Recipe;
+use crate::conf::{Recipe, script};
 use crate::kernel::{Compression, Headers, Kernel, elf};
 use crate::layout::Layout;
 use crate::report::compiler;
@@ -154,6 +154,11 @@ struct Place<'a> {
 /// error, kill, segmentation fault, termination, limits of time and size).
 const STRUCK_DOWN: [i32; 8] = [confine::NOT_RUN, 134, 135, 137, 139, 143, 152, 153];
 
+/// A word that the shell takes as it is.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// Why a step of the build ended it.
 struct Stop {
     why: String,
@@ -268,6 +273,11 @@ impl Place<'_> {
         fs::create_dir_all(&self.view)?;
         file::remove_all(&self.build_dir())?;
         file::copy_tree(self.job.source, &self.build_dir(), owner)?;
+        // The admin's patches take the place of those of the same name.
+        let patches = self.session.layout.module_config(&self.job.module.name).join("patches");
+        if let Ok(patches) = patches.canonicalize() {
+            file::overlay_tree(&patches, &self.build_dir().join("patches"), owner)?;
+        }
         if self.confined {
             std::os::unix::fs::symlink(self.job.source, self.view.join("source"))?;
             lchown(&self.view, owner, owner)?;
@@ -292,6 +302,7 @@ impl Place<'_> {
         let (session, job) = (self.session, self.job);
         let layout = &session.layout;
         let path = |path: &Path| path.display().to_string();
+        let environment = session.policy.framework.build_environment(&job.kernel.target);
         let variables = [
             ("kernelver", job.kernel.target.kernel.to_string()),
             ("arch", job.kernel.target.arch.to_string()),
@@ -304,13 +315,17 @@ impl Place<'_> {
             ("PACKAGE_NAME", job.module.name.to_string()),
             ("PACKAGE_VERSION", job.module.version.to_string()),
             ("parallel_jobs", job.jobs.limit().to_string()),
+            ("build_environment", environment.as_deref().map(path).unwrap_or_default()),
         ];
         // The first argument names the files that stay open: those of the jobserver.
         const PREAMBLE: &str = r#"
             for fd in /proc/self/fd/*; do
                 fd=${fd##*/}; [[ " 0 1 2 $1 " == *" $fd "* || $fd == *[!0-9]* ]] || eval "exec $fd>&-"
             done; shift; unset fd
-            while [[ $1 != -- ]]; do printf -v "${1%%=*}" %s "${1#*=}"; shift; done; eval "$2""#;
+            while [[ $1 != -- ]]; do printf -v "${1%%=*}" %s "${1#*=}"; shift; done
+            [[ ! $build_environment || -r $build_environment ]] || echo "$build_environment cannot be read"
+            [[ ! -r $build_environment ]] || eval "$( (. "$build_environment" &>/dev/null; export -p) )"
+            eval "$2""#;
         let mut argv: Vec<String> = ["bash", "--noprofile", "--norc", "-c", PREAMBLE, "dkms"]
             .iter()
             .map(|word| (*word).to_owned())
@@ -337,7 +352,14 @@ impl Place<'_> {
             env,
             cwd: self.canonical.join("build"),
             writable: vec![(self.view.clone(), self.canonical.clone())],
-            visible: vec![job.source.to_owned(), job.headers.dir.clone()],
+            visible: vec![
+                job.source.to_owned(),
+                job.headers.dir.clone(),
+                layout.module_config(&job.module.name),
+            ]
+            .into_iter()
+            .chain(environment)
+            .collect(),
             trusted: self.owner.is_none(),
         };
         self.note(&format!("\n{what}\n# command: {text}\n"))?;
@@ -390,32 +412,33 @@ impl Place<'_> {
     }
 
     fn patch(&self, patch: &str) -> Result<std::result::Result<(), Stop>> {
+        if Path::new(patch).components().any(|part| part.as_os_str() == "..") {
+            return Ok(Err(Stop::new(format!("the patch {patch} leaves the directory of patches"), 5)));
+        }
         let place = self.build_dir().join("patches").join(patch);
         if !place.is_file() {
             return Ok(Err(Stop::new(format!("the patch patches/{patch} does not exist"), 5)));
         }
-        let quoted = patch.replace('\'', r"'\''");
-        let done = self.shell(
-            &format!("Applying patch {patch}"),
-            &format!("patch -p1 < './patches/{quoted}'"),
-            None,
-        )?;
+        let file = quoted(&format!("./patches/{patch}"));
+        let done = self.shell(&format!("Applying patch {patch}"), &format!("patch -p1 < {file}"), None)?;
         Ok(self.stopped(&done, &format!("applying patch {patch}"), 6))
     }
 
     fn script(&self, kind: &str, command: &str) -> Result<std::result::Result<(), Stop>> {
         let Some(program) = command.split_whitespace().next() else { return Ok(Ok(())) };
-        let path = self.build_dir().join(program);
-        let executable = path.metadata().is_ok_and(|meta| {
-            use std::os::unix::fs::PermissionsExt;
-            meta.permissions().mode() & 0o111 != 0
-        });
-        if !executable {
+        let (layout, module) = (&self.session.layout, &self.job.module.name);
+        let Some(dir) = script::directory(layout, module, &self.build_dir(), command) else {
             // As shell DKMS has it: a warning, not an end.
             self.note(&format!("\nThe {kind} script {program} is not executable and was not run.\n"))?;
             return Ok(Ok(()));
-        }
-        let done = self.shell(&format!("Running the {kind} script"), &format!("./{command}"), None)?;
+        };
+        let text = if dir == self.build_dir() {
+            format!("./{command}")
+        } else {
+            let dir = quoted(&dir.display().to_string());
+            format!("cd {dir} && {dir}/{command}")
+        };
+        let done = self.shell(&format!("Running the {kind} script"), &text, None)?;
         Ok(self.stopped(&done, &format!("the {kind} script"), done.code()))
     }
 
@@ -447,7 +470,7 @@ impl Place<'_> {
             .modules
             .iter()
             .filter(|module| module.strip)
-            .map(|module| format!("'./{}.ko'", module.built.replace('\'', r"'\''")))
+            .map(|module| quoted(&format!("./{}.ko", module.built)))
             .collect();
         if files.is_empty() {
             return Ok(Ok(()));
@@ -455,7 +478,11 @@ impl Place<'_> {
         let program = if self.job.headers.cc.as_deref() == Some("clang") { "llvm-strip" } else { "strip" };
         let done =
             self.shell("Removing debug sections", &format!("{program} -g {}", files.join(" ")), None)?;
-        Ok(self.stopped(&done, "removing debug sections", 7))
+        if done.timed_out() || STRUCK_DOWN.contains(&done.code()) {
+            return Ok(self.stopped(&done, "removing debug sections", 7));
+        }
+        // A module that could not be made smaller is a module all the same; whether it is whole is checked next.
+        Ok(Ok(()))
     }
 
     /// Where a link leads that was made inside, seen from outside: absolute ones name the canonical place.
@@ -475,6 +502,7 @@ impl Place<'_> {
         texts.extend(own.as_ref().map(|text| String::from_utf8_lossy(text).into_owned()));
         let symbols: BTreeMap<&str, u32> = texts.iter().flat_map(|text| elf::parse_symvers(text)).collect();
         let mut notes = Vec::new();
+        let strength = &self.session.policy.framework.strength;
         for module in &job.recipe.modules {
             let built = self.seen(Path::new("build").join(format!("{}.ko", module.built)));
             let content = file::read_untrusted(&self.view, &built, MODULE_LIMIT)?;
@@ -495,10 +523,10 @@ impl Place<'_> {
                     }
                     content
                 }
-                Signing::Unknown => content,
+                Signing::Off | Signing::Unknown => content,
             };
             let compression = job.kernel.compression;
-            let packed = compression.compress(&content).context("compressing")?;
+            let packed = compression.compress(&content, strength).context("compressing")?;
             let name = format!("{}.ko{}", module.dest_name, compression.suffix());
             file::write_atomic(&staged.join(name), &packed, 0o644)?;
         }

@@ -8,4 +8,5 @@ pub mod publish;
 pub mod script;
 pub mod sign;
 pub mod verify;
+pub mod weak;
 pub mod withdraw;

@@ -342,6 +342,26 @@ fn copy_content(mut from: &File, mut to: File) -> io::Result<()> {
     io::copy(&mut from, &mut to).map(drop)
 }
 
+/// Copies a tree over another one: files and links take the place of what has their names, directories are merged.
+pub fn overlay_tree(from: &Path, to: &Path, owner: Option<u32>) -> Result<()> {
+    let real_dir = |path: &Path| path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
+    if !real_dir(from) || !real_dir(to) {
+        remove_all(to)?;
+        return copy_tree(from, to, owner);
+    }
+    for entry in sorted_entries(from) {
+        if let Some(name) = entry.file_name() {
+            overlay_tree(&entry, &to.join(name), owner)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file is there and may be run.
+pub fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.mode() & 0o111 != 0)
+}
+
 /// make compares times: a copy that is newer than its original would change what gets built.
 fn keep_times(to: &Path, meta: &fs::Metadata) -> io::Result<()> {
     let time = |seconds: i64, nanos: i64| rustix::fs::Timespec { tv_sec: seconds, tv_nsec: nanos };
@@ -366,6 +386,23 @@ mod tests {
         Staged::new(&dest, b"new", 0o644).unwrap().commit().unwrap();
         assert_eq!(fs::read(&dest).unwrap(), b"new");
         assert_eq!(sorted_entries(dir.path()), vec![dest]);
+    }
+
+    #[test]
+    fn a_tree_laid_over_another_replaces_files_and_keeps_the_rest() {
+        let dir = tempfile::tempdir().unwrap();
+        let (over, under) = (dir.path().join("over"), dir.path().join("under"));
+        for (path, text) in [(&over, "new"), (&under, "old")] {
+            write_atomic(&path.join("sub/both"), text.as_bytes(), 0o644).unwrap();
+            write_atomic(&path.join(text), text.as_bytes(), 0o644).unwrap();
+        }
+        // A link in the way is replaced, never followed.
+        std::os::unix::fs::symlink(dir.path(), under.join("new")).unwrap();
+        overlay_tree(&over, &under, None).unwrap();
+        let text = |path: &str| fs::read_to_string(under.join(path)).unwrap();
+        assert_eq!((text("sub/both"), text("new"), text("old")), ("new".into(), "new".into(), "old".into()));
+        overlay_tree(&over, &dir.path().join("absent"), None).unwrap();
+        assert!(dir.path().join("absent/sub/both").exists());
     }
 
     #[test]

@@ -125,6 +125,8 @@ impl Shell {
         raw.patch_matches = self.matching("PATCH_MATCH")?;
         raw.kernel_matches = self.may("BUILD_EXCLUSIVE_KERNEL", "kernelver")?;
         raw.arch_matches = self.may("BUILD_EXCLUSIVE_ARCH", "arch")?;
+        raw.kernel_misses = self.misses("BUILD_EXCLUSIVE_KERNEL", "kernelver")?;
+        raw.arch_misses = self.misses("BUILD_EXCLUSIVE_ARCH", "arch")?;
         Ok(raw)
     }
 
@@ -136,6 +138,19 @@ impl Shell {
         for (index, pattern) in variables.get(name).into_iter().flatten().filter(|(_, rule)| !rule.is_empty())
         {
             if regex::matches(pattern, kernel.map_or("", String::as_str), budget)? {
+                found.push(*index);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Indices, but for the first, of an array of regular expressions that a variable does not match.
+    fn misses(&mut self, rules: &str, variable: &str) -> Known<Vec<usize>> {
+        let Self { variables, budget } = self;
+        let value = variables.get(variable).and_then(|elements| elements.get(&0)).map_or("", String::as_str);
+        let mut found = Vec::new();
+        for (index, rule) in variables.get(rules).into_iter().flatten().filter(|(index, _)| **index > 0) {
+            if !regex::matches(rule, value, budget)? {
                 found.push(*index);
             }
         }

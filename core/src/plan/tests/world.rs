@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `a/1` | registered, built by itself, compiles |
 //! | `a/1 manual` | without AUTOINSTALL |
-//! | `a/1 needs b,c` | BUILD_DEPENDS |
+//! | `a/1 needs b,c`, `follows b,c` | BUILD_DEPENDS; with BUILD_DEPENDS_REBUILD |
 //! | `a/1 excluded`, `bad`, `unreadable`, `fails` | its dkms.conf forbids the kernel, is wrong, is not there; it does not compile |
 //! | `a/1 gone`, `dangling`, `unlinked`, `unregistered` | no link, no source; a link to nothing; a source, no link; only a source |
 //! | `a/1@k1 built`, `installed` | has that build, made from the inputs of today |
@@ -55,6 +55,8 @@ pub(super) struct Module {
     pub excluded: bool,
     pub compiles: bool,
     pub needs: Vec<ModuleName>,
+    /// It is built again as soon as one of those is installed anew.
+    pub follows: bool,
     pub builds: BTreeMap<Target, Built>,
     /// Fingerprints of remembered failures.
     pub failed: BTreeMap<Target, String>,
@@ -114,6 +116,7 @@ impl Default for Module {
             excluded: false,
             compiles: true,
             needs: Vec::new(),
+            follows: false,
             builds: BTreeMap::new(),
             failed: BTreeMap::new(),
         }
@@ -148,7 +151,8 @@ impl std::fmt::Debug for World {
             if !module.needs.is_empty() {
                 write!(
                     f,
-                    " needs {}",
+                    " {} {}",
+                    if module.follows { "follows" } else { "needs" },
                     module.needs.iter().map(ModuleName::as_str).collect::<Vec<_>>().join(",")
                 )?;
             }
@@ -195,7 +199,8 @@ impl World {
         while let Some(word) = words.next() {
             match word {
                 "manual" => module.automatic = false,
-                "needs" => {
+                "needs" | "follows" => {
+                    module.follows = word == "follows";
                     module.needs =
                         words.next().unwrap().split(',').map(|name| name.parse().unwrap()).collect();
                 }
@@ -275,7 +280,18 @@ impl World {
         for target in &scope.kernels {
             survey.kernels.insert(target.clone(), self.look(target));
         }
-        for (id, target) in &scope.cases {
+        let mut cases = scope.cases.clone();
+        let snapshot = self.snapshot();
+        let follows = |id: &ModuleId| Some(&self.modules[id]).filter(|module| module.follows);
+        let candidates = snapshot.modules.iter().filter(|(_, entry)| entry.source_dir().is_some());
+        let candidates = candidates.flat_map(|(id, entry)| {
+            let keys = entry.builds.keys().map(move |target| (id.clone(), target.clone()));
+            let keys = keys.filter(|key| !scope.cases.contains(key) && scope.kernels.contains(&key.1));
+            keys.filter_map(|key| Some((key.clone(), follows(&key.0)?.needs.clone())))
+        });
+        let scoped = scope.cases.iter().map(|(id, target)| (id.name.clone(), target.clone()));
+        cases.extend(crate::plan::followers(scoped, candidates.collect()));
+        for (id, target) in &cases {
             let Some(module) = self.modules.get(id).filter(|module| usable(module)) else { continue };
             let kernel = self.kernels.get(target).cloned().unwrap_or_default();
             let known = kernel.headers && module.conf == Conf::Good;
@@ -442,6 +458,9 @@ fn recipe(id: &ModuleId, module: &Module) -> Result<Recipe, ConfError> {
             scripts: Scripts::default(),
             autoinstall: module.automatic,
             build_depends: module.needs.clone(),
+            left_out: Vec::new(),
+            follows: module.follows,
+            weak_modules: true,
             excluded: module.excluded.then(|| "it is only for other kernels".to_owned()),
         }),
         Conf::Bad => Err(ConfError::Bad { file: conf, problems: vec!["MAKE is wrong".into()] }),
