@@ -22,6 +22,8 @@ pub struct Layout {
     pub install_tree: PathBuf,
     /// Configuration, `/etc`.
     pub etc: PathBuf,
+    /// What the running kernel and the firmware tell, `/sys`.
+    pub sys: PathBuf,
 }
 
 impl Default for Layout {
@@ -31,6 +33,7 @@ impl Default for Layout {
             source_tree: "/usr/src".into(),
             install_tree: "/lib/modules".into(),
             etc: "/etc".into(),
+            sys: "/sys".into(),
         }
     }
 }
@@ -156,6 +159,10 @@ impl Layout {
     pub fn system_map(&self, kernel: &KernelRelease) -> PathBuf {
         Path::new("/boot").join(format!("System.map-{kernel}"))
     }
+    /// The configuration that a kernel's package keeps beside its image.
+    pub fn boot_config(&self, kernel: &KernelRelease) -> PathBuf {
+        Path::new("/boot").join(format!("config-{kernel}"))
+    }
     /// Initial RAM file systems that generators make, in the order in which they are looked for.
     pub fn initramfs_images(&self, kernel: &KernelRelease) -> Vec<PathBuf> {
         [format!("initrd.img-{kernel}"), format!("initramfs-{kernel}.img"), format!("initrd-{kernel}")]
@@ -170,6 +177,30 @@ impl Layout {
         let lib = tree.parent().filter(|lib| tree.ends_with("modules") && lib.ends_with("lib"))?;
         let root = lib.parent()?;
         if root == Path::new("/usr") { Some(Path::new("/")) } else { Some(root) }
+    }
+}
+
+/// What the machine tells of itself.
+impl Layout {
+    /// Present when the machine was started by EFI firmware.
+    pub fn firmware(&self) -> PathBuf {
+        self.sys.join("firmware/efi")
+    }
+    /// A variable that shim handed to the kernel; root reads it.
+    pub fn mok_variable(&self, name: &str) -> PathBuf {
+        self.firmware().join("mok-variables").join(name)
+    }
+    /// A variable of the firmware; anybody reads it where its file system is mounted.
+    pub fn efi_variable(&self, name: &str, owner: &str) -> PathBuf {
+        self.firmware().join("efivars").join(format!("{name}-{owner}"))
+    }
+    /// How much the running kernel trusts root.
+    pub fn lockdown(&self) -> PathBuf {
+        self.sys.join("kernel/security/lockdown")
+    }
+    /// Whether the running kernel was told to refuse unsigned modules.
+    pub fn sig_enforce(&self) -> PathBuf {
+        self.sys.join("module/module/parameters/sig_enforce")
     }
 }
 

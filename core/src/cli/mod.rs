@@ -2,6 +2,7 @@
 
 mod args;
 pub mod caller;
+mod check;
 mod history;
 mod source;
 mod status;
@@ -99,6 +100,7 @@ fn command(args: &Args, screen: Screen) -> Result<i32> {
     }
     match words.action.as_str() {
         "status" => status::show(&session, args, &words),
+        "check" => check::show(&session, args, &words),
         "history" => history::show(&session, &words.rest, args.json),
         "generate_mok" if !args.dry_run => generate_mok(&session),
         "autoinstall" => {

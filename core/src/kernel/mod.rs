@@ -1,8 +1,13 @@
 //! Facts about one kernel, found without asking the running one.
 
+pub mod certificate;
 mod compress;
+pub mod demand;
+mod der;
 pub mod elf;
+mod firmware;
 mod headers;
+pub mod signature;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,6 +15,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 pub use compress::{Compression, read_module};
+pub use demand::Demand;
+pub use firmware::Firmware;
 pub use headers::{Headers, Vermagic};
 
 use crate::layout::Layout;
@@ -109,6 +116,12 @@ fn parse_config(text: &str) -> Config {
             name.starts_with("CONFIG_").then(|| (name.to_owned(), value.trim_matches('"').to_owned()))
         })
         .collect()
+}
+
+/// A kernel's configuration as it is kept beside its image; `None` when it is not.
+pub fn boot_config(layout: &Layout, kernel: &KernelRelease) -> Option<Config> {
+    let text = file::read_optional(&layout.boot_config(kernel)).ok().flatten()?;
+    Some(parse_config(&String::from_utf8_lossy(&text)))
 }
 
 /// The file that holds a kernel's configuration, in its headers.

@@ -63,6 +63,7 @@ impl Root {
             source_tree: self.join("src"),
             install_tree: self.join("modules"),
             etc: self.join("etc"),
+            sys: self.join("sys"),
         }
     }
 
