@@ -13,7 +13,7 @@ use crate::kernel::{self, Config, Firmware, Kernel, elf, read_module};
 use crate::session::Session;
 use crate::step::{sign, verify};
 use crate::sys::file;
-use crate::tree::Snapshot;
+use crate::tree::{Snapshot, is_unsigned};
 use crate::types::{ModuleId, Target};
 
 /// A module file to look at.
@@ -95,6 +95,46 @@ pub fn check(session: &Session, questions: Vec<Question>, assumed: &Assumed) -> 
         .collect()
 }
 
+/// What Secure Boot on this machine will refuse, as far as notes about builds and the list of enrolled keys tell: no
+/// module file is read, so that it may be said after every transaction and beside `dkms status`.
+pub fn foreseen(session: &Session, wanted: impl Fn(&Target) -> bool) -> Result<Vec<String>> {
+    let firmware = Firmware::read(&session.layout);
+    if firmware.secure_boot != Some(true) {
+        return Ok(Vec::new());
+    }
+    let snapshot = Snapshot::load(&session.layout)?;
+    let mut lines = BTreeSet::new();
+    for (id, entry) in &snapshot.modules {
+        for (target, build) in entry.builds.iter().filter(|(target, build)| build.active && wanted(target)) {
+            let Some(record) = &build.record else { continue };
+            let config = kernel::config(&session.layout, &target.kernel);
+            if !matches!(Demand::of(config.as_ref(), None, &firmware), Demand::Refuses(_)) {
+                continue;
+            }
+            let kernel = &target.kernel;
+            let (_, path) = sign::pair(session, target);
+            let enrolled =
+                |ours: &Certificate| firmware.enrolled.as_ref().is_none_or(|list| list.contains(ours));
+            match record.signer.as_ref().filter(|signer| !is_unsigned(signer)) {
+                None => {
+                    lines.insert(format!(
+                        "{id} for {kernel} is not signed: Secure Boot is on, and the kernel will refuse it"
+                    ));
+                }
+                Some(_) if certificate(&path).is_ok_and(|ours| !enrolled(&ours)) => {
+                    let path = path.display();
+                    lines.insert(format!(
+                        "modules for {kernel} are signed with a key that is not enrolled: Secure Boot is on, and the \
+                         kernel will refuse them until: mokutil --import {path}"
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(lines.into_iter().collect())
+}
+
 /// Everything about one kernel that decides about its modules.
 struct Judge {
     kernel: Kernel,
@@ -114,7 +154,7 @@ impl Judge {
         let layout = &session.layout;
         let kernel = Kernel::load(layout, &session.policy.row, target, session.options.headers.as_deref())?;
         let headers = kernel.headers.as_ref();
-        let boot = headers.is_none().then(|| kernel::boot_config(layout, &target.kernel)).flatten();
+        let boot = headers.is_none().then(|| kernel::config(layout, &target.kernel)).flatten();
         let config: Option<&Config> = headers.map(|headers| &headers.config).or(boot.as_ref());
         // Who assumes another machine does not ask about this one's kernel.
         let here = kernel::running().is_some_and(|running| running == target.kernel);
@@ -230,4 +270,65 @@ fn certificate(path: &Path) -> Result<Certificate> {
         std::fs::read(path).with_context(|| format!("reading the certificate {}", path.display()))?;
     signature::read_certificate(&content)
         .with_context(|| format!("reading the certificate {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Layout;
+    use crate::policy::{Framework, Policy};
+    use crate::report::Screen;
+    use crate::session::Options;
+
+    const TARGET: &str = "6.1.0-9-amd64/x86_64";
+
+    /// A machine with Secure Boot and nothing enrolled; one module is installed, with this note about its signer.
+    fn machine(signer: &str) -> (tempfile::TempDir, Session) {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let put = |name: &str, content: &[u8]| {
+            std::fs::create_dir_all(at(name).parent().unwrap()).unwrap();
+            file::write_atomic(&at(name), content, 0o600).unwrap();
+        };
+        put("sys/firmware/efi/mok-variables/SecureBoot", &[1]);
+        put("sys/firmware/efi/mok-variables/MokListRT", &[]);
+        put(&format!("lib/m/1/{TARGET}/module/m.ko"), b"");
+        put(
+            &format!("lib/.dkms-rs/records/m/1/{TARGET}.json"),
+            format!(r#"{{"fingerprint": "f", "signer": {signer}}}"#).as_bytes(),
+        );
+        let link = at("lib/m/kernel-6.1.0-9-amd64-x86_64");
+        std::os::unix::fs::symlink(format!("1/{TARGET}"), link).unwrap();
+        let layout = Layout {
+            dkms_tree: at("lib"),
+            etc: at("etc"),
+            sys: at("sys"),
+            install_tree: at("modules"),
+            ..Layout::default()
+        };
+        let policy = Policy::load(&layout, Framework::default());
+        let (screen, options) = (Screen::package_manager(), Options::default());
+        (dir, Session { layout, policy, options, screen, asked: Vec::new() })
+    }
+
+    #[test]
+    fn what_secure_boot_will_refuse_is_foreseen_without_reading_modules() {
+        for (signer, said) in [("null", "is not signed"), (r#""sha256 x (did not sign)""#, "is not signed")] {
+            let (_dir, session) = machine(signer);
+            let lines = foreseen(&session, |_| true).unwrap();
+            assert!(lines.len() == 1 && lines[0].contains(said), "{lines:?}");
+            assert_eq!(foreseen(&session, |_| false).unwrap(), [""; 0], "another kernel's module");
+        }
+        let (dir, session) = machine(r#""sha256 x""#);
+        assert_eq!(foreseen(&session, |_| true).unwrap(), [""; 0], "nothing is known about the certificate");
+        let (key, path) = (dir.path().join("lib/mok.key"), dir.path().join("lib/mok.pub"));
+        sign::generate(&key, &path).unwrap();
+        let lines = foreseen(&session, |_| true).unwrap();
+        assert!(
+            lines.len() == 1 && lines[0].ends_with(&format!("mokutil --import {}", path.display())),
+            "{lines:?}"
+        );
+        std::fs::remove_file(session.layout.mok_variable("SecureBoot")).unwrap();
+        assert_eq!(foreseen(&session, |_| true).unwrap(), [""; 0], "nobody says that Secure Boot is on");
+    }
 }

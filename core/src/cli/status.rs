@@ -98,6 +98,9 @@ pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<i32>
             failed.log.display()
         ));
     }
+    for line in crate::check::foreseen(session, wanted_target)? {
+        session.screen.alert(&format!("dkms: {line}"));
+    }
     Ok(0)
 }
 

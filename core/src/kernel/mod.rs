@@ -118,9 +118,10 @@ fn parse_config(text: &str) -> Config {
         .collect()
 }
 
-/// A kernel's configuration as it is kept beside its image; `None` when it is not.
-pub fn boot_config(layout: &Layout, kernel: &KernelRelease) -> Option<Config> {
-    let text = file::read_optional(&layout.boot_config(kernel)).ok().flatten()?;
+/// A kernel's configuration, from its headers, else as it is kept beside its image; `None` when it is in neither place.
+pub fn config(layout: &Layout, kernel: &KernelRelease) -> Option<Config> {
+    let places = [config_file(&layout.headers(kernel)), layout.boot_config(kernel)];
+    let text = places.iter().find_map(|place| file::read_optional(place).ok().flatten())?;
     Some(parse_config(&String::from_utf8_lossy(&text)))
 }
 

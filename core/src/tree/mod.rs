@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 pub use locked::{Intent, LockedTree, Pending};
-pub use record::{Failure, Installed, Record, unsigned};
+pub use record::{Failure, Installed, Record, is_unsigned, unsigned};
 
 use crate::types::{ModuleId, ModuleName, Target};
 
