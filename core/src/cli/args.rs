@@ -124,7 +124,7 @@ pub struct Args {
     no_prepare_kernel: bool,
 }
 
-const ACTIONS: &[&str] = &[
+pub(super) const ACTIONS: &[&str] = &[
     "add",
     "build",
     "install",
