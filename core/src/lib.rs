@@ -3,6 +3,7 @@
 
 pub mod apply;
 pub mod cache;
+pub mod check;
 pub mod cli;
 pub mod conf;
 pub mod event;

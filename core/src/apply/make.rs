@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail};
 
-use super::{Work, trust};
+use super::Work;
 use crate::cache;
 use crate::conf::Recipe;
 use crate::kernel::Kernel;
@@ -278,7 +278,6 @@ fn publish(
     tree.activate(module, target)?;
     fail::fail_point!("publish:activated");
     tree.note_installed(module, target, &make.fingerprint, installed.clone())?;
-    notes.extend(trust::warning(work, make, kernel, &installed));
     fail::fail_point!("publish:noted");
     let mut others = work.snapshot.superseded(module, target);
     others.extend(active.iter().filter(|old| *old != module));

@@ -5,7 +5,6 @@ mod queue;
 mod recover;
 mod schedule;
 mod transaction;
-mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -128,6 +127,10 @@ impl<'a> Work<'a> {
         for (id, target, fingerprint) in &plan.adopt {
             self.adopt(id, target, fingerprint)?;
         }
+        // Installed is not yet loadable where the firmware has a say.
+        let changed: BTreeSet<Target> = self.published.keys().cloned().collect();
+        let foreseen = crate::check::foreseen(self.session, &changed, || self.tree.snapshot());
+        self.report.remarks.extend(foreseen.unwrap_or_else(|error| vec![format!("{error:#}")]));
         self.finish(plan)
     }
 

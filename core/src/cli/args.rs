@@ -14,7 +14,7 @@ use crate::types::Target;
 #[derive(Debug, Parser)]
 #[command(name = "dkms", disable_version_flag = true, args_override_self = true)]
 #[command(
-    after_help = "Actions: add, build, install, uninstall, unbuild, remove, match, status, autoinstall, \
+    after_help = "Actions: add, build, install, uninstall, unbuild, remove, match, status, check, autoinstall, \
     kernel_preinst, kernel_postinst, kernel_prerm, generate_mok, history [show ID]"
 )]
 pub struct Args {
@@ -85,6 +85,12 @@ pub struct Args {
     /// Answer in JSON
     #[arg(long)]
     pub json: bool,
+    /// Check as if these certificates were the enrolled ones; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub enrolled: Vec<PathBuf>,
+    /// Check as if Secure Boot were on, or off
+    #[arg(long, value_name = "on|off", value_parser = ["on", "off"], hide_possible_values = true)]
+    pub secure_boot: Option<String>,
     /// Print the version
     #[arg(short = 'V', long)]
     pub version: bool,

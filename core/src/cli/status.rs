@@ -1,7 +1,7 @@
 //! `dkms status`: reads, and nothing else. The lines on standard output are an interface; what went wrong is
 //! said beside them on standard error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -109,6 +109,10 @@ pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<i32>
             failed.log.display()
         ));
     }
+    let shown: BTreeSet<Target> = document.modules.iter().filter_map(|row| row.target.clone()).collect();
+    for line in crate::check::foreseen(session, &shown, || Ok(snapshot))? {
+        session.screen.alert(&format!("dkms: {line}"));
+    }
     Ok(0)
 }
 
@@ -188,14 +192,7 @@ fn difference(session: &Session, id: &ModuleId, target: &Target, build: &Build) 
     if !build.active {
         return None;
     }
-    let kernel = session.layout.kernel(&target.kernel);
-    let noted = build.record.iter().flat_map(|record| &record.installed).map(|file| file.path.clone());
-    let mut places: Vec<PathBuf> = noted.collect();
-    if places.is_empty() {
-        // Without a note only a distribution's own place is known; elsewhere the dkms.conf would have to be run.
-        let dir = kernel.join(session.policy.row.destination?.trim_matches('/'));
-        places = build.files.iter().map(|file| dir.join(file)).collect();
-    }
+    let places = build.places(&session.layout.kernel(&target.kernel), session.policy.row.destination);
     let differs = |place: &PathBuf| {
         let name = place.file_name().map(Path::new).unwrap_or(Path::new(""));
         match (std::fs::read(place), std::fs::read(built.join(name))) {

@@ -7,7 +7,8 @@ use anyhow::Result;
 use super::refuse;
 use crate::types::ModuleId;
 
-const ACTIONS: &[&str] = &[
+/// All actions.
+pub(super) const ACTIONS: &[&str] = &[
     "add",
     "build",
     "install",
@@ -16,6 +17,7 @@ const ACTIONS: &[&str] = &[
     "remove",
     "status",
     "autoinstall",
+    "check",
     "kernel_preinst",
     "kernel_postinst",
     "kernel_prerm",

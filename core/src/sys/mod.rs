@@ -7,6 +7,7 @@ pub mod file;
 pub mod hash;
 pub mod jobs;
 pub mod lock;
+pub mod memory;
 pub mod parallel;
 pub mod run;
 pub mod signal;
