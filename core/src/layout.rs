@@ -61,6 +61,10 @@ impl Layout {
     pub fn built_modules(&self, id: &ModuleId, target: &Target) -> PathBuf {
         self.built(id, target).join("module")
     }
+    /// `NAME/VERSION/tarball`, where `mktarball` writes.
+    pub fn tarballs(&self, id: &ModuleId) -> PathBuf {
+        self.version(id).join("tarball")
+    }
     /// `NAME/kernel-KERNEL-ARCH`, the link that names the installed version.
     pub fn active_link(&self, name: &ModuleName, target: &Target) -> PathBuf {
         self.module(name).join(format!("kernel-{}-{}", target.kernel, target.arch))
@@ -131,6 +135,10 @@ impl Layout {
     /// Says that a version without a link is being replaced, not broken.
     pub fn kept_marker(&self, id: &ModuleId) -> PathBuf {
         self.own().join("kept").join(format!("{}-{}", id.name, id.version))
+    }
+    /// Tarballs of strangers while they are unpacked and checked, by process.
+    pub fn incoming(&self) -> PathBuf {
+        self.own().join("incoming")
     }
     /// Private build directories of the transaction under way.
     pub fn work(&self) -> PathBuf {
