@@ -1,5 +1,7 @@
 //! One module for one kernel: build, put into the registry, publish.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 
 use super::Work;
@@ -8,7 +10,7 @@ use crate::kernel::Kernel;
 use crate::plan::{Case, Make};
 use crate::report::{Failing, Outcome};
 use crate::step::build::{self, Job, Unbuilt};
-use crate::step::{publish, script, sign};
+use crate::step::{publish, script, sign, verify};
 use crate::sys::{file, signal};
 use crate::tree::{Failure, Pending, Record, unsigned};
 
@@ -78,11 +80,7 @@ fn build(
         };
         session.screen.progress(&format!("dkms: building {what} for {}", make.target.kernel));
     }
-    let symvers = make
-        .after
-        .iter()
-        .map(|id| session.layout.built_modules(id, &make.target).join("Module.symvers"))
-        .collect();
+    let symvers = symvers(work, make);
     let job = Job { module: &make.module, kernel, headers, recipe, source, signing, symvers };
     let result = match build::build(session, &job) {
         Ok(result) => result,
@@ -111,6 +109,7 @@ fn build(
                 installed,
                 signer: built.signer.or_else(|| case.signer.as_deref().map(unsigned)),
                 seconds: built.seconds,
+                loaded: false,
             };
             work.tree.record(&make.module, &make.target, &record)?;
             work.tree.forget_failure(&make.module, &make.target)?;
@@ -155,6 +154,18 @@ fn remember(work: &Work<'_>, make: &Make, unbuilt: Unbuilt) -> Result<Outcome> {
     }))
 }
 
+/// Nobody has looked yet whether the kernel takes a finished build: shell DKMS made it, or it came in a tarball.
+fn unproven(work: &Work<'_>, make: &Make) -> bool {
+    let build = work.snapshot.build(&make.module, &make.target);
+    build.is_some_and(|build| build.record.as_ref().is_none_or(|record| record.loaded))
+}
+
+/// Where the symbols are of the modules that one depends on.
+fn symvers(work: &Work<'_>, make: &Make) -> Vec<PathBuf> {
+    let layout = &work.session.layout;
+    make.after.iter().map(|id| layout.built_modules(id, &make.target).join("Module.symvers")).collect()
+}
+
 /// Puts a finished build into the kernel's tree.
 fn publish(
     work: &mut Work<'_>,
@@ -179,6 +190,17 @@ fn publish(
         published: &published,
     };
     let mut notes = Vec::new();
+    if !make.build && unproven(work, make) {
+        let symvers = symvers(work, make);
+        match verify::finished(&session.layout, module, kernel, recipe, &symvers) {
+            Ok(remarks) => notes.extend(remarks),
+            Err(why) => {
+                let why =
+                    format!("its finished build was not made here, and {why}: dkms build --force makes one");
+                return Ok(Err(work.failing(make, why, 7)));
+            }
+        }
+    }
     if let Some(why) = script::run(session, module, Some(target), "pre_install", &recipe.scripts.pre_install)?
     {
         if !make.force {

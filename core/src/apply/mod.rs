@@ -11,7 +11,7 @@ use anyhow::Result;
 pub use transaction::{run, status_of};
 
 use crate::kernel::Kernel;
-use crate::plan::{Clear, Make, Plan, Settled, Survey};
+use crate::plan::{Clear, Loading, Make, Plan, Settled, Survey};
 use crate::report::{Failing, Outcome, Report};
 use crate::session::Session;
 use crate::step::{depmod, initramfs, publish, script, sign, withdraw};
@@ -81,6 +81,9 @@ fn apply(
 impl Work<'_> {
     fn all(&mut self, plan: &Plan) -> Result<Done> {
         for Settled { module, target, outcome } in &plan.settled {
+            if let (Some(target), Outcome::Present) = (target, outcome) {
+                self.session.screen.progress(&crate::report::text::progress(module, target, outcome, None));
+            }
             self.report.add(module, target.as_ref(), outcome.clone());
         }
         for (id, target) in &plan.forget {
@@ -88,6 +91,9 @@ impl Work<'_> {
         }
         for registration in &plan.register {
             self.register(&registration.module, &registration.source)?;
+        }
+        for loading in &plan.load {
+            self.load(loading)?;
         }
         let builds = plan.make.iter().filter(|make| make.build).count();
         let mut number = 0;
@@ -120,6 +126,20 @@ impl Work<'_> {
             self.adopt(id, target, fingerprint)?;
         }
         self.finish(plan)
+    }
+
+    /// Takes a build from a tarball. What is installed is no longer what is built: it counts as damaged then.
+    fn load(&mut self, loading: &Loading) -> Result<()> {
+        let Loading { module, target, dir } = loading;
+        let before = self.snapshot.build(module, target).and_then(|build| build.record.clone());
+        let mut installed = before.map(|record| record.installed).unwrap_or_default();
+        installed.iter_mut().for_each(|file| file.sha256.clear());
+        fail::fail_point!("load:before-adopt");
+        self.tree.load_build(module, target, dir, installed)?;
+        fail::fail_point!("load:adopted");
+        self.session.screen.progress(&crate::report::text::progress(module, target, &Outcome::Loaded, None));
+        self.report.add(module, Some(target), Outcome::Loaded);
+        Ok(())
     }
 
     fn register(&mut self, id: &ModuleId, source: &std::path::Path) -> Result<()> {
@@ -302,8 +322,13 @@ impl Work<'_> {
         // Shell DKMS signs with the same key.
         let case = self.survey.cases.get(&(id.clone(), target.clone()));
         let signer = case.and_then(|case| case.signer.clone());
-        let record =
-            Record { fingerprint: fingerprint.clone(), installed: with_hash.collect(), signer, seconds: 0.0 };
+        let record = Record {
+            fingerprint: fingerprint.clone(),
+            installed: with_hash.collect(),
+            signer,
+            seconds: 0.0,
+            loaded: false,
+        };
         self.tree.record(id, target, &record)
     }
 
