@@ -13,9 +13,9 @@ use crate::types::{Arch, ModuleId, Target};
 #[derive(Debug, Parser)]
 #[command(name = "dkms", disable_version_flag = true, args_override_self = true)]
 #[command(after_help = "Actions: add, build, install, uninstall, unbuild, remove, status, autoinstall, \
-    kernel_preinst, kernel_postinst, kernel_prerm, generate_mok, history [show ID]")]
+    mktarball, ldtarball, kernel_preinst, kernel_postinst, kernel_prerm, generate_mok, history [show ID]")]
 pub struct Args {
-    /// Action, and module/version, source directory or dkms.conf
+    /// Action, and module/version, source directory, dkms.conf or tarball
     #[arg(value_name = "ACTION|MODULE")]
     words: Vec<String>,
     /// Module, or module/version
@@ -84,15 +84,15 @@ pub struct Args {
     /// Not available yet
     #[arg(long, hide = true)]
     templatekernel: Option<String>,
-    /// Not available yet
-    #[arg(long, hide = true)]
-    archive: Option<PathBuf>,
-    /// Not available yet
-    #[arg(long, hide = true)]
-    binaries_only: bool,
-    /// Not available yet
-    #[arg(long, hide = true)]
-    source_only: bool,
+    /// The tarball to write or to load
+    #[arg(long, value_name = "FILE")]
+    pub archive: Option<PathBuf>,
+    /// A tarball without the source
+    #[arg(long)]
+    pub binaries_only: bool,
+    /// A tarball without finished builds
+    #[arg(long)]
+    pub source_only: bool,
     /// Not available yet
     #[arg(long, hide = true)]
     symlink_modules: bool,
@@ -158,6 +158,20 @@ impl Words {
         }
         (path.is_dir() && path.join("dkms.conf").is_file()).then(|| path.to_owned())
     }
+
+    /// Whether the module is to come out of a tarball.
+    pub fn brings_tarball(&self, args: &Args) -> bool {
+        let may = matches!(self.action.as_str(), "add" | "build" | "install") && args.module.is_none();
+        self.action == "ldtarball" || may && self.tarball(args).is_some()
+    }
+
+    /// A tarball: the one that `--archive` names, or any file among the words that is no dkms.conf.
+    pub fn tarball(&self, args: &Args) -> Option<PathBuf> {
+        let word = || {
+            self.rest.iter().map(PathBuf::from).find(|path| path.is_file() && !path.ends_with("dkms.conf"))
+        };
+        args.archive.clone().or_else(word)
+    }
 }
 
 impl Args {
@@ -168,9 +182,6 @@ impl Args {
             ("--directive", !self.directive.is_empty()),
             ("--config", self.config.is_some()),
             ("--templatekernel", self.templatekernel.is_some()),
-            ("--archive", self.archive.is_some()),
-            ("--binaries-only", self.binaries_only),
-            ("--source-only", self.source_only),
             ("--symlink-modules", self.symlink_modules),
             ("--modprobe-on-install", self.modprobe_on_install),
         ];
@@ -178,6 +189,15 @@ impl Args {
             Some((option, _)) => refuse(1, format!("{option} is not available yet in this version")),
             None => Ok(()),
         }
+    }
+
+    /// `--all` stands for every kernel: nothing else may name one.
+    pub fn refuse_all_with_some(&self) -> Result<()> {
+        if self.all && (!self.kernelver.is_empty() || !self.arch.is_empty()) {
+            let code = if self.kernelver.is_empty() { 3 } else { 2 };
+            return refuse(code, "--all means every kernel: it cannot go with -k or -a");
+        }
+        Ok(())
     }
 
     /// Tells the action from the other words: it may stand anywhere.

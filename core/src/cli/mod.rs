@@ -5,6 +5,7 @@ pub mod caller;
 mod history;
 mod source;
 mod status;
+mod tarball;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -94,7 +95,11 @@ fn command(args: &Args, screen: Screen) -> Result<i32> {
         }
     };
     let mut session = Session::start(screen, options, place)?;
-    if args.dry_run && (words.action == "generate_mok" || words.source(args).is_some()) {
+    if args.binaries_only && args.source_only {
+        return refuse(8, "--binaries-only and --source-only exclude each other");
+    }
+    let brings = words.source(args).is_some() || words.brings_tarball(args);
+    if args.dry_run && (matches!(words.action.as_str(), "generate_mok" | "mktarball") || brings) {
         return refuse(1, "--dry-run needs a module that has its place already: module/version");
     }
     match words.action.as_str() {
@@ -121,6 +126,9 @@ fn command(args: &Args, screen: Screen) -> Result<i32> {
             let target = args.named_target("kernel_prerm")?;
             hook(&mut session, Event::KernelRemoved(target))
         }
+        "mktarball" => tarball::make(&session, args, &words),
+        "ldtarball" => tarball::load(&mut session, args, &words).map(|(_, code)| code),
+        "add" if words.brings_tarball(args) => tarball::add(&mut session, args, &words).map(|(_, code)| code),
         "add" => {
             let module = match words.source(args) {
                 Some(dir) => source::copy(&session, &dir, args.force)?,
@@ -136,6 +144,10 @@ fn command(args: &Args, screen: Screen) -> Result<i32> {
             let verb = if words.action == "build" { Verb::Build } else { Verb::Install };
             let module = match words.source(args) {
                 Some(dir) => source::copy(&session, &dir, args.force)?,
+                None if words.brings_tarball(args) => match tarball::add(&mut session, args, &words)? {
+                    (module, 0) => module,
+                    (_, code) => return Ok(code),
+                },
                 None => args.module_id(&words)?,
             };
             ask(&mut session, verb, module, args.targets()?, args)
@@ -147,10 +159,7 @@ fn command(args: &Args, screen: Screen) -> Result<i32> {
 
 fn withdraw(session: &mut Session, args: &Args, words: &args::Words) -> Result<i32> {
     let module = args.module_id(words)?;
-    if args.all && (!args.kernelver.is_empty() || !args.arch.is_empty()) {
-        let code = if args.kernelver.is_empty() { 3 } else { 2 };
-        return refuse(code, "--all means every kernel: it cannot go with -k or -a");
-    }
+    args.refuse_all_with_some()?;
     if words.action == "remove" && args.all && caller::replacing() {
         let report = crate::apply::run(session, vec![Event::SourceReplaced(module)])?;
         return Ok(report.code());

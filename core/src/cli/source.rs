@@ -13,25 +13,38 @@ use crate::types::ModuleId;
 /// Copies the tree, unless it is there already; the module that it holds.
 pub(super) fn copy(session: &Session, dir: &Path, force: bool) -> Result<ModuleId> {
     let dir = dir.canonicalize().with_context(|| format!("reading {}", dir.display()))?;
-    let conf = dir.join("dkms.conf");
-    let raw = match bash::framework(&[conf], "PACKAGE_NAME PACKAGE_VERSION", &session.layout.evaluated())? {
+    let id = module_of(session, &dir.join("dkms.conf"), 10)?;
+    if !dir.starts_with(session.layout.version(&id)) {
+        put(session, &dir, &id, force)?;
+    }
+    Ok(id)
+}
+
+/// The module that a dkms.conf is of. `code` is the exit code when it is of none.
+pub(super) fn module_of(session: &Session, conf: &Path, code: u8) -> Result<ModuleId> {
+    let files = [conf.to_owned()];
+    let raw = match bash::framework(&files, "PACKAGE_NAME PACKAGE_VERSION", &session.layout.evaluated())? {
         Ok(raw) => raw,
-        Err(error) => return refuse(10, error.to_string()),
+        Err(error) => return refuse(code, error.to_string()),
     };
     let (name, version) = (raw.get("PACKAGE_NAME"), raw.get("PACKAGE_VERSION"));
     let (Ok(name), Ok(version)) = (name.parse(), version.parse()) else {
         return refuse(
-            10,
+            code,
             format!(
                 "{}: PACKAGE_NAME {name:?} and PACKAGE_VERSION {version:?} are no valid names",
-                dir.display()
+                conf.display()
             ),
         );
     };
-    let id = ModuleId { name, version };
-    let to = session.layout.source(&id);
-    if to.canonicalize().is_ok_and(|to| to == dir) || dir.starts_with(session.layout.version(&id)) {
-        return Ok(id);
+    Ok(ModuleId { name, version })
+}
+
+/// Copies a source tree to its place.
+pub(super) fn put(session: &Session, dir: &Path, id: &ModuleId, force: bool) -> Result<()> {
+    let to = session.layout.source(id);
+    if to.canonicalize().is_ok_and(|to| to == dir) {
+        return Ok(());
     }
     if to.exists() && !force {
         return refuse(
@@ -40,7 +53,6 @@ pub(super) fn copy(session: &Session, dir: &Path, force: bool) -> Result<ModuleI
         );
     }
     let staged = file::temp_beside(&to);
-    file::copy_tree(&dir, &staged, None)?;
-    file::replace_dir(&staged, &to)?;
-    Ok(id)
+    file::copy_tree(dir, &staged, None)?;
+    file::replace_dir(&staged, &to)
 }
