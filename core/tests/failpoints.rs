@@ -746,3 +746,20 @@ fn a_repair_of_an_uninstallation() {
     let points = &["withdraw:restored"];
     play_again(&Story { before: over_originals, command, version: "1", parts: &[], also: "", points });
 }
+
+#[test]
+fn a_tarball_that_is_loaded() {
+    let dir: &'static tempfile::TempDir = Box::leak(Box::new(tempfile::tempdir().unwrap()));
+    let file: &'static str = Box::leak(dir.path().join("a.tar.gz").display().to_string().into_boxed_str());
+    let maker = World::new();
+    run(&maker, &[BUILD_1, &["mktarball", "a/1", "-k", TARGET, "--archive", file]]);
+    play(&Story {
+        before: |_| {},
+        command: Box::leak(Box::new(["ldtarball", file])),
+        version: "1",
+        parts: &[&["add", "a/1"]],
+        also: "",
+        points: &["load:before-adopt", "load:adopted"],
+    });
+    fs::remove_dir_all(dir.path()).unwrap();
+}

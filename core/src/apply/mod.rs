@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
-pub use transaction::{run, status_of};
+pub use transaction::{hold, run, status_of};
 
 use crate::kernel::Kernel;
 use crate::plan::{Clear, Loading, Make, Plan, Settled, Survey};

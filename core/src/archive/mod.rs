@@ -16,6 +16,8 @@ mod codec;
 mod contents;
 mod member;
 mod read;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use bound::Limits;

@@ -31,10 +31,13 @@ impl Unpacked {
     /// Reads a tarball. Errors are [`Refused`] when the tarball is at fault.
     pub fn open(layout: &Layout, file: &Path) -> Result<Self> {
         let open = || -> io::Result<(File, u64)> {
+            // A fifo or a device has no size that an expansion could be measured by, and may never end.
+            if !file.metadata()?.is_file() {
+                return Err(io::Error::other("it is no file"));
+            }
             let file = File::open(file)?;
-            let meta = file.metadata()?;
-            // A fifo or a device has no size that an expansion could be measured by.
-            if meta.is_file() { Ok((file, meta.len())) } else { Err(io::Error::other("it is no file")) }
+            let size = file.metadata()?.len();
+            Ok((file, size))
         };
         let (packed, size) = open().with_context(|| format!("reading {}", file.display()))?;
         let private = Private::new(&layout.incoming())?;

@@ -60,13 +60,13 @@ pub fn pack(packing: &Packing<'_>, to: &Path) -> Result<Vec<String>> {
 
 fn fill(packing: &Packing<'_>, packed: &mut dyn Write, remarks: &mut Vec<String>) -> io::Result<()> {
     let mut tar = Writer { builder: Builder::new(packed), remarks };
-    tar.dir(Path::new("./"))?;
-    tar.dir(Path::new("./dkms_main_tree"))?;
+    tar.dir(Path::new("./"), 0)?;
+    tar.dir(Path::new("./dkms_main_tree"), 0)?;
     let mut last = None;
     for (target, dir) in &packing.builds {
         let kernel = Path::new("./dkms_main_tree").join(target.kernel.as_str());
         if last != Some(&target.kernel) {
-            tar.dir(&kernel)?;
+            tar.dir(&kernel, 0)?;
         }
         last = Some(&target.kernel);
         tar.tree(dir, &kernel.join(target.arch.as_str()))?;
@@ -75,7 +75,7 @@ fn fill(packing: &Packing<'_>, packed: &mut dyn Write, remarks: &mut Vec<String>
         Some(source) => tar.tree(&source.canonicalize()?, Path::new("./dkms_source_tree"))?,
         None => {
             let root = Path::new("./dkms_binaries_only");
-            tar.dir(root)?;
+            tar.dir(root, 0)?;
             let (name, version) =
                 (format!("{}\n", packing.module.name), format!("{}\n", packing.module.version));
             tar.file(&root.join("PACKAGE_NAME"), name.as_bytes(), 0o644, 0)?;
@@ -103,9 +103,9 @@ impl Writer<'_> {
         header
     }
 
-    fn dir(&mut self, path: &Path) -> io::Result<()> {
+    fn dir(&mut self, path: &Path, mtime: i64) -> io::Result<()> {
         let name = format!("{}/", path.display().to_string().trim_end_matches('/'));
-        self.builder.append_data(&mut Self::header(EntryType::Directory, 0o755, 0), name, io::empty())
+        self.builder.append_data(&mut Self::header(EntryType::Directory, 0o755, mtime), name, io::empty())
     }
 
     fn file(&mut self, path: &Path, content: &[u8], mode: u32, mtime: i64) -> io::Result<()> {
@@ -119,7 +119,7 @@ impl Writer<'_> {
     fn tree(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         let meta = from.symlink_metadata()?;
         if meta.is_dir() {
-            self.dir(to)?;
+            self.dir(to, meta.mtime())?;
             for entry in file::sorted_entries(from) {
                 self.tree(&entry, &to.join(entry.file_name().unwrap_or_default()))?;
             }

@@ -14,7 +14,7 @@ use crate::session::Session;
 use crate::survey;
 use crate::sys::hash::{self, Watch};
 use crate::sys::{confine, file};
-use crate::tree::{Entry, LockedTree, Source};
+use crate::tree::{Entry, Source};
 use crate::types::{ModuleId, Target};
 
 /// `dkms mktarball`.
@@ -23,7 +23,7 @@ pub(super) fn make(session: &Session, args: &Args, words: &Words) -> Result<i32>
     args.refuse_all_with_some()?;
     // Nothing may be built over what is being packed. Where we may not write there is nobody to wait for.
     let may_lock = rustix::process::geteuid().is_root();
-    let _tree = may_lock.then(|| LockedTree::lock(&session.layout, |_| {})).transpose()?;
+    let _tree = may_lock.then(|| crate::apply::hold(session)).transpose()?;
     let snapshot = crate::apply::status_of(session, Some(&module.name))?;
     let entry = match snapshot.modules.get(&module) {
         Some(entry) if entry.broken() => {
