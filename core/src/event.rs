@@ -1,6 +1,8 @@
 //! What happened, or what a person asked for: the one vocabulary that all front doors speak.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::types::{ModuleId, ModuleName, Target};
 
@@ -36,8 +38,23 @@ pub enum Event {
         /// Do it again, or against advice.
         force: bool,
     },
+    /// Somebody brought a module in a tarball. Its source is where sources are; its builds are not in the registry.
+    Loaded(Load),
     /// Somebody asked for one thing.
     Asked(Request),
+}
+
+/// A module that came in a tarball.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Load {
+    /// The module.
+    pub module: ModuleId,
+    /// The kernel that its dkms.conf is tried with.
+    pub target: Target,
+    /// Its finished builds, unpacked and checked.
+    pub builds: BTreeMap<Target, PathBuf>,
+    /// Over what is there.
+    pub force: bool,
 }
 
 /// One action of the command line on one module.
@@ -82,6 +99,7 @@ impl fmt::Display for Event {
             Self::Matched { template, target, .. } => {
                 write!(f, "dkms match of {} to {}", target.kernel, template.kernel)
             }
+            Self::Loaded(load) => write!(f, "tarball of {}", load.module),
             Self::Asked(request) => {
                 let verb = format!("{:?}", request.verb).to_lowercase();
                 write!(f, "dkms {verb} {}", request.module)

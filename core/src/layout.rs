@@ -64,6 +64,10 @@ impl Layout {
     pub fn built_modules(&self, id: &ModuleId, target: &Target) -> PathBuf {
         self.built(id, target).join("module")
     }
+    /// `NAME/VERSION/tarball`, where `mktarball` writes.
+    pub fn tarballs(&self, id: &ModuleId) -> PathBuf {
+        self.version(id).join("tarball")
+    }
     /// `NAME/kernel-KERNEL-ARCH`, the link that names the installed version.
     pub fn active_link(&self, name: &ModuleName, target: &Target) -> PathBuf {
         self.module(name).join(format!("kernel-{}-{}", target.kernel, target.arch))
@@ -146,6 +150,10 @@ impl Layout {
     /// Says which run of rpm added a module that asked for `--rpm_safe_upgrade`.
     pub fn upgrade_note(&self, id: &ModuleId) -> PathBuf {
         self.own().join("upgrades").join(format!("{}-{}", id.name, id.version))
+    }
+    /// Tarballs of strangers while they are unpacked and checked, by process.
+    pub fn incoming(&self) -> PathBuf {
+        self.own().join("incoming")
     }
     /// Private build directories of the transaction under way.
     pub fn work(&self) -> PathBuf {

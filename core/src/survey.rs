@@ -259,10 +259,12 @@ fn damaged(session: &Session, id: &ModuleId, target: &Target, build: &Build) -> 
         let dir = session.layout.kernel(&target.kernel).join(place.trim_matches('/'));
         return build.files.iter().any(|file| !dir.join(file).exists());
     };
-    record.installed.iter().any(|file| {
-        let name = file.path.file_name().unwrap_or_default();
-        let size = |path: &std::path::Path| path.metadata().map(|meta| meta.len()).ok();
-        let published = size(&file.path);
-        file.sha256.is_empty() || published.is_none() || published != size(&built.join(name))
-    })
+    // What came in a tarball and was installed is no longer noted as that: something older is in the kernel's tree.
+    record.loaded
+        || record.installed.iter().any(|file| {
+            let name = file.path.file_name().unwrap_or_default();
+            let size = |path: &std::path::Path| path.metadata().map(|meta| meta.len()).ok();
+            let published = size(&file.path);
+            file.sha256.is_empty() || published.is_none() || published != size(&built.join(name))
+        })
 }

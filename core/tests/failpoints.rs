@@ -793,3 +793,20 @@ fn scripts_that_a_death_kept_from_running_run_later() {
         assert_eq!(said().trim(), expected, "{command:?} {point}: not again and again");
     }
 }
+
+#[test]
+fn a_tarball_that_is_loaded() {
+    let dir: &'static tempfile::TempDir = Box::leak(Box::new(tempfile::tempdir().unwrap()));
+    let file: &'static str = Box::leak(dir.path().join("a.tar.gz").display().to_string().into_boxed_str());
+    let maker = World::new();
+    run(&maker, &[BUILD_1, &["mktarball", "a/1", "-k", TARGET, "--archive", file]]);
+    play(&Story {
+        before: |_| {},
+        command: Box::leak(Box::new(["ldtarball", file])),
+        version: "1",
+        parts: &[&["add", "a/1"]],
+        also: "",
+        points: &["load:before-adopt", "load:adopted"],
+    });
+    fs::remove_dir_all(dir.path()).unwrap();
+}

@@ -1,6 +1,7 @@
 //! One module for one kernel: build, put into the registry, publish.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -13,7 +14,7 @@ use crate::kernel::Kernel;
 use crate::plan::{Case, Make};
 use crate::report::{Failing, Outcome};
 use crate::step::build::{Built, Job, Unbuilt};
-use crate::step::{publish, script, sign, weak};
+use crate::step::{publish, script, sign, verify, weak};
 use crate::sys::jobs::Jobs;
 use crate::sys::{file, signal};
 use crate::tree::{Failure, Pending, Record, unsigned};
@@ -33,9 +34,6 @@ pub(super) fn job<'a>(
     let Some(source) = work.survey.sources.get(&make.module) else {
         bail!("a build without a source is in the plan")
     };
-    let layout = &work.session.layout;
-    let symvers =
-        make.after.iter().map(|id| layout.built_modules(id, &make.target).join("Module.symvers")).collect();
     Ok(Job {
         module: &make.module,
         kernel,
@@ -45,7 +43,7 @@ pub(super) fn job<'a>(
         signing: signing.get(&make.target).unwrap_or(&sign::Signing::Unknown),
         signer: case.signer.as_deref(),
         fingerprint: &make.fingerprint,
-        symvers,
+        symvers: symvers(work, make),
         jobs,
         stop,
     })
@@ -165,6 +163,7 @@ fn settle(
         installed,
         signer: built.signer.or_else(|| case.signer.as_deref().map(unsigned)),
         seconds: built.seconds,
+        loaded: false,
     };
     work.tree.record(&make.module, &make.target, &record)?;
     work.tree.forget_failure(&make.module, &make.target)?;
@@ -222,6 +221,18 @@ fn remember(work: &Work<'_>, make: &Make, unbuilt: Unbuilt) -> Result<Outcome> {
     }))
 }
 
+/// Nobody has looked yet whether the kernel takes a finished build: shell DKMS made it, or it came in a tarball.
+fn unproven(work: &Work<'_>, make: &Make) -> bool {
+    let build = work.snapshot.build(&make.module, &make.target);
+    build.is_some_and(|build| build.record.as_ref().is_none_or(|record| record.loaded))
+}
+
+/// Where the symbols are of the modules that one depends on.
+fn symvers(work: &Work<'_>, make: &Make) -> Vec<PathBuf> {
+    let layout = &work.session.layout;
+    make.after.iter().map(|id| layout.built_modules(id, &make.target).join("Module.symvers")).collect()
+}
+
 /// Puts a finished build into the kernel's tree.
 fn publish(
     work: &mut Work<'_>,
@@ -246,6 +257,16 @@ fn publish(
         published: &published,
     };
     let mut notes = Vec::new();
+    if !make.build && unproven(work, make) {
+        match verify::finished(&session.layout, module, kernel, recipe, &symvers(work, make)) {
+            Ok(remarks) => notes.extend(remarks),
+            Err(why) => {
+                let why =
+                    format!("its finished build was not made here, and {why}: dkms build --force makes one");
+                return Ok(Err(work.failing(make, why, 7)));
+            }
+        }
+    }
     let pre_install = &recipe.scripts.pre_install;
     if let Some(trouble) = script::run(session, module, Some(target), "pre_install", pre_install)? {
         if trouble.status.is_some() && !make.force && !session.policy.forces(&module.name) {

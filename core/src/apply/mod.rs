@@ -11,10 +11,10 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-pub use transaction::{run, status_of};
+pub use transaction::{hold, run, status_of};
 
 use crate::kernel::Kernel;
-use crate::plan::{Clear, Make, Plan, Settled, Survey};
+use crate::plan::{Clear, Loading, Make, Plan, Settled, Survey};
 use crate::report::{Failing, Outcome, Report};
 use crate::session::Session;
 use crate::step::script::Trouble;
@@ -91,6 +91,9 @@ fn apply<'a>(
 impl<'a> Work<'a> {
     fn all(&mut self, plan: &'a Plan) -> Result<Done> {
         for Settled { module, target, outcome } in &plan.settled {
+            if let (Some(target), Outcome::Present) = (target, outcome) {
+                self.session.screen.progress(&crate::report::text::progress(module, target, outcome, None));
+            }
             self.report.add(module, target.as_ref(), outcome.clone());
         }
         for (id, target) in &plan.forget {
@@ -102,6 +105,9 @@ impl<'a> Work<'a> {
         }
         for registration in &plan.register {
             self.register(&registration.module, &registration.source, plan.make.is_empty())?;
+        }
+        for loading in &plan.load {
+            self.bring(loading)?;
         }
         let unknown = &self.session.policy.framework.strength.unknown;
         if plan.make.iter().any(|make| make.build) && !unknown.is_empty() {
@@ -132,6 +138,20 @@ impl<'a> Work<'a> {
         let foreseen = crate::check::foreseen(self.session, &changed, || self.tree.snapshot());
         self.report.remarks.extend(foreseen.unwrap_or_else(|error| vec![format!("{error:#}")]));
         self.finish(plan)
+    }
+
+    /// Takes a build from a tarball. What is installed is no longer what is built: it counts as damaged then.
+    fn bring(&mut self, loading: &Loading) -> Result<()> {
+        let Loading { module, target, dir } = loading;
+        let before = self.snapshot.build(module, target).and_then(|build| build.record.clone());
+        let mut installed = before.map(|record| record.installed).unwrap_or_default();
+        installed.iter_mut().for_each(|file| file.sha256.clear());
+        fail::fail_point!("load:before-adopt");
+        self.tree.load_build(module, target, dir, installed)?;
+        fail::fail_point!("load:adopted");
+        self.session.screen.progress(&crate::report::text::progress(module, target, &Outcome::Loaded, None));
+        self.report.add(module, Some(target), Outcome::Loaded);
+        Ok(())
     }
 
     fn register(&mut self, id: &ModuleId, source: &std::path::Path, alone: bool) -> Result<()> {
@@ -316,8 +336,13 @@ impl<'a> Work<'a> {
         // Shell DKMS signs with the same key.
         let case = self.survey.cases.get(&(id.clone(), target.clone()));
         let signer = case.and_then(|case| case.signer.clone());
-        let record =
-            Record { fingerprint: fingerprint.clone(), installed: with_hash.collect(), signer, seconds: 0.0 };
+        let record = Record {
+            fingerprint: fingerprint.clone(),
+            installed: with_hash.collect(),
+            signer,
+            seconds: 0.0,
+            loaded: false,
+        };
         self.tree.record(id, target, &record)
     }
 

@@ -28,10 +28,7 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
         screen.answer(&format!("{}\n", serde_json::to_string_pretty(&plan)?));
         return Ok(Report::default());
     }
-    let tree = LockedTree::lock(&session.layout, |holder| {
-        let who = if holder.is_empty() { String::new() } else { format!(" (process {holder})") };
-        screen.alert(&format!("dkms: another dkms{who} is at work: waiting for it"));
-    })?;
+    let tree = hold(session)?;
     let mut report = Report { cause, ..Report::default() };
     // A dkms above us is in the middle of something of its own; only it knows what.
     if !tree.nested() {
@@ -70,6 +67,18 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
         Err(error) if error.is::<signal::Interrupted>() => Err(error.context(Told)),
         result => result.map(|_| report),
     }
+}
+
+/// Waits until nobody else writes to the registry, and sweeps what a run that was killed has left.
+pub fn hold(session: &Session) -> Result<LockedTree> {
+    let tree = LockedTree::lock(&session.layout, |holder| {
+        let who = if holder.is_empty() { String::new() } else { format!(" (process {holder})") };
+        session.screen.alert(&format!("dkms: another dkms{who} is at work: waiting for it"));
+    })?;
+    if !tree.nested() && tree.unclean() {
+        recover::sweep_work(&tree)?;
+    }
+    Ok(tree)
 }
 
 /// Looks and decides.

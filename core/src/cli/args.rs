@@ -15,10 +15,10 @@ use crate::types::Target;
 #[command(name = "dkms", disable_version_flag = true, args_override_self = true)]
 #[command(
     after_help = "Actions: add, build, install, uninstall, unbuild, remove, match, status, check, autoinstall, \
-    kernel_preinst, kernel_postinst, kernel_prerm, generate_mok, history [show ID]"
+    mktarball, ldtarball, kernel_preinst, kernel_postinst, kernel_prerm, generate_mok, history [show ID]"
 )]
 pub struct Args {
-    /// Action, and module/version, source directory or dkms.conf
+    /// Action, and module/version, source directory, dkms.conf or tarball
     #[arg(value_name = "ACTION|MODULE")]
     words: Vec<String>,
     /// Module, or module/version
@@ -103,15 +103,15 @@ pub struct Args {
     /// The kernel whose modules `match` installs for another one
     #[arg(long, value_name = "KERNEL", num_args = 0..=1, default_missing_value = "")]
     pub templatekernel: Option<String>,
-    /// Not available yet
-    #[arg(long, hide = true)]
-    archive: Option<PathBuf>,
-    /// Not available yet
-    #[arg(long, hide = true)]
-    binaries_only: bool,
-    /// Not available yet
-    #[arg(long, hide = true)]
-    source_only: bool,
+    /// The tarball to write or to load
+    #[arg(long, value_name = "FILE")]
+    pub archive: Option<PathBuf>,
+    /// A tarball without the source
+    #[arg(long)]
+    pub binaries_only: bool,
+    /// A tarball without finished builds
+    #[arg(long)]
+    pub source_only: bool,
     /// Put links to the built modules into the kernel's tree, not copies
     #[arg(long)]
     pub symlink_modules: bool,
@@ -161,20 +161,6 @@ impl Args {
             &placed(&matches, "arch", &args.arch),
         );
         Ok(args)
-    }
-
-    /// Refuses options that shell DKMS has and we do not have yet: to ignore one would be to do something else than
-    /// was asked for.
-    pub fn refuse_missing(&self) -> Result<()> {
-        let missing = [
-            ("--archive", self.archive.is_some()),
-            ("--binaries-only", self.binaries_only),
-            ("--source-only", self.source_only),
-        ];
-        match missing.iter().find(|(_, given)| *given) {
-            Some((option, _)) => refuse(1, format!("{option} is not available yet in this version")),
-            None => Ok(()),
-        }
     }
 
     /// Options that do nothing any more.

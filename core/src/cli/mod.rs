@@ -10,6 +10,7 @@ mod permit;
 mod rpm;
 mod source;
 mod status;
+mod tarball;
 mod words;
 
 use std::path::Path;
@@ -93,7 +94,6 @@ fn command(args: &Args, screen: Screen) -> Result<i32> {
         return Ok(0);
     }
     let words = args.words()?;
-    args.refuse_missing()?;
     args.pairs.check(args.all)?;
     for option in args.deprecated() {
         screen.alert(&format!("dkms: {option} is deprecated: it does nothing"));
@@ -129,7 +129,11 @@ fn command(args: &Args, screen: Screen) -> Result<i32> {
         }
     };
     let mut session = Session::start(screen, options, place)?;
-    if args.dry_run && (words.action == "generate_mok" || words.source().is_some()) {
+    if args.binaries_only && args.source_only {
+        return refuse(8, "--binaries-only and --source-only exclude each other");
+    }
+    let brings = words.source().is_some() || words.brings_tarball(args);
+    if args.dry_run && (matches!(words.action.as_str(), "generate_mok" | "mktarball") || brings) {
         return refuse(1, "--dry-run needs a module that has its place already: module/version");
     }
     permit::check(&session, args, &words)?;
@@ -158,6 +162,9 @@ fn command(args: &Args, screen: Screen) -> Result<i32> {
             let target = args.named_target("kernel_prerm")?;
             hook(&mut session, Event::KernelRemoved(target))
         }
+        "mktarball" => tarball::make(&session, args, &words),
+        "ldtarball" => tarball::load(&mut session, args, &words).map(|(_, code)| code),
+        "add" if words.brings_tarball(args) => tarball::add(&mut session, args, &words).map(|(_, code)| code),
         "add" => {
             let module = named(&session, args, &words)?;
             if args.rpm_safe_upgrade && !args.dry_run {
@@ -168,7 +175,14 @@ fn command(args: &Args, screen: Screen) -> Result<i32> {
         }
         "build" | "install" => {
             let verb = if words.action == "build" { Verb::Build } else { Verb::Install };
-            let module = named(&session, args, &words)?;
+            let module = if words.source().is_none() && words.brings_tarball(args) {
+                match tarball::add(&mut session, args, &words)? {
+                    (module, 0) => module,
+                    (_, code) => return Ok(code),
+                }
+            } else {
+                named(&session, args, &words)?
+            };
             ask(&mut session, verb, module, args.targets()?, args)
         }
         "match" => matching(&mut session, args, &words),

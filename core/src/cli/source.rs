@@ -13,33 +13,46 @@ use crate::types::ModuleId;
 /// Copies the tree, unless it is there already; the module that it holds. `force` replaces an older copy whole.
 pub(super) fn copy(session: &Session, dir: &Path, force: bool) -> Result<ModuleId> {
     let dir = dir.canonicalize().with_context(|| format!("reading {}", dir.display()))?;
-    let conf = dir.join("dkms.conf");
-    let raw = match evaluate::framework(&[conf], "PACKAGE_NAME PACKAGE_VERSION", &session.layout.evaluated())?
-    {
+    let id = module_of(session, &dir.join("dkms.conf"), 8)?;
+    if crate::apply::status_of(session, Some(&id.name))?.registered(&id) {
+        return refuse(3, format!("{id} is registered already: dkms remove it first, or give its name"));
+    }
+    if !dir.starts_with(session.layout.version(&id)) {
+        put(session, &dir, &id, force)?;
+    }
+    Ok(id)
+}
+
+/// The module that a dkms.conf is of. `code` is the exit code when it is of none.
+pub(super) fn module_of(session: &Session, conf: &Path, code: u8) -> Result<ModuleId> {
+    let files = [conf.to_owned()];
+    let names = "PACKAGE_NAME PACKAGE_VERSION";
+    let raw = match evaluate::framework(&files, names, &session.layout.evaluated())? {
         Ok(raw) => raw,
-        Err(error) => return refuse(8, error.to_string()),
+        Err(error) => return refuse(code, error.to_string()),
     };
     let (name, version) = (raw.get("PACKAGE_NAME"), raw.get("PACKAGE_VERSION"));
     let (Ok(name), Ok(version)) = (name.parse(), version.parse()) else {
         return refuse(
-            8,
+            code,
             format!(
                 "{}: PACKAGE_NAME {name:?} and PACKAGE_VERSION {version:?} are no valid names",
-                dir.display()
+                conf.display()
             ),
         );
     };
-    let id = ModuleId { name, version };
-    if crate::apply::status_of(session, Some(&id.name))?.registered(&id) {
-        return refuse(3, format!("{id} is registered already: dkms remove it first, or give its name"));
-    }
-    let to = session.layout.source(&id);
-    if to.canonicalize().is_ok_and(|to| to == dir) || dir.starts_with(session.layout.version(&id)) {
-        return Ok(id);
+    Ok(ModuleId { name, version })
+}
+
+/// Copies a source tree to its place. What only an older copy has stays, unless `force` replaces it whole.
+pub(super) fn put(session: &Session, dir: &Path, id: &ModuleId, force: bool) -> Result<()> {
+    let to = session.layout.source(id);
+    if to.canonicalize().is_ok_and(|to| to == dir) {
+        return Ok(());
     }
     let staged = file::temp_beside(&to);
     let copy = || -> Result<()> {
-        file::copy_tree(&dir, &staged, None)?;
+        file::copy_tree(dir, &staged, None)?;
         if to.is_dir() && !force {
             keep_others(&to, &staged)?;
         }
@@ -48,8 +61,7 @@ pub(super) fn copy(session: &Session, dir: &Path, force: bool) -> Result<ModuleI
     copy().inspect_err(|_| {
         // The next run sweeps what cannot be deleted now.
         let _ = file::remove_all(&staged);
-    })?;
-    Ok(id)
+    })
 }
 
 /// Files that only the old tree has stay, as shell DKMS has it.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::args::Args;
 use super::refuse;
 use crate::types::ModuleId;
 
@@ -53,6 +54,8 @@ pub struct Words {
     /// Words that mean nothing.
     pub strange: Vec<String>,
     source: Option<PathBuf>,
+    /// `-m` names the module.
+    by_option: bool,
 }
 
 impl Words {
@@ -81,7 +84,10 @@ impl Words {
     /// Makes one statement after the other, as they stand there: the last one counts.
     fn tell(&mut self, told: &Told) {
         match told {
-            Told::Module(word) => self.module(word),
+            Told::Module(word) => {
+                self.by_option = true;
+                self.module(word);
+            }
             Told::Version(word) => self.version = Some(word.clone()),
             Told::Word(word) => {
                 self.rest.push(word.clone());
@@ -109,6 +115,20 @@ impl Words {
     /// The source directory that was given in place of a module.
     pub fn source(&self) -> Option<&Path> {
         self.source.as_deref().filter(|_| self.name.is_none() && self.version.is_none())
+    }
+
+    /// Whether the module is to come out of a tarball.
+    pub fn brings_tarball(&self, args: &Args) -> bool {
+        let may = matches!(self.action.as_str(), "add" | "build" | "install") && !self.by_option;
+        self.action == "ldtarball" || may && self.tarball(args).is_some()
+    }
+
+    /// A tarball: the one that `--archive` names, or any file among the words that is no dkms.conf.
+    pub fn tarball(&self, args: &Args) -> Option<PathBuf> {
+        let word = || {
+            self.rest.iter().map(PathBuf::from).find(|path| path.is_file() && !path.ends_with("dkms.conf"))
+        };
+        args.archive.clone().or_else(word)
     }
 
     /// The one module that an action is about.

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::scope::{installed, newest_with};
 use super::wanted::Wish;
-use super::why::{bad_conf, broken, refused};
-use super::{Clear, Plan, Registration, Settled, Survey, Unregister};
-use crate::event::{Event, Request, Verb};
+use super::why::{bad_conf, broken, refused, registered};
+use super::{Clear, Loading, Plan, Registration, Settled, Survey, Unregister};
+use crate::event::{Event, Load, Request, Verb};
 use crate::policy::distro::Row;
 use crate::report::Outcome;
 use crate::tree::{Snapshot, Source};
@@ -84,6 +84,7 @@ impl Planner<'_> {
                     }
                 }
             }
+            Event::Loaded(load) => self.loaded(load),
             Event::Asked(request) => self.asked(request),
         }
     }
@@ -151,6 +152,31 @@ impl Planner<'_> {
         }
     }
 
+    /// Registers a module that came in a tarball, and takes its builds. One that is there already stays, unless
+    /// somebody insists.
+    fn loaded(&mut self, load: &Load) {
+        let id = &load.module;
+        if let Some(entry) = self.snapshot.modules.get(id).filter(|entry| entry.broken())
+            && entry.source != Source::Unlinked
+        {
+            return self.settle(id, None, broken(&entry.source));
+        }
+        if self.snapshot.registered(id) && !load.force {
+            return self.settle(id, None, registered(8));
+        }
+        if !self.register(id) {
+            return;
+        }
+        for (target, dir) in &load.builds {
+            if self.snapshot.build(id, target).is_some() && !load.force {
+                self.settle(id, Some(target), Outcome::Present);
+            } else {
+                let (module, target, dir) = (id.clone(), target.clone(), dir.clone());
+                self.plan.load.push(Loading { module, target, dir });
+            }
+        }
+    }
+
     pub(super) fn source_replaced(&mut self, id: &ModuleId) {
         let Some(entry) = self.snapshot.modules.get(id).filter(|entry| !entry.stands_in()) else { return };
         let keep = entry.builds.values().any(|build| build.active);
@@ -160,7 +186,7 @@ impl Planner<'_> {
     pub(super) fn asked(&mut self, request: &Request) {
         let id = &request.module;
         let entry = self.snapshot.modules.get(id);
-        let registered = self.snapshot.registered(id);
+        let is_registered = self.snapshot.registered(id);
         if let Some(entry) = entry.filter(|entry| entry.broken())
             && !(request.verb == Verb::Add && entry.source == Source::Unlinked)
             && matches!(request.verb, Verb::Add | Verb::Build | Verb::Install)
@@ -173,15 +199,7 @@ impl Planner<'_> {
             return self.settle(id, None, outcome);
         }
         match request.verb {
-            Verb::Add if registered => self.settle(
-                id,
-                None,
-                refused(
-                    3,
-                    "it is registered already".into(),
-                    "dkms remove it first, or give another version",
-                ),
-            ),
+            Verb::Add if is_registered => self.settle(id, None, registered(3)),
             Verb::Add => {
                 self.register(id);
             }

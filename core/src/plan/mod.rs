@@ -59,6 +59,9 @@ pub struct Plan {
     pub post_remove: BTreeSet<(ModuleId, Target)>,
     /// Registrations.
     pub register: Vec<Registration>,
+    /// Builds that came in a tarball.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub load: Vec<Loading>,
     /// Builds and installations, dependencies first.
     pub make: Vec<Make>,
     /// Withdrawals.
@@ -86,6 +89,17 @@ pub struct Registration {
     pub module: ModuleId,
     /// Its source.
     pub source: PathBuf,
+}
+
+/// A build that came in a tarball, to be put into the registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Loading {
+    /// The module.
+    pub module: ModuleId,
+    /// The kernel.
+    pub target: Target,
+    /// Where it was unpacked.
+    pub dir: PathBuf,
 }
 
 /// A module to build, install, or both.
@@ -153,6 +167,7 @@ impl Plan {
     pub fn is_empty(&self) -> bool {
         self.register.is_empty()
             && self.post_remove.is_empty()
+            && self.load.is_empty()
             && self.make.is_empty()
             && self.clear.is_empty()
             && self.unregister.is_empty()

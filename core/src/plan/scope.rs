@@ -101,6 +101,10 @@ pub fn scope(events: &[Event], snapshot: &Snapshot) -> Scope {
                     scope.cases.insert((request.module.clone(), target.clone()));
                 }
             }
+            Event::Loaded(load) => {
+                scope.kernels.insert(load.target.clone());
+                scope.cases.insert((load.module.clone(), load.target.clone()));
+            }
             Event::Asked(_) | Event::KernelRemoved(_) | Event::SourceReplaced(_) => {}
         }
     }

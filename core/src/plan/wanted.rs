@@ -217,6 +217,8 @@ impl Planner<'_> {
 /// A finished build that can be used as it is.
 fn current(build: &Build, fingerprint: &Fingerprint, case: &Case, wish: Wish) -> bool {
     match &build.record {
+        // Whether the kernel takes it is found out before it is published.
+        Some(record) if record.loaded => wish.trust_unknown,
         Some(record) => {
             let tried = || wish.automatic && record.signer == case.signer.as_deref().map(unsigned);
             record.fingerprint == *fingerprint

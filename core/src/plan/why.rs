@@ -47,6 +47,10 @@ pub(super) fn refused(code: i32, why: String, advice: &str) -> Outcome {
     Outcome::Refused { why, advice: advice.into(), code }
 }
 
+pub(super) fn registered(code: i32) -> Outcome {
+    refused(code, "it is registered already".into(), "dkms remove it first, or give another version")
+}
+
 pub(super) fn bad_conf(error: &ConfError) -> Outcome {
     let code = match error {
         ConfError::Unreadable { .. } => 4,

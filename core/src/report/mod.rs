@@ -40,6 +40,10 @@ pub enum Outcome {
         /// How long the build took.
         seconds: f64,
     },
+    /// Its build came in a tarball, and is in the registry now.
+    Loaded,
+    /// Its build came in a tarball, and the one that was there stays.
+    Present,
     /// It was put into the kernel's tree.
     Installed {
         /// Whether it was built for that; otherwise a finished build was used.

@@ -498,7 +498,7 @@ impl Place<'_> {
         let name = Path::new("build/Module.symvers");
         let exists = self.view.join(name).exists();
         let own = exists.then(|| file::read_untrusted(&self.view, name, SYMVERS_LIMIT)).transpose()?;
-        let mut texts = self.known_symbols()?;
+        let mut texts = verify::known_symbols(&self.job.headers.dir, &self.job.symvers)?;
         texts.extend(own.as_ref().map(|text| String::from_utf8_lossy(text).into_owned()));
         let symbols: BTreeMap<&str, u32> = texts.iter().flat_map(|text| elf::parse_symvers(text)).collect();
         let mut notes = Vec::new();
@@ -536,16 +536,6 @@ impl Place<'_> {
         Ok(Ok(notes))
     }
 
-    /// The texts of `Module.symvers` of the kernel and of the packages that this one depends on.
-    fn known_symbols(&self) -> Result<Vec<String>> {
-        let job = self.job;
-        let mut texts: Vec<String> = Vec::new();
-        for path in [job.headers.dir.join("Module.symvers")].iter().chain(&job.symvers) {
-            texts.extend(file::read_optional(path)?.map(|text| String::from_utf8_lossy(&text).into_owned()));
-        }
-        Ok(texts)
-    }
-
     /// POST_BUILD may change what was built, in the place where it will be: it gets a copy there, and what it
     /// leaves is checked again.
     fn post_build(&self, staged: &Path) -> Result<std::result::Result<(), Stop>> {
@@ -576,7 +566,7 @@ impl Place<'_> {
         if stopped.is_err() || !self.confined {
             return Ok(stopped);
         }
-        let texts = self.known_symbols()?;
+        let texts = verify::known_symbols(&self.job.headers.dir, &self.job.symvers)?;
         let symbols: BTreeMap<&str, u32> = texts.iter().flat_map(|text| elf::parse_symvers(text)).collect();
         for path in file::sorted_entries(staged) {
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };

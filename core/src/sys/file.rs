@@ -22,6 +22,20 @@ pub fn temp_beside(path: &Path) -> PathBuf {
     path.with_file_name(format!("{TEMP_PREFIX}{}-{count}-{name}", std::process::id()))
 }
 
+/// Makes all files and directories of a tree durable.
+pub fn sync_tree(dir: &Path) -> Result<()> {
+    for entry in sorted_entries(dir).iter().filter(|entry| !entry.is_symlink()) {
+        if entry.is_dir() {
+            sync_tree(entry)?;
+        } else {
+            File::open(entry)
+                .and_then(|file| file.sync_all())
+                .with_context(|| format!("syncing {}", entry.display()))?;
+        }
+    }
+    sync_dir(dir)
+}
+
 /// Whether a file is a temporary one of a process that is no more.
 pub fn is_abandoned(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -48,10 +62,15 @@ pub struct Staged {
 impl Staged {
     /// Writes `content` beside `dest`. All disk space is taken here: what follows only renames.
     pub fn new(dest: &Path, content: &[u8], mode: u32) -> Result<Self> {
+        Self::with(dest, mode, |file| file.write_all(content))
+    }
+
+    /// The same with whatever `fill` writes.
+    pub fn with(dest: &Path, mode: u32, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<Self> {
         let staged = Self { temp: temp_beside(dest), dest: dest.to_owned(), done: false };
         let write = || -> io::Result<()> {
             let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&staged.temp)?;
-            file.write_all(content)?;
+            fill(&mut file)?;
             file.set_permissions(Permissions::from_mode(mode))?;
             file.sync_all()
         };

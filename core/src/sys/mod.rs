@@ -9,5 +9,6 @@ pub mod jobs;
 pub mod lock;
 pub mod memory;
 pub mod parallel;
+pub mod private;
 pub mod run;
 pub mod signal;

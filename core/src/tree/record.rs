@@ -20,6 +20,9 @@ pub struct Record {
     /// How long the build took, in seconds.
     #[serde(default)]
     pub seconds: f64,
+    /// It came in a tarball: nobody here knows what went into it, and nothing has proven yet that the kernel takes it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub loaded: bool,
 }
 
 const DID_NOT: &str = " (did not sign)";

@@ -4,6 +4,8 @@
 //! empty file. `$ROOT` stands for the directory itself. Directories above an entry are made as needed.
 #![allow(dead_code)] // each test program uses its own part
 
+pub mod tar;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

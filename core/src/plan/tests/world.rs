@@ -11,6 +11,7 @@
 //! | `a/1 excluded`, `bad`, `unreadable`, `fails` | its dkms.conf forbids the kernel, is wrong, is not there; it does not compile |
 //! | `a/1 gone`, `dangling`, `unlinked`, `unregistered` | no link, no source; a link to nothing; a source, no link; only a source |
 //! | `a/1@k1 built`, `installed` | has that build, made from the inputs of today |
+//! | `… loaded` | it came in a tarball; when installed, what is in the kernel's tree is older |
 //! | `… old`, `shell`, `damaged`, `unindexed` | from other inputs; by shell DKMS; its file is gone; depmod has not run since |
 //! | `a/1@k1 failed`, `failed old` | that failure is remembered, for the inputs of today or for others |
 //! | `k1 bare`, `toolless`, `absent`, `initramfs` | no headers; no gcc; only headers, elsewhere; has an initramfs |
@@ -94,6 +95,9 @@ pub(super) struct World {
 pub(super) fn target(kernel: &str) -> Target {
     Target { kernel: kernel.parse().unwrap(), arch: "x86_64".parse().unwrap() }
 }
+
+/// What a build from a tarball was made from, as far as anybody knows.
+const LOADED: &str = "loaded";
 
 /// The fingerprint of today.
 pub(super) fn today(id: &ModuleId, target: &Target) -> String {
@@ -221,7 +225,8 @@ impl World {
         self.kernels.entry(target.clone()).or_default();
         let module = self.modules.entry(id.clone()).or_default();
         let words: BTreeSet<&str> = words.split_whitespace().collect();
-        let inputs = if words.contains("old") { "old".to_owned() } else { today(id, target) };
+        let other = ["old", LOADED].into_iter().find(|word| words.contains(word));
+        let inputs = other.map_or_else(|| today(id, target), str::to_owned);
         if words.contains("failed") {
             module.failed.insert(target.clone(), inputs);
             return;
@@ -230,7 +235,7 @@ impl World {
         assert!(active || words.contains("built"), "neither failed, built nor installed");
         let build = Built {
             record: (!words.contains("shell")).then(|| inputs.clone()),
-            published: (active && !words.contains("damaged")).then(|| inputs.clone()),
+            published: (active && !words.contains("damaged") && inputs != LOADED).then(|| inputs.clone()),
             indexed: active && !words.contains("unindexed"),
             active,
             inputs,
@@ -473,7 +478,8 @@ fn entry(id: &ModuleId, target: &Target, build: &Built) -> Build {
     let installed = if build.active { vec![Installed { path, sha256: String::new() }] } else { Vec::new() };
     // Through its format: what is noted besides is none of the plan's business.
     let record = build.record.as_ref().map(|inputs| -> Record {
-        let json = serde_json::json!({ "fingerprint": inputs, "installed": installed });
+        let json =
+            serde_json::json!({ "fingerprint": inputs, "installed": installed, "loaded": inputs == LOADED });
         serde_json::from_value(json).unwrap()
     });
     Build { files: vec![file(id)], active: build.active, record }

@@ -88,6 +88,36 @@ fn a_kernel_gets_what_another_one_has() {
 }
 
 #[test]
+fn a_tarball_arrives() {
+    check(&[
+        ("a/1 unregistered", "load a/1 k1 k2", "register a/1; load a/1@k1; load a/1@k2"),
+        ("a/1 unregistered", "load a/1", "register a/1"),
+        ("a/1 unregistered bad", "load a/1 k1", "a/1 is refused 8"),
+        ("", "load a/1 k1", "a/1 is refused 2"),
+        // What is there stays, unless somebody insists.
+        ("a/1", "load a/1 k1", "a/1 is refused 8"),
+        ("a/1", "load! a/1 k1", "load a/1@k1"),
+        ("a/1 unlinked; a/1@k1 built", "load a/1 k1 k2", "register a/1; load a/1@k2; a/1@k1 is present"),
+        ("a/1 dangling", "load! a/1 k1", "a/1 is refused 4"),
+        // Other versions are none of its business.
+        ("a/1@k1 installed; a/2 unregistered", "load a/2 k1", "register a/2; load a/2@k1"),
+    ]);
+}
+
+#[test]
+fn a_loaded_build_serves_those_who_ask_for_it() {
+    check(&[
+        ("a/1@k1 built loaded", "install a/1 k1", "install a/1@k1"),
+        ("a/1@k1 built loaded", "build a/1 k1", "a/1@k1 is up to date"),
+        ("a/1@k1 built loaded; k1 bare", "install a/1 k1", "install a/1@k1"),
+        ("a/1@k1 installed loaded", "install a/1 k1", "install a/1@k1"),
+        ("a/1@k1 built loaded", "autoinstall k1", "install a/1@k1"),
+        // Nobody knows what it was made from: a package's hook builds it anew.
+        ("a/1@k1 built loaded", "kernel+ k1", "make a/1@k1"),
+    ]);
+}
+
+#[test]
 fn force_does_again_what_is_done() {
     check(&[
         ("a/1@k1 installed", "install! a/1 k1", "install a/1@k1 by force"),
