@@ -159,6 +159,10 @@ impl Layout {
     pub fn system_map(&self, kernel: &KernelRelease) -> PathBuf {
         Path::new("/boot").join(format!("System.map-{kernel}"))
     }
+    /// The configuration that a kernel's package keeps beside its image.
+    pub fn boot_config(&self, kernel: &KernelRelease) -> PathBuf {
+        Path::new("/boot").join(format!("config-{kernel}"))
+    }
     /// Initial RAM file systems that generators make, in the order in which they are looked for.
     pub fn initramfs_images(&self, kernel: &KernelRelease) -> Vec<PathBuf> {
         [format!("initrd.img-{kernel}"), format!("initramfs-{kernel}.img"), format!("initrd-{kernel}")]

@@ -2,6 +2,7 @@
 //! on disk become a plan; the plan is carried out and published atomically; what happened becomes a report.
 
 pub mod apply;
+pub mod check;
 pub mod cli;
 pub mod conf;
 pub mod event;

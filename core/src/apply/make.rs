@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use super::{Work, trust};
+use super::Work;
 use crate::conf::Recipe;
 use crate::kernel::Kernel;
 use crate::plan::{Case, Make};
@@ -213,7 +213,6 @@ fn publish(
     tree.activate(module, target)?;
     fail::fail_point!("publish:activated");
     tree.note_installed(module, target, &make.fingerprint, installed.clone())?;
-    notes.extend(trust::warning(work, make, kernel, &installed));
     fail::fail_point!("publish:noted");
     let mut others = work.snapshot.superseded(module, target);
     others.extend(active.iter().filter(|old| *old != module));

@@ -3,7 +3,6 @@
 mod make;
 mod recover;
 mod transaction;
-mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -126,6 +125,12 @@ impl Work<'_> {
         }
         for (id, target, fingerprint) in &plan.adopt {
             self.adopt(id, target, fingerprint)?;
+        }
+        // Installed is not yet loadable where the firmware has a say.
+        let changed = |target: &Target| self.published.contains_key(target);
+        if !self.published.is_empty() {
+            let foreseen = crate::check::foreseen(self.session, changed);
+            self.report.remarks.extend(foreseen.unwrap_or_else(|error| vec![format!("{error:#}")]));
         }
         self.finish(plan)
     }

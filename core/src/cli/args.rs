@@ -12,8 +12,10 @@ use crate::types::{Arch, ModuleId, Target};
 /// Builds and installs kernel modules that are not part of the kernel, for every kernel.
 #[derive(Debug, Parser)]
 #[command(name = "dkms", disable_version_flag = true, args_override_self = true)]
-#[command(after_help = "Actions: add, build, install, uninstall, unbuild, remove, status, autoinstall, \
-    kernel_preinst, kernel_postinst, kernel_prerm, generate_mok, history [show ID]")]
+#[command(
+    after_help = "Actions: add, build, install, uninstall, unbuild, remove, status, check, autoinstall, \
+    kernel_preinst, kernel_postinst, kernel_prerm, generate_mok, history [show ID]"
+)]
 pub struct Args {
     /// Action, and module/version, source directory or dkms.conf
     #[arg(value_name = "ACTION|MODULE")]
@@ -72,6 +74,12 @@ pub struct Args {
     /// Answer in JSON
     #[arg(long)]
     pub json: bool,
+    /// Check as if these certificates were the enrolled ones; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub enrolled: Vec<PathBuf>,
+    /// Check as if Secure Boot were on, or off
+    #[arg(long, value_name = "on|off", value_parser = ["on", "off"], hide_possible_values = true)]
+    pub secure_boot: Option<String>,
     /// Print the version
     #[arg(short = 'V', long)]
     pub version: bool,
@@ -116,7 +124,7 @@ pub struct Args {
     no_prepare_kernel: bool,
 }
 
-const ACTIONS: &[&str] = &[
+pub(super) const ACTIONS: &[&str] = &[
     "add",
     "build",
     "install",
@@ -125,6 +133,7 @@ const ACTIONS: &[&str] = &[
     "remove",
     "status",
     "autoinstall",
+    "check",
     "kernel_preinst",
     "kernel_postinst",
     "kernel_prerm",

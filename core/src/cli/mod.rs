@@ -2,6 +2,8 @@
 
 mod args;
 pub mod caller;
+mod check;
+mod complete;
 mod history;
 mod source;
 mod status;
@@ -10,7 +12,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::event::{Event, Request, Verb};
 use crate::kernel;
@@ -41,6 +43,11 @@ fn refuse<T>(code: u8, message: impl Into<String>) -> Result<T> {
 
 /// The program `dkms`.
 pub fn main() -> ExitCode {
+    if let Some(words) = complete::asked(std::env::args_os().map(|word| word.to_string_lossy().into_owned()))
+    {
+        complete::answer(&words, caller::screen());
+        return ExitCode::SUCCESS;
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -56,6 +63,11 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         Err(error) => ExitCode::from(explain(&error, screen)),
     }
+}
+
+/// The definition of the command line, for those who describe it.
+pub fn definition() -> clap::Command {
+    Args::command()
 }
 
 /// Shows an error on one line, the chain included, and chooses the exit code.
@@ -99,6 +111,7 @@ fn command(args: &Args, screen: Screen) -> Result<i32> {
     }
     match words.action.as_str() {
         "status" => status::show(&session, args, &words),
+        "check" => check::show(&session, args, &words),
         "history" => history::show(&session, &words.rest, args.json),
         "generate_mok" if !args.dry_run => generate_mok(&session),
         "autoinstall" => {

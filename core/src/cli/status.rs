@@ -98,6 +98,9 @@ pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<i32>
             failed.log.display()
         ));
     }
+    for line in crate::check::foreseen(session, wanted_target)? {
+        session.screen.alert(&format!("dkms: {line}"));
+    }
     Ok(0)
 }
 
@@ -156,14 +159,7 @@ fn difference(session: &Session, id: &ModuleId, target: &Target, build: &Build) 
     if !build.active {
         return None;
     }
-    let kernel = session.layout.kernel(&target.kernel);
-    let noted = build.record.iter().flat_map(|record| &record.installed).map(|file| file.path.clone());
-    let mut places: Vec<PathBuf> = noted.collect();
-    if places.is_empty() {
-        // Without a note only a distribution's own place is known; elsewhere the dkms.conf would have to be run.
-        let dir = kernel.join(session.policy.row.destination?.trim_matches('/'));
-        places = build.files.iter().map(|file| dir.join(file)).collect();
-    }
+    let places = build.places(&session.layout.kernel(&target.kernel), session.policy.row.destination);
     let differs = |place: &PathBuf| {
         let name = place.file_name().map(Path::new).unwrap_or(Path::new(""));
         match (std::fs::read(place), std::fs::read(built.join(name))) {

@@ -1,7 +1,8 @@
-//! Does a kernel want its modules signed?
+//! Does a kernel want its modules signed, and what does it do with this one?
 
 use std::path::Path;
 
+use super::signature::Signature;
 use super::{Config, Firmware};
 use crate::layout::Layout;
 use crate::sys::file;
@@ -17,6 +18,17 @@ pub enum Demand {
     Refuses(String),
     /// Nobody can tell, for this reason.
     Unknown(&'static str),
+}
+
+/// What becomes of a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// The kernel takes it.
+    Loads,
+    /// Nobody can tell.
+    Unknown,
+    /// The kernel refuses it.
+    Refused,
 }
 
 /// The running kernel's own settings, which may be stricter than its configuration.
@@ -71,11 +83,30 @@ impl Demand {
             None => Self::Unknown("whether Secure Boot is on cannot be read here"),
         }
     }
+
+    /// What the kernel does with a module that is signed like this, and why. Changed content and malformed
+    /// signatures are refused even where none is wanted: that is how kernels have it.
+    pub fn judge(&self, signature: &Signature) -> (Verdict, String) {
+        let said = signature.to_string();
+        match (self, signature) {
+            (Self::Ignores, _) | (_, Signature::Good(_)) => (Verdict::Loads, said),
+            (_, Signature::Malformed(_) | Signature::Changed(_)) => (Verdict::Refused, said),
+            (_, Signature::Unchecked(..)) => (Verdict::Unknown, said),
+            (Self::Takes, Signature::None | Signature::UnknownKey(_)) => (Verdict::Loads, said),
+            (Self::Refuses(why), Signature::None | Signature::UnknownKey(_)) => {
+                (Verdict::Refused, format!("{said}, and {why}"))
+            }
+            (Self::Unknown(why), Signature::None | Signature::UnknownKey(_)) => {
+                (Verdict::Unknown, format!("{said}, and {why}"))
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::certificate::Signer;
 
     fn config(options: &[&str]) -> Config {
         options.iter().map(|option| (format!("CONFIG_{option}"), "y".to_owned())).collect()
@@ -108,6 +139,30 @@ mod tests {
                 format!("{demand:?}").starts_with(expected),
                 "{config:?} {running:?} {secure_boot:?}: {demand:?}"
             );
+        }
+    }
+
+    #[test]
+    fn what_becomes_of_a_module() {
+        let signer = || Signer::KeyId(vec![1]);
+        let signatures = [
+            Signature::None,
+            Signature::UnknownKey(signer()),
+            Signature::Malformed("x"),
+            Signature::Changed(signer()),
+            Signature::Unchecked(signer(), "x".into()),
+            Signature::Good(signer()),
+        ];
+        use Verdict::{Loads, Refused, Unknown};
+        for (demand, verdicts) in [
+            (Demand::Ignores, [Loads, Loads, Loads, Loads, Loads, Loads]),
+            (Demand::Takes, [Loads, Loads, Refused, Refused, Unknown, Loads]),
+            (Demand::Refuses(String::new()), [Refused, Refused, Refused, Refused, Unknown, Loads]),
+            (Demand::Unknown(""), [Unknown, Unknown, Refused, Refused, Unknown, Loads]),
+        ] {
+            for (signature, verdict) in signatures.iter().zip(verdicts) {
+                assert_eq!(demand.judge(signature).0, verdict, "{demand:?} {signature:?}");
+            }
         }
     }
 }

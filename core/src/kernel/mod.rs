@@ -4,9 +4,11 @@ pub mod certificate;
 mod compiler;
 mod compress;
 pub mod demand;
+mod der;
 pub mod elf;
 mod firmware;
 mod headers;
+pub mod signature;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -118,6 +120,13 @@ fn parse_config(text: &str) -> Config {
             name.starts_with("CONFIG_").then(|| (name.to_owned(), value.trim_matches('"').to_owned()))
         })
         .collect()
+}
+
+/// A kernel's configuration, from its headers, else as it is kept beside its image; `None` when it is in neither place.
+pub fn config(layout: &Layout, kernel: &KernelRelease) -> Option<Config> {
+    let places = [config_file(&layout.headers(kernel)), layout.boot_config(kernel)];
+    let text = places.iter().find_map(|place| file::read_optional(place).ok().flatten())?;
+    Some(parse_config(&String::from_utf8_lossy(&text)))
 }
 
 /// The file that holds a kernel's configuration, in its headers.

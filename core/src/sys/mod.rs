@@ -5,5 +5,6 @@ pub mod confine;
 pub mod file;
 pub mod hash;
 pub mod lock;
+pub mod memory;
 pub mod run;
 pub mod signal;

@@ -22,9 +22,16 @@ pub struct Record {
     pub seconds: f64,
 }
 
+const DID_NOT: &str = " (did not sign)";
+
 /// What is noted when a signer could not sign: nobody tries again by himself, but a person can.
 pub fn unsigned(signer: &str) -> String {
-    format!("{signer} (did not sign)")
+    format!("{signer}{DID_NOT}")
+}
+
+/// Whether this note says so.
+pub fn is_unsigned(signer: &str) -> bool {
+    signer.ends_with(DID_NOT)
 }
 
 /// One published module file.
