@@ -139,7 +139,7 @@ fn under_secure_boot_a_key_that_is_not_enrolled_is_named() {
     .ok();
     let told = install(&root, &kernel, &Sources::new("locked", "1.0")).ok();
     told.says(&[
-        "will refuse it",
+        "will refuse them",
         "Secure Boot is on",
         "not enrolled",
         "mokutil --import /var/lib/dkms/mok.pub",
