@@ -126,18 +126,21 @@ pub fn foreseen(
             let (Some(why), Some(record)) = (refusing.get(target), &build.record) else { continue };
             let kernel = &target.kernel;
             let (_, path) = sign::pair(session, target);
-            let enrolled =
-                |ours: &Certificate| firmware.enrolled.as_ref().is_none_or(|list| list.contains(ours));
+            let built_in = certificate(&layout.headers(kernel).join("certs/signing_key.x509")).ok();
+            let known = |ours: &Certificate| {
+                built_in.as_ref() == Some(ours)
+                    || firmware.enrolled.as_ref().is_none_or(|list| list.contains(ours))
+            };
             match record.signer.as_ref().filter(|signer| !is_unsigned(signer)) {
                 None => {
                     lines.insert(format!(
-                        "{id} for {kernel} is not signed, and this kernel will refuse it: {why}"
+                        "{id} for {kernel} is not signed, and the kernel will refuse it: {why}"
                     ));
                 }
-                Some(_) if certificate(&path).is_ok_and(|ours| !enrolled(&ours)) => {
+                Some(_) if certificate(&path).is_ok_and(|ours| !known(&ours)) => {
                     lines.insert(format!(
-                        "modules for {kernel} are signed with a key that is not enrolled, and this kernel will refuse \
-                         them ({why}) until: {}, then restart",
+                        "modules for {kernel} are signed with a key that is not enrolled, and the kernel will refuse \
+                         them: {why}; until: {}",
                         sign::enrol(session, &path)
                     ));
                 }
@@ -156,8 +159,8 @@ struct Judge {
     known: Vec<Certificate>,
     /// Whether more may be enrolled than we know of.
     more: bool,
-    /// Our own certificate, and where it is.
-    ours: Option<(Certificate, PathBuf)>,
+    /// Our own certificate, and the command that enrols it.
+    ours: Option<(Certificate, String)>,
     /// Texts of every `Module.symvers` that its modules may import from.
     symvers: Vec<String>,
 }
@@ -192,7 +195,7 @@ impl Judge {
             }
         }
         let (_, path) = sign::pair(session, target);
-        let ours = certificate(&path).ok().map(|certificate| (certificate, path));
+        let ours = certificate(&path).ok().map(|certificate| (certificate, sign::enrol(session, &path)));
         Ok(Self { kernel, demand, known, more: firmware.enrolled.is_none(), ours, symvers })
     }
 
@@ -223,11 +226,8 @@ impl Judge {
                 why = format!("it is signed by {signer}, and the list of enrolled keys cannot be read here");
             }
             match &self.ours {
-                Some((ours, path)) if ours.is(signer) && verdict != Verdict::Loads => {
-                    why.push_str(&format!(
-                        "; this machine's own key is enrolled by: mokutil --import {}",
-                        path.display()
-                    ));
+                Some((ours, enrol)) if ours.is(signer) && verdict != Verdict::Loads => {
+                    why.push_str(&format!("; this machine's own key is enrolled by: {enrol}"));
                 }
                 _ if verdict == Verdict::Refused => {
                     answer
@@ -305,6 +305,7 @@ mod tests {
         };
         put("sys/firmware/efi/mok-variables/SecureBoot", &[1]);
         put("sys/firmware/efi/mok-variables/MokListRT", &[]);
+        put("modules/6.1.0-9-amd64/modules.dep", b"");
         put(&format!("lib/m/1/{TARGET}/module/m.ko"), b"");
         put(
             &format!("lib/.dkms-rs/records/m/1/{TARGET}.json"),

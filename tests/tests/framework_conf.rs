@@ -95,7 +95,7 @@ fn who_signs_is_decided_by_kernel_and_admin() {
     // A kernel that takes no other modules: that is said, whatever the reason.
     root.run(&format!("echo CONFIG_MODULE_SIG_FORCE=y >>{headers}/include/config/auto.conf")).ok();
     for settings in ["sign_file=/no/such/program\n", "try_sign_modules=false\n"] {
-        again(settings).says(&["this kernel will refuse it", "CONFIG_MODULE_SIG_FORCE"]);
+        again(settings).says(&["the kernel will refuse it", "CONFIG_MODULE_SIG_FORCE"]);
     }
     // We are in a mount namespace of our own here, as in a chroot: that decides nothing.
     again("try_sign_modules=not_in_chroot\n").says(&["mokutil --import /var/lib/dkms/mok.pub"]);

@@ -3,7 +3,7 @@
 use super::decide::Planner;
 use super::why::{awaits, bad_conf, needs, refused, remaining};
 use super::{Case, Make};
-use crate::conf::Recipe;
+use crate::conf::{Recipe, version};
 use crate::kernel::Kernel;
 use crate::report::{Failing, Outcome};
 use crate::tree::{Build, unsigned};
@@ -147,8 +147,14 @@ impl Planner<'_> {
                         && make.target == *target
                         && recipe.build_depends.contains(&make.module.name)
                 };
-                let leaders: Vec<ModuleId> =
+                // Of several versions the newest will be installed.
+                let mut leaders: Vec<ModuleId> =
                     self.plan.make.iter().filter(leads).map(|make| make.module.clone()).collect();
+                leaders.sort_by(|a, b| {
+                    let newer = || version::compare(b.version.as_str(), a.version.as_str());
+                    a.name.cmp(&b.name).then_with(newer)
+                });
+                leaders.dedup_by(|later, first| later.name == first.name);
                 if leaders.is_empty() || self.plan.make.iter().any(same) {
                     continue;
                 }

@@ -142,7 +142,7 @@ pub fn make(session: &Session, key: &Path, certificate: &Path) -> Result<()> {
 /// Makes a key pair. The certificate is good for modules only, so that a stolen key signs no kernel; the private
 /// key is never readable by anybody else, not even for a moment.
 #[allow(clippy::disallowed_methods)] // both files are complete before they get their names
-fn generate(key: &Path, certificate: &Path) -> Result<()> {
+pub fn generate(key: &Path, certificate: &Path) -> Result<()> {
     if which("openssl").is_none() {
         bail!("openssl is not installed");
     }
