@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::args::Args;
 use super::words::Words;
 use crate::session::Session;
-use crate::sys::parallel;
+use crate::sys::{file, parallel};
 use crate::tree::{Build, Entry, Snapshot};
 use crate::types::{Arch, KernelRelease, ModuleId, ModuleName, ModuleVersion, Target};
 
@@ -195,10 +195,7 @@ fn difference(session: &Session, id: &ModuleId, target: &Target, build: &Build) 
     let places = build.places(&session.layout.kernel(&target.kernel), session.policy.row.destination);
     let differs = |place: &PathBuf| {
         let name = place.file_name().map(Path::new).unwrap_or(Path::new(""));
-        match (std::fs::read(place), std::fs::read(built.join(name))) {
-            (Ok(published), Ok(built)) => published != built,
-            _ => true,
-        }
+        !file::same_content(place, &built.join(name)).unwrap_or(false)
     };
     places.iter().any(differs).then_some("Differences between built and installed modules")
 }

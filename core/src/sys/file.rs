@@ -225,6 +225,27 @@ pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
+/// Whether two files hold the same; an error when one cannot be read.
+pub fn same_content(one: &Path, other: &Path) -> io::Result<bool> {
+    let (mut one, mut other) = (File::open(one)?, File::open(other)?);
+    let mut left = one.metadata()?.len();
+    if left != other.metadata()?.len() {
+        return Ok(false);
+    }
+    let part = left.min(1 << 16) as usize;
+    let (mut ours, mut theirs) = (vec![0; part], vec![0; part]);
+    while left > 0 {
+        let part = left.min(part as u64) as usize;
+        one.read_exact(&mut ours[..part])?;
+        other.read_exact(&mut theirs[..part])?;
+        if ours[..part] != theirs[..part] {
+            return Ok(false);
+        }
+        left -= part as u64;
+    }
+    Ok(true)
+}
+
 /// Reads a regular file that an untrusted process made, below the directory that it had to itself. A
 /// link that leads out of that, at the end or in the middle, is refused, and so is too much.
 pub fn read_untrusted(root: &Path, relative: &Path, limit: u64) -> Result<Vec<u8>> {
@@ -422,6 +443,27 @@ mod tests {
         assert_eq!((text("sub/both"), text("new"), text("old")), ("new".into(), "new".into(), "old".into()));
         overlay_tree(&over, &dir.path().join("absent"), None).unwrap();
         assert!(dir.path().join("absent/sub/both").exists());
+    }
+
+    #[test]
+    fn contents_are_compared_to_their_last_byte() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for size in [0, 1, (1 << 16) - 1, 1 << 16, (1 << 17) + 1] {
+            let mut content = vec![7; size];
+            write_atomic(&path("a"), &content, 0o644).unwrap();
+            write_atomic(&path("b"), &content, 0o644).unwrap();
+            assert!(same_content(&path("a"), &path("b")).unwrap(), "{size}");
+            if let Some(last) = content.last_mut() {
+                *last = 8;
+                write_atomic(&path("b"), &content, 0o644).unwrap();
+                assert!(!same_content(&path("a"), &path("b")).unwrap(), "{size}");
+            }
+            content.push(7);
+            write_atomic(&path("b"), &content, 0o644).unwrap();
+            assert!(!same_content(&path("a"), &path("b")).unwrap(), "{size}");
+        }
+        assert!(same_content(&path("a"), &path("nowhere")).is_err());
     }
 
     #[test]

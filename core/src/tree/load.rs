@@ -110,15 +110,11 @@ fn targets_below(dir: &Path) -> Vec<Target> {
 fn builds(layout: &Layout, id: &ModuleId) -> std::collections::BTreeMap<Target, Build> {
     let mut builds = std::collections::BTreeMap::new();
     for target in targets_below(&layout.version(id)) {
-        let modules = layout.built_modules(id, &target);
-        if !modules.is_dir() {
-            continue;
-        }
-        let files = file::sorted_entries(&modules)
-            .iter()
-            .filter_map(|path| path.file_name()?.to_str().map(str::to_owned))
-            .filter(|name| name.contains(".ko"))
-            .collect();
+        let Ok(entries) = std::fs::read_dir(layout.built_modules(id, &target)) else { continue };
+        let mut files: Vec<String> =
+            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        files.retain(|name| name.contains(".ko"));
+        files.sort();
         let link = std::fs::read_link(layout.active_link(&id.name, &target));
         let active = link.is_ok_and(|to| {
             to == Path::new(&format!("{}/{}/{}", id.version, target.kernel, target.arch))
