@@ -159,6 +159,19 @@ mod tests {
     }
 
     #[test]
+    fn later_files_see_what_earlier_ones_assigned() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (dir.path().join("1"), dir.path().join("2"));
+        file::write_atomic(&first, b"A=1 # no line end", 0o644).unwrap();
+        // The same, natively and by bash.
+        for more in ["", "\ntrue"] {
+            file::write_atomic(&second, format!("A+=2$A{more}").as_bytes(), 0o644).unwrap();
+            let raw = framework(&[first.clone(), second.clone()], "A", &dir.path().join("memory")).unwrap();
+            assert_eq!(raw.unwrap().get("A"), "121");
+        }
+    }
+
+    #[test]
     fn what_bash_says_is_remembered_be_it_good_or_bad() {
         let other = r#"{"Bad":"this was remembered"}"#;
         for text in ["A=$(echo 1)", "A=$((", "exit 1"] {

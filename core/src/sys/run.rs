@@ -20,6 +20,9 @@ use crate::sys::signal;
 /// The search path of everything that we start: not the caller's, which may be a user's under sudo.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Variables that our processes inherit from us when they are set; nothing else is.
+pub const INHERITED: [&str; 5] = ["HOME", "TERM", "TMPDIR", "DPKG_ROOT", "KBUILD_SIGN_PIN"];
+
 /// Where a process's output goes.
 #[derive(Debug, Clone)]
 pub enum Output {
@@ -86,7 +89,7 @@ impl Cmd {
     pub fn new(program: impl Into<PathBuf>) -> Self {
         let mut env = vec![("PATH".to_owned(), PATH.to_owned()), ("LC_ALL".to_owned(), "C.UTF-8".to_owned())];
         env.extend(crate::sys::lock::pass_on().map(|(name, value)| (name.to_owned(), value.to_owned())));
-        for kept in ["HOME", "TERM", "TMPDIR", "DPKG_ROOT", "KBUILD_SIGN_PIN"] {
+        for kept in INHERITED {
             if let Ok(value) = std::env::var(kept) {
                 env.push((kept.to_owned(), value));
             }

@@ -5,21 +5,24 @@ use std::collections::BTreeMap;
 use super::parse::number;
 use super::syntax::{Assignment, Part, Value};
 use super::{Budget, Known, RawConf, WORK, regex, unknown};
+use crate::sys::run::INHERITED;
 
 /// Names beginning like this are the shell's, its locale's, or ours.
 const OWN_BEGINNINGS: [&str; 11] =
     ["BASH", "COMP", "DKMS_", "GLOB", "HIST", "LANG", "LC_", "POSIX", "READLINE_", "TEXTDOMAIN", "__"];
 
-/// Variables that bash sets or obeys, and those that its process may inherit from us (see `sys::run`).
-const OWN: &str = " CDPATH CHILD_MAX COLUMNS COPROC DIRSTACK DPKG_ROOT EMACS ENV EPOCHREALTIME EPOCHSECONDS \
+/// Variables that bash sets or obeys.
+const OWN: &str = "CDPATH CHILD_MAX COLUMNS COPROC DIRSTACK EMACS ENV EPOCHREALTIME EPOCHSECONDS \
     EUID EXECIGNORE FCEDIT FIGNORE FUNCNAME FUNCNEST GROUPS HOME HOSTFILE HOSTNAME HOSTTYPE IFS IGNOREEOF INPUTRC \
-    INSIDE_EMACS KBUILD_SIGN_PIN LINENO LINES LOGNAME MACHTYPE MAIL MAILCHECK MAILPATH MAPFILE OLDPWD OPTARG OPTERR \
+    INSIDE_EMACS LINENO LINES LOGNAME MACHTYPE MAIL MAILCHECK MAILPATH MAPFILE OLDPWD OPTARG OPTERR \
     OPTIND OSTYPE PATH PIPESTATUS PPID PROMPT_COMMAND PROMPT_DIRTRIM PS0 PS1 PS2 PS3 PS4 PWD RANDOM REPLY SECONDS \
-    SHELL SHELLOPTS SHLVL SRANDOM TERM TIMEFORMAT TMOUT TMPDIR TZ UID USER _ auto_resume histchars ignoreeof ";
+    SHELL SHELLOPTS SHLVL SRANDOM TIMEFORMAT TMOUT TZ UID USER _ auto_resume histchars ignoreeof";
 
 /// Whether a variable has a meaning beyond its value, or a value that no file gave it.
 pub(super) fn is_own(name: &str) -> bool {
-    OWN_BEGINNINGS.iter().any(|start| name.starts_with(start)) || OWN.contains(&format!(" {name} "))
+    OWN_BEGINNINGS.iter().any(|start| name.starts_with(start))
+        || OWN.split(' ').any(|own| own == name)
+        || INHERITED.contains(&name)
 }
 
 /// What bash would know at some place of the files.

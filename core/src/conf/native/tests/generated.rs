@@ -11,9 +11,19 @@ const OWN: &[&str] =
 /// Characters with a meaning somewhere, and some without.
 const ODD: &str = "[-$`'\"\\\\{}()\\[\\]*?!@#%^&|;<>~=+:,./ \t\n\r\0aA01_é\u{7f}\u{1}]";
 
+/// Values that give the statements after them something to work on.
+const VALUES: &[&str] = &[
+    "",
+    "A='a.b/c-a.b' B=2.0.10 U=1\n",
+    "A=(a 'b  c' '' d.d) B=' x  y '\n",
+    "A=$'a\\nb\\tc' B='a&b\\c'\nLIST=(x [3]=y)\n",
+];
+
 /// A file, mostly in the language that is understood.
 pub(super) fn file() -> BoxedStrategy<String> {
-    prop::collection::vec(statement(), 1..6).prop_map(|statements| statements.concat()).boxed()
+    (prop::sample::select(VALUES), prop::collection::vec(statement(), 1..6))
+        .prop_map(|(values, statements)| values.to_owned() + &statements.concat())
+        .boxed()
 }
 
 /// The same with a few characters changed.
@@ -48,26 +58,27 @@ fn statement() -> BoxedStrategy<String> {
         3 => name().prop_map(|name| format!("[${{#{name}[@]}}]")),
     ];
     let list = prop::collection::vec(item(), 0..5).prop_map(|items| format!("({})", items.concat()));
-    let value = prop_oneof![4 => word(false), 1 => list];
-    let end = prop::sample::select(vec!["\n", "\n", "\n", ";", " # c; 'x\n", " ", " \\\n", "\\\n"]);
-    let rule = prop_oneof![
-        (
-            prop::sample::select(vec![
-                "MAKE_MATCH[0]",
-                "MAKE_MATCH[2]",
-                "PATCH_MATCH",
-                "BUILD_EXCLUSIVE_KERNEL",
-                "BUILD_EXCLUSIVE_ARCH"
-            ]),
-            expression()
-        )
-            .prop_map(|(name, text)| format!("{name}='{text}'\n")),
-    ];
-    let assignment = (name(), index, prop_oneof![3 => Just("="), 1 => Just("+=")], value, end)
+    let end = prop::sample::select(vec!["\n", "\n", "\n", ";", " # c; 'x\n", " ", " \\\n", "\\\n"]).boxed();
+    let sign = prop_oneof![3 => Just("="), 1 => Just("+=")];
+    let plain = (name(), index, sign.clone(), word(false), end.clone())
         .prop_map(|(name, index, sign, value, end)| format!("{name}{index}{sign}{value}{end}"));
+    let array =
+        (name(), sign, list, end).prop_map(|(name, sign, value, end)| format!("{name}{sign}{value}{end}"));
+    // Most that is done to a value is done to one that is long enough.
+    let long = prop::sample::select(vec!["kernelver", "kernel_source_dir", "dkms_tree", "A", "B"]);
+    let worked =
+        (name(), long, change(1)).prop_map(|(name, long, change)| format!("{name}=${{{long}{change}}}\n"));
+    let ruled = prop::sample::select(vec![
+        "MAKE_MATCH[0]",
+        "MAKE_MATCH[2]",
+        "PATCH_MATCH",
+        "BUILD_EXCLUSIVE_KERNEL",
+        "BUILD_EXCLUSIVE_ARCH",
+    ]);
+    let rule = (ruled, expression()).prop_map(|(name, text)| format!("{name}='{text}'\n"));
     let other =
         prop::sample::select(vec!["# comment\n", "\n", "echo x\n", "export A=1\n", "unset B\n", "B= A\n"]);
-    prop_oneof![32 => assignment, 6 => rule, 1 => other.prop_map_into()].boxed()
+    prop_oneof![20 => plain, 8 => array, 12 => worked, 6 => rule, 1 => other.prop_map_into()].boxed()
 }
 
 fn item() -> BoxedStrategy<String> {
@@ -84,7 +95,7 @@ fn word(in_list: bool) -> BoxedStrategy<String> {
         3 => prop::collection::vec(quoted_piece(), 0..4).prop_map(|pieces| format!("\"{}\"", pieces.concat())),
         1 => "\\\\[ a$'\"\\\\;#*~\\[\\](){}&|<>!=\n-]",
         1 => "\\$'[ab\"$ ]{0,2}(\\\\[nt'\"\\\\?])?'",
-        4 => expansion(2),
+        8 => expansion(2),
     ];
     prop::collection::vec(piece, 0..4).prop_map(|pieces| pieces.concat()).boxed()
 }
@@ -109,34 +120,42 @@ fn expansion(depth: u32) -> BoxedStrategy<String> {
     if depth == 0 {
         return plain.boxed();
     }
-    let part = prop_oneof![3 => "[-a-c0-2_./:,=+%@^# ]{0,3}", 1 => expansion(depth - 1)];
+    let which = prop_oneof![6 => Just(String::new()), 1 => "\\[[0-3@*]\\]"];
+    let changed = (name(), which, change(depth - 1))
+        .prop_map(|(name, which, change)| format!("${{{name}{which}{change}}}"));
+    prop_oneof![3 => plain, 3 => changed].boxed()
+}
+
+/// What follows the name in `${name…}`; `depth` more of them may be inside.
+fn change(depth: u32) -> BoxedStrategy<String> {
+    let part = prop_oneof![3 => "[-a-c0-2_./:,=+%@^# ]{0,3}", 1 => expansion(depth)];
     let inner = prop::collection::vec(part, 0..3).prop_map(|parts| parts.concat());
-    let change = prop_oneof![
-        20 => (":?[-+]", inner.clone()).prop_map(|(sign, word)| sign + &word),
+    let word = prop_oneof![1 => Just(String::new()), 3 => inner.clone().prop_map(|word| format!("/{word}"))];
+    prop_oneof![
+        20 => (":?[-+]", inner).prop_map(|(sign, word)| sign + &word),
         10 => "(:[0-9]|: -[0-9])(:[0-9])?",
         20 => ("[#%]{1,2}", pattern()).prop_map(|(sign, pattern)| sign + &pattern),
-        20 => ("/[/#%]?", pattern(), prop_oneof![1 => Just(String::new()), 3 => inner.prop_map(|word| format!("/{word}"))])
-            .prop_map(|(sign, pattern, word)| sign + &pattern + &word),
+        20 => ("/[/#%]?", pattern(), word).prop_map(|(sign, pattern, word)| sign + &pattern + &word),
         5 => "(\\^\\^?|,,?)",
         1 => "[=?@:!][a-zQ0]?",
-    ];
-    let which = prop_oneof![6 => Just(String::new()), 1 => "\\[[0-3@*]\\]"];
-    let changed =
-        (name(), which, change).prop_map(|(name, which, change)| format!("${{{name}{which}{change}}}"));
-    prop_oneof![3 => plain, 3 => changed].boxed()
+    ]
+    .boxed()
 }
 
 fn pattern() -> BoxedStrategy<String> {
     let piece = prop_oneof![
-        4 => "[a-c0-26xrtm.-]",
-        2 => Just("*".to_owned()),
+        6 => "[-a-c./0126rtm]",
+        3 => Just("*".to_owned()),
         1 => Just("?".to_owned()),
-        2 => "\\[[!^]?[a-c0-2.-]{1,3}\\]",
-        1 => "\\[[!^]?([a-c]-[a-z]|[0-5]-[3-9])[.-]?\\]",
+        1 => "\\[[!^]?[-a-c0-2.]{1,3}\\]",
+        2 => "\\[[!^]?([a-c]-[a-z]|[0-5]-[3-9])[.-]?\\]",
         1 => "\\\\[.*?\\[\\]/-]",
-        1 => "[/ :+_]",
+        1 => "[ :+_]",
     ];
-    prop::collection::vec(piece, 0..4).prop_map(|pieces| pieces.concat()).boxed()
+    // Most people cut at a character; where there are several of it, it matters which one is meant.
+    let cut = ("[*?]?", "[-./rtm0126ab]|\\[!?[-.0-9]\\]", "\\*?")
+        .prop_map(|(before, at, after)| before + &at + &after);
+    prop_oneof![2 => cut, 1 => prop::collection::vec(piece, 0..4).prop_map(|pieces| pieces.concat())].boxed()
 }
 
 fn expression() -> BoxedStrategy<String> {
