@@ -104,11 +104,9 @@ pub fn foreseen(
     snapshot: impl FnOnce() -> Result<Snapshot>,
 ) -> Result<Vec<String>> {
     let layout = &session.layout;
-    // Of a system that lies elsewhere nobody knows on which machine it will run.
-    let here = layout.depmod_root() == Some(Path::new("/"));
-    let firmware = if here { Firmware::read(layout) } else { Firmware::default() };
+    let firmware = Firmware::read(layout);
     let demand = |target: &Target| {
-        let runs = here && kernel::running().is_some_and(|running| running == target.kernel);
+        let runs = kernel::running().is_some_and(|running| running == target.kernel);
         let running = runs.then(|| Running::read(layout));
         match Demand::of(kernel::config(layout, &target.kernel).as_ref(), running.as_ref(), &firmware) {
             Demand::Refuses(why) => Some(why),

@@ -163,7 +163,7 @@ fn parse(output: &[u8]) -> std::result::Result<Option<RawConf>, String> {
 mod tests {
     use super::*;
 
-    const NAMES: &str = "PACKAGE_NAME PACKAGE_VERSION MAKE PATCH BUILT_MODULE_NAME BUILT_MODULE_LOCATION";
+    const NAMES: &str = "PACKAGE_NAME PACKAGE_VERSION MAKE PATCH BUILT_MODULE_NAME BUILT_MODULE_LOCATION BUILD_EXCLUSIVE_KERNEL BUILD_EXCLUSIVE_ARCH MAKE_MATCH";
 
     fn conf(text: &[u8]) -> Verdict {
         let dir = tempfile::tempdir().unwrap();
