@@ -14,7 +14,7 @@ const ODD: &str = "[-$`'\"\\\\{}()\\[\\]*?!@#%^&|;<>~=+:,./ \t\n\r\0aA01_é\u{7f
 /// Values that give the statements after them something to work on.
 const VALUES: &[&str] = &[
     "",
-    "A='a.b/c-a.b' B=2.0.10 U=1\n",
+    "A='a.b/c-a.b' B=2.0.10 U= PACKAGE_NAME=\n",
     "A=(a 'b  c' '' d.d) B=' x  y '\n",
     "A=$'a\\nb\\tc' B='a&b\\c'\nLIST=(x [3]=y)\n",
 ];
@@ -90,12 +90,13 @@ fn item() -> BoxedStrategy<String> {
 fn word(in_list: bool) -> BoxedStrategy<String> {
     let bare = if in_list { "[-a-c0-2_.,:/%@^+=#é]{1,4}" } else { "[-a-c0-2_.,:/%@^+=#é!*?\\[\\]]{1,4}" };
     let piece = prop_oneof![
-        4 => bare,
-        2 => "'[a-c \\\\$\"\n*é;#~]{0,4}'",
-        3 => prop::collection::vec(quoted_piece(), 0..4).prop_map(|pieces| format!("\"{}\"", pieces.concat())),
-        1 => "\\\\[ a$'\"\\\\;#*~\\[\\](){}&|<>!=\n-]",
-        1 => "\\$'[ab\"$ ]{0,2}(\\\\[nt'\"\\\\?])?'",
-        8 => expansion(2),
+        50 => bare,
+        1 => "[~{}]",
+        24 => "'[a-c \\\\$\"\n*é;#~]{0,4}'",
+        36 => prop::collection::vec(quoted_piece(), 0..4).prop_map(|pieces| format!("\"{}\"", pieces.concat())),
+        12 => "\\\\[ a$'\"\\\\;#*~\\[\\](){}&|<>!=\n-]",
+        12 => "\\$'[ab\"$ ]{0,2}(\\\\[nt'\"\\\\?])?'",
+        96 => expansion(2),
     ];
     prop::collection::vec(piece, 0..4).prop_map(|pieces| pieces.concat()).boxed()
 }

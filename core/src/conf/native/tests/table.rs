@@ -101,6 +101,7 @@ const LEFT: &[(&str, &str)] = &[
     ("A=${B:=x}", "arithmetic"),
     ("A=${B%\"x\"}", "a pattern that is not plain"),
     ("B=a;A=${B/a/&}", "an unknown character inside of an expansion"),
+    ("B=a;C='&';A=${B/a/$C}", "a special character in a replacement"),
     ("B=é;A=${#B}", "a change of text that is not ASCII"),
     ("A='open", "an open end"),
     ("A=\"open", "an open end"),
