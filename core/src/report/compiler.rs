@@ -1,9 +1,12 @@
 //! Finds the first errors in the log of a build.
 
+use std::path::Path;
+
 /// The first `limit` distinct errors in the words of whoever found them: compiler, configure, modpost, linker. When none
-/// of them said a word, the lines by which shell and make say what ended it.
-pub fn errors(log: &str, limit: usize) -> Vec<String> {
-    let log = without_colours(log);
+/// of them said a word, the lines by which shell and make say what ended it. `dir` is where it was built: paths below it
+/// are quoted without it.
+pub fn errors(log: &str, dir: &Path, limit: usize) -> Vec<String> {
+    let log = without_colours(log).replace(&format!("{}/", dir.display()), "");
     let lines: Vec<&str> = log.lines().collect();
     let found = distinct((0..lines.len()).filter_map(|n| diagnosis(&lines, n)), limit);
     if !found.is_empty() {
@@ -96,15 +99,9 @@ fn without_colours(log: &str) -> String {
     plain
 }
 
-/// A line without the build directory.
+/// A line as it is quoted.
 fn bare(line: &str) -> String {
-    let line = line.trim();
-    match line.find("/var/lib/dkms/").map(|start| (start, line[start..].find("/build/"))) {
-        Some((start, Some(length))) => {
-            format!("{}{}", &line[..start], &line[start + length + "/build/".len()..])
-        }
-        _ => line.to_owned(),
-    }
+    line.trim().to_owned()
 }
 
 /// Whether the log tells of the machine rather than of the module: no space, no memory, a missing program.
@@ -172,6 +169,14 @@ fn below_build(file: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn errors(log: &str, limit: usize) -> Vec<String> {
+        // The directory of the module that the line is about.
+        let dir =
+            log.find("/var/lib/dkms/").map(|start| &log[start..]).and_then(|rest| rest.split_once("/build/"));
+        let dir = dir.map_or(String::from("/nowhere"), |(dir, _)| format!("{dir}/build"));
+        super::errors(log, Path::new(&dir), limit)
+    }
 
     #[test]
     fn the_compilers_first_words_count() {

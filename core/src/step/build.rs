@@ -220,7 +220,7 @@ pub fn build(
         }
         Err(Stop { why, code, killed }) => {
             let text = String::from_utf8_lossy(&log);
-            let errors = compiler::errors(&text, 3);
+            let errors = compiler::errors(&text, &place.canonical.join("build"), 3);
             let transient = killed || compiler::transient(&text);
             Ok(Err(Unbuilt { why, code, errors, transient, log }))
         }

@@ -93,7 +93,7 @@ impl Root {
                     lines.push(format!("{name}/"));
                 }
             } else {
-                let text = fs::read_to_string(&path).unwrap();
+                let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
                 let text = self.text(text.trim_end()).replace('\n', "\\n");
                 lines.push(if text.is_empty() { name } else { format!("{name} = {text}") });
             }
@@ -153,4 +153,38 @@ impl Run {
         assert_eq!(self.code, 0, "{}{}", self.stdout, self.stderr);
         &self.stdout
     }
+}
+
+/// A kernel module with nothing but words about itself.
+#[allow(dead_code)] // not every test that shares this file needs one
+pub fn module(kernel: &str, version: &str) -> Vec<u8> {
+    let info = format!("license=GPL\0version={version}\0vermagic={kernel} SMP mod_unload \0");
+    let names = b"\0.modinfo\0.shstrtab\0";
+    let names_at = 64 + info.len() as u64;
+    let table_at = (names_at + names.len() as u64).next_multiple_of(8);
+    let mut elf = Vec::from(*b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
+    for half in [1_u16, 62] {
+        elf.extend(half.to_le_bytes()); // relocatable, x86_64
+    }
+    elf.extend(1_u32.to_le_bytes());
+    for long in [0, 0, table_at] {
+        elf.extend(long.to_le_bytes());
+    }
+    elf.extend(0_u32.to_le_bytes());
+    for half in [64_u16, 0, 0, 64, 3, 2] {
+        elf.extend(half.to_le_bytes());
+    }
+    elf.extend(info.as_bytes());
+    elf.extend(names);
+    elf.resize(table_at as usize, 0);
+    let sections =
+        [(0, 0, 0, 0, 0), (1, 1, 2, 64, info.len() as u64), (10, 3, 0, names_at, names.len() as u64)];
+    for (name, kind, flags, at, size) in sections {
+        elf.extend((name as u32).to_le_bytes());
+        elf.extend((kind as u32).to_le_bytes());
+        for long in [flags as u64, 0, at, size, 0, u64::from(kind != 0), 0] {
+            elf.extend(long.to_le_bytes());
+        }
+    }
+    elf
 }

@@ -54,6 +54,10 @@ impl Budget {
 
 /// The values that bash would give, when that is certain.
 pub fn evaluate(inputs: &Inputs<'_>) -> Result<RawConf, NotDeclarative> {
+    if !inputs.directives.is_empty() {
+        // Rare: whatever bash makes of them.
+        return Err(NotDeclarative("directives are given"));
+    }
     let mut shell = Shell::new(&inputs.variables)?;
     for (_, content) in &inputs.files {
         for assignment in parse::file(content)? {
