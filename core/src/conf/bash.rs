@@ -79,6 +79,9 @@ pub fn recipe(
         ("arch", context.target.arch.to_string()),
         ("module", context.module.name.to_string()),
         ("module_version", context.module.version.to_string()),
+        // nvidia's MAKE has `${parallel_jobs+-j$parallel_jobs}`. The number is known when MAKE runs: until then it stands
+        // for itself, and a recipe is the same whatever the number.
+        ("parallel_jobs", "$parallel_jobs".to_owned()),
     ];
     let raw = match evaluate(&files, VARIABLES, &variables, context.identity, &context.layout.evaluated())? {
         Ok(raw) => raw,
@@ -213,6 +216,8 @@ fn parse(output: &[u8]) -> std::result::Result<Option<RawConf>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::Layout;
+    use crate::types::Target;
 
     fn conf(text: &[u8]) -> std::result::Result<RawConf, ConfError> {
         let dir = tempfile::tempdir().unwrap();
@@ -235,6 +240,22 @@ mod tests {
         assert_eq!(raw.at("BUILT_MODULE_LOCATION", 1), "e");
         assert_eq!(raw.patch_matches, [0]);
         assert!(raw.kernel_matches && raw.arch_matches);
+    }
+
+    #[test]
+    fn the_number_of_jobs_is_left_to_the_build() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout { dkms_tree: dir.path().into(), etc: dir.path().into(), ..Layout::default() };
+        let conf = dir.path().join("dkms.conf");
+        let text = b"PACKAGE_NAME=a\nPACKAGE_VERSION=1\nDEST_MODULE_LOCATION=/extra\n\
+            MAKE=\"env V=1 make ${parallel_jobs+-j$parallel_jobs} modules\"\n";
+        file::write_atomic(&conf, text, 0o644).unwrap();
+        let target = Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() };
+        let (module, headers) = ("a/1".parse().unwrap(), layout.headers(&target.kernel));
+        let context =
+            Context { layout: &layout, module: &module, target: &target, headers: &headers, identity: "" };
+        let recipe = recipe(&conf, &context, None).unwrap().unwrap();
+        assert_eq!(recipe.make, "env V=1 make -j$parallel_jobs modules");
     }
 
     #[test]
