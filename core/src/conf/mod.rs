@@ -1,8 +1,14 @@
-//! dkms.conf: text → [`RawConf`] (what bash makes of it for one kernel) → [`Recipe`] (checked, ready to build).
+//! dkms.conf: text → [`RawConf`] (what bash makes of it for one kernel; [`native`]ly where that is certain) →
+//! [`Recipe`] (checked, ready to build).
 
 pub mod bash;
+pub mod evaluate;
 pub mod exclusive;
+pub mod native;
 mod recipe;
+#[cfg(test)]
+mod recipe_tests;
+pub mod script;
 pub mod version;
 
 use std::collections::BTreeMap;
@@ -50,6 +56,12 @@ pub struct RawConf {
     pub kernel_matches: bool,
     /// Whether `BUILD_EXCLUSIVE_ARCH` matches; true when it is not set.
     pub arch_matches: bool,
+    /// Indices above 0 of `BUILD_EXCLUSIVE_KERNEL` that are set and do not match: rules for single modules.
+    #[serde(default)]
+    pub kernel_misses: Vec<usize>,
+    /// The same of `BUILD_EXCLUSIVE_ARCH`.
+    #[serde(default)]
+    pub arch_misses: Vec<usize>,
 }
 
 impl RawConf {
@@ -89,4 +101,6 @@ pub struct Context<'a> {
     pub headers: &'a Path,
     /// Identity of the headers, so that a remembered evaluation is not used for others.
     pub identity: &'a str,
+    /// Variables that are set after everything was read.
+    pub directives: &'a [(String, String)],
 }
