@@ -40,6 +40,9 @@ pub const IMPORTS: &str = "(imports)";
 /// Among the fields: SHA-256 of the file, decompressed and without signature.
 pub const BYTES: &str = "(bytes)";
 
+/// Exit codes of the harness's time limit: after SIGTERM, and after SIGKILL.
+const STRUCK: [i32; 2] = [124, 137];
+
 /// What `modinfo` says: a field may have several values, which are sorted.
 pub type Modinfo = BTreeMap<String, Vec<String>>;
 
@@ -81,7 +84,7 @@ impl Module {
         match self.exits {
             [Some(0), Some(0), Some(0)] => Verdict::Built,
             [Some(0), Some(77), _] => Verdict::Excluded,
-            exits if exits.contains(&Some(124)) => Verdict::Endless,
+            exits if exits.iter().flatten().any(|code| STRUCK.contains(code)) => Verdict::Endless,
             _ => Verdict::Failed,
         }
     }
@@ -102,6 +105,11 @@ impl Record {
             None => "no source",
         }
         .to_owned()
+    }
+
+    /// Whether another try may come to something else: a time limit is the machine's verdict, not the module's.
+    pub fn tells_nothing(&self) -> bool {
+        self.modules.iter().any(|m| m.verdict() == Verdict::Endless)
     }
 
     /// One line for who watches.
@@ -143,5 +151,6 @@ mod tests {
         assert_eq!(verdict([Some(0), Some(0), Some(6)]), Verdict::Failed);
         assert_eq!(verdict([Some(8), None, None]), Verdict::Failed);
         assert_eq!(verdict([Some(0), Some(124), None]), Verdict::Endless);
+        assert_eq!(verdict([Some(0), Some(137), None]), Verdict::Endless);
     }
 }
