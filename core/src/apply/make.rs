@@ -114,8 +114,8 @@ fn build(
             };
             work.tree.record(&make.module, &make.target, &record)?;
             work.tree.forget_failure(&make.module, &make.target)?;
-            let shown = session.layout.build(&make.module).join("make.log");
-            file::remove_all(&shown)?;
+            // As shell DKMS leaves it; with it goes what a build of shell DKMS that was killed has left there.
+            file::remove_all(&session.layout.build(&make.module))?;
             Ok(Ok((built.seconds, built.notes)))
         }
         Err(unbuilt) => Ok(Err(remember(work, make, unbuilt)?)),
