@@ -191,6 +191,9 @@ impl Work<'_> {
         let Clear { module, target, .. } = clear;
         if clear.withdraw {
             let published = self.published_files(module, target)?;
+            if let Some(recipe) = self.recipe_of(module, target)? {
+                withdraw::note_places(&self.tree.layout, module, target, &recipe.modules)?;
+            }
             let leaves = clear.kernel_leaves;
             let touched = withdraw::destinations(&self.tree.layout, module, target, &published);
             self.intend(|intent| {
