@@ -7,7 +7,7 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 export SOURCE_DATE_EPOCH
 
-.PHONY: help build check test packages demo full storm deps clean
+.PHONY: help build check test packages demo full compat storm fuzz deps clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -38,8 +38,22 @@ demo: deps packages ## a kernel installed by apt in a throwaway Debian, its modu
 full: deps packages ## 23 real module packages and a new kernel in one transaction (needs root, long)
 	$(CARGO) test -p dkms-tests --test full_transaction -- --ignored --test-threads=1 --nocapture
 
+compat: deps packages ## every *-dkms package of Debian 13, built by Debian's dkms and by ours, compared (needs root, hours when cold)
+	$(CARGO) test -p dkms-tests --test compat -- --ignored --test-threads=1 --nocapture
+
 storm: deps packages ## 200 kills at random moments of a publication (needs root)
 	DKMS_KILLS=200 $(CARGO) test -p dkms-tests --test kill_storm -- --nocapture
+
+# How long each target runs. The fuzzer needs compiler flags that the stable toolchain keeps to itself. No sanitizer: there is
+# no unsafe code of ours that it could watch.
+FUZZ_SECONDS ?= 600
+fuzz: ## the readers of hostile input, ten minutes each, with cargo-fuzz (installed when missing)
+	@packaging/host-deps fuzz
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked
+	@cd tests/fuzz && for target in $$($(CARGO) fuzz list --fuzz-dir .); do \
+	    mkdir -p corpus/$$target; \
+	    RUSTC_BOOTSTRAP=1 nice $(CARGO) fuzz run -s none --fuzz-dir . $$target corpus/$$target seeds/$$target -- \
+	        -max_total_time=$(FUZZ_SECONDS) -timeout=5 -rss_limit_mb=1024 || exit 1; done
 
 deps: ## install what the throwaway roots need on this machine, if it is missing (needs root)
 	@packaging/host-deps roots

@@ -1,8 +1,10 @@
 //! What happened, or what a person asked for: the one vocabulary that all front doors speak.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
-use crate::types::{ModuleId, Target};
+use crate::types::{ModuleId, ModuleName, Target};
 
 /// Something that the plan answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +27,34 @@ pub enum Event {
     /// A module's source is being replaced by another version: unregister it, but leave what is installed
     /// in place until its successor is proven.
     SourceReplaced(ModuleId),
+    /// A kernel is to have what another one has: the same versions of the same modules.
+    Matched {
+        /// The kernel that shows what is wanted.
+        template: Target,
+        /// The kernel that gets it.
+        target: Target,
+        /// Only this module.
+        only: Option<ModuleName>,
+        /// Do it again, or against advice.
+        force: bool,
+    },
+    /// Somebody brought a module in a tarball. Its source is where sources are; its builds are not in the registry.
+    Loaded(Load),
     /// Somebody asked for one thing.
     Asked(Request),
+}
+
+/// A module that came in a tarball.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Load {
+    /// The module.
+    pub module: ModuleId,
+    /// The kernel that its dkms.conf is tried with.
+    pub target: Target,
+    /// Its finished builds, unpacked and checked.
+    pub builds: BTreeMap<Target, PathBuf>,
+    /// Over what is there.
+    pub force: bool,
 }
 
 /// One action of the command line on one module.
@@ -68,6 +96,10 @@ impl fmt::Display for Event {
             Self::KernelRemoved(target) => write!(f, "kernel {} removed", target.kernel),
             Self::SourceAdded { module, .. } => write!(f, "package of {module} installed"),
             Self::SourceReplaced(module) => write!(f, "package of {module} being replaced"),
+            Self::Matched { template, target, .. } => {
+                write!(f, "dkms match of {} to {}", target.kernel, template.kernel)
+            }
+            Self::Loaded(load) => write!(f, "tarball of {}", load.module),
             Self::Asked(request) => {
                 let verb = format!("{:?}", request.verb).to_lowercase();
                 write!(f, "dkms {verb} {}", request.module)

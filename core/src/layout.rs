@@ -22,6 +22,8 @@ pub struct Layout {
     pub install_tree: PathBuf,
     /// Configuration, `/etc`.
     pub etc: PathBuf,
+    /// What the running kernel and the firmware tell, `/sys`.
+    pub sys: PathBuf,
 }
 
 impl Default for Layout {
@@ -31,6 +33,7 @@ impl Default for Layout {
             source_tree: "/usr/src".into(),
             install_tree: "/lib/modules".into(),
             etc: "/etc".into(),
+            sys: "/sys".into(),
         }
     }
 }
@@ -60,6 +63,10 @@ impl Layout {
     /// `NAME/VERSION/KERNEL/ARCH/module`, its module files.
     pub fn built_modules(&self, id: &ModuleId, target: &Target) -> PathBuf {
         self.built(id, target).join("module")
+    }
+    /// `NAME/VERSION/tarball`, where `mktarball` writes.
+    pub fn tarballs(&self, id: &ModuleId) -> PathBuf {
+        self.version(id).join("tarball")
     }
     /// `NAME/kernel-KERNEL-ARCH`, the link that names the installed version.
     pub fn active_link(&self, name: &ModuleName, target: &Target) -> PathBuf {
@@ -132,6 +139,22 @@ impl Layout {
     pub fn kept_marker(&self, id: &ModuleId) -> PathBuf {
         self.own().join("kept").join(format!("{}-{}", id.name, id.version))
     }
+    /// Finished builds, kept for when they are needed again. A registry somewhere else has its own.
+    pub fn cache(&self) -> PathBuf {
+        if self.dkms_tree == Self::default().dkms_tree {
+            "/var/cache/dkms".into()
+        } else {
+            self.own().join("cache")
+        }
+    }
+    /// Says which run of rpm added a module that asked for `--rpm_safe_upgrade`.
+    pub fn upgrade_note(&self, id: &ModuleId) -> PathBuf {
+        self.own().join("upgrades").join(format!("{}-{}", id.name, id.version))
+    }
+    /// Tarballs of strangers while they are unpacked and checked, by process.
+    pub fn incoming(&self) -> PathBuf {
+        self.own().join("incoming")
+    }
     /// Private build directories of the transaction under way.
     pub fn work(&self) -> PathBuf {
         self.own().join("work")
@@ -156,6 +179,10 @@ impl Layout {
     pub fn system_map(&self, kernel: &KernelRelease) -> PathBuf {
         Path::new("/boot").join(format!("System.map-{kernel}"))
     }
+    /// The configuration that a kernel's package keeps beside its image.
+    pub fn boot_config(&self, kernel: &KernelRelease) -> PathBuf {
+        Path::new("/boot").join(format!("config-{kernel}"))
+    }
     /// Initial RAM file systems that generators make, in the order in which they are looked for.
     pub fn initramfs_images(&self, kernel: &KernelRelease) -> Vec<PathBuf> {
         [format!("initrd.img-{kernel}"), format!("initramfs-{kernel}.img"), format!("initrd-{kernel}")]
@@ -173,6 +200,30 @@ impl Layout {
     }
 }
 
+/// What the machine tells of itself.
+impl Layout {
+    /// Present when the machine was started by EFI firmware.
+    pub fn firmware(&self) -> PathBuf {
+        self.sys.join("firmware/efi")
+    }
+    /// A variable that shim handed to the kernel; root reads it.
+    pub fn mok_variable(&self, name: &str) -> PathBuf {
+        self.firmware().join("mok-variables").join(name)
+    }
+    /// A variable of the firmware; anybody reads it where its file system is mounted.
+    pub fn efi_variable(&self, name: &str, owner: &str) -> PathBuf {
+        self.firmware().join("efivars").join(format!("{name}-{owner}"))
+    }
+    /// How much the running kernel trusts root.
+    pub fn lockdown(&self) -> PathBuf {
+        self.sys.join("kernel/security/lockdown")
+    }
+    /// Whether the running kernel was told to refuse unsigned modules.
+    pub fn sig_enforce(&self) -> PathBuf {
+        self.sys.join("module/module/parameters/sig_enforce")
+    }
+}
+
 /// Sources and configuration.
 impl Layout {
     /// `/usr/src/NAME-VERSION`
@@ -183,9 +234,17 @@ impl Layout {
     pub fn config(&self) -> PathBuf {
         self.etc.join("dkms")
     }
+    /// The admin's own patches and scripts for a module, which go before those of its source.
+    pub fn module_config(&self, name: &ModuleName) -> PathBuf {
+        self.config().join(name.as_str())
+    }
     /// The admin's choices.
     pub fn policy(&self) -> PathBuf {
         self.config().join("policy.toml")
+    }
+    /// Lists of modules that packages of the distribution want installed against all advice.
+    pub fn forced_modules(&self) -> PathBuf {
+        PathBuf::from("/usr/share/dkms/modules_to_force_install")
     }
     /// framework.conf and its drop-ins, in the order in which they are read.
     pub fn framework(&self) -> Vec<PathBuf> {
@@ -193,7 +252,8 @@ impl Layout {
         files.extend(
             crate::sys::file::sorted_entries(&self.config().join("framework.conf.d"))
                 .into_iter()
-                .filter(|path| path.extension().is_some_and(|extension| extension == "conf")),
+                .filter(|path| path.extension().is_some_and(|extension| extension == "conf"))
+                .filter(|path| path.file_name().is_some_and(|name| !name.to_string_lossy().starts_with('.'))),
         );
         files
     }
@@ -237,6 +297,14 @@ impl Layout {
             files.extend(crate::sys::file::sorted_entries(&dir));
         }
         files
+    }
+    /// The machine's devices, each with a `modalias` that says which module it needs.
+    pub fn devices(&self) -> PathBuf {
+        PathBuf::from("/sys/devices")
+    }
+    /// Present while systemd is process 1.
+    pub fn systemd(&self) -> PathBuf {
+        PathBuf::from("/run/systemd/system")
     }
     /// The list of modules in the running kernel.
     pub fn loaded_modules(&self) -> PathBuf {

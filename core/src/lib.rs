@@ -2,6 +2,9 @@
 //! on disk become a plan; the plan is carried out and published atomically; what happened becomes a report.
 
 pub mod apply;
+pub mod archive;
+pub mod cache;
+pub mod check;
 pub mod cli;
 pub mod conf;
 pub mod event;

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::cache::Cache;
+use crate::kernel::Kernel;
 use crate::layout::Layout;
 use crate::policy::{Framework, Policy};
 use crate::report::Screen;
-use crate::types::ModuleId;
+use crate::sys::jobs::Machine;
+use crate::types::{ModuleId, ModuleName, Target};
 
 /// Options of one run.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +22,16 @@ pub struct Options {
     pub no_depmod: bool,
     /// Where the headers are, in place of the kernel's own directory.
     pub headers: Option<PathBuf>,
+    /// The kernel's configuration, in place of the one in its headers.
+    pub config: Option<PathBuf>,
+    /// Variables of dkms.conf that are set after it was read.
+    pub directives: Vec<(String, String)>,
+    /// Put links into the kernel's tree, not copies.
+    pub symlink_modules: bool,
+    /// Load modules for this machine's devices after installing for the running kernel.
+    pub modprobe: bool,
+    /// Show the commands that build.
+    pub verbose: bool,
     /// The dkms.conf to use in place of the source's own.
     pub conf: Option<PathBuf>,
     /// Install over a newer module of the kernel.
@@ -59,18 +72,24 @@ impl Session {
         Ok(session)
     }
 
-    /// How many jobs make may run.
-    pub fn jobs(&self) -> usize {
-        let processors = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        self.options
-            .jobs
-            .or(self.policy.framework.parallel_jobs)
-            .filter(|jobs| *jobs > 0)
-            .unwrap_or_else(processors)
+    /// Looks at a kernel, headers and configuration where the options say.
+    pub fn kernel(&self, target: &Target) -> Result<Kernel> {
+        let Options { headers, config, .. } = &self.options;
+        Kernel::load(&self.layout, &self.policy.row, target, headers.as_deref(), config.as_deref())
     }
 
-    /// How long one module may build.
-    pub fn build_limit(&self) -> Duration {
-        Duration::from_secs(60 * 60)
+    /// How many jobs may run at once: as asked for, and no more than the machine bears.
+    pub fn jobs(&self) -> usize {
+        Machine::look().budget(self.options.jobs.or(self.policy.framework.parallel_jobs))
+    }
+
+    /// Finished builds that are kept for later.
+    pub fn cache(&self) -> Cache {
+        Cache::new(self.layout.cache(), self.policy.admin.cache_bytes())
+    }
+
+    /// How long one step of a module's build may take.
+    pub fn build_limit(&self, module: &ModuleName) -> Duration {
+        Duration::from_secs(60 * self.policy.admin.build_minutes(module))
     }
 }

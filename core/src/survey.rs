@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use crate::conf::{Context, Recipe, bash};
+use crate::cache;
+use crate::conf::{Context, Recipe, evaluate};
 use crate::kernel::Kernel;
 use crate::plan::{Case, Scope, Survey};
 use crate::session::Session;
@@ -21,27 +22,15 @@ const FORMAT: &str = "1";
 pub fn survey(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<Survey> {
     let mut survey = Survey::default();
     for target in &scope.kernels {
-        let headers = session.options.headers.as_deref();
-        let kernel = Kernel::load(&session.layout, &session.policy.row, target, headers)
-            .with_context(|| format!("looking at kernel {target}"))?;
+        let kernel = session.kernel(target).with_context(|| format!("looking at kernel {target}"))?;
         survey.kernels.insert(target.clone(), kernel);
     }
     let mut bases: BTreeMap<(ModuleId, Target), String> = BTreeMap::new();
     for (id, target) in &scope.cases {
-        let Some(kernel) = survey.kernels.get(target) else { continue };
-        let Some(source) = source_of(session, snapshot, id) else { continue };
-        let recipe = recipe(session, id, kernel, &source)?;
-        if let (Ok(recipe), Some(headers)) = (&recipe, &kernel.headers) {
-            let base = base(session, id, recipe, kernel, &headers.identity, &source)
-                .with_context(|| format!("looking at the source of {id}"))?;
-            bases.insert((id.clone(), target.clone()), base);
-        }
-        survey.sources.entry(id.clone()).or_insert(source);
-        let signer = kernel.headers.as_ref().and_then(|headers| sign::expected(session, target, headers));
-        survey.cases.insert((id.clone(), target.clone()), Case { recipe, fingerprint: None, signer });
-        if snapshot.build(id, target).is_some_and(|build| damaged(session, id, target, build)) {
-            survey.damaged.insert((id.clone(), target.clone()));
-        }
+        look(session, snapshot, &mut survey, &mut bases, id, target)?;
+    }
+    for (id, target) in followers(session, snapshot, &survey)? {
+        look(session, snapshot, &mut survey, &mut bases, &id, &target)?;
     }
     // `dkms add` names no kernel, and still must find the source.
     for event in &session.asked {
@@ -51,11 +40,64 @@ pub fn survey(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<S
             slot.insert(source);
         }
     }
+    let kept = session.cache();
     let depends = dependencies(session, snapshot, &survey, &mut bases)?;
     for (key, case) in &mut survey.cases {
         case.fingerprint = bases.contains_key(key).then(|| fingerprint(key, &bases, &depends));
+        let known = case.fingerprint.as_ref().map(|known| cache::key(known, case.signer.as_deref()));
+        case.cached = known.is_some_and(|key| kept.holds(&key));
     }
     Ok(survey)
+}
+
+/// Looks at one module for one kernel.
+fn look(
+    session: &Session,
+    snapshot: &Snapshot,
+    survey: &mut Survey,
+    bases: &mut BTreeMap<(ModuleId, Target), String>,
+    id: &ModuleId,
+    target: &Target,
+) -> Result<()> {
+    let Some(kernel) = survey.kernels.get(target) else { return Ok(()) };
+    let Some(source) = source_of(session, snapshot, id) else { return Ok(()) };
+    let recipe = recipe(session, id, kernel, &source)?;
+    if let (Ok(recipe), Some(headers)) = (&recipe, &kernel.headers) {
+        let base = base(session, id, recipe, kernel, &headers.identity, &source)
+            .with_context(|| format!("looking at the source of {id}"))?;
+        bases.insert((id.clone(), target.clone()), base);
+    }
+    survey.sources.entry(id.clone()).or_insert(source);
+    let signer = kernel.headers.as_ref().and_then(|headers| sign::expected(session, target, headers));
+    survey
+        .cases
+        .insert((id.clone(), target.clone()), Case { recipe, fingerprint: None, signer, cached: false });
+    if snapshot.build(id, target).is_some_and(|build| damaged(session, id, target, build)) {
+        survey.damaged.insert((id.clone(), target.clone()));
+    }
+    Ok(())
+}
+
+/// Modules outside of the scope that have a build, and that are built again when something in it is installed.
+fn followers(session: &Session, snapshot: &Snapshot, survey: &Survey) -> Result<Vec<(ModuleId, Target)>> {
+    let mut candidates = Vec::new();
+    for (id, entry) in &snapshot.modules {
+        let Some(source) = entry.source_dir() else { continue };
+        for target in entry.builds.keys() {
+            let Some(kernel) = survey.kernels.get(target) else { continue };
+            let key = (id.clone(), target.clone());
+            if survey.cases.contains_key(&key) {
+                continue;
+            }
+            if let Ok(recipe) = recipe(session, id, kernel, source)?
+                && recipe.follows
+            {
+                candidates.push((key, recipe.build_depends));
+            }
+        }
+    }
+    let cases = survey.cases.keys().map(|(id, target)| (id.name.clone(), target.clone()));
+    Ok(crate::plan::followers(cases, candidates))
 }
 
 /// What each module depends on directly.
@@ -120,10 +162,19 @@ pub fn recipe(
     let default = session.layout.headers(&kernel.target.kernel);
     let headers = kernel.headers.as_ref().map_or(&default, |headers| &headers.dir);
     let identity = kernel.headers.as_ref().map_or("", |headers| &headers.identity);
-    let context = Context { layout: &session.layout, module: id, target: &kernel.target, headers, identity };
+    let directives = &session.options.directives;
+    let context = Context {
+        layout: &session.layout,
+        module: id,
+        target: &kernel.target,
+        headers,
+        identity,
+        directives,
+    };
     let conf = session.options.conf.clone().unwrap_or_else(|| source.join("dkms.conf"));
-    bash::recipe(&conf, &context, kernel.headers.as_ref().map(|headers| &headers.config))
-        .with_context(|| format!("reading the dkms.conf of {id}"))
+    // Without a configuration nobody knows what the kernel has: such rules then exclude nothing.
+    let config = kernel.headers.as_ref().map(|headers| &headers.config).filter(|config| !config.is_empty());
+    evaluate::recipe(&conf, &context, config).with_context(|| format!("reading the dkms.conf of {id}"))
 }
 
 /// Everything that can change a build, dependencies aside.
@@ -137,7 +188,10 @@ fn base(
 ) -> Result<String> {
     let memory = session.layout.source_hash(id);
     let sources = hash::trees(&[source.to_owned()], Watch::Files, Some(&memory), &[])?;
-    let all = serde_json::json!({
+    let mut own = own_files(session, id, recipe);
+    own.extend(session.policy.framework.build_environment(&kernel.target));
+    let own = if own.is_empty() { None } else { Some(hash::trees(&own, Watch::Files, None, &[])?) };
+    let mut all = serde_json::json!({
         "format": FORMAT,
         "sources": sources,
         "recipe": recipe,
@@ -147,7 +201,21 @@ fn base(
         "unconfined": session.policy.admin.unconfined(&id.name),
         "dkms_tree": session.layout.dkms_tree,
     });
+    if let Some(own) = own {
+        all["own"] = own.into();
+    }
     Ok(hash::hex(all.to_string().as_bytes()))
+}
+
+/// What the admin puts in the place of the source's files, or lets the build begin with.
+fn own_files(session: &Session, id: &ModuleId, recipe: &Recipe) -> Vec<PathBuf> {
+    let dir = session.layout.module_config(&id.name);
+    let scripts = [&recipe.scripts.pre_build, &recipe.scripts.post_build];
+    let scripts = scripts.into_iter().filter_map(|command| command.split_whitespace().next());
+    let mut files = vec![dir.join("patches")];
+    files.extend(scripts.map(|program| dir.join(program)));
+    files.retain(|path| path.exists());
+    files
 }
 
 /// A module's fingerprint contains those of all that it depends on: a rebuilt dependency has new symbols.
@@ -191,10 +259,12 @@ fn damaged(session: &Session, id: &ModuleId, target: &Target, build: &Build) -> 
         let dir = session.layout.kernel(&target.kernel).join(place.trim_matches('/'));
         return build.files.iter().any(|file| !dir.join(file).exists());
     };
-    record.installed.iter().any(|file| {
-        let name = file.path.file_name().unwrap_or_default();
-        let size = |path: &std::path::Path| path.metadata().map(|meta| meta.len()).ok();
-        let published = size(&file.path);
-        file.sha256.is_empty() || published.is_none() || published != size(&built.join(name))
-    })
+    // What came in a tarball and was installed is no longer noted as that: something older is in the kernel's tree.
+    record.loaded
+        || record.installed.iter().any(|file| {
+            let name = file.path.file_name().unwrap_or_default();
+            let size = |path: &std::path::Path| path.metadata().map(|meta| meta.len()).ok();
+            let published = size(&file.path);
+            file.sha256.is_empty() || published.is_none() || published != size(&built.join(name))
+        })
 }

@@ -125,7 +125,7 @@ const SYSTEM: [&str; 11] =
     ["/boot", "/dev", "/etc", "/lib", "/opt", "/proc", "/root", "/run", "/sys", "/usr", "/var"];
 
 /// Interfaces of the kernel, and the sandbox's own mounts: the business of `sys`.
-const OF_SYS: [&str; 4] = ["/proc", "/run", "/dev/shm", "/var/tmp"];
+const OF_SYS: [&str; 5] = ["/proc", "/run", "/sys/fs/cgroup", "/dev/shm", "/var/tmp"];
 
 /// Literals that are known, and that ought to go. Take out what has gone; add nothing.
 const KNOWN: [(&str, &str); 2] = [

@@ -7,7 +7,7 @@ mod support;
 use dkms_core::layout::Layout;
 use dkms_core::report::{Failing, Outcome, Report, history};
 use dkms_core::types::{ModuleId, Target};
-use support::Root;
+use support::{Root, Run};
 
 const KERNEL: &str = "6.1.0-9-amd64";
 
@@ -264,7 +264,8 @@ fn history_in_json() {
       "remarks": [],
       "problems": [],
       "repaired": [],
-      "seconds": 0.0
+      "seconds": 0.0,
+      "timeline": []
     }
     "#);
     let all: serde_json::Value = serde_json::from_str(root.dkms(&["history", "--json"]).ok()).unwrap();
@@ -310,6 +311,227 @@ fn add_and_remove() {
     ");
     // What was installed is the source's, not ours.
     assert!(root.join("src/a-1/dkms.conf").exists());
+}
+
+#[test]
+fn who_is_stopped_while_waiting_says_so() {
+    let root = Root::new(&format!("src/a-1/dkms.conf = {CONF}\n lib/.dkms-rs/lock ="));
+    let lock = std::fs::File::open(root.join("lib/.dkms-rs/lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let mut command = root.command(&["add", "a/1"]);
+    let mut child =
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    // It says that it waits before it does.
+    let mut said = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut said, &mut line).unwrap();
+    assert!(line.contains("waiting"), "{line}");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(128 + 15));
+    let rest = std::io::read_to_string(said).unwrap();
+    insta::assert_snapshot!(rest, @"dkms: interrupted by signal 15: nothing was changed");
+    assert_eq!(root.list("lib"), "");
+}
+
+/// Every form of saying the same.
+#[test]
+fn arguments_in_every_form_and_order() {
+    let one = "a/1, 6.1, x86_64: built\n";
+    let both = "a/1, 6.1, x86_64: built\na/1, 6.2, x86_64: built\n";
+    let root = Root::new(&format!(
+        "src/a-1/dkms.conf = {CONF}
+        lib/a/1/source -> $ROOT/src/a-1
+        lib/a/1/6.1/x86_64/module/a.ko
+        lib/a/1/6.2/x86_64/module/a.ko
+        lib/b/1/source -> $ROOT/src/b-1"
+    ));
+    for (line, expected) in [
+        ("status a/1 -k 6.1", one),
+        ("status -m a/1 -k 6.1", one),
+        ("status -m a -v 1 -k 6.1", one),
+        ("status --module a --kernelver 6.1", one),
+        ("status --module=a/1 --kernelver=6.1/x86_64", one),
+        ("-k 6.1 status a", one),
+        ("a/1 -k 6.1 status", one),
+        ("status -k 6.1 -a x86_64 a/1", one),
+        ("status --arch=x86_64 --kernelver=6.1 a/1", one),
+        ("status -k 6.1/x86_64 -k 6.2/x86_64 a/1", both),
+        ("status -k 6.1 -k 6.2 -a x86_64 a/1", both),
+        ("status a/1 -a x86_64", both),
+        ("status a/1 -k 6.2 -k 6.1", "a/1, 6.2, x86_64: built\na/1, 6.1, x86_64: built\n"),
+        // Each kernel is a question of its own.
+        ("status a/1 -k 6.1 -k 6.3", "a/1, 6.1, x86_64: built\na/1: added\n"),
+        ("status a/1 -k 6.1/i386", "a/1: added\n"),
+        ("status a/1 -k 6.1 -k 6.2/i386", "a/1: added\na/1: added\n"),
+        // The last word counts; an empty one is none.
+        ("status -m b -m a -k 6.1", one),
+        ("status -v 2 a/1 -k 6.1", one),
+        ("status a/1 -v 2 -k 6.1", ""),
+        ("status -k 6.1 a -v", one),
+        ("status -k 6.1 -m a -v -a", one),
+        ("status -k -m a", both),
+        ("status a/1/6.1", ""),
+        ("status ../a", ""),
+        ("status --all a", both),
+        ("status --verbose --debug --no-initrd --no-clean-kernel --no-prepare-kernel a", both),
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        assert_eq!(root.dkms(&words).ok(), expected, "{line}");
+    }
+    assert_eq!(root.dkms(&["status", "-m", "", "-v", "", "a"]).ok(), both);
+}
+
+#[test]
+fn what_is_refused_has_the_exit_code_of_shell_dkms() {
+    let root = Root::new(&format!(
+        "src/a-1/dkms.conf = {CONF}
+        src/new-1/dkms.conf = {CONF}
+        lib/a/1/source -> $ROOT/src/a-1
+        lib/a/1/6.1/x86_64/module/a.ko
+        lib/gone/1/source -> $ROOT/src/gone-1
+        modules/6.1/modules.dep"
+    ));
+    let before = root.list("");
+    for (line, code) in [
+        ("add", 1),
+        ("add a", 1),
+        ("add -v 1", 1),
+        ("add -m new -v", 1),
+        ("add a/1", 3),
+        ("add nobody/1", 2),
+        ("add gone/1", 2),
+        ("add a/1/2", 2),
+        ("add new/1 --all", 5),
+        ("build new/1 --all", 5),
+        ("install new/1 --all", 5),
+        ("build nobody/1", 2),
+        ("build gone/1", 4),
+        ("install gone/1", 4),
+        ("build a/1 -k", 16),
+        ("build a/1 -k 6.1 -a", 16),
+        ("build a/1 -k 6.1/", 16),
+        ("build a/1 -a x -a y", 1),
+        ("build a/1 -k 6.1/x -k 6.2 -k 6.3 -a x", 1),
+        ("install a/1 -k 6.9", 21),
+        ("uninstall a", 1),
+        ("uninstall nobody/1", 3),
+        ("unbuild nobody/1 --all", 3),
+        ("remove a", 1),
+        ("remove nobody/1", 3),
+        ("remove a/1/6.1/x86_64", 3),
+        ("remove a/1 --all -k 6.1", 2),
+        ("remove a/1 --all -k 6.1/x86_64", 2),
+        ("remove a/1 --all -a x86_64", 3),
+        ("status --all -k 6.1", 2),
+        ("status -a x -a y", 1),
+        ("autoinstall --all", 5),
+        ("autoinstall -k 6.1 -k 6.2", 4),
+        ("match -k 6.1", 1),
+        ("match --templatekernel -k 6.1", 1),
+        ("match --templatekernel 6.1 -k 6.1", 2),
+        ("match --templatekernel 6.1 -k 6.2 nobody", 3),
+        ("match --templatekernel 6.1 --all", 5),
+        ("match --templatekernel 6.1 -k 6.2 -k 6.3", 4),
+        ("kernel_preinst", 4),
+        ("kernel_postinst", 4),
+        ("kernel_prerm --all", 5),
+        ("kernel_prerm -k 6.1 -k 6.2", 4),
+        ("add remove a/1", 4),
+        ("add add a/1", 4),
+        ("add --nonsense a/1", 2),
+        ("-x", 2),
+        ("add --force=1 a/1", 2),
+        ("build a/1 -k 6.1 --directive nonsense", 1),
+        ("build a/1 -k 6.1 --config $ROOT/nowhere", 1),
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let run = root.dkms(&words);
+        assert_eq!(run.code, code, "{line}: {}{}", run.stdout, run.stderr);
+        assert_eq!(run.stdout, "", "{line}");
+        assert!(!run.stderr.contains("panicked"), "{line}: {}", run.stderr);
+    }
+    assert_eq!(root.list(""), before, "what is refused changes nothing");
+}
+
+#[test]
+fn a_registry_that_is_not_there_is_not_made_by_a_slip_of_the_pen() {
+    let root = Root::new(&format!("src/a-1/dkms.conf = {CONF}"));
+    std::fs::remove_dir(root.join("lib")).unwrap();
+    for words in [&["add", "a/1"][..], &["build", "a/1"]] {
+        let run = root.dkms(words);
+        assert_eq!(run.code, 1, "{words:?}");
+        assert!(run.stderr.contains("does not exist"), "{}", run.stderr);
+    }
+    assert_eq!(root.dkms(&["remove", "a/1"]).code, 3);
+    assert_eq!(root.dkms(&["status"]).ok(), "");
+    assert!(!root.join("lib").exists());
+}
+
+#[test]
+fn what_helps_and_what_is_old() {
+    let root = Root::new("");
+    for words in [&["-V"][..], &["--version"], &["status", "-V"]] {
+        assert!(root.dkms(words).ok().starts_with("dkms-3."), "{words:?}");
+    }
+    for words in [&["-h"][..], &["--help"]] {
+        let help = root.dkms(words);
+        for word in ["match", "--templatekernel", "--directive", "--symlink-modules", "--rpm_safe_upgrade"] {
+            assert!(help.ok().contains(word), "{word}");
+        }
+    }
+    let old = root.dkms(&["status", "--no-initrd", "--no-prepare-kernel"]);
+    insta::assert_snapshot!(old.stderr, @r"
+    dkms: --no-initrd is deprecated: it does nothing
+    dkms: --no-prepare-kernel is deprecated: it does nothing
+    ");
+    let stray = root.dkms(&["status", "a/1", "b/1"]);
+    insta::assert_snapshot!(stray.stderr, @r#"dkms: "b/1" is neither an action nor a second module: it is ignored"#);
+}
+
+#[test]
+fn nothing_to_match_is_no_error() {
+    let root = every_state();
+    let run = root.dkms(&["match", "--templatekernel", "6.9", "-k", "6.8"]);
+    insta::assert_snapshot!(run.ok(), @"dkms: nothing to match: no such module is installed for 6.9");
+}
+
+#[test]
+fn a_directory_whose_module_was_removed_is_added_again() {
+    let root = Root::new(&format!(
+        "etc/new/dkms.conf = {CONF}\n etc/new/changed = new\n src/a-1/changed = old\n src/a-1/other"
+    ));
+    let dir = root.join("etc/new");
+    root.dkms(&["add", dir.to_str().unwrap()]).ok();
+    assert_eq!(std::fs::read_to_string(root.join("src/a-1/changed")).unwrap(), "new");
+    assert!(root.join("src/a-1/other").exists(), "what only the old tree has stays");
+    // What is registered is not changed under anybody's hands.
+    root.add("etc/new/changed = newer");
+    let again = root.dkms(&["build", dir.to_str().unwrap()]);
+    assert_eq!(again.code, 3, "{}", again.stderr);
+    assert_eq!(std::fs::read_to_string(root.join("src/a-1/changed")).unwrap(), "new");
+}
+
+#[test]
+fn an_rpm_upgrade_to_the_same_version_keeps_what_the_new_package_added() {
+    let script = |root: &Root, words: &[&str]| {
+        // rpm runs a scriptlet in a shell.
+        let dkms = root.command(words);
+        let mut words: Vec<String> = vec![dkms.get_program().to_str().unwrap().to_owned()];
+        words.extend(dkms.get_args().map(|word| word.to_str().unwrap().to_owned()));
+        let output = std::process::Command::new("/bin/sh")
+            .args(["-c", &format!("{}; exit $?", words.join(" "))])
+            .env("DKMS_UNCONFINED", "1")
+            .output();
+        Run::new(root, &output.unwrap())
+    };
+    let root = Root::new(&format!("src/a-1/dkms.conf = {CONF}"));
+    root.dkms(&["add", "a/1"]).ok();
+    assert_eq!(script(&root, &["add", "a/1", "--rpm_safe_upgrade"]).code, 3);
+    script(&root, &["remove", "a/1", "--all", "--rpm_safe_upgrade"]).ok();
+    assert_eq!(root.dkms(&["status"]).ok(), "a/1: added\n", "the new package's");
+    script(&root, &["remove", "a/1", "--all", "--rpm_safe_upgrade"]).ok();
+    assert_eq!(root.dkms(&["status"]).ok(), "", "and at last it goes");
 }
 
 #[test]
@@ -466,6 +688,7 @@ fn the_plan_in_json() {
             }
           ],
           "build": true,
+          "cached": false,
           "fingerprint": "…",
           "force": false,
           "install": true,
@@ -572,4 +795,44 @@ fn a_file_of_shell_dkms_that_is_gone_is_published_again() {
     let root = with_a_kernel();
     std::fs::remove_file(root.join("modules/6.1/updates/dkms/b.ko")).unwrap();
     assert!(publishes(&plan(&root, &["autoinstall"])));
+}
+
+#[test]
+fn directives_and_another_configuration_reach_the_build() {
+    let root = with_a_kernel();
+    root.add("etc/config = CONFIG_MODULES=y\\nCONFIG_FOO=m\\n");
+    let config = root.join("etc/config").display().to_string();
+    let build = |words: &[&str]| {
+        let common = ["build", "b/1", "-k", "6.1/x86_64", "--force", "--directive=BUILT_MODULE_NAME=b"];
+        root.dkms(&[&common, words].concat())
+    };
+    let failing = build(&["--directive", "MAKE=exit 7; $kernelver", "--verbose"]);
+    assert_eq!(failing.code, 10, "{}", failing.stderr);
+    assert!(failing.stderr.contains("exit code 7"), "{}", failing.stderr);
+    assert!(failing.stdout.contains("exit 7; $kernelver"), "{}", failing.stdout);
+    let exclusive = ["--directive", "MAKE=exit 7", "--directive", "BUILD_EXCLUSIVE_CONFIG=CONFIG_FOO"];
+    assert_eq!(build(&exclusive).code, 77);
+    assert_eq!(build(&[&exclusive, &["--config", &config][..]].concat()).code, 10);
+}
+
+#[test]
+fn links_to_modules_in_place_of_copies() {
+    let root = with_a_kernel();
+    let kernel = ["-k", "6.1/x86_64"];
+    root.dkms(&[&["install", "b/1", "--force", "--symlink-modules"], &kernel[..]].concat()).ok();
+    let published = root
+        .list("modules")
+        .lines()
+        .find(|line| line.contains("/b.ko") && !line.contains("modules.dep"))
+        .unwrap()
+        .to_owned();
+    assert!(published.ends_with("b.ko -> $ROOT/lib/b/1/6.1/x86_64/module/b.ko"), "{published}");
+    assert_eq!(root.dkms(&["status", "b/1"]).ok(), "b/1, 6.1, x86_64: installed\n");
+    // The next installation without it makes a copy again.
+    root.dkms(&[&["install", "b/1", "--force"], &kernel[..]].concat()).ok();
+    assert!(!root.list("modules").contains(" -> $ROOT/lib"));
+    root.dkms(&[&["install", "b/1", "--force", "--symlink-modules"], &kernel[..]].concat()).ok();
+    root.dkms(&[&["uninstall", "b/1"], &kernel[..]].concat()).ok();
+    assert!(!root.list("modules").contains("b.ko ->"), "{}", root.list("modules"));
+    assert!(root.join("lib/b/1/6.1/x86_64/module/b.ko").exists(), "the link goes, not what it leads to");
 }

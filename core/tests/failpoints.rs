@@ -176,7 +176,7 @@ impl World {
             !built || path.contains(TEMP_PREFIX)
         });
         state.retain(|path, _| {
-            !["lock", "history", "hashes", "evaluated"]
+            !["lock", "history", "hashes", "evaluated", "cache"]
                 .iter()
                 .any(|own| path.starts_with(&format!("lib/.dkms-rs/{own}")) && !path.contains(TEMP_PREFIX))
         });
@@ -246,15 +246,22 @@ impl Ended {
     }
 }
 
-/// Whether a process does nothing but sleep: it waits for no child and no file.
+/// Whether one of a process's threads sleeps at its failpoint. Where the kernel does not say in what a thread waits: none
+/// runs, and none waits for a child.
 fn sleeps(pid: u32) -> bool {
-    let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
-    let waits = read("wchan");
-    if !matches!(waits.as_str(), "" | "0") {
-        return waits.contains("nanosleep");
+    let threads = dkms_core::sys::file::sub_dirs(&Path::new("/proc").join(pid.to_string()).join("task"));
+    let read = |thread: &String, name: &str| {
+        fs::read_to_string(format!("/proc/{pid}/task/{thread}/{name}")).unwrap_or_default()
+    };
+    let waits: Vec<String> = threads.iter().map(|thread| read(thread, "wchan")).collect();
+    if waits.iter().any(|waits| !matches!(waits.as_str(), "" | "0")) {
+        return waits.iter().any(|waits| waits.contains("nanosleep"));
     }
-    read("stat").rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('S'))
-        && read(&format!("task/{pid}/children")).is_empty()
+    let idle = |thread: &String| {
+        read(thread, "stat").rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('S'))
+            && read(thread, "children").is_empty()
+    };
+    !threads.is_empty() && threads.iter().all(idle)
 }
 
 /// Makes `to` a copy of `from`.
@@ -745,4 +752,61 @@ fn a_repair_of_an_uninstallation() {
     let command = &["uninstall", "a/1", "-k", TARGET];
     let points = &["withdraw:restored"];
     play_again(&Story { before: over_originals, command, version: "1", parts: &[], also: "", points });
+}
+
+/// Version 1 with scripts that leave a line.
+fn with_scripts(world: &World) {
+    world.root.add("src/a-1/note.sh = #!/bin/sh\\necho \"$1\" >> $ROOT/scripts\\n");
+    let script = world.root.join("src/a-1/note.sh");
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let conf = world.root.join("src/a-1/dkms.conf");
+    let text = fs::read_to_string(&conf).unwrap();
+    fs::write(&conf, format!("{text}POST_INSTALL=\"note.sh installed\"\nPOST_REMOVE=\"note.sh removed\"\n"))
+        .unwrap();
+}
+
+#[test]
+fn scripts_that_a_death_kept_from_running_run_later() {
+    let uninstall: &[&str] = &["uninstall", "a/1", "-k", TARGET];
+    for (before, command, point, expected) in [
+        (BUILD_1, INSTALL_1, "publish:intended", "installed"),
+        (BUILD_1, INSTALL_1, "publish:activated", "installed"),
+        (BUILD_1, INSTALL_1, "publish:noted", "installed"),
+        (INSTALL_1, uninstall, "withdraw:intended", "removed"),
+        (INSTALL_1, uninstall, "withdraw:deactivated", "removed"),
+        (INSTALL_1, &["remove", "a/1", "--all"], "withdraw:deactivated", "removed"),
+    ] {
+        let world = World::new();
+        with_scripts(&world);
+        run(&world, &[before]);
+        dkms_core::sys::file::remove_all(&world.root.join("scripts")).unwrap();
+        let mut child = world.stop_at(command, &format!("{point}=sleep(100000)")).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!world.root.join("scripts").exists(), "{point}: it died before its script");
+        // Whatever comes next puts it right, once.
+        let next: &[&str] = &["autoinstall", "-k", "6.1.0-2-other/x86_64"];
+        world.dkms(next);
+        let said = || fs::read_to_string(world.root.join("scripts")).unwrap_or_default();
+        assert_eq!(said().trim(), expected, "{command:?} {point}");
+        world.dkms(next);
+        assert_eq!(said().trim(), expected, "{command:?} {point}: not again and again");
+    }
+}
+
+#[test]
+fn a_tarball_that_is_loaded() {
+    let dir: &'static tempfile::TempDir = Box::leak(Box::new(tempfile::tempdir().unwrap()));
+    let file: &'static str = Box::leak(dir.path().join("a.tar.gz").display().to_string().into_boxed_str());
+    let maker = World::new();
+    run(&maker, &[BUILD_1, &["mktarball", "a/1", "-k", TARGET, "--archive", file]]);
+    play(&Story {
+        before: |_| {},
+        command: Box::leak(Box::new(["ldtarball", file])),
+        version: "1",
+        parts: &[&["add", "a/1"]],
+        also: "",
+        points: &["load:before-adopt", "load:adopted"],
+    });
+    fs::remove_dir_all(dir.path()).unwrap();
 }

@@ -264,7 +264,7 @@ fn notes_of_format_1_are_read_for_ever() {
 fn one_module_alone() {
     let root = Root::new(INSTALLED);
     root.add("src/b-1/dkms.conf\n lib/b/1/source -> $ROOT/src/b-1");
-    let snapshot = Snapshot::load_some(&root.layout(), Some(&id("a/1").name)).unwrap();
+    let snapshot = Snapshot::load_some(&root.layout(), [id("a/1").name]).unwrap();
     assert_eq!(snapshot.modules.keys().collect::<Vec<_>>(), [&id("a/1")]);
 }
 

@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::conffiles::{self, Conffile};
-use crate::{payload, third_party, tool};
+use crate::{man, payload, third_party, tool};
 
 /// The dkms release whose interface this package offers: module packages depend on `dkms (>= …)`.
 const PROVIDED: &str = "3.4.3";
@@ -107,11 +107,19 @@ fn documentation(repository: &Path, root: &Path) -> Result<()> {
         texts.push((name, fs::read(repository.join(source)).with_context(|| format!("reading {source}"))?));
     }
     for (name, text) in texts {
-        let plain = format!("{DOCUMENTATION}/{name}");
-        write(root, &plain, &text, 0o644)?;
-        // -n: neither name nor time goes into the header.
-        tool::run(Command::new("gzip").arg("-9n").arg(root.join(&plain)))?;
+        compressed(root, &format!("{DOCUMENTATION}/{name}"), &text)?;
     }
+    for (path, text) in man::pages(repository)? {
+        compressed(root, path, text.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Writes `PATH.gz`.
+fn compressed(root: &Path, path: &str, content: &[u8]) -> Result<()> {
+    write(root, path, content, 0o644)?;
+    // -n: neither name nor time goes into the header.
+    tool::run(Command::new("gzip").arg("-9n").arg(root.join(path)))?;
     Ok(())
 }
 

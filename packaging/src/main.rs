@@ -5,6 +5,7 @@
 
 mod conffiles;
 mod deb;
+mod man;
 mod payload;
 mod third_party;
 mod tool;

@@ -85,7 +85,11 @@ mod tests {
             "usr/lib/dkms/common.postinst",
             "usr/lib/dkms/dkms_autoinstaller",
             "usr/lib/kernel/install.d/40-dkms.install",
+            "usr/lib/systemd/system/dkms.service",
             "usr/sbin/dkms",
+            "usr/share/bash-completion/completions/dkms",
+            "usr/share/fish/vendor_completions.d/dkms.fish",
+            "usr/share/zsh/vendor-completions/_dkms",
         ] {
             assert!(paths.contains(&expected), "{expected} is missing from {paths:?}");
         }

@@ -15,6 +15,8 @@
 )]
 
 pub mod boot;
+pub mod compat;
+pub mod corpus;
 pub mod count;
 pub mod history;
 pub mod host;

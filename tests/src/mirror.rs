@@ -45,11 +45,16 @@ impl Mirror {
 
     /// One-line sources for a root of this suite.
     pub fn lines_for(&self, suite: &str) -> Vec<String> {
+        self.lines_of(suite, "main")
+    }
+
+    /// The same with these components of the archive.
+    pub fn lines_of(&self, suite: &str, components: &str) -> Vec<String> {
         let mut lines = vec![
-            format!("deb {} {suite} main", self.main),
-            format!("deb {} {suite}-updates main", self.main),
+            format!("deb {} {suite} {components}", self.main),
+            format!("deb {} {suite}-updates {components}", self.main),
         ];
-        lines.extend(self.security.iter().map(|uri| format!("deb {uri} {suite}-security main")));
+        lines.extend(self.security.iter().map(|uri| format!("deb {uri} {suite}-security {components}")));
         lines
     }
 }

@@ -30,6 +30,16 @@ pub fn with_kernel(suite: &'static Suite) -> (Layer, Kernel) {
     (layer, kernel)
 }
 
+/// Debian's own dkms, a kernel with headers, two module packages that it built.
+pub fn debian_dkms(suite: &'static Suite) -> (Layer, Kernel) {
+    let kernel = cloud_kernel(suite);
+    let layer = suite.base().prepared("debian-dkms", &kernel.release, |root| {
+        root.apt_install(&["dkms", &kernel.image(), &kernel.headers()]).ok();
+        root.apt_install(&["bbswitch-dkms", "acpi-call-dkms"]).ok();
+    });
+    (layer, kernel)
+}
+
 /// The suite's newest small kernel.
 pub fn cloud_kernel(suite: &'static Suite) -> Kernel {
     Kernel::newest(&Root::on(&suite.base()), Flavour::Cloud, suite.kernel_series)

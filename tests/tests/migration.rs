@@ -2,23 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
-use dkms_tests::roots::Layer;
-use dkms_tests::{Kernel, Root, Suite, stage};
+use dkms_tests::{Root, Suite, stage};
 
 const MODULES: &[&str] = &["bbswitch/0.8"];
 
-/// Debian's own dkms, a kernel with headers, two module packages that it built.
-fn debian(suite: &'static Suite) -> (Layer, Kernel) {
-    let kernel = stage::cloud_kernel(suite);
-    let layer = suite.base().prepared("debian-dkms", &kernel.release, |root| {
-        root.apt_install(&["dkms", &kernel.image(), &kernel.headers()]).ok();
-        root.apt_install(&["bbswitch-dkms", "acpi-call-dkms"]).ok();
-    });
-    (layer, kernel)
-}
-
 fn there_and_back(suite: &'static Suite) {
-    let (layer, kernel) = debian(suite);
+    let (layer, kernel) = stage::debian_dkms(suite);
     let root = Root::on(&layer);
     root.expect_installed(MODULES, &kernel.release);
     let (status, files) = (root.status(), kernel.module_files(&root));

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
+use dkms_tests::modules::Sources;
 use dkms_tests::watch::Watch;
 use dkms_tests::{Kernel, Root, Suite, repack, stage};
 
@@ -138,4 +139,22 @@ fn bookworm_upgrade_that_does_not_compile_keeps_the_old_module() {
 #[test]
 fn bookworm_removal() {
     removal(Suite::bookworm());
+}
+
+/// zfs does so: modules that build upon it read its configuration there.
+#[test]
+fn what_post_build_leaves_beside_the_modules_stays_there() {
+    let (layer, kernel) = stage::with_kernel(Suite::trixie());
+    let root = Root::on(&layer);
+    let conf =
+        "POST_BUILD=\"leave.sh\n  $dkms_tree/beside/1.0/build\n  $dkms_tree/beside/1.0/$kernelver/$arch\"";
+    Sources::new("beside", "1.0").conf(conf).unpack(&root);
+    let script = "#!/bin/sh\ncp $1/Makefile $2/config.h && ln -s /etc/passwd $2/link\n";
+    root.write_script("/usr/src/beside-1.0/leave.sh", script);
+    root.run(&format!("dkms add beside/1.0 && dkms install beside/1.0 -k {}", kernel.release)).ok();
+    let built = format!("/var/lib/dkms/beside/1.0/{}/x86_64", kernel.release);
+    assert_eq!(root.read(&format!("{built}/config.h")), root.read("/usr/src/beside-1.0/Makefile"));
+    assert!(!root.exists(&format!("{built}/link")), "a link leads anywhere");
+    root.run("dkms remove beside/1.0 --all").ok();
+    assert!(!root.exists("/var/lib/dkms/beside"), "removed completely");
 }

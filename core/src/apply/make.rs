@@ -1,90 +1,132 @@
 //! One module for one kernel: build, put into the registry, publish.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use anyhow::{Result, bail};
 
 use super::Work;
+use crate::cache;
 use crate::conf::Recipe;
 use crate::kernel::Kernel;
 use crate::plan::{Case, Make};
 use crate::report::{Failing, Outcome};
-use crate::step::build::{self, Job, Unbuilt};
-use crate::step::{publish, script, sign};
-use crate::sys::{file, signal};
+use crate::step::build::{Built, Job, Unbuilt};
+use crate::step::{publish, script, sign, verify, weak};
+use crate::sys::jobs::Jobs;
+use crate::sys::{confine, file, signal};
 use crate::tree::{Failure, Pending, Record, unsigned};
+use crate::types::Target;
 
-pub(super) fn make(work: &mut Work<'_>, make: &Make, count: Option<(usize, usize)>) -> Result<Outcome> {
+/// Everything that building a module needs and that is known before any build begins.
+pub(super) fn job<'a>(
+    work: &Work<'a>,
+    make: &'a Make,
+    signing: &'a BTreeMap<Target, sign::Signing>,
+    jobs: &'a Jobs,
+    stop: &'a Arc<AtomicBool>,
+) -> Result<Job<'a>> {
+    let (case, recipe, kernel) = known(work, make)?;
+    let recipe = recipe.map_err(|why| anyhow::anyhow!("{why}"))?;
+    let Some(headers) = &kernel.headers else { bail!("a build without headers is in the plan") };
+    let Some(source) = work.survey.sources.get(&make.module) else {
+        bail!("a build without a source is in the plan")
+    };
+    Ok(Job {
+        module: &make.module,
+        kernel,
+        headers,
+        recipe,
+        source,
+        signing: signing.get(&make.target).unwrap_or(&sign::Signing::Unknown),
+        signer: case.signer.as_deref(),
+        fingerprint: &make.fingerprint,
+        symvers: symvers(work, make),
+        jobs,
+        stop,
+    })
+}
+
+type Known<'a> = (&'a Case, std::result::Result<&'a Recipe, String>, &'a Kernel);
+
+fn known<'a>(work: &Work<'a>, make: &Make) -> Result<Known<'a>> {
     let survey = work.survey;
     let key = (make.module.clone(), make.target.clone());
     let (Some(case), Some(kernel)) = (survey.cases.get(&key), survey.kernels.get(&make.target)) else {
         bail!("{} for {} is in the plan without having been looked at", make.module, make.target);
     };
-    let recipe = match &case.recipe {
+    Ok((case, case.recipe.as_ref().map_err(ToString::to_string), kernel))
+}
+
+/// What a build came to; `None` where the finished build in the registry is to be used.
+pub(super) type Attempt = Option<Result<std::result::Result<Built, Unbuilt>>>;
+
+/// Puts what was built into the registry, and into the kernel's tree, as far as the plan wants it.
+pub(super) fn finish(work: &mut Work<'_>, make: &Make, attempt: Attempt) -> Result<Outcome> {
+    let (case, recipe, kernel) = known(work, make)?;
+    let recipe = match recipe {
         Ok(recipe) => recipe,
-        Err(error) => return Ok(work.failing(make, error.to_string(), 8)),
+        Err(why) => return Ok(work.failing(make, why, 8)),
     };
     let mut notes = Vec::new();
     let mut seconds = 0.0;
-    if make.build {
-        match build(work, make, case, recipe, kernel, count)? {
-            Ok((took, remarks)) => (seconds, notes) = (took, remarks),
+    let mut compiled = false;
+    if let Some(attempt) = attempt {
+        match settle(work, make, case, recipe, attempt)? {
+            Ok(made) => (seconds, notes, compiled) = (made.seconds, made.notes, !made.cached),
             Err(outcome) => return Ok(outcome),
         }
+        notes.extend(recipe.left_out.iter().cloned());
     }
     if !make.install {
+        let remarks =
+            notes.into_iter().map(|note| format!("{} for {}: {note}", make.module, make.target.kernel));
+        work.report.remarks.extend(remarks);
         return Ok(Outcome::Built { seconds });
     }
     fail::fail_point!("make:before-publish");
     Ok(match publish(work, make, recipe, kernel)? {
         Ok(more) => {
             notes.extend(more);
-            Outcome::Installed { built: make.build, seconds, notes }
+            Outcome::Installed { built: compiled, seconds, notes }
         }
         Err(outcome) => outcome,
     })
 }
 
-/// Builds, and puts the result into the registry.
-fn build(
+/// Who signs for each kernel that something is built for.
+pub(super) fn signing(work: &mut Work<'_>, makes: &[Make]) -> Result<BTreeMap<Target, sign::Signing>> {
+    let mut all = BTreeMap::new();
+    for target in makes.iter().filter(|make| make.build).map(|make| &make.target) {
+        let headers = work.survey.kernels.get(target).and_then(|kernel| kernel.headers.as_ref());
+        let Some(headers) = headers.filter(|_| !all.contains_key(target)) else { continue };
+        let signing = match sign::prepare(work.session, target, headers) {
+            Err(error) if error.is::<signal::Interrupted>() => return Err(error),
+            other => other.unwrap_or_else(|error| sign::Signing::Not(format!("{error:#}"))),
+        };
+        all.insert(target.clone(), signing);
+    }
+    Ok(all)
+}
+
+/// A build in the registry.
+struct Made {
+    seconds: f64,
+    notes: Vec<String>,
+    cached: bool,
+}
+
+/// Puts a build's result into the registry, or keeps its failure.
+fn settle(
     work: &mut Work<'_>,
     make: &Make,
     case: &Case,
     recipe: &Recipe,
-    kernel: &Kernel,
-    count: Option<(usize, usize)>,
-) -> Result<Result<(f64, Vec<String>), Outcome>> {
-    let session = work.session;
-    let Some(headers) = &kernel.headers else { bail!("a build without headers is in the plan") };
-    let Some(source) = work.survey.sources.get(&make.module) else {
-        bail!("a build without a source is in the plan")
-    };
-    if !work.signing.contains_key(&make.target) {
-        let signing = match sign::prepare(session, &make.target, headers) {
-            Err(error) if error.is::<signal::Interrupted>() => return Err(error),
-            other => other.unwrap_or_else(|error| sign::Signing::Not(format!("{error:#}"))),
-        };
-        if let sign::Signing::Not(why) = &signing
-            && headers.config.get("CONFIG_MODULE_SIG_FORCE").is_some_and(|value| value == "y")
-        {
-            let kernel = &make.target.kernel;
-            work.report.remarks.push(format!("{kernel} refuses modules that are not signed, and {why}"));
-        }
-        work.signing.insert(make.target.clone(), signing);
-    }
-    let signing = work.signing.get(&make.target).unwrap_or(&sign::Signing::Unknown);
-    if count.is_none_or(|(number, _)| number == 1) {
-        let what = match count {
-            Some((_, all)) => format!("{all} modules"),
-            None => make.module.to_string(),
-        };
-        session.screen.progress(&format!("dkms: building {what} for {}", make.target.kernel));
-    }
-    let symvers = make
-        .after
-        .iter()
-        .map(|id| session.layout.built_modules(id, &make.target).join("Module.symvers"))
-        .collect();
-    let job = Job { module: &make.module, kernel, headers, recipe, source, signing, symvers };
-    let result = match build::build(session, &job) {
+    result: Result<std::result::Result<Built, Unbuilt>>,
+) -> Result<std::result::Result<Made, Outcome>> {
+    let result = match result {
         Ok(result) => result,
         Err(error) if error.is::<signal::Interrupted>() => return Err(error),
         // A full disk, a source that vanished under our hands: this module's failure, not everybody's end.
@@ -96,30 +138,57 @@ fn build(
             transient: true,
         }),
     };
-    match result {
-        Ok(built) => {
-            fail::fail_point!("make:before-adopt");
-            let before =
-                work.snapshot.build(&make.module, &make.target).and_then(|build| build.record.clone());
-            // What is installed now is no longer what is built: until it is, it counts as damaged.
-            let mut installed = before.map(|record| record.installed).unwrap_or_default();
-            installed.iter_mut().for_each(|file| file.sha256.clear());
-            work.tree.adopt_build(&make.module, &make.target, &built.staged, installed.clone())?;
-            fail::fail_point!("make:adopted");
-            let record = Record {
-                fingerprint: make.fingerprint.clone(),
-                installed,
-                signer: built.signer.or_else(|| case.signer.as_deref().map(unsigned)),
-                seconds: built.seconds,
-            };
-            work.tree.record(&make.module, &make.target, &record)?;
-            work.tree.forget_failure(&make.module, &make.target)?;
-            // As shell DKMS leaves it; with it goes what a build of shell DKMS that was killed has left there.
-            file::remove_all(&session.layout.build(&make.module))?;
-            Ok(Ok((built.seconds, built.notes)))
+    let built = match result {
+        Ok(built) => built,
+        Err(unbuilt) => return Ok(Err(remember(work, make, unbuilt)?)),
+    };
+    if recipe.follows && !make.force {
+        // By these shell DKMS sees that a dependency has changed.
+        for needed in &make.after {
+            let mark = built.staged.join(format!(".dep_{}", needed.name));
+            file::write_atomic(&mark, format!("{}\n", needed.version).as_bytes(), 0o644)?;
         }
-        Err(unbuilt) => Ok(Err(remember(work, make, unbuilt)?)),
     }
+    fail::fail_point!("make:before-adopt");
+    let before = work.snapshot.build(&make.module, &make.target).and_then(|build| build.record.clone());
+    // What is installed now is no longer what is built: until it is, it counts as damaged.
+    let mut installed = before.map(|record| record.installed).unwrap_or_default();
+    installed.iter_mut().for_each(|file| file.sha256.clear());
+    work.tree.adopt_build(&make.module, &make.target, &built.staged, installed.clone())?;
+    fail::fail_point!("make:adopted");
+    // Signed as it should be, or nobody could have.
+    let good = built.signer.is_some() || case.signer.is_none();
+    let record = Record {
+        fingerprint: make.fingerprint.clone(),
+        installed,
+        signer: built.signer.or_else(|| case.signer.as_deref().map(unsigned)),
+        seconds: built.seconds,
+        loaded: false,
+    };
+    work.tree.record(&make.module, &make.target, &record)?;
+    work.tree.forget_failure(&make.module, &make.target)?;
+    let place = work.session.layout.build(&make.module);
+    // As shell DKMS leaves it; with it goes what a killed build of shell DKMS left there. Where builds are not confined, it
+    // is where they run, and the next one may have begun.
+    file::remove_all(&if confine::available() { place } else { place.join("make.log") })?;
+    if !built.cached && good {
+        keep(work, make, &record, &built.notes);
+    }
+    Ok(Ok(Made { seconds: built.seconds, notes: built.notes, cached: built.cached }))
+}
+
+/// Keeps a finished build for later. What cannot be kept costs time then, and nothing now.
+fn keep(work: &mut Work<'_>, make: &Make, record: &Record, notes: &[String]) {
+    let key = cache::key(&make.fingerprint, record.signer.as_deref());
+    let manifest = cache::Manifest::new(
+        &make.module,
+        &make.target,
+        record.signer.clone(),
+        record.seconds,
+        notes.to_owned(),
+    );
+    let from = work.session.layout.built(&make.module, &make.target);
+    work.kept |= work.session.cache().keep(&key, &from, manifest).is_ok();
 }
 
 /// Keeps a failure with its log, so that nobody compiles the same again, and says where the log is.
@@ -155,6 +224,18 @@ fn remember(work: &Work<'_>, make: &Make, unbuilt: Unbuilt) -> Result<Outcome> {
     }))
 }
 
+/// Nobody has looked yet whether the kernel takes a finished build: shell DKMS made it, or it came in a tarball.
+fn unproven(work: &Work<'_>, make: &Make) -> bool {
+    let build = work.snapshot.build(&make.module, &make.target);
+    build.is_some_and(|build| build.record.as_ref().is_none_or(|record| record.loaded))
+}
+
+/// Where the symbols are of the modules that one depends on.
+fn symvers(work: &Work<'_>, make: &Make) -> Vec<PathBuf> {
+    let layout = &work.session.layout;
+    make.after.iter().map(|id| layout.built_modules(id, &make.target).join("Module.symvers")).collect()
+}
+
 /// Puts a finished build into the kernel's tree.
 fn publish(
     work: &mut Work<'_>,
@@ -174,17 +255,28 @@ fn publish(
         module,
         kernel,
         recipe,
-        force: make.force || session.options.force_version,
+        force: make.force || session.options.force_version || session.policy.overrides_versions(&module.name),
         active: active.is_some(),
         published: &published,
     };
     let mut notes = Vec::new();
-    if let Some(why) = script::run(session, module, Some(target), "pre_install", &recipe.scripts.pre_install)?
-    {
-        if !make.force {
-            return Ok(Err(work.failing(make, format!("{why}; --force installs it all the same"), 101)));
+    if !make.build && unproven(work, make) {
+        match verify::finished(&session.layout, module, kernel, recipe, &symvers(work, make)) {
+            Ok(remarks) => notes.extend(remarks),
+            Err(why) => {
+                let why =
+                    format!("its finished build was not made here, and {why}: dkms build --force makes one");
+                return Ok(Err(work.failing(make, why, 7)));
+            }
         }
-        notes.push(why);
+    }
+    let pre_install = &recipe.scripts.pre_install;
+    if let Some(trouble) = script::run(session, module, Some(target), "pre_install", pre_install)? {
+        if trouble.status.is_some() && !make.force && !session.policy.forces(&module.name) {
+            let why = format!("{}; --force installs it all the same", trouble.why);
+            return Ok(Err(work.failing(make, why, 101)));
+        }
+        notes.push(trouble.why);
     }
     work.intend(|intent| intent.touched.extend(publish::destinations(session, &order)))?;
     let publication = match publish::stage(session, &order) {
@@ -198,6 +290,9 @@ fn publish(
     work.intend(|intent| {
         intent.publish.push(Pending { module: module.clone(), target: target.clone(), force: make.force });
         intent.depmod.insert(target.clone());
+        if !recipe.scripts.post_install.is_empty() {
+            intent.post_install.insert((module.clone(), target.clone()));
+        }
     })?;
     fail::fail_point!("publish:intended");
     notes.extend(publication.skipped.iter().cloned());
@@ -206,7 +301,7 @@ fn publish(
     fail::fail_point!("publish:before-activate");
     tree.activate(module, target)?;
     fail::fail_point!("publish:activated");
-    tree.note_installed(module, target, &make.fingerprint, installed)?;
+    tree.note_installed(module, target, &make.fingerprint, installed.clone())?;
     fail::fail_point!("publish:noted");
     let mut others = work.snapshot.superseded(module, target);
     others.extend(active.iter().filter(|old| *old != module));
@@ -214,18 +309,27 @@ fn publish(
         retire(work, old, target)?;
     }
     work.published.entry(target.clone()).or_default().extend(names);
-    notes.extend(script::run(session, module, Some(target), "post_install", &recipe.scripts.post_install)?);
+    if recipe.weak_modules {
+        notes.extend(weak::tell(session, target, true, &installed)?);
+    }
+    if !recipe.scripts.post_install.is_empty() {
+        let post_install = &recipe.scripts.post_install;
+        let trouble = script::run(session, module, Some(target), "post_install", post_install)?;
+        notes.extend(trouble.map(|trouble| trouble.why));
+        work.intend(|intent| {
+            intent.post_install.remove(&(module.clone(), target.clone()));
+        })?;
+    }
     Ok(Ok(notes))
 }
 
 /// The version before: its record has nothing installed any more, and when only its build was left of it, that
 /// has done its duty.
-fn retire(work: &Work<'_>, old: &crate::types::ModuleId, target: &crate::types::Target) -> Result<()> {
+fn retire(work: &Work<'_>, old: &crate::types::ModuleId, target: &Target) -> Result<()> {
     let Some(entry) = work.snapshot.modules.get(old) else { return Ok(()) };
     if entry.stands_in() {
         // In one step with its last build: without any, nobody would find its directory again.
-        let gone =
-            |other: &crate::types::Target| other == target || !work.tree.layout.built(old, other).exists();
+        let gone = |other: &Target| other == target || !work.tree.layout.built(old, other).exists();
         if entry.builds.keys().all(gone) {
             work.tree.forget(old)?;
         } else {

@@ -1,23 +1,28 @@
 //! Carries out a plan and fills the report. Decides nothing.
 
 mod make;
+mod queue;
 mod recover;
+mod schedule;
 mod transaction;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use anyhow::Result;
 
-pub use transaction::{run, status_of};
+pub use transaction::{hold, run, status_of};
 
 use crate::kernel::Kernel;
-use crate::plan::{Clear, Make, Plan, Settled, Survey};
+use crate::plan::{Clear, Loading, Make, Plan, Settled, Survey};
 use crate::report::{Failing, Outcome, Report};
 use crate::session::Session;
-use crate::step::{depmod, initramfs, publish, script, sign, withdraw};
+use crate::step::script::Trouble;
+use crate::step::{initramfs, load, publish, script, weak, withdraw};
 use crate::survey;
+use crate::sys::run::{Cmd, Output};
 use crate::sys::signal;
-use crate::tree::{Intent, LockedTree, Record, Snapshot};
+use crate::tree::{Installed, Intent, LockedTree, Record, Snapshot};
 use crate::types::{ModuleId, Target};
 
 /// A plan being carried out.
@@ -36,7 +41,10 @@ struct Work<'a> {
     published: BTreeMap<Target, BTreeSet<String>>,
     /// What a module's installation in this plan came to.
     failed: BTreeSet<(ModuleId, Target)>,
-    signing: BTreeMap<Target, sign::Signing>,
+    /// Something was put into the cache.
+    kept: bool,
+    /// When the transaction began.
+    began: Instant,
     /// Kernels that were looked at for modules outside of the plan's scope.
     kernels: BTreeMap<Target, Kernel>,
 }
@@ -52,13 +60,14 @@ enum Done {
 
 /// Does what the plan says. `Err` means that we broke or were interrupted; what was intended is then still
 /// written down, and the next run completes it.
-fn apply(
-    session: &Session,
-    tree: &LockedTree,
-    snapshot: &Snapshot,
-    survey: &Survey,
-    plan: &Plan,
+fn apply<'a>(
+    session: &'a Session,
+    tree: &'a LockedTree,
+    snapshot: &'a Snapshot,
+    survey: &'a Survey,
+    plan: &'a Plan,
     report: Report,
+    began: Instant,
 ) -> (Report, Result<Done>) {
     let mut work = Work {
         session,
@@ -71,39 +80,44 @@ fn apply(
         unconfined: !rustix::process::geteuid().is_root(),
         published: BTreeMap::new(),
         failed: BTreeSet::new(),
-        signing: BTreeMap::new(),
+        kept: false,
+        began,
         kernels: BTreeMap::new(),
     };
     let result = work.all(plan);
     (work.report, result)
 }
 
-impl Work<'_> {
-    fn all(&mut self, plan: &Plan) -> Result<Done> {
+impl<'a> Work<'a> {
+    fn all(&mut self, plan: &'a Plan) -> Result<Done> {
         for Settled { module, target, outcome } in &plan.settled {
+            if let (Some(target), Outcome::Present) = (target, outcome) {
+                self.session.screen.progress(&crate::report::text::progress(module, target, outcome, None));
+            }
             self.report.add(module, target.as_ref(), outcome.clone());
         }
         for (id, target) in &plan.forget {
             self.tree.forget_failure(id, target)?;
         }
+        for (id, target) in &plan.post_remove {
+            let command = self.recipe_of(id, target)?.map(|recipe| recipe.scripts.post_remove);
+            self.post_remove(id, target, command.as_deref().filter(|command| !command.is_empty()))?;
+        }
         for registration in &plan.register {
-            self.register(&registration.module, &registration.source)?;
+            self.register(&registration.module, &registration.source, plan.make.is_empty())?;
         }
-        let builds = plan.make.iter().filter(|make| make.build).count();
-        let mut number = 0;
-        for make in &plan.make {
-            signal::check()?;
-            number += usize::from(make.build);
-            let count = (builds > 1 && make.build).then_some((number, builds));
-            self.one(make, count)?;
+        for loading in &plan.load {
+            self.bring(loading)?;
         }
-        for clear in &plan.clear {
-            signal::check()?;
-            self.clear(clear)?;
+        let unknown = &self.session.policy.framework.strength.unknown;
+        if plan.make.iter().any(|make| make.build) && !unknown.is_empty() {
+            let options = unknown.join(", ");
+            self.report.remarks.push(format!("framework.conf: not understood, and left out: {options}"));
         }
+        schedule::carry_out(self, plan)?;
         for unregister in &plan.unregister {
             // What its successor has replaced in this very transaction need not be kept.
-            let now = Snapshot::load_some(&self.tree.layout, Some(&unregister.module.name))?;
+            let now = Snapshot::load_some(&self.tree.layout, [unregister.module.name.clone()])?;
             let serves = |entry: &crate::tree::Entry| entry.builds.values().any(|build| build.active);
             if unregister.keep_builds && now.modules.get(&unregister.module).is_some_and(serves) {
                 self.tree.unlink_source(&unregister.module)?;
@@ -119,65 +133,47 @@ impl Work<'_> {
         for (id, target, fingerprint) in &plan.adopt {
             self.adopt(id, target, fingerprint)?;
         }
+        // Installed is not yet loadable where the firmware has a say.
+        let changed: BTreeSet<Target> = self.published.keys().cloned().collect();
+        let foreseen = crate::check::foreseen(self.session, &changed, || self.tree.snapshot());
+        self.report.remarks.extend(foreseen.unwrap_or_else(|error| vec![format!("{error:#}")]));
         self.finish(plan)
     }
 
-    fn register(&mut self, id: &ModuleId, source: &std::path::Path) -> Result<()> {
+    /// Takes a build from a tarball. What is installed is no longer what is built: it counts as damaged then.
+    fn bring(&mut self, loading: &Loading) -> Result<()> {
+        let Loading { module, target, dir } = loading;
+        let before = self.snapshot.build(module, target).and_then(|build| build.record.clone());
+        let mut installed = before.map(|record| record.installed).unwrap_or_default();
+        installed.iter_mut().for_each(|file| file.sha256.clear());
+        fail::fail_point!("load:before-adopt");
+        self.tree.load_build(module, target, dir, installed)?;
+        fail::fail_point!("load:adopted");
+        self.session.screen.progress(&crate::report::text::progress(module, target, &Outcome::Loaded, None));
+        self.report.add(module, Some(target), Outcome::Loaded);
+        Ok(())
+    }
+
+    fn register(&mut self, id: &ModuleId, source: &std::path::Path, alone: bool) -> Result<()> {
         self.tree.register(id, source)?;
         let recipe = self.survey.cases.iter().find(|((module, _), _)| module == id);
         let post_add =
             recipe.and_then(|(_, case)| case.recipe.as_ref().ok()).map(|recipe| &recipe.scripts.post_add);
-        if let Some(command) = post_add
-            && let Some(why) = script::run(self.session, id, None, "post_add", command)?
-        {
-            self.report.remarks.push(format!("{id}: {why}"));
-        }
+        let trouble = post_add.map(|command| script::run(self.session, id, None, "post_add", command));
+        let trouble = trouble.transpose()?.flatten();
         self.session.screen.progress(&format!("dkms: {id} is registered"));
         self.report.add(id, None, Outcome::Registered);
-        Ok(())
-    }
-
-    /// Builds and installs one module, as far as the plan wants it.
-    fn one(&mut self, make: &Make, count: Option<(usize, usize)>) -> Result<()> {
-        let key = (make.module.clone(), make.target.clone());
-        // A finished build goes on. A new one waits even when an older version of what it needs is installed: built
-        // against that it would not fit what is meant to come.
-        let missing = make
-            .after
-            .iter()
-            .find(|id| make.build && self.failed.contains(&((*id).clone(), make.target.clone())));
-        let outcome = match missing {
-            Some(id) if !make.force => Outcome::Deferred {
-                why: format!("it needs {id}, which failed just now"),
-                advice: format!("correct {id} first"),
-                code: 13,
-            },
-            _ => match make::make(self, make, count) {
-                Err(error) if error.is::<signal::Interrupted>() => return Err(error),
-                // One module's trouble with the disk is not the end of the others.
-                Err(error) => {
-                    self.unfinished = true;
-                    self.failing(make, format!("it could not be finished: {error:#}"), 6)
-                }
-                Ok(outcome) => outcome,
-            },
-        };
-        if !matches!(outcome, Outcome::Installed { .. } | Outcome::Built { .. } | Outcome::Native { .. }) {
-            self.failed.insert(key);
+        match trouble {
+            // As shell DKMS has it: the module is registered, and the script's status is the command's.
+            Some(Trouble { why, status: Some(code) }) if alone => {
+                let remaining = "it is registered all the same".to_owned();
+                let (errors, log, remembered) = (Vec::new(), None, false);
+                let failing = Failing { why, errors, log, remembered, remaining, code };
+                self.report.add(id, None, Outcome::Failed(failing));
+            }
+            Some(trouble) => self.report.remarks.push(format!("{id}: {}", trouble.why)),
+            None => {}
         }
-        if make.build && !crate::sys::confine::available() && !self.unconfined {
-            self.unconfined = true;
-            let why =
-                "this system allows no namespaces: modules are built as the user that runs dkms, unconfined";
-            self.report.remarks.push(why.to_owned());
-        }
-        self.session.screen.progress(&crate::report::text::progress(
-            &make.module,
-            &make.target,
-            &outcome,
-            count,
-        ));
-        self.report.add(&make.module, Some(&make.target), outcome);
         Ok(())
     }
 
@@ -191,14 +187,32 @@ impl Work<'_> {
         let Clear { module, target, .. } = clear;
         if clear.withdraw {
             let published = self.published_files(module, target)?;
-            if let Some(recipe) = self.recipe_of(module, target)? {
+            // Two packages may bring the same module: what lies there now may be the other one's.
+            let mut ours = Vec::with_capacity(published.len());
+            for file in published {
+                if !self.claimed_by_another(module, target, &file)? {
+                    ours.push(file);
+                }
+            }
+            let published = ours;
+            let leaves = clear.kernel_leaves;
+            let recipe = self.recipe_of(module, target)?;
+            if recipe.as_ref().is_some_and(|recipe| recipe.weak_modules)
+                && let Some(why) = weak::tell(self.session, target, false, &published)?
+            {
+                self.report.remarks.push(format!("{module}: {why}"));
+            }
+            if let Some(recipe) = &recipe {
                 withdraw::note_places(&self.tree.layout, module, target, &recipe.modules)?;
             }
-            let leaves = clear.kernel_leaves;
+            let post_remove = recipe.map(|recipe| recipe.scripts.post_remove);
+            let post_remove = post_remove.filter(|command| !command.is_empty());
+            let pending = post_remove.is_some().then(|| (module.clone(), target.clone()));
             let touched = withdraw::destinations(&self.tree.layout, module, target, &published);
             self.intend(|intent| {
                 intent.touched.extend(touched);
                 intent.withdraw.push((module.clone(), target.clone()));
+                intent.post_remove.extend(pending);
                 if !leaves {
                     intent.depmod.insert(target.clone());
                 }
@@ -218,12 +232,7 @@ impl Work<'_> {
             for note in notes {
                 self.session.screen.progress(&format!("dkms: {module}: {note}"));
             }
-            let command = self.recipe_of(module, target)?.map(|recipe| recipe.scripts.post_remove);
-            if let Some(command) = command
-                && let Some(why) = script::run(self.session, module, Some(target), "post_remove", &command)?
-            {
-                self.report.remarks.push(format!("{module}: {why}"));
-            }
+            self.post_remove(module, target, post_remove.as_deref())?;
             self.published.entry(target.clone()).or_default();
         }
         if clear.unbuild {
@@ -242,6 +251,33 @@ impl Work<'_> {
         self.session.screen.progress(&crate::report::text::progress(module, target, &outcome, None));
         self.report.add(module, Some(target), outcome);
         Ok(())
+    }
+
+    /// Runs a module's POST_REMOVE, and notes that it has ended.
+    fn post_remove(&mut self, module: &ModuleId, target: &Target, command: Option<&str>) -> Result<()> {
+        let Some(command) = command else { return Ok(()) };
+        if let Some(trouble) = script::run(self.session, module, Some(target), "post_remove", command)? {
+            self.report.remarks.push(format!("{module}: {}", trouble.why));
+        }
+        self.intend(|intent| {
+            intent.post_remove.remove(&(module.clone(), target.clone()));
+        })
+    }
+
+    /// Whether a file is noted as that of another module that is installed, and is what that one put there.
+    fn claimed_by_another(&self, id: &ModuleId, target: &Target, file: &Installed) -> Result<bool> {
+        let Ok(content) = std::fs::read(&file.path) else { return Ok(false) };
+        let sha256 = crate::sys::hash::hex(&content);
+        if sha256 == file.sha256 {
+            return Ok(false);
+        }
+        // Rare, so that all the others are looked at now only.
+        let all = self.tree.snapshot()?;
+        let others = all.modules.iter().filter(|(other, _)| other.name != id.name);
+        let builds = others.filter_map(|(_, entry)| entry.builds.get(target)).filter(|build| build.active);
+        let mut theirs =
+            builds.filter_map(|build| build.record.as_ref()).flat_map(|record| &record.installed);
+        Ok(theirs.any(|their| their.path == file.path && their.sha256 == sha256))
     }
 
     /// Deletes files in the kernel's tree that are those of a build which does not count as installed: an installation
@@ -264,7 +300,7 @@ impl Work<'_> {
     }
 
     /// The files that an installed build has in the kernel's tree: as noted, else where they must be.
-    fn published_files(&mut self, id: &ModuleId, target: &Target) -> Result<Vec<crate::tree::Installed>> {
+    fn published_files(&mut self, id: &ModuleId, target: &Target) -> Result<Vec<Installed>> {
         let Some(build) = self.snapshot.build(id, target) else { return Ok(Vec::new()) };
         if let Some(record) = build.record.as_ref().filter(|record| !record.installed.is_empty()) {
             return Ok(record.installed.clone());
@@ -283,9 +319,7 @@ impl Work<'_> {
             return Ok(None);
         };
         if !self.kernels.contains_key(target) {
-            let headers = self.session.options.headers.as_deref();
-            let kernel = Kernel::load(&self.session.layout, &self.session.policy.row, target, headers)?;
-            self.kernels.insert(target.clone(), kernel);
+            self.kernels.insert(target.clone(), self.session.kernel(target)?);
         }
         let Some(kernel) = self.kernels.get(target) else { return Ok(None) };
         Ok(survey::recipe(self.session, id, kernel, source)?.ok())
@@ -300,32 +334,23 @@ impl Work<'_> {
         let installed = self.published_files(id, target)?;
         let with_hash = installed.into_iter().filter_map(|file| {
             let sha256 = crate::sys::hash::hex(&std::fs::read(&file.path).ok()?);
-            Some(crate::tree::Installed { sha256, ..file })
+            Some(Installed { sha256, ..file })
         });
         // Shell DKMS signs with the same key.
         let case = self.survey.cases.get(&(id.clone(), target.clone()));
         let signer = case.and_then(|case| case.signer.clone());
-        let record =
-            Record { fingerprint: fingerprint.clone(), installed: with_hash.collect(), signer, seconds: 0.0 };
+        let record = Record {
+            fingerprint: fingerprint.clone(),
+            installed: with_hash.collect(),
+            signer,
+            seconds: 0.0,
+            loaded: false,
+        };
         self.tree.record(id, target, &record)
     }
 
-    /// The index and the initramfs, once per kernel.
+    /// What follows once every kernel's index is made.
     fn finish(&mut self, plan: &Plan) -> Result<Done> {
-        fail::fail_point!("finish:before-depmod");
-        let mut stale: BTreeSet<Target> = plan.depmod.clone();
-        stale.extend(self.published.keys().cloned());
-        for target in stale {
-            self.intend(|intent| {
-                intent.depmod.insert(target.clone());
-            })?;
-            match depmod::depmod(self.session, &target) {
-                Ok(true) => self.report.depmod.push(target),
-                Ok(false) => {}
-                Err(error) if error.is::<signal::Interrupted>() => return Err(error),
-                Err(error) => self.report.problems.push(format!("{error:#}")),
-            }
-        }
         for target in &plan.initramfs {
             let names = self.published.get(target).cloned().unwrap_or_default();
             if self.session.options.no_depmod
@@ -340,7 +365,12 @@ impl Work<'_> {
                 Err(error) => self.report.problems.push(format!("{error:#}")),
             }
         }
-        self.post_transaction(&plan.make)?;
+        if self.kept {
+            // A cache that is too large is no failure of this transaction.
+            drop(self.session.cache().trim());
+        }
+        self.load()?;
+        self.post_transaction()?;
         if self.unfinished {
             return Ok(Done::Part);
         }
@@ -349,23 +379,44 @@ impl Work<'_> {
         Ok(Done::Whole)
     }
 
-    /// framework.conf's own hook at the end of a transaction that installed something.
-    fn post_transaction(&mut self, makes: &[Make]) -> Result<()> {
-        let command = &self.session.policy.framework.post_transaction;
-        let Some(target) = self.published.keys().next().or_else(|| makes.first().map(|make| &make.target))
-        else {
-            return Ok(());
-        };
-        if command.is_empty() || self.published.is_empty() {
+    /// What was installed for the running kernel is loaded, where that was asked for.
+    fn load(&mut self) -> Result<()> {
+        let session = self.session;
+        let running = crate::kernel::running();
+        let fresh = self.report.lines.iter().any(|line| {
+            matches!(line.outcome, Outcome::Installed { .. })
+                && line.target.as_ref().is_some_and(|target| Some(&target.kernel) == running.as_ref())
+        });
+        let here = session.layout.depmod_root() == Some(std::path::Path::new("/"));
+        if !(session.options.modprobe && fresh && here) {
             return Ok(());
         }
-        let command = command.replace("$kernelver", target.kernel.as_str());
-        let done = crate::sys::run::Cmd::new("bash")
-            .args(["--noprofile", "--norc", "-c", &command])
-            .output(crate::sys::run::Output::Stderr)
-            .run()?;
-        if !done.status.success() {
-            self.report.remarks.push(format!("post_transaction ended with status {}", done.code()));
+        match load::load(session) {
+            Ok(remark) => self.report.remarks.extend(remark),
+            Err(error) if error.is::<signal::Interrupted>() => return Err(error),
+            Err(error) => self.report.remarks.push(format!("modules were not loaded: {error:#}")),
+        }
+        Ok(())
+    }
+
+    /// framework.conf's own hook at the end of a transaction that changed kernels' trees: for each of them when it
+    /// speaks of the kernel, else once.
+    fn post_transaction(&mut self) -> Result<()> {
+        let command = &self.session.policy.framework.post_transaction;
+        if command.trim().is_empty() {
+            return Ok(());
+        }
+        let once = if command.contains("kernelver") { usize::MAX } else { 1 };
+        for target in self.published.keys().take(once) {
+            let done = Cmd::new("bash")
+                .args(["--noprofile", "--norc", "-c", command])
+                .env("kernelver", target.kernel.as_str())
+                .output(Output::Stderr)
+                .run()?;
+            if !done.status.success() {
+                let (kernel, code) = (&target.kernel, done.code());
+                self.report.remarks.push(format!("post_transaction for {kernel} ended with status {code}"));
+            }
         }
         Ok(())
     }

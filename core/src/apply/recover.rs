@@ -8,7 +8,8 @@ use anyhow::Result;
 use crate::event::{Event, Request, Verb};
 use crate::step::withdraw;
 use crate::sys::file::{self, TEMP_PREFIX};
-use crate::tree::{LockedTree, Snapshot};
+use crate::sys::private;
+use crate::tree::{Intent, LockedTree, Snapshot};
 use crate::types::{ModuleId, Target};
 
 /// What to do about it.
@@ -18,6 +19,8 @@ pub struct Recovery {
     pub events: Vec<Event>,
     /// Installed builds whose files must be put there again, whatever they look like.
     pub damaged: BTreeSet<(ModuleId, Target)>,
+    /// Modules that are out, and whose POST_REMOVE has not ended.
+    pub post_remove: BTreeSet<(ModuleId, Target)>,
     /// Kernels whose index may be stale.
     pub depmod: BTreeSet<Target>,
     /// What was found, for the report.
@@ -26,11 +29,6 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// There was nothing.
-    pub fn is_empty(&self) -> bool {
-        self.files.is_empty()
-    }
-
     /// All of it is done.
     pub fn done(&self) -> Result<()> {
         self.files.iter().try_for_each(|path| file::remove_all(path))
@@ -38,9 +36,9 @@ impl Recovery {
 }
 
 /// Reads unfulfilled intents and sweeps what they left half written. Changes no module.
-pub fn look(tree: &LockedTree, snapshot: &Snapshot) -> Result<Recovery> {
+pub fn look(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Intent)>) -> Result<Recovery> {
     let mut recovery = Recovery::default();
-    for (path, intent) in tree.unfulfilled() {
+    for (path, intent) in left {
         for dir in &intent.touched {
             sweep(dir)?;
             file::remove_empty_up_to(dir, &tree.layout.install_tree);
@@ -63,6 +61,8 @@ pub fn look(tree: &LockedTree, snapshot: &Snapshot) -> Result<Recovery> {
             if record
                 .is_some_and(|record| !record.installed.is_empty() && record.installed.iter().all(intact))
                 && snapshot.superseded(id, target).is_empty()
+                // The script runs at the end of an installation: that is done again, and costs nothing else.
+                && !intent.post_install.contains(&(id.clone(), target.clone()))
             {
                 continue;
             }
@@ -77,6 +77,10 @@ pub fn look(tree: &LockedTree, snapshot: &Snapshot) -> Result<Recovery> {
                 continue;
             }
             // What follows once the module counts as not installed.
+            if intent.post_remove.contains(&(id.clone(), target.clone())) && snapshot.registered(id) {
+                recovery.post_remove.insert((id.clone(), target.clone()));
+                recovery.found.push(format!("{id} for {}: the end of its removal", target.kernel));
+            }
             withdraw::forget_restored(&tree.layout, id, target)?;
             if let Some(mut record) = snapshot.build(id, target).and_then(|build| build.record.clone())
                 && !record.installed.is_empty()
@@ -113,5 +117,6 @@ pub fn sweep_work(tree: &LockedTree) -> Result<()> {
     if work.symlink_metadata().is_ok() {
         file::remove_all(&work)?;
     }
+    private::sweep(&tree.layout.incoming())?;
     tree.sweep()
 }

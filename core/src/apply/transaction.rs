@@ -1,5 +1,6 @@
 //! One transaction: lock, repair, look, decide, act, remember.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -7,12 +8,14 @@ use anyhow::Result;
 use super::recover::{self, Recovery};
 use super::{Done, apply};
 use crate::event::Event;
-use crate::plan::{Plan, plan, scope};
-use crate::report::{Outcome, Report, history, text};
+use crate::layout::Layout;
+use crate::plan::{Plan, concerned, plan, scope};
+use crate::report::{Outcome, Report, Told, history, text};
 use crate::session::Session;
 use crate::survey::survey;
 use crate::sys::signal;
 use crate::tree::{LockedTree, Snapshot};
+use crate::types::{ModuleId, ModuleName};
 
 /// Answers the events. The closing summary has been shown and kept when this returns.
 pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
@@ -20,31 +23,32 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     let cause = events.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let screen = session.screen;
     if session.options.dry_run {
-        let snapshot = Snapshot::load(&session.layout)?;
+        let snapshot = load(&session.layout, concerned(&events))?;
         let (_, plan) = decide(session, &snapshot, &events, &Recovery::default())?;
         screen.answer(&format!("{}\n", serde_json::to_string_pretty(&plan)?));
         return Ok(Report::default());
     }
-    let tree = LockedTree::lock(&session.layout, |holder| {
-        let who = if holder.is_empty() { String::new() } else { format!(" (process {holder})") };
-        screen.alert(&format!("dkms: another dkms{who} is at work: waiting for it"));
-    })?;
+    let tree = hold(session)?;
     let mut report = Report { cause, ..Report::default() };
     // A dkms above us is in the middle of something of its own; only it knows what.
     if !tree.nested() {
         if tree.unclean() {
             recover::sweep_work(&tree)?;
+            // What a run that was killed left there is in nobody's way.
+            drop(session.cache().trim());
         }
-        repair(session, &tree, &mut report).inspect_err(|error| {
+        repair(session, &tree, &mut report).map_err(|error| {
             // Every other error is shown by whoever called us.
-            if error.is::<signal::Interrupted>() {
-                screen.alert(&format!("dkms: {}", stopped(error)));
+            if !error.is::<signal::Interrupted>() {
+                return error;
             }
+            screen.alert(&format!("dkms: {}", stopped(&error)));
+            error.context(Told)
         })?;
     }
-    let snapshot = tree.snapshot()?;
+    let snapshot = load(&session.layout, concerned(&events))?;
     let (survey, plan) = decide(session, &snapshot, &events, &Recovery::default())?;
-    let (mut report, result) = apply(session, &tree, &snapshot, &survey, &plan, report);
+    let (mut report, result) = apply(session, &tree, &snapshot, &survey, &plan, report, began);
     if let Err(error) = &result {
         report.problems.push(stopped(error));
     }
@@ -59,7 +63,22 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     if let Some(summary) = text::summary(&report, &session.policy.admin, number) {
         session.screen.alert(&summary);
     }
-    result.map(|_| report)
+    match result {
+        Err(error) if error.is::<signal::Interrupted>() => Err(error.context(Told)),
+        result => result.map(|_| report),
+    }
+}
+
+/// Waits until nobody else writes to the registry, and sweeps what a run that was killed has left.
+pub fn hold(session: &Session) -> Result<LockedTree> {
+    let tree = LockedTree::lock(&session.layout, |holder| {
+        let who = if holder.is_empty() { String::new() } else { format!(" (process {holder})") };
+        session.screen.alert(&format!("dkms: another dkms{who} is at work: waiting for it"));
+    })?;
+    if !tree.nested() && tree.unclean() {
+        recover::sweep_work(&tree)?;
+    }
+    Ok(tree)
 }
 
 /// Looks and decides.
@@ -74,18 +93,21 @@ fn decide(
     survey.damaged.extend(recovery.damaged.iter().cloned());
     let mut plan = plan(events, snapshot, &survey, &session.policy.row);
     plan.depmod.extend(recovery.depmod.iter().cloned());
+    plan.post_remove.extend(recovery.post_remove.iter().cloned());
     Ok((survey, plan))
 }
 
 /// Completes what earlier runs began: a transaction of its own, before the state is read for this one.
 fn repair(session: &mut Session, tree: &LockedTree, report: &mut Report) -> Result<()> {
-    let snapshot = tree.snapshot()?;
-    let recovery = recover::look(tree, &snapshot)?;
-    if recovery.is_empty() {
+    let left = tree.unfulfilled();
+    if left.is_empty() {
         return Ok(());
     }
+    let snapshot = tree.snapshot()?;
+    let recovery = recover::look(tree, &snapshot, left)?;
     let (survey, plan) = decide(session, &snapshot, &recovery.events, &recovery)?;
-    let (repaired, result) = apply(session, tree, &snapshot, &survey, &plan, Report::default());
+    let (repaired, result) =
+        apply(session, tree, &snapshot, &survey, &plan, Report::default(), Instant::now());
     let bad = |outcome: &Outcome| outcome.failed() || matches!(outcome, Outcome::Deferred { .. });
     let failed = repaired.lines.iter().any(|line| bad(&line.outcome));
     for found in &recovery.found {
@@ -130,7 +152,7 @@ fn stopped(error: &anyhow::Error) -> String {
     }
 }
 
-fn asked(events: &[Event]) -> Vec<crate::types::ModuleId> {
+fn asked(events: &[Event]) -> Vec<ModuleId> {
     events
         .iter()
         .filter_map(|event| match event {
@@ -141,7 +163,15 @@ fn asked(events: &[Event]) -> Vec<crate::types::ModuleId> {
         .collect()
 }
 
+/// The registry, or the part of it that is needed.
+fn load(layout: &Layout, names: Option<BTreeSet<ModuleName>>) -> Result<Snapshot> {
+    match names {
+        Some(names) => Snapshot::load_some(layout, names),
+        None => Snapshot::load(layout),
+    }
+}
+
 /// The registry as it is now, without the lock.
-pub fn status_of(session: &Session, module: Option<&crate::types::ModuleName>) -> Result<Snapshot> {
-    Snapshot::load_some(&session.layout, module)
+pub fn status_of(session: &Session, module: Option<&ModuleName>) -> Result<Snapshot> {
+    load(&session.layout, module.map(|name| BTreeSet::from([name.clone()])))
 }

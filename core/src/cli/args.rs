@@ -1,35 +1,48 @@
 //! What can stand on the command line: shell DKMS's options, and a few of ours.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser};
 
-use super::{refuse, running};
-use crate::kernel;
-use crate::types::{Arch, ModuleId, Target};
+use super::pairs::Pairs;
+use super::refuse;
+use super::words::{Told, Words};
+use crate::types::Target;
 
 /// Builds and installs kernel modules that are not part of the kernel, for every kernel.
 #[derive(Debug, Parser)]
 #[command(name = "dkms", disable_version_flag = true, args_override_self = true)]
-#[command(after_help = "Actions: add, build, install, uninstall, unbuild, remove, status, autoinstall, \
-    kernel_preinst, kernel_postinst, kernel_prerm, generate_mok, history [show ID]")]
+#[command(
+    after_help = "Actions: add, build, install, uninstall, unbuild, remove, match, status, check, autoinstall, \
+    mktarball, ldtarball, kernel_preinst, kernel_postinst, kernel_prerm, generate_mok, history [show ID]"
+)]
 pub struct Args {
-    /// Action, and module/version, source directory or dkms.conf
+    /// Action, and module/version, source directory, dkms.conf or tarball
     #[arg(value_name = "ACTION|MODULE")]
     words: Vec<String>,
     /// Module, or module/version
-    #[arg(short = 'm', long = "module", value_name = "MODULE")]
-    module: Option<String>,
+    #[arg(short = 'm', long = "module", value_name = "MODULE", action = ArgAction::Append)]
+    #[arg(num_args = 0..=1, default_missing_value = "")]
+    module: Vec<String>,
     /// Module version
-    #[arg(short = 'v', value_name = "VERSION")]
-    module_version: Option<String>,
+    #[arg(short = 'v', value_name = "VERSION", action = ArgAction::Append)]
+    #[arg(num_args = 0..=1, default_missing_value = "")]
+    module_version: Vec<String>,
     /// Kernel release, or release/architecture; may be given several times
-    #[arg(short = 'k', long = "kernelver", value_name = "KERNEL", action = clap::ArgAction::Append)]
-    pub kernelver: Vec<String>,
-    /// Architecture
-    #[arg(short = 'a', long = "arch", value_name = "ARCH", action = clap::ArgAction::Append)]
-    pub arch: Vec<String>,
+    #[arg(short = 'k', long = "kernelver", value_name = "KERNEL", action = ArgAction::Append)]
+    #[arg(num_args = 0..=1, default_missing_value = "")]
+    kernelver: Vec<String>,
+    /// Architecture, or one for each kernel
+    #[arg(short = 'a', long = "arch", value_name = "ARCH", action = ArgAction::Append)]
+    #[arg(num_args = 0..=1, default_missing_value = "")]
+    arch: Vec<String>,
+    /// What -k and -a come to
+    #[arg(skip)]
+    pub pairs: Pairs,
+    /// What names action and module, in the order in which it stands there
+    #[arg(skip)]
+    told: Vec<Told>,
     /// Another dkms.conf
     #[arg(short = 'c', value_name = "FILE")]
     pub conf: Option<PathBuf>,
@@ -72,39 +85,45 @@ pub struct Args {
     /// Answer in JSON
     #[arg(long)]
     pub json: bool,
+    /// Check as if these certificates were the enrolled ones; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub enrolled: Vec<PathBuf>,
+    /// Check as if Secure Boot were on, or off
+    #[arg(long, value_name = "on|off", value_parser = ["on", "off"], hide_possible_values = true)]
+    pub secure_boot: Option<String>,
     /// Print the version
     #[arg(short = 'V', long)]
     pub version: bool,
-    /// Not available yet
-    #[arg(long, hide = true)]
-    directive: Vec<String>,
-    /// Not available yet
-    #[arg(long, hide = true)]
-    config: Option<PathBuf>,
-    /// Not available yet
-    #[arg(long, hide = true)]
-    templatekernel: Option<String>,
-    /// Not available yet
-    #[arg(long, hide = true)]
-    archive: Option<PathBuf>,
-    /// Not available yet
-    #[arg(long, hide = true)]
-    binaries_only: bool,
-    /// Not available yet
-    #[arg(long, hide = true)]
-    source_only: bool,
-    /// Not available yet
-    #[arg(long, hide = true)]
-    symlink_modules: bool,
-    /// Not available yet
-    #[arg(long, hide = true)]
-    modprobe_on_install: bool,
+    /// Set a variable of dkms.conf after it was read; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", action = ArgAction::Append)]
+    pub directive: Vec<String>,
+    /// The kernel's configuration, where it is not with the headers
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The kernel whose modules `match` installs for another one
+    #[arg(long, value_name = "KERNEL", num_args = 0..=1, default_missing_value = "")]
+    pub templatekernel: Option<String>,
+    /// The tarball to write or to load
+    #[arg(long, value_name = "FILE")]
+    pub archive: Option<PathBuf>,
+    /// A tarball without the source
+    #[arg(long)]
+    pub binaries_only: bool,
+    /// A tarball without finished builds
+    #[arg(long)]
+    pub source_only: bool,
+    /// Put links to the built modules into the kernel's tree, not copies
+    #[arg(long)]
+    pub symlink_modules: bool,
+    /// Load modules for this machine's devices after installing for the running kernel
+    #[arg(long)]
+    pub modprobe_on_install: bool,
     /// Accepted for compatibility
     #[arg(long, hide = true)]
     debug: bool,
-    /// Accepted for compatibility
-    #[arg(long, hide = true)]
-    verbose: bool,
+    /// Show the commands that build
+    #[arg(long)]
+    pub verbose: bool,
     /// Accepted for compatibility
     #[arg(long, hide = true)]
     no_initrd: bool,
@@ -116,132 +135,57 @@ pub struct Args {
     no_prepare_kernel: bool,
 }
 
-const ACTIONS: &[&str] = &[
-    "add",
-    "build",
-    "install",
-    "uninstall",
-    "unbuild",
-    "remove",
-    "status",
-    "autoinstall",
-    "kernel_preinst",
-    "kernel_postinst",
-    "kernel_prerm",
-    "generate_mok",
-    "history",
-    "match",
-    "mktarball",
-    "ldtarball",
-];
-
-/// The words that are no options.
-#[derive(Debug)]
-pub struct Words {
-    /// The action.
-    pub action: String,
-    /// The others.
-    pub rest: Vec<String>,
-}
-
-impl Words {
-    /// A source directory among the words; a dkms.conf stands for its directory.
-    pub fn source(&self, args: &Args) -> Option<PathBuf> {
-        if args.module.is_some() {
-            return None;
-        }
-        let path = Path::new(self.rest.first()?);
-        if path.is_file() && path.ends_with("dkms.conf") {
-            return Some(
-                path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned(),
-            );
-        }
-        (path.is_dir() && path.join("dkms.conf").is_file()).then(|| path.to_owned())
-    }
+/// The values of an option, each with its place on the command line.
+fn placed(matches: &ArgMatches, option: &str, values: &[String]) -> Vec<(usize, String)> {
+    matches.indices_of(option).into_iter().flatten().zip(values.iter().cloned()).collect()
 }
 
 impl Args {
-    /// Refuses options that shell DKMS has and we do not have yet: to ignore one would be to do something else than
-    /// was asked for.
-    pub fn refuse_missing(&self) -> Result<()> {
-        let missing = [
-            ("--directive", !self.directive.is_empty()),
-            ("--config", self.config.is_some()),
-            ("--templatekernel", self.templatekernel.is_some()),
-            ("--archive", self.archive.is_some()),
-            ("--binaries-only", self.binaries_only),
-            ("--source-only", self.source_only),
-            ("--symlink-modules", self.symlink_modules),
-            ("--modprobe-on-install", self.modprobe_on_install),
-        ];
-        match missing.iter().find(|(_, given)| *given) {
-            Some((option, _)) => refuse(1, format!("{option} is not available yet in this version")),
-            None => Ok(()),
+    /// Reads the command line.
+    pub fn read() -> Result<Self, clap::Error> {
+        let matches = Self::command().try_get_matches()?;
+        let mut args = Self::from_arg_matches(&matches)?;
+        let mut told = Vec::new();
+        for (option, values, kind) in [
+            ("module", &args.module, Told::Module as fn(String) -> Told),
+            ("module_version", &args.module_version, Told::Version),
+            ("words", &args.words, Told::Word),
+        ] {
+            let placed = placed(&matches, option, values).into_iter();
+            told.extend(placed.map(|(at, word)| (at, kind(word.trim().to_owned()))));
         }
+        told.sort_by_key(|(at, _)| *at);
+        args.told = told.into_iter().map(|(_, told)| told).collect();
+        args.pairs = Pairs::new(
+            &placed(&matches, "kernelver", &args.kernelver),
+            &placed(&matches, "arch", &args.arch),
+        );
+        Ok(args)
+    }
+
+    /// Options that do nothing any more.
+    pub fn deprecated(&self) -> impl Iterator<Item = &'static str> {
+        let given = [
+            ("--no-initrd", self.no_initrd),
+            ("--no-clean-kernel", self.no_clean_kernel),
+            ("--no-prepare-kernel", self.no_prepare_kernel),
+        ];
+        given.into_iter().filter(|(_, given)| *given).map(|(option, _)| option)
+    }
+
+    /// The variables that `--directive` sets.
+    pub fn directives(&self) -> Result<Vec<(String, String)>> {
+        self.directive.iter().map(|word| directive(word)).collect()
     }
 
     /// Tells the action from the other words: it may stand anywhere.
     pub fn words(&self) -> Result<Words> {
-        let is_action = |word: &&String| ACTIONS.contains(&word.as_str());
-        let actions: Vec<&String> = self.words.iter().filter(is_action).collect();
-        match actions.as_slice() {
-            [action] => Ok(Words {
-                action: (*action).clone(),
-                rest: self.words.iter().filter(|word| word != action).cloned().collect(),
-            }),
-            [] if self.words.is_empty() => refuse(2, "no action given: dkms --help lists them"),
-            [] => refuse(2, format!("{:?} is no action: dkms --help lists them", self.words[0])),
-            [one, two, ..] => refuse(4, format!("only one action at a time: {one} or {two}")),
-        }
-    }
-
-    /// The module as given by `-m`, `-v` or a bare word: name and, perhaps, version.
-    pub fn module_words<'a>(&'a self, words: &'a Words) -> (Option<&'a str>, Option<&'a str>) {
-        let word = self.module.as_deref().or(words.rest.first().map(String::as_str));
-        let (name, version) = match word.and_then(|word| word.split_once('/')) {
-            Some((name, version)) => (Some(name), Some(version)),
-            None => (word, None),
-        };
-        (name, self.module_version.as_deref().or(version))
-    }
-
-    /// The one module that an action is about.
-    pub fn module_id(&self, words: &Words) -> Result<ModuleId> {
-        match self.module_words(words) {
-            (Some(name), Some(version)) => Ok(ModuleId { name: name.parse()?, version: version.parse()? }),
-            _ => refuse(1, format!("dkms {} needs a module and its version: module/version", words.action)),
-        }
+        Words::new(&self.told)
     }
 
     /// The kernels that were named, else the running one.
     pub fn targets(&self) -> Result<Vec<Target>> {
-        if self.arch.len() > 1 && self.arch.len() != self.kernelver.len() {
-            return refuse(1, "several architectures need as many kernels: -k KERNEL -a ARCH for each pair");
-        }
-        if self.kernelver.is_empty() {
-            let mut target = running()?;
-            if let Some(arch) = self.arch.first() {
-                target.arch = arch.parse()?;
-            }
-            return Ok(vec![target]);
-        }
-        let arch = |index: usize| -> Result<Arch> {
-            match self.arch.get(index).or(self.arch.first()) {
-                Some(arch) => Ok(arch.parse()?),
-                None => match kernel::machine() {
-                    Some(arch) => Ok(arch),
-                    None => refuse(12, "this machine's architecture is no valid name: give -a"),
-                },
-            }
-        };
-        let mut targets = Vec::new();
-        for (index, word) in self.kernelver.iter().enumerate() {
-            targets.push(match word.split_once('/') {
-                Some((kernel, arch)) => Target { kernel: kernel.parse()?, arch: arch.parse()? },
-                None => Target { kernel: word.parse()?, arch: arch(index)? },
-            });
-        }
-        Ok(targets)
+        self.pairs.targets()
     }
 
     /// The one kernel of an action that knows only one.
@@ -257,9 +201,44 @@ impl Args {
 
     /// The one kernel of an action that does not guess.
     pub fn named_target(&self, action: &str) -> Result<Target> {
-        if self.kernelver.len() != 1 {
+        if !self.all && !self.pairs.one_kernel() {
             return refuse(4, format!("{action} needs exactly one kernel: -k KERNEL"));
         }
         self.one_target(action)
+    }
+
+    /// The kernel that `match` takes as its example, with the architecture of the other one unless it has its own.
+    pub fn template(&self, target: &Target) -> Result<Target> {
+        let word = self.templatekernel.as_deref().unwrap_or_default();
+        if word.is_empty() {
+            return refuse(1, "match needs --templatekernel KERNEL: the kernel whose modules are wanted");
+        }
+        let template = match word.split_once('/') {
+            Some((kernel, arch)) => Target { kernel: kernel.parse()?, arch: arch.parse()? },
+            None => Target { kernel: word.parse()?, arch: target.arch.clone() },
+        };
+        if template == *target {
+            return refuse(2, format!("{} is the template itself: nothing to match", target.kernel));
+        }
+        Ok(template)
+    }
+}
+
+/// One `NAME=VALUE`, or `NAME[INDEX]=VALUE`.
+fn directive(word: &str) -> Result<(String, String)> {
+    let name_and_value = word.split_once('=').filter(|(name, _)| {
+        let (name, index) = match name.strip_suffix(']').and_then(|name| name.split_once('[')) {
+            Some((name, index)) => (name, index),
+            None => (*name, "0"),
+        };
+        let first = |c: char| c.is_ascii_alphabetic() || c == '_';
+        name.starts_with(first)
+            && name.chars().all(|c| first(c) || c.is_ascii_digit())
+            && !index.is_empty()
+            && index.chars().all(|c| c.is_ascii_digit())
+    });
+    match name_and_value {
+        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+        None => refuse(1, format!("--directive {word:?} is no NAME=VALUE")),
     }
 }

@@ -2,26 +2,34 @@
 
 mod args;
 pub mod caller;
+mod check;
+mod complete;
 mod history;
+mod pairs;
+mod permit;
+mod rpm;
 mod source;
 mod status;
+mod tarball;
+mod words;
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::CommandFactory;
 
 use crate::event::{Event, Request, Verb};
 use crate::kernel;
 use crate::layout::Layout;
-use crate::report::Screen;
+use crate::report::{Screen, Told};
 use crate::session::{Options, Session};
 use crate::step::sign;
 use crate::sys::signal::{self, Interrupted};
-use crate::types::{ModuleId, Target};
+use crate::types::{ModuleId, ModuleName, Target};
 
 use args::Args;
+use words::Words;
 
 /// The version of shell DKMS whose interface this is.
 const INTERFACE: &str = "3.4.3";
@@ -41,7 +49,12 @@ fn refuse<T>(code: u8, message: impl Into<String>) -> Result<T> {
 
 /// The program `dkms`.
 pub fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    if let Some(words) = complete::asked(std::env::args_os().map(|word| word.to_string_lossy().into_owned()))
+    {
+        complete::answer(&words, caller::screen());
+        return ExitCode::SUCCESS;
+    }
+    let args = match Args::read() {
         Ok(args) => args,
         Err(error) => {
             let code = u8::try_from(error.exit_code()).unwrap_or(2);
@@ -58,9 +71,17 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Shows an error on one line, the chain included, and chooses the exit code.
+/// The definition of the command line, for those who describe it.
+pub fn definition() -> clap::Command {
+    Args::command()
+}
+
+/// Shows an error on one line, the chain included, unless that was done, and chooses the exit code.
 pub fn explain(error: &anyhow::Error, screen: Screen) -> u8 {
     if let Some(Interrupted(signal)) = error.downcast_ref() {
+        if !error.is::<Told>() {
+            screen.alert(&format!("dkms: {error:#}: nothing was changed"));
+        }
         return 128 + u8::try_from(*signal).unwrap_or(0);
     }
     screen.alert(&format!("dkms: {error:#}"));
@@ -73,12 +94,26 @@ fn command(args: &Args, screen: Screen) -> Result<i32> {
         return Ok(0);
     }
     let words = args.words()?;
-    args.refuse_missing()?;
+    args.pairs.check(args.all)?;
+    for option in args.deprecated() {
+        screen.alert(&format!("dkms: {option} is deprecated: it does nothing"));
+    }
+    for word in words.strange.iter().filter(|_| words.action != "history") {
+        screen.alert(&format!("dkms: {word:?} is neither an action nor a second module: it is ignored"));
+    }
+    if let Some(config) = args.config.as_ref().filter(|config| !config.is_file()) {
+        return refuse(1, format!("--config {}: there is no such file", config.display()));
+    }
     let options = Options {
         jobs: args.jobs,
         no_depmod: args.no_depmod,
         headers: args.kernelsourcedir.clone(),
+        config: args.config.clone(),
         conf: args.conf.clone(),
+        directives: args.directives()?,
+        symlink_modules: args.symlink_modules,
+        modprobe: args.modprobe_on_install,
+        verbose: args.verbose,
         force_version: args.force_version_override,
         dry_run: args.dry_run,
     };
@@ -94,11 +129,17 @@ fn command(args: &Args, screen: Screen) -> Result<i32> {
         }
     };
     let mut session = Session::start(screen, options, place)?;
-    if args.dry_run && (words.action == "generate_mok" || words.source(args).is_some()) {
+    if args.binaries_only && args.source_only {
+        return refuse(8, "--binaries-only and --source-only exclude each other");
+    }
+    let brings = words.source().is_some() || words.brings_tarball(args);
+    if args.dry_run && (matches!(words.action.as_str(), "generate_mok" | "mktarball") || brings) {
         return refuse(1, "--dry-run needs a module that has its place already: module/version");
     }
+    permit::check(&session, args, &words)?;
     match words.action.as_str() {
         "status" => status::show(&session, args, &words),
+        "check" => check::show(&session, args, &words),
         "history" => history::show(&session, &words.rest, args.json),
         "generate_mok" if !args.dry_run => generate_mok(&session),
         "autoinstall" => {
@@ -121,35 +162,70 @@ fn command(args: &Args, screen: Screen) -> Result<i32> {
             let target = args.named_target("kernel_prerm")?;
             hook(&mut session, Event::KernelRemoved(target))
         }
+        "mktarball" => tarball::make(&session, args, &words),
+        "ldtarball" => tarball::load(&mut session, args, &words).map(|(_, code)| code),
+        "add" if words.brings_tarball(args) => tarball::add(&mut session, args, &words).map(|(_, code)| code),
         "add" => {
-            let module = match words.source(args) {
-                Some(dir) => source::copy(&session, &dir, args.force)?,
-                None => args.module_id(&words)?,
-            };
+            let module = named(&session, args, &words)?;
+            if args.rpm_safe_upgrade && !args.dry_run {
+                rpm::note(&session, &module)?;
+            }
             let target = args.targets()?.into_iter().next();
             ask(&mut session, Verb::Add, module, target.into_iter().collect(), args)
         }
         "build" | "install" => {
-            if args.all {
-                return refuse(5, format!("{} does not know --all: name a kernel with -k", words.action));
-            }
             let verb = if words.action == "build" { Verb::Build } else { Verb::Install };
-            let module = match words.source(args) {
-                Some(dir) => source::copy(&session, &dir, args.force)?,
-                None => args.module_id(&words)?,
+            let module = if words.source().is_none() && words.brings_tarball(args) {
+                match tarball::add(&mut session, args, &words)? {
+                    (module, 0) => module,
+                    (_, code) => return Ok(code),
+                }
+            } else {
+                named(&session, args, &words)?
             };
             ask(&mut session, verb, module, args.targets()?, args)
         }
+        "match" => matching(&mut session, args, &words),
         "uninstall" | "unbuild" | "remove" => withdraw(&mut session, args, &words),
         action => refuse(1, format!("dkms {action} is not available yet in this version")),
     }
 }
 
-fn withdraw(session: &mut Session, args: &Args, words: &args::Words) -> Result<i32> {
-    let module = args.module_id(words)?;
-    if args.all && (!args.kernelver.is_empty() || !args.arch.is_empty()) {
-        let code = if args.kernelver.is_empty() { 3 } else { 2 };
-        return refuse(code, "--all means every kernel: it cannot go with -k or -a");
+/// The module that is to be added, built or installed; a source directory is put in its place first.
+fn named(session: &Session, args: &Args, words: &Words) -> Result<ModuleId> {
+    if args.all {
+        return refuse(5, format!("{} does not know --all: name a kernel with -k", words.action));
+    }
+    match words.source() {
+        Some(dir) => source::copy(session, dir, args.force),
+        None => words.module_id(),
+    }
+}
+
+fn matching(session: &mut Session, args: &Args, words: &Words) -> Result<i32> {
+    let target = args.one_target("match")?;
+    let template = args.template(&target)?;
+    let only = match words.name.as_deref() {
+        None => None,
+        Some(word) => match word.parse::<ModuleName>() {
+            Ok(name) if !crate::apply::status_of(session, Some(&name))?.modules.is_empty() => Some(name),
+            _ => return refuse(3, format!("{word} is not registered: dkms status lists what is")),
+        },
+    };
+    let nothing = format!("dkms: nothing to match: no such module is installed for {}", template.kernel);
+    let event = Event::Matched { template, target, only, force: args.force };
+    let report = crate::apply::run(session, vec![event])?;
+    if report.lines.is_empty() && !args.dry_run {
+        session.screen.progress(&nothing);
+    }
+    Ok(report.code())
+}
+
+fn withdraw(session: &mut Session, args: &Args, words: &Words) -> Result<i32> {
+    let module = words.module_id()?;
+    if words.action == "remove" && args.rpm_safe_upgrade && !args.dry_run && rpm::replaced(session, &module)?
+    {
+        return Ok(0);
     }
     if words.action == "remove" && args.all && caller::replacing() {
         let report = crate::apply::run(session, vec![Event::SourceReplaced(module)])?;
@@ -209,19 +285,29 @@ pub fn autoinstall_off(session: &Session) -> bool {
 
 fn generate_mok(session: &Session) -> Result<i32> {
     let (key, certificate) = sign::pair(session, &running()?);
-    for path in [Path::new(&key), &certificate] {
-        if path.exists() || key.starts_with("pkcs11:") {
+    let token = key.starts_with("pkcs11:");
+    match (token || Path::new(&key).exists(), certificate.exists()) {
+        (true, true) => {
+            let certificate = certificate.display();
+            session
+                .screen
+                .progress(&format!("dkms: {key} and {certificate} exist already: nothing was made"));
+            return Ok(0);
+        }
+        (false, false) => {}
+        // Making both again would lose a key that may be enrolled.
+        (key_exists, _) => {
+            let certificate = certificate.display().to_string();
+            let (there, missing) = if key_exists { (&key, &certificate) } else { (&certificate, &key) };
             return refuse(
                 1,
-                format!("{} exists already and may be enrolled: nothing was made", path.display()),
+                format!("{there} exists and may be enrolled, but {missing} is missing: nothing was made"),
             );
         }
     }
-    sign::generate(Path::new(&key), &certificate)?;
-    let certificate = certificate.display();
-    session
-        .screen
-        .progress(&format!("dkms: made {certificate}; enrol it once: mokutil --import {certificate}"));
+    sign::make(session, Path::new(&key), &certificate)?;
+    let enrol = sign::enrol(session, &certificate);
+    session.screen.progress(&format!("dkms: made {}; enrol it once: {enrol}", certificate.display()));
     Ok(0)
 }
 

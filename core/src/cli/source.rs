@@ -5,42 +5,76 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::refuse;
-use crate::conf::bash;
+use crate::conf::evaluate;
 use crate::session::Session;
 use crate::sys::file;
 use crate::types::ModuleId;
 
-/// Copies the tree, unless it is there already; the module that it holds.
+/// Copies the tree, unless it is there already; the module that it holds. `force` replaces an older copy whole.
 pub(super) fn copy(session: &Session, dir: &Path, force: bool) -> Result<ModuleId> {
     let dir = dir.canonicalize().with_context(|| format!("reading {}", dir.display()))?;
-    let conf = dir.join("dkms.conf");
-    let raw = match bash::framework(&[conf], "PACKAGE_NAME PACKAGE_VERSION", &session.layout.evaluated())? {
+    let id = module_of(session, &dir.join("dkms.conf"), 8)?;
+    if crate::apply::status_of(session, Some(&id.name))?.registered(&id) {
+        return refuse(3, format!("{id} is registered already: dkms remove it first, or give its name"));
+    }
+    if !dir.starts_with(session.layout.version(&id)) {
+        put(session, &dir, &id, force)?;
+    }
+    Ok(id)
+}
+
+/// The module that a dkms.conf is of. `code` is the exit code when it is of none.
+pub(super) fn module_of(session: &Session, conf: &Path, code: u8) -> Result<ModuleId> {
+    let files = [conf.to_owned()];
+    let names = "PACKAGE_NAME PACKAGE_VERSION";
+    let raw = match evaluate::framework(&files, names, &session.layout.evaluated())? {
         Ok(raw) => raw,
-        Err(error) => return refuse(10, error.to_string()),
+        Err(error) => return refuse(code, error.to_string()),
     };
     let (name, version) = (raw.get("PACKAGE_NAME"), raw.get("PACKAGE_VERSION"));
     let (Ok(name), Ok(version)) = (name.parse(), version.parse()) else {
         return refuse(
-            10,
+            code,
             format!(
                 "{}: PACKAGE_NAME {name:?} and PACKAGE_VERSION {version:?} are no valid names",
-                dir.display()
+                conf.display()
             ),
         );
     };
-    let id = ModuleId { name, version };
-    let to = session.layout.source(&id);
-    if to.canonicalize().is_ok_and(|to| to == dir) || dir.starts_with(session.layout.version(&id)) {
-        return Ok(id);
-    }
-    if to.exists() && !force {
-        return refuse(
-            3,
-            format!("{} exists already: --force replaces it by {}", to.display(), dir.display()),
-        );
+    Ok(ModuleId { name, version })
+}
+
+/// Copies a source tree to its place. What only an older copy has stays, unless `force` replaces it whole.
+pub(super) fn put(session: &Session, dir: &Path, id: &ModuleId, force: bool) -> Result<()> {
+    let to = session.layout.source(id);
+    if to.canonicalize().is_ok_and(|to| to == dir) {
+        return Ok(());
     }
     let staged = file::temp_beside(&to);
-    file::copy_tree(&dir, &staged, None)?;
-    file::replace_dir(&staged, &to)?;
-    Ok(id)
+    let copy = || -> Result<()> {
+        file::copy_tree(dir, &staged, None)?;
+        if to.is_dir() && !force {
+            keep_others(&to, &staged)?;
+        }
+        file::replace_dir(&staged, &to)
+    };
+    copy().inspect_err(|_| {
+        // The next run sweeps what cannot be deleted now.
+        let _ = file::remove_all(&staged);
+    })
+}
+
+/// Files that only the old tree has stay, as shell DKMS has it.
+fn keep_others(old: &Path, new: &Path) -> Result<()> {
+    for entry in file::sorted_entries(old) {
+        let Some(name) = entry.file_name() else { continue };
+        let other = new.join(name);
+        let dir = |path: &Path| path.is_dir() && !path.is_symlink();
+        if other.symlink_metadata().is_err() {
+            file::copy_tree(&entry, &other, None)?;
+        } else if dir(&entry) && dir(&other) {
+            keep_others(&entry, &other)?;
+        }
+    }
+    Ok(())
 }

@@ -1,15 +1,18 @@
 //! `dkms status`: reads, and nothing else. The lines on standard output are an interface; what went wrong is
 //! said beside them on standard error.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde::Serialize;
 
-use super::args::{Args, Words};
+use super::args::Args;
+use super::words::Words;
 use crate::session::Session;
+use crate::sys::{file, parallel};
 use crate::tree::{Build, Entry, Snapshot};
-use crate::types::{KernelRelease, ModuleId, ModuleName, ModuleVersion, Target};
+use crate::types::{Arch, KernelRelease, ModuleId, ModuleName, ModuleVersion, Target};
 
 #[derive(Serialize)]
 struct Row {
@@ -40,33 +43,40 @@ struct Failed {
 }
 
 pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<i32> {
-    let (name, version) = args.module_words(words);
-    let name: Option<ModuleName> = name.filter(|name| !name.is_empty()).map(str::parse).transpose()?;
-    let version: Option<ModuleVersion> =
-        version.filter(|version| !version.is_empty()).map(str::parse).transpose()?;
-    let kernels: Vec<KernelRelease> = args
-        .kernelver
-        .iter()
-        .map(|word| word.split_once('/').map_or(word.as_str(), |(kernel, _)| kernel).parse())
-        .collect::<std::result::Result<_, _>>()?;
-    let snapshot = crate::apply::status_of(session, name.as_ref())?;
-    let wanted_target = |target: &Target| {
-        (kernels.is_empty() || kernels.contains(&target.kernel))
-            && (args.arch.is_empty() || args.arch.iter().any(|arch| arch == target.arch.as_str()))
+    let name = words.name.as_deref().map(str::parse::<ModuleName>);
+    let version = words.version.as_deref().map(str::parse::<ModuleVersion>);
+    let snapshot = match (&name, &version) {
+        // A name that no module can have is none of a registered one.
+        (Some(Err(_)), _) | (_, Some(Err(_))) => Snapshot::default(),
+        (name, _) => crate::apply::status_of(session, name.as_ref().and_then(|name| name.as_ref().ok()))?,
+    };
+    let version = version.and_then(Result::ok);
+    let pairs = args.pairs.wanted()?;
+    let fits = |(kernel, arch): &(Option<KernelRelease>, Option<Arch>), target: &Target| {
+        kernel.as_ref().is_none_or(|kernel| *kernel == target.kernel)
+            && arch.as_ref().is_none_or(|arch| *arch == target.arch)
     };
     let wanted = |id: &ModuleId| version.as_ref().is_none_or(|version| *version == id.version);
     let mut document = Document { format: 1, modules: Vec::new(), failures: Vec::new() };
+    let differences = differences(session, &snapshot, |id, target| {
+        wanted(id) && pairs.iter().any(|pair| fits(pair, target))
+    });
+    // Each kernel that was named is answered on its own, also when it has nothing.
+    for pair in &pairs {
+        for (id, entry) in snapshot.modules.iter().filter(|(id, _)| wanted(id)) {
+            rows(&snapshot, &differences, id, entry, &|target| fits(pair, target), &mut document.modules);
+        }
+    }
     for (id, entry) in snapshot.modules.iter().filter(|(id, _)| wanted(id)) {
-        rows(session, &snapshot, id, entry, &wanted_target, &mut document.modules);
         if entry.stands_in() && !args.json {
             session
                 .screen
                 .alert(&format!("dkms: {id} stays installed without its source until a successor is built"));
         }
     }
-    for ((id, target), failure) in
-        snapshot.failures.iter().filter(|((id, target), _)| wanted(id) && wanted_target(target))
-    {
+    let failed =
+        |(id, target): &(ModuleId, Target)| wanted(id) && pairs.iter().any(|pair| fits(pair, target));
+    for ((id, target), failure) in snapshot.failures.iter().filter(|(key, _)| failed(key)) {
         document.failures.push(Failed {
             module: id.clone(),
             target: target.clone(),
@@ -79,8 +89,9 @@ pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<i32>
         session.screen.answer(&format!("{}\n", serde_json::to_string_pretty(&document)?));
         return Ok(0);
     }
+    let lines: String = document.modules.iter().map(Row::line).collect();
+    session.screen.answer(&lines);
     for row in &document.modules {
-        session.screen.answer(&row.line());
         if row.state == "broken" {
             session.screen.alert(&format!(
                 "dkms: {}/{}: its source, or the link to it, is gone: reinstall its package",
@@ -98,6 +109,10 @@ pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<i32>
             failed.log.display()
         ));
     }
+    let shown: BTreeSet<Target> = document.modules.iter().filter_map(|row| row.target.clone()).collect();
+    for line in crate::check::foreseen(session, &shown, || Ok(snapshot))? {
+        session.screen.alert(&format!("dkms: {line}"));
+    }
     Ok(0)
 }
 
@@ -112,9 +127,30 @@ impl Row {
     }
 }
 
-fn rows(
+/// Installed builds that are not what the kernel's tree has, with the words for it.
+type Differences<'a> = BTreeMap<(&'a ModuleId, &'a Target), &'static str>;
+
+fn differences<'a>(
     session: &Session,
+    snapshot: &'a Snapshot,
+    wanted: impl Fn(&ModuleId, &Target) -> bool,
+) -> Differences<'a> {
+    let builds: Vec<(&ModuleId, &Target, &Build)> = snapshot
+        .modules
+        .iter()
+        .flat_map(|(id, entry)| entry.builds.iter().map(move |(target, build)| (id, target, build)))
+        .filter(|(id, target, _)| wanted(id, target))
+        .collect();
+    let differ = |(id, target, build): &(&'a ModuleId, &'a Target, &Build)| {
+        Some(((*id, *target), difference(session, id, target, build)?))
+    };
+    let parts = parallel::parts(&builds, |builds| builds.iter().filter_map(differ).collect::<Vec<_>>());
+    parts.into_iter().flatten().collect()
+}
+
+fn rows(
     snapshot: &Snapshot,
+    differences: &Differences<'_>,
     id: &ModuleId,
     entry: &Entry,
     wanted: &dyn Fn(&Target) -> bool,
@@ -139,7 +175,7 @@ fn rows(
         if snapshot.originals.contains(&(id.name.clone(), target.clone())) {
             notes.push("Original modules exist");
         }
-        notes.extend(difference(session, id, target, build));
+        notes.extend(differences.get(&(id, target)).copied());
         row(Some(target), if build.active { "installed" } else { "built" }, notes);
     }
     if !any && !entry.stands_in() {
@@ -156,20 +192,10 @@ fn difference(session: &Session, id: &ModuleId, target: &Target, build: &Build) 
     if !build.active {
         return None;
     }
-    let kernel = session.layout.kernel(&target.kernel);
-    let noted = build.record.iter().flat_map(|record| &record.installed).map(|file| file.path.clone());
-    let mut places: Vec<PathBuf> = noted.collect();
-    if places.is_empty() {
-        // Without a note only a distribution's own place is known; elsewhere the dkms.conf would have to be run.
-        let dir = kernel.join(session.policy.row.destination?.trim_matches('/'));
-        places = build.files.iter().map(|file| dir.join(file)).collect();
-    }
+    let places = build.places(&session.layout.kernel(&target.kernel), session.policy.row.destination);
     let differs = |place: &PathBuf| {
         let name = place.file_name().map(Path::new).unwrap_or(Path::new(""));
-        match (std::fs::read(place), std::fs::read(built.join(name))) {
-            (Ok(published), Ok(built)) => published != built,
-            _ => true,
-        }
+        !file::same_content(place, &built.join(name)).unwrap_or(false)
     };
     places.iter().any(differs).then_some("Differences between built and installed modules")
 }

@@ -1,16 +1,14 @@
-//! Evaluates configuration files with bash itself, confined and for at most two seconds, and remembers the
-//! values: a file that did not change costs no process the next time.
+//! Evaluates configuration files with bash itself, confined and for at most two seconds.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
 
-use super::{ConfError, Context, RawConf, Recipe};
+use super::RawConf;
+use super::evaluate::Inputs;
 use crate::sys::confine::Spec;
 use crate::sys::run::Output;
-use crate::sys::{file, hash};
 
 /// How long a configuration file may take on the clock; of processor time it gets two seconds. A machine that is
 /// busy with something else must not make a good file look bad.
@@ -18,32 +16,31 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// The driver's status when a file cannot be read by the user that it runs as.
 const UNREADABLE: i32 = 66;
 /// What bash's status is after SIGXCPU, as seen through the confinement.
-const OUT_OF_TIME: [i32; 2] = [128 + 24, 128 + 9];
+const OUT_OF_TIME: i32 = 128 + 24;
+/// The status of what was killed: for having ignored SIGXCPU, or because the machine ran out of memory.
+const KILLED: i32 = 128 + 9;
 
-/// The variables of dkms.conf(5) that we use.
-const VARIABLES: &str = "PACKAGE_NAME PACKAGE_VERSION POST_ADD POST_BUILD POST_INSTALL POST_REMOVE PRE_BUILD \
-    PRE_INSTALL BUILD_DEPENDS BUILD_DEPENDS_REBUILD BUILD_EXCLUSIVE_ARCH BUILD_EXCLUSIVE_CONFIG \
-    BUILD_EXCLUSIVE_KERNEL BUILD_EXCLUSIVE_KERNEL_MIN BUILD_EXCLUSIVE_KERNEL_MAX OBSOLETE_BY MAKE MAKE_MATCH \
-    PATCH PATCH_MATCH BUILT_MODULE_NAME BUILT_MODULE_LOCATION DEST_MODULE_NAME DEST_MODULE_LOCATION STRIP \
-    AUTOINSTALL NO_WEAK_MODULES";
-
-/// Sources the files that follow `--`, then prints `name NUL index NUL value NUL` for each set element, and a
+/// Sources the files that follow `--`, and sets the variables that stand there as `=NAME=VALUE`; then prints `name NUL index NUL value NUL` for each set element, and a
 /// closing mark: without it the file ended the shell. What the file itself prints is thrown away.
-const DRIVER: &str = r#"
+pub(super) const DRIVER: &str = r#"
 for __fd in /proc/self/fd/*; do case ${__fd##*/} in [012]|*[!0-9]*) ;; *) eval "exec ${__fd##*/}>&-" ;; esac; done
-ulimit -f 20480 -t 2
+ulimit -f 20480 -t 3; ulimit -S -t 2
 exec 4>&1 >/dev/null
 __names=$1; shift
 while [[ $1 != -- ]]; do printf -v "${1%%=*}" %s "${1#*=}"; shift; done
 shift
 __files=("$@"); set --
-for __file in "${__files[@]}"; do [[ -r $__file ]] || exit 66; . "$__file"; done
+for __file in "${__files[@]}"; do
+    if [[ $__file = =* ]]; then __file=${__file#=}; printf -v "${__file%%=*}" %s "${__file#*=}"; continue; fi
+    [[ -r $__file ]] || exit 66; . "$__file"
+done
 set +eux; unset -f printf eval builtin; IFS=$' \t\n'
 __show() { builtin printf '%s\0%s\0%s\0' "$@" >&4; }
 for __name in $__names; do
     builtin eval "__indices=(\"\${!$__name[@]}\")"
     for __i in "${__indices[@]}"; do
         builtin eval "__value=\${$__name[\$__i]}"
+        builtin printf -v "$__name[$__i]" %s "${__value%$'\r'}"
         __show "$__name" "$__i" "${__value%$'\r'}"
     done
 done
@@ -55,132 +52,82 @@ for __i in "${!PATCH_MATCH[@]}"; do
 done
 [[ ! $BUILD_EXCLUSIVE_KERNEL || $kernelver =~ $BUILD_EXCLUSIVE_KERNEL ]] && __show =kernel 0 yes
 [[ ! $BUILD_EXCLUSIVE_ARCH || $arch =~ $BUILD_EXCLUSIVE_ARCH ]] && __show =arch 0 yes
+for __i in "${!BUILD_EXCLUSIVE_KERNEL[@]}"; do
+    (( __i )) && [[ ! $kernelver =~ ${BUILD_EXCLUSIVE_KERNEL[$__i]} ]] && __show =kernel-miss "$__i" yes
+done
+for __i in "${!BUILD_EXCLUSIVE_ARCH[@]}"; do
+    (( __i )) && [[ ! $arch =~ ${BUILD_EXCLUSIVE_ARCH[$__i]} ]] && __show =arch-miss "$__i" yes
+done
 __show =end 0 yes
 exit 0
 "#;
 
-/// The recipe of a module for one kernel: its dkms.conf and the admin's overrides.
-pub fn recipe(
-    conf: &Path,
-    context: &Context<'_>,
-    config: Option<&BTreeMap<String, String>>,
-) -> Result<std::result::Result<Recipe, ConfError>> {
-    let mut files = vec![conf.to_owned()];
-    files.extend(
-        context.layout.overrides(context.module, context.target).into_iter().filter(|path| path.exists()),
-    );
-    let text = |path: &Path| path.display().to_string();
-    let variables = [
-        ("dkms_tree", text(&context.layout.dkms_tree)),
-        ("source_tree", text(&context.layout.source_tree)),
-        ("install_tree", text(&context.layout.install_tree)),
-        ("kernel_source_dir", text(context.headers)),
-        ("kernelver", context.target.kernel.to_string()),
-        ("arch", context.target.arch.to_string()),
-        ("module", context.module.name.to_string()),
-        ("module_version", context.module.version.to_string()),
-    ];
-    let raw = match evaluate(&files, VARIABLES, &variables, context.identity, &context.layout.evaluated())? {
-        Ok(raw) => raw,
-        Err(error) => return Ok(Err(error)),
-    };
-    Ok(Recipe::from_raw(&raw, context, config)
-        .map_err(|problems| ConfError::Bad { file: conf.to_owned(), problems }))
+/// What bash makes of configuration files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// It could read them.
+    Values(RawConf),
+    /// It could not, and never will: this says why.
+    Bad(String),
+    /// It could not this time. Whether that is due to the files or to the machine cannot be known.
+    Failed(String),
 }
 
-/// Plain variables of framework.conf and its drop-ins.
-pub fn framework(
-    files: &[PathBuf],
-    names: &str,
-    memory: &Path,
-) -> Result<std::result::Result<RawConf, ConfError>> {
-    // The files refer to $kernelver, which is known only later: it stands for itself.
-    evaluate(files, names, &[("kernelver", "$kernelver".to_owned())], "", memory)
-}
-
-fn evaluate(
-    files: &[PathBuf],
-    names: &str,
-    variables: &[(&str, String)],
-    identity: &str,
-    memory: &Path,
-) -> Result<std::result::Result<RawConf, ConfError>> {
-    let mut key = vec![DRIVER.to_owned(), names.to_owned(), identity.to_owned(), running_kernel()];
-    key.extend(variables.iter().map(|(name, value)| format!("{name}={value}")));
-    for path in files {
-        let content = match std::fs::read(path) {
-            Ok(content) => content,
-            Err(error) => {
-                return Ok(Err(ConfError::Unreadable { file: path.clone(), why: error.to_string() }));
-            }
-        };
-        key.push(format!("{} {}", path.display(), hash::hex(&content)));
-    }
-    let memory = memory.join(format!("{}.json", hash::hex(key.join("\0").as_bytes())));
-    if let Some(raw) = std::fs::read(&memory).ok().and_then(|json| serde_json::from_slice(&json).ok()) {
-        return Ok(Ok(raw));
-    }
-    let raw = match run(files, names, variables)? {
-        Ok(raw) => raw,
-        Err(error) => return Ok(Err(error)),
-    };
-    // Not being able to remember costs time, not correctness: `status` runs without root, too.
-    let _ = file::write_atomic(&memory, &serde_json::to_vec(&raw)?, 0o644);
-    Ok(Ok(raw))
-}
-
-fn running_kernel() -> String {
-    rustix::system::uname().release().to_string_lossy().into_owned()
-}
-
-fn run(
-    files: &[PathBuf],
-    names: &str,
-    variables: &[(&str, String)],
-) -> Result<std::result::Result<RawConf, ConfError>> {
-    let mut argv: Vec<String> = ["bash", "--noprofile", "--norc", "-c", DRIVER, "dkms.conf", names]
+/// Evaluates files one after the other in one shell.
+pub fn evaluate(inputs: &Inputs<'_>) -> Result<Verdict> {
+    let mut argv: Vec<String> = ["bash", "--noprofile", "--norc", "-c", DRIVER, "dkms.conf", inputs.names]
         .iter()
         .map(|word| (*word).to_owned())
         .collect();
-    argv.extend(variables.iter().map(|(name, value)| format!("{name}={value}")));
+    argv.extend(inputs.variables.iter().map(|(name, value)| format!("{name}={value}")));
     argv.push("--".to_owned());
-    argv.extend(files.iter().map(|path| path.display().to_string()));
-    let first = files.first().context("no configuration file given")?;
+    argv.extend(inputs.files.iter().map(|(path, _)| path.display().to_string()));
+    argv.extend(inputs.directives.iter().map(|(name, value)| format!("={name}={value}")));
     let mut spec = Spec {
         argv,
         env: vec![("LC_ALL".into(), "C.UTF-8".into()), ("HOME".into(), "/".into())],
         cwd: "/".into(),
         writable: Vec::new(),
-        visible: files.to_vec(),
+        visible: inputs.files.iter().map(|(path, _)| path.clone()).collect(),
         trusted: false,
     };
-    let evaluate = |spec: &Spec| {
+    let run = |spec: &Spec| {
         spec.command()?.output(Output::Split).limit(LIMIT).run().context("evaluating dkms.conf")
     };
-    let mut done = evaluate(&spec)?;
+    let mut done = run(&spec)?;
     if done.code() == UNREADABLE {
         // We have read it: it is for root's eyes only, and so root's own word.
         spec.trusted = true;
-        done = evaluate(&spec)?;
+        done = run(&spec)?;
     }
-    let bad = |problem: String| Ok(Err(ConfError::Bad { file: first.clone(), problems: vec![problem] }));
-    if done.timed_out || OUT_OF_TIME.contains(&done.code()) {
-        return bad("its evaluation took too long and was stopped: does it loop?".to_owned());
+    let slow = "its evaluation took too long and was stopped: does it loop?".to_owned();
+    match done.code() {
+        _ if done.timed_out() => return Ok(Verdict::Failed(slow)),
+        KILLED => return Ok(Verdict::Failed(slow)),
+        OUT_OF_TIME => return Ok(Verdict::Bad(slow)),
+        _ => {}
     }
-    let said = String::from_utf8_lossy(&done.errors).into_owned();
+    Ok(verdict(inputs, done.code(), &done.output, &done.errors))
+}
+
+/// What a run of the driver that came to an end of its own says.
+pub(super) fn verdict(inputs: &Inputs<'_>, code: i32, output: &[u8], errors: &[u8]) -> Verdict {
+    let said = String::from_utf8_lossy(errors).into_owned();
     // bash goes on after a syntax error, with whatever came before it: half a configuration.
     let syntax = said.lines().find(|line| line.contains(": line ") && line.contains(": syntax error"));
-    let why = match parse(&done.output) {
-        Ok(Some(raw)) if syntax.is_none() => return Ok(Ok(raw)),
+    let why = match parse(output) {
+        Ok(Some(raw)) if syntax.is_none() => return Verdict::Values(raw),
         Ok(_) => syntax.or(said.lines().last()).unwrap_or_default().trim().to_owned(),
-        Err(problem) => return bad(problem),
+        Err(problem) => return Verdict::Bad(problem),
     };
-    let carriage = std::fs::read(first).is_ok_and(|content| content.windows(2).any(|two| two == b"\r\n"));
-    bad(match why.as_str() {
+    let carriage = inputs.files.iter().any(|(_, content)| content.windows(2).any(|two| two == b"\r\n"));
+    let problem = match why.as_str() {
         _ if carriage => "bash cannot read it: its lines end in CR LF; convert them to LF".to_owned(),
-        "" => format!("it ends the shell that reads it (exit code {})", done.code()),
+        "" => format!("it ends the shell that reads it (exit code {code})"),
         said => format!("bash cannot read it: {said}"),
-    })
+    };
+    // A shell that was not started or got no memory has something to say, too.
+    if syntax.is_some() || why.is_empty() { Verdict::Bad(problem) } else { Verdict::Failed(problem) }
 }
 
 /// Reads what the driver printed. `None` when the closing mark is missing.
@@ -199,6 +146,8 @@ fn parse(output: &[u8]) -> std::result::Result<Option<RawConf>, String> {
             "=patch" => raw.patch_matches.push(index),
             "=kernel" => raw.kernel_matches = true,
             "=arch" => raw.arch_matches = true,
+            "=kernel-miss" => raw.kernel_misses.push(index),
+            "=arch-miss" => raw.arch_misses.push(index),
             "=end" => ended = true,
             _ => {
                 let value = std::str::from_utf8(value)
@@ -214,21 +163,57 @@ fn parse(output: &[u8]) -> std::result::Result<Option<RawConf>, String> {
 mod tests {
     use super::*;
 
-    fn conf(text: &[u8]) -> std::result::Result<RawConf, ConfError> {
+    const NAMES: &str = "PACKAGE_NAME PACKAGE_VERSION MAKE PATCH BUILT_MODULE_NAME BUILT_MODULE_LOCATION";
+
+    fn conf(text: &[u8]) -> Verdict {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("dkms.conf");
-        file::write_atomic(&path, text, 0o644).unwrap();
-        let variables = [("kernelver", "6.12.1".to_owned()), ("arch", "x86_64".to_owned())];
-        evaluate(&[path], VARIABLES, &variables, "", &dir.path().join("memory")).unwrap()
+        crate::sys::file::write_atomic(&path, text, 0o644).unwrap();
+        let variables = vec![("kernelver", "6.12.1".to_owned()), ("arch", "x86_64".to_owned())];
+        evaluate(&Inputs { files: vec![(path, text.to_owned())], names: NAMES, variables, directives: &[] })
+            .unwrap()
+    }
+
+    fn values(text: &[u8]) -> RawConf {
+        match conf(text) {
+            Verdict::Values(raw) => raw,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn directives_come_last_and_count_as_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("dkms.conf");
+        let text = b"MAKE=make\nBUILT_MODULE_NAME[1]=b\nBUILD_EXCLUSIVE_KERNEL=^5\n";
+        crate::sys::file::write_atomic(&path, text, 0o644).unwrap();
+        let raw = |directives: &[(&str, &str)]| {
+            let directives: Vec<(String, String)> =
+                directives.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let variables = vec![("kernelver", "6.12.1".to_owned()), ("arch", "x86_64".to_owned())];
+            let files = vec![(path.clone(), text.to_vec())];
+            match evaluate(&Inputs { files, names: NAMES, variables, directives: &directives }).unwrap() {
+                Verdict::Values(raw) => raw,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(!raw(&[]).kernel_matches);
+        let told = raw(&[
+            ("MAKE", "make K=$kernelver 'a=b'"),
+            ("BUILT_MODULE_NAME[0]", "a"),
+            ("BUILD_EXCLUSIVE_KERNEL", "^6"),
+        ]);
+        assert_eq!(told.get("MAKE"), "make K=$kernelver 'a=b'");
+        assert_eq!((told.at("BUILT_MODULE_NAME", 0), told.at("BUILT_MODULE_NAME", 1)), ("a", "b"));
+        assert!(told.kernel_matches, "a directive is there before the rules are looked at");
     }
 
     #[test]
     fn arrays_gaps_expansions_and_noise() {
-        let raw = conf(
+        let raw = values(
             b"echo noise\nPACKAGE_NAME=a\nBUILT_MODULE_NAME[3]=\"$PACKAGE_NAME-3\"\nMAKE=\"make K=$kernelver\"\n\
               PATCH[0]=x\nPATCH_MATCH[0]='^6\\.'\nBUILT_MODULE_LOCATION+=(d e)\n",
-        )
-        .unwrap();
+        );
         assert_eq!(raw.at("BUILT_MODULE_NAME", 3), "a-3");
         assert_eq!(raw.at("BUILT_MODULE_NAME", 0), "");
         assert_eq!(raw.get("MAKE"), "make K=6.12.1");
@@ -247,13 +232,38 @@ mod tests {
             (b"if true; then\r\nX=1\r\nfi\r\n", "CR LF"),
         ];
         for (text, expected) in rows {
-            let error = conf(text).unwrap_err().to_string();
-            assert!(error.contains(expected), "{}: {error}", String::from_utf8_lossy(text));
+            match conf(text) {
+                // On a machine that is busy the time by the clock may be over first.
+                Verdict::Bad(why) | Verdict::Failed(why) => {
+                    assert!(why.contains(expected), "{}: {why}", text.escape_ascii());
+                }
+                other => panic!("{}: {other:?}", text.escape_ascii()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_shell_that_was_killed_may_do_better_next_time() {
+        for text in [b"kill -KILL $$".as_slice(), b"echo 'cannot allocate memory' >&2; exit 2"] {
+            assert!(matches!(conf(text), Verdict::Failed(_)), "{}", text.escape_ascii());
         }
     }
 
     #[test]
     fn carriage_returns_of_a_plain_conf_do_no_harm() {
-        assert_eq!(conf(b"PACKAGE_NAME=a\r\nPACKAGE_VERSION=\"1\"\r\n").unwrap().get("PACKAGE_VERSION"), "1");
+        let text = b"PACKAGE_NAME=a\r\nPACKAGE_VERSION=\"1\"\r\nBUILD_EXCLUSIVE_KERNEL=\"^6\\.12\"\r\nMAKE=x\r\nMAKE_MATCH[0]=\"1$\"\r\n";
+        let raw = values(text);
+        assert_eq!(raw.get("PACKAGE_VERSION"), "1");
+        assert!(raw.kernel_matches && raw.make_matches == [0], "{raw:?}");
+    }
+
+    #[test]
+    fn rules_for_single_modules_are_matched_one_by_one() {
+        let raw = values(
+            b"BUILD_EXCLUSIVE_KERNEL[1]='^5'\nBUILD_EXCLUSIVE_KERNEL[2]='^6'\nBUILD_EXCLUSIVE_KERNEL[7]='^6\\.1$'\n\
+              BUILD_EXCLUSIVE_ARCH[0]='.*'\nBUILD_EXCLUSIVE_ARCH[3]='none'\n",
+        );
+        assert!(raw.kernel_matches && raw.arch_matches);
+        assert_eq!((raw.kernel_misses, raw.arch_misses), (vec![1, 7], vec![3]));
     }
 }

@@ -7,33 +7,49 @@ use super::RawConf;
 use super::version::compare;
 use crate::types::Target;
 
-/// The first rule that excludes the kernel, as a sentence.
-pub fn excluded(raw: &RawConf, target: &Target, config: Option<&BTreeMap<String, String>>) -> Option<String> {
+/// A kernel's configuration.
+type Config = BTreeMap<String, String>;
+
+/// The first rule that excludes module number `index`, as a sentence. What stands at index 0 (and every variable that
+/// is no array) is a rule for all modules of the package.
+pub fn excluded(raw: &RawConf, index: usize, target: &Target, config: Option<&Config>) -> Option<String> {
+    let own = |index| rule(raw, index, target, config);
+    own(0).or_else(|| (index > 0).then(|| own(index)).flatten())
+}
+
+fn rule(raw: &RawConf, index: usize, target: &Target, config: Option<&Config>) -> Option<String> {
     let kernel = target.kernel.as_str();
-    if !raw.kernel_matches {
-        let rule = raw.get("BUILD_EXCLUSIVE_KERNEL");
+    let at = |name: &str| raw.at(name, index);
+    let (kernel_matches, arch_matches) = match index {
+        0 => (raw.kernel_matches, raw.arch_matches),
+        _ => (!raw.kernel_misses.contains(&index), !raw.arch_misses.contains(&index)),
+    };
+    if !kernel_matches {
+        let rule = at("BUILD_EXCLUSIVE_KERNEL");
         return Some(match rule.strip_prefix("REQUIRES ") {
             // A habit of Debian's packages: an impossible pattern that says why.
             Some(option) => format!("it needs {option}, which this kernel does not have"),
             None => format!("it is only for kernels that match {rule}"),
         });
     }
-    let min = raw.get("BUILD_EXCLUSIVE_KERNEL_MIN");
+    let (min, max) = (at("BUILD_EXCLUSIVE_KERNEL_MIN"), at("BUILD_EXCLUSIVE_KERNEL_MAX"));
     if !min.is_empty() && compare(kernel, min) == Ordering::Less {
         return Some(format!("it is only for kernels from {min} on"));
     }
-    let (max, obsolete) = (raw.get("BUILD_EXCLUSIVE_KERNEL_MAX"), raw.get("OBSOLETE_BY"));
     if !max.is_empty() && compare(kernel, max) == Ordering::Greater {
         return Some(format!("it is only for kernels up to {max}"));
     }
-    if max.is_empty() && !obsolete.is_empty() && compare(kernel, obsolete) == Ordering::Greater {
+    // The older word for the newest kernel; a newer one, for whichever module, takes its place.
+    let obsolete = at("OBSOLETE_BY");
+    let newer_word = || raw.all("BUILD_EXCLUSIVE_KERNEL_MAX").any(|(_, max)| !max.is_empty());
+    if index == 0 && !obsolete.is_empty() && compare(kernel, obsolete) != Ordering::Less && !newer_word() {
         return Some(format!("kernels from {obsolete} on have it themselves"));
     }
-    if !raw.arch_matches {
-        return Some(format!("it is only for architectures that match {}", raw.get("BUILD_EXCLUSIVE_ARCH")));
+    if !arch_matches {
+        return Some(format!("it is only for architectures that match {}", at("BUILD_EXCLUSIVE_ARCH")));
     }
     let config = config?;
-    for word in raw.get("BUILD_EXCLUSIVE_CONFIG").split_whitespace() {
+    for word in at("BUILD_EXCLUSIVE_CONFIG").split_whitespace() {
         let set = |option: &str| config.get(option).is_some_and(|value| value == "y" || value == "m");
         match word.strip_prefix('!') {
             Some(option) if set(option) => {
@@ -69,16 +85,45 @@ mod tests {
             (&[("BUILD_EXCLUSIVE_KERNEL_MIN", "6.13")], Some("from 6.13 on")),
             (&[("BUILD_EXCLUSIVE_KERNEL_MAX", "6.11")], Some("up to 6.11")),
             (&[("OBSOLETE_BY", "6.10")], Some("have it themselves")),
+            (&[("OBSOLETE_BY", "6.12.5-amd64")], Some("have it themselves")),
+            (&[("OBSOLETE_BY", "6.12.6")], None),
+            (&[("OBSOLETE_BY", "6.10"), ("BUILD_EXCLUSIVE_KERNEL_MAX", "6.13")], None),
             (&[("BUILD_EXCLUSIVE_CONFIG", "CONFIG_PCI")], None),
             (&[("BUILD_EXCLUSIVE_CONFIG", "CONFIG_PCI CONFIG_USB")], Some("needs CONFIG_USB")),
             (&[("BUILD_EXCLUSIVE_CONFIG", "!CONFIG_PCI")], Some("does not work with CONFIG_PCI")),
         ];
         for (pairs, expected) in rows {
-            let answer = excluded(&raw(pairs), &target, Some(&config));
+            let answer = excluded(&raw(pairs), 0, &target, Some(&config));
             match expected {
                 None => assert_eq!(answer, None, "{pairs:?}"),
                 Some(part) => assert!(answer.clone().unwrap().contains(part), "{pairs:?}: {answer:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_module_obeys_its_own_rules_and_those_of_all() {
+        let target = Target { kernel: "6.12.5-amd64".parse().unwrap(), arch: "x86_64".parse().unwrap() };
+        let config = BTreeMap::from([("CONFIG_PCI".to_owned(), "y".to_owned())]);
+        let mut raw = raw(&[]);
+        for (name, index, value) in [
+            ("BUILD_EXCLUSIVE_KERNEL_MIN", 1, "6.13"),
+            ("BUILD_EXCLUSIVE_KERNEL_MAX", 2, "6.1"),
+            ("BUILD_EXCLUSIVE_CONFIG", 3, "CONFIG_PCI"),
+            ("BUILD_EXCLUSIVE_CONFIG", 4, "!CONFIG_PCI"),
+            ("BUILD_EXCLUSIVE_KERNEL", 5, "^5"),
+            ("BUILD_EXCLUSIVE_ARCH", 6, "none"),
+            // Only the whole package can be obsolete, and not when a module has a newest kernel of its own.
+            ("OBSOLETE_BY", 0, "6.10"),
+        ] {
+            raw.values.entry(name.into()).or_default().insert(index, value.into());
+        }
+        (raw.kernel_misses, raw.arch_misses) = (vec![5], vec![6]);
+        let out: Vec<bool> =
+            (0..8).map(|index| excluded(&raw, index, &target, Some(&config)).is_some()).collect();
+        assert_eq!(out, [false, true, true, false, true, true, true, false]);
+        // A rule for all: also for those whose own are content.
+        raw.kernel_matches = false;
+        assert!((0..8).all(|index| excluded(&raw, index, &target, Some(&config)).is_some()));
     }
 }

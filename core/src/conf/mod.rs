@@ -1,8 +1,14 @@
-//! dkms.conf: text → [`RawConf`] (what bash makes of it for one kernel) → [`Recipe`] (checked, ready to build).
+//! dkms.conf: text → [`RawConf`] (what bash makes of it for one kernel; [`native`]ly where that is certain) →
+//! [`Recipe`] (checked, ready to build).
 
 pub mod bash;
+pub mod evaluate;
 pub mod exclusive;
+pub mod native;
 mod recipe;
+#[cfg(test)]
+mod recipe_tests;
+pub mod script;
 pub mod version;
 
 use std::collections::BTreeMap;
@@ -50,6 +56,12 @@ pub struct RawConf {
     pub kernel_matches: bool,
     /// Whether `BUILD_EXCLUSIVE_ARCH` matches; true when it is not set.
     pub arch_matches: bool,
+    /// Indices above 0 of `BUILD_EXCLUSIVE_KERNEL` that are set and do not match: rules for single modules.
+    #[serde(default)]
+    pub kernel_misses: Vec<usize>,
+    /// The same of `BUILD_EXCLUSIVE_ARCH`.
+    #[serde(default)]
+    pub arch_misses: Vec<usize>,
 }
 
 impl RawConf {
@@ -64,6 +76,15 @@ impl RawConf {
     /// An array's set elements with their indices.
     pub fn all(&self, name: &str) -> impl Iterator<Item = (usize, &str)> {
         self.values.get(name).into_iter().flatten().map(|(index, value)| (*index, value.as_str()))
+    }
+    /// The values with one blank wherever they have white space, as shell DKMS hands them on: `PRE_BUILD` of zfs is a
+    /// command with each option on a line of its own, which a shell would take for many commands.
+    pub fn single_lines(&self) -> Self {
+        let mut single = self.clone();
+        for value in single.values.values_mut().flat_map(BTreeMap::values_mut) {
+            *value = value.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+        }
+        single
     }
 }
 
@@ -80,4 +101,6 @@ pub struct Context<'a> {
     pub headers: &'a Path,
     /// Identity of the headers, so that a remembered evaluation is not used for others.
     pub identity: &'a str,
+    /// Variables that are set after everything was read.
+    pub directives: &'a [(String, String)],
 }

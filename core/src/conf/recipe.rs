@@ -1,9 +1,7 @@
 //! The checked form of a dkms.conf.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path};
-
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Context, RawConf, exclusive};
 use crate::types::ModuleName;
@@ -41,8 +39,11 @@ pub struct Scripts {
 /// Everything needed to build and install one module package for one kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipe {
-    /// The modules, in the order of their indices.
+    /// The modules that are built for this kernel, in the order of their indices.
     pub modules: Vec<ModuleSpec>,
+    /// Modules of the package that are not meant for this kernel, each with the reason. Not what a build is made from.
+    #[serde(skip)]
+    pub left_out: Vec<String>,
     /// The shell command that builds them.
     pub make: String,
     /// Patches in `patches/` to apply, in order.
@@ -53,6 +54,12 @@ pub struct Recipe {
     pub autoinstall: bool,
     /// Packages that must be installed first.
     pub build_depends: Vec<ModuleName>,
+    /// Whether it is built again as soon as one of those is installed in another version.
+    #[serde(skip)]
+    pub follows: bool,
+    /// Whether compatible kernels may use its modules by way of weak-modules.
+    #[serde(skip)]
+    pub weak_modules: bool,
     /// Why it must not be built for this kernel.
     pub excluded: Option<String>,
 }
@@ -64,13 +71,14 @@ impl Recipe {
         context: &Context<'_>,
         config: Option<&BTreeMap<String, String>>,
     ) -> Result<Self, Vec<String>> {
+        let raw = &raw.single_lines();
         let mut problems = Vec::new();
         for name in ["PACKAGE_NAME", "PACKAGE_VERSION"] {
             if raw.get(name).is_empty() {
                 problems.push(format!("{name} is not set"));
             }
         }
-        let modules = modules(raw, &mut problems);
+        let mut modules = modules(raw, &mut problems);
         let mut build_depends = Vec::new();
         for word in raw.all("BUILD_DEPENDS").flat_map(|(_, value)| value.split_whitespace()) {
             match word.parse() {
@@ -78,17 +86,32 @@ impl Recipe {
                 Err(error) => problems.push(format!("BUILD_DEPENDS: {error}")),
             }
         }
-        let patches = patches(raw, &mut problems);
+        let patches = patches(raw);
         let autoinstall = yes(raw, "AUTOINSTALL", &mut problems);
-        for name in ["BUILD_DEPENDS_REBUILD", "NO_WEAK_MODULES"] {
-            yes(raw, name, &mut problems);
-        }
+        let follows = yes(raw, "BUILD_DEPENDS_REBUILD", &mut problems);
+        let weak_modules = !yes(raw, "NO_WEAK_MODULES", &mut problems);
         if !problems.is_empty() {
             return Err(problems);
+        }
+        // Each kept module is at its own index: a problem would have ended this.
+        let why = |index| exclusive::excluded(raw, index, context.target, config);
+        let reasons: Vec<Option<String>> = (0..modules.len().max(1)).map(why).collect();
+        let excluded = reasons.iter().all(Option::is_some).then(|| reasons[0].clone()).flatten();
+        let mut left_out = Vec::new();
+        if excluded.is_none() {
+            let mut reasons = reasons.iter();
+            modules.retain(|module| match reasons.next().and_then(Option::as_ref) {
+                Some(why) => {
+                    left_out.push(format!("{} is left out: {why}", module.dest_name));
+                    false
+                }
+                None => true,
+            });
         }
         let text = |name: &str| raw.get(name).to_owned();
         Ok(Self {
             modules,
+            left_out,
             make: make_command(raw, context, config),
             patches,
             scripts: Scripts {
@@ -101,7 +124,9 @@ impl Recipe {
             },
             autoinstall,
             build_depends,
-            excluded: exclusive::excluded(raw, context.target, config),
+            follows,
+            weak_modules,
+            excluded,
         })
     }
 }
@@ -136,12 +161,12 @@ fn modules(raw: &RawConf, problems: &mut Vec<String>) -> Vec<ModuleSpec> {
                 problems.push(format!("{variable}[{index}]: {error}"));
             }
         }
-        let location = raw.at("BUILT_MODULE_LOCATION", index).trim_end_matches('/');
-        let built =
-            if location.is_empty() { built_name.to_owned() } else { format!("{location}/{built_name}") };
-        if !stays_inside(&built) {
+        let location = raw.at("BUILT_MODULE_LOCATION", index);
+        let location = normal(location).filter(|_| !location.starts_with('/')).unwrap_or_else(|| {
             problems.push(format!("BUILT_MODULE_LOCATION[{index}] leaves the build directory"));
-        }
+            String::new()
+        });
+        let built = format!("{location}/{built_name}").trim_start_matches('/').to_owned();
         let dest_location = raw.at("DEST_MODULE_LOCATION", index);
         if dest_location.is_empty() {
             problems.push(format!("DEST_MODULE_LOCATION[{index}] is not set"));
@@ -187,25 +212,14 @@ fn normal(location: &str) -> Option<String> {
     Some(format!("/{}", parts.join("/")))
 }
 
-/// Whether a path, joined to a directory, stays below it.
-fn stays_inside(path: &str) -> bool {
-    Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
-}
-
-fn patches(raw: &RawConf, problems: &mut Vec<String>) -> Vec<String> {
-    let mut patches = Vec::new();
-    for (index, patch) in raw.all("PATCH").filter(|(_, patch)| !patch.is_empty()) {
-        let wanted = raw.at("PATCH_MATCH", index).is_empty() || raw.patch_matches.contains(&index);
-        if !wanted {
-            continue;
-        }
-        if stays_inside(patch) {
-            patches.push(patch.to_owned());
-        } else {
-            problems.push(format!("PATCH[{index}] leaves the patches directory"));
-        }
-    }
-    patches
+/// The patches that are wanted for this kernel.
+pub(super) fn patches(raw: &RawConf) -> Vec<String> {
+    let wanted =
+        |index: &usize| raw.at("PATCH_MATCH", *index).is_empty() || raw.patch_matches.contains(index);
+    raw.all("PATCH")
+        .filter(|(index, patch)| !patch.is_empty() && wanted(index))
+        .map(|(_, patch)| patch.to_owned())
+        .collect()
 }
 
 fn yes(raw: &RawConf, name: &str, problems: &mut Vec<String>) -> bool {
@@ -220,7 +234,11 @@ fn yes(raw: &RawConf, name: &str, problems: &mut Vec<String>) -> bool {
 }
 
 /// The last matching `MAKE[]` wins; without any the kernel's own build system is called.
-fn make_command(raw: &RawConf, context: &Context<'_>, config: Option<&BTreeMap<String, String>>) -> String {
+pub(super) fn make_command(
+    raw: &RawConf,
+    context: &Context<'_>,
+    config: Option<&BTreeMap<String, String>>,
+) -> String {
     let general = if raw.get("MAKE_MATCH").is_empty() { raw.get("MAKE") } else { "" };
     let matching = raw.make_matches.iter().map(|index| raw.at("MAKE", *index)).rfind(|make| !make.is_empty());
     let mut make = matching.unwrap_or(general).to_owned();
@@ -232,87 +250,4 @@ fn make_command(raw: &RawConf, context: &Context<'_>, config: Option<&BTreeMap<S
         make.push_str(" LLVM=1");
     }
     make
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::layout::Layout;
-    use crate::types::Target;
-
-    fn recipe(pairs: &[(&str, usize, &str)]) -> Result<Recipe, Vec<String>> {
-        let mut raw = RawConf { kernel_matches: true, arch_matches: true, ..RawConf::default() };
-        for (name, index, value) in pairs {
-            raw.values.entry((*name).into()).or_default().insert(*index, (*value).into());
-        }
-        let layout = Layout::default();
-        let target = Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() };
-        let module = "a/1".parse().unwrap();
-        let headers = layout.headers(&target.kernel);
-        let context =
-            Context { layout: &layout, module: &module, target: &target, headers: &headers, identity: "" };
-        Recipe::from_raw(&raw, &context, None)
-    }
-
-    const BASE: [(&str, usize, &str); 3] =
-        [("PACKAGE_NAME", 0, "a"), ("PACKAGE_VERSION", 0, "1"), ("DEST_MODULE_LOCATION", 0, "/extra")];
-
-    fn with<'a>(extra: &[(&'a str, usize, &'a str)]) -> Vec<(&'a str, usize, &'a str)> {
-        BASE.iter().chain(extra).copied().collect()
-    }
-
-    #[test]
-    fn the_package_name_stands_in_for_a_single_module() {
-        let recipe = recipe(&BASE).unwrap();
-        assert_eq!(recipe.modules[0].built, "a");
-        assert_eq!(recipe.make, "make -C /lib/modules/6.1/build M=/var/lib/dkms/a/1/build");
-        assert!(recipe.modules[0].strip && !recipe.autoinstall);
-    }
-
-    #[test]
-    fn an_empty_conf_names_all_that_is_missing() {
-        assert_eq!(recipe(&[]).unwrap_err(), ["PACKAGE_NAME is not set", "PACKAGE_VERSION is not set"]);
-    }
-
-    #[test]
-    fn bad_values_are_named_with_their_index() {
-        for (extra, expected) in [
-            (("BUILT_MODULE_NAME", 0, "a.ko"), "must not end in .o or .ko"),
-            (("BUILT_MODULE_NAME", 0, "../a"), "slash"),
-            (("BUILT_MODULE_LOCATION", 0, "../../etc"), "leaves the build directory"),
-            (("BUILT_MODULE_NAME", 2, "c"), "BUILT_MODULE_NAME[1] is not set"),
-            (("DEST_MODULE_LOCATION", 0, "/etc"), "must begin with /kernel"),
-            (("DEST_MODULE_LOCATION", 0, "/updates/../../etc"), "leaves the kernel's directory"),
-            (("PATCH", 0, "../x"), "leaves the patches directory"),
-            (("AUTOINSTALL", 0, "maybe"), "must be yes or no"),
-            (("BUILD_DEPENDS", 0, "x/y"), "slash"),
-        ] {
-            let problems = recipe(&with(&[extra])).unwrap_err().join("; ");
-            assert!(problems.contains(expected), "{extra:?}: {problems}");
-        }
-    }
-
-    #[test]
-    fn a_destination_may_go_up_and_down_inside() {
-        let recipe = recipe(&with(&[("DEST_MODULE_LOCATION", 0, "/kernel/../misc/")])).unwrap();
-        assert_eq!(recipe.modules[0].dest_location, "/misc");
-    }
-
-    #[test]
-    fn strip_of_the_first_module_is_the_default_of_the_others() {
-        let recipe = recipe(&with(&[
-            ("BUILT_MODULE_NAME", 0, "a"),
-            ("BUILT_MODULE_NAME", 1, "b"),
-            ("DEST_MODULE_LOCATION", 1, "/extra"),
-            ("BUILT_MODULE_NAME", 2, "c"),
-            ("DEST_MODULE_LOCATION", 2, "/extra"),
-            ("STRIP", 0, "no"),
-            ("STRIP", 2, "yes"),
-        ]))
-        .unwrap();
-        assert_eq!(
-            recipe.modules.iter().map(|module| module.strip).collect::<Vec<_>>(),
-            [false, false, true]
-        );
-    }
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::Config;
+use crate::policy::Strength;
 
 /// How module files are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,18 +62,21 @@ impl Compression {
         }
     }
 
-    /// Compresses a module. The kernel's own xz decoder knows crc32 checks and dictionaries up to 1 MiB only.
-    pub fn compress(self, content: &[u8]) -> Result<Vec<u8>> {
+    /// Compresses a module. The kernel's own xz decoder knows crc32 checks only.
+    pub fn compress(self, content: &[u8], strength: &Strength) -> Result<Vec<u8>> {
         Ok(match self {
             Self::None => content.to_owned(),
             Self::Gzip => {
-                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+                let mut encoder =
+                    flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(strength.gzip));
                 encoder.write_all(content)?;
                 encoder.finish()?
             }
             Self::Xz => {
-                let mut options = liblzma::stream::LzmaOptions::new_preset(6)?;
-                options.dict_size(1 << 20);
+                let mut options = liblzma::stream::LzmaOptions::new_preset(strength.xz)?;
+                if let Some(bytes) = strength.xz_dictionary {
+                    options.dict_size(bytes);
+                }
                 let mut filters = liblzma::stream::Filters::new();
                 filters.lzma2(&options);
                 let stream =
@@ -81,7 +85,7 @@ impl Compression {
                 encoder.write_all(content)?;
                 encoder.finish()?
             }
-            Self::Zstd => zstd::bulk::compress(content, 3)?,
+            Self::Zstd => zstd::bulk::compress(content, strength.zstd)?,
         })
     }
 
@@ -118,10 +122,17 @@ mod tests {
 
     #[test]
     fn every_kind_returns_what_it_got() {
-        let content = vec![7; 100_000];
+        let content: Vec<u8> =
+            (0..200_000_u32).flat_map(|n| (n / 7 % 1000 * n % 251).to_le_bytes()).collect();
+        let fast = Strength::parse("-1", "-0", "--fast=9");
+        let hard = Strength::parse("-9", "-6 --extreme --lzma2=dict=64KiB", "-19");
         for kind in [Compression::None, Compression::Gzip, Compression::Xz, Compression::Zstd] {
-            let packed = kind.compress(&content).unwrap();
-            assert_eq!(kind.decompress(&packed).unwrap(), content);
+            let size = |strength: &Strength| {
+                let packed = kind.compress(&content, strength).unwrap();
+                assert_eq!(kind.decompress(&packed).unwrap(), content);
+                packed.len()
+            };
+            assert!(kind == Compression::None || size(&fast) > size(&hard), "{kind:?}");
             assert_eq!(Compression::of(&format!("a.ko{}", kind.suffix())), kind);
         }
     }

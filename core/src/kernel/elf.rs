@@ -19,11 +19,16 @@ pub struct ModInfo {
 }
 
 /// What every signed module ends with.
-const SIGNATURE: &[u8] = b"~Module signature appended~\n";
+pub const SIGNATURE: &[u8] = b"~Module signature appended~\n";
 
 /// Whether a module's content ends in a signature.
 pub fn is_signed(content: &[u8]) -> bool {
-    content.ends_with(SIGNATURE)
+    without_mark(content).is_some()
+}
+
+/// A signed module's content without its last line; `None` when it is not signed.
+pub fn without_mark(content: &[u8]) -> Option<&[u8]> {
+    content.strip_suffix(SIGNATURE)
 }
 
 /// Reads an uncompressed module file.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::compiler::{self, Toolchain};
 use super::{Config, config_file, parse_config};
 use crate::layout::Layout;
 use crate::policy::distro::Row;
@@ -26,7 +27,9 @@ pub struct Headers {
     pub vermagic: Vermagic,
     /// The compiler that the kernel was built with, or the default one when that is not installed.
     pub compiler: Option<PathBuf>,
-    /// Its name when it is the kernel's own, to be handed to make as `CC`.
+    /// What building needs and nobody has installed.
+    pub missing: Vec<String>,
+    /// The compiler's name when it is the kernel's own, to be handed to make as `CC`.
     pub cc: Option<String>,
     /// `ld.lld` when the kernel was linked with it.
     pub ld: Option<String>,
@@ -83,29 +86,31 @@ impl Vermagic {
 }
 
 impl Headers {
-    /// Reads headers; `None` when they are not there.
-    pub fn load(layout: &Layout, row: &Row, target: &Target, dir: &Path) -> Result<Option<Self>> {
+    /// Reads headers; `None` when they are not there. `config` is used in place of their configuration.
+    pub fn load(
+        layout: &Layout,
+        row: &Row,
+        target: &Target,
+        dir: &Path,
+        config: Option<&Path>,
+    ) -> Result<Option<Self>> {
         if !dir.join("include").exists() {
             return Ok(None);
         }
-        let config = std::fs::read(config_file(dir)).unwrap_or_default();
+        let given = config;
+        let config =
+            std::fs::read(given.map_or_else(|| config_file(dir), Path::to_owned)).unwrap_or_default();
         let config = parse_config(&String::from_utf8_lossy(&config));
-        let on = |option: &str| config.get(option).is_some_and(|value| value == "y");
-        let wanted = if on("CONFIG_CC_IS_CLANG") {
-            Some("clang".to_owned())
-        } else {
-            let text = config.get("CONFIG_CC_VERSION_TEXT");
-            text.and_then(|text| text.split_whitespace().next()).map(str::to_owned)
-        };
-        let cc = wanted.filter(|name| run::which(name).is_some());
+        let Toolchain { cc, ld, missing } =
+            Toolchain::choose(&config, || compiler::named(dir), |program| run::which(program).is_some());
         let compiler = cc.as_deref().and_then(run::which).or_else(|| run::which("gcc"));
-        let ld = on("CONFIG_LD_IS_LLD").then(|| "ld.lld".to_owned()).filter(|ld| run::which(ld).is_some());
-        let identity = identity(layout, target, dir, compiler.as_deref())?;
+        let identity = identity(layout, target, dir, given, compiler.as_deref(), ld.as_deref())?;
         Ok(Some(Self {
             vermagic: Vermagic::new(dir, &config),
             sig_hash: config.get("CONFIG_MODULE_SIG_HASH").cloned(),
-            sign_file: row.sign_file(target, dir).into_iter().find(|path| path.is_file()),
+            sign_file: row.sign_file(target, dir).iter().find_map(|path| run::which(&path.to_string_lossy())),
             compiler,
+            missing,
             cc,
             ld,
             config,
@@ -117,8 +122,16 @@ impl Headers {
 
 /// Hashes the headers, what their Makefile includes from elsewhere (Debian's common headers), the build tools
 /// behind the `scripts` link, and the compiler and linker.
-fn identity(layout: &Layout, target: &Target, dir: &Path, compiler: Option<&Path>) -> Result<String> {
+fn identity(
+    layout: &Layout,
+    target: &Target,
+    dir: &Path,
+    config: Option<&Path>,
+    compiler: Option<&Path>,
+    linker: Option<&str>,
+) -> Result<String> {
     let mut roots = vec![dir.to_owned()];
+    roots.extend(config.map(Path::to_owned));
     let makefile = std::fs::read_to_string(dir.join("Makefile")).unwrap_or_default();
     for line in makefile.lines() {
         if let Some(included) = line.trim().strip_prefix("include ").map(str::trim)
@@ -138,7 +151,7 @@ fn identity(layout: &Layout, target: &Target, dir: &Path, compiler: Option<&Path
     let headers = hash::trees(&roots, Watch::Directories, Some(&memory), &STAMPS)
         .with_context(|| format!("looking at the headers in {}", dir.display()))?;
     let mut tools: Vec<PathBuf> = compiler.map(Path::to_path_buf).into_iter().collect();
-    tools.extend(["ld", "as"].iter().filter_map(|tool| run::which(tool)));
+    tools.extend(["ld", "as"].into_iter().chain(linker).filter_map(run::which));
     let name = compiler.and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
     let memory = layout.hashes().join(format!("compiler-{name}.json"));
     let tools = hash::trees(&tools, Watch::Files, Some(&memory), &[]).context("looking at the compiler")?;

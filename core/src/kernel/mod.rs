@@ -1,8 +1,14 @@
 //! Facts about one kernel, found without asking the running one.
 
+pub mod certificate;
+mod compiler;
 mod compress;
+pub mod demand;
+mod der;
 pub mod elf;
+mod firmware;
 mod headers;
+pub mod signature;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,6 +16,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 pub use compress::{Compression, read_module};
+pub use demand::Demand;
+pub use firmware::Firmware;
 pub use headers::{Headers, Vermagic};
 
 use crate::layout::Layout;
@@ -37,11 +45,17 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Looks at a kernel. `headers` overrides the place of its headers.
-    pub fn load(layout: &Layout, row: &Row, target: &Target, headers: Option<&Path>) -> Result<Self> {
+    /// Looks at a kernel. `headers` and `config` override the places of its headers and its configuration.
+    pub fn load(
+        layout: &Layout,
+        row: &Row,
+        target: &Target,
+        headers: Option<&Path>,
+        config: Option<&Path>,
+    ) -> Result<Self> {
         let dir = layout.kernel(&target.kernel);
         let headers_dir = headers.map_or_else(|| layout.headers(&target.kernel), Path::to_path_buf);
-        let headers = Headers::load(layout, row, target, &headers_dir)?;
+        let headers = Headers::load(layout, row, target, &headers_dir, config)?;
         let indexed = file::read_optional(&layout.modules_dep(&target.kernel))?.map(|text| {
             let text = String::from_utf8_lossy(&text).into_owned();
             text.lines().filter_map(|line| Some(line.split_once(':')?.0.to_owned())).collect()
@@ -54,8 +68,11 @@ impl Kernel {
                 missing_tools.push(tool.to_owned());
             }
         }
-        if headers.as_ref().is_some_and(|headers| headers.compiler.is_none()) {
-            missing_tools.push("gcc".to_owned());
+        if let Some(headers) = &headers {
+            missing_tools.extend(headers.missing.iter().cloned());
+            if headers.compiler.is_none() && headers.missing.is_empty() {
+                missing_tools.push("gcc".to_owned());
+            }
         }
         let has_initramfs = layout.initramfs_images(&target.kernel).iter().any(|image| image.exists());
         Ok(Self {
@@ -109,6 +126,13 @@ fn parse_config(text: &str) -> Config {
             name.starts_with("CONFIG_").then(|| (name.to_owned(), value.trim_matches('"').to_owned()))
         })
         .collect()
+}
+
+/// A kernel's configuration, from its headers, else as it is kept beside its image; `None` when it is in neither place.
+pub fn config(layout: &Layout, kernel: &KernelRelease) -> Option<Config> {
+    let places = [config_file(&layout.headers(kernel)), layout.boot_config(kernel)];
+    let text = places.iter().find_map(|place| file::read_optional(place).ok().flatten())?;
+    Some(parse_config(&String::from_utf8_lossy(&text)))
 }
 
 /// The file that holds a kernel's configuration, in its headers.

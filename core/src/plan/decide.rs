@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::scope::newest_with;
+use super::scope::{installed, newest_with};
 use super::wanted::Wish;
-use super::why::{bad_conf, broken, refused};
-use super::{Clear, Plan, Registration, Settled, Survey, Unregister};
-use crate::event::{Event, Request, Verb};
+use super::why::{bad_conf, broken, refused, registered};
+use super::{Clear, Loading, Plan, Registration, Settled, Survey, Unregister};
+use crate::event::{Event, Load, Request, Verb};
 use crate::policy::distro::Row;
 use crate::report::Outcome;
 use crate::tree::{Snapshot, Source};
@@ -25,6 +25,7 @@ pub fn plan(events: &[Event], snapshot: &Snapshot, survey: &Survey, row: &Row) -
     for event in events {
         planner.event(event);
     }
+    planner.followers();
     planner.finish()
 }
 
@@ -60,13 +61,30 @@ impl Planner<'_> {
                 if self.register(module) {
                     for target in targets {
                         self.plan.initramfs.insert(target.clone());
-                        let wish =
-                            Wish { install: true, force: false, automatic: true, trust_unknown: false };
+                        let wish = Wish {
+                            install: true,
+                            force: false,
+                            automatic: true,
+                            trust_unknown: false,
+                            led: false,
+                        };
                         self.make(module, target, wish);
                     }
                 }
             }
             Event::SourceReplaced(module) => self.source_replaced(module),
+            Event::Matched { template, target, only, force } => {
+                self.plan.initramfs.insert(target.clone());
+                let wish =
+                    Wish { install: true, force: *force, automatic: false, trust_unknown: true, led: false };
+                for id in installed(self.snapshot, template, only.as_ref()) {
+                    match self.snapshot.modules.get(id).filter(|entry| entry.broken()) {
+                        Some(entry) => self.settle(id, Some(target), broken(&entry.source)),
+                        None => self.make(id, target, wish),
+                    }
+                }
+            }
+            Event::Loaded(load) => self.loaded(load),
             Event::Asked(request) => self.asked(request),
         }
     }
@@ -75,7 +93,7 @@ impl Planner<'_> {
         for (id, entry) in self.snapshot.modules.iter().filter(|(_, entry)| entry.broken()) {
             self.settle(id, Some(target), broken(&entry.source));
         }
-        let wish = Wish { install: true, force: false, automatic: true, trust_unknown };
+        let wish = Wish { install: true, force: false, automatic: true, trust_unknown, led: false };
         for id in &self.newest.clone().into_values().collect::<Vec<_>>() {
             // Its package is being replaced, or that went wrong: whatever is there now is the best there is.
             if let Some(Source::Kept(source)) = self.snapshot.modules.get(id).map(|entry| &entry.source) {
@@ -134,6 +152,31 @@ impl Planner<'_> {
         }
     }
 
+    /// Registers a module that came in a tarball, and takes its builds. One that is there already stays, unless
+    /// somebody insists.
+    fn loaded(&mut self, load: &Load) {
+        let id = &load.module;
+        if let Some(entry) = self.snapshot.modules.get(id).filter(|entry| entry.broken())
+            && entry.source != Source::Unlinked
+        {
+            return self.settle(id, None, broken(&entry.source));
+        }
+        if self.snapshot.registered(id) && !load.force {
+            return self.settle(id, None, registered(8));
+        }
+        if !self.register(id) {
+            return;
+        }
+        for (target, dir) in &load.builds {
+            if self.snapshot.build(id, target).is_some() && !load.force {
+                self.settle(id, Some(target), Outcome::Present);
+            } else {
+                let (module, target, dir) = (id.clone(), target.clone(), dir.clone());
+                self.plan.load.push(Loading { module, target, dir });
+            }
+        }
+    }
+
     pub(super) fn source_replaced(&mut self, id: &ModuleId) {
         let Some(entry) = self.snapshot.modules.get(id).filter(|entry| !entry.stands_in()) else { return };
         let keep = entry.builds.values().any(|build| build.active);
@@ -143,23 +186,20 @@ impl Planner<'_> {
     pub(super) fn asked(&mut self, request: &Request) {
         let id = &request.module;
         let entry = self.snapshot.modules.get(id);
-        let registered = self.snapshot.registered(id);
+        let is_registered = self.snapshot.registered(id);
         if let Some(entry) = entry.filter(|entry| entry.broken())
             && !(request.verb == Verb::Add && entry.source == Source::Unlinked)
             && matches!(request.verb, Verb::Add | Verb::Build | Verb::Install)
         {
-            return self.settle(id, None, broken(&entry.source));
+            let mut outcome = broken(&entry.source);
+            if let (Outcome::Refused { code, .. }, Verb::Add) = (&mut outcome, request.verb) {
+                // For what is to be added the source is missing, not the link.
+                *code = 2;
+            }
+            return self.settle(id, None, outcome);
         }
         match request.verb {
-            Verb::Add if registered => self.settle(
-                id,
-                None,
-                refused(
-                    3,
-                    "it is registered already".into(),
-                    "dkms remove it first, or give another version",
-                ),
-            ),
+            Verb::Add if is_registered => self.settle(id, None, registered(3)),
             Verb::Add => {
                 self.register(id);
             }
@@ -170,6 +210,7 @@ impl Planner<'_> {
                         force: request.force,
                         automatic: false,
                         trust_unknown: true,
+                        led: false,
                     };
                     for target in &request.targets {
                         self.plan.initramfs.insert(target.clone());

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 pub use decide::plan;
-pub use scope::{Scope, newest, scope};
+pub use scope::{Scope, concerned, followers, newest, scope};
 pub use why::remaining;
 
 use crate::conf::{ConfError, Recipe};
@@ -47,13 +47,21 @@ pub struct Case {
     pub fingerprint: Option<Fingerprint>,
     /// Who should have signed it; `None` when it does not matter.
     pub signer: Option<String>,
+    /// The very same has been built before, and the result is kept.
+    pub cached: bool,
 }
 
 /// What will be done, in this order.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Plan {
+    /// Modules that an earlier run took out without coming to their POST_REMOVE.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub post_remove: BTreeSet<(ModuleId, Target)>,
     /// Registrations.
     pub register: Vec<Registration>,
+    /// Builds that came in a tarball.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub load: Vec<Loading>,
     /// Builds and installations, dependencies first.
     pub make: Vec<Make>,
     /// Withdrawals.
@@ -83,6 +91,17 @@ pub struct Registration {
     pub source: PathBuf,
 }
 
+/// A build that came in a tarball, to be put into the registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Loading {
+    /// The module.
+    pub module: ModuleId,
+    /// The kernel.
+    pub target: Target,
+    /// Where it was unpacked.
+    pub dir: PathBuf,
+}
+
 /// A module to build, install, or both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Make {
@@ -92,6 +111,8 @@ pub struct Make {
     pub target: Target,
     /// Build it; otherwise the finished build is used.
     pub build: bool,
+    /// The result of the very same build is kept: no compiler is needed.
+    pub cached: bool,
     /// Install it.
     pub install: bool,
     /// What goes into it.
@@ -145,6 +166,8 @@ impl Plan {
     /// Nothing will be changed.
     pub fn is_empty(&self) -> bool {
         self.register.is_empty()
+            && self.post_remove.is_empty()
+            && self.load.is_empty()
             && self.make.is_empty()
             && self.clear.is_empty()
             && self.unregister.is_empty()

@@ -45,6 +45,35 @@ pub(super) fn newest_with(events: &[Event], snapshot: &Snapshot) -> BTreeMap<Mod
     newest
 }
 
+/// The versions that are installed for a kernel, of all modules or of one.
+pub(super) fn installed<'a>(
+    snapshot: &'a Snapshot,
+    target: &Target,
+    only: Option<&ModuleName>,
+) -> Vec<&'a ModuleId> {
+    let active = |entry: &crate::tree::Entry| entry.builds.get(target).is_some_and(|build| build.active);
+    let modules = snapshot
+        .modules
+        .iter()
+        .filter(|(id, entry)| only.is_none_or(|only| id.name == *only) && active(entry));
+    modules.map(|(id, _)| id).collect()
+}
+
+/// The modules of which the registry must be known to answer these events; `None`: all.
+pub fn concerned(events: &[Event]) -> Option<BTreeSet<ModuleName>> {
+    events
+        .iter()
+        .map(|event| match event {
+            Event::SourceReplaced(module) => Some(module.name.clone()),
+            // What is built may need other modules, and a kernel has all of them.
+            Event::Asked(request) if !matches!(request.verb, Verb::Build | Verb::Install) => {
+                Some(request.module.name.clone())
+            }
+            _ => None,
+        })
+        .collect()
+}
+
 /// What the events concern.
 pub fn scope(events: &[Event], snapshot: &Snapshot) -> Scope {
     let newest = newest_with(events, snapshot);
@@ -61,14 +90,44 @@ pub fn scope(events: &[Event], snapshot: &Snapshot) -> Scope {
                     scope.cases.insert((module.clone(), target.clone()));
                 }
             }
+            Event::Matched { template, target, only, .. } => {
+                scope.kernels.insert(target.clone());
+                let wanted = installed(snapshot, template, only.as_ref());
+                scope.cases.extend(wanted.into_iter().map(|id| (id.clone(), target.clone())));
+            }
             Event::Asked(request) if matches!(request.verb, Verb::Build | Verb::Install | Verb::Add) => {
                 for target in &request.targets {
                     scope.kernels.insert(target.clone());
                     scope.cases.insert((request.module.clone(), target.clone()));
                 }
             }
+            Event::Loaded(load) => {
+                scope.kernels.insert(load.target.clone());
+                scope.cases.insert((load.module.clone(), load.target.clone()));
+            }
             Event::Asked(_) | Event::KernelRemoved(_) | Event::SourceReplaced(_) => {}
         }
     }
     scope
+}
+
+/// Of modules outside of the scope, each with what it follows (BUILD_DEPENDS_REBUILD), those that have to be looked at
+/// because something in the scope may be installed anew: over however many steps.
+pub fn followers(
+    cases: impl IntoIterator<Item = (ModuleName, Target)>,
+    mut candidates: Vec<((ModuleId, Target), Vec<ModuleName>)>,
+) -> Vec<(ModuleId, Target)> {
+    let mut led: BTreeSet<(ModuleName, Target)> = cases.into_iter().collect();
+    let mut found = Vec::new();
+    loop {
+        let (follow, rest): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|((_, target), needs)| {
+            needs.iter().any(|name| led.contains(&(name.clone(), target.clone())))
+        });
+        if follow.is_empty() {
+            return found;
+        }
+        led.extend(follow.iter().map(|((id, target), _)| (id.name.clone(), target.clone())));
+        found.extend(follow.into_iter().map(|(key, _)| key));
+        candidates = rest;
+    }
 }

@@ -1,9 +1,9 @@
 //! One module for one kernel: what is wanted, and what has to be done for it.
 
 use super::decide::Planner;
-use super::why::{bad_conf, needs, refused, remaining};
+use super::why::{awaits, bad_conf, needs, refused, remaining};
 use super::{Case, Make};
-use crate::conf::Recipe;
+use crate::conf::{Recipe, version};
 use crate::kernel::Kernel;
 use crate::report::{Failing, Outcome};
 use crate::tree::{Build, unsigned};
@@ -19,6 +19,8 @@ pub(super) struct Wish {
     pub(super) automatic: bool,
     /// A finished build of unknown inputs is taken as it is.
     pub(super) trust_unknown: bool,
+    /// Something that it follows is installed anew: it comes along, whether it wants to be built by itself or not.
+    pub(super) led: bool,
 }
 
 impl Planner<'_> {
@@ -43,7 +45,7 @@ impl Planner<'_> {
             return Ok(None);
         };
         let recipe = case.recipe.as_ref().map_err(bad_conf)?;
-        if wish.automatic && !recipe.autoinstall {
+        if wish.automatic && !recipe.autoinstall && !wish.led {
             return Ok(None);
         }
         let build = self.snapshot.build(id, target);
@@ -56,6 +58,7 @@ impl Planner<'_> {
                 module: id.clone(),
                 target: target.clone(),
                 build,
+                cached: build && case.cached && !wish.force,
                 install,
                 fingerprint: fingerprint.clone(),
                 after: recipe.build_depends.iter().filter_map(|name| self.provider(name, target)).collect(),
@@ -127,6 +130,57 @@ impl Planner<'_> {
         make(true, wish.install, fingerprint)
     }
 
+    /// What follows (BUILD_DEPENDS_REBUILD) something that is installed anew is built again, unless that was by force.
+    pub(super) fn followers(&mut self) {
+        let survey = self.survey;
+        loop {
+            let before = self.plan.make.len();
+            for ((id, target), case) in &survey.cases {
+                let Ok(recipe) = &case.recipe else { continue };
+                let Some(build) = self.snapshot.build(id, target).filter(|_| recipe.follows) else {
+                    continue;
+                };
+                let same = |make: &Make| make.module == *id && make.target == *target;
+                let leads = |make: &&Make| {
+                    make.install
+                        && !make.force
+                        && make.target == *target
+                        && recipe.build_depends.contains(&make.module.name)
+                };
+                // Of several versions the newest will be installed.
+                let mut leaders: Vec<ModuleId> =
+                    self.plan.make.iter().filter(leads).map(|make| make.module.clone()).collect();
+                leaders.sort_by(|a, b| {
+                    let newer = || version::compare(b.version.as_str(), a.version.as_str());
+                    a.name.cmp(&b.name).then_with(newer)
+                });
+                leaders.dedup_by(|later, first| later.name == first.name);
+                if leaders.is_empty() || self.plan.make.iter().any(same) {
+                    continue;
+                }
+                let wish = Wish {
+                    install: build.active,
+                    force: false,
+                    automatic: true,
+                    trust_unknown: false,
+                    led: true,
+                };
+                match self.wanted(id, target, wish) {
+                    Ok(Some(mut make)) => {
+                        make.after.retain(|id| leaders.iter().all(|leader| leader.name != id.name));
+                        make.after.extend(leaders);
+                        self.plan.make.push(make);
+                    }
+                    Ok(None) | Err(Outcome::UpToDate | Outcome::Excluded { .. }) => {}
+                    Err(outcome) => self.settle(id, Some(target), outcome),
+                }
+            }
+            if self.plan.make.len() == before {
+                return;
+            }
+        }
+    }
+
     pub(super) fn no_headers(&self, target: &Target) -> Outcome {
         let package = self.row.headers_package(target);
         Outcome::Deferred {
@@ -155,13 +209,22 @@ impl Planner<'_> {
         if missing.is_empty() || wish.force {
             return Ok(());
         }
-        Err(needs(&missing.join(", ")))
+        let registered = recipe.build_depends.iter().filter(|name| self.newest.contains_key(*name));
+        let known = registered.filter(|name| self.provider(name, target).is_none()).count();
+        // Its package may just not have had its turn yet: then nobody has failed.
+        Err(if wish.automatic && known == 0 {
+            awaits(&missing.join(", "))
+        } else {
+            needs(&missing.join(", "))
+        })
     }
 }
 
 /// A finished build that can be used as it is.
 fn current(build: &Build, fingerprint: &Fingerprint, case: &Case, wish: Wish) -> bool {
     match &build.record {
+        // Whether the kernel takes it is found out before it is published.
+        Some(record) if record.loaded => wish.trust_unknown,
         Some(record) => {
             let tried = || wish.automatic && record.signer == case.signer.as_deref().map(unsigned);
             record.fingerprint == *fingerprint

@@ -34,8 +34,21 @@ pub(super) fn needs(missing: &str) -> Outcome {
     }
 }
 
+/// What nobody has registered may be registered later, in the same run of the package manager even.
+pub(super) fn awaits(missing: &str) -> Outcome {
+    Outcome::Deferred {
+        why: format!("it needs {missing} (BUILD_DEPENDS), which is not registered"),
+        advice: "install the package that brings that: this one is then built by itself".into(),
+        code: 0,
+    }
+}
+
 pub(super) fn refused(code: i32, why: String, advice: &str) -> Outcome {
     Outcome::Refused { why, advice: advice.into(), code }
+}
+
+pub(super) fn registered(code: i32) -> Outcome {
+    refused(code, "it is registered already".into(), "dkms remove it first, or give another version")
 }
 
 pub(super) fn bad_conf(error: &ConfError) -> Outcome {

@@ -1,5 +1,7 @@
 //! `/etc/dkms/policy.toml`: what this machine cannot do without.
 
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -16,6 +18,20 @@ struct File {
     /// Modules whose build needs root, the network or the rest of the system.
     #[serde(default)]
     unconfined: Vec<String>,
+    /// How long one step of a build may take.
+    build_minutes: Option<NonZeroU32>,
+    /// How much finished builds may take that are kept for later, in MiB.
+    cache_mib: Option<u32>,
+    /// Settings of single modules, by pattern.
+    #[serde(default)]
+    module: BTreeMap<String, Own>,
+}
+
+/// What can be set for some modules only.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Own {
+    build_minutes: Option<NonZeroU32>,
 }
 
 /// The admin's choices.
@@ -62,6 +78,26 @@ impl Admin {
         self.broken.is_some() || !self.file.critical.is_empty()
     }
 
+    /// Minutes that one step of this module's build may take: an hour, unless the file says something else. Of several
+    /// patterns that name the module the longest counts.
+    pub fn build_minutes(&self, module: &ModuleName) -> u64 {
+        let own = self
+            .file
+            .module
+            .iter()
+            .filter(|(pattern, own)| {
+                own.build_minutes.is_some() && matches_any(std::slice::from_ref(pattern), module)
+            })
+            .max_by_key(|(pattern, _)| pattern.len())
+            .and_then(|(_, own)| own.build_minutes);
+        own.or(self.file.build_minutes).map_or(60, |minutes| u64::from(minutes.get()))
+    }
+
+    /// Bytes that finished builds may take that are kept for later: 2 GiB, unless the file says something else.
+    pub fn cache_bytes(&self) -> u64 {
+        u64::from(self.file.cache_mib.unwrap_or(2048)) << 20
+    }
+
     /// Whether this module's build may see the whole system.
     pub fn unconfined(&self, module: &ModuleName) -> bool {
         matches_any(&self.file.unconfined, module)
@@ -95,6 +131,17 @@ mod tests {
         for (name, critical) in [("zfs", true), ("nvidia-current", true), ("zfs2", false), ("nvidi", false)] {
             assert_eq!(admin.critical(&name.parse().unwrap()), critical, "{name}");
         }
+    }
+
+    #[test]
+    fn the_longest_pattern_sets_the_limit() {
+        let text = "build_minutes = 30\n[module.\"nvidia*\"]\nbuild_minutes = 90\n[module.\"nvidia-open*\"]\nbuild_minutes = 120\n";
+        let admin = Admin::parse(text, Path::new("p"));
+        for (name, minutes) in [("zfs", 30), ("nvidia-current", 90), ("nvidia-open", 120)] {
+            assert_eq!(admin.build_minutes(&name.parse().unwrap()), minutes, "{name}");
+        }
+        assert_eq!(Admin::default().build_minutes(&"zfs".parse().unwrap()), 60);
+        assert!(Admin::parse("build_minutes = 0\n", Path::new("p")).broken.is_some());
     }
 
     #[test]

@@ -14,10 +14,19 @@ pub struct Row {
     pub destination: Option<&'static str>,
     /// The package that brings a kernel's headers; `{kernel}` is replaced.
     pub headers_package: &'static str,
-    /// Places of the signing program, tried in this order before the one in the headers.
+    /// Places of the signing program, tried in this order before the one in the headers; a name without a slash is
+    /// looked for where programs are.
     pub sign_files: &'static [&'static str],
     /// The key pair that signs modules: private key, certificate in DER; below the registry unless absolute.
     pub mok: (&'static str, &'static str),
+    /// Program, arguments: makes that key pair, with this variable set. Empty: we make it.
+    pub new_key: (&'static [&'static str], (&'static str, &'static str)),
+    /// The program and arguments by which the certificate is enrolled, where that program exists; `{certificate}` is
+    /// replaced.
+    pub enrol: &'static [&'static [&'static str]],
+    /// Programs with arguments that offer modules to compatible kernels, and withdraw them; they read the files' names.
+    /// Empty where kernels promise each other nothing.
+    pub weak_modules: (&'static [&'static str], &'static [&'static str]),
     /// Program, arguments: lists the files of an initramfs; the image follows.
     pub list_initramfs: &'static [&'static str],
     /// Program, arguments: remakes the initramfs of `{kernel}`.
@@ -28,6 +37,7 @@ pub struct Row {
 }
 
 const MOK: (&str, &str) = ("mok.key", "mok.pub");
+const MOKUTIL: &[&str] = &["mokutil", "--import", "{certificate}"];
 
 const DEBIAN: Row = Row {
     id: "debian",
@@ -35,6 +45,9 @@ const DEBIAN: Row = Row {
     headers_package: "linux-headers-{kernel}",
     sign_files: &["/usr/lib/linux-kbuild-{series}/scripts/sign-file"],
     mok: MOK,
+    new_key: (&[], ("", "")),
+    enrol: &[MOKUTIL],
+    weak_modules: (&[], &[]),
     list_initramfs: &["lsinitramfs"],
     make_initramfs: &["update-initramfs", "-u", "-k", "{kernel}"],
     image_state: (
@@ -49,23 +62,50 @@ const DEBIAN: Row = Row {
     ),
 };
 
+const FEDORA: Row = Row {
+    id: "fedora",
+    destination: Some("/extra"),
+    headers_package: "kernel-devel-{kernel}",
+    sign_files: &[],
+    mok: MOK,
+    new_key: (&[], ("", "")),
+    enrol: &[MOKUTIL],
+    weak_modules: (&[], &[]),
+    list_initramfs: &["lsinitrd"],
+    make_initramfs: &["dracut", "-f", "--kver", "{kernel}"],
+    image_state: (&[], &[]),
+};
+
 const TABLE: &[Row] = &[
     DEBIAN,
     Row {
         id: "ubuntu",
-        sign_files: &["/usr/src/linux-headers-{kernel}/scripts/sign-file"],
+        sign_files: &["kmodsign", "/usr/src/linux-headers-{kernel}/scripts/sign-file"],
         mok: ("/var/lib/shim-signed/mok/MOK.priv", "/var/lib/shim-signed/mok/MOK.der"),
+        // Without the variable it would call the package manager's triggers, and those dkms.
+        new_key: (&["update-secureboot-policy", "--new-key"], ("SHIM_NOTRIGGER", "y")),
+        enrol: &[&["update-secureboot-policy", "--enroll-key"], MOKUTIL],
+        image_state: (
+            &[
+                "dpkg-query",
+                "-W",
+                "-f=${db:Status-Status}\\n",
+                "linux-image-{kernel}",
+                "linux-image-unsigned-{kernel}",
+            ],
+            DEBIAN.image_state.1,
+        ),
         ..DEBIAN
     },
+    FEDORA,
     Row {
-        id: "fedora",
-        destination: Some("/extra"),
-        headers_package: "kernel-devel-{kernel}",
-        sign_files: &[],
-        mok: MOK,
-        list_initramfs: &["lsinitrd"],
-        make_initramfs: &["dracut", "-f", "--kver", "{kernel}"],
-        image_state: (&[], &[]),
+        id: "rhel",
+        // The initramfs is our own business.
+        weak_modules: (
+            &["/usr/sbin/weak-modules", "--no-initramfs", "--add-modules"],
+            &["/usr/sbin/weak-modules", "--no-initramfs", "--remove-modules"],
+        ),
+        ..FEDORA
     },
     Row {
         id: "suse",
@@ -73,6 +113,12 @@ const TABLE: &[Row] = &[
         headers_package: "kernel-default-devel",
         sign_files: &[],
         mok: MOK,
+        new_key: (&[], ("", "")),
+        enrol: &[MOKUTIL],
+        weak_modules: (
+            &["/usr/lib/module-init-tools/weak-modules2", "--add-kernel-modules", "{kernel}"],
+            &["/usr/lib/module-init-tools/weak-modules2", "--remove-kernel-modules", "{kernel}"],
+        ),
         list_initramfs: &["lsinitrd"],
         make_initramfs: &["dracut", "-f", "--kver", "{kernel}"],
         image_state: (&[], &[]),
@@ -83,6 +129,9 @@ const TABLE: &[Row] = &[
         headers_package: "linux-headers",
         sign_files: &[],
         mok: MOK,
+        new_key: (&[], ("", "")),
+        enrol: &[MOKUTIL],
+        weak_modules: (&[], &[]),
         list_initramfs: &["lsinitcpio"],
         make_initramfs: &["mkinitcpio", "-P"],
         image_state: (&[], &[]),
@@ -96,6 +145,9 @@ const OTHER: Row = Row {
     headers_package: "the package with the headers of {kernel}",
     sign_files: &[],
     mok: MOK,
+    new_key: (&[], ("", "")),
+    enrol: &[MOKUTIL],
+    weak_modules: (&[], &[]),
     list_initramfs: &[],
     make_initramfs: &[],
     image_state: (&[], &[]),
@@ -117,8 +169,7 @@ impl Row {
         let ids = format!("{} {}", value("ID"), value("ID_LIKE"));
         let row_of = |id: &str| {
             TABLE.iter().find(|row| {
-                id == row.id
-                    || matches!((row.id, id), ("fedora", "rhel" | "centos") | ("suse", "opensuse" | "sles"))
+                id == row.id || matches!((row.id, id), ("rhel", "centos") | ("suse", "opensuse" | "sles"))
             })
         };
         ids.split_whitespace().find_map(row_of).unwrap_or(&OTHER).clone()
@@ -127,6 +178,14 @@ impl Row {
     /// The package that brings the headers of a kernel.
     pub fn headers_package(&self, target: &Target) -> String {
         fill(self.headers_package, target)
+    }
+
+    /// The command that enrols a certificate, as a person types it. `exists` says whether there is such a program; when
+    /// there is none of them the last one serves, so that at least its name is known.
+    pub fn enrol(&self, certificate: &Path, exists: impl Fn(&str) -> bool) -> String {
+        let usable = self.enrol.iter().find(|words| words.first().is_some_and(|program| exists(program)));
+        let words = usable.or(self.enrol.last()).copied().unwrap_or_default();
+        words.join(" ").replace("{certificate}", &certificate.display().to_string())
     }
 
     /// Places of the signing program, most specific last.
@@ -154,13 +213,42 @@ mod tests {
             ("ID=debian\n", "debian"),
             ("ID=ubuntu\nID_LIKE=debian\n", "ubuntu"),
             ("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", "ubuntu"),
-            ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", "fedora"),
+            ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", "rhel"),
+            ("ID=\"rhel\"\nID_LIKE=\"fedora\"\n", "rhel"),
+            ("ID=fedora\n", "fedora"),
             ("ID=opensuse-tumbleweed\nID_LIKE=\"opensuse suse\"\n", "suse"),
             ("ID=endeavouros\nID_LIKE=arch\n", "arch"),
             ("ID=void\n", "other"),
             ("", "other"),
         ] {
             assert_eq!(Row::from_os_release(text).id, id, "{text}");
+        }
+    }
+
+    #[test]
+    fn ubuntus_key_belongs_to_shim() {
+        let row = Row::from_os_release("ID=ubuntu\nID_LIKE=debian\n");
+        let target = Target { kernel: "6.8.0-60-generic".parse().unwrap(), arch: "x86_64".parse().unwrap() };
+        let places = row.sign_file(&target, Path::new("/h"));
+        let places: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
+        let in_headers = "/usr/src/linux-headers-6.8.0-60-generic/scripts/sign-file";
+        assert_eq!(places, ["kmodsign", in_headers, "/h/scripts/sign-file"]);
+        assert!(row.image_state.0.contains(&"linux-image-unsigned-{kernel}"));
+        assert_eq!((row.destination, row.make_initramfs), (DEBIAN.destination, DEBIAN.make_initramfs));
+    }
+
+    #[test]
+    fn the_command_that_enrols_is_one_that_exists() {
+        let (ubuntu, debian) = (Row::from_os_release("ID=ubuntu"), Row::from_os_release("ID=debian"));
+        for (row, programs, expected) in [
+            (&ubuntu, &["mokutil", "update-secureboot-policy"][..], "update-secureboot-policy --enroll-key"),
+            (&ubuntu, &["mokutil"], "mokutil --import /c"),
+            (&ubuntu, &[], "mokutil --import /c"),
+            // Debian's program of that name enrols nothing of ours.
+            (&debian, &["mokutil", "update-secureboot-policy"], "mokutil --import /c"),
+        ] {
+            let command = row.enrol(Path::new("/c"), |program| programs.contains(&program));
+            assert_eq!(command, expected, "{} {programs:?}", row.id);
         }
     }
 }

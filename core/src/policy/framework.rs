@@ -4,13 +4,16 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::conf::bash;
+use super::strength::Strength;
+use crate::conf::evaluate;
 use crate::layout::Layout;
 use crate::types::Target;
 
-/// The settings that we use.
-const NAMES: &str = "source_tree dkms_tree install_tree autoinstall_all_kernels parallel_jobs sign_file \
-    mok_signing_key mok_certificate post_transaction";
+/// The settings that we use. `tmp_location` and `verbose` are not among them: we work in the registry, and logs hold
+/// all that is said. Nor is `continue_on_error`: one kernel's failure never keeps the others from their modules.
+const NAMES: &str = "source_tree dkms_tree install_tree autoinstall_all_kernels parallel_jobs symlink_modules \
+    modprobe_on_install build_environment try_sign_modules sign_file mok_signing_key mok_certificate \
+    compress_gzip_opts compress_xz_opts compress_zstd_opts post_transaction";
 
 /// Settings of framework.conf and its drop-ins; empty texts are unset.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +22,16 @@ pub struct Framework {
     pub all_kernels: bool,
     /// Upper limit of parallel jobs.
     pub parallel_jobs: Option<usize>,
+    /// Modules are links into the registry, not copies.
+    pub symlink_modules: bool,
+    /// Load what was installed for the running kernel.
+    pub modprobe_on_install: bool,
+    /// How hard modules are compressed.
+    pub strength: Strength,
+    /// Modules are not to be signed, whatever the kernel wants.
+    pub no_signing: bool,
+    /// A file of shell text whose exported variables builds get; `$kernelver` is replaced.
+    build_environment: String,
     /// The signing program; `$kernelver` is replaced.
     sign_file: String,
     mok_signing_key: String,
@@ -36,7 +49,7 @@ impl Framework {
         if files.is_empty() {
             return Ok(Self::default());
         }
-        let raw = match bash::framework(&files, NAMES, &layout.evaluated())? {
+        let raw = match evaluate::framework(&files, NAMES, &layout.evaluated())? {
             Ok(raw) => raw,
             Err(error) => return Ok(Self { broken: Some(error.to_string()), ..Self::default() }),
         };
@@ -50,15 +63,31 @@ impl Framework {
             }
         }
         let text = |name: &str| raw.get(name).to_owned();
+        let given = |name: &str| !raw.get(name).is_empty();
         Ok(Self {
-            all_kernels: !raw.get("autoinstall_all_kernels").is_empty(),
+            all_kernels: given("autoinstall_all_kernels"),
             parallel_jobs: raw.get("parallel_jobs").parse().ok(),
+            symlink_modules: given("symlink_modules"),
+            modprobe_on_install: given("modprobe_on_install"),
+            strength: Strength::parse(
+                raw.get("compress_gzip_opts"),
+                raw.get("compress_xz_opts"),
+                raw.get("compress_zstd_opts"),
+            ),
+            // Its other values, true and not_in_chroot, are one for us: where we run decides nothing.
+            no_signing: raw.get("try_sign_modules") == "false",
+            build_environment: text("build_environment"),
             sign_file: text("sign_file"),
             mok_signing_key: text("mok_signing_key"),
             mok_certificate: text("mok_certificate"),
             post_transaction: text("post_transaction"),
             broken: None,
         })
+    }
+
+    /// The file with variables for builds for a kernel, when there is one.
+    pub fn build_environment(&self, target: &Target) -> Option<PathBuf> {
+        expanded(&self.build_environment, target).map(PathBuf::from).filter(|path| path.is_file())
     }
 
     /// The admin's signing program for a kernel.
@@ -81,4 +110,53 @@ fn expanded(text: &str, target: &Target) -> Option<String> {
     let text =
         text.replace("${kernelver}", target.kernel.as_str()).replace("$kernelver", target.kernel.as_str());
     Some(text).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::file;
+
+    fn load(files: &[(&str, &str)]) -> (Framework, Layout) {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let mut layout = Layout { etc: at("etc"), dkms_tree: at("lib"), ..Layout::default() };
+        for (name, text) in files {
+            file::write_atomic(&at("etc/dkms").join(name), text.as_bytes(), 0o644).unwrap();
+        }
+        (Framework::load(&mut layout).unwrap(), layout)
+    }
+
+    #[test]
+    fn nothing_is_set_by_default() {
+        assert_eq!(load(&[("framework.conf", "# nothing\n")]).0, load(&[]).0);
+    }
+
+    #[test]
+    fn drop_ins_are_read_in_order_and_hidden_or_other_files_are_not() {
+        let (framework, layout) = load(&[
+            ("framework.conf", "source_tree=/a\nparallel_jobs=2\ntry_sign_modules=true\n"),
+            ("framework.conf.d/10.conf", "source_tree=/b\nparallel_jobs=3\ntry_sign_modules=false\n"),
+            ("framework.conf.d/20.conf", "symlink_modules=1 modprobe_on_install=true\nsource_tree=/c\n"),
+            ("framework.conf.d/.30.conf", "source_tree=/hidden\n"),
+            ("framework.conf.d/40.conf.dpkg-old", "source_tree=/old\n"),
+        ]);
+        assert_eq!(layout.source_tree, PathBuf::from("/c"));
+        assert_eq!(framework.parallel_jobs, Some(3));
+        assert!(framework.no_signing && framework.symlink_modules && framework.modprobe_on_install);
+        assert!(!framework.all_kernels);
+    }
+
+    #[test]
+    fn kernelver_is_filled_in_for_each_kernel() {
+        let (framework, _) = load(&[(
+            "framework.conf",
+            "sign_file=\"/s/$kernelver/x\"\nmok_signing_key='/k/${kernelver}'\nmok_certificate=pkcs11:x\n",
+        )]);
+        let target = Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() };
+        assert_eq!(framework.sign_file(&target), Some("/s/6.1/x".into()));
+        assert_eq!(framework.signing_key(&target).as_deref(), Some("/k/6.1"));
+        assert_eq!(framework.certificate(&target).as_deref(), Some("pkcs11:x"));
+        assert_eq!(framework.build_environment(&target), None);
+    }
 }

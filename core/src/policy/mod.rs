@@ -3,12 +3,17 @@
 pub mod admin;
 pub mod distro;
 pub mod framework;
+pub mod strength;
+
+use std::collections::BTreeSet;
 
 use crate::layout::Layout;
+use crate::types::ModuleName;
 
 pub use admin::Admin;
 pub use distro::Row;
 pub use framework::Framework;
+pub use strength::Strength;
 
 /// Everything that decides without looking at the state.
 #[derive(Debug, Clone)]
@@ -19,12 +24,60 @@ pub struct Policy {
     pub framework: Framework,
     /// policy.toml.
     pub admin: Admin,
+    /// What packages of the distribution say about modules of the kernel's: `NAME` is installed against all advice,
+    /// `NAME_version-override` over newer ones.
+    forced: BTreeSet<String>,
 }
 
 impl Policy {
     /// Reads the distribution and the admin's choices. `framework` has been read already: it says where the
     /// layout is.
     pub fn load(layout: &Layout, framework: Framework) -> Self {
-        Self { row: Row::detect(layout), framework, admin: Admin::load(&layout.policy()) }
+        Self {
+            row: Row::detect(layout),
+            framework,
+            admin: Admin::load(&layout.policy()),
+            forced: forced(&layout.forced_modules()),
+        }
+    }
+
+    /// Whether a module is installed against all advice.
+    pub fn forces(&self, module: &ModuleName) -> bool {
+        self.forced.contains(module.as_str())
+    }
+
+    /// Whether a module is installed over newer ones of the kernel.
+    pub fn overrides_versions(&self, module: &ModuleName) -> bool {
+        self.forces(module) || self.forced.contains(&format!("{module}_version-override"))
+    }
+}
+
+/// The words of all files in a directory.
+fn forced(dir: &std::path::Path) -> BTreeSet<String> {
+    let texts = crate::sys::file::sorted_entries(dir).into_iter().filter_map(|path| std::fs::read(path).ok());
+    let texts = texts.map(|text| String::from_utf8_lossy(&text).into_owned());
+    texts.flat_map(|text| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_may_force_modules() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| {
+            crate::sys::file::write_atomic(&dir.path().join(name), text.as_bytes(), 0o644)
+        };
+        put("one", "a\nb_version-override\n").unwrap();
+        put("two", "c").unwrap();
+        let layout = Layout { etc: dir.path().join("etc"), ..Layout::default() };
+        let policy = Policy { forced: forced(dir.path()), ..Policy::load(&layout, Framework::default()) };
+        for (name, all, versions) in
+            [("a", true, true), ("b", false, true), ("c", true, true), ("d", false, false)]
+        {
+            let name: ModuleName = name.parse().unwrap();
+            assert_eq!((policy.forces(&name), policy.overrides_versions(&name)), (all, versions), "{name}");
+        }
     }
 }

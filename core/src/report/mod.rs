@@ -6,6 +6,7 @@ mod screen;
 pub mod text;
 #[cfg(test)]
 mod text_tests;
+pub mod timeline;
 
 use std::collections::BTreeSet;
 
@@ -15,6 +16,16 @@ pub use screen::Screen;
 
 use crate::policy::Admin;
 use crate::types::{ModuleId, Target};
+
+/// Marks an error that the user has been told of.
+#[derive(Debug, Clone, Copy)]
+pub struct Told;
+
+impl std::fmt::Display for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("dkms did not come to its end")
+    }
+}
 
 /// How it ended for one module. Expected ends are values, not errors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +40,10 @@ pub enum Outcome {
         /// How long the build took.
         seconds: f64,
     },
+    /// Its build came in a tarball, and is in the registry now.
+    Loaded,
+    /// Its build came in a tarball, and the one that was there stays.
+    Present,
     /// It was put into the kernel's tree.
     Installed {
         /// Whether it was built for that; otherwise a finished build was used.
@@ -62,7 +77,7 @@ pub enum Outcome {
         why: String,
         /// What to do.
         advice: String,
-        /// The exit code that shell DKMS documents for it.
+        /// The exit code that shell DKMS documents for it; 0 when nothing has gone wrong.
         code: i32,
     },
     /// What was asked for cannot be done.
@@ -161,6 +176,9 @@ pub struct Report {
     /// How long it took.
     #[serde(default)]
     pub seconds: f64,
+    /// What was done when.
+    #[serde(default)]
+    pub timeline: Vec<timeline::Span>,
 }
 
 impl Report {
@@ -191,7 +209,8 @@ impl Report {
         if self.lines.iter().any(failed) {
             return 11;
         }
-        let deferred = self.lines.iter().any(|line| matches!(line.outcome, Outcome::Deferred { .. }));
+        let waits = |line: &Line| matches!(line.outcome, Outcome::Deferred { code, .. } if code != 0);
+        let deferred = self.lines.iter().any(waits);
         if deferred { 21 } else { i32::from(!self.problems.is_empty()) }
     }
 

@@ -24,6 +24,10 @@ pub fn progress(
             format!("built and installed for {kernel} ({seconds:.0} s)")
         }
         Outcome::Installed { .. } => format!("installed for {kernel}, from its finished build"),
+        Outcome::Loaded => {
+            format!("loaded for {kernel}: dkms install puts it there, once it has proven to fit")
+        }
+        Outcome::Present => format!("has a build for {kernel}, which stays (--force replaces it)"),
         Outcome::Uninstalled => format!("taken out of {kernel}"),
         Outcome::Unbuilt => format!("removed from {kernel}"),
         Outcome::Failed(_) => format!("FAILED for {kernel}"),

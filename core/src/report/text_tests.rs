@@ -420,7 +420,8 @@ fn the_format_of_the_history() {
       "repaired": [
         "repaired"
       ],
-      "seconds": 2.5
+      "seconds": 2.5,
+      "timeline": []
     }
     "#);
 }

@@ -2,29 +2,39 @@
 //! dkms.conf expects it, `NAME/VERSION/build` in the registry. Two kernels' builds never meet.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, lchown};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 
 use super::sign::Signing;
 use super::verify;
-use crate::conf::Recipe;
+use crate::cache;
+use crate::conf::{Recipe, script};
 use crate::kernel::{Compression, Headers, Kernel, elf};
+use crate::layout::Layout;
 use crate::report::compiler;
+use crate::report::timeline::Phases;
 use crate::session::Session;
 use crate::sys::confine::{self, Spec};
-use crate::sys::run::{Done, Output};
+use crate::sys::jobs::Jobs;
+use crate::sys::run::{Done, Exceeded, Output};
 use crate::sys::{file, lock, run};
-use crate::types::ModuleId;
+use crate::types::{Fingerprint, ModuleId};
 
 /// More than any real module file.
 const MODULE_LIMIT: u64 = 512 << 20;
 /// More than any real list of symbols.
 const SYMVERS_LIMIT: u64 = 64 << 20;
+/// More than any real build says. One that goes on and on would fill the disk.
+const LOG_LIMIT: u64 = 64 << 20;
+/// As much of a log as is kept: its beginning and its end.
+const LOG_KEPT: (u64, u64) = (1 << 20, 3 << 20);
 
 /// What a build needs.
 #[derive(Debug)]
@@ -43,6 +53,14 @@ pub struct Job<'a> {
     pub signing: &'a Signing,
     /// `Module.symvers` of the packages that this one depends on.
     pub symvers: Vec<PathBuf>,
+    /// Who should sign it.
+    pub signer: Option<&'a str>,
+    /// Everything that goes into it.
+    pub fingerprint: &'a Fingerprint,
+    /// The budget that its make shares with the others.
+    pub jobs: &'a Jobs,
+    /// Becomes true when the whole transaction must end.
+    pub stop: &'a Arc<AtomicBool>,
 }
 
 /// A finished build that is not in the registry yet.
@@ -56,6 +74,8 @@ pub struct Built {
     pub notes: Vec<String>,
     /// Who signed it; `None` when nobody did.
     pub signer: Option<String>,
+    /// Nothing was compiled: it was built before.
+    pub cached: bool,
     /// Deletes the working directory.
     pub scratch: Scratch,
 }
@@ -78,6 +98,37 @@ pub struct Unbuilt {
 /// A working directory, deleted when it is dropped.
 #[derive(Debug)]
 pub struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(layout: &Layout) -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let scratch = Self(layout.work().join(format!("{}-{number}", std::process::id())));
+        file::remove_all(&scratch.0)?;
+        // Only for us: what is being built belongs to another user, and nobody else of that user may come near.
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&scratch.0)
+            .with_context(|| format!("making {}", scratch.0.display()))?;
+        Ok(scratch)
+    }
+}
+
+/// Takes the result of the very same build from before. `Err` says why it cannot be used.
+pub fn again(session: &Session, job: &Job<'_>) -> Result<Built> {
+    let scratch = Scratch::new(&session.layout)?;
+    let staged = scratch.0.join("staged");
+    let known = session.cache().take(&cache::key(job.fingerprint, job.signer), &staged)?;
+    Ok(Built {
+        staged,
+        seconds: known.seconds,
+        notes: known.notes,
+        signer: known.signer,
+        cached: true,
+        scratch,
+    })
+}
 
 impl Drop for Scratch {
     fn drop(&mut self) {
@@ -103,6 +154,11 @@ struct Place<'a> {
 /// error, kill, segmentation fault, termination, limits of time and size).
 const STRUCK_DOWN: [i32; 8] = [confine::NOT_RUN, 134, 135, 137, 139, 143, 152, 153];
 
+/// A word that the shell takes as it is.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// Why a step of the build ended it.
 struct Stop {
     why: String,
@@ -118,19 +174,14 @@ impl Stop {
 }
 
 /// Builds. `Err` means that we broke or were interrupted; a module that does not compile is a value.
-pub fn build(session: &Session, job: &Job<'_>) -> Result<std::result::Result<Built, Unbuilt>> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
+pub fn build(
+    session: &Session,
+    job: &Job<'_>,
+    phases: &mut Phases,
+) -> Result<std::result::Result<Built, Unbuilt>> {
     let began = Instant::now();
     let layout = &session.layout;
-    let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let scratch = Scratch(layout.work().join(format!("{}-{number}", std::process::id())));
-    file::remove_all(&scratch.0)?;
-    // Only for us: what is being built belongs to another user, and nobody else of that user may come near.
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&scratch.0)
-        .with_context(|| format!("making {}", scratch.0.display()))?;
+    let scratch = Scratch::new(layout)?;
     let confined = confine::available();
     let trusted = session.policy.admin.unconfined(&job.module.name);
     let canonical = layout.version(job.module);
@@ -143,11 +194,12 @@ pub fn build(session: &Session, job: &Job<'_>) -> Result<std::result::Result<Bui
         confined,
         owner: (confined && !trusted).then_some(confine::USER),
     };
-    let result = place.all_steps(&scratch.0);
+    let result = place.all_steps(&scratch.0, phases);
+    phases.end();
     if !confined {
         file::remove_all(&place.view.join("build"))?;
     }
-    let log = fs::read(&place.log).unwrap_or_default();
+    let log = file::read_ends(&place.log, LOG_KEPT).unwrap_or_default();
     match result? {
         Ok(notes) => {
             let staged = scratch.0.join("staged");
@@ -157,7 +209,14 @@ pub fn build(session: &Session, job: &Job<'_>) -> Result<std::result::Result<Bui
                 Signing::With(signer) if notes.is_empty() => Some(signer.identity.clone()),
                 _ => None,
             };
-            Ok(Ok(Built { staged, seconds: began.elapsed().as_secs_f64(), notes, signer, scratch }))
+            Ok(Ok(Built {
+                staged,
+                seconds: began.elapsed().as_secs_f64(),
+                notes,
+                signer,
+                cached: false,
+                scratch,
+            }))
         }
         Err(Stop { why, code, killed }) => {
             let text = String::from_utf8_lossy(&log);
@@ -169,7 +228,11 @@ pub fn build(session: &Session, job: &Job<'_>) -> Result<std::result::Result<Bui
 }
 
 impl Place<'_> {
-    fn all_steps(&self, scratch: &Path) -> Result<std::result::Result<Vec<String>, Stop>> {
+    fn all_steps(
+        &self,
+        scratch: &Path,
+        phases: &mut Phases,
+    ) -> Result<std::result::Result<Vec<String>, Stop>> {
         macro_rules! step {
             ($result:expr) => {
                 if let Err(stop) = $result? {
@@ -177,12 +240,16 @@ impl Place<'_> {
                 }
             };
         }
+        phases.begin("copy");
         self.prepare()?;
+        phases.begin("prepare");
         for patch in &self.job.recipe.patches {
             step!(self.patch(patch));
         }
         step!(self.script("pre_build", &self.job.recipe.scripts.pre_build));
+        phases.begin("compile");
         step!(self.make());
+        phases.begin("check");
         step!(self.strip());
         let staged = scratch.join("staged/module");
         fs::create_dir_all(&staged)?;
@@ -206,6 +273,11 @@ impl Place<'_> {
         fs::create_dir_all(&self.view)?;
         file::remove_all(&self.build_dir())?;
         file::copy_tree(self.job.source, &self.build_dir(), owner)?;
+        // The admin's patches take the place of those of the same name.
+        let patches = self.session.layout.module_config(&self.job.module.name).join("patches");
+        if let Ok(patches) = patches.canonicalize() {
+            file::overlay_tree(&patches, &self.build_dir().join("patches"), owner)?;
+        }
         if self.confined {
             std::os::unix::fs::symlink(self.job.source, self.view.join("source"))?;
             lchown(&self.view, owner, owner)?;
@@ -226,10 +298,11 @@ impl Place<'_> {
 
     /// Runs shell text in the build directory. The variables of dkms.conf are shell variables, not exported:
     /// make would take `arch` or `module` for its own.
-    fn shell(&self, what: &str, text: &str) -> Result<Done> {
+    fn shell(&self, what: &str, text: &str, jobs: Option<&Jobs>) -> Result<Done> {
         let (session, job) = (self.session, self.job);
         let layout = &session.layout;
         let path = |path: &Path| path.display().to_string();
+        let environment = session.policy.framework.build_environment(&job.kernel.target);
         let variables = [
             ("kernelver", job.kernel.target.kernel.to_string()),
             ("arch", job.kernel.target.arch.to_string()),
@@ -241,15 +314,23 @@ impl Place<'_> {
             ("module_version", job.module.version.to_string()),
             ("PACKAGE_NAME", job.module.name.to_string()),
             ("PACKAGE_VERSION", job.module.version.to_string()),
-            ("parallel_jobs", session.jobs().to_string()),
+            ("parallel_jobs", job.jobs.limit().to_string()),
+            ("build_environment", environment.as_deref().map(path).unwrap_or_default()),
         ];
+        // The first argument names the files that stay open: those of the jobserver.
         const PREAMBLE: &str = r#"
-            for fd in /proc/self/fd/*; do case ${fd##*/} in [012]|*[!0-9]*) ;; *) eval "exec ${fd##*/}>&-" ;; esac; done
-            while [[ $1 != -- ]]; do printf -v "${1%%=*}" %s "${1#*=}"; shift; done; eval "$2""#;
+            for fd in /proc/self/fd/*; do
+                fd=${fd##*/}; [[ " 0 1 2 $1 " == *" $fd "* || $fd == *[!0-9]* ]] || eval "exec $fd>&-"
+            done; shift; unset fd
+            while [[ $1 != -- ]]; do printf -v "${1%%=*}" %s "${1#*=}"; shift; done
+            [[ ! $build_environment || -r $build_environment ]] || echo "$build_environment cannot be read"
+            [[ ! -r $build_environment ]] || eval "$( (. "$build_environment" &>/dev/null; export -p) )"
+            eval "$2""#;
         let mut argv: Vec<String> = ["bash", "--noprofile", "--norc", "-c", PREAMBLE, "dkms"]
             .iter()
             .map(|word| (*word).to_owned())
             .collect();
+        argv.push(jobs.map_or(String::new(), Jobs::files));
         argv.extend(variables.iter().map(|(name, value)| format!("{name}={value}")));
         argv.extend(["--".to_owned(), text.to_owned()]);
         let mut env = vec![
@@ -262,6 +343,7 @@ impl Place<'_> {
                 env.extend(value.iter().map(|value| (name.to_owned(), value.clone())));
             }
         }
+        env.extend(jobs.map(|jobs| ("MAKEFLAGS".to_owned(), jobs.makeflags())));
         if self.owner.is_none() {
             env.extend(lock::pass_on().map(|(name, value)| (name.to_owned(), value.to_owned())));
         }
@@ -270,13 +352,31 @@ impl Place<'_> {
             env,
             cwd: self.canonical.join("build"),
             writable: vec![(self.view.clone(), self.canonical.clone())],
-            visible: vec![job.source.to_owned(), job.headers.dir.clone()],
+            visible: vec![
+                job.source.to_owned(),
+                job.headers.dir.clone(),
+                layout.module_config(&job.module.name),
+            ]
+            .into_iter()
+            .chain(environment)
+            .collect(),
             trusted: self.owner.is_none(),
         };
         self.note(&format!("\n{what}\n# command: {text}\n"))?;
+        if session.options.verbose {
+            session.screen.progress(&format!("dkms: {what}: {text}"));
+        }
         let began = Instant::now();
-        let done =
-            spec.command()?.output(Output::Log(self.log.clone())).limit(session.build_limit()).run()?;
+        let mut command = spec
+            .command()?
+            .output(Output::Log(self.log.clone()))
+            .limit(session.build_limit(&job.module.name))
+            .log_limit(LOG_LIMIT)
+            .until(job.stop);
+        if let Some(jobs) = jobs {
+            command = command.jobs(jobs);
+        }
+        let done = command.run()?;
         self.note(&format!(
             "\n# exit code: {}\n# elapsed time: {:.1} s\n{}\n",
             done.code(),
@@ -287,10 +387,20 @@ impl Place<'_> {
     }
 
     fn stopped(&self, done: &Done, what: &str, code: i32) -> std::result::Result<(), Stop> {
-        if done.timed_out {
-            let minutes = self.session.build_limit().as_secs() / 60;
-            let why = format!("{what} took longer than {minutes} minutes and was stopped");
-            return Err(Stop { why, code, killed: true });
+        let minutes = self.session.build_limit(&self.job.module.name).as_secs() / 60;
+        match done.exceeded {
+            Some(Exceeded::Time) => {
+                let why = format!(
+                    "{what} took longer than {minutes} minutes (build_minutes in policy.toml) and was stopped"
+                );
+                return Err(Stop { why, code, killed: true });
+            }
+            Some(Exceeded::Log) => {
+                let why =
+                    format!("{what} wrote more than {} MiB to its log and was stopped", LOG_LIMIT >> 20);
+                return Err(Stop::new(why, code));
+            }
+            None => {}
         }
         match done.code() {
             0 => Ok(()),
@@ -302,40 +412,45 @@ impl Place<'_> {
     }
 
     fn patch(&self, patch: &str) -> Result<std::result::Result<(), Stop>> {
+        if Path::new(patch).components().any(|part| part.as_os_str() == "..") {
+            return Ok(Err(Stop::new(format!("the patch {patch} leaves the directory of patches"), 5)));
+        }
         let place = self.build_dir().join("patches").join(patch);
         if !place.is_file() {
             return Ok(Err(Stop::new(format!("the patch patches/{patch} does not exist"), 5)));
         }
-        let quoted = patch.replace('\'', r"'\''");
-        let done =
-            self.shell(&format!("Applying patch {patch}"), &format!("patch -p1 < './patches/{quoted}'"))?;
+        let file = quoted(&format!("./patches/{patch}"));
+        let done = self.shell(&format!("Applying patch {patch}"), &format!("patch -p1 < {file}"), None)?;
         Ok(self.stopped(&done, &format!("applying patch {patch}"), 6))
     }
 
     fn script(&self, kind: &str, command: &str) -> Result<std::result::Result<(), Stop>> {
         let Some(program) = command.split_whitespace().next() else { return Ok(Ok(())) };
-        let path = self.build_dir().join(program);
-        let executable = path.metadata().is_ok_and(|meta| {
-            use std::os::unix::fs::PermissionsExt;
-            meta.permissions().mode() & 0o111 != 0
-        });
-        if !executable {
+        let (layout, module) = (&self.session.layout, &self.job.module.name);
+        let Some(dir) = script::directory(layout, module, &self.build_dir(), command) else {
             // As shell DKMS has it: a warning, not an end.
             self.note(&format!("\nThe {kind} script {program} is not executable and was not run.\n"))?;
             return Ok(Ok(()));
-        }
-        let done = self.shell(&format!("Running the {kind} script"), &format!("./{command}"))?;
+        };
+        let text = if dir == self.build_dir() {
+            format!("./{command}")
+        } else {
+            let dir = quoted(&dir.display().to_string());
+            format!("cd {dir} && {dir}/{command}")
+        };
+        let done = self.shell(&format!("Running the {kind} script"), &text, None)?;
         Ok(self.stopped(&done, &format!("the {kind} script"), done.code()))
     }
 
     fn make(&self) -> Result<std::result::Result<(), Stop>> {
         let make = &self.job.recipe.make;
         let kernel = &self.job.kernel.target.kernel;
-        let text = match make.strip_prefix("make") {
-            Some(rest) => format!("make -j{} KERNELRELEASE={kernel}{rest}", self.session.jobs()),
-            None => make.clone(),
+        // A quoted 'make', or another command, is shell DKMS's way to say that it must not run in parallel.
+        let (text, jobs) = match make.strip_prefix("make") {
+            Some(rest) => (format!("make KERNELRELEASE={kernel}{rest}"), Some(self.job.jobs)),
+            None => (make.clone(), None),
         };
-        let done = self.shell("Building module(s)", &text)?;
+        let done = self.shell("Building module(s)", &text, jobs)?;
         if let Err(stop) = self.stopped(&done, "compiling", 10) {
             return Ok(Err(stop));
         }
@@ -355,14 +470,19 @@ impl Place<'_> {
             .modules
             .iter()
             .filter(|module| module.strip)
-            .map(|module| format!("'./{}.ko'", module.built.replace('\'', r"'\''")))
+            .map(|module| quoted(&format!("./{}.ko", module.built)))
             .collect();
         if files.is_empty() {
             return Ok(Ok(()));
         }
         let program = if self.job.headers.cc.as_deref() == Some("clang") { "llvm-strip" } else { "strip" };
-        let done = self.shell("Removing debug sections", &format!("{program} -g {}", files.join(" ")))?;
-        Ok(self.stopped(&done, "removing debug sections", 7))
+        let done =
+            self.shell("Removing debug sections", &format!("{program} -g {}", files.join(" ")), None)?;
+        if done.timed_out() || STRUCK_DOWN.contains(&done.code()) {
+            return Ok(self.stopped(&done, "removing debug sections", 7));
+        }
+        // A module that could not be made smaller is a module all the same; whether it is whole is checked next.
+        Ok(Ok(()))
     }
 
     /// Where a link leads that was made inside, seen from outside: absolute ones name the canonical place.
@@ -378,10 +498,11 @@ impl Place<'_> {
         let name = Path::new("build/Module.symvers");
         let exists = self.view.join(name).exists();
         let own = exists.then(|| file::read_untrusted(&self.view, name, SYMVERS_LIMIT)).transpose()?;
-        let mut texts = self.known_symbols()?;
+        let mut texts = verify::known_symbols(&self.job.headers.dir, &self.job.symvers)?;
         texts.extend(own.as_ref().map(|text| String::from_utf8_lossy(text).into_owned()));
         let symbols: BTreeMap<&str, u32> = texts.iter().flat_map(|text| elf::parse_symvers(text)).collect();
         let mut notes = Vec::new();
+        let strength = &self.session.policy.framework.strength;
         for module in &job.recipe.modules {
             let built = self.seen(Path::new("build").join(format!("{}.ko", module.built)));
             let content = file::read_untrusted(&self.view, &built, MODULE_LIMIT)?;
@@ -402,10 +523,10 @@ impl Place<'_> {
                     }
                     content
                 }
-                Signing::Unknown => content,
+                Signing::Off | Signing::Unknown => content,
             };
             let compression = job.kernel.compression;
-            let packed = compression.compress(&content).context("compressing")?;
+            let packed = compression.compress(&content, strength).context("compressing")?;
             let name = format!("{}.ko{}", module.dest_name, compression.suffix());
             file::write_atomic(&staged.join(name), &packed, 0o644)?;
         }
@@ -413,16 +534,6 @@ impl Place<'_> {
             file::write_atomic(&staged.join("Module.symvers"), &own, 0o644)?;
         }
         Ok(Ok(notes))
-    }
-
-    /// The texts of `Module.symvers` of the kernel and of the packages that this one depends on.
-    fn known_symbols(&self) -> Result<Vec<String>> {
-        let job = self.job;
-        let mut texts: Vec<String> = Vec::new();
-        for path in [job.headers.dir.join("Module.symvers")].iter().chain(&job.symvers) {
-            texts.extend(file::read_optional(path)?.map(|text| String::from_utf8_lossy(&text).into_owned()));
-        }
-        Ok(texts)
     }
 
     /// POST_BUILD may change what was built, in the place where it will be: it gets a copy there, and what it
@@ -441,13 +552,21 @@ impl Place<'_> {
             }
             file::copy_tree(staged, &dir.join("module"), owner)?;
         }
-        if let Err(stop) = self.script("post_build", &job.recipe.scripts.post_build)? {
-            return Ok(Err(stop));
+        let made = !dir.exists();
+        fs::create_dir_all(&dir)?;
+        let stopped = self.script("post_build", &job.recipe.scripts.post_build)?;
+        if stopped.is_ok() {
+            self.keep_besides(staged)?;
         }
-        if !self.confined {
-            return Ok(Ok(()));
+        if made {
+            // Without a directory of its own, an empty build would be seen in the registry until this one takes its place.
+            file::remove_all(&dir)?;
+            let _ = fs::remove_dir(self.view.join(target.kernel.as_str()));
         }
-        let texts = self.known_symbols()?;
+        if stopped.is_err() || !self.confined {
+            return Ok(stopped);
+        }
+        let texts = verify::known_symbols(&self.job.headers.dir, &self.job.symvers)?;
         let symbols: BTreeMap<&str, u32> = texts.iter().flat_map(|text| elf::parse_symvers(text)).collect();
         for path in file::sorted_entries(staged) {
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
@@ -469,5 +588,20 @@ impl Place<'_> {
             file::write_atomic(&path, &content, 0o644)?;
         }
         Ok(Ok(()))
+    }
+
+    /// What POST_BUILD left beside the modules stays beside them: zfs puts there what others build upon.
+    fn keep_besides(&self, staged: &Path) -> Result<()> {
+        let target = &self.job.kernel.target;
+        let dir = Path::new(target.kernel.as_str()).join(target.arch.as_str());
+        for path in file::sorted_entries(&self.view.join(&dir)) {
+            let regular = path.symlink_metadata().is_ok_and(|meta| meta.is_file());
+            let ours = |name: &&OsStr| ["log", "module"].iter().any(|own| name == own);
+            if let Some(name) = path.file_name().filter(|name| regular && !ours(name)) {
+                let content = file::read_untrusted(&self.view, &dir.join(name), SYMVERS_LIMIT)?;
+                file::write_atomic(&staged.with_file_name(name), &content, 0o644)?;
+            }
+        }
+        Ok(())
     }
 }

@@ -3,8 +3,10 @@
 pub mod build;
 pub mod depmod;
 pub mod initramfs;
+pub mod load;
 pub mod publish;
 pub mod script;
 pub mod sign;
 pub mod verify;
+pub mod weak;
 pub mod withdraw;

@@ -90,7 +90,12 @@ pub fn stage(session: &Session, order: &Order<'_>) -> Result<Publication> {
         make_dir_inside(dir, &layout.kernel(&target.kernel), &layout.install_tree)?;
         let content = fs::read(&piece.from).with_context(|| format!("reading {}", piece.from.display()))?;
         let installed = Installed { path: piece.to.clone(), sha256: hash::hex(&content) };
-        publication.staged.push((Staged::new(&piece.to, &content, 0o644)?, installed));
+        let staged = if session.options.symlink_modules {
+            Staged::link(&piece.to, &piece.from)?
+        } else {
+            Staged::new(&piece.to, &content, 0o644)?
+        };
+        publication.staged.push((staged, installed));
         if !order.active
             && let Some(original) = others.into_iter().next()
         {

@@ -1,28 +1,43 @@
 //! A package's own scripts around registering and installing. They run as root, as shell DKMS runs them: they
 //! change the system on purpose.
 
+use std::path::Path;
+
 use anyhow::Result;
 
+use crate::conf::script;
 use crate::session::Session;
 use crate::sys::run::{Cmd, Output};
 use crate::types::{ModuleId, Target};
 
-/// Runs a script in the module's source directory. `Ok(Some(why))` when it failed.
+/// A script that did not do what it is there for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// What happened, as one line.
+    pub why: String,
+    /// Its status when it ran and failed. A script that is not there, or not executable, is no failure.
+    pub status: Option<i32>,
+}
+
+/// Runs a script of the module's source directory. `None`: all is well, or there is no such script.
 pub fn run(
     session: &Session,
     id: &ModuleId,
     target: Option<&Target>,
     kind: &str,
     command: &str,
-) -> Result<Option<String>> {
-    if command.is_empty() {
+) -> Result<Option<Trouble>> {
+    if command.trim().is_empty() {
         return Ok(None);
     }
-    let dir = session.layout.source_link(id);
-    if !dir.is_dir() {
-        return Ok(Some(format!("the {kind} script was not run: its source is gone")));
-    }
-    let text = |path: &std::path::Path| path.display().to_string();
+    let not_run = |why: &str| {
+        Ok(Some(Trouble { why: format!("the {kind} script {command} was not run: {why}"), status: None }))
+    };
+    let source = session.layout.source_link(id);
+    let Some(dir) = script::directory(&session.layout, &id.name, &source, command) else {
+        return not_run(if source.is_dir() { "it is not executable" } else { "its source is gone" });
+    };
+    let text = |path: &Path| path.display().to_string();
     let mut cmd = Cmd::new("bash")
         .args(["--noprofile", "--norc", "-c", r#"exec "$PWD/"$0"#, command])
         .cwd(&dir)
@@ -32,14 +47,15 @@ pub fn run(
         .env("module", id.name.as_str())
         .env("module_version", id.version.as_str())
         .output(Output::Stderr)
-        .limit(session.build_limit());
+        .limit(session.build_limit(&id.name));
     if let Some(target) = target {
         cmd = cmd.env("kernelver", target.kernel.as_str()).env("arch", target.arch.as_str());
     }
     let done = cmd.run()?;
-    Ok(match (done.timed_out, done.code()) {
-        (false, 0) => None,
-        (true, _) => Some(format!("the {kind} script {command} did not end in time and was stopped")),
-        (false, code) => Some(format!("the {kind} script {command} ended with status {code}")),
-    })
+    let why = match (done.timed_out(), done.code()) {
+        (false, 0) => return Ok(None),
+        (true, _) => format!("the {kind} script {command} did not end in time and was stopped"),
+        (false, code) => format!("the {kind} script {command} ended with status {code}"),
+    };
+    Ok(Some(Trouble { why, status: Some(done.code().max(1)) }))
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::kernel::{Headers, elf};
 use crate::session::Session;
@@ -30,17 +30,26 @@ pub enum Signing {
     With(Box<Signer>),
     /// Not at all, because of this; a kernel that demands signatures will refuse them.
     Not(String),
+    /// Not at all, because the admin wants it so.
+    Off,
     /// The kernel knows no signatures.
     Unknown,
 }
 
-/// Finds program and keys, making a key pair when there is none.
+/// Finds program and keys, making a key pair when there is none. What decides is the kernel's configuration and the
+/// admin's, never the place in which we run.
 pub fn prepare(session: &Session, target: &Target, headers: &Headers) -> Result<Signing> {
     let Some(hash) = headers.sig_hash.clone() else { return Ok(Signing::Unknown) };
-    let framework = &session.policy.framework;
-    let Some(program) = framework.sign_file(target).or_else(|| headers.sign_file.clone()) else {
+    if session.policy.framework.no_signing {
+        return Ok(Signing::Off);
+    }
+    let Some(program) = program(session, target, headers) else {
         return Ok(Signing::Not("the headers bring no sign-file".into()));
     };
+    if !file::is_executable(&program) {
+        let program = program.display();
+        return Ok(Signing::Not(format!("{program}, which should sign, is not there or not executable")));
+    }
     let (key, certificate) = pair(session, target);
     if !key.starts_with("pkcs11:") && !Path::new(&key).exists() {
         // Nor is a certificate: the key may be on a medium that is not there now.
@@ -50,13 +59,12 @@ pub fn prepare(session: &Session, target: &Target, headers: &Headers) -> Result<
                 "the certificate {certificate} is there, but its key {key} is not"
             )));
         }
-        if which("openssl").is_none() {
-            return Ok(Signing::Not("there is no signing key, and no openssl to make one".into()));
+        if let Err(error) = make(session, Path::new(&key), &certificate) {
+            return Ok(Signing::Not(format!("there is no signing key, and none could be made: {error:#}")));
         }
-        generate(Path::new(&key), &certificate)?;
+        let enrol = enrol(session, &certificate);
         session.screen.progress(&format!(
-            "dkms: made a key pair to sign modules with. Under Secure Boot, enrol it once: mokutil --import {}",
-            certificate.display()
+            "dkms: made a key pair to sign modules with. Under Secure Boot, enrol it once: {enrol}"
         ));
     }
     // A key is never made anew over one that is there: it may be enrolled, and then nothing else would do.
@@ -68,6 +76,16 @@ pub fn prepare(session: &Session, target: &Target, headers: &Headers) -> Result<
     Ok(Signing::With(Box::new(Signer { program, hash, key, certificate, identity })))
 }
 
+/// The program that signs: the admin's, else what distribution and headers bring.
+fn program(session: &Session, target: &Target, headers: &Headers) -> Option<PathBuf> {
+    session.policy.framework.sign_file(target).or_else(|| headers.sign_file.clone())
+}
+
+/// The command that enrols a certificate with the firmware.
+pub fn enrol(session: &Session, certificate: &Path) -> String {
+    session.policy.row.enrol(certificate, |program| which(program).is_some())
+}
+
 /// Names hash and certificate, so that a build that was signed otherwise is known.
 fn identity(hash: &str, certificate: &[u8]) -> String {
     format!("{hash} {}", crate::sys::hash::hex(certificate))
@@ -76,8 +94,8 @@ fn identity(hash: &str, certificate: &[u8]) -> String {
 /// The signer that modules should have: its identity when there is one, a word that no build has when one can be
 /// made, `None` when modules cannot be signed.
 pub fn expected(session: &Session, target: &Target, headers: &Headers) -> Option<String> {
-    let hash = headers.sig_hash.as_ref()?;
-    session.policy.framework.sign_file(target).or_else(|| headers.sign_file.clone())?;
+    let hash = headers.sig_hash.as_ref().filter(|_| !session.policy.framework.no_signing)?;
+    program(session, target, headers).filter(|program| file::is_executable(program))?;
     let (key, certificate) = pair(session, target);
     match fs::read(&certificate) {
         Ok(content) if key.starts_with("pkcs11:") || Path::new(&key).exists() => {
@@ -100,10 +118,34 @@ pub fn pair(session: &Session, target: &Target) -> (String, PathBuf) {
     (key, certificate.into())
 }
 
+/// Makes a key pair where there is none: the distribution's own pair by the distribution's own program, where it has
+/// one that does.
+pub fn make(session: &Session, key: &Path, certificate: &Path) -> Result<()> {
+    let row = &session.policy.row;
+    let (words, (variable, value)) = row.new_key;
+    if let Some((program, args)) = words.split_first()
+        && which(program).is_some()
+        && (key, certificate) == (Path::new(row.mok.0), Path::new(row.mok.1))
+    {
+        if let Some(dir) = key.parent() {
+            fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+        }
+        // Whatever it says, what counts is whether the pair is there now.
+        Cmd::new(*program).args(args).env(variable, value).run()?;
+        if key.exists() && certificate.exists() {
+            return Ok(());
+        }
+    }
+    generate(key, certificate)
+}
+
 /// Makes a key pair. The certificate is good for modules only, so that a stolen key signs no kernel; the private
 /// key is never readable by anybody else, not even for a moment.
 #[allow(clippy::disallowed_methods)] // both files are complete before they get their names
 pub fn generate(key: &Path, certificate: &Path) -> Result<()> {
+    if which("openssl").is_none() {
+        bail!("openssl is not installed");
+    }
     for path in [key, certificate] {
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;

@@ -135,7 +135,8 @@ mod tests {
     fn an_original_without_a_note_of_its_place_goes_where_dkms_conf_asks_for_the_module() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
-        let layout = Layout { dkms_tree: root.join("tree"), install_tree: root.join("modules"), ..Layout::default() };
+        let layout =
+            Layout { dkms_tree: root.join("tree"), install_tree: root.join("modules"), ..Layout::default() };
         let id = ModuleId { name: "a".parse().unwrap(), version: "1".parse().unwrap() };
         let target = Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() };
         let module = ModuleSpec {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,6 +20,20 @@ pub fn temp_beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or(OsStr::new("x")).to_string_lossy();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     path.with_file_name(format!("{TEMP_PREFIX}{}-{count}-{name}", std::process::id()))
+}
+
+/// Makes all files and directories of a tree durable.
+pub fn sync_tree(dir: &Path) -> Result<()> {
+    for entry in sorted_entries(dir).iter().filter(|entry| !entry.is_symlink()) {
+        if entry.is_dir() {
+            sync_tree(entry)?;
+        } else {
+            File::open(entry)
+                .and_then(|file| file.sync_all())
+                .with_context(|| format!("syncing {}", entry.display()))?;
+        }
+    }
+    sync_dir(dir)
 }
 
 /// Whether a file is a temporary one of a process that is no more.
@@ -48,14 +62,27 @@ pub struct Staged {
 impl Staged {
     /// Writes `content` beside `dest`. All disk space is taken here: what follows only renames.
     pub fn new(dest: &Path, content: &[u8], mode: u32) -> Result<Self> {
+        Self::with(dest, mode, |file| file.write_all(content))
+    }
+
+    /// The same with whatever `fill` writes.
+    pub fn with(dest: &Path, mode: u32, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<Self> {
         let staged = Self { temp: temp_beside(dest), dest: dest.to_owned(), done: false };
         let write = || -> io::Result<()> {
             let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&staged.temp)?;
-            file.write_all(content)?;
+            fill(&mut file)?;
             file.set_permissions(Permissions::from_mode(mode))?;
             file.sync_all()
         };
         write().with_context(|| format!("writing {}", dest.display()))?;
+        Ok(staged)
+    }
+
+    /// Makes a link to `target` beside `dest`.
+    pub fn link(dest: &Path, target: &Path) -> Result<Self> {
+        let staged = Self { temp: temp_beside(dest), dest: dest.to_owned(), done: false };
+        std::os::unix::fs::symlink(target, &staged.temp)
+            .with_context(|| format!("linking {} to {}", dest.display(), target.display()))?;
         Ok(staged)
     }
 
@@ -198,6 +225,27 @@ pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
+/// Whether two files hold the same; an error when one cannot be read.
+pub fn same_content(one: &Path, other: &Path) -> io::Result<bool> {
+    let (mut one, mut other) = (File::open(one)?, File::open(other)?);
+    let mut left = one.metadata()?.len();
+    if left != other.metadata()?.len() {
+        return Ok(false);
+    }
+    let part = left.min(1 << 16) as usize;
+    let (mut ours, mut theirs) = (vec![0; part], vec![0; part]);
+    while left > 0 {
+        let part = left.min(part as u64) as usize;
+        one.read_exact(&mut ours[..part])?;
+        other.read_exact(&mut theirs[..part])?;
+        if ours[..part] != theirs[..part] {
+            return Ok(false);
+        }
+        left -= part as u64;
+    }
+    Ok(true)
+}
+
 /// Reads a regular file that an untrusted process made, below the directory that it had to itself. A
 /// link that leads out of that, at the end or in the middle, is refused, and so is too much.
 pub fn read_untrusted(root: &Path, relative: &Path, limit: u64) -> Result<Vec<u8>> {
@@ -228,6 +276,38 @@ pub fn read_untrusted(root: &Path, relative: &Path, limit: u64) -> Result<Vec<u8
     let mut content = Vec::with_capacity(meta.len() as usize);
     file.take(limit).read_to_end(&mut content).with_context(|| format!("reading {}", path.display()))?;
     Ok(content)
+}
+
+/// A file's first and last bytes, as many as `ends` says, with a line between them where something was left out.
+pub fn read_ends(path: &Path, ends: (u64, u64)) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let (head, tail) = ends;
+    let mut content = Vec::new();
+    if size <= head + tail {
+        file.read_to_end(&mut content)?;
+        return Ok(content);
+    }
+    (&mut file).take(head).read_to_end(&mut content)?;
+    content.extend(format!("\n[... {} bytes left out ...]\n", size - head - tail).into_bytes());
+    file.seek(io::SeekFrom::Start(size - tail))?;
+    file.take(tail).read_to_end(&mut content)?;
+    Ok(content)
+}
+
+/// The size of all files below a directory, in bytes.
+pub fn tree_size(dir: &Path) -> u64 {
+    let size = |path: PathBuf| match path.symlink_metadata() {
+        Ok(meta) if meta.is_dir() => tree_size(&path),
+        Ok(meta) => meta.len(),
+        Err(_) => 0,
+    };
+    sorted_entries(dir).into_iter().map(size).sum()
+}
+
+/// Whether this process may make files in a directory; not when there is none.
+pub fn writable(dir: &Path) -> bool {
+    dir.is_dir() && rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
 /// The entries of a directory in byte order; none when there is no such directory.
@@ -284,14 +364,42 @@ pub fn copy_tree(from: &Path, to: &Path, owner: Option<u32>) -> Result<()> {
         // Neither a link that waits at the destination nor a set-user-id bit is taken along.
         let mode = Permissions::from_mode(meta.mode() & 0o755);
         File::create_new(to)
-            .and_then(|mut copy| io::copy(&mut File::open(from)?, &mut copy))
-            .and_then(|_| fs::set_permissions(to, mode))
+            .and_then(|copy| copy_content(&File::open(from)?, copy))
+            .and_then(|()| fs::set_permissions(to, mode))
             .and_then(|()| keep_times(to, &meta))
             .and_then(|()| own(to))
             .with_context(context)
     } else {
         Ok(())
     }
+}
+
+/// Shares the blocks where the file system can (a hard link would let a build write to the original).
+fn copy_content(mut from: &File, mut to: File) -> io::Result<()> {
+    if rustix::fs::ioctl_ficlone(&to, from).is_ok() {
+        return Ok(());
+    }
+    io::copy(&mut from, &mut to).map(drop)
+}
+
+/// Copies a tree over another one: files and links take the place of what has their names, directories are merged.
+pub fn overlay_tree(from: &Path, to: &Path, owner: Option<u32>) -> Result<()> {
+    let real_dir = |path: &Path| path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
+    if !real_dir(from) || !real_dir(to) {
+        remove_all(to)?;
+        return copy_tree(from, to, owner);
+    }
+    for entry in sorted_entries(from) {
+        if let Some(name) = entry.file_name() {
+            overlay_tree(&entry, &to.join(name), owner)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file is there and may be run.
+pub fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.mode() & 0o111 != 0)
 }
 
 /// make compares times: a copy that is newer than its original would change what gets built.
@@ -321,6 +429,44 @@ mod tests {
     }
 
     #[test]
+    fn a_tree_laid_over_another_replaces_files_and_keeps_the_rest() {
+        let dir = tempfile::tempdir().unwrap();
+        let (over, under) = (dir.path().join("over"), dir.path().join("under"));
+        for (path, text) in [(&over, "new"), (&under, "old")] {
+            write_atomic(&path.join("sub/both"), text.as_bytes(), 0o644).unwrap();
+            write_atomic(&path.join(text), text.as_bytes(), 0o644).unwrap();
+        }
+        // A link in the way is replaced, never followed.
+        std::os::unix::fs::symlink(dir.path(), under.join("new")).unwrap();
+        overlay_tree(&over, &under, None).unwrap();
+        let text = |path: &str| fs::read_to_string(under.join(path)).unwrap();
+        assert_eq!((text("sub/both"), text("new"), text("old")), ("new".into(), "new".into(), "old".into()));
+        overlay_tree(&over, &dir.path().join("absent"), None).unwrap();
+        assert!(dir.path().join("absent/sub/both").exists());
+    }
+
+    #[test]
+    fn contents_are_compared_to_their_last_byte() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for size in [0, 1, (1 << 16) - 1, 1 << 16, (1 << 17) + 1] {
+            let mut content = vec![7; size];
+            write_atomic(&path("a"), &content, 0o644).unwrap();
+            write_atomic(&path("b"), &content, 0o644).unwrap();
+            assert!(same_content(&path("a"), &path("b")).unwrap(), "{size}");
+            if let Some(last) = content.last_mut() {
+                *last = 8;
+                write_atomic(&path("b"), &content, 0o644).unwrap();
+                assert!(!same_content(&path("a"), &path("b")).unwrap(), "{size}");
+            }
+            content.push(7);
+            write_atomic(&path("b"), &content, 0o644).unwrap();
+            assert!(!same_content(&path("a"), &path("b")).unwrap(), "{size}");
+        }
+        assert!(same_content(&path("a"), &path("nowhere")).is_err());
+    }
+
+    #[test]
     fn a_directory_is_replaced_whole() {
         let dir = tempfile::tempdir().unwrap();
         let (old, new) = (dir.path().join("old"), dir.path().join("new"));
@@ -331,6 +477,15 @@ mod tests {
         write_atomic(&new.join("z/z"), b"3", 0o644).unwrap();
         replace_files(&new, &old).unwrap();
         assert!(!old.join("y").exists() && old.join("z/z").exists());
+    }
+
+    #[test]
+    fn a_long_file_keeps_its_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        write_atomic(&path, b"begin-middle-end", 0o644).unwrap();
+        assert_eq!(read_ends(&path, (10, 10)).unwrap(), b"begin-middle-end");
+        assert_eq!(read_ends(&path, (5, 3)).unwrap(), b"begin\n[... 8 bytes left out ...]\nend");
     }
 
     #[test]

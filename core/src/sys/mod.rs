@@ -1,9 +1,14 @@
 //! The rim: the only place that runs processes, takes locks, renames and makes namespaces.
 //! Nothing here knows what a module is.
 
+pub mod cgroup;
 pub mod confine;
 pub mod file;
 pub mod hash;
+pub mod jobs;
 pub mod lock;
+pub mod memory;
+pub mod parallel;
+pub mod private;
 pub mod run;
 pub mod signal;

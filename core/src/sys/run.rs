@@ -5,6 +5,8 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -12,10 +14,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::MemfdFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
+use crate::sys::jobs::Jobs;
 use crate::sys::signal;
 
 /// The search path of everything that we start: not the caller's, which may be a user's under sudo.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Variables that our processes inherit from us when they are set; nothing else is.
+pub const INHERITED: [&str; 5] = ["HOME", "TERM", "TMPDIR", "DPKG_ROOT", "KBUILD_SIGN_PIN"];
 
 /// Where a process's output goes.
 #[derive(Debug, Clone)]
@@ -40,6 +46,9 @@ pub struct Cmd {
     cwd: Option<PathBuf>,
     output: Output,
     limit: Option<Duration>,
+    log_limit: Option<u64>,
+    jobs: Option<Jobs>,
+    stop: Option<Arc<AtomicBool>>,
 }
 
 /// How a process ended.
@@ -51,11 +60,24 @@ pub struct Done {
     pub output: Vec<u8>,
     /// What it wrote to standard error, for [`Output::Split`].
     pub errors: Vec<u8>,
-    /// It was killed because it took longer than its limit.
-    pub timed_out: bool,
+    /// It was killed because it went beyond a limit.
+    pub exceeded: Option<Exceeded>,
+}
+
+/// A limit that a process was killed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exceeded {
+    /// Its time.
+    Time,
+    /// The size of its log.
+    Log,
 }
 
 impl Done {
+    /// It took longer than its limit and was killed for that.
+    pub fn timed_out(&self) -> bool {
+        self.exceeded == Some(Exceeded::Time)
+    }
     /// The exit code, 128 + signal when killed.
     pub fn code(&self) -> i32 {
         self.status.code().unwrap_or_else(|| 128 + self.status.signal().unwrap_or(0))
@@ -67,7 +89,7 @@ impl Cmd {
     pub fn new(program: impl Into<PathBuf>) -> Self {
         let mut env = vec![("PATH".to_owned(), PATH.to_owned()), ("LC_ALL".to_owned(), "C.UTF-8".to_owned())];
         env.extend(crate::sys::lock::pass_on().map(|(name, value)| (name.to_owned(), value.to_owned())));
-        for kept in ["HOME", "TERM", "TMPDIR", "DPKG_ROOT", "KBUILD_SIGN_PIN"] {
+        for kept in INHERITED {
             if let Ok(value) = std::env::var(kept) {
                 env.push((kept.to_owned(), value));
             }
@@ -80,6 +102,9 @@ impl Cmd {
             cwd: None,
             output: Output::Memory,
             limit: None,
+            log_limit: None,
+            jobs: None,
+            stop: None,
         }
     }
     /// The name under which the program sees itself.
@@ -116,6 +141,21 @@ impl Cmd {
         self.limit = Some(limit);
         self
     }
+    /// Kills it, and all that it started, when its log becomes larger than this.
+    pub fn log_limit(mut self, bytes: u64) -> Self {
+        self.log_limit = Some(bytes);
+        self
+    }
+    /// Lets it take part in a job budget.
+    pub fn jobs(mut self, jobs: &Jobs) -> Self {
+        self.jobs = Some(jobs.clone());
+        self
+    }
+    /// Kills it, and all that it started, when this becomes true: it then counts as interrupted.
+    pub fn until(mut self, stop: &Arc<AtomicBool>) -> Self {
+        self.stop = Some(Arc::clone(stop));
+        self
+    }
     /// The command as a person would type it.
     pub fn display(&self) -> String {
         let mut text = self.program.display().to_string();
@@ -138,6 +178,9 @@ impl Cmd {
         }
         if let Some(dir) = &self.cwd {
             command.current_dir(dir);
+        }
+        if let Some(jobs) = &self.jobs {
+            jobs.hand_to(&mut command);
         }
         let memory = || rustix::fs::memfd_create("output", MemfdFlags::CLOEXEC).map(File::from);
         let (mut output, mut errors) = (None, None);
@@ -162,7 +205,7 @@ impl Cmd {
             }
         }
         let mut child = command.spawn().with_context(|| format!("starting {}", self.program.display()))?;
-        let (status, timed_out) = self.wait(&mut child)?;
+        let (status, exceeded) = self.wait(&mut child)?;
         let read = |file: Option<File>| -> Result<Vec<u8>> {
             let mut content = Vec::new();
             if let Some(mut file) = file {
@@ -171,7 +214,7 @@ impl Cmd {
             }
             Ok(content)
         };
-        Ok(Done { status, output: read(output)?, errors: read(errors)?, timed_out })
+        Ok(Done { status, output: read(output)?, errors: read(errors)?, exceeded })
     }
 
     /// Runs it and fails when it does, with the end of what it said.
@@ -186,7 +229,7 @@ impl Cmd {
         bail!("{} ended with status {}: {}", self.display(), done.code(), tail.join(" / "))
     }
 
-    fn wait(&self, child: &mut Child) -> Result<(ExitStatus, bool)> {
+    fn wait(&self, child: &mut Child) -> Result<(ExitStatus, Option<Exceeded>)> {
         let deadline = self.limit.map(|limit| Instant::now() + limit);
         let pid = Pid::from_raw(child.id() as i32);
         let handle = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
@@ -199,16 +242,19 @@ impl Cmd {
         };
         loop {
             if let Some(status) = child.try_wait()? {
-                return Ok((status, false));
+                return Ok((status, None));
             }
-            if let Err(interrupted) = signal::check() {
+            let stopped = self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed));
+            let interrupted = if stopped { Err(signal::Interrupted(0)) } else { signal::check() };
+            if let Err(interrupted) = interrupted {
                 stop(child);
                 child.wait()?;
                 return Err(interrupted.into());
             }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if late || self.log_is_full() {
                 stop(child);
-                return Ok((child.wait()?, true));
+                return Ok((child.wait()?, Some(if late { Exceeded::Time } else { Exceeded::Log })));
             }
             match &handle {
                 // Wakes up at once when the process ends or a signal arrives, else looks at the deadline.
@@ -218,6 +264,15 @@ impl Cmd {
                 }
                 None => std::thread::sleep(Duration::from_millis(5)),
             }
+        }
+    }
+}
+
+impl Cmd {
+    fn log_is_full(&self) -> bool {
+        match (&self.output, self.log_limit) {
+            (Output::Log(path), Some(limit)) => path.metadata().is_ok_and(|meta| meta.len() > limit),
+            _ => false,
         }
     }
 }
@@ -237,22 +292,25 @@ pub struct Ancestor {
     pub pid: u32,
     /// Its arguments, the program first.
     pub argv: Vec<String>,
+    /// When it started, in ticks since the machine did.
+    pub started: u64,
 }
 
 /// The processes above us, nearest first, as far as /proc shows them.
 pub fn ancestors() -> Vec<Ancestor> {
-    let parent_of = |pid: u32| -> Option<u32> {
+    let field = |pid: u32, number: usize| -> Option<u64> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The name in parentheses may contain anything: count from the last one.
-        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+        stat.rsplit_once(')')?.1.split_whitespace().nth(number)?.parse().ok()
     };
+    let parent_of = |pid: u32| field(pid, 1).and_then(|parent| u32::try_from(parent).ok());
     let mut list = Vec::new();
     let mut pid = std::process::id();
     while let Some(parent) = parent_of(pid).filter(|parent| *parent != 0 && list.len() < 64) {
         let argv = std::fs::read(format!("/proc/{parent}/cmdline")).unwrap_or_default();
         let argv =
             argv.split(|byte| *byte == 0).map(|arg| String::from_utf8_lossy(arg).into_owned()).collect();
-        list.push(Ancestor { pid: parent, argv });
+        list.push(Ancestor { pid: parent, argv, started: field(parent, 19).unwrap_or(0) });
         pid = parent;
     }
     list

@@ -7,28 +7,36 @@ use anyhow::Result;
 
 use super::{Build, Entry, Failure, Record, Snapshot, Source};
 use crate::layout::Layout;
-use crate::sys::file;
+use crate::sys::{file, parallel};
 use crate::types::{ModuleId, ModuleName, Target};
 
 impl Snapshot {
     /// Loads everything.
     pub fn load(layout: &Layout) -> Result<Self> {
-        Self::load_some(layout, None)
+        let names = file::sub_dirs(&layout.dkms_tree);
+        Self::load_some(layout, names.iter().filter_map(|name| name.parse().ok()))
     }
 
-    /// Loads one module, or everything.
-    pub fn load_some(layout: &Layout, only: Option<&ModuleName>) -> Result<Self> {
+    /// Loads these modules: what it costs does not depend on how many others there are.
+    pub fn load_some(layout: &Layout, names: impl IntoIterator<Item = ModuleName>) -> Result<Self> {
+        let names: Vec<ModuleName> = names.into_iter().collect();
         let mut snapshot = Self::default();
-        let names = match only {
-            Some(name) => vec![name.to_string()],
-            None => file::sub_dirs(&layout.dkms_tree),
-        };
-        for name in names.iter().filter_map(|name| name.parse::<ModuleName>().ok()) {
-            for version in file::sub_dirs(&layout.module(&name)) {
+        for part in parallel::parts(&names, |names| Self::load_part(layout, names)) {
+            snapshot.modules.extend(part.modules);
+            snapshot.failures.extend(part.failures);
+            snapshot.originals.extend(part.originals);
+        }
+        Ok(snapshot)
+    }
+
+    fn load_part(layout: &Layout, names: &[ModuleName]) -> Self {
+        let mut snapshot = Self::default();
+        for name in names {
+            for version in file::sub_dirs(&layout.module(name)) {
                 let Ok(version) = version.parse() else { continue };
                 let id = ModuleId { name: name.clone(), version };
                 if id.version.as_str() == "original_module" {
-                    snapshot.load_originals(layout, &name);
+                    snapshot.load_originals(layout, name);
                     continue;
                 }
                 let entry = Entry { source: source(layout, &id), builds: builds(layout, &id) };
@@ -37,8 +45,8 @@ impl Snapshot {
                 }
             }
         }
-        snapshot.load_failures(layout, only);
-        Ok(snapshot)
+        snapshot.load_failures(layout);
+        snapshot
     }
 
     fn load_originals(&mut self, layout: &Layout, name: &ModuleName) {
@@ -47,9 +55,8 @@ impl Snapshot {
         }
     }
 
-    fn load_failures(&mut self, layout: &Layout, only: Option<&ModuleName>) {
-        let ids: Vec<ModuleId> =
-            self.modules.keys().filter(|id| only.is_none_or(|name| *name == id.name)).cloned().collect();
+    fn load_failures(&mut self, layout: &Layout) {
+        let ids: Vec<ModuleId> = self.modules.keys().cloned().collect();
         for id in ids {
             let dir = layout.own_version("failures", &id);
             for kernel in file::sub_dirs(&dir) {
@@ -103,15 +110,11 @@ fn targets_below(dir: &Path) -> Vec<Target> {
 fn builds(layout: &Layout, id: &ModuleId) -> std::collections::BTreeMap<Target, Build> {
     let mut builds = std::collections::BTreeMap::new();
     for target in targets_below(&layout.version(id)) {
-        let modules = layout.built_modules(id, &target);
-        if !modules.is_dir() {
-            continue;
-        }
-        let files = file::sorted_entries(&modules)
-            .iter()
-            .filter_map(|path| path.file_name()?.to_str().map(str::to_owned))
-            .filter(|name| name.contains(".ko"))
-            .collect();
+        let Ok(entries) = std::fs::read_dir(layout.built_modules(id, &target)) else { continue };
+        let mut files: Vec<String> =
+            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        files.retain(|name| name.contains(".ko"));
+        files.sort();
         let link = std::fs::read_link(layout.active_link(&id.name, &target));
         let active = link.is_ok_and(|to| {
             to == Path::new(&format!("{}/{}/{}", id.version, target.kernel, target.arch))

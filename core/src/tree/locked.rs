@@ -23,6 +23,12 @@ pub struct Intent {
     /// Modules that are being taken out.
     #[serde(default)]
     pub withdraw: Vec<(ModuleId, Target)>,
+    /// Installed modules whose POST_INSTALL has not ended.
+    #[serde(default)]
+    pub post_install: BTreeSet<(ModuleId, Target)>,
+    /// Modules that were taken out and whose POST_REMOVE has not ended.
+    #[serde(default)]
+    pub post_remove: BTreeSet<(ModuleId, Target)>,
     /// Module files (and directories of them) that may hold temporary files of ours.
     #[serde(default)]
     pub touched: BTreeSet<PathBuf>,
@@ -194,9 +200,26 @@ impl LockedTree {
         dir: &Path,
         installed: Vec<Installed>,
     ) -> Result<()> {
-        let unknown = Fingerprint(String::new());
-        self.record(id, target, &Record { fingerprint: unknown, installed, signer: None, seconds: 0.0 })?;
+        let fingerprint = Fingerprint(String::new());
+        let unknown = Record { fingerprint, installed, signer: None, seconds: 0.0, loaded: false };
+        self.record(id, target, &unknown)?;
         file::replace_dir(dir, &self.layout.built(id, target))
+    }
+
+    /// Puts a build that came in a tarball, unpacked in `dir`, in its place. It is noted as what it is: unproven.
+    pub fn load_build(
+        &self,
+        id: &ModuleId,
+        target: &Target,
+        dir: &Path,
+        installed: Vec<Installed>,
+    ) -> Result<()> {
+        file::sync_tree(dir)?;
+        self.adopt_build(id, target, dir, installed.clone())?;
+        let fingerprint = Fingerprint(String::new());
+        let loaded = Record { fingerprint, installed, signer: None, seconds: 0.0, loaded: true };
+        self.record(id, target, &loaded)?;
+        self.forget_failure(id, target)
     }
 
     /// Deletes a build and all that is noted about it.
@@ -223,9 +246,15 @@ impl LockedTree {
     ) -> Result<()> {
         let known = file::read_optional(&self.layout.record(id, target))?;
         let known: Option<Record> = known.and_then(|json| serde_json::from_slice(&json).ok());
-        let unknown =
-            Record { fingerprint: fingerprint.clone(), installed: Vec::new(), signer: None, seconds: 0.0 };
-        self.record(id, target, &Record { installed, ..known.unwrap_or(unknown) })
+        // What came in a tarball has been proven by now, and counts as made from what is there.
+        let known = known.filter(|known| !known.loaded).unwrap_or(Record {
+            fingerprint: fingerprint.clone(),
+            installed: Vec::new(),
+            signer: None,
+            seconds: 0.0,
+            loaded: false,
+        });
+        self.record(id, target, &Record { installed, ..known })
     }
 
     /// Notes a failed build, with its log.

@@ -5,10 +5,10 @@ mod locked;
 mod record;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use locked::{Intent, LockedTree, Pending};
-pub use record::{Failure, Installed, Record, unsigned};
+pub use record::{Failure, Installed, Record, is_unsigned, unsigned};
 
 use crate::types::{ModuleId, ModuleName, Target};
 
@@ -56,6 +56,22 @@ pub struct Build {
     pub active: bool,
     /// What we noted when we built it; `None` when shell DKMS did.
     pub record: Option<Record>,
+}
+
+impl Build {
+    /// Where its files are published in `kernel`, the kernel's directory. Without a note only a distribution's own
+    /// place is known; elsewhere the dkms.conf would have to be run, and nothing is returned.
+    pub fn places(&self, kernel: &Path, destination: Option<&str>) -> Vec<PathBuf> {
+        let noted = self.record.iter().flat_map(|record| &record.installed).map(|file| file.path.clone());
+        let noted: Vec<PathBuf> = noted.collect();
+        match destination {
+            Some(destination) if noted.is_empty() => {
+                let dir = kernel.join(destination.trim_matches('/'));
+                self.files.iter().map(|file| dir.join(file)).collect()
+            }
+            _ => noted,
+        }
+    }
 }
 
 impl Entry {

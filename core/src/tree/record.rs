@@ -20,11 +20,21 @@ pub struct Record {
     /// How long the build took, in seconds.
     #[serde(default)]
     pub seconds: f64,
+    /// It came in a tarball: nobody here knows what went into it, and nothing has proven yet that the kernel takes it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub loaded: bool,
 }
+
+const DID_NOT: &str = " (did not sign)";
 
 /// What is noted when a signer could not sign: nobody tries again by himself, but a person can.
 pub fn unsigned(signer: &str) -> String {
-    format!("{signer} (did not sign)")
+    format!("{signer}{DID_NOT}")
+}
+
+/// Whether this note says so.
+pub fn is_unsigned(signer: &str) -> bool {
+    signer.ends_with(DID_NOT)
 }
 
 /// One published module file.

@@ -4,6 +4,8 @@
 //! empty file. `$ROOT` stands for the directory itself. Directories above an entry are made as needed.
 #![allow(dead_code)] // each test program uses its own part
 
+pub mod tar;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -63,6 +65,7 @@ impl Root {
             source_tree: self.join("src"),
             install_tree: self.join("modules"),
             etc: self.join("etc"),
+            sys: self.join("sys"),
         }
     }
 
@@ -104,7 +107,13 @@ impl Root {
 
     /// Runs our dkms on it. Commands of modules are not confined: these tests need no privileges.
     pub fn dkms(&self, args: &[&str]) -> Run {
-        let output = Command::new(env!("CARGO_BIN_EXE_dkms"))
+        Run::new(self, &self.command(args).output().unwrap())
+    }
+
+    /// The same, not started yet.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dkms"));
+        command
             .args(args)
             .arg("--dkmstree")
             .arg(self.join("lib"))
@@ -116,10 +125,8 @@ impl Root {
             .env_remove("DPKG_MAINTSCRIPT_NAME")
             .env_remove("DEBIAN_HAS_FRONTEND")
             .env_remove("DEBCONF_REDIR")
-            .env_remove("DEB_MAINT_PARAMS")
-            .output()
-            .unwrap();
-        Run::new(self, &output)
+            .env_remove("DEB_MAINT_PARAMS");
+        command
     }
 }
 
@@ -131,7 +138,8 @@ pub struct Run {
 }
 
 impl Run {
-    fn new(root: &Root, output: &Output) -> Self {
+    /// Reads what it left.
+    pub fn new(root: &Root, output: &Output) -> Self {
         let text = |bytes: &[u8]| root.text(&String::from_utf8_lossy(bytes));
         Self {
             code: output.status.code().unwrap_or(-1),

@@ -1,14 +1,17 @@
 //! Events and plans as text.
 //!
 //! Events: `kernel+ k1`, `headers+ k1`, `autoinstall k1`, `kernel- k1`, `source+ a/1 k1 k2`, `source~ a/1` (replaced),
+//! `match k1 k2 a` (k2 gets what k1 has),
 //! and `add`, `build`, `install`, `uninstall`, `unbuild`, `remove` with a module and kernels; `!` after the verb is
-//! `--force`. They are separated by `;`.
+//! `--force`. `load a/1 k1 k2` is a tarball with builds for these kernels. They are separated by `;`.
 //!
 //! A plan is one line a decision, in the order of the plan's fields; see [`show`]. Kernels that are gone are
 //! left out: the event says it.
 
+use std::path::PathBuf;
+
 use super::world::target;
-use crate::event::{Event, Request, Verb};
+use crate::event::{Event, Load, Request, Verb};
 use crate::plan::{Clear, Make, Plan};
 use crate::report::Outcome;
 use crate::types::Target;
@@ -27,9 +30,20 @@ fn event(text: &str) -> Event {
         "autoinstall" => Event::Autoinstall(target(words[1])),
         "kernel-" => Event::KernelRemoved(target(words[1])),
         "source+" => Event::SourceAdded { module: words[1].parse().unwrap(), targets: targets(2) },
+        "match" => Event::Matched {
+            template: target(words[1]),
+            target: target(words[2]),
+            only: words.get(3).map(|name| name.parse().unwrap()),
+            force: false,
+        },
         "source~" => Event::SourceReplaced(words[1].parse().unwrap()),
         verb => {
             let (verb, force) = verb.strip_suffix('!').map_or((verb, false), |verb| (verb, true));
+            if verb == "load" {
+                let builds = targets(2).into_iter().map(|target| (target, PathBuf::new())).collect();
+                let module = words[1].parse().unwrap();
+                return Event::Loaded(Load { module, target: target("k1"), builds, force });
+            }
             let verb = match verb {
                 "add" => Verb::Add,
                 "build" => Verb::Build,
@@ -48,6 +62,7 @@ fn event(text: &str) -> Event {
 pub(super) fn show(plan: &Plan) -> String {
     let mut lines: Vec<String> = Vec::new();
     lines.extend(plan.register.iter().map(|registration| format!("register {}", registration.module)));
+    lines.extend(plan.load.iter().map(|load| format!("load {}@{}", load.module, load.target.kernel)));
     lines.extend(plan.make.iter().map(make));
     lines.extend(plan.clear.iter().map(clear));
     lines.extend(plan.unregister.iter().map(|unregister| {
@@ -97,6 +112,7 @@ fn clear(clear: &Clear) -> String {
 fn outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::UpToDate => "up to date".into(),
+        Outcome::Present => "present".into(),
         Outcome::Excluded { .. } => "excluded".into(),
         Outcome::Deferred { code, .. } => format!("deferred {code}"),
         Outcome::Refused { code, .. } => format!("refused {code}"),

@@ -7,10 +7,11 @@
 //! |---|---|
 //! | `a/1` | registered, built by itself, compiles |
 //! | `a/1 manual` | without AUTOINSTALL |
-//! | `a/1 needs b,c` | BUILD_DEPENDS |
+//! | `a/1 needs b,c`, `follows b,c` | BUILD_DEPENDS; with BUILD_DEPENDS_REBUILD |
 //! | `a/1 excluded`, `bad`, `unreadable`, `fails` | its dkms.conf forbids the kernel, is wrong, is not there; it does not compile |
 //! | `a/1 gone`, `dangling`, `unlinked`, `unregistered` | no link, no source; a link to nothing; a source, no link; only a source |
 //! | `a/1@k1 built`, `installed` | has that build, made from the inputs of today |
+//! | `… loaded` | it came in a tarball; when installed, what is in the kernel's tree is older |
 //! | `… old`, `shell`, `damaged`, `unindexed` | from other inputs; by shell DKMS; its file is gone; depmod has not run since |
 //! | `a/1@k1 failed`, `failed old` | that failure is remembered, for the inputs of today or for others |
 //! | `k1 bare`, `toolless`, `absent`, `initramfs` | no headers; no gcc; only headers, elsewhere; has an initramfs |
@@ -55,6 +56,8 @@ pub(super) struct Module {
     pub excluded: bool,
     pub compiles: bool,
     pub needs: Vec<ModuleName>,
+    /// It is built again as soon as one of those is installed anew.
+    pub follows: bool,
     pub builds: BTreeMap<Target, Built>,
     /// Fingerprints of remembered failures.
     pub failed: BTreeMap<Target, String>,
@@ -93,6 +96,9 @@ pub(super) fn target(kernel: &str) -> Target {
     Target { kernel: kernel.parse().unwrap(), arch: "x86_64".parse().unwrap() }
 }
 
+/// What a build from a tarball was made from, as far as anybody knows.
+const LOADED: &str = "loaded";
+
 /// The fingerprint of today.
 pub(super) fn today(id: &ModuleId, target: &Target) -> String {
     format!("{id}@{}", target.kernel)
@@ -114,6 +120,7 @@ impl Default for Module {
             excluded: false,
             compiles: true,
             needs: Vec::new(),
+            follows: false,
             builds: BTreeMap::new(),
             failed: BTreeMap::new(),
         }
@@ -148,7 +155,8 @@ impl std::fmt::Debug for World {
             if !module.needs.is_empty() {
                 write!(
                     f,
-                    " needs {}",
+                    " {} {}",
+                    if module.follows { "follows" } else { "needs" },
                     module.needs.iter().map(ModuleName::as_str).collect::<Vec<_>>().join(",")
                 )?;
             }
@@ -195,7 +203,8 @@ impl World {
         while let Some(word) = words.next() {
             match word {
                 "manual" => module.automatic = false,
-                "needs" => {
+                "needs" | "follows" => {
+                    module.follows = word == "follows";
                     module.needs =
                         words.next().unwrap().split(',').map(|name| name.parse().unwrap()).collect();
                 }
@@ -216,7 +225,8 @@ impl World {
         self.kernels.entry(target.clone()).or_default();
         let module = self.modules.entry(id.clone()).or_default();
         let words: BTreeSet<&str> = words.split_whitespace().collect();
-        let inputs = if words.contains("old") { "old".to_owned() } else { today(id, target) };
+        let other = ["old", LOADED].into_iter().find(|word| words.contains(word));
+        let inputs = other.map_or_else(|| today(id, target), str::to_owned);
         if words.contains("failed") {
             module.failed.insert(target.clone(), inputs);
             return;
@@ -225,7 +235,7 @@ impl World {
         assert!(active || words.contains("built"), "neither failed, built nor installed");
         let build = Built {
             record: (!words.contains("shell")).then(|| inputs.clone()),
-            published: (active && !words.contains("damaged")).then(|| inputs.clone()),
+            published: (active && !words.contains("damaged") && inputs != LOADED).then(|| inputs.clone()),
             indexed: active && !words.contains("unindexed"),
             active,
             inputs,
@@ -275,14 +285,25 @@ impl World {
         for target in &scope.kernels {
             survey.kernels.insert(target.clone(), self.look(target));
         }
-        for (id, target) in &scope.cases {
+        let mut cases = scope.cases.clone();
+        let snapshot = self.snapshot();
+        let follows = |id: &ModuleId| Some(&self.modules[id]).filter(|module| module.follows);
+        let candidates = snapshot.modules.iter().filter(|(_, entry)| entry.source_dir().is_some());
+        let candidates = candidates.flat_map(|(id, entry)| {
+            let keys = entry.builds.keys().map(move |target| (id.clone(), target.clone()));
+            let keys = keys.filter(|key| !scope.cases.contains(key) && scope.kernels.contains(&key.1));
+            keys.filter_map(|key| Some((key.clone(), follows(&key.0)?.needs.clone())))
+        });
+        let scoped = scope.cases.iter().map(|(id, target)| (id.name.clone(), target.clone()));
+        cases.extend(crate::plan::followers(scoped, candidates.collect()));
+        for (id, target) in &cases {
             let Some(module) = self.modules.get(id).filter(|module| usable(module)) else { continue };
             let kernel = self.kernels.get(target).cloned().unwrap_or_default();
             let known = kernel.headers && module.conf == Conf::Good;
             let fingerprint = known.then(|| Fingerprint(today(id, target)));
             survey.cases.insert(
                 (id.clone(), target.clone()),
-                Case { recipe: recipe(id, module), fingerprint, signer: None },
+                Case { recipe: recipe(id, module), fingerprint, signer: None, cached: false },
             );
             survey.sources.insert(id.clone(), source(id));
             let build = module.builds.get(target);
@@ -442,6 +463,9 @@ fn recipe(id: &ModuleId, module: &Module) -> Result<Recipe, ConfError> {
             scripts: Scripts::default(),
             autoinstall: module.automatic,
             build_depends: module.needs.clone(),
+            left_out: Vec::new(),
+            follows: module.follows,
+            weak_modules: true,
             excluded: module.excluded.then(|| "it is only for other kernels".to_owned()),
         }),
         Conf::Bad => Err(ConfError::Bad { file: conf, problems: vec!["MAKE is wrong".into()] }),
@@ -454,7 +478,8 @@ fn entry(id: &ModuleId, target: &Target, build: &Built) -> Build {
     let installed = if build.active { vec![Installed { path, sha256: String::new() }] } else { Vec::new() };
     // Through its format: what is noted besides is none of the plan's business.
     let record = build.record.as_ref().map(|inputs| -> Record {
-        let json = serde_json::json!({ "fingerprint": inputs, "installed": installed });
+        let json =
+            serde_json::json!({ "fingerprint": inputs, "installed": installed, "loaded": inputs == LOADED });
         serde_json::from_value(json).unwrap()
     });
     Build { files: vec![file(id)], active: build.active, record }

@@ -31,14 +31,16 @@ fn dependencies_come_first() {
 #[test]
 fn a_missing_dependency_is_named_and_waits() {
     check(&[
-        ("a/1 needs b", "kernel+ k1", "a/1@k1 is deferred 13"),
+        // Nobody knows it yet: that is no failure of anybody's.
+        ("a/1 needs b", "kernel+ k1", "a/1@k1 is deferred 0"),
+        ("a/1 needs b,c; c/1", "kernel+ k1", "make c/1@k1; a/1@k1 is deferred 0"),
         ("a/1 needs b", "install a/1 k1", "a/1@k1 is deferred 13"),
         ("a/1 needs b; b/1", "install a/1 k1", "a/1@k1 is deferred 13"),
-        ("a/1 needs b; b/1 unregistered", "kernel+ k1", "a/1@k1 is deferred 13"),
+        ("a/1 needs b; b/1 unregistered", "kernel+ k1", "a/1@k1 is deferred 0"),
         ("a/1 needs b; b/1 manual", "kernel+ k1", "a/1@k1 is deferred 13"),
         ("a/1 needs b; b/1 bad", "kernel+ k1", "b/1@k1 is refused 8; a/1@k1 is deferred 13"),
         ("a/1 needs b; b/1@k2 installed", "source+ a/1 k1", "a/1@k1 is deferred 13"),
-        ("a/1 needs b; b/1 needs c", "kernel+ k1", "b/1@k1 is deferred 13; a/1@k1 is deferred 13"),
+        ("a/1 needs b; b/1 needs c", "kernel+ k1", "b/1@k1 is deferred 0; a/1@k1 is deferred 13"),
         ("a/1 needs b", "install! a/1 k1", "make a/1@k1 by force"),
         ("a/1 needs b", "build! a/1 k1", "build a/1@k1 by force"),
         // What is finished needs nobody.
@@ -47,7 +49,7 @@ fn a_missing_dependency_is_named_and_waits() {
     ]);
     let plan = World::new("a/1 needs b,c; c/1").plan(&events("kernel+ k1"));
     let crate::report::Outcome::Deferred { why, .. } = &plan.settled[0].outcome else { panic!("{plan:?}") };
-    assert_eq!(why, "it needs b (BUILD_DEPENDS), which is not installed for this kernel");
+    assert_eq!(why, "it needs b (BUILD_DEPENDS), which is not registered");
 }
 
 #[test]
@@ -74,6 +76,46 @@ fn circles_are_named_and_stop_nobody_else() {
         ),
     ]);
     assert_eq!(circle("a/1 needs b; b/1 needs a; c/1", "kernel+ k1"), ["a/1, b/1", "a/1, b/1"]);
+}
+
+#[test]
+fn what_follows_is_built_again_with_what_it_needs() {
+    check(&[
+        // BUILD_DEPENDS_REBUILD: nobody asked for a, and it has other inputs now.
+        ("a/1 follows b; b/1; a/1@k1 installed old", "install b/1 k1", "make b/1@k1; make a/1@k1 after b/1"),
+        (
+            "a/1 follows b; b/1; b/2; b/1@k1 installed; a/1@k1 installed old",
+            "install b/2 k1",
+            "make b/2@k1 over b/1; make a/1@k1 after b/2",
+        ),
+        // An older version again: that is what it is built against.
+        (
+            "a/1 follows b; b/1; b/2; b/2@k1 installed; a/1@k1 installed old",
+            "install b/1 k1",
+            "make b/1@k1 over b/2; make a/1@k1 after b/1",
+        ),
+        ("a/1 follows b; b/1; a/1@k1 installed old", "source+ b/1 k1", "make b/1@k1; make a/1@k1 after b/1"),
+        // What was only built is only built.
+        ("a/1 follows b; b/1; a/1@k1 built old", "install b/1 k1", "make b/1@k1; build a/1@k1 after b/1"),
+        // Step by step, and also what is not installed by itself.
+        (
+            "a/1 follows b; b/1 manual follows c; c/1; a/1@k1 installed old; b/1@k1 installed old",
+            "install c/1 k1",
+            "make c/1@k1; make b/1@k1 after c/1; make a/1@k1 after b/1",
+        ),
+        (
+            "a/1 manual follows b; b/1; a/1@k1 installed old",
+            "kernel+ k1",
+            "make b/1@k1; make a/1@k1 after b/1",
+        ),
+        // Without the word, by force, for another kernel, without a build of its own, with the same inputs: no.
+        ("a/1 needs b; b/1; a/1@k1 installed old", "install b/1 k1", "make b/1@k1"),
+        ("a/1 follows b; b/1; a/1@k1 installed old", "install! b/1 k1", "make b/1@k1 by force"),
+        ("a/1 follows b; b/1; a/1@k2 installed old", "install b/1 k1", "make b/1@k1"),
+        ("a/1 follows b; b/1", "install b/1 k1", "make b/1@k1"),
+        ("a/1 follows b; b/1; a/1@k1 installed", "install b/1 k1", "make b/1@k1"),
+        ("a/1 follows b; b/1; a/1@k1 installed old", "build b/1 k1", "build b/1@k1"),
+    ]);
 }
 
 /// The members of the circles that a plan names.

@@ -11,7 +11,7 @@ fn broken_registrations_are_named_and_stop_nobody_else() {
         ("a/1 dangling; b/1", "source+ b/1 k1", "make b/1@k1"),
         ("a/1 dangling", "install a/1 k1", "a/1 is refused 4"),
         ("a/1 dangling", "build a/1 k1", "a/1 is refused 4"),
-        ("a/1 dangling", "add a/1", "a/1 is refused 4"),
+        ("a/1 dangling", "add a/1", "a/1 is refused 2"),
         ("a/1 dangling", "remove a/1", "unregister a/1"),
         ("a/1 unlinked", "add a/1", "register a/1"),
         ("a/1 unlinked", "install a/1 k1", "a/1 is refused 4"),
@@ -63,6 +63,57 @@ fn a_person_asks() {
         ("", "unbuild a/1 k1", "a/1 is refused 3"),
         ("", "remove a/1", "a/1 is refused 3"),
         ("a/1 unregistered", "remove a/1", "a/1 is refused 3"),
+    ]);
+}
+
+#[test]
+fn a_kernel_gets_what_another_one_has() {
+    check(&[
+        ("a/1@k1 installed; b/1@k1 installed", "match k1 k2", "make a/1@k2; make b/1@k2"),
+        ("a/1@k1 installed; b/1@k1 installed", "match k1 k2 b", "make b/1@k2"),
+        // That version and no other; what is only built does not count.
+        ("a/1@k1 installed; a/2", "match k1 k2", "make a/1@k2"),
+        ("a/1@k1 built; b/1", "match k1 k2", ""),
+        ("a/1@k1 installed; a/2@k2 installed", "match k1 k2", "make a/1@k2 over a/2"),
+        ("a/1@k1 installed; a/1@k2 installed", "match k1 k2", "a/1@k2 is up to date"),
+        ("a/1@k1 installed; a/1@k2 built", "match k1 k2", "install a/1@k2"),
+        ("a/1 manual; a/1@k1 installed", "match k1 k2", "make a/1@k2"),
+        (
+            "a/1 dangling; a/1@k1 installed; b/1@k1 installed",
+            "match k1 k2",
+            "make b/1@k2; a/1@k2 is refused 4",
+        ),
+        ("k2 bare; a/1@k1 installed", "match k1 k2", "a/1@k2 is deferred 21"),
+    ]);
+}
+
+#[test]
+fn a_tarball_arrives() {
+    check(&[
+        ("a/1 unregistered", "load a/1 k1 k2", "register a/1; load a/1@k1; load a/1@k2"),
+        ("a/1 unregistered", "load a/1", "register a/1"),
+        ("a/1 unregistered bad", "load a/1 k1", "a/1 is refused 8"),
+        ("", "load a/1 k1", "a/1 is refused 2"),
+        // What is there stays, unless somebody insists.
+        ("a/1", "load a/1 k1", "a/1 is refused 8"),
+        ("a/1", "load! a/1 k1", "load a/1@k1"),
+        ("a/1 unlinked; a/1@k1 built", "load a/1 k1 k2", "register a/1; load a/1@k2; a/1@k1 is present"),
+        ("a/1 dangling", "load! a/1 k1", "a/1 is refused 4"),
+        // Other versions are none of its business.
+        ("a/1@k1 installed; a/2 unregistered", "load a/2 k1", "register a/2; load a/2@k1"),
+    ]);
+}
+
+#[test]
+fn a_loaded_build_serves_those_who_ask_for_it() {
+    check(&[
+        ("a/1@k1 built loaded", "install a/1 k1", "install a/1@k1"),
+        ("a/1@k1 built loaded", "build a/1 k1", "a/1@k1 is up to date"),
+        ("a/1@k1 built loaded; k1 bare", "install a/1 k1", "install a/1@k1"),
+        ("a/1@k1 installed loaded", "install a/1 k1", "install a/1@k1"),
+        ("a/1@k1 built loaded", "autoinstall k1", "install a/1@k1"),
+        // Nobody knows what it was made from: a package's hook builds it anew.
+        ("a/1@k1 built loaded", "kernel+ k1", "make a/1@k1"),
     ]);
 }
 

@@ -1,13 +1,17 @@
 //! A real boot: the root's kernel under QEMU, with nothing but busybox and the modules to load.
 
+pub mod initrd;
+pub mod secure;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use initrd::Initrd;
+
 use crate::{Kernel, Output, Root, host};
 
-const TOOLS: &[(&str, &str)] =
-    &[("qemu-system-x86_64", "qemu-system-x86 seabios"), ("cpio", "cpio"), ("timeout", "coreutils")];
+const TOOLS: &[(&str, &str)] = &[("qemu-system-x86_64", "qemu-system-x86 seabios"), ("timeout", "coreutils")];
 
 /// Loads, prints one marker per module, shows what the kernel has loaded, powers off.
 const INIT: &str = r#"#!/bin/busybox sh
@@ -26,29 +30,14 @@ poweroff -f
 /// Boots the kernel and loads `module` after everything it depends on; returns the serial console's text.
 pub fn boot_and_load(root: &Root, kernel: &Kernel, module: &str) -> String {
     host::need_tools(TOOLS);
-    let work = "/opt/boot";
-    let busybox = root.download(&["busybox-static"]).remove(0);
-    root.run(&format!("rm -rf {work}; mkdir -p {work}/initrd/{{bin,m,proc,sys,dev}} {work}/busybox")).ok();
-    let archive = busybox.file_name().unwrap().to_string_lossy().into_owned();
-    root.run(&format!(
-        "dpkg-deb -x /var/cache/apt/archives/{archive} {work}/busybox && \
-         cp $(find {work}/busybox -path '*bin/busybox') {work}/initrd/bin/busybox && ln -s busybox {work}/initrd/bin/sh"
-    ))
-    .ok();
+    let initrd = Initrd::new(root);
     for (n, file) in in_order(root, kernel, module).iter().enumerate() {
         let name = Path::new(file).file_name().unwrap().to_string_lossy().into_owned();
-        let plain = format!("{work}/initrd/m/{n:02}-{}.ko", name.split(".ko").next().unwrap());
+        let plain = initrd.inside(&format!("/m/{n:02}-{}.ko", name.split(".ko").next().unwrap()));
         root.run(&unpack_command(file, &plain)).ok();
     }
-    root.write_script(&format!("{work}/initrd/init"), INIT);
-    let (initrd, image) =
-        (root.path(&format!("{work}/initrd")), root.path(&format!("/boot/vmlinuz-{}", kernel.release)));
-    let packed = root.path(&format!("{work}/initrd.gz"));
-    host::run_host(&format!(
-        "cd '{}' && find . | cpio --quiet -o -H newc | gzip -1 > '{}'",
-        initrd.display(),
-        packed.display()
-    ));
+    let packed = initrd.pack(INIT);
+    let image = root.path(&format!("/boot/vmlinuz-{}", kernel.release));
     let serial = qemu(&image, &packed);
     root.note(&format!("serial console:\n{serial}"));
     serial
@@ -64,7 +53,8 @@ fn in_order(root: &Root, kernel: &Kernel, module: &str) -> Vec<String> {
         .collect()
 }
 
-fn unpack_command(file: &str, plain: &str) -> String {
+/// The command that writes a module file without its compression.
+pub fn unpack_command(file: &str, plain: &str) -> String {
     let tool = match file.rsplit('.').next() {
         Some("xz") => "xz -dc",
         Some("zst") => "zstd -dcq",

@@ -1,0 +1,216 @@
+//! What can be done next. Pure: knows neither modules nor processes, so that schedules can be tried out in tests.
+
+use std::collections::BTreeSet;
+
+/// One thing to do. Items name each other by their index.
+#[derive(Debug, Clone, Default)]
+pub struct Item {
+    /// What must be over before, well or not.
+    pub after: BTreeSet<usize>,
+    /// Seconds of work that it takes a job for; `None`: it is light, and done at once by whoever asks.
+    pub seconds: Option<f64>,
+    /// Items of the same group never run at once.
+    pub group: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Running,
+    Over,
+}
+
+/// Items in the order in which they become possible, the longest way to the end first.
+#[derive(Debug)]
+pub struct Queue {
+    items: Vec<Item>,
+    states: Vec<State>,
+    /// Seconds from the beginning of an item to the end of the last that waits for it.
+    ways: Vec<f64>,
+}
+
+impl Queue {
+    /// Items must not wait for each other in a circle; those that do never become possible.
+    pub fn new(items: Vec<Item>) -> Self {
+        let mut ways: Vec<f64> = items.iter().map(|item| item.seconds.unwrap_or(0.0)).collect();
+        // As often as the longest chain may be long; chains are short.
+        for _ in 0..items.len() {
+            let mut changed = false;
+            for (index, item) in items.iter().enumerate() {
+                for before in &item.after {
+                    let own = items.get(*before).and_then(|item| item.seconds).unwrap_or(0.0);
+                    if ways[*before] < own + ways[index] {
+                        ways[*before] = own + ways[index];
+                        changed = true;
+                    }
+                }
+            }
+            if !changed {
+                break;
+            }
+        }
+        Self { states: vec![State::Waiting; items.len()], items, ways }
+    }
+
+    /// The light item to do now, in the order in which they were given.
+    pub fn light(&self) -> Option<usize> {
+        (0..self.items.len()).find(|index| self.items[*index].seconds.is_none() && self.possible(*index))
+    }
+
+    /// The item to take a job for.
+    pub fn heavy(&self) -> Option<usize> {
+        (0..self.items.len())
+            .filter(|index| self.items[*index].seconds.is_some() && self.possible(*index))
+            .min_by(|a, b| self.ways[*b].total_cmp(&self.ways[*a]).then(a.cmp(b)))
+    }
+
+    fn possible(&self, index: usize) -> bool {
+        let item = &self.items[index];
+        let free = |group: usize| {
+            !(0..self.items.len())
+                .any(|other| self.states[other] == State::Running && self.items[other].group == Some(group))
+        };
+        self.states[index] == State::Waiting
+            && item.after.iter().all(|before| self.states.get(*before) == Some(&State::Over))
+            && item.group.is_none_or(free)
+    }
+
+    /// It has a job now.
+    pub fn started(&mut self, index: usize) {
+        self.states[index] = State::Running;
+    }
+
+    /// It is over, well or not.
+    pub fn over(&mut self, index: usize) {
+        self.states[index] = State::Over;
+    }
+
+    /// How many are running.
+    pub fn running(&self) -> usize {
+        self.states.iter().filter(|state| **state == State::Running).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heavy(seconds: f64, after: &[usize]) -> Item {
+        Item { after: after.iter().copied().collect(), seconds: Some(seconds), group: None }
+    }
+
+    #[test]
+    fn the_longest_way_goes_first() {
+        // 2 is short, but 3 waits for it.
+        let mut queue = Queue::new(vec![heavy(5.0, &[]), heavy(3.0, &[]), heavy(1.0, &[]), heavy(9.0, &[2])]);
+        let mut order = Vec::new();
+        while let Some(next) = queue.heavy() {
+            order.push(next);
+            queue.started(next);
+            queue.over(next);
+        }
+        assert_eq!(order, [2, 3, 0, 1]);
+    }
+
+    #[test]
+    fn nothing_starts_before_what_it_needs_is_over() {
+        let mut queue = Queue::new(vec![heavy(1.0, &[]), heavy(1.0, &[0])]);
+        queue.started(0);
+        assert_eq!(queue.heavy(), None);
+        queue.over(0);
+        assert_eq!(queue.heavy(), Some(1));
+    }
+
+    #[test]
+    fn a_group_has_one_job() {
+        let grouped = |seconds| Item { group: Some(7), ..heavy(seconds, &[]) };
+        let mut queue = Queue::new(vec![grouped(2.0), grouped(3.0), heavy(1.0, &[])]);
+        queue.started(1);
+        assert_eq!(queue.heavy(), Some(2));
+        queue.over(1);
+        assert_eq!(queue.heavy(), Some(0));
+    }
+
+    #[test]
+    fn light_items_need_no_job() {
+        let light = Item { after: BTreeSet::from([1]), ..Item::default() };
+        let mut queue = Queue::new(vec![light, heavy(1.0, &[])]);
+        assert_eq!((queue.light(), queue.heavy()), (None, Some(1)));
+        queue.over(1);
+        assert_eq!((queue.light(), queue.heavy()), (Some(0), None));
+    }
+
+    /// One module of a simulated schedule: seconds in which it needs one processor, and seconds of work that any
+    /// number of processors can share.
+    type Phases = (f64, f64);
+
+    /// Seconds of 21 real modules (a recording of one rebuild for 6.12 on two cores).
+    const RECORDED: [Phases; 21] = [
+        (3.0, 28.0),
+        (2.5, 21.0),
+        (2.0, 19.0),
+        (9.0, 8.0),
+        (1.5, 14.0),
+        (1.4, 11.0),
+        (1.2, 9.0),
+        (1.2, 8.0),
+        (1.1, 7.0),
+        (1.0, 6.0),
+        (1.0, 6.0),
+        (1.0, 5.0),
+        (0.9, 4.0),
+        (0.9, 3.5),
+        (0.8, 3.0),
+        (0.8, 2.5),
+        (0.8, 2.0),
+        (0.8, 1.5),
+        (0.7, 1.2),
+        (0.7, 1.0),
+        (0.7, 0.8),
+    ];
+
+    /// Runs the schedule on `jobs` processors in steps of 10 ms. Returns how busy they were until the last module
+    /// started. Tokens are as make hands them out: every running module has one, spare ones go to who can use them.
+    fn utilisation(jobs: usize, modules: &[Phases]) -> f64 {
+        let items = modules.iter().map(|(serial, shared)| heavy(serial + shared, &[])).collect();
+        let mut queue = Queue::new(items);
+        let mut left: Vec<Phases> = modules.to_vec();
+        let mut running: Vec<usize> = Vec::new();
+        let (step, mut busy, mut steps) = (0.01, 0.0, 0.0);
+        loop {
+            while running.len() < jobs {
+                let Some(next) = queue.heavy() else { break };
+                queue.started(next);
+                running.push(next);
+            }
+            if queue.heavy().is_none() {
+                return busy / (steps * jobs as f64);
+            }
+            let mut spare = jobs - running.len();
+            for index in running.clone() {
+                let (serial, shared) = &mut left[index];
+                if *serial > 0.0 {
+                    *serial -= step;
+                    busy += 1.0;
+                } else {
+                    let workers = 1 + std::mem::take(&mut spare);
+                    *shared -= step * workers as f64;
+                    busy += workers as f64;
+                }
+                if *serial <= 0.0 && *shared <= 0.0 {
+                    running.retain(|other| *other != index);
+                    queue.over(index);
+                }
+            }
+            steps += 1.0;
+        }
+    }
+
+    #[test]
+    fn processors_are_busy_until_the_last_module_starts() {
+        for jobs in [1, 2, 4, 8] {
+            let busy = utilisation(jobs, &RECORDED);
+            assert!(busy >= 0.9, "{jobs} jobs: {busy:.2}");
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! Builds side by side under one job budget; everything that changes the registry or a kernel's tree happens here, in
+//! one thread, as builds end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::{self, Scope};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::Work;
+use super::make::{self, Attempt};
+use super::queue::{Item, Queue};
+use crate::plan::{Make, Plan};
+use crate::report::timeline::{Phases, Span};
+use crate::report::{Outcome, text};
+use crate::session::Session;
+use crate::step::{build, depmod, sign};
+use crate::sys::jobs::{Jobs, Token};
+use crate::sys::{confine, file, signal};
+use crate::types::{ModuleId, Target};
+
+/// A module of unknown cost: so many bytes of source take about a second.
+const BYTES_PER_SECOND: f64 = 60_000.0;
+/// What the index of a kernel takes, about.
+const DEPMOD_SECONDS: f64 = 3.0;
+/// How long nothing may happen before we look whether tokens were lost.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// What an item of the queue stands for.
+#[derive(Debug, Clone)]
+enum Step<'p> {
+    /// The make of this index.
+    Make(usize, &'p Make),
+    /// A kernel's withdrawals.
+    Clear(&'p Target),
+    /// A kernel's index.
+    Index(&'p Target),
+}
+
+enum Message {
+    Token(std::io::Result<Token>),
+    Built(usize, Attempt, Vec<Span>),
+    Indexed(usize, Result<bool>, Vec<Span>),
+}
+
+/// Makes and clears what the plan says, and the kernels' indexes.
+pub(super) fn carry_out<'a>(work: &mut Work<'a>, plan: &'a Plan) -> Result<()> {
+    let (steps, items) = steps(work, plan);
+    if steps.is_empty() {
+        return Ok(());
+    }
+    let signing = make::signing(work, &plan.make)?;
+    let jobs = Jobs::new(work.session.jobs())?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let first = work.report.lines.len();
+    let mut outcomes: BTreeMap<usize, Outcome> = BTreeMap::new();
+    let result = thread::scope(|scope| {
+        let (send, receive) = mpsc::channel();
+        let answer = send.clone();
+        // Nobody listens any more when the transaction has ended early: the token is given back then.
+        let waiter = jobs.waiter(move |token| drop(answer.send(Message::Token(token))))?;
+        let mut floor = Floor {
+            scope,
+            steps: &steps,
+            queue: Queue::new(items),
+            signing: &signing,
+            jobs: &jobs,
+            stop: &stop,
+            send,
+            token: None,
+            asked: false,
+            lanes: BTreeMap::new(),
+            builds: plan.make.iter().filter(|make| make.build).count(),
+            done: 0,
+            announced: false,
+            outcomes: &mut outcomes,
+            plan,
+        };
+        let result = floor.run(work, &receive, || waiter.request_token());
+        if result.is_err() {
+            stop.store(true, Ordering::Relaxed);
+        }
+        result
+    });
+    // In the plan's order, whatever came first: two runs of the same plan read the same.
+    let lines = outcomes.into_iter().filter_map(|(index, outcome)| {
+        let make = plan.make.get(index)?;
+        Some(crate::report::Line { module: make.module.clone(), target: Some(make.target.clone()), outcome })
+    });
+    let lines: Vec<_> = lines.collect();
+    work.report.lines.splice(first..first, lines);
+    result
+}
+
+/// The plan as items that wait for each other.
+fn steps<'p>(work: &Work<'_>, plan: &'p Plan) -> (Vec<Step<'p>>, Vec<Item>) {
+    let mut steps: Vec<Step<'p>> = Vec::new();
+    let mut items: Vec<Item> = Vec::new();
+    let place = |id: &ModuleId, target: &Target| {
+        plan.make.iter().position(|make| make.module == *id && make.target == *target)
+    };
+    // Without directories of their own two builds of one module would meet.
+    let shared = !confine::available();
+    for (index, make) in plan.make.iter().enumerate() {
+        let group = plan.make.iter().position(|other| other.module == make.module);
+        items.push(Item {
+            after: make.after.iter().filter_map(|id| place(id, &make.target)).collect(),
+            seconds: make.build.then(|| if make.cached { 0.1 } else { expected(work, make) }),
+            group: group.filter(|_| shared && make.build),
+        });
+        steps.push(Step::Make(index, make));
+    }
+    let made = plan.make.iter().map(|make| &make.target);
+    let cleared = plan.clear.iter().map(|clear| &clear.target);
+    let targets: BTreeSet<&Target> = made.chain(cleared).chain(&plan.depmod).collect();
+    for target in targets {
+        let makes = plan.make.iter().enumerate().filter(|(_, make)| make.target == *target);
+        let mut after: BTreeSet<usize> = makes.map(|(index, _)| index).collect();
+        if plan.clear.iter().any(|clear| clear.target == *target) {
+            items.push(Item { after: std::mem::take(&mut after), ..Item::default() });
+            steps.push(Step::Clear(target));
+            after.insert(items.len() - 1);
+        }
+        items.push(Item { after, seconds: Some(DEPMOD_SECONDS), group: None });
+        steps.push(Step::Index(target));
+    }
+    (steps, items)
+}
+
+/// How long a build will take, as far as can be known: as it took for another kernel or in another version, else by
+/// the size of its source.
+fn expected(work: &Work<'_>, make: &Make) -> f64 {
+    let records = work.snapshot.versions(&make.module.name).flat_map(|(_, entry)| entry.builds.values());
+    let known = records.filter_map(|build| Some(build.record.as_ref()?.seconds)).fold(0.0, f64::max);
+    if known > 0.0 {
+        return known;
+    }
+    let source = work.survey.sources.get(&make.module);
+    source.map_or(0.0, |source| file::tree_size(source) as f64 / BYTES_PER_SECOND)
+}
+
+/// Where the work is done.
+struct Floor<'scope, 'env, 'p> {
+    scope: &'scope Scope<'scope, 'env>,
+    steps: &'p [Step<'p>],
+    queue: Queue,
+    signing: &'scope BTreeMap<Target, sign::Signing>,
+    jobs: &'scope Jobs,
+    stop: &'scope Arc<AtomicBool>,
+    send: Sender<Message>,
+    /// A job that is ours and not given to a build yet.
+    token: Option<Token>,
+    /// One has been asked for.
+    asked: bool,
+    lanes: BTreeMap<usize, usize>,
+    builds: usize,
+    done: usize,
+    /// It has been said what is being built.
+    announced: bool,
+    outcomes: &'p mut BTreeMap<usize, Outcome>,
+    plan: &'scope Plan,
+}
+
+impl<'scope, 'a: 'scope> Floor<'scope, '_, '_> {
+    fn run(&mut self, work: &mut Work<'a>, receive: &Receiver<Message>, request: impl Fn()) -> Result<()> {
+        loop {
+            signal::check()?;
+            // A build first: then the processors are busy while the light things are done.
+            if let Some(next) = self.queue.heavy() {
+                if self.skip(work, next)? {
+                    continue;
+                }
+                if let Some(token) = self.token.take() {
+                    self.start(work, next, token)?;
+                    continue;
+                }
+                if !self.asked {
+                    self.asked = true;
+                    request();
+                }
+            }
+            if let Some(next) = self.queue.light() {
+                self.queue.started(next);
+                self.light(work, next)?;
+                self.queue.over(next);
+                continue;
+            }
+            if self.queue.heavy().is_none() {
+                // Somebody's make may have use for it.
+                self.token = None;
+                if self.queue.running() == 0 {
+                    return Ok(());
+                }
+            }
+            match receive.recv_timeout(PATIENCE) {
+                Ok(message) => self.hear(work, message)?,
+                Err(RecvTimeoutError::Timeout) => self.look_after_tokens()?,
+                Err(RecvTimeoutError::Disconnected) => bail!("the builds' threads are gone"),
+            }
+        }
+    }
+
+    /// Where nothing runs every token must be there: a make that was killed may have taken some with it. The one that
+    /// was asked for cannot come, or it would have.
+    fn look_after_tokens(&mut self) -> Result<()> {
+        if self.asked && self.token.is_none() && self.queue.running() == 0 {
+            self.jobs.restore(0)?;
+        }
+        Ok(())
+    }
+
+    /// Whether an item needs no job after all.
+    fn skip(&mut self, work: &mut Work<'_>, next: usize) -> Result<bool> {
+        match &self.steps[next] {
+            Step::Make(index, make) => {
+                let Some(outcome) = unmet(work, make) else { return Ok(false) };
+                self.note(work, *index, make, outcome);
+            }
+            Step::Index(target) => {
+                if work.published.contains_key(*target) || self.plan.depmod.contains(*target) {
+                    return Ok(false);
+                }
+            }
+            Step::Clear(_) => return Ok(false),
+        }
+        self.queue.over(next);
+        Ok(true)
+    }
+
+    /// Gives a job to a build or to an index.
+    fn start(&mut self, work: &mut Work<'a>, next: usize, token: Token) -> Result<()> {
+        let taken: BTreeSet<usize> = self.lanes.values().copied().collect();
+        let lane = (1..).find(|lane| !taken.contains(lane)).unwrap_or(1);
+        self.queue.started(next);
+        self.lanes.insert(next, lane);
+        let (session, began, send) = (work.session, work.began, self.send.clone());
+        match &self.steps[next] {
+            Step::Make(index, _) => {
+                let make = self.plan.make.get(*index).context("a make that is not in the plan")?;
+                if !std::mem::replace(&mut self.announced, true) {
+                    announce(work, self.plan);
+                }
+                let cached = make.cached;
+                let job = make::job(work, make, self.signing, self.jobs, self.stop)?;
+                self.worker(move || {
+                    let mut phases = Phases::default();
+                    let attempt = attempt(session, &job, cached, &mut phases);
+                    phases.end();
+                    drop(token);
+                    let spans = phases.spans(began, lane, Some(job.module), &job.kernel.target);
+                    // Nobody hears it when the transaction has ended: then the build was stopped, too.
+                    drop(send.send(Message::Built(next, Some(attempt), spans)));
+                })?;
+            }
+            Step::Index(target) => {
+                fail::fail_point!("finish:before-depmod");
+                let target = (*target).clone();
+                work.intend(|intent| {
+                    intent.depmod.insert(target.clone());
+                })?;
+                self.worker(move || {
+                    let mut phases = Phases::default();
+                    phases.begin("depmod");
+                    let result = depmod::depmod(session, &target);
+                    phases.end();
+                    drop(token);
+                    let spans = phases.spans(began, lane, None, &target);
+                    drop(send.send(Message::Indexed(next, result, spans)));
+                })?;
+            }
+            Step::Clear(_) => bail!("a withdrawal needs no job"),
+        }
+        Ok(())
+    }
+
+    fn worker(&self, work: impl FnOnce() + Send + 'scope) -> Result<()> {
+        let thread = thread::Builder::new().spawn_scoped(self.scope, work);
+        thread.map(drop).context("starting a thread for a build")
+    }
+
+    /// Does what needs no job.
+    fn light(&mut self, work: &mut Work<'_>, next: usize) -> Result<()> {
+        match &self.steps[next] {
+            Step::Make(index, make) => {
+                let outcome = match unmet(work, make) {
+                    Some(outcome) => outcome,
+                    None => finished(work, make, None)?,
+                };
+                self.note(work, *index, make, outcome);
+            }
+            Step::Clear(target) => {
+                for clear in self.plan.clear.iter().filter(|clear| clear.target == **target) {
+                    signal::check()?;
+                    work.clear(clear)?;
+                }
+            }
+            Step::Index(_) => bail!("an index needs a job"),
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, work: &mut Work<'_>, message: Message) -> Result<()> {
+        match message {
+            Message::Token(token) => {
+                self.asked = false;
+                self.token = Some(token.context("waiting for a job")?);
+                // Nobody waits for a token now, and where nothing runs, nobody else has one.
+                if self.queue.running() == 0 {
+                    self.jobs.restore(1)?;
+                }
+            }
+            Message::Built(next, attempt, spans) => {
+                self.lanes.remove(&next);
+                work.report.timeline.extend(spans);
+                if let Step::Make(index, make) = &self.steps[next] {
+                    self.done += 1;
+                    let mut phases = Phases::default();
+                    phases.begin("publish");
+                    let outcome = finished(work, make, attempt)?;
+                    phases.end();
+                    let spans = phases.spans(work.began, 0, Some(&make.module), &make.target);
+                    work.report.timeline.extend(spans);
+                    self.note(work, *index, make, outcome);
+                }
+                self.queue.over(next);
+            }
+            Message::Indexed(next, result, spans) => {
+                self.lanes.remove(&next);
+                work.report.timeline.extend(spans);
+                self.queue.over(next);
+                match result {
+                    Ok(true) => {
+                        if let Step::Index(target) = &self.steps[next] {
+                            work.report.depmod.push((*target).clone());
+                        }
+                    }
+                    Ok(false) => {}
+                    Err(error) if error.is::<signal::Interrupted>() => return Err(error),
+                    Err(error) => work.report.problems.push(format!("{error:#}")),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How one module ended.
+    fn note(&mut self, work: &mut Work<'_>, index: usize, make: &Make, outcome: Outcome) {
+        if !matches!(outcome, Outcome::Installed { .. } | Outcome::Built { .. } | Outcome::Native { .. }) {
+            work.failed.insert((make.module.clone(), make.target.clone()));
+        }
+        if make.build && !confine::available() && !work.unconfined {
+            work.unconfined = true;
+            let why =
+                "this system allows no namespaces: modules are built as the user that runs dkms, unconfined";
+            work.report.remarks.push(why.to_owned());
+        }
+        let count = (self.builds > 1 && make.build).then_some((self.done, self.builds));
+        work.session.screen.progress(&text::progress(&make.module, &make.target, &outcome, count));
+        self.outcomes.insert(index, outcome);
+    }
+}
+
+/// Builds, unless the very same was built before.
+fn attempt(
+    session: &Session,
+    job: &build::Job<'_>,
+    cached: bool,
+    phases: &mut Phases,
+) -> Result<std::result::Result<build::Built, build::Unbuilt>> {
+    if cached {
+        phases.begin("reuse");
+        match build::again(session, job) {
+            Ok(built) => return Ok(Ok(built)),
+            Err(why) => session.screen.progress(&format!(
+                "dkms: {}: the build that was kept cannot be used and is made again: {why:#}",
+                job.module
+            )),
+        }
+    }
+    build::build(session, job, phases)
+}
+
+fn announce(work: &Work<'_>, plan: &Plan) {
+    let builds: Vec<&Make> = plan.make.iter().filter(|make| make.build && !make.cached).collect();
+    if builds.is_empty() {
+        return;
+    }
+    let kernels: BTreeSet<&str> = builds.iter().map(|make| make.target.kernel.as_str()).collect();
+    let what = match builds.as_slice() {
+        [one] => one.module.to_string(),
+        many => format!("{} modules", many.len()),
+    };
+    let kernels: Vec<&str> = kernels.into_iter().collect();
+    work.session.screen.progress(&format!("dkms: building {what} for {}", kernels.join(", ")));
+}
+
+/// Why a module cannot be made now: what it needs failed in this very plan. A finished build goes on. A new one waits
+/// even when an older version of what it needs is installed: built against that it would not fit what is meant to come.
+fn unmet(work: &Work<'_>, make: &Make) -> Option<Outcome> {
+    let failed = |id: &&ModuleId| work.failed.contains(&((*id).clone(), make.target.clone()));
+    let id = make.after.iter().find(failed).filter(|_| make.build && !make.force)?;
+    Some(Outcome::Deferred {
+        why: format!("it needs {id}, which failed just now"),
+        advice: format!("correct {id} first"),
+        code: 13,
+    })
+}
+
+/// Ends one module's part.
+fn finished(work: &mut Work<'_>, make: &Make, attempt: Attempt) -> Result<Outcome> {
+    match make::finish(work, make, attempt) {
+        Err(error) if error.is::<signal::Interrupted>() => Err(error),
+        // One module's trouble with the disk is not the end of the others.
+        Err(error) => {
+            work.unfinished = true;
+            Ok(work.failing(make, format!("it could not be finished: {error:#}"), 6))
+        }
+        Ok(outcome) => Ok(outcome),
+    }
+}

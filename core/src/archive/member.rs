@@ -1,0 +1,284 @@
+//! One member of a tarball: its header and the extensions before it become a checked name and a kind.
+
+use std::ffi::OsStr;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::Result;
+use tar::{EntryType, Header, PaxExtensions};
+
+use super::Refused;
+
+/// More than any real list of extensions; they are held in memory.
+const EXTENSION_LIMIT: u64 = 64 << 10;
+/// The longest name of a file, and of a path, that is taken.
+const NAME_LIMIT: usize = 255;
+const PATH_LIMIT: usize = 1024;
+
+/// What a member is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Dir,
+    /// A file.
+    File {
+        /// Whether it may be executed.
+        executable: bool,
+    },
+    /// A symbolic link, and where it leads.
+    Link(PathBuf),
+    /// Another name of a member before it.
+    Same(PathBuf),
+}
+
+/// One member, checked as far as it can be without knowing the others.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// Its path below the tarball's root; empty for the root itself.
+    pub(super) path: PathBuf,
+    pub(super) kind: Kind,
+    pub(super) mtime: u64,
+    /// Bytes of content.
+    pub(super) size: u64,
+}
+
+/// What extension headers say about the member that follows.
+#[derive(Debug, Default)]
+pub(super) struct Extensions {
+    path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    any: bool,
+}
+
+impl Extensions {
+    /// Takes an extension in; false when the entry is none.
+    pub(super) fn take(&mut self, header: &Header, content: impl Read, size: u64) -> Result<bool> {
+        let kind = header.entry_type();
+        let known = kind.is_gnu_longname()
+            || kind.is_gnu_longlink()
+            || kind.is_pax_local_extensions()
+            || kind.is_pax_global_extensions();
+        if !known {
+            return Ok(false);
+        }
+        if size > EXTENSION_LIMIT {
+            return Err(Refused::malformed("has a name of more than 64 KiB"));
+        }
+        let mut data = Vec::new();
+        content.take(size).read_to_end(&mut data)?;
+        if data.len() as u64 != size {
+            return Err(Refused::malformed("is truncated"));
+        }
+        if kind.is_pax_global_extensions() {
+            // git archive notes its commit there. Nothing in it may speak of names.
+            return if pax(&data)?.any { Err(double()) } else { Ok(true) };
+        }
+        let new = if kind.is_pax_local_extensions() {
+            pax(&data)?
+        } else {
+            while data.last() == Some(&0) {
+                data.pop();
+            }
+            match kind.is_gnu_longname() {
+                true => Self { path: Some(data), link: None, any: true },
+                false => Self { path: None, link: Some(data), any: true },
+            }
+        };
+        if self.path.is_some() && new.path.is_some() || self.link.is_some() && new.link.is_some() {
+            return Err(double());
+        }
+        self.any = true;
+        self.path = self.path.take().or(new.path);
+        self.link = self.link.take().or(new.link);
+        Ok(true)
+    }
+
+    /// There are extensions that no member followed.
+    pub(super) fn pending(&self) -> bool {
+        self.any
+    }
+}
+
+fn double() -> anyhow::Error {
+    Refused::malformed("says two names for one file")
+}
+
+fn pax(data: &[u8]) -> Result<Extensions> {
+    let mut found = Extensions::default();
+    for extension in PaxExtensions::new(data) {
+        let extension = extension.map_err(|_| Refused::malformed("has a damaged extended header"))?;
+        let value = extension.value_bytes();
+        match extension.key_bytes() {
+            b"path" => found.path = Some(value.to_owned()),
+            b"linkpath" => found.link = Some(value.to_owned()),
+            // Two sizes for one file are two different tarballs for two readers.
+            b"size" => return Err(Refused::malformed("says two sizes for one file")),
+            key if key.starts_with(b"GNU.sparse") => return Err(sparse()),
+            _ => continue,
+        }
+        found.any = true;
+    }
+    Ok(found)
+}
+
+fn sparse() -> anyhow::Error {
+    Refused::malformed("holds a sparse file, which no source and no module is")
+}
+
+impl Member {
+    /// Reads a header, with the extensions that came before it.
+    pub(super) fn read(header: &Header, size: u64, extensions: Extensions) -> Result<Self> {
+        let raw = extensions.path.unwrap_or_else(|| header.path_bytes().into_owned());
+        let shown = String::from_utf8_lossy(&raw).into_owned();
+        let path = checked_path(&raw).map_err(|why| Refused::malformed(format!("names {shown:?}, {why}")))?;
+        let damaged = |_| Refused::malformed(format!("has a damaged header for {shown:?}"));
+        let mode = header.mode().map_err(damaged)?;
+        let target = || -> Result<Vec<u8>> {
+            let own =
+                extensions.link.clone().or_else(|| header.link_name_bytes().map(|name| name.into_owned()));
+            own.filter(|name| !name.is_empty())
+                .ok_or_else(|| Refused::malformed(format!("has a link {shown:?} that leads nowhere")))
+        };
+        let kind = match header.entry_type() {
+            EntryType::Regular | EntryType::Continuous if raw.ends_with(b"/") && size == 0 => Kind::Dir,
+            EntryType::Regular | EntryType::Continuous => Kind::File { executable: mode & 0o111 != 0 },
+            EntryType::Directory => Kind::Dir,
+            EntryType::Symlink => {
+                let raw = target()?;
+                let to = checked_target(&raw).map_err(|why| {
+                    let to = String::from_utf8_lossy(&raw);
+                    Refused::malformed(format!("has a link {shown:?} to {to:?}, {why}"))
+                })?;
+                Kind::Link(to)
+            }
+            EntryType::Link => {
+                let raw = target()?;
+                let to = checked_path(&raw).map_err(|why| {
+                    let to = String::from_utf8_lossy(&raw);
+                    Refused::malformed(format!("has a hard link {shown:?} to {to:?}, {why}"))
+                })?;
+                Kind::Same(to)
+            }
+            EntryType::GNUSparse => return Err(sparse()),
+            other => {
+                let what = match other {
+                    EntryType::Char | EntryType::Block => "a device",
+                    EntryType::Fifo => "a fifo",
+                    _ => "something that is no file, directory or link",
+                };
+                return Err(Refused::malformed(format!("holds {shown:?}, {what}")));
+            }
+        };
+        let content = matches!(kind, Kind::File { .. });
+        if content && mode & 0o6000 != 0 {
+            return Err(Refused::malformed(format!(
+                "holds {shown:?} with a set-user-id or set-group-id bit"
+            )));
+        }
+        if !content && size != 0 {
+            return Err(Refused::malformed(format!("holds {shown:?}, which is no file and has content")));
+        }
+        if path.as_os_str().is_empty() && kind != Kind::Dir {
+            return Err(Refused::malformed("has a file without a name"));
+        }
+        Ok(Self { path, kind, mtime: header.mtime().map_err(damaged)?, size })
+    }
+}
+
+/// What every name must be.
+fn checked(raw: &[u8]) -> Result<&Path, &'static str> {
+    if raw.len() > PATH_LIMIT {
+        return Err("which is longer than 1024 bytes");
+    }
+    if raw.iter().any(|byte| byte.is_ascii_control()) {
+        return Err("which contains a control character");
+    }
+    let path = Path::new(OsStr::from_bytes(raw));
+    if path.components().any(|part| part.as_os_str().len() > NAME_LIMIT) {
+        return Err("of which a part is longer than 255 bytes");
+    }
+    Ok(path)
+}
+
+/// A path below the tarball's root, in plain form.
+fn checked_path(raw: &[u8]) -> Result<PathBuf, &'static str> {
+    let mut plain = PathBuf::new();
+    for part in checked(raw)?.components() {
+        match part {
+            Component::Normal(name) => plain.push(name),
+            Component::CurDir => {}
+            Component::ParentDir => return Err("which leads out of it through \"..\""),
+            Component::RootDir | Component::Prefix(_) => return Err("which is an absolute path"),
+        }
+    }
+    Ok(plain)
+}
+
+/// Where a link leads: `..` only at its beginning, so that whether it stays inside can be told from the text alone,
+/// whatever other links lie on its way.
+fn checked_target(raw: &[u8]) -> Result<PathBuf, &'static str> {
+    let path = checked(raw)?;
+    let mut below = false;
+    for part in path.components() {
+        match part {
+            Component::RootDir | Component::Prefix(_) => return Err("which is an absolute path"),
+            Component::ParentDir if below => return Err("which goes down and up again"),
+            Component::ParentDir | Component::CurDir => {}
+            Component::Normal(_) => below = true,
+        }
+    }
+    Ok(path.to_owned())
+}
+
+/// Whether a link at `path` leads out of the tree whose root is `root`.
+pub(super) fn leads_out(path: &Path, target: &Path, root: &Path) -> bool {
+    let Ok(inside) = path.strip_prefix(root) else { return true };
+    let depth = inside.components().count().saturating_sub(1);
+    target.components().filter(|part| *part == Component::ParentDir).count() > depth
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_plain_or_refused() {
+        for (raw, expected) in [
+            ("./a/./b//c/", Ok("a/b/c")),
+            ("./", Ok("")),
+            ("..a/b..", Ok("..a/b..")),
+            ("a/../b", Err("..")),
+            ("..", Err("..")),
+            ("/etc/passwd", Err("absolute")),
+            ("a\nb", Err("control")),
+        ] {
+            match (checked_path(raw.as_bytes()), expected) {
+                (Ok(path), Ok(plain)) => assert_eq!(path, Path::new(plain), "{raw:?}"),
+                (Err(why), Err(part)) => assert!(why.contains(part), "{raw:?}: {why}"),
+                other => panic!("{raw:?}: {other:?}"),
+            }
+        }
+        assert!(checked_path("a/".repeat(600).as_bytes()).is_err());
+        assert!(checked_path("a".repeat(256).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_link_stays_in_its_tree_or_leads_out() {
+        for (path, target, out) in [
+            ("s/a", "b", false),
+            ("s/d/a", "../b", false),
+            ("s/a", "../b", true),
+            ("s/d/a", "../../m/b", true),
+            ("m/a", "b", true),
+        ] {
+            assert_eq!(
+                leads_out(Path::new(path), Path::new(target), Path::new("s")),
+                out,
+                "{path} -> {target}"
+            );
+        }
+        assert!(checked_target(b"d/../../x").is_err());
+        assert!(checked_target(b"/x").is_err());
+    }
+}

@@ -1,0 +1,260 @@
+//! Unpacks a stranger's tarball into a directory of ours, and believes nothing of it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use tar::Archive;
+
+use super::bound::{Bounded, TooMuch};
+use super::contents::{Contents, contents};
+use super::member::{Extensions, Kind, Member, leads_out};
+use super::{Limits, Refused, codec};
+use crate::layout::Layout;
+use crate::sys::private::Private;
+use crate::sys::signal;
+
+/// What a tarball holds, by path below its root. Directories that it takes for granted are there, too.
+pub type Listing = BTreeMap<PathBuf, Kind>;
+
+/// A tarball, unpacked and checked. Its files are deleted when this is dropped.
+#[derive(Debug)]
+pub struct Unpacked {
+    private: Private,
+    /// What is in it; all paths are below [`Unpacked::path`].
+    pub contents: Contents,
+}
+
+impl Unpacked {
+    /// Reads a tarball. Errors are [`Refused`] when the tarball is at fault.
+    pub fn open(layout: &Layout, file: &Path) -> Result<Self> {
+        let open = || -> io::Result<(File, u64)> {
+            // A fifo or a device has no size that an expansion could be measured by, and may never end.
+            if !file.metadata()?.is_file() {
+                return Err(io::Error::other("it is no file"));
+            }
+            let file = File::open(file)?;
+            let size = file.metadata()?.len();
+            Ok((file, size))
+        };
+        let (packed, size) = open().with_context(|| format!("reading {}", file.display()))?;
+        let private = Private::new(&layout.incoming())?;
+        let contents = unpack(BufReader::new(packed), size, &private, &Limits::default())?;
+        private.open_up()?;
+        Ok(Self { private, contents })
+    }
+
+    /// Where a part of it lies.
+    pub fn path(&self, part: &Path) -> PathBuf {
+        self.private.path().join(part)
+    }
+}
+
+/// Unpacks into `private`, whose content is worthless unless this returns what it is.
+pub fn unpack(packed: impl BufRead, size: u64, private: &Private, limits: &Limits) -> Result<Contents> {
+    let allowed = limits.allowed(size);
+    let mut archive = Archive::new(Bounded::new(codec::reader(packed)?, allowed));
+    let listing = members(&mut archive, private, limits, allowed).map_err(blame)?;
+    let mut rest = archive.into_inner();
+    if rest.zeros() < 512 {
+        return Err(Refused::malformed("is truncated"));
+    }
+    // The checksum of what was packed comes last.
+    io::copy(&mut rest, &mut io::sink()).map_err(|error| blame(error.into()))?;
+    let contents = contents(&listing)?;
+    links(&listing, &contents, private)?;
+    Ok(contents)
+}
+
+/// Writes directories and files. Links come last, when nothing is written any more.
+fn members(
+    archive: &mut Archive<Bounded<Box<dyn Read + '_>>>,
+    private: &Private,
+    limits: &Limits,
+    allowed: u64,
+) -> Result<Listing> {
+    let mut listing = Listing::new();
+    let mut extensions = Extensions::default();
+    let (mut count, mut copied) = (0, 0);
+    for entry in archive.entries()?.raw(true) {
+        let mut entry = entry?;
+        signal::check()?;
+        count += 1;
+        if count > limits.members {
+            return Err(Refused::malformed(format!("holds more than {} files", limits.members)));
+        }
+        let (header, size) = (entry.header().clone(), entry.size());
+        if extensions.take(&header, &mut entry, size)? {
+            continue;
+        }
+        let member = Member::read(&header, size, std::mem::take(&mut extensions))?;
+        place(&mut listing, &member, private, limits)?;
+        let path = &member.path;
+        let wrote = match &member.kind {
+            Kind::File { executable } => {
+                let wrote = private.file(path, &mut entry, *executable, member.mtime)?;
+                if wrote != member.size {
+                    return Err(Refused::malformed("is truncated"));
+                }
+                true
+            }
+            Kind::Same(first) => {
+                let Some(Kind::File { executable }) = listing.get(first).cloned() else {
+                    let why = format!("has a hard link {path:?} to {first:?}, which is no file in it");
+                    return Err(Refused::malformed(why));
+                };
+                // A name of its own for a file of its own: nothing that is written to one shows in the other. The
+                // copies count: a tarball of hard links to one large file is a bomb, too.
+                copied += private.copy(first, path, executable, member.mtime)?;
+                if copied > allowed {
+                    return Err(io::Error::other(TooMuch { allowed }).into());
+                }
+                listing.insert(path.clone(), Kind::File { executable });
+                false
+            }
+            Kind::Dir | Kind::Link(_) => true,
+        };
+        if wrote && !path.as_os_str().is_empty() {
+            listing.insert(path.clone(), member.kind);
+        }
+    }
+    if extensions.pending() {
+        return Err(Refused::malformed("is truncated"));
+    }
+    Ok(listing)
+}
+
+/// Sees that a member's name is free and the directories above it are there.
+fn place(listing: &mut Listing, member: &Member, private: &Private, limits: &Limits) -> Result<()> {
+    let path = &member.path;
+    let above: Vec<&Path> = path.ancestors().skip(1).filter(|dir| !dir.as_os_str().is_empty()).collect();
+    for dir in above.into_iter().rev() {
+        match listing.get(dir) {
+            Some(Kind::Dir) => {}
+            Some(_) => {
+                let why = format!("puts {path:?} below {dir:?}, which is no directory");
+                return Err(Refused::malformed(why));
+            }
+            None if listing.len() >= limits.members => {
+                return Err(Refused::malformed(format!("holds more than {} files", limits.members)));
+            }
+            None => {
+                private.dir(dir)?;
+                listing.insert(dir.to_owned(), Kind::Dir);
+            }
+        }
+    }
+    match listing.get(path) {
+        Some(Kind::Dir) if member.kind == Kind::Dir => Ok(()),
+        Some(_) => Err(Refused::malformed(format!("holds {path:?} twice"))),
+        None if member.kind == Kind::Dir && !path.as_os_str().is_empty() => Ok(private.dir(path)?),
+        None => Ok(()),
+    }
+}
+
+/// Makes the links of the source. A build has none, and nothing else is used.
+fn links(listing: &Listing, contents: &Contents, private: &Private) -> Result<()> {
+    let root = contents.source.as_deref().unwrap_or(Path::new("dkms_binaries_only"));
+    for (path, kind) in listing {
+        let Kind::Link(target) = kind else { continue };
+        if !path.starts_with(root) {
+            continue;
+        }
+        if leads_out(path, target, root) {
+            let why = format!("has a link {path:?} to {target:?}, which leads out of its directory");
+            return Err(Refused::malformed(why));
+        }
+        private.link(path, target)?;
+    }
+    Ok(())
+}
+
+/// Tells the tarball's faults from this machine's.
+fn blame(error: anyhow::Error) -> anyhow::Error {
+    let Some(io) = error.downcast_ref::<io::Error>() else { return error };
+    if let Some(too_much) = io.get_ref().and_then(|inner| inner.downcast_ref::<TooMuch>()) {
+        return Refused::malformed(format!("is a bomb: {too_much}"));
+    }
+    // What the system itself says has a number: no space left, no permission.
+    if io.raw_os_error().is_some() {
+        return error.context("unpacking");
+    }
+    Refused::malformed(format!("is truncated or damaged: {io}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tar::{Builder, EntryType, Header};
+
+    use super::*;
+
+    /// A tarball with a dkms.conf; `fill` adds to it.
+    fn tarball(fill: impl FnOnce(&mut Builder<Vec<u8>>)) -> Vec<u8> {
+        let mut tar = Builder::new(Vec::new());
+        add(&mut tar, "a/dkms.conf", EntryType::Regular, b"x");
+        fill(&mut tar);
+        tar.into_inner().unwrap()
+    }
+
+    fn add(tar: &mut Builder<Vec<u8>>, path: &str, kind: EntryType, content: &[u8]) {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(0o644);
+        header.set_mtime(0);
+        header.set_size(content.len() as u64);
+        if kind == EntryType::Link {
+            tar.append_link(&mut header, path, "a/dkms.conf").unwrap();
+        } else {
+            tar.append_data(&mut header, path, content).unwrap();
+        }
+    }
+
+    /// Why a tarball is refused with these bounds; empty when it is not.
+    fn refused(tarball: &[u8], limits: &Limits) -> String {
+        let parent = tempfile::tempdir().unwrap();
+        let private = Private::new(parent.path()).unwrap();
+        let result = unpack(tarball, tarball.len() as u64, &private, limits);
+        drop(private);
+        assert!(crate::sys::file::sorted_entries(parent.path()).is_empty());
+        result.err().map_or(String::new(), |error| error.downcast::<Refused>().unwrap().why)
+    }
+
+    #[test]
+    fn each_bound_is_kept() {
+        let wide = Limits::default();
+        let many = tarball(|tar| (0..50).for_each(|n| add(tar, &format!("a/{n}"), EntryType::Regular, b"")));
+        let deep = tarball(|tar| add(tar, &"d/".repeat(50), EntryType::Directory, b""));
+        let links = tarball(|tar| {
+            add(tar, "a/0", EntryType::Regular, &[0; 4000]);
+            (0..50).for_each(|n| add(tar, &format!("a/l{n}"), EntryType::Link, b""));
+        });
+        for (name, tarball) in [("many", &many), ("deep", &deep), ("links", &links)] {
+            assert_eq!(refused(tarball, &wide), "", "{name}");
+        }
+        let few = Limits { members: 50, ..wide };
+        assert!(refused(&many, &few).contains("more than 50 files"));
+        assert!(refused(&deep, &few).contains("more than 50 files"));
+        let small = Limits { bytes: many.len() as u64 - 1, ..wide };
+        assert!(refused(&many, &small).contains("is a bomb"));
+        let exact = Limits { bytes: many.len() as u64, ..wide };
+        assert_eq!(refused(&many, &exact), "");
+    }
+
+    #[test]
+    fn copies_of_hard_links_count() {
+        let tarball = tarball(|tar| {
+            (0..50).for_each(|n| add(tar, &format!("a/l{n}"), EntryType::Link, b""));
+        });
+        let mut grown = Builder::new(Vec::new());
+        add(&mut grown, "a/dkms.conf", EntryType::Regular, &[1; 100_000]);
+        for n in 0..50 {
+            add(&mut grown, &format!("a/l{n}"), EntryType::Link, b"");
+        }
+        let grown = grown.into_inner().unwrap();
+        let limits = Limits { ratio: 1, free: 100_000, ..Limits::default() };
+        assert_eq!(refused(&tarball, &limits), "");
+        assert!(refused(&grown, &limits).contains("is a bomb"));
+    }
+}

@@ -1,0 +1,259 @@
+//! Finished builds, kept by everything that went into them, for kernels and modules that come back. Each entry is a
+//! directory `KEY/{manifest.json,build/…}` that appears in one rename. Nothing in it is believed without its hash.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::sys::{file, hash};
+use crate::types::{Fingerprint, ModuleId, Target};
+
+/// The version of the format of a manifest. Entries in another format are no entries.
+const FORMAT: u32 = 1;
+const MANIFEST: &str = "manifest.json";
+
+/// The cache.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    dir: PathBuf,
+    /// Bytes that it may take; none: there is no cache.
+    limit: u64,
+}
+
+/// What is known about an entry.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    format: u32,
+    /// The module, for people who look.
+    pub module: ModuleId,
+    /// The kernel, for people who look.
+    pub target: Target,
+    /// Who signed it.
+    pub signer: Option<String>,
+    /// How long the build took, in seconds.
+    pub seconds: f64,
+    /// Remarks that were made about it.
+    pub notes: Vec<String>,
+    /// SHA-256 of each file, by its path below `build`.
+    files: BTreeMap<PathBuf, String>,
+}
+
+impl Manifest {
+    /// What is known before the files are looked at.
+    pub fn new(
+        module: &ModuleId,
+        target: &Target,
+        signer: Option<String>,
+        seconds: f64,
+        notes: Vec<String>,
+    ) -> Self {
+        let (module, target) = (module.clone(), target.clone());
+        Self { format: FORMAT, module, target, signer, seconds, notes, files: BTreeMap::new() }
+    }
+}
+
+/// The name of an entry: what went into a build, and who signs it.
+pub fn key(fingerprint: &Fingerprint, signer: Option<&str>) -> String {
+    hash::hex(format!("{} {}", fingerprint.0, signer.unwrap_or_default()).as_bytes())
+}
+
+impl Cache {
+    /// The cache in a directory; `limit` in bytes, 0 for none.
+    pub fn new(dir: PathBuf, limit: u64) -> Self {
+        Self { dir, limit }
+    }
+
+    /// Whether there is an entry. Costs one look at a directory.
+    pub fn holds(&self, key: &str) -> bool {
+        self.limit > 0 && self.dir.join(key).join(MANIFEST).exists()
+    }
+
+    /// Copies an entry's files to a new directory. An entry that is damaged is an error, and gone afterwards.
+    pub fn take(&self, key: &str, to: &Path) -> Result<Manifest> {
+        let entry = self.dir.join(key);
+        let result = copy(&entry, to);
+        match &result {
+            // Least recently used: the time of the manifest is that of its last use.
+            Ok(_) => drop(
+                fs::File::options()
+                    .write(true)
+                    .open(entry.join(MANIFEST))
+                    .and_then(|manifest| manifest.set_modified(SystemTime::now())),
+            ),
+            Err(_) => {
+                file::remove_all(to)?;
+                file::remove_all(&entry)?;
+            }
+        }
+        result
+    }
+
+    /// Keeps a finished build that lies in `from`. Its files are shared with the cache where they can be: whoever
+    /// changes one in place, as shell tools do, makes the entry worthless, not wrong.
+    pub fn keep(&self, key: &str, from: &Path, manifest: Manifest) -> Result<()> {
+        if self.limit == 0 || self.dir.join(key).exists() {
+            return Ok(());
+        }
+        fs::create_dir_all(&self.dir).with_context(|| format!("making {}", self.dir.display()))?;
+        let entry = self.dir.join(key);
+        let staged = file::temp_beside(&entry);
+        let kept = (|| {
+            let mut manifest = manifest;
+            share(from, &staged.join("build"), Path::new(""), &mut manifest.files)?;
+            file::write_atomic(&staged.join(MANIFEST), &serde_json::to_vec_pretty(&manifest)?, 0o644)?;
+            file::replace_dir(&staged, &entry)
+        })();
+        if kept.is_err() {
+            file::remove_all(&staged)?;
+        }
+        kept
+    }
+
+    /// Deletes what was not used for longest, until the rest is within the limit, and what killed runs left.
+    pub fn trim(&self) -> Result<()> {
+        let mut entries: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
+        for entry in file::sorted_entries(&self.dir) {
+            match entry.join(MANIFEST).metadata().and_then(|manifest| manifest.modified()) {
+                Ok(used) => entries.push((used, file::tree_size(&entry), entry)),
+                Err(_) if file::is_abandoned(&entry) => file::remove_all(&entry)?,
+                Err(_) => {}
+            }
+        }
+        entries.sort();
+        let mut size: u64 = entries.iter().map(|(_, size, _)| size).sum();
+        for (_, bytes, entry) in entries {
+            if size <= self.limit {
+                return Ok(());
+            }
+            file::remove_all(&entry)?;
+            size -= bytes;
+        }
+        Ok(())
+    }
+}
+
+fn copy(entry: &Path, to: &Path) -> Result<Manifest> {
+    let path = entry.join(MANIFEST);
+    let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+    let manifest: Manifest =
+        serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))?;
+    if manifest.format != FORMAT || manifest.files.is_empty() {
+        bail!("{} is in another format", path.display());
+    }
+    for (name, sha256) in &manifest.files {
+        let from = entry.join("build").join(name);
+        let content = fs::read(&from).with_context(|| format!("reading {}", from.display()))?;
+        if hash::hex(&content) != *sha256 {
+            bail!("{} is not what was put there", from.display());
+        }
+        file::write_atomic(&to.join(name), &content, 0o644)?;
+    }
+    Ok(manifest)
+}
+
+fn share(from: &Path, to: &Path, name: &Path, files: &mut BTreeMap<PathBuf, String>) -> Result<()> {
+    for path in file::sorted_entries(from) {
+        let Some(last) = path.file_name() else { continue };
+        let (name, to) = (name.join(last), to.join(last));
+        if path.is_dir() && !path.is_symlink() {
+            share(&path, &to, &name, files)?;
+            continue;
+        }
+        let content = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        fs::create_dir_all(to.parent().unwrap_or(&to)).with_context(|| format!("making {}", to.display()))?;
+        if fs::hard_link(&path, &to).is_err() {
+            file::write_atomic(&to, &content, 0o644)?;
+        }
+        files.insert(name, hash::hex(&content));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Place {
+        _dir: tempfile::TempDir,
+        cache: Cache,
+        built: PathBuf,
+        out: PathBuf,
+    }
+
+    fn place(limit: u64) -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        let (cache, built, out) =
+            (dir.path().join("cache"), dir.path().join("built"), dir.path().join("out"));
+        file::write_atomic(&built.join("module/a.ko"), b"module", 0o644).unwrap();
+        file::write_atomic(&built.join("log/make.log"), b"log", 0o644).unwrap();
+        Place { _dir: dir, cache: Cache::new(cache, limit), built, out }
+    }
+
+    fn manifest() -> Manifest {
+        let target = Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() };
+        Manifest::new(&"a/1".parse().unwrap(), &target, Some("me".into()), 1.5, Vec::new())
+    }
+
+    #[test]
+    fn what_was_kept_comes_back() {
+        let place = place(1 << 20);
+        assert!(!place.cache.holds("k"));
+        place.cache.keep("k", &place.built, manifest()).unwrap();
+        file::remove_all(&place.built).unwrap();
+        assert!(place.cache.holds("k"));
+        let taken = place.cache.take("k", &place.out).unwrap();
+        assert_eq!((taken.seconds, taken.signer.as_deref()), (1.5, Some("me")));
+        assert_eq!(fs::read(place.out.join("module/a.ko")).unwrap(), b"module");
+        assert_eq!(fs::read(place.out.join("log/make.log")).unwrap(), b"log");
+    }
+
+    #[test]
+    fn a_damaged_entry_is_refused_and_gone() {
+        let place = place(1 << 20);
+        for damage in ["build/module/a.ko", "manifest.json"] {
+            place.cache.keep("k", &place.built, manifest()).unwrap();
+            let path = place.cache.dir.join("k").join(damage);
+            file::write_atomic(&path, b"something else", 0o644).unwrap();
+            assert!(place.cache.take("k", &place.out).is_err(), "{damage}");
+            assert!(!place.cache.holds("k") && !place.out.exists(), "{damage}");
+        }
+        place.cache.keep("k", &place.built, manifest()).unwrap();
+        file::remove_all(&place.cache.dir.join("k/build/log/make.log")).unwrap();
+        assert!(place.cache.take("k", &place.out).is_err(), "a file that is missing");
+    }
+
+    #[test]
+    fn what_was_not_used_for_longest_goes_first() {
+        let place = place(1 << 20);
+        for key in ["a", "b", "c"] {
+            place.cache.keep(key, &place.built, manifest()).unwrap();
+        }
+        let size = file::tree_size(&place.cache.dir.join("a"));
+        let hours_ago = |key: &str, hours: u64| {
+            let manifest =
+                fs::File::options().write(true).open(place.cache.dir.join(key).join(MANIFEST)).unwrap();
+            manifest.set_modified(SystemTime::now() - std::time::Duration::from_secs(3600 * hours)).unwrap();
+        };
+        hours_ago("a", 3);
+        hours_ago("b", 2);
+        hours_ago("c", 1);
+        // Using it makes it the youngest.
+        place.cache.take("a", &place.out).unwrap();
+        let abandoned = place.cache.dir.join(format!("{}4000000-0-k", file::TEMP_PREFIX));
+        fs::create_dir(&abandoned).unwrap();
+        Cache { limit: 2 * size, ..place.cache.clone() }.trim().unwrap();
+        assert!(place.cache.holds("a") && !place.cache.holds("b") && place.cache.holds("c"));
+        assert!(!abandoned.exists());
+    }
+
+    #[test]
+    fn without_room_there_is_no_cache() {
+        let place = place(0);
+        place.cache.keep("k", &place.built, manifest()).unwrap();
+        assert!(!place.cache.holds("k") && !place.cache.dir.exists());
+    }
+}

@@ -1,0 +1,356 @@
+//! Will the kernel take them? Looks at module files as a kernel would, without that kernel: vermagic, symbols,
+//! signature. Nothing is changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::kernel::certificate::Certificate;
+use crate::kernel::demand::{Demand, Running, Verdict};
+use crate::kernel::signature::{self, Signature};
+use crate::kernel::{self, Config, Firmware, Kernel, elf, read_module};
+use crate::session::Session;
+use crate::step::{sign, verify};
+use crate::sys::file;
+use crate::tree::{Snapshot, is_unsigned};
+use crate::types::{ModuleId, Target};
+
+/// A module file to look at.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The module that it belongs to, when it was not named as a file.
+    pub module: Option<ModuleId>,
+    /// The kernel that shall take it.
+    pub target: Target,
+    /// The file.
+    pub file: PathBuf,
+}
+
+/// What was found out about one file.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// What was asked.
+    pub question: Question,
+    /// What becomes of it.
+    pub verdict: Verdict,
+    /// What its end says; `None` when the file could not be read.
+    pub signature: Option<Signature>,
+    /// Why the kernel refuses it, or why nobody can tell.
+    pub reasons: Vec<String>,
+    /// What else is worth knowing.
+    pub notes: Vec<String>,
+}
+
+/// What a person assumes about the machine, in place of what this one says.
+#[derive(Debug, Clone, Default)]
+pub struct Assumed {
+    /// Secure Boot is on, or off.
+    pub secure_boot: Option<bool>,
+    /// These certificates are the enrolled ones; empty: those of this machine.
+    pub enrolled: Vec<PathBuf>,
+}
+
+/// The files of every installed module that is wanted.
+pub fn installed(
+    session: &Session,
+    snapshot: &Snapshot,
+    wanted: impl Fn(&ModuleId, &Target) -> bool,
+) -> Vec<Question> {
+    let mut questions = Vec::new();
+    for (id, entry) in &snapshot.modules {
+        for (target, build) in
+            entry.builds.iter().filter(|(target, build)| build.active && wanted(id, target))
+        {
+            let dir = session.layout.kernel(&target.kernel);
+            questions.extend(
+                build.places(&dir, session.policy.row.destination).into_iter().map(|file| Question {
+                    module: Some(id.clone()),
+                    target: target.clone(),
+                    file,
+                }),
+            );
+        }
+    }
+    questions
+}
+
+/// Looks at each file.
+pub fn check(session: &Session, questions: Vec<Question>, assumed: &Assumed) -> Result<Vec<Answer>> {
+    let mut firmware = Firmware::read(&session.layout);
+    if assumed.secure_boot.is_some() {
+        firmware.secure_boot = assumed.secure_boot;
+    }
+    if !assumed.enrolled.is_empty() {
+        firmware.enrolled =
+            Some(assumed.enrolled.iter().map(|path| certificate(path)).collect::<Result<_>>()?);
+    }
+    let mut kernels = BTreeMap::new();
+    for target in questions.iter().map(|question| &question.target).collect::<BTreeSet<_>>() {
+        kernels.insert(target.clone(), Judge::new(session, target, &firmware, assumed)?);
+    }
+    questions
+        .into_iter()
+        .filter_map(|question| kernels.get(&question.target).map(|judge| judge.answer(session, &question)))
+        .collect()
+}
+
+/// What these kernels will refuse on this machine for its signature, as far as notes about builds and the list of
+/// enrolled keys tell: no module file is read, so that it may be said after every transaction and beside `dkms status`.
+/// The registry is looked at only when a kernel refuses anything at all.
+pub fn foreseen(
+    session: &Session,
+    targets: &BTreeSet<Target>,
+    snapshot: impl FnOnce() -> Result<Snapshot>,
+) -> Result<Vec<String>> {
+    let layout = &session.layout;
+    // Of a system that lies elsewhere nobody knows on which machine it will run.
+    let here = layout.depmod_root() == Some(Path::new("/"));
+    let firmware = if here { Firmware::read(layout) } else { Firmware::default() };
+    let demand = |target: &Target| {
+        let runs = here && kernel::running().is_some_and(|running| running == target.kernel);
+        let running = runs.then(|| Running::read(layout));
+        match Demand::of(kernel::config(layout, &target.kernel).as_ref(), running.as_ref(), &firmware) {
+            Demand::Refuses(why) => Some(why),
+            _ => None,
+        }
+    };
+    let refusing: BTreeMap<&Target, String> =
+        targets.iter().filter_map(|target| Some((target, demand(target)?))).collect();
+    if refusing.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut lines = BTreeSet::new();
+    for (id, entry) in &snapshot()?.modules {
+        for (target, build) in entry.builds.iter().filter(|(_, build)| build.active) {
+            let (Some(why), Some(record)) = (refusing.get(target), &build.record) else { continue };
+            let kernel = &target.kernel;
+            let (_, path) = sign::pair(session, target);
+            let built_in = certificate(&layout.headers(kernel).join("certs/signing_key.x509")).ok();
+            let known = |ours: &Certificate| {
+                built_in.as_ref() == Some(ours)
+                    || firmware.enrolled.as_ref().is_none_or(|list| list.contains(ours))
+            };
+            match record.signer.as_ref().filter(|signer| !is_unsigned(signer)) {
+                None => {
+                    lines.insert(format!(
+                        "{id} for {kernel} is not signed, and the kernel will refuse it: {why}"
+                    ));
+                }
+                Some(_) if certificate(&path).is_ok_and(|ours| !known(&ours)) => {
+                    lines.insert(format!(
+                        "modules for {kernel} are signed with a key that is not enrolled, and the kernel will refuse \
+                         them: {why}; until: {}",
+                        sign::enrol(session, &path)
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(lines.into_iter().collect())
+}
+
+/// Everything about one kernel that decides about its modules.
+struct Judge {
+    kernel: Kernel,
+    demand: Demand,
+    /// Certificates that it knows, as far as can be seen from outside.
+    known: Vec<Certificate>,
+    /// Whether more may be enrolled than we know of.
+    more: bool,
+    /// Our own certificate, and the command that enrols it.
+    ours: Option<(Certificate, String)>,
+    /// Texts of every `Module.symvers` that its modules may import from.
+    symvers: Vec<String>,
+}
+
+impl Judge {
+    fn new(session: &Session, target: &Target, firmware: &Firmware, assumed: &Assumed) -> Result<Self> {
+        let layout = &session.layout;
+        let kernel = session.kernel(target)?;
+        let headers = kernel.headers.as_ref();
+        let boot = headers.is_none().then(|| kernel::config(layout, &target.kernel)).flatten();
+        let config: Option<&Config> = headers.map(|headers| &headers.config).or(boot.as_ref());
+        // Who assumes another machine does not ask about this one's kernel.
+        let here = kernel::running().is_some_and(|running| running == target.kernel);
+        let running = (here && assumed.secure_boot.is_none()).then(|| Running::read(layout));
+        let demand = Demand::of(config, running.as_ref(), firmware);
+        let mut known = firmware.enrolled.clone().unwrap_or_default();
+        let mut symvers = Vec::new();
+        if let Some(headers) = headers {
+            // A kernel that was built here brings the certificate that is built into it.
+            let own = headers.dir.join("certs/signing_key.x509");
+            known.extend(file::read_optional(&own).ok().flatten().and_then(|der| Certificate::parse(&der)));
+            let mut files = vec![headers.dir.join("Module.symvers")];
+            let snapshot = Snapshot::load(layout)?;
+            for (id, entry) in &snapshot.modules {
+                if entry.builds.get(target).is_some_and(|build| build.active) {
+                    files.push(layout.built_modules(id, target).join("Module.symvers"));
+                }
+            }
+            for file in files {
+                let text = file::read_optional(&file)?;
+                symvers.extend(text.map(|text| String::from_utf8_lossy(&text).into_owned()));
+            }
+        }
+        let (_, path) = sign::pair(session, target);
+        let ours = certificate(&path).ok().map(|certificate| (certificate, sign::enrol(session, &path)));
+        Ok(Self { kernel, demand, known, more: firmware.enrolled.is_none(), ours, symvers })
+    }
+
+    fn answer(&self, session: &Session, question: &Question) -> Result<Answer> {
+        let mut answer = Answer {
+            question: question.clone(),
+            verdict: Verdict::Loads,
+            signature: None,
+            reasons: Vec::new(),
+            notes: Vec::new(),
+        };
+        let content = match read_module(&question.file) {
+            Ok(content) => content,
+            Err(error) => {
+                let missing = !question.file.exists();
+                let verdict = if missing { Verdict::Refused } else { Verdict::Unknown };
+                answer.add(verdict, if missing { "the file is gone".into() } else { format!("{error:#}") });
+                return Ok(answer);
+            }
+        };
+        self.content(&content, &mut answer);
+        let signature = signature::examine(&content, &self.known)
+            .with_context(|| format!("looking at the signature of {}", question.file.display()))?;
+        let (mut verdict, mut why) = self.demand.judge(&signature);
+        if let Signature::UnknownKey(signer) = &signature {
+            if self.more && verdict == Verdict::Refused {
+                verdict = Verdict::Unknown;
+                why = format!("it is signed by {signer}, and the list of enrolled keys cannot be read here");
+            }
+            match &self.ours {
+                Some((ours, enrol)) if ours.is(signer) && verdict != Verdict::Loads => {
+                    why.push_str(&format!("; this machine's own key is enrolled by: {enrol}"));
+                }
+                _ if verdict == Verdict::Refused => {
+                    answer
+                        .notes
+                        .push("a key that is built into the kernel cannot be seen from outside".into());
+                }
+                _ => {}
+            }
+        }
+        if verdict == Verdict::Loads {
+            answer.notes.push(why)
+        } else {
+            answer.add(verdict, why)
+        }
+        answer.signature = Some(signature);
+        if session.options.headers.is_none() && self.kernel.headers.is_none() {
+            answer.notes.push("its symbols were not compared: the kernel's headers are not installed".into());
+        }
+        Ok(answer)
+    }
+
+    /// vermagic and symbols.
+    fn content(&self, content: &[u8], answer: &mut Answer) {
+        let refused = match &self.kernel.headers {
+            Some(headers) => {
+                let symbols = self.symvers.iter().flat_map(|text| elf::parse_symvers(text)).collect();
+                verify::verify(content, &self.kernel, headers, &symbols).err()
+            }
+            // Without headers only the release is known that its vermagic must begin with.
+            None => match elf::read(content) {
+                Ok(info) => {
+                    let any = kernel::Vermagic { release: String::new(), flags: Vec::new() };
+                    any.refuses(self.kernel.target.kernel.as_str(), &info.vermagic)
+                }
+                Err(error) => Some(format!("{error:#}")),
+            },
+        };
+        if let Some(why) = refused {
+            answer.add(Verdict::Refused, why);
+        }
+    }
+}
+
+impl Answer {
+    fn add(&mut self, verdict: Verdict, why: String) {
+        self.verdict = self.verdict.max(verdict);
+        self.reasons.push(why);
+    }
+}
+
+fn certificate(path: &Path) -> Result<Certificate> {
+    let content =
+        std::fs::read(path).with_context(|| format!("reading the certificate {}", path.display()))?;
+    signature::read_certificate(&content)
+        .with_context(|| format!("reading the certificate {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Layout;
+    use crate::policy::{Framework, Policy};
+    use crate::report::Screen;
+    use crate::session::Options;
+
+    const TARGET: &str = "6.1.0-9-amd64/x86_64";
+
+    /// A machine with Secure Boot and nothing enrolled; one module is installed, with this note about its signer.
+    fn machine(signer: &str) -> (tempfile::TempDir, Session) {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let put = |name: &str, content: &[u8]| {
+            std::fs::create_dir_all(at(name).parent().unwrap()).unwrap();
+            file::write_atomic(&at(name), content, 0o600).unwrap();
+        };
+        put("sys/firmware/efi/mok-variables/SecureBoot", &[1]);
+        put("sys/firmware/efi/mok-variables/MokListRT", &[]);
+        put("modules/6.1.0-9-amd64/modules.dep", b"");
+        put(&format!("lib/m/1/{TARGET}/module/m.ko"), b"");
+        put(
+            &format!("lib/.dkms-rs/records/m/1/{TARGET}.json"),
+            format!(r#"{{"fingerprint": "f", "signer": {signer}}}"#).as_bytes(),
+        );
+        let link = at("lib/m/kernel-6.1.0-9-amd64-x86_64");
+        std::os::unix::fs::symlink(format!("1/{TARGET}"), link).unwrap();
+        let layout = Layout {
+            dkms_tree: at("lib"),
+            etc: at("etc"),
+            sys: at("sys"),
+            install_tree: at("modules"),
+            ..Layout::default()
+        };
+        let policy = Policy::load(&layout, Framework::default());
+        let (screen, options) = (Screen::package_manager(), Options::default());
+        (dir, Session { layout, policy, options, screen, asked: Vec::new() })
+    }
+
+    #[test]
+    fn what_secure_boot_will_refuse_is_foreseen_without_reading_modules() {
+        let all = |session: &Session| {
+            let snapshot = || Snapshot::load(&session.layout);
+            foreseen(session, &snapshot().unwrap().targets(), snapshot).unwrap()
+        };
+        for (signer, said) in [("null", "is not signed"), (r#""sha256 x (did not sign)""#, "is not signed")] {
+            let (_dir, session) = machine(signer);
+            let lines = all(&session);
+            assert!(lines.len() == 1 && lines[0].contains(said), "{lines:?}");
+            assert_eq!(
+                foreseen(&session, &BTreeSet::new(), || unreachable!()).unwrap(),
+                [""; 0],
+                "nobody asks about this kernel"
+            );
+        }
+        let (dir, session) = machine(r#""sha256 x""#);
+        assert_eq!(all(&session), [""; 0], "nothing is known about the certificate");
+        let (key, path) = (dir.path().join("lib/mok.key"), dir.path().join("lib/mok.pub"));
+        sign::make(&session, &key, &path).unwrap();
+        let lines = all(&session);
+        assert!(
+            lines.len() == 1 && lines[0].contains(&format!("mokutil --import {}", path.display())),
+            "{lines:?}"
+        );
+        std::fs::remove_file(session.layout.mok_variable("SecureBoot")).unwrap();
+        assert_eq!(all(&session), [""; 0], "nobody says that Secure Boot is on");
+    }
+}

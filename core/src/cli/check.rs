@@ -1,0 +1,141 @@
+//! `dkms check`: would the kernel take the modules that are installed, or these files?
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::args::Args;
+use super::refuse;
+use super::words::Words;
+use crate::check::{self, Answer, Assumed, Question};
+use crate::kernel::demand::Verdict;
+use crate::session::Session;
+use crate::types::{ModuleId, ModuleName, ModuleVersion, Target};
+
+#[derive(Serialize)]
+struct Document<'a> {
+    format: u32,
+    modules: Vec<Row<'a>>,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a ModuleName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a ModuleVersion>,
+    #[serde(flatten)]
+    target: &'a Target,
+    file: &'a PathBuf,
+    verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signer: Option<String>,
+    reasons: &'a [String],
+    notes: &'a [String],
+}
+
+pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<i32> {
+    let questions = questions(session, args, words)?;
+    let assumed = Assumed {
+        secure_boot: args.secure_boot.as_ref().map(|word| word == "on"),
+        enrolled: args.enrolled.clone(),
+    };
+    let nothing = questions.is_empty();
+    let answers = check::check(session, questions, &assumed)?;
+    if args.json {
+        let document = Document { format: 1, modules: answers.iter().map(row).collect() };
+        session.screen.answer(&format!("{}\n", serde_json::to_string_pretty(&document)?));
+    } else if nothing {
+        session.screen.progress("dkms: no module is installed that this asks for");
+    } else {
+        for answer in &answers {
+            session.screen.answer(&line(answer));
+        }
+    }
+    Ok(i32::from(answers.iter().any(|answer| answer.verdict != Verdict::Loads)))
+}
+
+/// The files that were named, else those of the installed modules.
+fn questions(session: &Session, args: &Args, words: &Words) -> Result<Vec<Question>> {
+    let is_file = |word: &&String| word.contains(".ko") && Path::new(word).is_file();
+    let files: Vec<&String> = words.rest.iter().filter(is_file).collect();
+    if !files.is_empty() {
+        if files.len() < words.rest.len() {
+            return refuse(1, "name module files, or one module, but not both");
+        }
+        let targets = args.targets()?;
+        let question = |file: &&String, target: &Target| Question {
+            module: None,
+            target: target.clone(),
+            file: file.as_str().into(),
+        };
+        return Ok(targets
+            .iter()
+            .flat_map(|target| files.iter().map(|file| question(file, target)))
+            .collect());
+    }
+    let name: Option<ModuleName> = words.name.as_deref().map(str::parse).transpose()?;
+    let version: Option<ModuleVersion> = words.version.as_deref().map(str::parse).transpose()?;
+    let pairs = args.pairs.wanted()?;
+    let snapshot = crate::apply::status_of(session, name.as_ref())?;
+    if let Some(name) = &name
+        && !snapshot.modules.keys().any(|id| version.as_ref().is_none_or(|version| *version == id.version))
+    {
+        return refuse(3, format!("{name} is not registered in this version: dkms status lists what is"));
+    }
+    Ok(check::installed(session, &snapshot, |id: &ModuleId, target: &Target| {
+        version.as_ref().is_none_or(|version| *version == id.version)
+            && pairs.iter().any(|(kernel, arch)| {
+                kernel.as_ref().is_none_or(|kernel| *kernel == target.kernel)
+                    && arch.as_ref().is_none_or(|arch| *arch == target.arch)
+            })
+    }))
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Loads => "loads",
+        Verdict::Unknown => "unknown",
+        Verdict::Refused => "refused",
+    }
+}
+
+fn row(answer: &Answer) -> Row<'_> {
+    let Question { module, target, file } = &answer.question;
+    let signer = answer.signature.as_ref().and_then(|signature| signature.signer());
+    Row {
+        name: module.as_ref().map(|id| &id.name),
+        version: module.as_ref().map(|id| &id.version),
+        target,
+        file,
+        verdict: word(answer.verdict),
+        signature: answer.signature.as_ref().map(|signature| signature.word()),
+        signer: signer.map(ToString::to_string),
+        reasons: &answer.reasons,
+        notes: &answer.notes,
+    }
+}
+
+fn line(answer: &Answer) -> String {
+    let Question { module, target, file } = &answer.question;
+    let what = match module {
+        Some(id) => {
+            let file = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
+            format!("{id}, {}, {}, {file}", target.kernel, target.arch)
+        }
+        None => format!("{}, {}", file.display(), target.kernel),
+    };
+    let said = match answer.verdict {
+        Verdict::Loads => answer.notes.join("; "),
+        _ => answer.reasons.join("; "),
+    };
+    let verdict = match answer.verdict {
+        Verdict::Loads => "would load",
+        Verdict::Unknown => "nobody can tell",
+        Verdict::Refused => "WOULD BE REFUSED",
+    };
+    format!("{what}: {verdict}: {said}\n")
+}

@@ -1,0 +1,227 @@
+//! What can follow on the command line: `dkms complete -- WORDS`, asked by the shells' completions. The last word is the
+//! one that is being typed. Options come from the definition that parses them, the rest from the registry; one
+//! candidate a line, with a tab and an explanation behind it, or `:files` or `:directories`.
+
+use std::collections::BTreeSet;
+
+use clap::{Arg, CommandFactory};
+
+use super::args::Args;
+use super::words::ACTIONS;
+use crate::kernel;
+use crate::layout::Layout;
+use crate::report::Screen;
+use crate::session::{Options, Session};
+use crate::sys::file;
+use crate::tree::{Snapshot, Source};
+use crate::types::ModuleId;
+
+/// The words to be completed, when a shell asks.
+pub(super) fn asked(mut words: impl Iterator<Item = String>) -> Option<Vec<String>> {
+    (words.nth(1)? == "complete" && words.next()? == "--").then(|| words.collect())
+}
+
+/// Answers. Whatever goes wrong, a shell gets no candidates.
+pub(super) fn answer(words: &[String], screen: Screen) {
+    let place = |layout: &mut Layout| {
+        for (option, tree) in [
+            ("--dkmstree", &mut layout.dkms_tree),
+            ("--sourcetree", &mut layout.source_tree),
+            ("--installtree", &mut layout.install_tree),
+        ] {
+            if let Some(given) = value_of(words, &[option]) {
+                *tree = given.into();
+            }
+        }
+    };
+    let Ok(session) = Session::start(screen.quiet(true), Options::default(), place) else { return };
+    let snapshot = Snapshot::load(&session.layout).unwrap_or_default();
+    for line in candidates(words, &session.layout, &snapshot) {
+        screen.answer(&format!("{line}\n"));
+    }
+}
+
+fn candidates(words: &[String], layout: &Layout, snapshot: &Snapshot) -> Vec<String> {
+    let asked = Asked { layout, snapshot, before: words };
+    let Some((current, before)) = words.split_last() else { return Vec::new() };
+    let asked = Asked { before, ..asked };
+    let mut command = Args::command();
+    command.build(); // adds --help
+    let options: Vec<&Arg> =
+        command.get_arguments().filter(|arg| !arg.is_positional() && !arg.is_hide_set()).collect();
+    let option = |word: &str| options.iter().find(|arg| names(arg).any(|name| name == word)).copied();
+    // `--option=value` in one word, or taken apart as bash has it.
+    let (typed, arg, prefix) = match (current.split_once('='), before) {
+        (Some((name, value)), _) if name.starts_with("--") => (value, option(name), format!("{name}=")),
+        (Some(("", "")), [.., name]) => ("", option(name), String::new()),
+        (_, [.., name, equals]) if equals == "=" => (current.as_str(), option(name), String::new()),
+        (_, [.., name]) => (current.as_str(), option(name), String::new()),
+        _ => (current.as_str(), None, String::new()),
+    };
+    let found = match arg.filter(|arg| arg.get_action().takes_values()) {
+        Some(arg) => asked.values(arg),
+        None if typed.starts_with('-') => options
+            .iter()
+            .flat_map(|arg| {
+                let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+                names(arg).map(move |name| format!("{name}\t{help}"))
+            })
+            .collect(),
+        None => asked.words(),
+    };
+    found
+        .into_iter()
+        .filter(|line| line.starts_with(':') || line.starts_with(typed))
+        .map(|line| if line.starts_with(':') { line } else { format!("{prefix}{line}") })
+        .collect()
+}
+
+/// What is asked about.
+struct Asked<'a> {
+    layout: &'a Layout,
+    snapshot: &'a Snapshot,
+    /// The words before the one that is being typed.
+    before: &'a [String],
+}
+
+impl Asked<'_> {
+    /// Values of an option, by the name that its help gives them.
+    fn values(&self, arg: &Arg) -> Vec<String> {
+        let possible = arg.get_possible_values();
+        if !possible.is_empty() {
+            return possible.iter().map(|value| value.get_name().to_owned()).collect();
+        }
+        match arg.get_value_names().and_then(|names| names.first()).map_or("", |name| name.as_str()) {
+            "MODULE" => unique(self.modules().iter().map(|id| id.name.to_string())),
+            "VERSION" => {
+                let module = value_of(self.before, &["-m", "--module"]).or_else(|| self.word(1));
+                let module =
+                    module.as_deref().map(|word| word.split_once('/').map_or(word, |(name, _)| name));
+                let modules = self.modules();
+                let named = modules.iter().filter(|id| module.is_none_or(|name| name == id.name.as_str()));
+                unique(named.map(|id| id.version.to_string()))
+            }
+            "KERNEL" => self.kernels(),
+            "ARCH" => {
+                let built = self.snapshot.targets().into_iter().map(|target| target.arch);
+                unique(kernel::machine().into_iter().chain(built).map(|arch| arch.to_string()))
+            }
+            "FILE" => vec![":files".into()],
+            "DIR" => vec![":directories".into()],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Words that are no options: the action, then what it is about.
+    fn words(&self) -> Vec<String> {
+        let ids = |ids: Vec<ModuleId>| unique(ids.iter().map(ToString::to_string));
+        let Some(action) = self.word(0) else {
+            return ACTIONS.iter().map(|action| (*action).to_owned()).collect();
+        };
+        if self.word(1).is_some() || value_of(self.before, &["-m", "--module"]).is_some() {
+            return if action == "check" { vec![":files".into()] } else { Vec::new() };
+        }
+        match action.as_str() {
+            "add" => ids(self.sources()).into_iter().chain([":directories".into()]).collect(),
+            "build" | "install" => ids(self.modules()),
+            "check" => ids(self.registered()).into_iter().chain([":files".into()]).collect(),
+            "uninstall" | "unbuild" | "remove" | "status" | "mktarball" => ids(self.registered()),
+            "ldtarball" => vec![":files".into()],
+            "history" => vec!["show".into()],
+            _ => Vec::new(),
+        }
+    }
+
+    /// The n-th word that is neither an option nor an option's value.
+    fn word(&self, n: usize) -> Option<String> {
+        let command = Args::command();
+        let takes = |word: &str| {
+            command.get_arguments().any(|arg| {
+                arg.get_action().takes_values() && !arg.is_positional() && names(arg).any(|name| name == word)
+            })
+        };
+        let mut words = Vec::new();
+        let mut value = false;
+        for word in self.before {
+            if !value && word != "=" && !word.starts_with('-') {
+                words.push(word.clone());
+            }
+            value = takes(word) || value && word == "=";
+        }
+        words.into_iter().nth(n)
+    }
+
+    fn registered(&self) -> Vec<ModuleId> {
+        self.snapshot.modules.keys().cloned().collect()
+    }
+
+    /// Sources that nobody has registered.
+    fn sources(&self) -> Vec<ModuleId> {
+        let linked = |id: &ModuleId| {
+            self.snapshot.modules.get(id).is_some_and(|entry| matches!(entry.source, Source::Linked(_)))
+        };
+        let split = |dir: &String| {
+            // Both names and versions may have dashes: the directory's own dkms.conf would tell, a digit mostly does.
+            let mut at = dir.match_indices('-').map(|(at, _)| at);
+            let at = at.find(|at| dir[at + 1..].starts_with(|c: char| c.is_ascii_digit()))?;
+            Some(ModuleId { name: dir[..at].parse().ok()?, version: dir[at + 1..].parse().ok()? })
+        };
+        let dirs = file::sub_dirs(&self.layout.source_tree);
+        let with_conf =
+            dirs.iter().filter(|dir| self.layout.source_tree.join(dir).join("dkms.conf").is_file());
+        with_conf.filter_map(split).filter(|id| !linked(id)).collect()
+    }
+
+    /// Everything that can be built.
+    fn modules(&self) -> Vec<ModuleId> {
+        let action = self.word(0);
+        match action.as_deref() {
+            Some("add") => self.sources(),
+            Some("build" | "install") => self.registered().into_iter().chain(self.sources()).collect(),
+            _ => self.registered(),
+        }
+    }
+
+    fn kernels(&self) -> Vec<String> {
+        let built = self.snapshot.targets().into_iter().map(|target| target.kernel);
+        unique(kernel::installed(self.layout).into_iter().chain(built).map(|kernel| kernel.to_string()))
+    }
+}
+
+fn unique(values: impl Iterator<Item = String>) -> Vec<String> {
+    values.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// `-m` and `--module`.
+fn names(arg: &Arg) -> impl Iterator<Item = String> {
+    let long =
+        arg.get_long_and_visible_aliases().unwrap_or_default().into_iter().map(|long| format!("--{long}"));
+    let short = arg.get_short().map(|short| format!("-{short}"));
+    long.chain(short)
+}
+
+/// The value that was given to one of these options, in one word, in two, or in three as bash has it.
+fn value_of(words: &[String], options: &[&str]) -> Option<String> {
+    let is = |word: &str| options.contains(&word);
+    words.iter().enumerate().find_map(|(at, word)| match word.split_once('=') {
+        Some((name, value)) if is(name) => Some(value.to_owned()),
+        _ if is(word) => words[at + 1..].iter().find(|word| *word != "=").cloned(),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_hidden_word_asks() {
+        let asks = |words: &[&str]| asked(words.iter().map(|word| (*word).to_owned()));
+        assert_eq!(asks(&["dkms", "complete", "--", "st"]), Some(vec!["st".to_owned()]));
+        for words in
+            [&["dkms"][..], &["dkms", "status"], &["dkms", "complete"], &["dkms", "complete", "status"]]
+        {
+            assert_eq!(asks(words), None, "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Kernels and architectures of the command line become targets, as shell DKMS pairs them.
+
+use anyhow::Result;
+
+use super::refuse;
+use crate::kernel;
+use crate::types::{Arch, KernelRelease, Target};
+
+/// What `-k` and `-a` say, in the order in which they stand there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pairs {
+    /// Kernel releases.
+    kernels: Vec<String>,
+    /// Architectures; one after a kernel's slash counts where it stands, and not for that kernel alone.
+    arches: Vec<String>,
+}
+
+impl Pairs {
+    /// Reads the options' values, each with its place on the command line.
+    pub fn new(kernels: &[(usize, String)], arches: &[(usize, String)]) -> Self {
+        let mut words: Vec<(usize, Option<&str>, Option<&str>)> = Vec::new();
+        words.extend(kernels.iter().map(|(at, word)| match word.split_once('/') {
+            Some((kernel, arch)) => (*at, Some(kernel), Some(arch)),
+            None => (*at, Some(word.as_str()), None),
+        }));
+        words.extend(arches.iter().map(|(at, arch)| (*at, None, Some(arch.as_str()))));
+        words.sort_by_key(|(at, ..)| *at);
+        let text = |word: &str| word.trim().to_owned();
+        Self {
+            kernels: words.iter().filter_map(|(_, kernel, _)| kernel.map(text)).collect(),
+            arches: words.iter().filter_map(|(.., arch)| arch.map(text)).collect(),
+        }
+    }
+
+    /// Whether exactly one kernel was named.
+    pub fn one_kernel(&self) -> bool {
+        self.kernels.len() == 1
+    }
+
+    /// What no action accepts.
+    pub fn check(&self, all: bool) -> Result<()> {
+        if self.arches.len() > 1 && self.arches.len() != self.kernels.len() {
+            return refuse(1, "several architectures need as many kernels: -k KERNEL -a ARCH for each pair");
+        }
+        match (all, self.kernels.is_empty(), self.arches.is_empty()) {
+            (true, false, _) => refuse(2, "--all means every kernel: it cannot go with -k"),
+            (true, true, false) => refuse(3, "--all means every architecture: it cannot go with -a"),
+            _ => Ok(()),
+        }
+    }
+
+    /// The pairs; the running kernel where none is named. A single architecture is that of all kernels.
+    pub fn targets(&self) -> Result<Vec<Target>> {
+        let unknown = || refuse(12, "the running kernel or this machine has no valid name: give -k and -a");
+        let kernels = match self.kernels.as_slice() {
+            [] => match kernel::running() {
+                Some(running) => vec![running],
+                None => return unknown(),
+            },
+            named => named.iter().map(|word| named_as("-k", word)).collect::<Result<Vec<KernelRelease>>>()?,
+        };
+        let arches = match self.arches.as_slice() {
+            [] => match kernel::machine() {
+                Some(machine) => vec![machine],
+                None => return unknown(),
+            },
+            named => named.iter().map(|word| named_as("-a", word)).collect::<Result<Vec<Arch>>>()?,
+        };
+        let arch = |at: usize| arches.get(at).or(arches.first()).cloned();
+        Ok(kernels
+            .into_iter()
+            .enumerate()
+            .filter_map(|(at, kernel)| Some(Target { kernel, arch: arch(at)? }))
+            .collect())
+    }
+
+    /// The pairs as questions about what is there: what was not named, or is empty, can be anything.
+    pub fn wanted(&self) -> Result<Vec<(Option<KernelRelease>, Option<Arch>)>> {
+        let some = |word: Option<&String>| word.filter(|word| !word.is_empty()).cloned();
+        let arch = |at: usize| {
+            let only = self.arches.first().filter(|_| self.arches.len() == 1);
+            some(self.arches.get(at).or(only)).map(|word| named_as("-a", &word)).transpose()
+        };
+        (0..self.kernels.len().max(1))
+            .map(|at| {
+                let kernel = some(self.kernels.get(at)).map(|word| named_as("-k", &word)).transpose()?;
+                Ok((kernel, arch(at)?))
+            })
+            .collect()
+    }
+}
+
+fn named_as<T>(option: &str, word: &str) -> Result<T>
+where
+    T: std::str::FromStr<Err = crate::types::BadName>,
+{
+    if word.is_empty() {
+        return refuse(16, format!("the value of {option} is empty"));
+    }
+    Ok(word.parse()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads `-k` and `-a` with their values from one line.
+    fn pairs(line: &str) -> Pairs {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let of = |option: &str| -> Vec<(usize, String)> {
+            let at = words.iter().enumerate().filter(|(_, word)| **word == option);
+            at.map(|(at, _)| (at, words.get(at + 1).copied().unwrap_or("").to_owned())).collect()
+        };
+        Pairs::new(&of("-k"), &of("-a"))
+    }
+
+    fn code(error: &anyhow::Error) -> u8 {
+        error.downcast_ref::<crate::cli::Refusal>().map_or(1, |refusal| refusal.code)
+    }
+
+    #[test]
+    fn kernels_and_architectures_are_paired_as_shell_dkms_pairs_them() {
+        for (line, expected) in [
+            ("-k 1/x", "1/x"),
+            ("-k 1 -a x", "1/x"),
+            ("-a x -k 1", "1/x"),
+            ("-k 1 -k 2 -a x", "1/x 2/x"),
+            ("-k 1/x -k 2/y", "1/x 2/y"),
+            // The manual page's own example.
+            ("-k 1 -k 2 -a x -k 3 -a y -a z", "1/x 2/y 3/z"),
+            // An architecture after a slash is one in the list like any other.
+            ("-k 1 -k 2/y", "1/y 2/y"),
+            ("-k 1 -k 2/y -a x", "1/y 2/x"),
+            ("-a x -k 1 -k 2/y", "1/x 2/y"),
+        ] {
+            let pairs = pairs(line);
+            pairs.check(false).unwrap();
+            let targets = pairs.targets().unwrap();
+            let text: Vec<String> =
+                targets.iter().map(|target| format!("{}/{}", target.kernel, target.arch)).collect();
+            assert_eq!(text.join(" "), expected, "{line}");
+        }
+        let (running, machine) = (kernel::running().unwrap(), kernel::machine().unwrap());
+        assert_eq!(pairs("").targets().unwrap(), [Target { kernel: running.clone(), arch: machine.clone() }]);
+        assert_eq!(pairs("-a x").targets().unwrap()[0].kernel, running);
+        assert_eq!(pairs("-k 1").targets().unwrap()[0].arch, machine);
+    }
+
+    #[test]
+    fn what_cannot_be_paired_is_refused_with_the_documented_code() {
+        for (line, all, expected) in [
+            ("-k 1 -a x -a y", false, 1),
+            ("-a x -a y", false, 1),
+            ("-k 1 -k 2 -k 3 -a x -a y", false, 1),
+            ("-k 1/x -a y", false, 1),
+            ("-k 1/x -a y", true, 1),
+            ("-k 1", true, 2),
+            ("-k 1/x", true, 2),
+            ("-a x", true, 3),
+            ("-k", false, 16),
+            ("-k 1/", false, 16),
+            ("-k /x", false, 16),
+            ("-k 1 -a", false, 16),
+            ("-k ..", false, 1),
+        ] {
+            let pairs = pairs(line);
+            let error = pairs.check(all).and_then(|()| pairs.targets().map(|_| ())).unwrap_err();
+            assert_eq!(code(&error), expected, "{line}: {error:#}");
+        }
+    }
+
+    #[test]
+    fn a_question_leaves_open_what_it_does_not_name() {
+        for (line, expected) in [
+            ("", "*/*"),
+            ("-a x", "*/x"),
+            ("-k 1", "1/*"),
+            ("-k 1/x -k 2", "1/x 2/x"),
+            ("-k 1 -k 2", "1/* 2/*"),
+            ("-k 1/x -k 2/y", "1/x 2/y"),
+            ("-k", "*/*"),
+        ] {
+            let wanted = pairs(line).wanted().unwrap();
+            let text = |word: Option<String>| word.unwrap_or("*".into());
+            let shown: Vec<String> = wanted
+                .into_iter()
+                .map(|(kernel, arch)| {
+                    format!("{}/{}", text(kernel.map(|k| k.to_string())), text(arch.map(|a| a.to_string())))
+                })
+                .collect();
+            assert_eq!(shown.join(" "), expected, "{line}");
+        }
+    }
+}

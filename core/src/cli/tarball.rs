@@ -1,0 +1,227 @@
+//! `dkms mktarball`, `dkms ldtarball`, and the tarballs that `add`, `build` and `install` take.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::args::Args;
+use super::words::Words;
+use super::{Refusal, refuse, source};
+use crate::archive::{self, Contents, Packing, Refused, Unpacked};
+use crate::event::{Event, Load};
+use crate::session::Session;
+use crate::survey;
+use crate::sys::hash::{self, Watch};
+use crate::sys::{confine, file};
+use crate::tree::{Entry, Source};
+use crate::types::{ModuleId, Target};
+
+/// `dkms mktarball`.
+pub(super) fn make(session: &Session, args: &Args, words: &Words) -> Result<i32> {
+    let module = words.module_id()?;
+    // Nothing may be built over what is being packed. Where we may not write there is nobody to wait for.
+    let may_lock = rustix::process::geteuid().is_root();
+    let _tree = may_lock.then(|| crate::apply::hold(session)).transpose()?;
+    let snapshot = crate::apply::status_of(session, Some(&module.name))?;
+    let entry = match snapshot.modules.get(&module) {
+        Some(entry) if entry.broken() => {
+            return refuse(4, format!("{module} is broken: its source, or the link to it, is gone"));
+        }
+        Some(entry) if snapshot.registered(&module) => entry,
+        _ => return refuse(3, format!("{module} is not registered: dkms status lists what is")),
+    };
+    let Some(from) = entry.source_dir() else { return refuse(4, format!("the source of {module} is gone")) };
+    let conf = session.options.conf.clone().unwrap_or_else(|| from.join("dkms.conf"));
+    source::module_of(session, &conf, 8)?;
+    let targets = match (args.source_only, args.all) {
+        (true, _) => None,
+        (false, true) => Some(entry.builds.keys().cloned().collect()),
+        (false, false) => Some(args.targets()?),
+    };
+    let name = archive::file_name(&module, targets.as_deref());
+    let packing = Packing {
+        module: &module,
+        source: (!args.binaries_only).then_some(from.as_path()),
+        conf: &conf,
+        builds: built(session, &module, entry, targets.unwrap_or_default())?,
+    };
+    let to = archive::destination(&session.layout.tarballs(&module), args.archive.as_deref(), &name);
+    let to = to.map_err(|error| translated(error, "the tarball"))?;
+    let remarks =
+        archive::pack(&packing, &to).map_err(|error| translated(error, &to.display().to_string()))?;
+    for remark in remarks {
+        session.screen.alert(&format!("dkms: {remark}"));
+    }
+    session.screen.progress(&format!("dkms: {module} is in {}", to.display()));
+    Ok(0)
+}
+
+/// The builds of these kernels, all of which must be there.
+fn built(
+    session: &Session,
+    module: &ModuleId,
+    entry: &Entry,
+    targets: Vec<Target>,
+) -> Result<BTreeMap<Target, PathBuf>> {
+    let mut builds = BTreeMap::new();
+    for target in targets {
+        if !entry.builds.contains_key(&target) {
+            return refuse(6, format!("{module} is not built for {target}: dkms build it first"));
+        }
+        let dir = session.layout.built(module, &target);
+        builds.insert(target, dir);
+    }
+    Ok(builds)
+}
+
+/// `dkms ldtarball`.
+pub(super) fn load(session: &mut Session, args: &Args, words: &Words) -> Result<(ModuleId, i32)> {
+    bring(session, args, words, 1)
+}
+
+/// `dkms add TARBALL`.
+pub(super) fn add(session: &mut Session, args: &Args, words: &Words) -> Result<(ModuleId, i32)> {
+    bring(session, args, words, 2)
+}
+
+/// Reads a tarball and registers what is in it. `sourceless` is the exit code for binaries without a source.
+fn bring(session: &mut Session, args: &Args, words: &Words, sourceless: u8) -> Result<(ModuleId, i32)> {
+    let Some(path) = words.tarball(args).filter(|path| path.exists()) else {
+        let named =
+            args.archive.clone().or_else(|| words.rest.first().map(PathBuf::from)).unwrap_or_default();
+        return refuse(2, format!("there is no tarball {named:?}"));
+    };
+    if args.force && !rustix::process::geteuid().is_root() {
+        return refuse(1, "only root replaces what is there: --force");
+    }
+    let name = path.display().to_string();
+    if path.extension().is_some_and(|extension| extension == "rpm") {
+        return refuse(
+            9,
+            format!("{name} is a package, not a tarball: install it with your package manager"),
+        );
+    }
+    let tarball = Unpacked::open(&session.layout, &path).map_err(|error| translated(error, &name))?;
+    let contents = &tarball.contents;
+    let module = module_in(session, &tarball, &name)?;
+    let snapshot = crate::apply::status_of(session, Some(&module.name))?;
+    // Looked at again under the lock, but the source gets its place before that.
+    if snapshot.registered(&module) && !args.force {
+        let code = if contents.made { 8 } else { 3 };
+        return refuse(
+            code,
+            format!("{module} is registered already: --force replaces it by what is in {name}"),
+        );
+    }
+    if let Some(Entry { source: Source::Dangling(to), .. }) = snapshot.modules.get(&module) {
+        return refuse(4, format!("{module} is broken: its source {} is gone", to.display()));
+    }
+    let Some(target) = args.targets()?.into_iter().next() else { return refuse(16, "no kernel is named") };
+    sound(session, &tarball, &module, &target, &name)?;
+    let place = session.layout.source(&module);
+    match &contents.source {
+        Some(dir) if !same(&tarball.path(dir), &place) => {
+            source::put(session, &tarball.path(dir), &module, args.force).map_err(|error| {
+                let told = error.downcast_ref::<Refusal>().is_some();
+                if told { refusal(3, &place, &name) } else { error }
+            })?;
+        }
+        Some(_) => {}
+        None if place.is_dir() || snapshot.registered(&module) => {}
+        None => {
+            let place = place.display();
+            let why = format!("{name} holds binaries only, and the source of {module} is not in {place}");
+            return refuse(sourceless, why);
+        }
+    }
+    let builds = contents.builds.iter().map(|(target, dir)| (target.clone(), tarball.path(dir))).collect();
+    let load = Load { module: module.clone(), target, builds, force: args.force };
+    let report = crate::apply::run(session, vec![Event::Loaded(load)])?;
+    Ok((module, report.code()))
+}
+
+/// The module that a tarball is of, by every word in it.
+fn module_in(session: &Session, tarball: &Unpacked, name: &str) -> Result<ModuleId> {
+    let Contents { conf, claims, .. } = &tarball.contents;
+    let conf = tarball.path(conf);
+    if confine::available() && !open_to_all(&conf) {
+        let dir = session.layout.incoming();
+        return refuse(
+            1,
+            format!("{} is closed to others: the dkms.conf in {name} would run as root", dir.display()),
+        );
+    }
+    let module = source::module_of(session, &conf, 8).map_err(|error| match error.downcast::<Refusal>() {
+        Ok(Refusal { code, message }) => {
+            // Where it was unpacked is gone when this is read.
+            let message = message.replace(&format!("{}", conf.display()), "its dkms.conf");
+            Refusal { code, message: format!("{name}: {message}") }.into()
+        }
+        Err(error) => error,
+    })?;
+    if let Some((claimed_name, claimed_version)) = claims {
+        let read = |path: &Path| -> Result<String> {
+            let content = file::read_untrusted(&tarball.path(Path::new("")), path, 4096)?;
+            Ok(String::from_utf8_lossy(&content).trim().to_owned())
+        };
+        let claim = format!("{}/{}", read(claimed_name)?, read(claimed_version)?);
+        if claim != module.to_string() {
+            return refuse(
+                7,
+                format!("{name} says that it is {claim:?}, and its dkms.conf that it is {module}"),
+            );
+        }
+    }
+    Ok(module)
+}
+
+/// What could not be registered is not unpacked to its place.
+fn sound(
+    session: &Session,
+    tarball: &Unpacked,
+    module: &ModuleId,
+    target: &Target,
+    name: &str,
+) -> Result<()> {
+    let kernel = session.kernel(target)?;
+    let conf = tarball.path(&tarball.contents.conf);
+    let dir = conf.parent().unwrap_or(&conf);
+    match survey::recipe(session, module, &kernel, dir)? {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let why = error.to_string().replace(&conf.display().to_string(), "its dkms.conf");
+            refuse(8, format!("{name}: {why}"))
+        }
+    }
+}
+
+/// Whether the user that evaluates a stranger's dkms.conf can read it. If not, it would be taken for root's own.
+fn open_to_all(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.ancestors()
+        .skip(1)
+        .all(|dir| dir.metadata().is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0))
+}
+
+/// Whether two source trees are the same.
+fn same(one: &Path, other: &Path) -> bool {
+    let hash = |dir: &Path| hash::trees(&[dir.to_owned()], Watch::Files, None, &[]);
+    other.is_dir() && hash(one).is_ok_and(|one| hash(other).is_ok_and(|other| one == other))
+}
+
+fn refusal(code: u8, place: &Path, name: &str) -> anyhow::Error {
+    let message =
+        format!("{} is there already and differs: --force replaces it by what is in {name}", place.display());
+    Refusal { code, message }.into()
+}
+
+/// A tarball's own fault, as the command's end.
+fn translated(error: anyhow::Error, name: &str) -> anyhow::Error {
+    match error.downcast::<Refused>() {
+        Ok(Refused { code, why }) => {
+            Refusal { code, message: format!("{name} {why}: nothing was changed") }.into()
+        }
+        Err(error) => error.context(format!("reading {name}")),
+    }
+}

@@ -1,0 +1,196 @@
+//! Files → values: natively where they only assign, else by bash, whose verdict is remembered, so that a file that
+//! did not change costs no process the next time.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::bash::{self, Verdict};
+use super::{ConfError, Context, RawConf, Recipe, native};
+use crate::sys::{file, hash};
+
+/// The variables of dkms.conf(5) that we use.
+const VARIABLES: &str = "PACKAGE_NAME PACKAGE_VERSION POST_ADD POST_BUILD POST_INSTALL POST_REMOVE PRE_BUILD \
+    PRE_INSTALL BUILD_DEPENDS BUILD_DEPENDS_REBUILD BUILD_EXCLUSIVE_ARCH BUILD_EXCLUSIVE_CONFIG \
+    BUILD_EXCLUSIVE_KERNEL BUILD_EXCLUSIVE_KERNEL_MIN BUILD_EXCLUSIVE_KERNEL_MAX OBSOLETE_BY MAKE MAKE_MATCH \
+    PATCH PATCH_MATCH BUILT_MODULE_NAME BUILT_MODULE_LOCATION DEST_MODULE_NAME DEST_MODULE_LOCATION STRIP \
+    AUTOINSTALL NO_WEAK_MODULES";
+
+/// Everything that an evaluation depends on.
+#[derive(Debug, Clone)]
+pub struct Inputs<'a> {
+    /// Files that are read one after the other in one shell, with their contents.
+    pub files: Vec<(PathBuf, Vec<u8>)>,
+    /// The variables that are asked for, with blanks between them.
+    pub names: &'a str,
+    /// Variables that the files may use.
+    pub variables: Vec<(&'a str, String)>,
+    /// Variables that are set after everything was read.
+    pub directives: &'a [(String, String)],
+}
+
+impl<'a> Inputs<'a> {
+    /// A dkms.conf with the admin's overrides, for one kernel.
+    pub fn of_recipe(conf: &Path, context: &Context<'a>) -> Result<Self, ConfError> {
+        let overrides = context.layout.overrides(context.module, context.target);
+        let files = [conf.to_owned()].into_iter().chain(overrides.into_iter().filter(|path| path.exists()));
+        let text = |path: &Path| path.display().to_string();
+        let variables = vec![
+            ("dkms_tree", text(&context.layout.dkms_tree)),
+            ("source_tree", text(&context.layout.source_tree)),
+            ("install_tree", text(&context.layout.install_tree)),
+            ("kernel_source_dir", text(context.headers)),
+            ("kernelver", context.target.kernel.to_string()),
+            ("arch", context.target.arch.to_string()),
+            ("module", context.module.name.to_string()),
+            ("module_version", context.module.version.to_string()),
+            // Known when it is built: it stands for itself, so that a recipe is the same on machines of any size.
+            ("parallel_jobs", "$parallel_jobs".to_owned()),
+        ];
+        Ok(Self { files: read(files)?, names: VARIABLES, variables, directives: context.directives })
+    }
+
+    /// Plain variables of framework.conf and its drop-ins, or of any file before a kernel is chosen.
+    fn of_framework(paths: &[PathBuf], names: &'a str) -> Result<Self, ConfError> {
+        // The files refer to $kernelver, which is known only later: it stands for itself.
+        let variables = vec![("kernelver", "$kernelver".to_owned())];
+        Ok(Self { files: read(paths.iter().cloned())?, names, variables, directives: &[] })
+    }
+
+    /// Where bash's verdict is remembered.
+    fn memory(&self, dir: &Path, identity: &str) -> PathBuf {
+        let running = rustix::system::uname().release().to_string_lossy().into_owned();
+        let mut key = vec![bash::DRIVER.to_owned(), self.names.to_owned(), identity.to_owned(), running];
+        key.extend(self.variables.iter().map(|(name, value)| format!("{name}={value}")));
+        key.extend(self.directives.iter().map(|(name, value)| format!("directive {name}={value}")));
+        key.extend(
+            self.files.iter().map(|(path, content)| format!("{} {}", path.display(), hash::hex(content))),
+        );
+        dir.join(format!("{}.json", hash::hex(key.join("\0").as_bytes())))
+    }
+}
+
+fn read(paths: impl Iterator<Item = PathBuf>) -> Result<Vec<(PathBuf, Vec<u8>)>, ConfError> {
+    paths
+        .map(|path| match std::fs::read(&path) {
+            Ok(content) => Ok((path, content)),
+            Err(error) => Err(ConfError::Unreadable { file: path, why: error.to_string() }),
+        })
+        .collect()
+}
+
+/// The recipe of a module for one kernel: its dkms.conf and the admin's overrides.
+pub fn recipe(
+    conf: &Path,
+    context: &Context<'_>,
+    config: Option<&BTreeMap<String, String>>,
+) -> Result<Result<Recipe, ConfError>> {
+    let inputs = match Inputs::of_recipe(conf, context) {
+        Ok(inputs) => inputs,
+        Err(error) => return Ok(Err(error)),
+    };
+    Ok(values(&inputs, context.identity, &context.layout.evaluated())?.and_then(|raw| {
+        Recipe::from_raw(&raw, context, config)
+            .map_err(|problems| ConfError::Bad { file: conf.to_owned(), problems })
+    }))
+}
+
+/// Plain variables of framework.conf and its drop-ins.
+pub fn framework(files: &[PathBuf], names: &str, memory: &Path) -> Result<Result<RawConf, ConfError>> {
+    match Inputs::of_framework(files, names) {
+        Ok(inputs) => values(&inputs, "", memory),
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+/// The one place where it is decided who evaluates.
+fn values(inputs: &Inputs<'_>, identity: &str, memory: &Path) -> Result<Result<RawConf, ConfError>> {
+    if let Ok(raw) = native::evaluate(inputs) {
+        return Ok(Ok(raw));
+    }
+    let memory = inputs.memory(memory, identity);
+    let remembered = std::fs::read(&memory).ok().and_then(|json| serde_json::from_slice(&json).ok());
+    let verdict = match remembered {
+        Some(verdict) => verdict,
+        None => {
+            let verdict = bash::evaluate(inputs)?;
+            if !matches!(verdict, Verdict::Failed(_)) {
+                // Not being able to remember costs time, not correctness: `status` runs without root, too.
+                let _ = file::write_atomic(&memory, &serde_json::to_vec(&verdict)?, 0o644);
+            }
+            verdict
+        }
+    };
+    Ok(match verdict {
+        Verdict::Values(raw) => Ok(raw),
+        Verdict::Bad(problem) | Verdict::Failed(problem) => {
+            let file = inputs.files.first().map(|(path, _)| path.clone()).unwrap_or_default();
+            Err(ConfError::Bad { file, problems: vec![problem] })
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Evaluates a text twice. The first answer, and what is in the memory between the two.
+    fn twice(
+        text: &str,
+        tamper: Option<&str>,
+    ) -> (Result<RawConf, ConfError>, Result<RawConf, ConfError>, usize) {
+        let dir = tempfile::tempdir().unwrap();
+        let (conf, memory) = (dir.path().join("a.conf"), dir.path().join("memory"));
+        file::write_atomic(&conf, text.as_bytes(), 0o644).unwrap();
+        let evaluate = || framework(std::slice::from_ref(&conf), "A", &memory).unwrap();
+        let first = evaluate();
+        let remembered = file::sorted_entries(&memory);
+        for (path, verdict) in remembered.iter().zip(tamper) {
+            file::write_atomic(path, verdict.as_bytes(), 0o644).unwrap();
+        }
+        (first, evaluate(), remembered.len())
+    }
+
+    #[test]
+    fn plain_assignments_start_nothing_and_leave_nothing() {
+        let (raw, again, remembered) = twice("A=1", None);
+        assert_eq!((raw.unwrap().get("A"), again.unwrap().get("A"), remembered), ("1", "1", 0));
+    }
+
+    #[test]
+    fn later_files_see_what_earlier_ones_assigned() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (dir.path().join("1"), dir.path().join("2"));
+        file::write_atomic(&first, b"A=1 # no line end", 0o644).unwrap();
+        // The same, natively and by bash.
+        for more in ["", "\ntrue"] {
+            file::write_atomic(&second, format!("A+=2$A{more}").as_bytes(), 0o644).unwrap();
+            let raw = framework(&[first.clone(), second.clone()], "A", &dir.path().join("memory")).unwrap();
+            assert_eq!(raw.unwrap().get("A"), "121");
+        }
+    }
+
+    #[test]
+    fn what_bash_says_is_remembered_be_it_good_or_bad() {
+        let other = r#"{"Bad":"this was remembered"}"#;
+        for text in ["A=$(echo 1)", "A=$((", "exit 1"] {
+            let (_, again, remembered) = twice(text, Some(other));
+            assert_eq!(remembered, 1, "{text}");
+            assert!(again.unwrap_err().to_string().contains("this was remembered"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_failure_that_may_pass_is_not_remembered() {
+        let (first, _, remembered) = twice("kill -KILL $$", None);
+        assert!(first.is_err());
+        assert_eq!(remembered, 0);
+    }
+
+    #[test]
+    fn a_memory_of_another_format_is_no_memory() {
+        let (_, again, _) = twice("A=$(echo 1)", Some(r#"{"values":{}}"#));
+        assert_eq!(again.unwrap().get("A"), "1");
+    }
+}

@@ -1,0 +1,118 @@
+//! What a file that is understood consists of.
+
+use super::glob::Pattern;
+
+/// `NAME=value`, `NAME[index]+=value`, `NAME=(…)`.
+#[derive(Debug)]
+pub(super) struct Assignment {
+    pub(super) name: String,
+    /// What is between the brackets; must give a plain number.
+    pub(super) index: Option<Word>,
+    /// `+=`
+    pub(super) append: bool,
+    pub(super) value: Value,
+}
+
+#[derive(Debug)]
+pub(super) enum Value {
+    Plain(Word),
+    List(Vec<Item>),
+}
+
+/// A word of a list: `[index]=word`, or one that is split into elements.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) index: Option<usize>,
+    pub(super) word: Word,
+}
+
+/// Pieces that stand side by side.
+pub(super) type Word = Vec<Part>;
+
+#[derive(Debug)]
+pub(super) enum Part {
+    /// Text outside of quotes.
+    Bare(String),
+    /// Text inside of quotes of any kind, or after a backslash. May be empty: `""` is a word, nothing is none.
+    Quoted(String),
+    Expansion {
+        expansion: Expansion,
+        quoted: bool,
+    },
+}
+
+/// `${name[which]change}`
+#[derive(Debug)]
+pub(super) struct Expansion {
+    pub(super) name: String,
+    pub(super) which: Which,
+    pub(super) change: Change,
+}
+
+/// Which element of an array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// A plain variable is its own element 0.
+    One(usize),
+    /// `[@]`
+    Each,
+    /// `[*]`
+    Joined,
+}
+
+#[derive(Debug)]
+pub(super) enum Change {
+    None,
+    /// `${#x}`: of text in characters, of an array in elements.
+    Length,
+    /// `${x:-word}`, and `${x-word}` where only an unset variable counts.
+    Default {
+        or_empty: bool,
+        word: Word,
+    },
+    /// `${x:+word}` and `${x+word}`.
+    Alternative {
+        or_empty: bool,
+        word: Word,
+    },
+    /// `${x:offset:length}`; a negative offset counts from the end.
+    Slice {
+        from_end: bool,
+        offset: usize,
+        length: Option<usize>,
+    },
+    /// `${x#pattern}`, `${x##pattern}`.
+    CutStart {
+        longest: bool,
+        pattern: Pattern,
+    },
+    /// `${x%pattern}`, `${x%%pattern}`.
+    CutEnd {
+        longest: bool,
+        pattern: Pattern,
+    },
+    /// `${x/pattern/word}` and its kin.
+    Replace {
+        place: Place,
+        pattern: Pattern,
+        word: Word,
+    },
+    /// `${x^}`, `${x^^}`, `${x,}`, `${x,,}`.
+    Case {
+        upper: bool,
+        all: bool,
+    },
+}
+
+/// Where `${x/…}` replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// `${x/…}`
+    First,
+    /// `${x//…}`
+    All,
+    /// `${x/#…}`
+    Start,
+    /// `${x/%…}`
+    End,
+}

@@ -1,0 +1,4 @@
+mod agrees;
+mod both;
+mod generated;
+mod table;

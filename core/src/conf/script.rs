@@ -1,0 +1,45 @@
+//! Where a package's scripts lie: the admin's own before those of the source.
+
+use std::path::{Path, PathBuf};
+
+use crate::layout::Layout;
+use crate::sys::file;
+use crate::types::ModuleName;
+
+/// The directory in which a script lies and runs: the admin's own for this module, else `dir`. `None` when neither has
+/// it as a program.
+pub fn directory(layout: &Layout, module: &ModuleName, dir: &Path, command: &str) -> Option<PathBuf> {
+    let program = command.split_whitespace().next()?.trim_start_matches('/');
+    [layout.module_config(module), dir.to_owned()]
+        .into_iter()
+        .find(|place| file::is_executable(&place.join(program)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_admins_own_script_goes_first() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout { etc: root.path().join("etc"), ..Layout::default() };
+        let (own, source) = (root.path().join("etc/dkms/a"), root.path().join("src"));
+        let name: ModuleName = "a".parse().unwrap();
+        let put = |path: PathBuf, mode| file::write_atomic(&path, b"#!/bin/sh\n", mode).unwrap();
+        put(source.join("both.sh"), 0o755);
+        put(own.join("both.sh"), 0o755);
+        put(source.join("only.sh"), 0o755);
+        put(own.join("only.sh"), 0o644);
+        put(source.join("plain.sh"), 0o644);
+        for (command, expected) in [
+            ("both.sh now", Some(&own)),
+            ("/both.sh", Some(&own)),
+            ("./only.sh", Some(&source)),
+            ("plain.sh", None),
+            ("missing.sh", None),
+            ("", None),
+        ] {
+            assert_eq!(directory(&layout, &name, &source, command).as_ref(), expected, "{command}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! A certificate, as far as it must be told from others.
+
+use std::fmt;
+
+use super::der::{Der, INTEGER, OCTETS, OID, SEQUENCE, SET, context};
+
+const COMMON_NAME: [u8; 3] = [0x55, 4, 3];
+const SUBJECT_KEY_ID: [u8; 3] = [0x55, 29, 14];
+
+/// An X.509 certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The whole of it, in DER.
+    pub der: Vec<u8>,
+    issuer: Vec<u8>,
+    serial: Vec<u8>,
+    key_id: Option<Vec<u8>>,
+    name: String,
+}
+
+/// How a signature names the certificate of its signer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signer {
+    /// By issuer (DER) and serial number.
+    Serial {
+        /// Its issuer, in DER.
+        issuer: Vec<u8>,
+        /// Its serial number, big-endian.
+        serial: Vec<u8>,
+    },
+    /// By the identifier of its key.
+    KeyId(Vec<u8>),
+}
+
+impl Certificate {
+    /// Reads a certificate; `None` when it is none.
+    pub fn parse(der: &[u8]) -> Option<Self> {
+        let mut tbs = Der::new(der).enter(SEQUENCE)?.enter(SEQUENCE)?;
+        tbs.tagged(context(0));
+        let serial = tbs.tagged(INTEGER)?.content.to_owned();
+        tbs.tagged(SEQUENCE)?; // the algorithm
+        let issuer = tbs.tagged(SEQUENCE)?.whole.to_owned();
+        tbs.tagged(SEQUENCE)?; // its validity: kernels do not look at the date
+        let subject = tbs.tagged(SEQUENCE)?;
+        tbs.tagged(SEQUENCE)?; // the key
+        let extensions = tbs.find(|value| value.tag == context(3));
+        let key_id = extensions.and_then(|extensions| {
+            let key_id = |extension: super::der::Value<'_>| {
+                let mut parts = Der::new(extension.content);
+                (parts.tagged(OID)?.content == SUBJECT_KEY_ID).then_some(())?;
+                Some(Der::new(parts.last()?.content).tagged(OCTETS)?.content.to_owned())
+            };
+            Der::new(extensions.content).enter(SEQUENCE)?.find_map(key_id)
+        });
+        let name = common_name(subject.whole).unwrap_or_default();
+        Some(Self { der: der.to_owned(), issuer, serial, key_id, name })
+    }
+
+    /// Whether a signature means this certificate.
+    pub fn is(&self, signer: &Signer) -> bool {
+        match signer {
+            Signer::Serial { issuer, serial } => *issuer == self.issuer && *serial == self.serial,
+            Signer::KeyId(id) => self.key_id.as_ref() == Some(id),
+        }
+    }
+
+    /// The same in PEM.
+    pub fn pem(&self) -> String {
+        let text = base64(&self.der);
+        let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
+        for line in text.as_bytes().chunks(64) {
+            pem.push_str(&String::from_utf8_lossy(line));
+            pem.push('\n');
+        }
+        pem + "-----END CERTIFICATE-----\n"
+    }
+}
+
+impl fmt::Display for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        named(f, &self.name, &self.serial)
+    }
+}
+
+impl fmt::Display for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Serial { issuer, serial } => named(f, &common_name(issuer).unwrap_or_default(), serial),
+            Self::KeyId(id) => named(f, "", id),
+        }
+    }
+}
+
+fn named(f: &mut fmt::Formatter<'_>, name: &str, number: &[u8]) -> fmt::Result {
+    let number: Vec<String> = number.iter().take(20).map(|byte| format!("{byte:02X}")).collect();
+    if !name.is_empty() {
+        write!(f, "\"{}\", ", name.escape_debug())?;
+    }
+    write!(f, "{}", number.join(":"))
+}
+
+/// The last common name in a distinguished name.
+fn common_name(name: &[u8]) -> Option<String> {
+    let parts = Der::new(name).enter(SEQUENCE)?.filter(|part| part.tag == SET);
+    let value = |part: super::der::Value<'_>| {
+        let mut pair = Der::new(part.content).enter(SEQUENCE)?;
+        (pair.tagged(OID)?.content == COMMON_NAME).then_some(())?;
+        Some(String::from_utf8_lossy(pair.next()?.content).into_owned())
+    };
+    parts.filter_map(value).last()
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let number = (0..3).fold(0, |number, at| number << 8 | u32::from(*chunk.get(at).unwrap_or(&0)));
+        for at in 0..4 {
+            let digit = DIGITS[(number >> (18 - 6 * at) & 63) as usize];
+            text.push(if at <= chunk.len() { char::from(digit) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_of_every_remainder() {
+        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_certificate() {
+        for bytes in [&b""[..], b"hello", &[SEQUENCE, 2, SEQUENCE, 0]] {
+            assert_eq!(Certificate::parse(bytes), None);
+        }
+    }
+}

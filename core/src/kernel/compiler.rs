@@ -1,0 +1,113 @@
+//! Which compiler and linker a kernel's modules are built with: those that the kernel was built with.
+
+use std::path::Path;
+
+use super::Config;
+use crate::sys::run::Cmd;
+
+/// The tools for one kernel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Toolchain {
+    /// The compiler's name when it is the kernel's own, to be handed to make as `CC`.
+    pub cc: Option<String>,
+    /// `ld.lld` when the kernel was linked with it.
+    pub ld: Option<String>,
+    /// What the kernel's build system will call and nobody has installed, by the names of packages.
+    pub missing: Vec<String>,
+}
+
+impl Toolchain {
+    /// Chooses. `named` is the compiler that the headers' own `.kernelvariables` demands; it is asked for only when the
+    /// configuration names none that exists. `exists` says whether there is such a program.
+    pub fn choose(
+        config: &Config,
+        named: impl FnOnce() -> Option<String>,
+        exists: impl Fn(&str) -> bool,
+    ) -> Self {
+        let on = |option: &str| config.get(option).is_some_and(|value| value == "y");
+        let mut chosen = Self::default();
+        let mut need = |program: &str, package: &str| {
+            let there = exists(program);
+            if !there && !chosen.missing.iter().any(|missing| missing == package) {
+                chosen.missing.push(package.to_owned());
+            }
+            there
+        };
+        if on("CONFIG_CC_IS_CLANG") {
+            // The build gets LLVM=1 then, and that calls all of LLVM.
+            chosen.cc = need("clang", "clang").then(|| "clang".to_owned());
+            need("ld.lld", "lld");
+            need("llvm-strip", "llvm");
+        } else {
+            let text = config.get("CONFIG_CC_VERSION_TEXT");
+            let own = text.and_then(|text| text.split_whitespace().next()).filter(|name| exists(name));
+            chosen.cc = own.map(str::to_owned).or_else(|| named().filter(|name| need(name, name)));
+        }
+        chosen.ld = (on("CONFIG_LD_IS_LLD") && exists("ld.lld")).then(|| "ld.lld".to_owned());
+        chosen
+    }
+}
+
+/// The compiler that headers name in `.kernelvariables`, as Debian's do: make itself is asked.
+pub fn named(headers: &Path) -> Option<String> {
+    let file = headers.join(".kernelvariables");
+    if !file.is_file() {
+        return None;
+    }
+    let done = Cmd::new("make")
+        .args(["-s", "--no-print-directory", "--eval", "dkms-show-cc: ; @echo $(CC)", "-f"])
+        .arg(&file)
+        .arg("dkms-show-cc")
+        .cwd(headers)
+        .run()
+        .ok()?;
+    let said = String::from_utf8_lossy(&done.output).into_owned();
+    // Before the compiler itself there may be one that caches.
+    let name = said.lines().next()?.split_whitespace().last()?.to_owned();
+    done.status.success().then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_own_compiler_where_there_is_one() {
+        let all = ["gcc-12", "clang", "ld.lld", "llvm-strip"];
+        for (config, named, programs, (cc, ld, missing)) in [
+            ("", None, &all[..], (None, None, "")),
+            ("CONFIG_CC_VERSION_TEXT=\"gcc-12 (Debian) 12.2\"", None, &all, (Some("gcc-12"), None, "")),
+            // A compiler that is gone: the default one, unless the headers insist.
+            ("CONFIG_CC_VERSION_TEXT=\"gcc-11 (Debian) 11\"", None, &all, (None, None, "")),
+            ("CONFIG_CC_VERSION_TEXT=\"gcc-11 11\"", Some("gcc-12"), &all, (Some("gcc-12"), None, "")),
+            ("CONFIG_CC_VERSION_TEXT=\"gcc-11 11\"", Some("gcc-11"), &all, (None, None, "gcc-11")),
+            ("CONFIG_CC_VERSION_TEXT=\"gcc-12 12\"", Some("gcc-11"), &all, (Some("gcc-12"), None, "")),
+            ("CONFIG_CC_IS_CLANG=y\nCONFIG_LD_IS_LLD=y", None, &all, (Some("clang"), Some("ld.lld"), "")),
+            ("CONFIG_CC_IS_CLANG=y", None, &["clang"], (Some("clang"), None, "lld llvm")),
+            ("CONFIG_CC_IS_CLANG=y\nCONFIG_LD_IS_LLD=y", None, &["gcc"], (None, None, "clang lld llvm")),
+            ("CONFIG_LD_IS_LLD=y", None, &["gcc"], (None, None, "")),
+        ] {
+            let chosen = Toolchain::choose(
+                &super::super::parse_config(config),
+                || named.map(str::to_owned),
+                |program| programs.contains(&program),
+            );
+            let expected = Toolchain {
+                cc: cc.map(str::to_owned),
+                ld: ld.map(str::to_owned),
+                missing: missing.split_whitespace().map(str::to_owned).collect(),
+            };
+            assert_eq!(chosen, expected, "{config:?} {named:?} {programs:?}");
+        }
+    }
+
+    #[test]
+    fn the_headers_own_word() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(named(dir.path()), None);
+        let text = "override ARCH = x86\nCCACHE = ccache\n\
+                    CC = $(if $(USE_CCACHE),$(CCACHE)) $(CROSS_COMPILE)gcc-12\nall:\n\tfalse\n";
+        crate::sys::file::write_atomic(&dir.path().join(".kernelvariables"), text.as_bytes(), 0o644).unwrap();
+        assert_eq!(named(dir.path()).as_deref(), Some("gcc-12"));
+    }
+}

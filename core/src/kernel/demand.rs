@@ -1,0 +1,168 @@
+//! Does a kernel want its modules signed, and what does it do with this one?
+
+use std::path::Path;
+
+use super::signature::Signature;
+use super::{Config, Firmware};
+use crate::layout::Layout;
+use crate::sys::file;
+
+/// What a kernel does with modules that nobody whom it knows has signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Demand {
+    /// It knows no signatures.
+    Ignores,
+    /// It takes them, and notes that it did.
+    Takes,
+    /// It refuses them, for this reason.
+    Refuses(String),
+    /// Nobody can tell, for this reason.
+    Unknown(&'static str),
+}
+
+/// What becomes of a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// The kernel takes it.
+    Loads,
+    /// Nobody can tell.
+    Unknown,
+    /// The kernel refuses it.
+    Refused,
+}
+
+/// The running kernel's own settings, which may be stricter than its configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Running {
+    /// `module.sig_enforce`
+    pub sig_enforce: bool,
+    /// The lockdown mode, when there is one.
+    pub lockdown: Option<String>,
+}
+
+impl Running {
+    /// Asks the running kernel.
+    pub fn read(layout: &Layout) -> Self {
+        let text = |path: &Path| {
+            let bytes = file::read_optional(path).ok().flatten().unwrap_or_default();
+            String::from_utf8_lossy(&bytes).trim().to_owned()
+        };
+        // The mode in force is the one in brackets: `none [integrity] confidentiality`.
+        let modes = text(&layout.lockdown());
+        let lockdown = modes.split_whitespace().find_map(|mode| mode.strip_prefix('[')?.strip_suffix(']'));
+        Self {
+            sig_enforce: text(&layout.sig_enforce()) == "Y",
+            lockdown: lockdown.filter(|mode| *mode != "none").map(str::to_owned),
+        }
+    }
+}
+
+impl Demand {
+    /// Decides. `config` is the kernel's configuration when it is known; `running` when it is the running kernel.
+    pub fn of(config: Option<&Config>, running: Option<&Running>, firmware: &Firmware) -> Self {
+        let on =
+            |option: &str| config.and_then(|config| config.get(option)).is_some_and(|value| value == "y");
+        if config.is_some() && !on("CONFIG_MODULE_SIG") {
+            return Self::Ignores;
+        }
+        if on("CONFIG_MODULE_SIG_FORCE") {
+            return Self::Refuses("the kernel is configured to (CONFIG_MODULE_SIG_FORCE)".into());
+        }
+        if let Some(mode) = running.and_then(|running| running.lockdown.as_ref()) {
+            return Self::Refuses(format!("the kernel is locked down ({mode})"));
+        }
+        if running.is_some_and(|running| running.sig_enforce) {
+            return Self::Refuses("module.sig_enforce is set".into());
+        }
+        match firmware.secure_boot {
+            // Distributions' kernels lock themselves down then; one that is not configured to goes on as before.
+            Some(true) if config.is_none() || on("CONFIG_LOCK_DOWN_IN_EFI_SECURE_BOOT") => {
+                Self::Refuses("Secure Boot is on".into())
+            }
+            Some(_) => Self::Takes,
+            None => Self::Unknown("whether Secure Boot is on cannot be read here"),
+        }
+    }
+
+    /// What the kernel does with a module that is signed like this, and why. Changed content and malformed
+    /// signatures are refused even where none is wanted: that is how kernels have it.
+    pub fn judge(&self, signature: &Signature) -> (Verdict, String) {
+        let said = signature.to_string();
+        match (self, signature) {
+            (Self::Ignores, _) | (_, Signature::Good(_)) => (Verdict::Loads, said),
+            (_, Signature::Malformed(_) | Signature::Changed(_)) => (Verdict::Refused, said),
+            (_, Signature::Unchecked(..)) => (Verdict::Unknown, said),
+            (Self::Takes, Signature::None | Signature::UnknownKey(_)) => (Verdict::Loads, said),
+            (Self::Refuses(why), Signature::None | Signature::UnknownKey(_)) => {
+                (Verdict::Refused, format!("{said}, and {why}"))
+            }
+            (Self::Unknown(why), Signature::None | Signature::UnknownKey(_)) => {
+                (Verdict::Unknown, format!("{said}, and {why}"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::certificate::Signer;
+
+    fn config(options: &[&str]) -> Config {
+        options.iter().map(|option| (format!("CONFIG_{option}"), "y".to_owned())).collect()
+    }
+
+    #[test]
+    fn who_wants_signatures() {
+        let debian = config(&["MODULE_SIG", "LOCK_DOWN_IN_EFI_SECURE_BOOT"]);
+        let strict = config(&["MODULE_SIG", "MODULE_SIG_FORCE"]);
+        let vanilla = config(&["MODULE_SIG"]);
+        let none = config(&["SMP"]);
+        let enforced = Running { sig_enforce: true, lockdown: None };
+        let locked = Running { sig_enforce: false, lockdown: Some("integrity".into()) };
+        let free = Running::default();
+        for (config, running, secure_boot, expected) in [
+            (Some(&debian), None, Some(true), "Refuses"),
+            (Some(&debian), None, Some(false), "Takes"),
+            (Some(&debian), None, None, "Unknown"),
+            (Some(&debian), Some(&enforced), Some(false), "Refuses"),
+            (Some(&debian), Some(&locked), None, "Refuses"),
+            (Some(&debian), Some(&free), Some(true), "Refuses"),
+            (Some(&vanilla), None, Some(true), "Takes"),
+            (Some(&strict), None, Some(false), "Refuses"),
+            (Some(&none), Some(&enforced), Some(true), "Ignores"),
+            (None, None, Some(true), "Refuses"),
+            (None, None, Some(false), "Takes"),
+        ] {
+            let demand = Demand::of(config, running, &Firmware { secure_boot, enrolled: None });
+            assert!(
+                format!("{demand:?}").starts_with(expected),
+                "{config:?} {running:?} {secure_boot:?}: {demand:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_becomes_of_a_module() {
+        let signer = || Signer::KeyId(vec![1]);
+        let signatures = [
+            Signature::None,
+            Signature::UnknownKey(signer()),
+            Signature::Malformed("x"),
+            Signature::Changed(signer()),
+            Signature::Unchecked(signer(), "x".into()),
+            Signature::Good(signer()),
+        ];
+        use Verdict::{Loads, Refused, Unknown};
+        for (demand, verdicts) in [
+            (Demand::Ignores, [Loads, Loads, Loads, Loads, Loads, Loads]),
+            (Demand::Takes, [Loads, Loads, Refused, Refused, Unknown, Loads]),
+            (Demand::Refuses(String::new()), [Refused, Refused, Refused, Refused, Unknown, Loads]),
+            (Demand::Unknown(""), [Unknown, Unknown, Refused, Refused, Unknown, Loads]),
+        ] {
+            for (signature, verdict) in signatures.iter().zip(verdicts) {
+                assert_eq!(demand.judge(signature).0, verdict, "{demand:?} {signature:?}");
+            }
+        }
+    }
+}

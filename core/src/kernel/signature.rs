@@ -1,0 +1,219 @@
+//! The signature at the end of a module, checked without the kernel: who signed, do we know him, and is it what he
+//! signed. The mathematics is done by the program `openssl`, which makes the keys, too: a cryptographic library
+//! linked into everything that runs as root would be more than all that it is asked here.
+
+use std::fmt;
+
+use anyhow::{Result, bail};
+
+use super::certificate::{Certificate, Signer};
+use super::der::{Der, INTEGER, SEQUENCE, SET, context};
+use super::elf;
+use crate::sys::memory::MemoryFile;
+use crate::sys::run::{Cmd, which};
+
+/// `struct module_signature`: what follows the signature and precedes the closing line.
+const TRAILER: usize = 12;
+/// Its `id_type` for PKCS#7, the only one that kernels have used since 4.3.
+const PKCS7: u8 = 2;
+
+/// What a module's end says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signature {
+    /// There is none.
+    None,
+    /// There is one that no kernel can read.
+    Malformed(&'static str),
+    /// By somebody whose certificate is not among the known ones.
+    UnknownKey(Signer),
+    /// The file is not what was signed.
+    Changed(Signer),
+    /// As it should be.
+    Good(Signer),
+    /// By somebody known, but nobody could tell whether this is what was signed.
+    Unchecked(Signer, String),
+}
+
+impl Signature {
+    /// Who signed, if anybody did.
+    pub fn signer(&self) -> Option<&Signer> {
+        match self {
+            Self::None | Self::Malformed(_) => None,
+            Self::UnknownKey(signer)
+            | Self::Changed(signer)
+            | Self::Good(signer)
+            | Self::Unchecked(signer, _) => Some(signer),
+        }
+    }
+
+    /// One word for machines.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Malformed(_) => "malformed",
+            Self::UnknownKey(_) => "unknown-key",
+            Self::Changed(_) => "changed",
+            Self::Good(_) => "good",
+            Self::Unchecked(..) => "unchecked",
+        }
+    }
+}
+
+impl fmt::Display for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => write!(f, "it is not signed"),
+            Self::Malformed(why) => write!(f, "its signature is malformed: {why}"),
+            Self::UnknownKey(signer) => write!(f, "the key that signed it ({signer}) is not enrolled"),
+            Self::Changed(signer) => {
+                write!(f, "its content was changed after {signer} had signed it")
+            }
+            Self::Good(signer) => write!(f, "signed by {signer}"),
+            Self::Unchecked(signer, why) => {
+                write!(f, "signed by {signer}, but whether this is what was signed is not known: {why}")
+            }
+        }
+    }
+}
+
+/// The parts of a signed module.
+#[derive(Debug)]
+struct Parts<'a> {
+    content: &'a [u8],
+    pkcs7: &'a [u8],
+}
+
+/// Looks at an uncompressed module. `known` are certificates of those whose signature counts.
+pub fn examine(module: &[u8], known: &[Certificate]) -> Result<Signature> {
+    let parts = match split(module) {
+        Ok(Some(parts)) => parts,
+        Ok(None) => return Ok(Signature::None),
+        Err(why) => return Ok(Signature::Malformed(why)),
+    };
+    let signers = match signers(parts.pkcs7) {
+        Ok(signers) => signers,
+        Err(why) => return Ok(Signature::Malformed(why)),
+    };
+    let Some(first) = signers.first().cloned() else { return Ok(Signature::Malformed("nobody signed it")) };
+    let certificate_of = |signer: &Signer| known.iter().find(|certificate| certificate.is(signer));
+    match signers.into_iter().find_map(|signer| Some((certificate_of(&signer)?, signer))) {
+        None => Ok(Signature::UnknownKey(first)),
+        Some((certificate, signer)) => verify(&parts, certificate, signer),
+    }
+}
+
+/// Tells content from signature. The checks are those of the kernel's `mod_check_sig`.
+fn split(module: &[u8]) -> Result<Option<Parts<'_>>, &'static str> {
+    let Some(signed) = elf::without_mark(module) else { return Ok(None) };
+    let Some((rest, trailer)) = signed.split_last_chunk::<TRAILER>() else {
+        return Err("the file is shorter than a signature");
+    };
+    let [algo, hash, id_type, signer, key_id, pad @ .., a, b, c, d] = trailer;
+    if *id_type != PKCS7 {
+        return Err("it is not PKCS#7");
+    }
+    if [algo, hash, signer, key_id].into_iter().chain(pad).any(|byte| *byte != 0) {
+        return Err("fields that must be zero are not");
+    }
+    let length = usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).unwrap_or(usize::MAX);
+    match rest.len().checked_sub(length) {
+        Some(at @ 1..) => Ok(Some(Parts { content: &rest[..at], pkcs7: &rest[at..] })),
+        _ => Err("it is longer than the file"),
+    }
+}
+
+/// Who signed a PKCS#7 message, as the kernel's own parser would accept it.
+fn signers(pkcs7: &[u8]) -> Result<Vec<Signer>, &'static str> {
+    const UNREADABLE: &str = "it is not PKCS#7";
+    let signed = || {
+        let mut message = Der::new(pkcs7).enter(SEQUENCE)?;
+        message.next()?; // what it is: signed data
+        message.enter(context(0))?.enter(SEQUENCE)
+    };
+    let mut signed = signed().ok_or(UNREADABLE)?;
+    signed.tagged(INTEGER).ok_or(UNREADABLE)?; // its version
+    signed.tagged(SET).ok_or(UNREADABLE)?; // the hashes
+    let content = signed.enter(SEQUENCE).ok_or(UNREADABLE)?;
+    if content.count() > 1 {
+        return Err("it carries a content of its own");
+    }
+    let infos = signed.find(|value| value.tag == SET).ok_or(UNREADABLE)?;
+    let mut signers = Vec::new();
+    for info in Der::new(infos.content) {
+        let mut info = Der::new(info.content);
+        info.tagged(INTEGER).ok_or(UNREADABLE)?;
+        let id = info.next().ok_or(UNREADABLE)?;
+        let signer = if id.tag == SEQUENCE {
+            let mut id = Der::new(id.content);
+            let (issuer, serial) = (id.tagged(SEQUENCE), id.tagged(INTEGER));
+            let (Some(issuer), Some(serial)) = (issuer, serial) else { return Err(UNREADABLE) };
+            Signer::Serial { issuer: issuer.whole.to_owned(), serial: serial.content.to_owned() }
+        } else {
+            Signer::KeyId(id.content.to_owned())
+        };
+        info.tagged(SEQUENCE).ok_or(UNREADABLE)?; // its hash
+        if info.tagged(context(0)).is_some() {
+            return Err("it has signed attributes, which kernels refuse");
+        }
+        signers.push(signer);
+    }
+    Ok(signers)
+}
+
+/// Whether the content is what the owner of the certificate signed.
+fn verify(parts: &Parts<'_>, certificate: &Certificate, signer: Signer) -> Result<Signature> {
+    let Some(openssl) = which("openssl") else {
+        return Ok(Signature::Unchecked(signer, "the program openssl is not installed".into()));
+    };
+    let signature = MemoryFile::new(parts.pkcs7)?;
+    let content = MemoryFile::new(parts.content)?;
+    let pem = MemoryFile::new(certificate.pem().as_bytes())?;
+    let copy = MemoryFile::new(b"")?; // openssl hands out what it has verified
+    // -noverify: only this one certificate counts, and neither who issued it nor until when. -nointern: nor does one
+    // that the signature brings along.
+    let done = Cmd::new(openssl)
+        .args(["cms", "-verify", "-binary", "-noverify", "-nointern", "-inform", "DER"])
+        .arg("-in")
+        .arg(signature.path())
+        .arg("-content")
+        .arg(content.path())
+        .arg("-certfile")
+        .arg(pem.path())
+        .arg("-out")
+        .arg(copy.path())
+        .run()?;
+    match done.code() {
+        0 => Ok(Signature::Good(signer)),
+        // cms(1): verification failed, although everything could be read.
+        4 => Ok(Signature::Changed(signer)),
+        code => {
+            let said = String::from_utf8_lossy(&done.output);
+            let said = said.lines().last().unwrap_or("it said nothing").to_owned();
+            Ok(Signature::Unchecked(signer, format!("openssl cms ended with {code}: {said}")))
+        }
+    }
+}
+
+/// Reads a certificate as people have them, in DER or PEM.
+pub fn read_certificate(content: &[u8]) -> Result<Certificate> {
+    if let Some(certificate) = Certificate::parse(content) {
+        return Ok(certificate);
+    }
+    let Some(openssl) = which("openssl") else {
+        bail!("it is no certificate in DER, and the program openssl, which reads others, is not installed")
+    };
+    let given = MemoryFile::new(content)?;
+    let der = Cmd::new(openssl)
+        .args(["x509", "-outform", "DER", "-in"])
+        .arg(given.path())
+        .output(crate::sys::run::Output::Split)
+        .run()?;
+    match Certificate::parse(&der.output) {
+        Some(certificate) if der.status.success() => Ok(certificate),
+        _ => bail!("it is no X.509 certificate"),
+    }
+}
+
+#[cfg(test)]
+#[path = "signature_tests.rs"]
+mod tests;

@@ -1,0 +1,213 @@
+//! How hard modules are compressed: what framework.conf gives gzip, xz and zstd as options, as values.
+//!
+//! We compress by ourselves. Options that change the result are understood; those that only tell the programs how to
+//! behave are skipped; what is left is named in the report.
+
+/// Levels of the three kinds of compression.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Strength {
+    /// gzip: 1 to 9.
+    pub gzip: u32,
+    /// xz: the preset, 0 to 9, with the bit for `--extreme`.
+    pub xz: u32,
+    /// xz: the dictionary in bytes; the preset's own when it is not given.
+    pub xz_dictionary: Option<u32>,
+    /// zstd: up to 22; negative ones are faster.
+    pub zstd: i32,
+    /// Options that nobody understood.
+    pub unknown: Vec<String>,
+}
+
+const EXTREME: u32 = 1 << 31;
+
+impl Default for Strength {
+    /// What the programs do by themselves. The kernel's own xz decoder wants small dictionaries.
+    fn default() -> Self {
+        Self { gzip: 6, xz: 6, xz_dictionary: Some(1 << 20), zstd: 3, unknown: Vec::new() }
+    }
+}
+
+impl Strength {
+    /// Reads the options; an empty text leaves the default.
+    pub fn parse(gzip: &str, xz: &str, zstd: &str) -> Self {
+        let mut strength = Self::default();
+        for word in gzip.split_whitespace() {
+            let known = match word {
+                "--fast" | "--best" => {
+                    strength.gzip = if word == "--best" { 9 } else { 1 };
+                    true
+                }
+                "--quiet" | "--force" | "--no-name" => true,
+                _ => letters(word, |letter| match letter.to_digit(10) {
+                    Some(0) => false,
+                    Some(level) => {
+                        strength.gzip = level;
+                        true
+                    }
+                    None => "qfn".contains(letter),
+                }),
+            };
+            if !known {
+                strength.unknown.push(format!("compress_gzip_opts: {word}"));
+            }
+        }
+        if !xz.trim().is_empty() {
+            strength.xz_options(xz);
+        }
+        for word in zstd.split_whitespace() {
+            let level = |text: &str| text.parse::<i32>().ok();
+            let known = match word.strip_prefix("--") {
+                Some("rm" | "ultra" | "force" | "quiet" | "no-progress") => true,
+                Some("fast") => {
+                    strength.zstd = -1;
+                    true
+                }
+                Some(long) => long.strip_prefix("fast=").and_then(level).is_some_and(|fast| {
+                    strength.zstd = -fast;
+                    fast > 0
+                }),
+                None => match word.strip_prefix('-') {
+                    Some("q" | "f") => true,
+                    Some(threads) if threads.starts_with('T') => true,
+                    Some(short) => {
+                        level(short).filter(|level| (1..=22).contains(level)).is_some_and(|level| {
+                            strength.zstd = level;
+                            true
+                        })
+                    }
+                    None => false,
+                },
+            };
+            if !known {
+                strength.unknown.push(format!("compress_zstd_opts: {word}"));
+            }
+        }
+        strength
+    }
+
+    /// The admin's options replace ours whole, as they do in shell DKMS. The check stays crc32: kernels know no other.
+    fn xz_options(&mut self, options: &str) {
+        self.xz_dictionary = None;
+        let mut extreme = 0;
+        for word in options.split_whitespace() {
+            let known = match word {
+                "--extreme" => {
+                    extreme = EXTREME;
+                    true
+                }
+                "--best" | "--fast" => {
+                    self.xz = if word == "--best" { 9 } else { 0 };
+                    true
+                }
+                "--check=crc32" | "--quiet" | "--force" => true,
+                _ if word.starts_with("-T") || word.starts_with("--threads=") => true,
+                _ => match word.strip_prefix("--lzma2=") {
+                    Some(filter) => filter.split(',').all(|part| self.lzma2(part)),
+                    None => letters(word, |letter| {
+                        match letter.to_digit(10) {
+                            Some(level) => self.xz = level,
+                            None if letter == 'e' => extreme = EXTREME,
+                            None => return "qfkz".contains(letter),
+                        }
+                        true
+                    }),
+                },
+            };
+            if !known {
+                self.unknown.push(format!("compress_xz_opts: {word}"));
+            }
+        }
+        self.xz |= extreme;
+    }
+
+    fn lzma2(&mut self, part: &str) -> bool {
+        match part.split_once('=') {
+            Some(("preset", preset)) => {
+                let (level, extreme) = match preset.strip_suffix('e') {
+                    Some(level) => (level, EXTREME),
+                    None => (preset, 0),
+                };
+                let level = level.parse().ok().filter(|level| *level <= 9);
+                self.xz = level.map_or(self.xz, |level: u32| level | extreme);
+                level.is_some()
+            }
+            Some(("dict", size)) => {
+                let bytes = bytes(size).filter(|bytes| (4096..=1536 << 20).contains(bytes));
+                self.xz_dictionary = bytes.or(self.xz_dictionary);
+                bytes.is_some()
+            }
+            _ => false,
+        }
+    }
+}
+
+/// `-9e`: whether each of the letters is known to `take`.
+fn letters(word: &str, take: impl FnMut(char) -> bool) -> bool {
+    let letters = word.strip_prefix('-').filter(|letters| !letters.is_empty());
+    letters.is_some_and(|letters| letters.chars().all(take))
+}
+
+/// `1MiB` → 1048576
+fn bytes(text: &str) -> Option<u32> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let shift = match unit {
+        "" => 0,
+        "KiB" | "Ki" | "k" | "kB" | "K" | "KB" => 10,
+        "MiB" | "Mi" | "m" | "M" | "MB" => 20,
+        "GiB" | "Gi" | "g" | "G" | "GB" => 30,
+        _ => return None,
+    };
+    number.parse::<u32>().ok()?.checked_mul(1 << shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_the_three_programs() {
+        let default = Strength::default;
+        for (gzip, xz, zstd, expected) in [
+            ("", "", "", default()),
+            // What framework.conf shows as examples, and what shell DKMS does by itself.
+            ("-6", "--check=crc32 --lzma2=dict=1MiB -6", "-q --rm -T0 -3", default()),
+            ("", "--check=crc32 --lzma2=dict=1MiB", "-q --rm -T0", default()),
+            (
+                "-9q",
+                "-9e",
+                "-19",
+                Strength { gzip: 9, zstd: 19, xz: 9 | EXTREME, xz_dictionary: None, ..default() },
+            ),
+            ("--best", "", "--ultra -22", Strength { gzip: 9, zstd: 22, ..default() }),
+            ("--fast", "", "--fast=5", Strength { gzip: 1, zstd: -5, ..default() }),
+            ("", "-9 -e -T0", "", Strength { xz: 9 | EXTREME, xz_dictionary: None, ..default() }),
+            (
+                "",
+                "--lzma2=preset=3e,dict=512KiB",
+                "--fast",
+                Strength { xz: 3 | EXTREME, xz_dictionary: Some(512 << 10), zstd: -1, ..default() },
+            ),
+        ] {
+            assert_eq!(Strength::parse(gzip, xz, zstd), expected, "{gzip} {xz} {zstd}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named() {
+        for (gzip, xz, zstd) in [
+            ("-0", "", ""),
+            ("--rsyncable", "", ""),
+            ("9", "", ""),
+            ("", "--check=sha256", ""),
+            ("", "--lzma2=dict=1", ""),
+            ("", "--lzma2=dict=4000000000GiB", ""),
+            ("", "--x86", ""),
+            ("", "", "-23"),
+            ("", "", "--long"),
+            ("", "", "--fast=x"),
+        ] {
+            assert_eq!(Strength::parse(gzip, xz, zstd).unknown.len(), 1, "{gzip}{xz}{zstd}");
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Files without a name, in memory: for programs that read files only. Nothing is left behind, whatever happens.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use rustix::fs::MemfdFlags;
+
+/// A file that exists for as long as this value. What we start meanwhile inherits it.
+#[derive(Debug)]
+pub struct MemoryFile(File);
+
+impl MemoryFile {
+    /// A file with this content.
+    pub fn new(content: &[u8]) -> Result<Self> {
+        let file =
+            rustix::fs::memfd_create("input", MemfdFlags::empty()).context("making a file in memory")?;
+        let mut file = File::from(file);
+        file.write_all(content).context("filling a file in memory")?;
+        Ok(Self(file))
+    }
+
+    /// Its name for programs that we start.
+    pub fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
+    }
+}

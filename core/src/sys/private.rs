@@ -1,0 +1,113 @@
+//! A directory of our own that nobody else can enter, for what strangers sent. Deleted when it is dropped.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result};
+
+use super::file;
+
+/// The directory. Everything in it was made through this value: each name once, nothing through a link.
+#[derive(Debug)]
+pub struct Private(PathBuf);
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        let _ = file::remove_all(&self.0);
+    }
+}
+
+impl Private {
+    /// Makes a fresh directory below `parent`, and deletes there what dead processes left.
+    pub fn new(parent: &Path) -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let context = || format!("making a directory in {}", parent.display());
+        fs::create_dir_all(parent).with_context(context)?;
+        sweep(parent)?;
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let dir = parent.join(format!("{}-{number}", std::process::id()));
+        // A process of the same number is dead: that is us.
+        file::remove_all(&dir)?;
+        DirBuilder::new().mode(0o700).create(&dir).with_context(context)?;
+        Ok(Self(dir))
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Makes a directory. What has that name already is an error.
+    pub fn dir(&self, path: &Path) -> io::Result<()> {
+        DirBuilder::new().mode(0o755).create(self.0.join(path))
+    }
+
+    /// Writes a file. What has that name already, a link among it, is an error. The number of bytes written.
+    pub fn file(&self, path: &Path, content: &mut dyn Read, executable: bool, mtime: u64) -> io::Result<u64> {
+        let path = self.0.join(path);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let size = io::copy(content, &mut file)?;
+        let mode = if executable { 0o755 } else { 0o644 };
+        file.set_permissions(Permissions::from_mode(mode))?;
+        let time = std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(mtime));
+        // A time that no clock can have is left out.
+        let _ = time.map(|time| file.set_modified(time));
+        Ok(size)
+    }
+
+    /// A file's copy under another name.
+    pub fn copy(&self, from: &Path, to: &Path, executable: bool, mtime: u64) -> io::Result<u64> {
+        self.file(to, &mut File::open(self.0.join(from))?, executable, mtime)
+    }
+
+    /// Makes a symbolic link. Whether it may is the caller's to know.
+    pub fn link(&self, path: &Path, target: &Path) -> io::Result<()> {
+        std::os::unix::fs::symlink(target, self.0.join(path))
+    }
+
+    /// Lets others look into it, once all that is in it is known to be harmless.
+    pub fn open_up(&self) -> io::Result<()> {
+        fs::set_permissions(&self.0, Permissions::from_mode(0o755))
+    }
+}
+
+/// Deletes directories whose processes are no more.
+pub fn sweep(parent: &Path) -> Result<()> {
+    for left in file::sorted_entries(parent) {
+        let name = left.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let alive = name.split_once('-').is_some_and(|(pid, _)| Path::new("/proc").join(pid).exists());
+        if !alive {
+            file::remove_all(&left)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_written_twice_or_through_a_link_and_nothing_stays() {
+        let parent = tempfile::tempdir().unwrap();
+        let dead = parent.path().join("4194305-0");
+        fs::create_dir(&dead).unwrap();
+        let private = Private::new(parent.path()).unwrap();
+        assert!(!dead.exists());
+        assert_eq!(private.path().metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        let (a, link) = (Path::new("a"), Path::new("link"));
+        private.file(a, &mut &b"x"[..], true, 1000).unwrap();
+        private.link(link, &parent.path().join("outside")).unwrap();
+        for taken in [a, link] {
+            assert!(private.file(taken, &mut &b"y"[..], false, 0).is_err());
+            assert!(private.dir(taken).is_err());
+        }
+        assert!(!parent.path().join("outside").exists());
+        let path = private.path().to_owned();
+        drop(private);
+        assert!(!path.exists());
+    }
+}

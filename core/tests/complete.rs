@@ -1,0 +1,95 @@
+//! What shells offer after `dkms …`: asked of the program itself, on throwaway trees.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)] // a test makes files and stops at the first surprise
+
+mod support;
+
+use std::process::Command;
+
+use support::Root;
+
+fn tree() -> Root {
+    Root::new(
+        r#"src/zfs-2.3.1/dkms.conf
+        src/zfs-2.2.0/dkms.conf
+        src/new-module-0.9-2/dkms.conf
+        src/linux-headers-6.1.0-9-amd64/Makefile
+        lib/zfs/2.3.1/source -> $ROOT/src/zfs-2.3.1
+        lib/zfs/2.2.0/source -> $ROOT/src/zfs-2.2.0
+        lib/zfs/2.2.0/6.1.0-8-amd64/x86_64/module/zfs.ko
+        src/v4l2loopback-0.15.0/dkms.conf
+        lib/v4l2loopback/0.15.0/source -> $ROOT/src/v4l2loopback-0.15.0
+        modules/6.1.0-9-amd64/modules.dep
+        modules/left-over/x"#,
+    )
+}
+
+/// The candidates for the last of these words, without explanations.
+fn offered(root: &Root, words: &[&str]) -> Vec<String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_dkms"))
+        .args(["complete", "--", "--dkmstree"])
+        .arg(root.join("lib"))
+        .arg("--sourcetree")
+        .arg(root.join("src"))
+        .arg("--installtree")
+        .arg(root.join("modules"))
+        .args(words)
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn modules_versions_and_kernels_come_from_the_registry() {
+    let root = tree();
+    for (words, expected) in [
+        (&["stat"][..], &["status"][..]),
+        (&["status", ""], &["v4l2loopback/0.15.0", "zfs/2.2.0", "zfs/2.3.1"]),
+        (&["remove", "zfs/2.3"], &["zfs/2.3.1"]),
+        (&["remove", "zfs/2.3.1", ""], &[]),
+        (&["add", "new"], &["new-module/0.9-2", ":directories"]),
+        (&["install", "n"], &["new-module/0.9-2"]),
+        (&["install", "-m", ""], &["new-module", "v4l2loopback", "zfs"]),
+        (&["remove", "-m", ""], &["v4l2loopback", "zfs"]),
+        (&["remove", "-m", "zfs", "-v", ""], &["2.2.0", "2.3.1"]),
+        (&["remove", "zfs", "-v", "2.3"], &["2.3.1"]),
+        (&["build", "zfs/2.3.1", "-k", ""], &["6.1.0-8-amd64", "6.1.0-9-amd64"]),
+        (&["-k", "6.1.0-9-amd64", "aut"], &["autoinstall"]),
+        (&["status", "--module=z"], &["--module=zfs"]),
+        (&["status", "--module", "=", "z"], &["zfs"]),
+        (&["status", "--module", "="], &["v4l2loopback", "zfs"]),
+        (&["check", "--secure-boot", ""], &["on", "off"]),
+        (&["check", "zf"], &["zfs/2.2.0", "zfs/2.3.1", ":files"]),
+        (&["check", "--enrolled", ""], &[":files"]),
+        (&["build", "--kernelsourcedir", ""], &[":directories"]),
+        (&["status", "--no-de"], &["--no-depmod"]),
+        (&["nonsense", ""], &[]),
+        (&["status", "-j", ""], &[]),
+    ] {
+        assert_eq!(offered(&root, words), expected, "{words:?}");
+    }
+}
+
+#[test]
+fn every_option_that_help_shows_is_offered() {
+    let root = tree();
+    let help = Command::new(env!("CARGO_BIN_EXE_dkms")).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let offered = offered(&root, &["status", "-"]);
+    let mut shown = 0;
+    for word in
+        help.split_whitespace().map(|word| word.trim_end_matches(',')).filter(|word| word.starts_with("--"))
+    {
+        assert!(offered.iter().any(|name| name == word), "{word} is not offered");
+        shown += 1;
+    }
+    assert!(shown > 15);
+}
+
+#[test]
+fn a_broken_tree_offers_nothing_and_says_nothing() {
+    let root = Root::new("");
+    assert_eq!(offered(&root, &["status", ""]), [""; 0]);
+}

@@ -1,0 +1,19 @@
+# fish completion for dkms. What can follow is dkms's own knowledge: it answers one candidate a line, with a tab and an
+# explanation behind it, or `:files` or `:directories`.
+
+function __dkms_complete
+    set -l words (commandline -opc)
+    set -l current (commandline -ct)
+    for line in (/usr/sbin/dkms complete -- $words[2..] "$current" 2>/dev/null)
+        switch $line
+            case :files
+                __fish_complete_path "$current"
+            case :directories
+                __fish_complete_directories "$current"
+            case '*'
+                echo $line
+        end
+    end
+end
+
+complete -c dkms -f -a '(__dkms_complete)'

@@ -1,0 +1,109 @@
+//! Builds that behave badly, side by side with one that does not: the good one is installed, each bad one is reported by
+//! name, and nothing of them is left running.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
+
+use dkms_tests::modules::Sources;
+use dkms_tests::{Root, Suite, stage};
+
+/// What a module does before it is compiled, and what the summary says about it; nothing: it is installed all the same.
+const STORIES: &[(&str, &str, Option<&str>)] = &[
+    ("prints-for-ever", "yes 'all work and no play'", Some("wrote more than 64 MiB to its log")),
+    ("never-ends", "while :; do :; done", Some("took longer than 1 minutes")),
+    // tail keeps what has no end of line in its memory.
+    ("eats-memory", "tail /dev/zero", Some("the pre_build script failed")),
+    ("asks-for-a-terminal", "read -r answer </dev/tty", Some("the pre_build script failed")),
+    ("leaves-a-daemon", "setsid sleep 3600 >/dev/null 2>&1 & :", None),
+    ("hides-a-daemon", "(trap '' HUP TERM INT; setsid sleep 3600 </dev/null >/dev/null 2>&1 &) ; :", None),
+    ("behaves", ":", None),
+];
+
+/// Nothing of any build is left: builds run as a user that nobody else has.
+fn expect_no_leftovers(root: &Root) {
+    let left = root.run("for p in /proc/[0-9]*; do [ \"$(stat -c %u $p 2>/dev/null)\" = 65533 ] && tr '\\0' ' ' <$p/cmdline; done; ls -A /var/lib/dkms/.dkms-rs/work");
+    assert_eq!(left.stdout.trim(), "", "{left}");
+}
+
+#[test]
+fn bad_builds_beside_a_good_one() {
+    let (layer, kernel) = stage::with_small_tree(Suite::trixie());
+    let root = Root::on(&layer);
+    root.write("/etc/dkms/policy.toml", "[module.never-ends]\nbuild_minutes = 1\n");
+    for (name, script, _) in STORIES {
+        Sources::new(name, "1.0").conf("PRE_BUILD=\"before.sh\"").unpack(&root);
+        root.write_script(&format!("/usr/src/{name}-1.0/before.sh"), &format!("#!/bin/bash\n{script}\n"));
+        root.run(&format!("dkms add {name}/1.0")).ok();
+    }
+    let told = root.run_within(600, &format!("dkms autoinstall -k {} -j 2", kernel.release)).exits(11);
+    for (name, _, end) in STORIES {
+        let state = root.state_of(&format!("{name}/1.0"), &kernel.release);
+        match end {
+            None => assert_eq!(state, "installed", "{name}\n{told}"),
+            Some(why) => {
+                assert_eq!(state, "none", "{name}\n{told}");
+                let line = format!("FAILED: {name}/1.0 for {}: ", kernel.release);
+                let said = told.stderr.lines().find(|said| said.contains(&line)).unwrap_or_default();
+                assert!(said.contains(why), "{name}: {said:?}\n{told}");
+            }
+        }
+    }
+    expect_no_leftovers(&root);
+}
+
+/// One module's make takes every token of the job budget and returns none; another ignores the budget.
+#[test]
+fn a_budget_that_is_stolen_or_ignored() {
+    let (layer, kernel) = stage::with_small_tree(Suite::trixie());
+    let root = Root::on(&layer);
+    let steal = "obj-m := thief.o\nsteal:\n\t+@auth=$${MAKEFLAGS##*--jobserver-auth=}; auth=$${auth%% *}; \
+                 timeout 3 cat <&$${auth%%,*} >/dev/null; test -n \"$$auth\"\n\
+                 \t+$(MAKE) -C $(K) M=$(CURDIR) modules\n";
+    Sources::new("thief", "1.0").conf("MAKE[0]=\"make steal K=${kernel_source_dir}\"").unpack(&root);
+    root.write("/usr/src/thief-1.0/Makefile", steal);
+    Sources::new("ignores", "1.0")
+        .conf("MAKE[0]=\"make -j8 -C ${kernel_source_dir} M=${dkms_tree}/ignores/1.0/build modules\"")
+        .unpack(&root);
+    let honest = ["one", "two", "three", "four"];
+    for name in honest {
+        Sources::new(name, "1.0").unpack(&root);
+    }
+    for name in honest.iter().chain(&["thief", "ignores"]) {
+        root.run(&format!("dkms add {name}/1.0")).ok();
+    }
+    root.run_within(300, &format!("dkms autoinstall -k {} -j 2", kernel.release)).ok();
+    let all = ["thief/1.0", "ignores/1.0", "one/1.0", "two/1.0", "three/1.0", "four/1.0"];
+    root.expect_installed(&all, &kernel.release);
+    expect_no_leftovers(&root);
+}
+
+/// ^C while two modules are being built at once.
+#[test]
+fn an_interrupt_stops_all_builds() {
+    let (layer, kernel) = stage::with_small_tree(Suite::trixie());
+    let root = Root::on(&layer);
+    for name in ["left", "right"] {
+        Sources::new(name, "1.0").unpack(&root);
+        root.run(&format!("dkms install {name}/1.0 -k {}", kernel.release)).ok();
+        Sources::new(name, "2.0").conf("PRE_BUILD=\"pause.sh\"").unpack(&root);
+        root.write_script(
+            &format!("/usr/src/{name}-2.0/pause.sh"),
+            "#!/bin/sh\necho begun >begun\nsleep 600\n",
+        );
+        root.run(&format!("dkms add {name}/2.0")).ok();
+    }
+    let files = kernel.module_files(&root);
+    // The signal comes when both are in their pause; a second later nothing may be left of them.
+    let told = root.run_within(
+        120,
+        &format!(
+            "setsid bash -c 'trap - INT; echo $$ >/opt/pid; exec dkms autoinstall -k {} -j 2' & \
+             until [ $(find /var/lib/dkms/.dkms-rs/work -name begun | wc -l) = 2 ]; do sleep 0.1; done; \
+             kill -INT $(cat /opt/pid); sleep 1; pgrep -f pause.sh && echo still-running; wait $!",
+            kernel.release
+        ),
+    );
+    assert!(told.status != 0 && told.status != 124, "{told}");
+    told.says(&["interrupted"]).never_says(&["still-running", "panicked"]);
+    expect_no_leftovers(&root);
+    assert_eq!(kernel.module_files(&root), files, "the old modules are in place");
+    root.expect_installed(&["left/1.0", "right/1.0"], &kernel.release);
+}

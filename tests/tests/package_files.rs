@@ -1,0 +1,154 @@
+//! What the package brings beside its programs: manual pages that can be read, completions that complete, a boot service
+//! that systemd accepts and that stays as the administrator has left it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
+
+use dkms_tests::modules::Sources;
+use dkms_tests::{Root, Suite, stage};
+
+/// A root with shells, manual readers and systemd, and the product installed over them.
+fn root() -> Root {
+    let packages = ["bash-completion", "fish", "zsh", "mandoc", "man-db", "systemd"];
+    let layer = Suite::trixie().base().prepared("readers", &packages.join(" "), |root| {
+        root.apt_install(&packages).ok();
+    });
+    let root = Root::on(&layer);
+    stage::install_product(&root).ok();
+    root
+}
+
+/// The same with two modules in the registry.
+fn with_modules() -> Root {
+    let root = root();
+    for (name, version) in [("alpha", "1.0"), ("alpha", "2.0"), ("beta", "0.9")] {
+        let source = Sources::new(name, version);
+        source.unpack(&root);
+        root.run(&format!("dkms add {}", source.id())).ok();
+    }
+    root
+}
+
+#[test]
+fn manual_pages_are_packed_and_without_fault() {
+    let root = root();
+    // The roots leave manual pages out when packages are installed.
+    root.run("rm -rf /opt/x && dpkg-deb -x /opt/product.deb /opt/x").ok();
+    let pages = root.find("/opt/x/usr/share/man", "-type f");
+    let names: Vec<&str> = pages.iter().map(|page| page.rsplit_once("/man/").unwrap().1).collect();
+    assert_eq!(names, ["man5/dkms.conf.5.gz", "man5/policy.toml.5.gz", "man8/dkms.8.gz"]);
+    for page in &pages {
+        root.run(&format!("gunzip -c {page} | mandoc -T lint -W warning"))
+            .ok()
+            .never_says(&["WARNING", "ERROR"]);
+        let said = root
+            .run(&format!("MANROFFSEQ= MANWIDTH=80 man --warnings -E UTF-8 -l -Tutf8 {page} >/tmp/page"))
+            .ok();
+        assert_eq!(said.stderr, "", "{page}");
+        let text = root.read("/tmp/page");
+        assert!(text.contains("NAME") && text.contains("SEE ALSO") && !text.contains("@"), "{page}: {text}");
+        assert_eq!(root.read_bytes(page)[4..8], [0; 4], "{page} carries a time");
+    }
+    root.run("lexgrog /opt/x/usr/share/man/man*/*").ok().says(&["dkms - build and install"]);
+    let help = root.run("dkms --help").ok().stdout;
+    root.run("man -l /opt/x/usr/share/man/man8/dkms.8.gz | col -b >/tmp/page").ok();
+    let page = root.read("/tmp/page");
+    for option in help.split_whitespace().filter(|word| word.starts_with("--")) {
+        assert!(page.contains(option.trim_end_matches(',')), "{option} is not in dkms(8)");
+    }
+}
+
+#[test]
+fn bash_completes_from_the_registry() {
+    let root = with_modules();
+    let load = ". /usr/share/bash-completion/bash_completion; _comp_load dkms; complete -p dkms; \
+        try() { COMP_WORDS=(dkms \"$@\"); COMP_CWORD=$#; COMPREPLY=(); _dkms; echo \"<${COMPREPLY[*]}>\"; }; ";
+    for (words, expected) in [
+        ("stat", "<status>"),
+        ("remove ''", "<alpha/1.0 alpha/2.0 beta/0.9>"),
+        ("remove -m al", "<alpha>"),
+        ("remove -m alpha -v ''", "<1.0 2.0>"),
+        ("status --module = b", "<beta>"),
+        ("status --no-de", "<--no-depmod>"),
+        ("check --enrolled /etc/debian", "</etc/debian_version>"),
+        ("remove beta/0.9 ''", "<>"),
+    ] {
+        let said = root.run(&format!("bash --norc -c \"$(cat <<'END'\n{load} try {words}\nEND\n)\"")).ok();
+        assert_eq!(said.stdout, format!("complete -F _dkms dkms\n{expected}\n"), "{words}");
+    }
+}
+
+#[test]
+fn fish_completes_from_the_registry() {
+    let root = with_modules();
+    for (typed, expected) in [
+        ("dkms remove ", "alpha/1.0\nalpha/2.0\nbeta/0.9\n"),
+        ("dkms remove -m alpha -v ", "1.0\n2.0\n"),
+        ("dkms status --no-de", "--no-depmod\tLeave the kernel's module index alone\n"),
+        ("dkms check --enrolled /etc/debian", "/etc/debian_version\n"),
+    ] {
+        assert_eq!(root.run(&format!("fish -c 'complete -C \"{typed}\"'")).ok().stdout, expected, "{typed}");
+    }
+}
+
+#[test]
+fn zsh_completes_from_the_registry() {
+    let root = with_modules();
+    // A terminal of its own: zsh completes nowhere else. Each line is completed and wiped.
+    root.write(
+        "/opt/z.zsh",
+        "zmodload zsh/zpty\nzpty -b z 'TERM=dumb zsh -f -i'\n\
+         zpty -w z $'bindkey -e; autoload -U compinit; compinit -u; print READY:$((6*7))'\n\
+         until [[ $all == *READY:42* ]]; do zpty -r -t z line && all+=$line || sleep 0.1; done\n\
+         for typed in 'dkms remove b' 'dkms remove -m alpha -v 2' 'dkms status --no-de' 'dkms check --enrolled /etc/debian_v'; do\n\
+         zpty -w -n z $typed$'\\t'\n\
+         n=0; all=; until (( n++ > 50 )); do zpty -r -t z line && { all+=$line; n=0 } || sleep 0.1; done\n\
+         print -r -- \"<$all>\"; zpty -w -n z $'\\x15'\ndone\n",
+    );
+    root.run("zsh -f /opt/z.zsh").ok().says(&[
+        "dkms remove beta/0.9",
+        "dkms remove -m alpha -v 2.0",
+        "dkms status --no-depmod",
+        "dkms check --enrolled /etc/debian_version",
+    ]);
+}
+
+#[test]
+fn the_boot_service_is_enabled_once_and_does_what_it_says() {
+    let root = root();
+    root.run("systemd-analyze verify --man=no /usr/lib/systemd/system/dkms.service")
+        .ok()
+        .never_says(&["dkms.service"]);
+    let enabled = "/etc/systemd/system/multi-user.target.wants/dkms.service";
+    assert!(root.exists(enabled), "enabled with the package");
+    root.run("systemctl disable dkms.service").ok();
+    assert!(!root.exists(enabled));
+    stage::install_product(&root).ok();
+    root.run("apt-get -q -y reinstall /opt/product.deb").ok();
+    assert!(!root.exists(enabled), "what the administrator has switched off stays off");
+    root.run("systemctl enable dkms.service && apt-get -q -y purge dkms-rs").ok();
+    assert!(
+        !root.exists(enabled)
+            && !root.exists("/var/lib/systemd/deb-systemd-helper-enabled/dkms.service.dsh-also")
+    );
+}
+
+#[test]
+fn what_the_boot_service_starts_builds_for_the_kernel_that_runs() {
+    let (layer, kernel) = stage::with_small_tree(Suite::trixie());
+    let root = Root::on(&layer);
+    let source = Sources::new("late", "1.0");
+    source.unpack(&root);
+    root.run("dkms add late/1.0").ok();
+    let unit = root.read("/usr/lib/systemd/system/dkms.service").replace("%v", &kernel.release);
+    let value = |key: &str| {
+        unit.lines().filter_map(|line| line.strip_prefix(key)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    for path in value("ConditionPathExists=") {
+        let there = root.exists(path.trim_start_matches('!'));
+        assert_eq!(there, !path.starts_with('!'), "{path}");
+    }
+    let start = value("ExecStart=").remove(0);
+    root.run(&start).ok();
+    root.expect_installed(&["late/1.0"], &kernel.release);
+    // With everything in place it starts nothing.
+    root.run(&start).ok().never_says(&["building"]);
+}

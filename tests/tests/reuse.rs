@@ -1,0 +1,83 @@
+//! Nothing is compiled twice: what was built before for the very same inputs comes back without a compiler, and is
+//! believed only when it is what was kept.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
+
+use dkms_tests::count::Counters;
+use dkms_tests::modules::Sources;
+use dkms_tests::{Kernel, Root, Suite, stage};
+
+fn prepared() -> (Root, Kernel) {
+    let (layer, kernel) = stage::with_small_tree(Suite::trixie());
+    let root = Root::on(&layer);
+    for name in ["one", "two"] {
+        Sources::new(name, "1.0").unpack(&root);
+        root.run(&format!("dkms add {name}/1.0")).ok();
+    }
+    (root, kernel)
+}
+
+fn autoinstall(root: &Root, kernel: &Kernel) -> dkms_tests::Output {
+    root.run_within(300, &format!("dkms autoinstall -k {}", kernel.release)).ok()
+}
+
+#[test]
+fn a_kernel_that_comes_back() {
+    let (root, kernel) = prepared();
+    let counters = Counters::install(&root);
+    autoinstall(&root, &kernel);
+    assert_eq!(counters.take().builds_and_depmods(), (2, 1));
+    let files = kernel.module_files(&root);
+    root.run(&format!("dkms kernel_prerm -k {}", kernel.release)).ok();
+    assert_eq!(kernel.module_files(&root).len(), 0);
+    counters.take();
+    autoinstall(&root, &kernel);
+    assert_eq!(counters.take().builds_and_depmods(), (0, 1), "from the cache, and one index");
+    assert_eq!(kernel.module_files(&root), files, "the very same files, signatures and all");
+    kernel.expect_vermagic(&root);
+}
+
+#[test]
+fn a_module_that_was_removed_and_one_that_is_forced() {
+    let (root, kernel) = prepared();
+    autoinstall(&root, &kernel);
+    let counters = Counters::install(&root);
+    root.run("dkms remove one/1.0 --all && dkms add one/1.0").ok();
+    counters.take();
+    root.run(&format!("dkms install one/1.0 -k {}", kernel.release)).ok();
+    assert_eq!(counters.take().builds_and_depmods(), (0, 1));
+    root.run(&format!("dkms build one/1.0 -k {} --force", kernel.release)).ok();
+    assert_eq!(counters.take().builds, 1, "whoever says --force wants a compiler");
+    // A changed source is another module.
+    root.run(
+        "dkms remove one/1.0 --all && echo '/* changed */' >>/usr/src/one-1.0/one.c && dkms add one/1.0",
+    )
+    .ok();
+    counters.take();
+    root.run(&format!("dkms install one/1.0 -k {}", kernel.release)).ok();
+    assert_eq!(counters.take().builds, 1);
+}
+
+#[test]
+fn a_damaged_entry_is_noticed_and_built_again() {
+    let (root, kernel) = prepared();
+    autoinstall(&root, &kernel);
+    let files = kernel.module_files(&root);
+    root.run(&format!("dkms kernel_prerm -k {}", kernel.release)).ok();
+    let kept = root.find("/var/cache/dkms", "-name 'one.ko*'");
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    root.run(&format!("printf X | dd of={} bs=1 seek=100 conv=notrunc", kept[0])).ok();
+    let counters = Counters::install(&root);
+    autoinstall(&root, &kernel).says(&["one/1.0", "is not what was put there"]);
+    assert_eq!(counters.take().builds_and_depmods(), (1, 1));
+    let names = |files: &[(String, String)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&kernel.module_files(&root)), names(&files));
+    kernel.expect_vermagic(&root);
+}
+
+#[test]
+fn the_cache_has_a_limit() {
+    let (root, kernel) = prepared();
+    root.write("/etc/dkms/policy.toml", "cache_mib = 0\n");
+    autoinstall(&root, &kernel);
+    assert_eq!(root.find("/var/cache/dkms", "-type f"), [""; 0]);
+}
