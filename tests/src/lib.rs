@@ -29,6 +29,7 @@ pub mod repack;
 pub mod roots;
 pub mod stage;
 pub mod status;
+pub mod verdict;
 pub mod watch;
 
 pub use kernels::Kernel;

@@ -13,6 +13,11 @@ impl Random {
         };
         let seed = std::env::var("DKMS_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(clock);
         eprintln!("random seed: DKMS_TEST_SEED={seed}");
+        Self::new(seed)
+    }
+
+    /// A given seed.
+    pub fn new(seed: u64) -> Self {
         Self(seed.max(1))
     }
 

@@ -58,12 +58,69 @@ pub fn with_modules(suite: &'static Suite, packages: &[&str]) -> (Layer, Kernel)
 /// A kernel whose own module tree is small, so that depmod takes no time: for stories about files, not about the kernel.
 pub fn with_small_tree(suite: &'static Suite) -> (Layer, Kernel) {
     let (layer, kernel) = with_kernel(suite);
-    let dir = kernel.modules_dir();
-    let layer = layer.prepared("small-tree", "1", |root| {
-        let keep = "loop.ko.xz";
-        root.run(&format!("cd {dir} && find kernel -name '*.ko*' ! -name {keep} -delete && find kernel -type d -empty -delete"))
-            .ok();
-        root.run(&format!("depmod {}", kernel.release)).ok();
-    });
+    let layer = layer.prepared("small-tree", "1", |root| shrink_tree(root, &kernel));
     (layer, kernel)
+}
+
+/// Two kernels with headers and small trees, a signing key, and module files compiled for both: where scenarios begin.
+pub fn two_kernels(suite: &'static Suite) -> (Layer, [Kernel; 2]) {
+    let base = Root::on(&suite.base());
+    let newest = |flavour| Kernel::newest(&base, flavour, suite.kernel_series);
+    let kernels = [newest(Flavour::Cloud), newest(Flavour::Plain)];
+    drop(base);
+    let path = host::workspace().join("tests/scenarios/prebuild.sh");
+    let prebuild = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let releases = format!("{} {}", kernels[0].release, kernels[1].release);
+    let layer = suite.base().prepared("two-kernels", &format!("{releases}{prebuild}"), |root| {
+        let packages = kernels.each_ref().map(|k| [k.image(), k.headers()]).concat();
+        root.apt_install(&packages.iter().map(String::as_str).collect::<Vec<_>>()).ok();
+        for kernel in &kernels {
+            shrink_tree(root, kernel);
+        }
+        root.run(&format!("set -- {releases}\n{prebuild}")).ok();
+    });
+    (layer, kernels)
+}
+
+/// Removes what a kernel brings but one module, so that depmod takes no time.
+fn shrink_tree(root: &Root, kernel: &Kernel) {
+    let (dir, keep) = (kernel.modules_dir(), "loop.ko.xz");
+    root.run(&format!(
+        "cd {dir} && find kernel -name '*.ko*' ! -name {keep} -delete && find kernel -type d -empty -delete"
+    ))
+    .ok();
+    root.run(&format!("depmod {}", kernel.release)).ok();
+}
+
+/// The product over any layer.
+pub fn product_over(layer: &Layer) -> Layer {
+    let deb = host::product_deb();
+    let bytes = std::fs::read(&deb).unwrap_or_else(|e| panic!("{}: {e}", deb.display()));
+    layer.prepared("product-over", &host::sha256(&bytes), |root| {
+        install_product(root).ok();
+    })
+}
+
+/// The shell DKMS of the layer's own suite over any layer.
+pub fn shell_dkms_over(layer: &Layer) -> Layer {
+    layer.prepared("shell-dkms-over", &shell_dkms_version(layer), |root| {
+        root.apt_install(&["dkms"]).ok();
+    })
+}
+
+/// The product over any layer, and beside it, in `/opt/shell-dkms`, the files of the suite's shell DKMS.
+pub fn both_over(layer: &Layer) -> Layer {
+    let version = shell_dkms_version(layer);
+    product_over(layer).prepared("both-over", &version, |root| {
+        root.run(
+            "cd /tmp && apt-get -q download dkms && dpkg-deb -x dkms_*.deb /opt/shell-dkms && rm dkms_*.deb",
+        )
+        .ok();
+    })
+}
+
+fn shell_dkms_version(layer: &Layer) -> String {
+    let shown = Root::on(layer).run("apt-cache show --no-all-versions dkms").ok().stdout;
+    let version = shown.lines().find_map(|line| line.strip_prefix("Version: "));
+    version.expect("Debian has a dkms").to_owned()
 }

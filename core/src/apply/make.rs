@@ -16,7 +16,7 @@ use crate::report::{Failing, Outcome};
 use crate::step::build::{Built, Job, Unbuilt};
 use crate::step::{publish, script, sign, verify, weak};
 use crate::sys::jobs::Jobs;
-use crate::sys::{file, signal};
+use crate::sys::{confine, file, signal};
 use crate::tree::{Failure, Pending, Record, unsigned};
 use crate::types::Target;
 
@@ -167,7 +167,10 @@ fn settle(
     };
     work.tree.record(&make.module, &make.target, &record)?;
     work.tree.forget_failure(&make.module, &make.target)?;
-    file::remove_all(&work.session.layout.build(&make.module).join("make.log"))?;
+    let place = work.session.layout.build(&make.module);
+    // As shell DKMS leaves it; with it goes what a killed build of shell DKMS left there. Where builds are not confined, it
+    // is where they run, and the next one may have begun.
+    file::remove_all(&if confine::available() { place } else { place.join("make.log") })?;
     if !built.cached && good {
         keep(work, make, &record, &built.notes);
     }

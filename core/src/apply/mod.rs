@@ -202,6 +202,9 @@ impl<'a> Work<'a> {
             {
                 self.report.remarks.push(format!("{module}: {why}"));
             }
+            if let Some(recipe) = &recipe {
+                withdraw::note_places(&self.tree.layout, module, target, &recipe.modules)?;
+            }
             let post_remove = recipe.map(|recipe| recipe.scripts.post_remove);
             let post_remove = post_remove.filter(|command| !command.is_empty());
             let pending = post_remove.is_some().then(|| (module.clone(), target.clone()));

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::conf::ModuleSpec;
 use crate::layout::Layout;
 use crate::sys::file;
 use crate::tree::Installed;
@@ -51,6 +52,26 @@ pub fn forget_restored(layout: &Layout, id: &ModuleId, target: &Target) -> Resul
 
 fn kept_beside(origin: &Path) -> Option<&Path> {
     origin.to_str()?.strip_suffix(".origin").map(Path::new)
+}
+
+/// Shell DKMS before 3.1 archived originals without noting where they came from, and put them back where dkms.conf asks
+/// for the module: notes that, so that they are put back like any others.
+pub fn note_places(layout: &Layout, id: &ModuleId, target: &Target, modules: &[ModuleSpec]) -> Result<()> {
+    for kept in file::sorted_entries(&layout.originals(&id.name, target)) {
+        let Some(name) = kept.file_name().and_then(|name| name.to_str()) else { continue };
+        let is_it = |module: &&ModuleSpec| {
+            let suffix = name.strip_prefix(module.dest_name.as_str());
+            suffix.is_some_and(|suffix| [".ko", ".ko.gz", ".ko.xz", ".ko.zst"].contains(&suffix))
+        };
+        let Some(module) = modules.iter().find(is_it) else { continue };
+        let note = kept.with_file_name(format!("{name}.origin"));
+        if note.symlink_metadata().is_err() {
+            let below = module.dest_location.trim_matches('/');
+            let place = layout.kernel(&target.kernel).join(below).join(name);
+            file::write_atomic(&note, format!("{}\n", place.display()).as_bytes(), 0o644)?;
+        }
+    }
+    Ok(())
 }
 
 /// The directories that a withdrawal writes to, for the intent.
@@ -104,4 +125,35 @@ fn restore(
         restored.push(place);
     }
     Ok(restored)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_original_without_a_note_of_its_place_goes_where_dkms_conf_asks_for_the_module() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let layout =
+            Layout { dkms_tree: root.join("tree"), install_tree: root.join("modules"), ..Layout::default() };
+        let id = ModuleId { name: "a".parse().unwrap(), version: "1".parse().unwrap() };
+        let target = Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() };
+        let module = ModuleSpec {
+            built: "a".to_owned(),
+            dest_name: "a".to_owned(),
+            dest_location: "/kernel/extra".to_owned(),
+            strip: true,
+        };
+        let originals = layout.originals(&id.name, &target);
+        for name in ["a.ko.xz", "ab.ko"] {
+            file::write_atomic(&originals.join(name), b"the kernel's own", 0o644).unwrap();
+        }
+        note_places(&layout, &id, &target, &[module]).unwrap();
+        withdraw(&layout, &id, &target, &[]).unwrap();
+        forget_restored(&layout, &id, &target).unwrap();
+        let restored = fs::read(layout.kernel(&target.kernel).join("kernel/extra/a.ko.xz")).unwrap();
+        assert_eq!(restored, b"the kernel's own");
+        assert_eq!(file::sorted_entries(&originals), [originals.join("ab.ko")], "nobody's file stays");
+    }
 }

@@ -1,0 +1,39 @@
+//! Plays scenarios with both sides, and fails with everything that differs unexpectedly.
+
+use std::io::Write as _;
+
+use super::compare::{differences, faults};
+use super::{Scenario, Side, Verdict};
+
+/// Plays the scenarios of an area (those whose title contains `DKMS_SCENARIO`, when that is set).
+pub fn play(area: &str, scenarios: &[Scenario], reference: &Side, tried: &Side) {
+    let wanted = std::env::var("DKMS_SCENARIO").unwrap_or_default();
+    let chosen = scenarios.iter().filter(|s| s.title.contains(&wanted));
+    let told: Vec<String> = chosen.filter_map(|s| wrong(area, s, reference, tried)).collect();
+    assert!(
+        told.is_empty(),
+        "{area}: {} of {} scenarios differ\n{}",
+        told.len(),
+        scenarios.len(),
+        told.join("\n")
+    );
+}
+
+/// What is wrong with a scenario, with all that was said.
+fn wrong(area: &str, scenario: &Scenario, reference: &Side, tried: &Side) -> Option<String> {
+    let title = &scenario.title;
+    let (first, second) = match (reference.remembered(area, scenario), tried.play(scenario)) {
+        (Ok(first), Ok(second)) => (first, second),
+        (Err(said), _) | (_, Err(said)) => return Some(format!("== {title}\n    {said}")),
+    };
+    let faults = faults(&differences(&first, &second), &scenario.declared);
+    let said = |side: &Side, verdict: &Verdict| {
+        format!("  {} said:{}", side.name, verdict.said.replace('\n', "\n    | "))
+    };
+    (!faults.is_empty()).then(|| {
+        let faults = faults.join("\n    ");
+        // At once, not when the area is over, and not into the test's captured output.
+        writeln!(std::io::stderr(), "{area} == {title}\n    {faults}").ok();
+        format!("== {title}\n    {faults}\n{}\n{}\n", said(reference, &first), said(tried, &second))
+    })
+}
