@@ -122,10 +122,11 @@ fn bring(session: &mut Session, args: &Args, words: &Words, sourceless: u8) -> R
     let place = session.layout.source(&module);
     match &contents.source {
         Some(dir) if !same(&tarball.path(dir), &place) => {
-            source::put(session, &tarball.path(dir), &module, args.force).map_err(|error| {
-                let told = error.downcast_ref::<Refusal>().is_some();
-                if told { refusal(3, &place, &name) } else { error }
-            })?;
+            // Somebody's own source of that name: shell DKMS would mix the two.
+            if place.exists() && !args.force {
+                return Err(refusal(3, &place, &name));
+            }
+            source::put(session, &tarball.path(dir), &module, args.force)?;
         }
         Some(_) => {}
         None if place.is_dir() || snapshot.registered(&module) => {}
