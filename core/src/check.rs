@@ -313,6 +313,7 @@ mod tests {
         std::os::unix::fs::symlink(format!("1/{TARGET}"), link).unwrap();
         let layout = Layout {
             dkms_tree: at("lib"),
+            keys: at("lib"),
             etc: at("etc"),
             sys: at("sys"),
             install_tree: at("modules"),

@@ -16,6 +16,8 @@ const OWN: &str = ".dkms-rs";
 pub struct Layout {
     /// The registry, `/var/lib/dkms`.
     pub dkms_tree: PathBuf,
+    /// The pair that modules are signed with, `/var/lib/dkms`: wherever the registry is, the machine has enrolled one.
+    pub keys: PathBuf,
     /// Module sources, `/usr/src`.
     pub source_tree: PathBuf,
     /// Kernel modules, `/lib/modules`.
@@ -30,6 +32,7 @@ impl Default for Layout {
     fn default() -> Self {
         Self {
             dkms_tree: "/var/lib/dkms".into(),
+            keys: "/var/lib/dkms".into(),
             source_tree: "/usr/src".into(),
             install_tree: "/lib/modules".into(),
             etc: "/etc".into(),

@@ -78,6 +78,16 @@ impl Session {
         Kernel::load(&self.layout, &self.policy.row, target, headers.as_deref(), config.as_deref())
     }
 
+    /// Whether links to the built modules are installed in place of copies.
+    pub fn symlink_modules(&self) -> bool {
+        self.options.symlink_modules || self.policy.framework.symlink_modules
+    }
+
+    /// Whether modules for this machine's devices are loaded after installing for the running kernel.
+    pub fn modprobe(&self) -> bool {
+        self.options.modprobe || self.policy.framework.modprobe_on_install
+    }
+
     /// How many jobs may run at once: as asked for, and no more than the machine bears.
     pub fn jobs(&self) -> usize {
         Machine::look().budget(self.options.jobs.or(self.policy.framework.parallel_jobs))

@@ -388,7 +388,7 @@ impl<'a> Work<'a> {
                 && line.target.as_ref().is_some_and(|target| Some(&target.kernel) == running.as_ref())
         });
         let here = session.layout.depmod_root() == Some(std::path::Path::new("/"));
-        if !(session.options.modprobe && fresh && here) {
+        if !(session.modprobe() && fresh && here) {
             return Ok(());
         }
         match load::load(session) {

@@ -90,7 +90,7 @@ pub fn stage(session: &Session, order: &Order<'_>) -> Result<Publication> {
         make_dir_inside(dir, &layout.kernel(&target.kernel), &layout.install_tree)?;
         let content = fs::read(&piece.from).with_context(|| format!("reading {}", piece.from.display()))?;
         let installed = Installed { path: piece.to.clone(), sha256: hash::hex(&content) };
-        let staged = if session.options.symlink_modules {
+        let staged = if session.symlink_modules() {
             Staged::link(&piece.to, &piece.from)?
         } else {
             Staged::new(&piece.to, &content, 0o644)?

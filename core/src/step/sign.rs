@@ -112,7 +112,7 @@ pub fn expected(session: &Session, target: &Target, headers: &Headers) -> Option
 pub fn pair(session: &Session, target: &Target) -> (String, PathBuf) {
     let framework = &session.policy.framework;
     let (key, certificate) = session.policy.row.mok;
-    let own = |path: &str| session.layout.dkms_tree.join(path).display().to_string();
+    let own = |path: &str| session.layout.keys.join(path).display().to_string();
     let key = framework.signing_key(target).unwrap_or_else(|| own(key));
     let certificate = framework.certificate(target).unwrap_or_else(|| own(certificate));
     (key, certificate.into())

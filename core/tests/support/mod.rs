@@ -62,6 +62,7 @@ impl Root {
     pub fn layout(&self) -> Layout {
         Layout {
             dkms_tree: self.join("lib"),
+            keys: self.join("lib"),
             source_tree: self.join("src"),
             install_tree: self.join("modules"),
             etc: self.join("etc"),
