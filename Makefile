@@ -7,7 +7,7 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 export SOURCE_DATE_EPOCH
 
-.PHONY: help build check test packages demo full compat storm fuzz deps clean
+.PHONY: help build check test packages demo full compat corpus storm fuzz deps clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -54,6 +54,9 @@ fuzz: ## the readers of hostile input, ten minutes each, with cargo-fuzz (instal
 	    mkdir -p corpus/$$target; \
 	    RUSTC_BOOTSTRAP=1 nice $(CARGO) fuzz run -s none --fuzz-dir . $$target corpus/$$target seeds/$$target -- \
 	        -max_total_time=$(FUZZ_SECONDS) -timeout=5 -rss_limit_mb=1024 || exit 1; done
+
+corpus: deps ## every dkms.conf of every Debian suite, evaluated natively and by bash (fetches 800 MB once)
+	DKMS_CORPUS=all $(CARGO) test -p dkms-tests --test conf_corpus
 
 deps: ## install what the throwaway roots need on this machine, if it is missing (needs root)
 	@packaging/host-deps roots

@@ -12,7 +12,14 @@ use crate::host::{lock, roots_dir, run_host};
 use crate::mirror::Mirror;
 
 /// The suites whose packages are looked at.
-pub const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "sid"];
+const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "sid"];
+
+/// All suites when `DKMS_CORPUS=all`, else the present one: the others are several times as much to fetch.
+pub fn suites() -> Vec<&'static str> {
+    let all = std::env::var("DKMS_CORPUS").is_ok_and(|which| which == "all");
+    SUITES.into_iter().filter(|suite| all || *suite == "trixie").collect()
+}
+
 const COMPONENTS: &str = "main contrib non-free non-free-firmware";
 
 /// sid moves: an older list of packages is made anew.
@@ -29,7 +36,7 @@ pub struct Package {
     pub confs: Vec<PathBuf>,
 }
 
-/// All of them. Fetches what is not there yet: everything is about 800 MB, of which 1 MB is kept.
+/// All of them. Fetches what is not there yet: all suites are about 800 MB, of which 1 MB is kept.
 pub fn packages() -> Vec<Package> {
     let dir = roots_dir().join("corpus");
     fs::create_dir_all(&dir).unwrap();
@@ -105,7 +112,7 @@ impl Entry {
 
 /// The list of packages, from apt's own, verified indices.
 fn list(dir: &Path) -> Vec<Entry> {
-    let file = dir.join("list");
+    let file = dir.join(format!("list-{}", suites().join("-")));
     let age = fs::metadata(&file)
         .and_then(|meta| meta.modified())
         .map(|time| SystemTime::now().duration_since(time));
@@ -126,7 +133,7 @@ fn indices(dir: &Path) -> String {
     let apt = dir.join("apt");
     fs::create_dir_all(apt.join("lists/partial")).unwrap();
     let sources: Vec<String> =
-        SUITES.iter().map(|suite| format!("deb {} {suite} {COMPONENTS}\n", mirror.main)).collect();
+        suites().iter().map(|suite| format!("deb {} {suite} {COMPONENTS}\n", mirror.main)).collect();
     fs::write(apt.join("sources.list"), sources.concat()).unwrap();
     let own = format!(
         "Dir::Etc::main \"/dev/null\";\nDir::Etc::parts \"/dev/null\";\nDir::Etc::sourcelist \"{0}/sources.list\";\nDir::Etc::sourceparts \"-\";\nDir::State::lists \"{0}/lists\";\n\
@@ -139,7 +146,7 @@ fn indices(dir: &Path) -> String {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(apt.join("lists")).unwrap().flatten() {
         let name = entry.file_name().into_string().unwrap();
-        let Some(suite) = SUITES.iter().find(|suite| name.contains(&format!("_dists_{suite}_"))) else {
+        let Some(suite) = suites().into_iter().find(|suite| name.contains(&format!("_dists_{suite}_"))) else {
             continue;
         };
         if name.ends_with("_Packages") {
