@@ -146,7 +146,8 @@ fn indices(dir: &Path) -> String {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(apt.join("lists")).unwrap().flatten() {
         let name = entry.file_name().into_string().unwrap();
-        let Some(suite) = suites().into_iter().find(|suite| name.contains(&format!("_dists_{suite}_"))) else {
+        let Some(suite) = suites().into_iter().find(|suite| name.contains(&format!("_dists_{suite}_")))
+        else {
             continue;
         };
         if name.ends_with("_Packages") {

@@ -29,10 +29,22 @@ const LIMIT: u64 = 512 << 20;
 
 impl Compression {
     /// What the kernel's installed modules have; before they are installed, what its configuration says.
-    pub fn detect(indexed: Option<&BTreeSet<String>>, config: Option<&Config>) -> Self {
+    pub fn detect(
+        indexed: Option<&BTreeSet<String>>,
+        config: Option<&Config>,
+        exists: impl Fn(&str) -> bool,
+    ) -> Self {
         let own = |path: &&String| path.starts_with("kernel/");
         if let Some(path) = indexed.and_then(|indexed| indexed.iter().find(own)) {
-            return Self::of(path);
+            if exists(path) {
+                return Self::of(path);
+            }
+            // Somebody has packed or unpacked the files since the index was made.
+            let stem = path.split_once(".ko").map_or(path.as_str(), |(stem, _)| stem);
+            let now = [Self::None, Self::Gzip, Self::Xz, Self::Zstd]
+                .into_iter()
+                .find(|kind| exists(&format!("{stem}.ko{}", kind.suffix())));
+            return now.unwrap_or_else(|| Self::of(path));
         }
         let on =
             |option: &str| config.is_some_and(|config| config.get(option).is_some_and(|value| value == "y"));

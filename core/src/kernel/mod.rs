@@ -61,7 +61,9 @@ impl Kernel {
             text.lines().filter_map(|line| Some(line.split_once(':')?.0.to_owned())).collect()
         });
         let compression =
-            Compression::detect(indexed.as_ref(), headers.as_ref().map(|headers| &headers.config));
+            Compression::detect(indexed.as_ref(), headers.as_ref().map(|headers| &headers.config), |path| {
+                dir.join(path).exists()
+            });
         let mut missing_tools = Vec::new();
         for tool in ["make", "ld", "strip"] {
             if run::which(tool).is_none() {
