@@ -8,7 +8,6 @@ use anyhow::Result;
 use crate::event::{Event, Request, Verb};
 use crate::step::withdraw;
 use crate::sys::file::{self, TEMP_PREFIX};
-use crate::sys::private;
 use crate::tree::{Intent, LockedTree, Snapshot};
 use crate::types::{ModuleId, Target};
 
@@ -117,6 +116,5 @@ pub fn sweep_work(tree: &LockedTree) -> Result<()> {
     if work.symlink_metadata().is_ok() {
         file::remove_all(&work)?;
     }
-    private::sweep(&tree.layout.incoming())?;
     tree.sweep()
 }

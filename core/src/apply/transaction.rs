@@ -13,7 +13,7 @@ use crate::plan::{Plan, concerned, plan, scope};
 use crate::report::{Outcome, Report, Told, history, text};
 use crate::session::Session;
 use crate::survey::survey;
-use crate::sys::signal;
+use crate::sys::{private, signal};
 use crate::tree::{LockedTree, Snapshot};
 use crate::types::{ModuleId, ModuleName};
 
@@ -32,11 +32,7 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     let mut report = Report { cause, ..Report::default() };
     // A dkms above us is in the middle of something of its own; only it knows what.
     if !tree.nested() {
-        if tree.unclean() {
-            recover::sweep_work(&tree)?;
-            // What a run that was killed left there is in nobody's way.
-            drop(session.cache().trim());
-        }
+        sweep(session, &tree)?;
         repair(session, &tree, &mut report).map_err(|error| {
             // Every other error is shown by whoever called us.
             if !error.is::<signal::Interrupted>() {
@@ -75,10 +71,22 @@ pub fn hold(session: &Session) -> Result<LockedTree> {
         let who = if holder.is_empty() { String::new() } else { format!(" (process {holder})") };
         session.screen.alert(&format!("dkms: another dkms{who} is at work: waiting for it"));
     })?;
-    if !tree.nested() && tree.unclean() {
-        recover::sweep_work(&tree)?;
+    if !tree.nested() {
+        sweep(session, &tree)?;
     }
     Ok(tree)
+}
+
+/// Deletes what runs that were killed have left.
+fn sweep(session: &Session, tree: &LockedTree) -> Result<()> {
+    // Tarballs are unpacked before the lock is taken: it cannot tell of them.
+    private::sweep(&tree.layout.incoming())?;
+    if tree.unclean() {
+        recover::sweep_work(tree)?;
+        // What is left in the cache is in nobody's way.
+        drop(session.cache().trim());
+    }
+    Ok(())
 }
 
 /// Looks and decides.
