@@ -158,6 +158,10 @@ impl Layout {
     pub fn incoming(&self) -> PathBuf {
         self.own().join("incoming")
     }
+    /// The jobserver of a run that builds.
+    pub fn jobs(&self) -> PathBuf {
+        self.own().join(format!("jobs-{}", std::process::id()))
+    }
     /// Private build directories of the transaction under way.
     pub fn work(&self) -> PathBuf {
         self.own().join("work")

@@ -25,7 +25,7 @@ pub(super) fn job<'a>(
     work: &Work<'a>,
     make: &'a Make,
     signing: &'a BTreeMap<Target, sign::Signing>,
-    jobs: &'a Jobs,
+    (jobs, builds): (&'a Jobs, usize),
     stop: &'a Arc<AtomicBool>,
 ) -> Result<Job<'a>> {
     let (case, recipe, kernel) = known(work, make)?;
@@ -45,6 +45,7 @@ pub(super) fn job<'a>(
         fingerprint: &make.fingerprint,
         symvers: symvers(work, make),
         jobs,
+        builds,
         stop,
     })
 }

@@ -190,7 +190,12 @@ impl<'a> Work<'a> {
             // Two packages may bring the same module: what lies there now may be the other one's.
             let mut ours = Vec::with_capacity(published.len());
             for file in published {
-                if !self.claimed_by_another(module, target, &file)? {
+                if self.foreign(module, target, &file)? {
+                    let path = file.path.display();
+                    self.report
+                        .remarks
+                        .push(format!("{module}: {path} is not the file that was installed: it stays"));
+                } else {
                     ours.push(file);
                 }
             }
@@ -264,11 +269,12 @@ impl<'a> Work<'a> {
         })
     }
 
-    /// Whether a file is noted as that of another module that is installed, and is what that one put there.
-    fn claimed_by_another(&self, id: &ModuleId, target: &Target, file: &Installed) -> Result<bool> {
+    /// Whether a file that we noted is not ours any more: another module of the registry put its own there, or somebody
+    /// did. Who only signed or packed ours anew left it ours.
+    fn foreign(&self, id: &ModuleId, target: &Target, file: &Installed) -> Result<bool> {
         let Ok(content) = std::fs::read(&file.path) else { return Ok(false) };
         let sha256 = crate::sys::hash::hex(&content);
-        if sha256 == file.sha256 {
+        if file.sha256.is_empty() || sha256 == file.sha256 {
             return Ok(false);
         }
         // Rare, so that all the others are looked at now only.
@@ -277,7 +283,18 @@ impl<'a> Work<'a> {
         let builds = others.filter_map(|(_, entry)| entry.builds.get(target)).filter(|build| build.active);
         let mut theirs =
             builds.filter_map(|build| build.record.as_ref()).flat_map(|record| &record.installed);
-        Ok(theirs.any(|their| their.path == file.path && their.sha256 == sha256))
+        if theirs.any(|their| their.path == file.path && their.sha256 == sha256) {
+            return Ok(true);
+        }
+        let says = |path: &std::path::Path| {
+            let info =
+                crate::kernel::read_module(path).and_then(|content| crate::kernel::elf::read(&content));
+            info.ok().map(|info| (info.version, info.srcversion))
+        };
+        let built =
+            self.tree.layout.built_modules(id, target).join(file.path.file_name().unwrap_or_default());
+        let (there, ours) = (says(&file.path), says(&built));
+        Ok(there.is_some() && ours.is_some() && there != ours)
     }
 
     /// Deletes files in the kernel's tree that are those of a build which does not count as installed: an installation

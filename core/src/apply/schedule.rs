@@ -26,8 +26,10 @@ use crate::types::{ModuleId, Target};
 const BYTES_PER_SECOND: f64 = 60_000.0;
 /// What the index of a kernel takes, about.
 const DEPMOD_SECONDS: f64 = 3.0;
-/// How long nothing may happen before we look whether tokens were lost.
+/// How long we may be deaf to a signal.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a job may lie there before we see it.
+const HASTE: Duration = Duration::from_millis(5);
 
 /// What an item of the queue stands for.
 #[derive(Debug, Clone)]
@@ -41,9 +43,8 @@ enum Step<'p> {
 }
 
 enum Message {
-    Token(std::io::Result<Token>),
-    Built(usize, Attempt, Vec<Span>),
-    Indexed(usize, Result<bool>, Vec<Span>),
+    Built(usize, Attempt, Vec<Span>, Token),
+    Indexed(usize, Result<bool>, Vec<Span>, Token),
 }
 
 /// Makes and clears what the plan says, and the kernels' indexes.
@@ -53,15 +54,13 @@ pub(super) fn carry_out<'a>(work: &mut Work<'a>, plan: &'a Plan) -> Result<()> {
         return Ok(());
     }
     let signing = make::signing(work, &plan.make)?;
-    let jobs = Jobs::new(work.session.jobs())?;
+    let owner = confine::available().then_some(confine::USER);
+    let jobs = Jobs::new(work.session.jobs(), work.session.layout.jobs(), owner)?;
     let stop = Arc::new(AtomicBool::new(false));
     let first = work.report.lines.len();
     let mut outcomes: BTreeMap<usize, Outcome> = BTreeMap::new();
     let result = thread::scope(|scope| {
         let (send, receive) = mpsc::channel();
-        let answer = send.clone();
-        // Nobody listens any more when the transaction has ended early: the token is given back then.
-        let waiter = jobs.waiter(move |token| drop(answer.send(Message::Token(token))))?;
         let mut floor = Floor {
             scope,
             steps: &steps,
@@ -71,7 +70,6 @@ pub(super) fn carry_out<'a>(work: &mut Work<'a>, plan: &'a Plan) -> Result<()> {
             stop: &stop,
             send,
             token: None,
-            asked: false,
             lanes: BTreeMap::new(),
             builds: plan.make.iter().filter(|make| make.build).count(),
             done: 0,
@@ -79,7 +77,7 @@ pub(super) fn carry_out<'a>(work: &mut Work<'a>, plan: &'a Plan) -> Result<()> {
             outcomes: &mut outcomes,
             plan,
         };
-        let result = floor.run(work, &receive, || waiter.request_token());
+        let result = floor.run(work, &receive);
         if result.is_err() {
             stop.store(true, Ordering::Relaxed);
         }
@@ -151,10 +149,8 @@ struct Floor<'scope, 'env, 'p> {
     jobs: &'scope Jobs,
     stop: &'scope Arc<AtomicBool>,
     send: Sender<Message>,
-    /// A job that is ours and not given to a build yet.
+    /// The job of a build that is over, for the next one.
     token: Option<Token>,
-    /// One has been asked for.
-    asked: bool,
     lanes: BTreeMap<usize, usize>,
     builds: usize,
     done: usize,
@@ -165,49 +161,50 @@ struct Floor<'scope, 'env, 'p> {
 }
 
 impl<'scope, 'a: 'scope> Floor<'scope, '_, '_> {
-    fn run(&mut self, work: &mut Work<'a>, receive: &Receiver<Message>, request: impl Fn()) -> Result<()> {
+    fn run(&mut self, work: &mut Work<'a>, receive: &Receiver<Message>) -> Result<()> {
         loop {
             signal::check()?;
-            // A build first: then the processors are busy while the light things are done.
-            if let Some(next) = self.queue.heavy() {
-                if self.skip(work, next)? {
-                    continue;
-                }
-                if let Some(token) = self.token.take() {
-                    self.start(work, next, token)?;
-                    continue;
-                }
-                if !self.asked {
-                    self.asked = true;
-                    request();
-                }
+            if self.queue.running() == 0 {
+                // Nobody has a job now: whatever a killed or a hostile make did to the budget is put right.
+                self.token = None;
+                self.jobs.restore(0)?;
             }
+            // Builds first: then the processors are busy while the light things are done.
+            self.start_all(work)?;
             if let Some(next) = self.queue.light() {
                 self.queue.started(next);
                 self.light(work, next)?;
                 self.queue.over(next);
                 continue;
             }
-            if self.queue.heavy().is_none() {
+            let waiting = self.queue.heavy().is_some();
+            if !waiting {
                 // Somebody's make may have use for it.
                 self.token = None;
                 if self.queue.running() == 0 {
                     return Ok(());
                 }
             }
-            match receive.recv_timeout(PATIENCE) {
+            // Who waits for a job looks often: makes wait for it, too.
+            match receive.recv_timeout(if waiting { HASTE } else { PATIENCE }) {
                 Ok(message) => self.hear(work, message)?,
-                Err(RecvTimeoutError::Timeout) => self.look_after_tokens()?,
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => bail!("the builds' threads are gone"),
             }
         }
     }
 
-    /// Where nothing runs every token must be there: a make that was killed may have taken some with it. The one that
-    /// was asked for cannot come, or it would have.
-    fn look_after_tokens(&mut self) -> Result<()> {
-        if self.asked && self.token.is_none() && self.queue.running() == 0 {
-            self.jobs.restore(0)?;
+    /// Starts what is possible with the jobs that there are.
+    fn start_all(&mut self, work: &mut Work<'a>) -> Result<()> {
+        while let Some(next) = self.queue.heavy() {
+            if self.skip(work, next)? {
+                continue;
+            }
+            let Some(token) = self.token.take().map_or_else(|| self.jobs.take(), |token| Ok(Some(token)))?
+            else {
+                break;
+            };
+            self.start(work, next, token)?;
         }
         Ok(())
     }
@@ -244,15 +241,20 @@ impl<'scope, 'a: 'scope> Floor<'scope, '_, '_> {
                     announce(work, self.plan);
                 }
                 let cached = make.cached;
-                let job = make::job(work, make, self.signing, self.jobs, self.stop)?;
+                let job = make::job(
+                    work,
+                    make,
+                    self.signing,
+                    (self.jobs, self.builds.min(self.jobs.limit())),
+                    self.stop,
+                )?;
                 self.worker(move || {
                     let mut phases = Phases::default();
                     let attempt = attempt(session, &job, cached, &mut phases);
                     phases.end();
-                    drop(token);
                     let spans = phases.spans(began, lane, Some(job.module), &job.kernel.target);
                     // Nobody hears it when the transaction has ended: then the build was stopped, too.
-                    drop(send.send(Message::Built(next, Some(attempt), spans)));
+                    drop(send.send(Message::Built(next, Some(attempt), spans, token)));
                 })?;
             }
             Step::Index(target) => {
@@ -266,9 +268,8 @@ impl<'scope, 'a: 'scope> Floor<'scope, '_, '_> {
                     phases.begin("depmod");
                     let result = depmod::depmod(session, &target);
                     phases.end();
-                    drop(token);
                     let spans = phases.spans(began, lane, None, &target);
-                    drop(send.send(Message::Indexed(next, result, spans)));
+                    drop(send.send(Message::Indexed(next, result, spans, token)));
                 })?;
             }
             Step::Clear(_) => bail!("a withdrawal needs no job"),
@@ -302,18 +303,13 @@ impl<'scope, 'a: 'scope> Floor<'scope, '_, '_> {
         Ok(())
     }
 
-    fn hear(&mut self, work: &mut Work<'_>, message: Message) -> Result<()> {
+    fn hear(&mut self, work: &mut Work<'a>, message: Message) -> Result<()> {
         match message {
-            Message::Token(token) => {
-                self.asked = false;
-                self.token = Some(token.context("waiting for a job")?);
-                // Nobody waits for a token now, and where nothing runs, nobody else has one.
-                if self.queue.running() == 0 {
-                    self.jobs.restore(1)?;
-                }
-            }
-            Message::Built(next, attempt, spans) => {
+            Message::Built(next, attempt, spans, token) => {
                 self.lanes.remove(&next);
+                // Its job goes to the next build at once, before its result is put in place.
+                self.token = Some(token);
+                self.start_all(work)?;
                 work.report.timeline.extend(spans);
                 if let Step::Make(index, make) = &self.steps[next] {
                     self.done += 1;
@@ -327,8 +323,9 @@ impl<'scope, 'a: 'scope> Floor<'scope, '_, '_> {
                 }
                 self.queue.over(next);
             }
-            Message::Indexed(next, result, spans) => {
+            Message::Indexed(next, result, spans, token) => {
                 self.lanes.remove(&next);
+                self.token = Some(token);
                 work.report.timeline.extend(spans);
                 self.queue.over(next);
                 match result {

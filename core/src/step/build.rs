@@ -59,6 +59,8 @@ pub struct Job<'a> {
     pub fingerprint: &'a Fingerprint,
     /// The budget that its make shares with the others.
     pub jobs: &'a Jobs,
+    /// How many builds may run beside it, itself among them.
+    pub builds: usize,
     /// Becomes true when the whole transaction must end.
     pub stop: &'a Arc<AtomicBool>,
 }
@@ -298,7 +300,7 @@ impl Place<'_> {
 
     /// Runs shell text in the build directory. The variables of dkms.conf are shell variables, not exported:
     /// make would take `arch` or `module` for its own.
-    fn shell(&self, what: &str, text: &str, jobs: Option<&Jobs>) -> Result<Done> {
+    fn shell(&self, what: &str, text: &str, makeflags: Option<String>) -> Result<Done> {
         let (session, job) = (self.session, self.job);
         let layout = &session.layout;
         let path = |path: &Path| path.display().to_string();
@@ -317,11 +319,8 @@ impl Place<'_> {
             ("parallel_jobs", job.jobs.limit().to_string()),
             ("build_environment", environment.as_deref().map(path).unwrap_or_default()),
         ];
-        // The first argument names the files that stay open: those of the jobserver.
         const PREAMBLE: &str = r#"
-            for fd in /proc/self/fd/*; do
-                fd=${fd##*/}; [[ " 0 1 2 $1 " == *" $fd "* || $fd == *[!0-9]* ]] || eval "exec $fd>&-"
-            done; shift; unset fd
+            for fd in /proc/self/fd/*; do case ${fd##*/} in [012]|*[!0-9]*) ;; *) eval "exec ${fd##*/}>&-" ;; esac; done
             while [[ $1 != -- ]]; do printf -v "${1%%=*}" %s "${1#*=}"; shift; done
             [[ ! $build_environment || -r $build_environment ]] || echo "$build_environment cannot be read"
             [[ ! -r $build_environment ]] || eval "$( (. "$build_environment" &>/dev/null; export -p) )"
@@ -330,7 +329,6 @@ impl Place<'_> {
             .iter()
             .map(|word| (*word).to_owned())
             .collect();
-        argv.push(jobs.map_or(String::new(), Jobs::files));
         argv.extend(variables.iter().map(|(name, value)| format!("{name}={value}")));
         argv.extend(["--".to_owned(), text.to_owned()]);
         let mut env = vec![
@@ -343,7 +341,7 @@ impl Place<'_> {
                 env.extend(value.iter().map(|value| (name.to_owned(), value.clone())));
             }
         }
-        env.extend(jobs.map(|jobs| ("MAKEFLAGS".to_owned(), jobs.makeflags())));
+        env.extend(makeflags.map(|flags| ("MAKEFLAGS".to_owned(), flags)));
         if self.owner.is_none() {
             env.extend(lock::pass_on().map(|(name, value)| (name.to_owned(), value.to_owned())));
         }
@@ -356,6 +354,7 @@ impl Place<'_> {
                 job.source.to_owned(),
                 job.headers.dir.clone(),
                 layout.module_config(&job.module.name),
+                job.jobs.path().to_owned(),
             ]
             .into_iter()
             .chain(environment)
@@ -367,15 +366,12 @@ impl Place<'_> {
             session.screen.progress(&format!("dkms: {what}: {text}"));
         }
         let began = Instant::now();
-        let mut command = spec
+        let command = spec
             .command()?
             .output(Output::Log(self.log.clone()))
             .limit(session.build_limit(&job.module.name))
             .log_limit(LOG_LIMIT)
             .until(job.stop);
-        if let Some(jobs) = jobs {
-            command = command.jobs(jobs);
-        }
         let done = command.run()?;
         self.note(&format!(
             "\n# exit code: {}\n# elapsed time: {:.1} s\n{}\n",
@@ -446,11 +442,14 @@ impl Place<'_> {
         let make = &self.job.recipe.make;
         let kernel = &self.job.kernel.target.kernel;
         // A quoted 'make', or another command, is shell DKMS's way to say that it must not run in parallel.
-        let (text, jobs) = match make.strip_prefix("make") {
-            Some(rest) => (format!("make KERNELRELEASE={kernel}{rest}"), Some(self.job.jobs)),
+        let (text, makeflags) = match make.strip_prefix("make") {
+            Some(rest) => {
+                let (option, makeflags) = self.job.jobs.for_make(self.job.builds);
+                (format!("make{option} KERNELRELEASE={kernel}{rest}"), makeflags)
+            }
             None => (make.clone(), None),
         };
-        let done = self.shell("Building module(s)", &text, jobs)?;
+        let done = self.shell("Building module(s)", &text, makeflags)?;
         if let Err(stop) = self.stopped(&done, "compiling", 10) {
             return Ok(Err(stop));
         }

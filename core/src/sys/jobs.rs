@@ -3,11 +3,15 @@
 //! Whoever computes holds a token: a build takes one for itself when it starts, its `make` takes and returns more as
 //! it finds work. As many tokens as the [budget] says are all there are.
 
-use std::io;
-use std::process::Command;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use jobserver::{Acquired, Client, HelperThread};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
+
+use crate::sys::run::{Cmd, Output};
 
 /// Memory that one compiler job may need, in bytes. Large C files of real modules peak at about this.
 const MEMORY_PER_JOB: u64 = 400 << 20;
@@ -57,71 +61,114 @@ fn available(meminfo: &str) -> Option<u64> {
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
-/// The jobserver.
+/// The jobserver: a FIFO with a byte for every job that nobody has. make 4.4 opens it by name. The makes before that
+/// inherit open files, which a make that is started in `$(shell …)` finds closed and complains about, in the middle of
+/// what somebody reads; so they get their share as a number.
 #[derive(Debug, Clone)]
-pub struct Jobs {
-    client: Client,
+pub struct Jobs(Arc<Pool>);
+
+#[derive(Debug)]
+struct Pool {
+    path: PathBuf,
+    /// Ours: reading from it never waits.
+    fifo: File,
     limit: usize,
+    shared: bool,
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
 }
 
 /// The right to keep one processor busy, given back when it is dropped.
-pub type Token = Acquired;
+#[derive(Debug)]
+pub struct Token(Arc<Pool>);
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        // The FIFO has room for all there are.
+        let _ = (&self.0.fifo).write_all(TOKEN);
+    }
+}
+
+const TOKEN: &[u8] = b"+";
 
 impl Jobs {
-    /// A budget of so many jobs.
-    pub fn new(limit: usize) -> Result<Self> {
-        let client = Client::new(limit).context("making the jobserver")?;
-        Ok(Self { client, limit })
+    /// A budget of so many jobs, with its FIFO at `path`, for the user `owner` where that is not us.
+    pub fn new(limit: usize, path: PathBuf, owner: Option<u32>) -> Result<Self> {
+        let context = || format!("making the jobserver {}", path.display());
+        if let Some(dir) = path.parent() {
+            std::fs::create_dir_all(dir).with_context(context)?;
+        }
+        super::file::remove_all(&path)?;
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).with_context(context)?;
+        if owner.is_some() {
+            std::os::unix::fs::chown(&path, owner, owner).with_context(context)?;
+        }
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fifo = File::from(rustix::fs::open(&path, flags, Mode::empty()).with_context(context)?);
+        let jobs = Self(Arc::new(Pool { path, fifo, limit, shared: understands_names()? }));
+        jobs.restore(0)?;
+        Ok(jobs)
     }
 
     /// How many jobs there may be.
     pub fn limit(&self) -> usize {
-        self.limit
+        self.0.limit
     }
 
-    /// Lets a process inherit the jobserver. Its variables must say so, too: [`Jobs::makeflags`].
-    pub(super) fn hand_to(&self, command: &mut Command) {
-        // Also sets a variable that nobody but cargo reads.
-        self.client.configure(command);
+    /// The FIFO.
+    pub fn path(&self) -> &Path {
+        &self.0.path
     }
 
-    /// The value of `MAKEFLAGS` by which make finds the jobserver.
-    #[allow(clippy::disallowed_methods)] // never started: the library writes the value into a command only
-    pub fn makeflags(&self) -> String {
-        let mut probe = Command::new("make");
-        self.client.configure_make(&mut probe);
-        let value = probe.get_envs().find(|(name, _)| *name == "MAKEFLAGS").and_then(|(_, value)| value);
-        value.unwrap_or_default().to_string_lossy().trim().to_owned()
-    }
-
-    /// The numbers of the open files that make needs for that.
-    pub fn files(&self) -> String {
-        let flags = self.makeflags();
-        let numbers = flags.rsplit("--jobserver-auth=").next().unwrap_or_default();
-        numbers.replace(',', " ")
-    }
-
-    /// A thread that waits for tokens, so that the caller need not: each [request](HelperThread::request_token) is
-    /// answered by one call of `take`.
-    pub fn waiter(&self, take: impl FnMut(io::Result<Token>) + Send + 'static) -> Result<HelperThread> {
-        self.client.clone().into_helper_thread(take).context("starting to wait for jobs")
-    }
-
-    /// Puts the budget right while no build runs and `held` tokens are in our own hands: a make that was killed took
-    /// its tokens with it, and nothing keeps a hostile one from inventing some. Nobody may be waiting for a token.
-    pub fn restore(&self, held: usize) -> Result<()> {
-        let wanted = self.limit.saturating_sub(held);
-        let mut there = self.client.available()?;
-        while there > wanted {
-            self.client.acquire_raw()?;
-            there -= 1;
+    /// What make needs to know when so many builds run at the same time: an option, and the value of `MAKEFLAGS`.
+    pub fn for_make(&self, builds: usize) -> (String, Option<String>) {
+        if self.0.shared {
+            return (String::new(), Some(format!("-j --jobserver-auth=fifo:{}", self.0.path.display())));
         }
-        while there < wanted {
-            self.client.release_raw()?;
-            there += 1;
+        (format!(" -j{}", (self.0.limit / builds.max(1)).max(1)), None)
+    }
+
+    /// A job, when there is one.
+    pub fn take(&self) -> Result<Option<Token>> {
+        match (&self.0.fifo).read(&mut [0]) {
+            Ok(1) => Ok(Some(Token(Arc::clone(&self.0)))),
+            Ok(_) => Ok(None),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
+            Err(error) => Err(error).context("waiting for a job"),
+        }
+    }
+
+    /// Puts the budget right while no build runs and `held` jobs are in our own hands: a make that was killed took its
+    /// jobs with it, and nothing keeps a hostile one from inventing some.
+    pub fn restore(&self, held: usize) -> Result<()> {
+        let wanted = self.0.limit.saturating_sub(held) as u64;
+        let there = rustix::io::ioctl_fionread(&self.0.fifo)?;
+        for _ in wanted..there {
+            let _ = (&self.0.fifo).read(&mut [0])?;
+        }
+        for _ in there..wanted {
+            (&self.0.fifo).write_all(TOKEN)?;
         }
         Ok(())
     }
+}
+
+/// Whether make is 4.4 or newer.
+fn understands_names() -> Result<bool> {
+    let done = Cmd::new("make").arg("--version").output(Output::Split).run();
+    // Without make nothing is built: that is said elsewhere.
+    Ok(done.is_ok_and(|done| is_new(&String::from_utf8_lossy(&done.output))))
+}
+
+fn is_new(said: &str) -> bool {
+    let mut numbers =
+        said.lines().next().unwrap_or_default().rsplit(' ').next().unwrap_or_default().split('.');
+    let mut number = || numbers.next().and_then(|number| number.parse::<u32>().ok()).unwrap_or(0);
+    (number(), number()) >= (4, 4)
 }
 
 #[cfg(test)]
@@ -153,23 +200,66 @@ mod tests {
     }
 
     #[test]
-    fn make_is_told_where_the_tokens_are() {
-        let jobs = Jobs::new(3).unwrap();
-        let files = jobs.files();
-        let (read, write) = files.split_once(' ').unwrap();
-        assert!(read.parse::<u32>().is_ok() && write.parse::<u32>().is_ok(), "{files}");
-        assert!(jobs.makeflags().contains(&format!("--jobserver-auth={read},{write}")));
+    fn makes_before_4_4_do_not_know_names() {
+        for (said, new) in [
+            ("GNU Make 4.4.1\nBuilt for x86_64-pc-linux-gnu\n", true),
+            ("GNU Make 4.3\n", false),
+            ("GNU Make 5.0\n", true),
+            ("GNU Make 4.10\n", true),
+            ("bmake\n", false),
+            ("", false),
+        ] {
+            assert_eq!(is_new(said), new, "{said}");
+        }
+    }
+
+    fn jobs(dir: &tempfile::TempDir, limit: usize) -> Jobs {
+        Jobs::new(limit, dir.path().join("own/jobs"), None).unwrap()
+    }
+
+    #[test]
+    fn there_are_as_many_as_there_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let jobs = jobs(&dir, 2);
+        let first = jobs.take().unwrap().unwrap();
+        let _second = jobs.take().unwrap().unwrap();
+        assert!(jobs.take().unwrap().is_none());
+        drop(first);
+        assert!(jobs.take().unwrap().is_some());
+        let path = jobs.path().to_owned();
+        assert!(path.exists());
+        drop((jobs, _second));
+        assert!(!path.exists());
     }
 
     #[test]
     fn tokens_that_were_lost_or_invented_are_put_right() {
-        let jobs = Jobs::new(3).unwrap();
-        jobs.client.acquire_raw().unwrap();
-        jobs.client.acquire_raw().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let jobs = jobs(&dir, 3);
+        let count = || rustix::io::ioctl_fionread(&jobs.0.fifo).unwrap();
+        let (a, b) = (jobs.take().unwrap().unwrap(), jobs.take().unwrap().unwrap());
         jobs.restore(1).unwrap();
-        assert_eq!(jobs.client.available().unwrap(), 2);
-        (0..5).for_each(|_| jobs.client.release_raw().unwrap());
+        assert_eq!(count(), 2);
+        drop((a, b));
+        (0..5).for_each(|_| (&jobs.0.fifo).write_all(TOKEN).unwrap());
         jobs.restore(0).unwrap();
-        assert_eq!(jobs.client.available().unwrap(), 3);
+        assert_eq!(count(), 3);
+    }
+
+    #[test]
+    fn old_makes_get_their_share() {
+        let dir = tempfile::tempdir().unwrap();
+        let Jobs(pool) = jobs(&dir, 4);
+        let pool = Arc::into_inner(pool).unwrap();
+        let shared = |shared| {
+            let (path, fifo) = (pool.path.clone(), pool.fifo.try_clone().unwrap());
+            Jobs(Arc::new(Pool { path, fifo, limit: 4, shared }))
+        };
+        assert_eq!(shared(false).for_make(1), (" -j4".into(), None));
+        assert_eq!(shared(false).for_make(3), (" -j1".into(), None));
+        assert_eq!(shared(false).for_make(9), (" -j1".into(), None));
+        let (option, flags) = shared(true).for_make(3);
+        assert_eq!(option, "");
+        assert_eq!(flags.unwrap(), format!("-j --jobserver-auth=fifo:{}", pool.path.display()));
     }
 }

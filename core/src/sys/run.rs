@@ -14,7 +14,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::MemfdFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use crate::sys::jobs::Jobs;
 use crate::sys::signal;
 
 /// The search path of everything that we start: not the caller's, which may be a user's under sudo.
@@ -47,7 +46,6 @@ pub struct Cmd {
     output: Output,
     limit: Option<Duration>,
     log_limit: Option<u64>,
-    jobs: Option<Jobs>,
     stop: Option<Arc<AtomicBool>>,
 }
 
@@ -103,7 +101,6 @@ impl Cmd {
             output: Output::Memory,
             limit: None,
             log_limit: None,
-            jobs: None,
             stop: None,
         }
     }
@@ -146,11 +143,6 @@ impl Cmd {
         self.log_limit = Some(bytes);
         self
     }
-    /// Lets it take part in a job budget.
-    pub fn jobs(mut self, jobs: &Jobs) -> Self {
-        self.jobs = Some(jobs.clone());
-        self
-    }
     /// Kills it, and all that it started, when this becomes true: it then counts as interrupted.
     pub fn until(mut self, stop: &Arc<AtomicBool>) -> Self {
         self.stop = Some(Arc::clone(stop));
@@ -178,9 +170,6 @@ impl Cmd {
         }
         if let Some(dir) = &self.cwd {
             command.current_dir(dir);
-        }
-        if let Some(jobs) = &self.jobs {
-            jobs.hand_to(&mut command);
         }
         let memory = || rustix::fs::memfd_create("output", MemfdFlags::CLOEXEC).map(File::from);
         let (mut output, mut errors) = (None, None);
