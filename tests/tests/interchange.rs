@@ -46,7 +46,7 @@ fn walk(seed: u64) -> Scenario {
         "ready hello 2.0",
         "ready world 1.0",
         "native hello 0.5",
-        "native world 1.0 extra $K2",
+        "native world 0.5 extra $K2",
     ]
     .map(str::to_owned)
     .to_vec();
