@@ -55,7 +55,7 @@ fn a_budget_that_is_stolen_or_ignored() {
     let (layer, kernel) = stage::with_small_tree(Suite::trixie());
     let root = Root::on(&layer);
     let steal = "obj-m := thief.o\nsteal:\n\t+@auth=$${MAKEFLAGS##*--jobserver-auth=}; auth=$${auth%% *}; \
-                 timeout 3 cat <&$${auth%%,*} >/dev/null; test -n \"$$auth\"\n\
+                 timeout 3 cat <$${auth#fifo:} >/dev/null; test -n \"$$auth\"\n\
                  \t+$(MAKE) -C $(K) M=$(CURDIR) modules\n";
     Sources::new("thief", "1.0").conf("MAKE[0]=\"make steal K=${kernel_source_dir}\"").unpack(&root);
     root.write("/usr/src/thief-1.0/Makefile", steal);
@@ -97,7 +97,7 @@ fn an_interrupt_stops_all_builds() {
         &format!(
             "setsid bash -c 'trap - INT; echo $$ >/opt/pid; exec dkms autoinstall -k {} -j 2' & \
              until [ $(find /var/lib/dkms/.dkms-rs/work -name begun | wc -l) = 2 ]; do sleep 0.1; done; \
-             kill -INT $(cat /opt/pid); sleep 1; pgrep -f pause.sh && echo still-running; wait $!",
+             kill -INT $(cat /opt/pid); sleep 1; for p in /proc/[0-9]*; do [ \"$(stat -c %u $p 2>/dev/null)\" = 65533 ] && echo still-running; done; wait $!",
             kernel.release
         ),
     );
