@@ -26,10 +26,10 @@ fuzz_target!(|data: &[u8]| {
     ];
     // A dkms.conf, and overrides after it.
     let files = data.split(|byte| *byte == 0).map(|file| (PathBuf::new(), file.to_vec())).collect();
-    let Ok(raw) = native::evaluate(&Inputs { files, names: NAMES, variables }) else { return };
+    let Ok(raw) = native::evaluate(&Inputs { files, names: NAMES, variables, directives: &[] }) else { return };
     let size: usize = raw.values.values().flatten().map(|(_, value)| value.len()).sum();
     assert!(size <= 1 << 20, "{size} bytes of values");
-    let context = Context { layout: &layout, module: &module, target: &target, headers: &headers, identity: "" };
+    let context = Context { layout: &layout, module: &module, target: &target, headers: &headers, identity: "", directives: &[] };
     if let Ok(recipe) = Recipe::from_raw(&raw, &context, None) {
         for module in &recipe.modules {
             assert!(!module.built.starts_with('/') && !module.built.split('/').any(|part| part == ".."));
