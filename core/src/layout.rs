@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::sys::file::TEMP_PREFIX;
 use crate::types::{KernelRelease, ModuleId, ModuleName, Target};
 
 /// The name of our own directory inside the registry.
@@ -158,9 +159,9 @@ impl Layout {
     pub fn incoming(&self) -> PathBuf {
         self.own().join("incoming")
     }
-    /// The jobserver of a run that builds.
+    /// The jobserver of a run that builds. It is called like a temporary file, so that it is swept after a kill.
     pub fn jobs(&self) -> PathBuf {
-        self.own().join(format!("jobs-{}", std::process::id()))
+        self.own().join(format!("{TEMP_PREFIX}{}-jobs", std::process::id()))
     }
     /// Private build directories of the transaction under way.
     pub fn work(&self) -> PathBuf {
