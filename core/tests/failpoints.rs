@@ -164,6 +164,9 @@ impl World {
                     state.insert(format!("{name}/"), String::new());
                 }
                 self.walk(&path, state);
+            } else if !path.is_file() {
+                // A jobserver: reading it would wait for ever.
+                state.insert(name, "no file".into());
             } else if name.ends_with("make.log") {
                 state.insert(name, "a log".into());
             } else {

@@ -92,7 +92,10 @@ fn removing_ours_keeps_the_modules_and_purging_leaves_no_conffile() {
     let (layer, kernel) = stage::with_kernel(Suite::trixie());
     let root = Root::on(&layer);
     root.run("apt-get -q -y purge dkms-rs").ok();
-    assert!(!root.exists("/var/cache/dkms") && !root.exists("/var/lib/dkms/.dkms-rs"), "what only ours reads");
+    assert!(
+        !root.exists("/var/cache/dkms") && !root.exists("/var/lib/dkms/.dkms-rs"),
+        "what only ours reads"
+    );
     let left = root.find("/etc", "-path '*dkms*' -not -name 'made-by-*'");
     assert_eq!(left, [""; 0], "configuration that stays after a purge");
     root.run(&format!("test -d {}", kernel.modules_dir())).ok();
