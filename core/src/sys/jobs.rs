@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
@@ -73,7 +73,8 @@ struct Pool {
     /// Ours: reading from it never waits.
     fifo: File,
     limit: usize,
-    shared: bool,
+    /// Whether make knows FIFOs by name. Asked when the first one is started, not for runs that build nothing.
+    shared: OnceLock<bool>,
 }
 
 impl Drop for Pool {
@@ -109,7 +110,7 @@ impl Jobs {
         }
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fifo = File::from(rustix::fs::open(&path, flags, Mode::empty()).with_context(context)?);
-        let jobs = Self(Arc::new(Pool { path, fifo, limit, shared: understands_names()? }));
+        let jobs = Self(Arc::new(Pool { path, fifo, limit, shared: OnceLock::new() }));
         jobs.restore(0)?;
         Ok(jobs)
     }
@@ -126,7 +127,7 @@ impl Jobs {
 
     /// What make needs to know when so many builds run at the same time: an option, and the value of `MAKEFLAGS`.
     pub fn for_make(&self, builds: usize) -> (String, Option<String>) {
-        if self.0.shared {
+        if *self.0.shared.get_or_init(understands_names) {
             return (String::new(), Some(format!("-j --jobserver-auth=fifo:{}", self.0.path.display())));
         }
         (format!(" -j{}", (self.0.limit / builds.max(1)).max(1)), None)
@@ -158,10 +159,10 @@ impl Jobs {
 }
 
 /// Whether make is 4.4 or newer.
-fn understands_names() -> Result<bool> {
+fn understands_names() -> bool {
     let done = Cmd::new("make").arg("--version").output(Output::Split).run();
     // Without make nothing is built: that is said elsewhere.
-    Ok(done.is_ok_and(|done| is_new(&String::from_utf8_lossy(&done.output))))
+    done.is_ok_and(|done| is_new(&String::from_utf8_lossy(&done.output)))
 }
 
 fn is_new(said: &str) -> bool {
@@ -253,7 +254,7 @@ mod tests {
         let pool = Arc::into_inner(pool).unwrap();
         let shared = |shared| {
             let (path, fifo) = (pool.path.clone(), pool.fifo.try_clone().unwrap());
-            Jobs(Arc::new(Pool { path, fifo, limit: 4, shared }))
+            Jobs(Arc::new(Pool { path, fifo, limit: 4, shared: OnceLock::from(shared) }))
         };
         assert_eq!(shared(false).for_make(1), (" -j4".into(), None));
         assert_eq!(shared(false).for_make(3), (" -j1".into(), None));

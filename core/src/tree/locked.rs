@@ -200,9 +200,7 @@ impl LockedTree {
         dir: &Path,
         installed: Vec<Installed>,
     ) -> Result<()> {
-        let fingerprint = Fingerprint(String::new());
-        let unknown = Record { fingerprint, installed, signer: None, seconds: 0.0, loaded: false };
-        self.record(id, target, &unknown)?;
+        self.record(id, target, &Record::unknown(installed))?;
         file::replace_dir(dir, &self.layout.built(id, target))
     }
 
@@ -216,9 +214,7 @@ impl LockedTree {
     ) -> Result<()> {
         file::sync_tree(dir)?;
         self.adopt_build(id, target, dir, installed.clone())?;
-        let fingerprint = Fingerprint(String::new());
-        let loaded = Record { fingerprint, installed, signer: None, seconds: 0.0, loaded: true };
-        self.record(id, target, &loaded)?;
+        self.record(id, target, &Record { loaded: true, ..Record::unknown(installed) })?;
         self.forget_failure(id, target)
     }
 

@@ -27,6 +27,13 @@ pub struct Record {
 
 const DID_NOT: &str = " (did not sign)";
 
+impl Record {
+    /// Of a build of which nobody knows what went into it.
+    pub fn unknown(installed: Vec<Installed>) -> Self {
+        Self { fingerprint: Fingerprint(String::new()), installed, signer: None, seconds: 0.0, loaded: false }
+    }
+}
+
 /// What is noted when a signer could not sign: nobody tries again by himself, but a person can.
 pub fn unsigned(signer: &str) -> String {
     format!("{signer}{DID_NOT}")
