@@ -8,6 +8,7 @@ pub mod check;
 pub mod cli;
 pub mod conf;
 pub mod event;
+pub mod hook;
 pub mod kernel;
 pub mod layout;
 pub mod plan;

@@ -1,0 +1,122 @@
+//! What all hooks of package managers have in common: how they start, and what their failure may do.
+//!
+//! An adapter only translates what its package manager says into events; everything else is here, so that a module that
+//! fails means the same under each of them.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use crate::cli::{autoinstall_off, explain};
+use crate::event::Event;
+use crate::kernel::{installed, machine, running};
+use crate::report::Screen;
+use crate::session::{Options, Session};
+use crate::sys::{confine, signal};
+use crate::types::{Arch, KernelRelease, Target};
+
+/// What the caller of a hook makes of an exit code that is not zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Power {
+    /// It stops, or leaves a package half-configured: only modules that the admin cannot do without may cause that.
+    Stops,
+    /// It shows that something went wrong, and goes on: every failure may.
+    Tells,
+}
+
+/// What a hook answers.
+#[derive(Debug)]
+pub enum Answer {
+    /// These events, in one transaction.
+    Events(Power, Vec<Event>),
+    /// It has been answered already.
+    Code(i32),
+}
+
+/// A hook's whole life: `translate` gets the words of its command line.
+///
+/// Standard output belongs to the package manager; whatever there is to say goes to standard error.
+pub fn main(translate: impl FnOnce(&Session, &[&str]) -> Result<Answer>) -> ExitCode {
+    if let Some(code) = confine::enter() {
+        return code;
+    }
+    signal::install();
+    let screen = Screen::package_manager();
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let code = Session::start(screen, Options::default(), |_| {}).and_then(|mut session| {
+        match translate(&session, &words)? {
+            Answer::Code(code) => Ok(code),
+            Answer::Events(power, events) => answer(&mut session, power, events),
+        }
+    });
+    match code {
+        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+        Err(error) => ExitCode::from(explain(&error, screen)),
+    }
+}
+
+/// Carries the events out; the exit code.
+fn answer(session: &mut Session, power: Power, mut events: Vec<Event>) -> Result<i32> {
+    let leaving = |event: &Event| matches!(event, Event::KernelRemoved(_));
+    // What leaves takes its modules along also where nothing is built by itself.
+    if !events.iter().all(leaving) && autoinstall_off(session) {
+        events.retain(leaving);
+    }
+    if events.is_empty() {
+        return Ok(0);
+    }
+    let removal = events.iter().all(leaving);
+    match crate::apply::run(session, events) {
+        Ok(report) => Ok(match power {
+            Power::Stops => report.hook_code(&session.policy.admin),
+            Power::Tells => report.autoinstall_code(),
+        }),
+        Err(error) if error.is::<signal::Interrupted>() => Err(error),
+        // A full disk, say. It must not keep a kernel from being removed, and keeps one from being installed only
+        // where the admin has said that modules matter more.
+        Err(error) if power == Power::Stops && (removal || !session.policy.admin.has_critical()) => {
+            session.screen.alert(&format!(
+                "dkms: {error:#}\ndkms: the package manager goes on: no module is critical here"
+            ));
+            Ok(0)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The architecture of this machine.
+pub fn this_machine() -> Result<Arch> {
+    machine().context("this machine's architecture has no valid name")
+}
+
+/// A kernel of this machine, by its release.
+pub fn target(kernel: &str) -> Result<Target> {
+    Ok(Target { kernel: kernel.parse()?, arch: this_machine()? })
+}
+
+/// The running kernel.
+pub fn running_target() -> Result<Target> {
+    Ok(Target { kernel: running().context("the running kernel has no valid name")?, arch: this_machine()? })
+}
+
+/// The kernels that a new module package is for: all (those without headers wait for them), or, when
+/// framework.conf wants fewer, the running and the newest one. A running kernel that is not installed is a
+/// chroot's host's. `upgrade`: the package was there before.
+pub fn targets_of_source(session: &Session, arch: Option<Arch>, upgrade: bool) -> Result<Vec<Target>> {
+    let arch = match arch {
+        Some(arch) => arch,
+        None => this_machine()?,
+    };
+    let all = installed(&session.layout);
+    let host = running().filter(|kernel| all.contains(kernel));
+    let newest = all.last().cloned();
+    let chosen: Vec<KernelRelease> = match (session.policy.framework.all_kernels, host) {
+        (false, Some(running)) => {
+            all.into_iter().filter(|kernel| *kernel == running || Some(kernel) == newest.as_ref()).collect()
+        }
+        (false, None) if upgrade => newest.into_iter().collect(),
+        _ => all,
+    };
+    Ok(chosen.into_iter().map(|kernel| Target { kernel, arch: arch.clone() }).collect())
+}
