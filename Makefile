@@ -7,7 +7,7 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 export SOURCE_DATE_EPOCH
 
-.PHONY: help build check test packages demo full compat corpus storm fuzz deps clean
+.PHONY: help build check test packages demo full compat bench corpus storm fuzz deps clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -40,6 +40,9 @@ full: deps packages ## 23 real module packages and a new kernel in one transacti
 
 compat: deps packages ## every *-dkms package of Debian 13, built by Debian's dkms and by ours, compared (needs root, hours when cold)
 	$(CARGO) test -p dkms-tests --test compat -- --ignored --test-threads=1 --nocapture
+
+bench: deps packages ## how long it takes, against Debian's dkms and the bare compilers (needs root, half an hour, a quiet machine)
+	$(CARGO) run -q --release -p dkms-tests --bin bench
 
 storm: deps packages ## 200 kills at random moments of a publication (needs root)
 	DKMS_KILLS=200 $(CARGO) test -p dkms-tests --test kill_storm -- --nocapture

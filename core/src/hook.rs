@@ -100,6 +100,12 @@ pub fn running_target() -> Result<Target> {
     Ok(Target { kernel: running().context("the running kernel has no valid name")?, arch: this_machine()? })
 }
 
+/// All kernels of this machine, oldest first; those without headers wait for them.
+pub fn all_targets(session: &Session) -> Result<Vec<Target>> {
+    let arch = this_machine()?;
+    Ok(installed(&session.layout).into_iter().map(|kernel| Target { kernel, arch: arch.clone() }).collect())
+}
+
 /// The kernels that a new module package is for: all (those without headers wait for them), or, when
 /// framework.conf wants fewer, the running and the newest one. A running kernel that is not installed is a
 /// chroot's host's. `upgrade`: the package was there before.

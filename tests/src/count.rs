@@ -1,6 +1,6 @@
 //! Counts what is really started in a root: builds, depmod runs, initramfs runs.
 //!
-//! `make`, `depmod` and `update-initramfs` are replaced by two-line wrappers that write one line into a FIFO and then run
+//! `make`, `depmod`, `update-initramfs` and the C compiler proper are replaced by two-line wrappers that write one line into a FIFO and then run
 //! the real program. A FIFO, because a confined build sees a read-only system and is nobody in particular: writing to a
 //! FIFO needs neither a writable mount nor root, and lines below PIPE_BUF do not mix.
 
@@ -10,6 +10,8 @@ use crate::Root;
 
 const DIR: &str = "/usr/local/lib/count";
 const TOOLS: &[&str] = &["/usr/bin/make", "/usr/sbin/depmod", "/usr/sbin/update-initramfs"];
+/// The compiler proper: what `gcc` starts once for each file.
+const COMPILERS: &str = "/usr/libexec/gcc/*/*/cc1 /usr/lib/gcc/*/*/cc1";
 /// Names under which the product's own processes appear in `/proc/PID/comm`.
 const OURS: &[&str] = &["dkms", "apt-hook"];
 
@@ -28,6 +30,8 @@ pub struct Counts {
     pub depmods: usize,
     /// `update-initramfs` runs whose parent is dkms or its hook.
     pub initramfs: usize,
+    /// Files that a C compiler was started for.
+    pub compiled: usize,
     /// All lines, for a message: `TOOL PARENT ARGUMENTS`.
     pub lines: Vec<String>,
 }
@@ -39,6 +43,12 @@ impl<'a> Counters<'a> {
         for tool in TOOLS {
             wrap(root, tool);
         }
+        root.run(&format!(
+            "for real in {COMPILERS}; do [ -f $real ] && [ ! -L $real ] || continue; mv $real $real.real\n\
+             printf '#!/bin/sh\\necho compiled 1<>{DIR}/fifo 2>/dev/null\\nexec %s.real \"$@\"\\n' $real >$real\n\
+             chmod 755 $real; done"
+        ))
+        .ok();
         root.start(&format!("exec 9<>{DIR}/fifo; exec cat <&9 >>{DIR}/log"));
         let counters = Self { root };
         counters.take();
@@ -106,7 +116,9 @@ fn count(log: &str) -> Counts {
     let builds = of("make", &is_build);
     let depmods = of("depmod", &from_us);
     let initramfs = of("update-initramfs", &from_us);
-    Counts { builds, depmods, initramfs, lines }
+    let compiled = lines.iter().filter(|line| *line == "compiled").count();
+    let lines = lines.into_iter().filter(|line| line != "compiled").collect();
+    Counts { builds, depmods, initramfs, compiled, lines }
 }
 
 #[cfg(test)]
@@ -116,9 +128,10 @@ mod tests {
     #[test]
     fn only_our_depmods_and_real_builds_count() {
         let log = "depmod dkms -a 6.12\ndepmod linux-image-6.1 6.12\nmake sh -j2 KERNELRELEASE=6.12 -C /x\nmake sh clean\nmake dkms -f - show-CC\n\
-                   update-initramfs initramfs-tools -c -k 6.12\nupdate-initramfs apt-hook -u -k 6.12\nMARK\n";
+                   update-initramfs initramfs-tools -c -k 6.12\nupdate-initramfs apt-hook -u -k 6.12\n\
+                   compiled\ncompiled\nMARK\n";
         let counts = count(log);
-        assert_eq!((counts.builds, counts.depmods, counts.initramfs), (1, 1, 1));
+        assert_eq!((counts.builds, counts.depmods, counts.initramfs, counts.compiled), (1, 1, 1, 2));
         assert_eq!(counts.lines.len(), 7);
     }
 }

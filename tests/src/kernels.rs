@@ -9,6 +9,8 @@ pub enum Flavour {
     Cloud,
     /// The kernel that people run.
     Plain,
+    /// The same with the patches for real time: a second kernel with all drivers.
+    RealTime,
 }
 
 impl Flavour {
@@ -16,6 +18,7 @@ impl Flavour {
         match self {
             Self::Cloud => "-cloud-amd64",
             Self::Plain => "-amd64",
+            Self::RealTime => "-rt-amd64",
         }
     }
 }
@@ -83,6 +86,12 @@ impl Kernel {
     }
 }
 
+impl std::fmt::Display for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.release)
+    }
+}
+
 /// The last name in version order that is `linux-image-SERIES…SUFFIX`, without debug, unsigned or rt variants.
 fn pick(sorted_names: &str, flavour: Flavour, series: &str) -> Option<String> {
     let release = |name: &str| {
@@ -107,6 +116,7 @@ mod tests {
         let pick = |flavour, series| pick(NAMES, flavour, series);
         assert_eq!(pick(Flavour::Plain, "6.12.").unwrap(), "6.12.48+deb13-amd64");
         assert_eq!(pick(Flavour::Cloud, "6.12.").unwrap(), "6.12.48+deb13-cloud-amd64");
+        assert_eq!(pick(Flavour::RealTime, "6.12.").unwrap(), "6.12.48+deb13-rt-amd64");
         assert_eq!(pick(Flavour::Cloud, "6.1."), None);
     }
 }

@@ -14,6 +14,7 @@
     clippy::print_stdout
 )]
 
+pub mod bench;
 pub mod boot;
 pub mod compat;
 pub mod corpus;

@@ -1,9 +1,34 @@
-//! Small module packages of our own, for stories that no real package tells: they compile in seconds and fail on demand.
+//! Which module packages stories are told with: real ones, and small ones of our own that compile in seconds and fail on demand.
 
 use std::fmt::Write as _;
 use std::fs;
 
 use crate::{Root, repack};
+
+/// Real module packages of Debian 13 that compile on its own kernels.
+pub const REAL: &[&str] = &[
+    "acpi-call-dkms",
+    "apfs-dkms",
+    "bbswitch-dkms",
+    "ddcci-dkms",
+    "digimend-dkms",
+    "dm-writeboost-dkms",
+    "dpdk-kmods-dkms",
+    "evdi-dkms",
+    "gost-crypto-dkms",
+    "iptables-netflow-dkms",
+    "langford-dkms",
+    "leds-alix-dkms",
+    "lenovolegionlinux-dkms",
+    "librem-ec-acpi-dkms",
+    "lime-forensics-dkms",
+    "rapiddisk-dkms",
+    "tp-smapi-dkms",
+    "v4l2loopback-dkms",
+    "vhba-dkms",
+    "vpoll-dkms",
+    "west-chamber-dkms",
+];
 
 /// A source package with one or more one-file modules.
 #[derive(Debug, Clone)]

@@ -54,7 +54,7 @@ pub(super) fn carry_out<'a>(work: &mut Work<'a>, plan: &'a Plan) -> Result<()> {
         return Ok(());
     }
     let signing = make::signing(work, &plan.make)?;
-    let owner = confine::available().then_some(confine::USER);
+    let owner = (builds(plan) && confine::available()).then_some(confine::USER);
     let jobs = Jobs::new(work.session.jobs(), work.session.layout.jobs(), owner)?;
     let stop = Arc::new(AtomicBool::new(false));
     let first = work.report.lines.len();
@@ -93,6 +93,11 @@ pub(super) fn carry_out<'a>(work: &mut Work<'a>, plan: &'a Plan) -> Result<()> {
     result
 }
 
+/// Whether anything is built. Only then it matters what the machine allows to builds; finding that out costs processes.
+fn builds(plan: &Plan) -> bool {
+    plan.make.iter().any(|make| make.build)
+}
+
 /// The plan as items that wait for each other.
 fn steps<'p>(work: &Work<'_>, plan: &'p Plan) -> (Vec<Step<'p>>, Vec<Item>) {
     let mut steps: Vec<Step<'p>> = Vec::new();
@@ -101,7 +106,7 @@ fn steps<'p>(work: &Work<'_>, plan: &'p Plan) -> (Vec<Step<'p>>, Vec<Item>) {
         plan.make.iter().position(|make| make.module == *id && make.target == *target)
     };
     // Without directories of their own two builds of one module would meet.
-    let shared = !confine::available();
+    let shared = builds(plan) && !confine::available();
     for (index, make) in plan.make.iter().enumerate() {
         let group = plan.make.iter().position(|other| other.module == make.module);
         items.push(Item {

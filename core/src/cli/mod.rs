@@ -20,6 +20,7 @@ use anyhow::Result;
 use clap::CommandFactory;
 
 use crate::event::{Event, Request, Verb};
+use crate::hook::all_targets;
 use crate::kernel;
 use crate::layout::Layout;
 use crate::report::{Screen, Told};
@@ -143,12 +144,16 @@ fn command(args: &Args, screen: Screen) -> Result<i32> {
         "history" => history::show(&session, &words.rest, args.json),
         "generate_mok" if !args.dry_run => generate_mok(&session),
         "autoinstall" => {
-            let target = args.one_target("autoinstall")?;
+            // With --all every kernel of this machine, in one plan: their builds share the processors to the end.
+            let targets = match args.all {
+                true => all_targets(&session)?,
+                false => vec![args.one_target("autoinstall")?],
+            };
             if autoinstall_off(&session) {
                 return Ok(0);
             }
-            let report = crate::apply::run(&mut session, vec![Event::Autoinstall(target)])?;
-            Ok(report.autoinstall_code())
+            let events = targets.into_iter().map(Event::Autoinstall).collect();
+            Ok(crate::apply::run(&mut session, events)?.autoinstall_code())
         }
         "kernel_preinst" => args.named_target("kernel_preinst").map(|_| 0),
         "kernel_postinst" => {

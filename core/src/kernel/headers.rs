@@ -64,8 +64,9 @@ impl Vermagic {
         ];
         let on = |option: &str| config.get(option).is_some_and(|value| value == "y");
         let mut flags: Vec<_> = rows.iter().filter(|(option, _)| on(option)).map(|(_, flag)| *flag).collect();
-        if on("CONFIG_PREEMPT_RT") {
-            flags.retain(|flag| *flag != "preempt");
+        // As linux/vermagic.h has it: only one of the two is said, and since 6.12 kernels for real time are built with both.
+        if on("CONFIG_PREEMPT_BUILD") {
+            flags.retain(|flag| *flag != "preempt_rt");
         }
         Self { release, flags }
     }
@@ -161,6 +162,20 @@ fn identity(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_kernel_demands_follows_from_its_configuration() {
+        for (options, expected) in [
+            (&["SMP", "PREEMPT_BUILD", "MODVERSIONS"][..], &["SMP", "preempt", "modversions"][..]),
+            (&["SMP", "PREEMPT_RT"], &["SMP", "preempt_rt"]),
+            // Debian's 6.12 for real time.
+            (&["SMP", "PREEMPT_BUILD", "PREEMPT_RT"], &["SMP", "preempt"]),
+            (&[], &[]),
+        ] {
+            let config = options.iter().map(|name| (format!("CONFIG_{name}"), "y".to_owned())).collect();
+            assert_eq!(Vermagic::new(Path::new("/nonexistent"), &config).flags, expected, "{options:?}");
+        }
+    }
 
     #[test]
     fn vermagic_is_compared_word_by_word() {

@@ -1,0 +1,141 @@
+//! Takes what was built out of the hands of whoever built it: nothing in it is believed.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::lchown;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::{MODULE_LIMIT, Place, SYMVERS_LIMIT, Stop};
+use crate::kernel::{Compression, elf};
+use crate::step::sign::Signing;
+use crate::step::verify;
+use crate::sys::file;
+
+impl Place<'_> {
+    /// Where a link leads that was made inside, seen from outside: absolute ones name the canonical place.
+    fn seen(&self, relative: PathBuf) -> PathBuf {
+        let target = fs::read_link(self.view.join(&relative)).ok();
+        let inside = target.and_then(|target| Some(target.strip_prefix(&self.canonical).ok()?.to_owned()));
+        inside.unwrap_or(relative)
+    }
+
+    /// Takes the modules out of the hands of whoever built them: checks, signs and compresses each.
+    pub(super) fn harvest(
+        &self,
+        scratch: &Path,
+        staged: &Path,
+    ) -> Result<std::result::Result<Vec<String>, Stop>> {
+        let job = self.job;
+        let name = Path::new("build/Module.symvers");
+        let exists = self.view.join(name).exists();
+        let own = exists.then(|| file::read_untrusted(&self.view, name, SYMVERS_LIMIT)).transpose()?;
+        let mut texts = verify::known_symbols(&self.job.headers.dir, &self.job.symvers)?;
+        texts.extend(own.as_ref().map(|text| String::from_utf8_lossy(text).into_owned()));
+        let symbols: BTreeMap<&str, u32> = texts.iter().flat_map(|text| elf::parse_symvers(text)).collect();
+        let mut notes = Vec::new();
+        let strength = &self.session.policy.framework.strength;
+        for module in &job.recipe.modules {
+            let built = self.seen(Path::new("build").join(format!("{}.ko", module.built)));
+            let content = file::read_untrusted(&self.view, &built, MODULE_LIMIT)?;
+            if let Err(why) = verify::verify(&content, job.kernel, job.headers, &symbols) {
+                return Ok(Err(Stop::new(format!("{}.ko would not load: {why}", module.built), 7)));
+            }
+            let content = match job.signing {
+                Signing::With(signer) => match signer.sign(&content, scratch)? {
+                    Ok(signed) => signed,
+                    Err(why) => {
+                        notes.push(format!("{} is not signed: {why}", module.dest_name));
+                        content
+                    }
+                },
+                Signing::Not(why) => {
+                    if notes.is_empty() {
+                        notes.push(format!("not signed: {why}"));
+                    }
+                    content
+                }
+                Signing::Off | Signing::Unknown => content,
+            };
+            let compression = job.kernel.compression;
+            let packed = compression.compress(&content, strength).context("compressing")?;
+            let name = format!("{}.ko{}", module.dest_name, compression.suffix());
+            file::write_atomic(&staged.join(name), &packed, 0o644)?;
+        }
+        if let Some(own) = own {
+            file::write_atomic(&staged.join("Module.symvers"), &own, 0o644)?;
+        }
+        Ok(Ok(notes))
+    }
+
+    /// POST_BUILD may change what was built, in the place where it will be: it gets a copy there, and what it
+    /// leaves is checked again.
+    pub(super) fn post_build(&self, staged: &Path) -> Result<std::result::Result<(), Stop>> {
+        let job = self.job;
+        let target = &job.kernel.target;
+        let owner = self.owner;
+        let dir = self.view.join(target.kernel.as_str()).join(target.arch.as_str());
+        if self.confined {
+            // Whatever the build put there, links among it, must not be followed now.
+            file::remove_all(&self.view.join(target.kernel.as_str()))?;
+            fs::create_dir_all(&dir)?;
+            for dir in [self.view.join(target.kernel.as_str()), dir.clone()] {
+                lchown(&dir, owner, owner)?;
+            }
+            file::copy_tree(staged, &dir.join("module"), owner)?;
+        }
+        let made = !dir.exists();
+        fs::create_dir_all(&dir)?;
+        let stopped = self.script("post_build", &job.recipe.scripts.post_build)?;
+        if stopped.is_ok() {
+            self.keep_besides(staged)?;
+        }
+        if made {
+            // Without a directory of its own, an empty build would be seen in the registry until this one takes its place.
+            file::remove_all(&dir)?;
+            let _ = fs::remove_dir(self.view.join(target.kernel.as_str()));
+        }
+        if stopped.is_err() || !self.confined {
+            return Ok(stopped);
+        }
+        let texts = verify::known_symbols(&self.job.headers.dir, &self.job.symvers)?;
+        let symbols: BTreeMap<&str, u32> = texts.iter().flat_map(|text| elf::parse_symvers(text)).collect();
+        for path in file::sorted_entries(staged) {
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+            let place =
+                Path::new(target.kernel.as_str()).join(target.arch.as_str()).join("module").join(name);
+            let content = file::read_untrusted(&self.view, &place, MODULE_LIMIT)?;
+            if name.contains(".ko") {
+                let plain = Compression::of(name).decompress(&content);
+                let checked = plain
+                    .map_err(|error| format!("{error:#}"))
+                    .and_then(|plain| verify::verify(&plain, job.kernel, job.headers, &symbols));
+                if let Err(why) = checked {
+                    return Ok(Err(Stop::new(
+                        format!("after the post_build script {name} would not load: {why}"),
+                        7,
+                    )));
+                }
+            }
+            file::write_atomic(&path, &content, 0o644)?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// What POST_BUILD left beside the modules stays beside them: zfs puts there what others build upon.
+    fn keep_besides(&self, staged: &Path) -> Result<()> {
+        let target = &self.job.kernel.target;
+        let dir = Path::new(target.kernel.as_str()).join(target.arch.as_str());
+        for path in file::sorted_entries(&self.view.join(&dir)) {
+            let regular = path.symlink_metadata().is_ok_and(|meta| meta.is_file());
+            let ours = |name: &&OsStr| ["log", "module"].iter().any(|own| name == own);
+            if let Some(name) = path.file_name().filter(|name| regular && !ours(name)) {
+                let content = file::read_untrusted(&self.view, &dir.join(name), SYMVERS_LIMIT)?;
+                file::write_atomic(&staged.with_file_name(name), &content, 0o644)?;
+            }
+        }
+        Ok(())
+    }
+}

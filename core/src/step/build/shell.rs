@@ -1,0 +1,131 @@
+//! Runs shell text where a build runs, and says how it ended.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use super::{LOG_LIMIT, Place, Stop};
+use crate::sys::confine::{self, Spec};
+use crate::sys::lock;
+use crate::sys::run::{Done, Exceeded, Output};
+
+/// Exit codes by which not the command speaks: the confinement could not be made, or a signal ended it (abort, bus
+/// error, kill, segmentation fault, termination, limits of time and size).
+pub(super) const STRUCK_DOWN: [i32; 8] = [confine::NOT_RUN, 134, 135, 137, 139, 143, 152, 153];
+
+/// A word that the shell takes as it is.
+pub(super) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+impl Place<'_> {
+    /// Runs shell text in the build directory. The variables of dkms.conf are shell variables, not exported:
+    /// make would take `arch` or `module` for its own.
+    pub(super) fn shell(&self, what: &str, text: &str, makeflags: Option<String>) -> Result<Done> {
+        let (session, job) = (self.session, self.job);
+        let layout = &session.layout;
+        let path = |path: &Path| path.display().to_string();
+        let environment = session.policy.framework.build_environment(&job.kernel.target);
+        let variables = [
+            ("kernelver", job.kernel.target.kernel.to_string()),
+            ("arch", job.kernel.target.arch.to_string()),
+            ("kernel_source_dir", path(&job.headers.dir)),
+            ("dkms_tree", path(&layout.dkms_tree)),
+            ("source_tree", path(&layout.source_tree)),
+            ("install_tree", path(&layout.install_tree)),
+            ("module", job.module.name.to_string()),
+            ("module_version", job.module.version.to_string()),
+            ("PACKAGE_NAME", job.module.name.to_string()),
+            ("PACKAGE_VERSION", job.module.version.to_string()),
+            ("parallel_jobs", job.jobs.limit().to_string()),
+            ("build_environment", environment.as_deref().map(path).unwrap_or_default()),
+        ];
+        const PREAMBLE: &str = r#"
+            for fd in /proc/self/fd/*; do case ${fd##*/} in [012]|*[!0-9]*) ;; *) eval "exec ${fd##*/}>&-" ;; esac; done
+            while [[ $1 != -- ]]; do printf -v "${1%%=*}" %s "${1#*=}"; shift; done
+            [[ ! $build_environment || -r $build_environment ]] || echo "$build_environment cannot be read"
+            [[ ! -r $build_environment ]] || eval "$( (. "$build_environment" &>/dev/null; export -p) )"
+            eval "$2""#;
+        let mut argv: Vec<String> = ["bash", "--noprofile", "--norc", "-c", PREAMBLE, "dkms"]
+            .iter()
+            .map(|word| (*word).to_owned())
+            .collect();
+        argv.extend(variables.iter().map(|(name, value)| format!("{name}={value}")));
+        argv.extend(["--".to_owned(), text.to_owned()]);
+        let mut env = vec![
+            ("LC_ALL".to_owned(), "C.UTF-8".to_owned()),
+            ("HOME".to_owned(), path(&self.canonical.join("build"))),
+        ];
+        for (names, value) in [(["CC", "KERNEL_CC"], &job.headers.cc), (["LD", "KERNEL_LD"], &job.headers.ld)]
+        {
+            for name in names {
+                env.extend(value.iter().map(|value| (name.to_owned(), value.clone())));
+            }
+        }
+        env.extend(makeflags.map(|flags| ("MAKEFLAGS".to_owned(), flags)));
+        if self.owner.is_none() {
+            env.extend(lock::pass_on().map(|(name, value)| (name.to_owned(), value.to_owned())));
+        }
+        let spec = Spec {
+            argv,
+            env,
+            cwd: self.canonical.join("build"),
+            writable: vec![(self.view.clone(), self.canonical.clone())],
+            visible: vec![
+                job.source.to_owned(),
+                job.headers.dir.clone(),
+                layout.module_config(&job.module.name),
+                job.jobs.path().to_owned(),
+            ]
+            .into_iter()
+            .chain(environment)
+            .collect(),
+            trusted: self.owner.is_none(),
+        };
+        self.note(&format!("\n{what}\n# command: {text}\n"))?;
+        if session.options.verbose {
+            session.screen.progress(&format!("dkms: {what}: {text}"));
+        }
+        let began = Instant::now();
+        let command = spec
+            .command()?
+            .output(Output::Log(self.log.clone()))
+            .limit(session.build_limit(&job.module.name))
+            .log_limit(LOG_LIMIT)
+            .until(job.stop);
+        let done = command.run()?;
+        self.note(&format!(
+            "\n# exit code: {}\n# elapsed time: {:.1} s\n{}\n",
+            done.code(),
+            began.elapsed().as_secs_f64(),
+            "-".repeat(64)
+        ))?;
+        Ok(done)
+    }
+
+    pub(super) fn stopped(&self, done: &Done, what: &str, code: i32) -> std::result::Result<(), Stop> {
+        let minutes = self.session.build_limit(&self.job.module.name).as_secs() / 60;
+        match done.exceeded {
+            Some(Exceeded::Time) => {
+                let why = format!(
+                    "{what} took longer than {minutes} minutes (build_minutes in policy.toml) and was stopped"
+                );
+                return Err(Stop { why, code, killed: true });
+            }
+            Some(Exceeded::Log) => {
+                let why =
+                    format!("{what} wrote more than {} MiB to its log and was stopped", LOG_LIMIT >> 20);
+                return Err(Stop::new(why, code));
+            }
+            None => {}
+        }
+        match done.code() {
+            0 => Ok(()),
+            status => {
+                let why = format!("{what} failed (exit code {status})");
+                Err(Stop { why, code, killed: STRUCK_DOWN.contains(&status) })
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! One command, measured from outside: its time, its processors, the memory of our own process.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::Root;
+
+/// How often the machine is looked at.
+const TICK: Duration = Duration::from_millis(100);
+/// The names of our programs in `/proc/PID/comm`.
+const OURS: &[&str] = &["dkms", "apt-hook"];
+
+/// What came of it.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Seconds on the clock.
+    pub wall: f64,
+    /// Seconds of processor time, of all that it started.
+    pub cpu: f64,
+    /// Its exit code.
+    pub exit: i32,
+    /// The most memory that one process of ours had, in bytes.
+    pub peak: u64,
+    /// How busy the machine's processors were, all together, at each tick: seconds since the beginning, part of one.
+    pub busy: Vec<(f64, f64)>,
+}
+
+impl Run {
+    /// How busy the processors were on average until that second; `processors` of the machine's were meant to be.
+    pub fn utilisation(&self, until: f64, processors: usize) -> f64 {
+        let all = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let until_then: Vec<f64> = self.busy.iter().filter(|(at, _)| *at <= until).map(|(_, b)| *b).collect();
+        let mean = until_then.iter().sum::<f64>() / until_then.len().max(1) as f64;
+        mean * all as f64 / processors as f64
+    }
+}
+
+/// Runs a command in a root; what it says goes to `/var/tmp/said`.
+pub fn measure(root: &Root, command: &str) -> Run {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let watch = scope.spawn(|| watch(&stop));
+        let timed =
+            format!("TIMEFORMAT='MEASURED %3R %3U %3S'; time {{ {command}\n}} >/var/tmp/said 2>&1; exit $?");
+        // `time` is a keyword of the shell: its own words go to the shell's standard error.
+        let output = root.run_within(4 * 3600, &timed);
+        stop.store(true, Ordering::Relaxed);
+        let (peak, busy) = watch.join().expect("the watcher");
+        let line = output.all().lines().find_map(|l| l.strip_prefix("MEASURED ").map(str::to_owned));
+        let numbers: Vec<f64> = line
+            .unwrap_or_else(|| panic!("not measured\n{output}"))
+            .split(' ')
+            .map(|n| n.parse().expect("a number"))
+            .collect();
+        Run { wall: numbers[0], cpu: numbers[1] + numbers[2], exit: output.status, peak, busy }
+    })
+}
+
+/// Seconds that a quick command takes, as the mean of many.
+pub fn mean(root: &Root, times: usize, command: &str) -> f64 {
+    measure(root, &format!("for _ in $(seq {times}); do {command}; done")).wall / times as f64
+}
+
+/// The programs that a command starts beside itself, with their arguments.
+pub fn children(root: &Root, command: &str) -> Vec<String> {
+    let traced = format!("strace -f -qq -e trace=execve -e status=successful -o /var/tmp/traced {command}");
+    root.run(&traced).ok();
+    let all = root.read("/var/tmp/traced");
+    let started = all.lines().filter_map(|line| Some(line.split_once("execve(")?.1.to_owned()));
+    // A hook's file is a shell script that becomes the hook.
+    let program = root.read_bytes(command.split(' ').next().unwrap_or_default());
+    started.skip(if program.starts_with(b"#!") { 2 } else { 1 }).collect()
+}
+
+fn watch(stop: &AtomicBool) -> (u64, Vec<(f64, f64)>) {
+    let began = Instant::now();
+    let (mut busy, mut last) = (Vec::new(), jiffies());
+    let mut peaks: BTreeMap<String, u64> = BTreeMap::new();
+    while !stop.load(Ordering::Relaxed) {
+        thread::sleep(TICK);
+        let now = jiffies();
+        let (worked, all) = (now.0 - last.0, now.1 - last.1);
+        busy.push((began.elapsed().as_secs_f64(), worked as f64 / all.max(1) as f64));
+        last = now;
+        for pid in processes() {
+            if let Some(peak) = peak_of(&pid) {
+                peaks.insert(pid, peak);
+            }
+        }
+    }
+    (peaks.into_values().max().unwrap_or(0), busy)
+}
+
+/// Ticks that all processors have worked, and all that there were.
+fn jiffies() -> (u64, u64) {
+    let stat = std::fs::read_to_string("/proc/stat").expect("/proc/stat");
+    let fields: Vec<u64> =
+        stat.lines().next().unwrap_or_default().split_whitespace().filter_map(|f| f.parse().ok()).collect();
+    // user nice system idle iowait irq softirq steal; guest time is part of user's.
+    let all: u64 = fields.iter().take(8).sum();
+    (all - fields[3] - fields[4], all)
+}
+
+fn processes() -> impl Iterator<Item = String> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|e| e.file_name().into_string().ok()).filter(|n| n.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// `VmHWM` in bytes, when the process is one of ours.
+fn peak_of(pid: &str) -> Option<u64> {
+    let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    if !OURS.contains(&comm.trim()) {
+        return None;
+    }
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+}

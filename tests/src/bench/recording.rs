@@ -1,0 +1,65 @@
+//! How long each real module takes with one processor and with two, from which follows how much of it processors can share:
+//! what `core`'s simulated schedules are tried with, for machines that have more processors than this one.
+
+use std::collections::BTreeMap;
+
+use super::drawing::{Bar, newest};
+use crate::{Kernel, Root};
+
+/// Seconds that each module's build took, all its phases together.
+pub fn seconds(bars: &[Bar]) -> BTreeMap<String, f64> {
+    let mut sums: BTreeMap<String, f64> = BTreeMap::new();
+    for bar in bars.iter().filter(|bar| bar.lane > 0) {
+        if let Some(module) = &bar.module {
+            *sums.entry(format!("{}/{}", module.name, module.version)).or_default() += bar.to - bar.from;
+        }
+    }
+    sums
+}
+
+/// Builds one after the other, each with the whole machine; `root` has nothing built.
+pub fn one_by_one(
+    root: &Root,
+    kernel: &Kernel,
+    modules: impl Iterator<Item = String>,
+) -> BTreeMap<String, f64> {
+    let mut all = BTreeMap::new();
+    for module in modules {
+        root.run(&format!("dkms build {module} -k {}", kernel.release)).ok();
+        all.extend(seconds(&newest(root)));
+    }
+    all
+}
+
+/// One line a module: its seconds that one processor needs alone, those that processors can share, its name.
+pub fn lines(with_one: &BTreeMap<String, f64>, with_two: &BTreeMap<String, f64>) -> String {
+    let phases = |module: &String| {
+        let (one, two) = (with_one.get(module)?, with_two.get(module)?);
+        Some(split(*one, *two))
+    };
+    let rows = with_one.keys().filter_map(|module| Some((module, phases(module)?)));
+    rows.map(|(module, (serial, shared))| format!("{serial:.2} {shared:.2} {module}\n")).collect()
+}
+
+/// With two processors the shared part takes half its time.
+fn split(one: f64, two: f64) -> (f64, f64) {
+    let shared = (2.0 * (one - two)).clamp(0.0, one);
+    (one - shared, shared)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split;
+
+    #[test]
+    fn what_two_processors_save_is_half_of_what_they_share() {
+        for ((one, two), (serial, shared)) in [
+            ((10.0, 6.0), (2.0, 8.0)),
+            ((10.0, 10.0), (10.0, 0.0)),
+            ((10.0, 11.0), (10.0, 0.0)),
+            ((10.0, 4.0), (0.0, 10.0)),
+        ] {
+            assert_eq!(split(one, two), (serial, shared), "{one} {two}");
+        }
+    }
+}

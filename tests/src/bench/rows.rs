@@ -1,0 +1,228 @@
+//! What is measured, in the order of the table.
+
+use std::path::Path;
+
+use super::bare::{self, Bare};
+use super::drawing::{draw, last_start, newest};
+use super::machine::Machines;
+use super::measure::{Run, children, mean, measure};
+use super::table::Row;
+use super::{recording, synthetic};
+use crate::compat::Side;
+use crate::kernels::Flavour;
+use crate::{Kernel, Root};
+
+/// A registry of that many modules for that many kernels.
+const MANY: (usize, usize) = (617, 5);
+/// What Debian's dkms is measured with: it needs minutes for all of them.
+const SOME: usize = 41;
+const MEBIBYTE: f64 = 1048576.0;
+
+/// Everything; each row is told as it is known.
+pub fn all(packages: &[&str], out: &Path, tell: &dyn Fn(&Row)) -> Vec<Row> {
+    let machines = Machines::with(&[Flavour::Plain, Flavour::RealTime], packages);
+    let mut bench =
+        Bench { machines, out, tell, rows: Vec::new(), peak: 0, single: 0.0, modules: packages.len() };
+    bench.heavy();
+    bench.many_modules();
+    bench.rows
+}
+
+struct Bench<'a> {
+    machines: Machines,
+    out: &'a Path,
+    tell: &'a dyn Fn(&Row),
+    rows: Vec<Row>,
+    peak: u64,
+    /// What Debian's dkms takes for one kernel.
+    single: f64,
+    modules: usize,
+}
+
+impl Bench<'_> {
+    fn row(&mut self, row: Row) {
+        (self.tell)(&row);
+        self.rows.push(row);
+    }
+
+    /// Builds, and everything on the machines that have them.
+    fn heavy(&mut self) {
+        let kernels = self.machines.kernels.clone();
+        let debian = self.machines.fresh(Side::Debian);
+        let ours = self.machines.fresh(Side::Ours);
+        for root in [&debian, &ours] {
+            warm(root);
+        }
+        let first = self.install(&debian, &format!("dkms autoinstall -k {}", kernels[0]), 1);
+        self.single = first.wall;
+        let one = self.install(&ours, &format!("dkms autoinstall -k {}", kernels[0]), 1);
+        self.draw(&ours, "one-kernel", "one kernel", &one);
+        let mut commands = bare::commands(&debian, &kernels[0]);
+        let alone = self.bare(&commands);
+        self.row(
+            Row::of(&format!("full rebuild, {} modules", self.modules))
+                .times(Some(first.wall), one.wall)
+                .bare(alone.wall)
+                .must(
+                    "2.4 x; at most 1.15 x the compilers",
+                    first.wall / one.wall >= 2.4 && one.wall <= 1.15 * alone.wall,
+                ),
+        );
+        let of_compilers = format!("{:.2} x the compilers' {:.0} s", one.cpu / alone.cpu, alone.cpu);
+        self.row(Row::of("the same in processor time").times(Some(first.cpu), one.cpu).figure(of_compilers));
+        self.busy(&ours, &one, 2);
+        self.small(&debian, &ours, &kernels[0]);
+        // Shell DKMS knows one kernel at a time. The first has left this root by now.
+        let second = self.install(&debian, &format!("dkms autoinstall -k {}", kernels[1]), 1);
+        commands.extend(bare::commands(&debian, &kernels[1]));
+        let both_root = self.machines.fresh(Side::Ours);
+        let both = self.install(&both_root, "dkms autoinstall --all", 2);
+        self.draw(&both_root, "two-kernels", "two kernels at once", &both);
+        let alone = self.bare(&commands);
+        let debian_both = first.wall + second.wall;
+        self.row(Row::of("two kernels at once").times(Some(debian_both), both.wall).bare(alone.wall).must(
+            "2.4 x; at most 1.10 x the compilers",
+            debian_both / both.wall >= 2.4 && both.wall <= 1.10 * alone.wall,
+        ));
+        drop((debian, ours, both_root));
+        let peak = self.peak as f64 / MEBIBYTE;
+        self.row(
+            Row::of("our own peak memory")
+                .figure(format!("{peak:.1} MiB"))
+                .must("under 40 MB", peak * 1.048_576 < 40.0),
+        );
+        self.one_processor(&kernels[0]);
+    }
+
+    /// Runs it, and requires every module to be installed for so many kernels.
+    fn install(&mut self, root: &Root, command: &str, kernels: usize) -> Run {
+        let run = measure(root, command);
+        let installed = root.status().iter().filter(|line| line.state == "installed").count();
+        assert_eq!((run.exit, installed), (0, self.modules * kernels), "{}", root.read("/var/tmp/said"));
+        self.peak = self.peak.max(run.peak);
+        run
+    }
+
+    /// The compilers alone, in a root that has nothing built.
+    fn bare(&self, commands: &[Bare]) -> Run {
+        let root = self.machines.fresh(Side::Debian);
+        bare::run(&root, commands, 2)
+    }
+
+    fn busy(&mut self, root: &Root, run: &Run, processors: usize) {
+        let until = last_start(&newest(root));
+        let busy = 100.0 * run.utilisation(until, processors);
+        let plural = if processors == 1 { "" } else { "s" };
+        self.row(
+            Row::of(&format!("busy until the last module starts, {processors} job{plural}"))
+                .figure(format!("{busy:.0} % of {until:.0} s"))
+                .must("90 %", busy >= 90.0),
+        );
+    }
+
+    fn draw(&self, root: &Root, file: &str, what: &str, run: &Run) {
+        let title = format!("{} modules, {what}: {:.1} s", self.modules, run.wall);
+        let svg = draw(&title, &newest(root), &run.busy);
+        let path = self.out.join(format!("{file}.svg"));
+        std::fs::write(&path, svg).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    }
+
+    /// What takes no compiler, or little of one. Both roots have all modules installed for the kernel.
+    fn small(&mut self, debian: &Root, ours: &Root, kernel: &Kernel) {
+        let status = (mean(debian, 1, "dkms status"), mean(ours, 50, "dkms status"));
+        self.row(
+            Row::of(&format!("dkms status, {} modules", self.modules))
+                .times(Some(status.0), status.1)
+                .must("200 x, under 15 ms", status.0 / status.1 >= 200.0 && status.1 < 0.015),
+        );
+        let hook = format!("/etc/kernel/postinst.d/dkms {kernel} /boot/vmlinuz-{kernel}");
+        let idle = (mean(debian, 1, &hook), mean(ours, 50, &hook));
+        let children = children(ours, &hook).len();
+        self.row(
+            Row::of("hook with nothing to do")
+                .times(Some(idle.0), idle.1)
+                .figure(format!("{children} child processes"))
+                .must("under 10 ms, no child process", idle.1 < 0.010 && children == 0),
+        );
+        let change = "echo '/* changed */' >>$(ls -d /usr/src/bbswitch-*)/bbswitch.c";
+        for root in [debian, ours] {
+            root.run(change).ok();
+        }
+        let id =
+            debian.status().into_iter().find(|l| l.module.starts_with("bbswitch/")).expect("bbswitch").module;
+        let by_hand = format!("dkms unbuild {id} -k {kernel} && dkms install {id} -k {kernel}");
+        let changed = (measure(debian, &by_hand), measure(ours, &hook));
+        assert_eq!((changed.0.exit, changed.1.exit), (0, 0));
+        self.row(
+            Row::of("one changed module")
+                .times(Some(changed.0.wall), changed.1.wall)
+                .figure("Debian's has to be told which".to_owned()),
+        );
+        let remove = format!("/etc/kernel/prerm.d/dkms {kernel}");
+        let gone = (measure(debian, &remove), measure(ours, &remove));
+        for root in [debian, ours] {
+            let left = root.status().iter().filter(|line| line.state == "installed").count();
+            assert_eq!(left, 0, "{}", root.read("/var/tmp/said"));
+        }
+        self.row(Row::of("removal of the kernel").times(Some(gone.0.wall), gone.1.wall));
+        let depmod = measure(ours, &format!("depmod {kernel}")).wall;
+        let again = self.install(ours, &hook, 1);
+        self.row(
+            Row::of("the kernel comes back (built before)")
+                .times(Some(self.single), again.wall)
+                .figure(format!("{:+.2} s against one depmod", again.wall - depmod))
+                .must("one depmod + 1 s", again.wall <= depmod + 1.0),
+        );
+    }
+
+    /// The same work with one processor, and what follows from it for machines with more.
+    fn one_processor(&mut self, kernel: &Kernel) {
+        let root = self.machines.fresh(Side::Ours);
+        warm(&root);
+        let run = self.install(&root, &format!("taskset -c 0 dkms autoinstall -k {kernel}"), 1);
+        self.busy(&root, &run, 1);
+        let with_one = recording::seconds(&newest(&root));
+        drop(root);
+        let root = self.machines.fresh(Side::Ours);
+        let with_two = recording::one_by_one(&root, kernel, with_one.keys().cloned());
+        let path = self.out.join("recorded.txt");
+        std::fs::write(&path, recording::lines(&with_one, &with_two)).unwrap();
+    }
+
+    fn many_modules(&mut self) {
+        let fresh = |side| {
+            let root = self.machines.fresh(side);
+            root.run("rm -rf /var/lib/dkms/* /usr/src/*-[0-9]*; mkdir -p /var/lib/dkms").ok();
+            root
+        };
+        let (debian, ours, whole) = (fresh(Side::Debian), fresh(Side::Ours), fresh(Side::Ours));
+        synthetic::fill(&debian, SOME, MANY.1);
+        synthetic::fill(&ours, SOME, MANY.1);
+        synthetic::fill(&whole, MANY.0, MANY.1);
+        let some = (mean(&debian, 1, "dkms status"), mean(&ours, 20, "dkms status"));
+        let lines = ours.status().len();
+        assert_eq!((lines, debian.status().len()), (SOME * MANY.1, SOME * MANY.1));
+        self.row(
+            Row::of(&format!("dkms status, {SOME} modules x {} kernels", MANY.1)).times(Some(some.0), some.1),
+        );
+        let all = mean(&whole, 20, "dkms status");
+        self.row(
+            Row::of(&format!("dkms status, {} modules x {} kernels", MANY.0, MANY.1))
+                .times(None, all)
+                .must("under 100 ms", all < 0.100),
+        );
+        let early = synthetic::remove(&whole, 1..=100);
+        synthetic::remove(&whole, 101..=517);
+        let late = synthetic::remove(&whole, 518..=617);
+        self.row(
+            Row::of(&format!("removal of each of {} modules", MANY.0))
+                .times(None, early)
+                .figure(format!("{:.2} x as long as each of the last", early / late)),
+        );
+    }
+}
+
+/// Reads what all builds read, so that nobody is the first to do it.
+fn warm(root: &Root) {
+    root.run("find /usr/src/ /usr/lib/gcc /usr/libexec/gcc -type f -print0 | xargs -0 cat >/dev/null").ok();
+}

@@ -1,0 +1,112 @@
+//! The table that a person reads.
+
+use std::fmt::Write as _;
+
+/// One thing that was measured. Times in seconds.
+#[derive(Debug, Clone, Default)]
+pub struct Row {
+    /// What.
+    pub what: String,
+    /// How long Debian's dkms takes, when it can do it at all.
+    pub debian: Option<f64>,
+    /// How long ours takes.
+    pub ours: Option<f64>,
+    /// How long it takes without any dkms.
+    pub bare: Option<f64>,
+    /// A figure of its own, where it is not about ratios.
+    pub figure: Option<String>,
+    /// What must be reached, in words; empty where nothing is demanded.
+    pub must: String,
+    /// Whether it is.
+    pub reached: bool,
+}
+
+impl Row {
+    /// Nothing is known yet but what it is about.
+    pub fn of(what: &str) -> Self {
+        Self { what: what.to_owned(), ..Self::default() }
+    }
+
+    /// Times of Debian's dkms and of ours.
+    pub fn times(self, debian: Option<f64>, ours: f64) -> Self {
+        Self { debian, ours: Some(ours), ..self }
+    }
+
+    /// The time without any dkms.
+    pub fn bare(self, bare: f64) -> Self {
+        Self { bare: Some(bare), ..self }
+    }
+
+    /// A figure in words.
+    pub fn figure(self, figure: String) -> Self {
+        Self { figure: Some(figure), ..self }
+    }
+
+    /// What must be reached, and whether it is.
+    pub fn must(self, must: &str, reached: bool) -> Self {
+        Self { must: must.to_owned(), reached, ..self }
+    }
+
+    /// How many times faster ours is.
+    pub fn faster(&self) -> Option<f64> {
+        Some(self.debian? / self.ours?)
+    }
+
+    /// How many times the bare compilers' time ours takes.
+    pub fn over_bare(&self) -> Option<f64> {
+        Some(self.ours? / self.bare?)
+    }
+}
+
+/// One line a row.
+pub fn render(rows: &[Row]) -> String {
+    let mut text = format!(
+        "{:<46} {:>12} {:>11} {:>9}  {:<34} {:<40} {}\n",
+        "what", "Debian/ours", "ours/bare", "ours", "figure", "must reach", "reached"
+    );
+    for row in rows {
+        let ratio = |ratio: Option<f64>, digits: usize| match ratio {
+            Some(ratio) if ratio >= 100.0 => format!("{ratio:.0} x"),
+            Some(ratio) => format!("{ratio:.digits$} x"),
+            None => "-".to_owned(),
+        };
+        writeln!(
+            text,
+            "{:<46} {:>12} {:>11} {:>9}  {:<34} {:<40} {}",
+            row.what,
+            ratio(row.faster(), 2),
+            ratio(row.over_bare(), 2),
+            row.ours.map_or_else(|| "-".to_owned(), time),
+            row.figure.as_deref().unwrap_or_default(),
+            row.must,
+            match (row.must.is_empty(), row.reached) {
+                (true, _) => "",
+                (false, true) => "yes",
+                (false, false) => "NO",
+            }
+        )
+        .unwrap();
+    }
+    text
+}
+
+/// With the unit that fits.
+fn time(seconds: f64) -> String {
+    if seconds < 1.0 { format!("{:.1} ms", seconds * 1000.0) } else { format!("{seconds:.1} s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Row, render};
+
+    #[test]
+    fn ratios_and_what_is_not_known() {
+        let full = Row::of("all").times(Some(300.0), 100.0).bare(80.0).must("2.4 x", true);
+        let quick = Row::of("status").times(None, 0.004).figure("23 lines".to_owned());
+        let text = render(&[full, quick]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[1].contains("3.00 x") && lines[1].contains("1.25 x"), "{text}");
+        assert!(lines[1].contains("100.0 s") && lines[1].ends_with("yes"), "{text}");
+        assert!(lines[2].contains("4.0 ms") && lines[2].contains("23 lines"), "{text}");
+    }
+}

@@ -1,0 +1,35 @@
+//! `make bench`: Debian's dkms, ours and the bare compilers on this machine, in one run, as a table of ratios.
+//!
+//! `BENCH_PACKAGES="a-dkms b-dkms"` measures with these module packages only. Pictures of the schedules, and a recording for
+//! simulated ones, are written to `target/bench`.
+
+// A program for a person who watches: it prints, and stops loudly.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
+
+use dkms_tests::bench::{rows, table};
+use dkms_tests::host;
+use dkms_tests::modules::REAL;
+
+fn main() {
+    let wanted = std::env::var("BENCH_PACKAGES").unwrap_or_default();
+    let some: Vec<&str> = wanted.split_whitespace().collect();
+    let packages = if some.is_empty() { REAL } else { &some };
+    let out = host::roots_dir().with_file_name("bench");
+    std::fs::create_dir_all(&out).unwrap();
+    println!(
+        "measuring {} module packages; anything else that runs on this machine is measured, too",
+        packages.len()
+    );
+    let rows = rows::all(packages, &out, &|row| {
+        print!("{}", table::render(std::slice::from_ref(row)).split_once('\n').unwrap().1)
+    });
+    let text = table::render(&rows);
+    std::fs::write(out.join("table.txt"), &text).unwrap();
+    println!("\n{text}\nschedules: {0}/one-kernel.svg, {0}/two-kernels.svg", out.display());
+}
