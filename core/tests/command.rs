@@ -425,7 +425,6 @@ fn what_is_refused_has_the_exit_code_of_shell_dkms() {
         ("remove a/1 --all -a x86_64", 3),
         ("status --all -k 6.1", 2),
         ("status -a x -a y", 1),
-        ("autoinstall --all", 5),
         ("autoinstall -k 6.1 -k 6.2", 4),
         ("match -k 6.1", 1),
         ("match --templatekernel -k 6.1", 1),

@@ -1,13 +1,13 @@
 //! Files → values: natively where they only assign, else by bash, whose verdict is remembered, so that a file that
 //! did not change costs no process the next time.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
 use super::bash::{self, Verdict};
 use super::{ConfError, Context, RawConf, Recipe, native};
+use crate::kernel::Config;
 use crate::sys::{file, hash};
 
 /// The variables of dkms.conf(5) that we use.
@@ -84,7 +84,7 @@ fn read(paths: impl Iterator<Item = PathBuf>) -> Result<Vec<(PathBuf, Vec<u8>)>,
 pub fn recipe(
     conf: &Path,
     context: &Context<'_>,
-    config: Option<&BTreeMap<String, String>>,
+    config: Option<&Config>,
 ) -> Result<Result<Recipe, ConfError>> {
     let inputs = match Inputs::of_recipe(conf, context) {
         Ok(inputs) => inputs,

@@ -1,14 +1,11 @@
 //! `BUILD_EXCLUSIVE_*` and `OBSOLETE_BY`: may this module be built for this kernel at all?
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 
 use super::RawConf;
 use super::version::compare;
+use crate::kernel::Config;
 use crate::types::Target;
-
-/// A kernel's configuration.
-type Config = BTreeMap<String, String>;
 
 /// The first rule that excludes module number `index`, as a sentence. What stands at index 0 (and every variable that
 /// is no array) is a rule for all modules of the package.
@@ -50,7 +47,7 @@ fn rule(raw: &RawConf, index: usize, target: &Target, config: Option<&Config>) -
     }
     let config = config?;
     for word in at("BUILD_EXCLUSIVE_CONFIG").split_whitespace() {
-        let set = |option: &str| config.get(option).is_some_and(|value| value == "y" || value == "m");
+        let set = |option: &str| matches!(config.get(option), Some("y" | "m"));
         match word.strip_prefix('!') {
             Some(option) if set(option) => {
                 return Some(format!("it does not work with {option}, which this kernel has"));
@@ -77,7 +74,7 @@ mod tests {
     #[test]
     fn each_rule_says_why() {
         let target = Target { kernel: "6.12.5-amd64".parse().unwrap(), arch: "x86_64".parse().unwrap() };
-        let config = BTreeMap::from([("CONFIG_PCI".to_owned(), "y".to_owned())]);
+        let config = Config::parse(b"CONFIG_PCI=y\n");
         type Row<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>);
         let rows: &[Row<'_>] = &[
             (&[], None),
@@ -104,7 +101,7 @@ mod tests {
     #[test]
     fn a_module_obeys_its_own_rules_and_those_of_all() {
         let target = Target { kernel: "6.12.5-amd64".parse().unwrap(), arch: "x86_64".parse().unwrap() };
-        let config = BTreeMap::from([("CONFIG_PCI".to_owned(), "y".to_owned())]);
+        let config = Config::parse(b"CONFIG_PCI=y\n");
         let mut raw = raw(&[]);
         for (name, index, value) in [
             ("BUILD_EXCLUSIVE_KERNEL_MIN", 1, "6.13"),

@@ -1,9 +1,10 @@
 //! The checked form of a dkms.conf.
 
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{Context, RawConf, exclusive};
+use crate::kernel::Config;
 use crate::types::ModuleName;
 
 /// One kernel module that a package builds.
@@ -69,7 +70,7 @@ impl Recipe {
     pub fn from_raw(
         raw: &RawConf,
         context: &Context<'_>,
-        config: Option<&BTreeMap<String, String>>,
+        config: Option<&Config>,
     ) -> Result<Self, Vec<String>> {
         let raw = &raw.single_lines();
         let mut problems = Vec::new();
@@ -234,11 +235,7 @@ fn yes(raw: &RawConf, name: &str, problems: &mut Vec<String>) -> bool {
 }
 
 /// The last matching `MAKE[]` wins; without any the kernel's own build system is called.
-pub(super) fn make_command(
-    raw: &RawConf,
-    context: &Context<'_>,
-    config: Option<&BTreeMap<String, String>>,
-) -> String {
+pub(super) fn make_command(raw: &RawConf, context: &Context<'_>, config: Option<&Config>) -> String {
     let general = if raw.get("MAKE_MATCH").is_empty() { raw.get("MAKE") } else { "" };
     let matching = raw.make_matches.iter().map(|index| raw.at("MAKE", *index)).rfind(|make| !make.is_empty());
     let mut make = matching.unwrap_or(general).to_owned();
@@ -246,7 +243,7 @@ pub(super) fn make_command(
         let build = context.layout.build(context.module);
         make = format!("make -C {} M={}", context.headers.display(), build.display());
     }
-    if config.is_some_and(|config| config.get("CONFIG_CC_IS_CLANG").is_some_and(|value| value == "y")) {
+    if config.is_some_and(|config| config.on("CONFIG_CC_IS_CLANG")) {
         make.push_str(" LLVM=1");
     }
     make

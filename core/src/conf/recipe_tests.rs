@@ -1,9 +1,8 @@
 //! Tables of what dkms.conf files come to.
 
-use std::collections::BTreeMap;
-
 use super::recipe::{Recipe, make_command, patches};
 use super::{Context, RawConf};
+use crate::kernel::Config;
 use crate::layout::Layout;
 use crate::types::Target;
 
@@ -131,7 +130,7 @@ fn the_last_matching_make_wins() {
         let (module, headers) = (&module, headers.as_path());
         let context =
             Context { layout: &layout, module, target: &target, headers, identity: "", directives: &[] };
-        let clang = BTreeMap::from([("CONFIG_CC_IS_CLANG".to_owned(), "y".to_owned())]);
+        let clang = Config::parse(b"CONFIG_CC_IS_CLANG=y\n");
         [None, Some(&clang)].map(|config| make_command(&raw, &context, config))
     };
     let generic = "make -C /lib/modules/6.1/build M=/var/lib/dkms/a/1/build";

@@ -24,7 +24,6 @@ impl Toolchain {
         named: impl FnOnce() -> Option<String>,
         exists: impl Fn(&str) -> bool,
     ) -> Self {
-        let on = |option: &str| config.get(option).is_some_and(|value| value == "y");
         let mut chosen = Self::default();
         let mut need = |program: &str, package: &str| {
             let there = exists(program);
@@ -33,7 +32,7 @@ impl Toolchain {
             }
             there
         };
-        if on("CONFIG_CC_IS_CLANG") {
+        if config.on("CONFIG_CC_IS_CLANG") {
             // The build gets LLVM=1 then, and that calls all of LLVM.
             chosen.cc = need("clang", "clang").then(|| "clang".to_owned());
             need("ld.lld", "lld");
@@ -43,7 +42,7 @@ impl Toolchain {
             let own = text.and_then(|text| text.split_whitespace().next()).filter(|name| exists(name));
             chosen.cc = own.map(str::to_owned).or_else(|| named().filter(|name| need(name, name)));
         }
-        chosen.ld = (on("CONFIG_LD_IS_LLD") && exists("ld.lld")).then(|| "ld.lld".to_owned());
+        chosen.ld = (config.on("CONFIG_LD_IS_LLD") && exists("ld.lld")).then(|| "ld.lld".to_owned());
         chosen
     }
 }
@@ -88,7 +87,7 @@ mod tests {
             ("CONFIG_LD_IS_LLD=y", None, &["gcc"], (None, None, "")),
         ] {
             let chosen = Toolchain::choose(
-                &super::super::parse_config(config),
+                &Config::parse(config.as_bytes()),
                 || named.map(str::to_owned),
                 |program| programs.contains(&program),
             );

@@ -1,13 +1,12 @@
 //! Module compression: as the kernel's own modules have it.
 
-use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::Config;
+use super::{Config, Index};
 use crate::policy::Strength;
 
 /// How module files are compressed.
@@ -24,30 +23,30 @@ pub enum Compression {
     Zstd,
 }
 
+/// The smallest dictionary that xz knows, in bytes.
+const SMALLEST_DICTIONARY: u32 = 4096;
+/// The dictionary of its fastest preset, in bytes: no preset has a smaller one.
+const SMALLEST_PRESET: u32 = 256 << 10;
+
 /// More than any real module; keeps a bomb from filling the memory.
 const LIMIT: u64 = 512 << 20;
 
 impl Compression {
     /// What the kernel's installed modules have; before they are installed, what its configuration says.
-    pub fn detect(
-        indexed: Option<&BTreeSet<String>>,
-        config: Option<&Config>,
-        exists: impl Fn(&str) -> bool,
-    ) -> Self {
-        let own = |path: &&String| path.starts_with("kernel/");
-        if let Some(path) = indexed.and_then(|indexed| indexed.iter().find(own)) {
+    pub fn detect(indexed: Option<&Index>, config: Option<&Config>, exists: impl Fn(&str) -> bool) -> Self {
+        let own = |path: &&str| path.starts_with("kernel/");
+        if let Some(path) = indexed.and_then(|indexed| indexed.paths().find(own)) {
             if exists(path) {
                 return Self::of(path);
             }
             // Somebody has packed or unpacked the files since the index was made.
-            let stem = path.split_once(".ko").map_or(path.as_str(), |(stem, _)| stem);
+            let stem = path.split_once(".ko").map_or(path, |(stem, _)| stem);
             let now = [Self::None, Self::Gzip, Self::Xz, Self::Zstd]
                 .into_iter()
                 .find(|kind| exists(&format!("{stem}.ko{}", kind.suffix())));
             return now.unwrap_or_else(|| Self::of(path));
         }
-        let on =
-            |option: &str| config.is_some_and(|config| config.get(option).is_some_and(|value| value == "y"));
+        let on = |option: &str| config.is_some_and(|config| config.on(option));
         match () {
             () if on("CONFIG_MODULE_COMPRESS_XZ") => Self::Xz,
             () if on("CONFIG_MODULE_COMPRESS_ZSTD") => Self::Zstd,
@@ -86,8 +85,11 @@ impl Compression {
             }
             Self::Xz => {
                 let mut options = liblzma::stream::LzmaOptions::new_preset(strength.xz)?;
-                if let Some(bytes) = strength.xz_dictionary {
-                    options.dict_size(bytes);
+                // Nothing is gained by a dictionary that is larger than the content, and its encoder takes ten times as much memory.
+                let enough = u32::try_from(content.len()).unwrap_or(u32::MAX).max(SMALLEST_DICTIONARY);
+                let dictionary = strength.xz_dictionary.unwrap_or(u32::MAX).min(enough);
+                if strength.xz_dictionary.is_some() || dictionary <= SMALLEST_PRESET {
+                    options.dict_size(dictionary);
                 }
                 let mut filters = liblzma::stream::Filters::new();
                 filters.lzma2(&options);

@@ -60,8 +60,7 @@ impl Running {
 impl Demand {
     /// Decides. `config` is the kernel's configuration when it is known; `running` when it is the running kernel.
     pub fn of(config: Option<&Config>, running: Option<&Running>, firmware: &Firmware) -> Self {
-        let on =
-            |option: &str| config.and_then(|config| config.get(option)).is_some_and(|value| value == "y");
+        let on = |option: &str| config.is_some_and(|config| config.on(option));
         if config.is_some() && !on("CONFIG_MODULE_SIG") {
             return Self::Ignores;
         }
@@ -109,7 +108,8 @@ mod tests {
     use crate::kernel::certificate::Signer;
 
     fn config(options: &[&str]) -> Config {
-        options.iter().map(|option| (format!("CONFIG_{option}"), "y".to_owned())).collect()
+        let text: String = options.iter().map(|option| format!("CONFIG_{option}=y\n")).collect();
+        Config::parse(text.as_bytes())
     }
 
     #[test]

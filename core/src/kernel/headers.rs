@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::Config;
 use super::compiler::{self, Toolchain};
-use super::{Config, config_file, parse_config};
+use super::config::config_file;
 use crate::layout::Layout;
 use crate::policy::distro::Row;
 use crate::sys::hash::{self, Watch};
@@ -62,10 +63,10 @@ impl Vermagic {
             ("CONFIG_MODULE_UNLOAD", "mod_unload"),
             ("CONFIG_MODVERSIONS", "modversions"),
         ];
-        let on = |option: &str| config.get(option).is_some_and(|value| value == "y");
-        let mut flags: Vec<_> = rows.iter().filter(|(option, _)| on(option)).map(|(_, flag)| *flag).collect();
+        let mut flags: Vec<_> =
+            rows.iter().filter(|(option, _)| config.on(option)).map(|(_, flag)| *flag).collect();
         // As linux/vermagic.h has it: only one of the two is said, and since 6.12 kernels for real time are built with both.
-        if on("CONFIG_PREEMPT_BUILD") {
+        if config.on("CONFIG_PREEMPT_BUILD") {
             flags.retain(|flag| *flag != "preempt_rt");
         }
         Self { release, flags }
@@ -101,14 +102,14 @@ impl Headers {
         let given = config;
         let config =
             std::fs::read(given.map_or_else(|| config_file(dir), Path::to_owned)).unwrap_or_default();
-        let config = parse_config(&String::from_utf8_lossy(&config));
+        let config = Config::parse(&config);
         let Toolchain { cc, ld, missing } =
             Toolchain::choose(&config, || compiler::named(dir), |program| run::which(program).is_some());
         let compiler = cc.as_deref().and_then(run::which).or_else(|| run::which("gcc"));
         let identity = identity(layout, target, dir, given, compiler.as_deref(), ld.as_deref())?;
         Ok(Some(Self {
             vermagic: Vermagic::new(dir, &config),
-            sig_hash: config.get("CONFIG_MODULE_SIG_HASH").cloned(),
+            sig_hash: config.get("CONFIG_MODULE_SIG_HASH").map(str::to_owned),
             sign_file: row.sign_file(target, dir).iter().find_map(|path| run::which(&path.to_string_lossy())),
             compiler,
             missing,
@@ -172,7 +173,8 @@ mod tests {
             (&["SMP", "PREEMPT_BUILD", "PREEMPT_RT"], &["SMP", "preempt"]),
             (&[], &[]),
         ] {
-            let config = options.iter().map(|name| (format!("CONFIG_{name}"), "y".to_owned())).collect();
+            let text: String = options.iter().map(|name| format!("CONFIG_{name}=y\n")).collect();
+            let config = Config::parse(text.as_bytes());
             assert_eq!(Vermagic::new(Path::new("/nonexistent"), &config).flags, expected, "{options:?}");
         }
     }

@@ -3,22 +3,25 @@
 pub mod certificate;
 mod compiler;
 mod compress;
+mod config;
 pub mod demand;
 mod der;
 pub mod elf;
 mod firmware;
 mod headers;
+mod index;
 pub mod signature;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 
 pub use compress::{Compression, read_module};
+pub use config::{Config, config};
 pub use demand::Demand;
 pub use firmware::Firmware;
 pub use headers::{Headers, Vermagic};
+pub use index::Index;
 
 use crate::layout::Layout;
 use crate::policy::distro::Row;
@@ -36,8 +39,8 @@ pub struct Kernel {
     pub headers: Option<Headers>,
     /// How its modules are compressed, and thus how ours are.
     pub compression: Compression,
-    /// Paths in its module index, relative to its directory. `None` when the kernel itself is not installed.
-    pub indexed: Option<BTreeSet<String>>,
+    /// Its module index. `None` when the kernel itself is not installed.
+    pub indexed: Option<Index>,
     /// Whether it has an initramfs already.
     pub has_initramfs: bool,
     /// Programs that building for it needs and that are not installed.
@@ -56,10 +59,8 @@ impl Kernel {
         let dir = layout.kernel(&target.kernel);
         let headers_dir = headers.map_or_else(|| layout.headers(&target.kernel), Path::to_path_buf);
         let headers = Headers::load(layout, row, target, &headers_dir, config)?;
-        let indexed = file::read_optional(&layout.modules_dep(&target.kernel))?.map(|text| {
-            let text = String::from_utf8_lossy(&text).into_owned();
-            text.lines().filter_map(|line| Some(line.split_once(':')?.0.to_owned())).collect()
-        });
+        let indexed = file::read_optional(&layout.modules_dep(&target.kernel))?;
+        let indexed = indexed.map(|content| Index::parse(&content));
         let compression =
             Compression::detect(indexed.as_ref(), headers.as_ref().map(|headers| &headers.config), |path| {
                 dir.join(path).exists()
@@ -89,9 +90,9 @@ impl Kernel {
     }
 
     /// Module files of this name that the kernel has, as paths relative to its directory.
-    pub fn modules_named<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a String> {
+    pub fn modules_named<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
         let wanted = elf::canonical_name(name);
-        self.indexed.iter().flatten().filter(move |path| elf::module_name(path) == wanted)
+        self.indexed.iter().flat_map(Index::paths).filter(move |path| elf::module_name(path) == wanted)
     }
 }
 
@@ -115,30 +116,4 @@ pub fn running() -> Option<KernelRelease> {
 /// The machine's architecture, as `uname -m` has it.
 pub fn machine() -> Option<Arch> {
     rustix::system::uname().machine().to_str().ok()?.parse().ok()
-}
-
-/// A kernel's configuration: `CONFIG_X` → value without quotes.
-pub type Config = BTreeMap<String, String>;
-
-/// Reads `.config` or `auto.conf`.
-fn parse_config(text: &str) -> Config {
-    text.lines()
-        .filter_map(|line| {
-            let (name, value) = line.split_once('=')?;
-            name.starts_with("CONFIG_").then(|| (name.to_owned(), value.trim_matches('"').to_owned()))
-        })
-        .collect()
-}
-
-/// A kernel's configuration, from its headers, else as it is kept beside its image; `None` when it is in neither place.
-pub fn config(layout: &Layout, kernel: &KernelRelease) -> Option<Config> {
-    let places = [config_file(&layout.headers(kernel)), layout.boot_config(kernel)];
-    let text = places.iter().find_map(|place| file::read_optional(place).ok().flatten())?;
-    Some(parse_config(&String::from_utf8_lossy(&text)))
-}
-
-/// The file that holds a kernel's configuration, in its headers.
-fn config_file(headers: &Path) -> PathBuf {
-    let auto = headers.join("include/config/auto.conf");
-    if auto.exists() { auto } else { headers.join(".config") }
 }

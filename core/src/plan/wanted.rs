@@ -249,7 +249,10 @@ fn indexed(build: &Build, kernel: &Kernel) -> bool {
     let marker = format!("/{}/", kernel.target.kernel);
     let Some(record) = &build.record else {
         // Shell DKMS's: somewhere under its name must do.
-        return build.files.iter().all(|file| index.iter().any(|path| path.rsplit('/').next() == Some(file)));
+        return build
+            .files
+            .iter()
+            .all(|file| index.paths().any(|path| path.rsplit('/').next() == Some(file)));
     };
     record.installed.iter().all(|file| {
         let path = file.path.to_string_lossy();

@@ -36,7 +36,8 @@ pub enum Watch {
 
 #[derive(Serialize, Deserialize)]
 struct Remembered {
-    seen: BTreeMap<PathBuf, Stamp>,
+    /// A list, not a map: every idle hook reads it, and comparing paths is slow.
+    seen: Vec<(PathBuf, Stamp)>,
     hash: String,
 }
 
@@ -75,7 +76,7 @@ pub fn trees(roots: &[PathBuf], watch: Watch, memory: Option<&Path>, skip: &[&st
     }
     let hash = finish(hash);
     if let Some(memory) = memory {
-        let remembered = Remembered { seen, hash: hash.clone() };
+        let remembered = Remembered { seen: seen.into_iter().collect(), hash: hash.clone() };
         // Not being able to remember costs time, not correctness.
         let _ = serde_json::to_vec(&remembered)
             .map_err(anyhow::Error::from)
@@ -86,8 +87,9 @@ pub fn trees(roots: &[PathBuf], watch: Watch, memory: Option<&Path>, skip: &[&st
 
 fn recall(memory: &Path, roots: &[PathBuf]) -> Option<String> {
     let known: Remembered = serde_json::from_slice(&fs::read(memory).ok()?).ok()?;
-    let same = roots.iter().all(|root| known.seen.contains_key(root))
-        && known.seen.iter().all(|(path, stamp)| Stamp::of(path).as_ref() == Some(stamp));
+    let same =
+        roots.iter().all(|root| known.seen.iter().any(|(path, _)| path.as_os_str() == root.as_os_str()))
+            && known.seen.iter().all(|(path, stamp)| Stamp::of(path).as_ref() == Some(stamp));
     same.then_some(known.hash)
 }
 

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 
 use crate::conf::{ConfError, ModuleSpec, Recipe, Scripts};
 use crate::event::Event;
-use crate::kernel::{Compression, Kernel};
+use crate::kernel::{Compression, Index, Kernel};
 use crate::plan::{Case, Plan, Survey, plan, scope};
 use crate::policy::distro::Row;
 use crate::tree::{Build, Entry, Failure, Installed, Record, Snapshot, Source};
@@ -333,13 +333,13 @@ impl World {
         let kernel = self.kernels.get(target).cloned().unwrap_or_default();
         let indexed = |module: &Module| module.builds.get(target).is_some_and(|build| build.indexed);
         let published = self.modules.iter().filter(|(_, module)| indexed(module));
-        let published = published.map(|(id, _)| format!("updates/dkms/{}", file(id)));
+        let published: String = published.map(|(id, _)| format!("updates/dkms/{}:\n", file(id))).collect();
         Kernel {
             target: target.clone(),
             exists: kernel.exists,
             headers: None,
             compression: Compression::of("a.ko"),
-            indexed: Some(published.collect()),
+            indexed: Some(Index::parse(published.as_bytes())),
             has_initramfs: kernel.initramfs,
             missing_tools: if kernel.tools { Vec::new() } else { vec!["gcc".into()] },
         }
