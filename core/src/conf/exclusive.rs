@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn each_rule_says_why() {
         let target = Target { kernel: "6.12.5-amd64".parse().unwrap(), arch: "x86_64".parse().unwrap() };
-        let config = Config::parse(b"CONFIG_PCI=y\n");
+        let config = Config::new(b"CONFIG_PCI=y\n");
         type Row<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>);
         let rows: &[Row<'_>] = &[
             (&[], None),
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn a_module_obeys_its_own_rules_and_those_of_all() {
         let target = Target { kernel: "6.12.5-amd64".parse().unwrap(), arch: "x86_64".parse().unwrap() };
-        let config = Config::parse(b"CONFIG_PCI=y\n");
+        let config = Config::new(b"CONFIG_PCI=y\n");
         let mut raw = raw(&[]);
         for (name, index, value) in [
             ("BUILD_EXCLUSIVE_KERNEL_MIN", 1, "6.13"),

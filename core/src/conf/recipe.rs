@@ -243,7 +243,7 @@ pub(super) fn make_command(raw: &RawConf, context: &Context<'_>, config: Option<
         let build = context.layout.build(context.module);
         make = format!("make -C {} M={}", context.headers.display(), build.display());
     }
-    if config.is_some_and(|config| config.on("CONFIG_CC_IS_CLANG")) {
+    if config.is_some_and(Config::clang) {
         make.push_str(" LLVM=1");
     }
     make

@@ -130,7 +130,7 @@ fn the_last_matching_make_wins() {
         let (module, headers) = (&module, headers.as_path());
         let context =
             Context { layout: &layout, module, target: &target, headers, identity: "", directives: &[] };
-        let clang = Config::parse(b"CONFIG_CC_IS_CLANG=y\n");
+        let clang = Config::new(b"CONFIG_CC_IS_CLANG=y\n");
         [None, Some(&clang)].map(|config| make_command(&raw, &context, config))
     };
     let generic = "make -C /lib/modules/6.1/build M=/var/lib/dkms/a/1/build";

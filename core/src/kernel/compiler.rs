@@ -32,7 +32,7 @@ impl Toolchain {
             }
             there
         };
-        if config.on("CONFIG_CC_IS_CLANG") {
+        if config.clang() {
             // The build gets LLVM=1 then, and that calls all of LLVM.
             chosen.cc = need("clang", "clang").then(|| "clang".to_owned());
             need("ld.lld", "lld");
@@ -87,7 +87,7 @@ mod tests {
             ("CONFIG_LD_IS_LLD=y", None, &["gcc"], (None, None, "")),
         ] {
             let chosen = Toolchain::choose(
-                &Config::parse(config.as_bytes()),
+                &Config::new(config.as_bytes()),
                 || named.map(str::to_owned),
                 |program| programs.contains(&program),
             );

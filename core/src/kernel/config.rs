@@ -1,6 +1,7 @@
 //! A kernel's configuration.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use memchr::memmem;
 
@@ -11,20 +12,26 @@ use crate::types::KernelRelease;
 /// A `.config` or `auto.conf`. It stays the text that it is: a kernel has ten thousand options, and a hook that finds
 /// nothing to do asks for a dozen of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Config(String);
+pub struct Config {
+    content: Vec<u8>,
+    /// Every module asks for it, and most kernels have no such line: all of the text is searched.
+    clang: OnceLock<bool>,
+}
 
 impl Config {
     /// From the file's content.
-    pub fn parse(content: &[u8]) -> Self {
-        Self(String::from_utf8_lossy(content).into_owned())
+    pub fn new(content: impl Into<Vec<u8>>) -> Self {
+        Self { content: content.into(), clang: OnceLock::new() }
     }
 
-    /// The value of an option such as `CONFIG_SMP`, without quotes. The last line about it counts.
+    /// The value of an option such as `CONFIG_SMP`, without quotes.
     pub fn get(&self, option: &str) -> Option<&str> {
         let line = format!("{option}=");
-        let begins = |at: &usize| *at == 0 || self.0.as_bytes().get(at - 1) == Some(&b'\n');
-        let at = memmem::find_iter(self.0.as_bytes(), line.as_bytes()).filter(begins).last()?;
-        Some(self.0.get(at + line.len()..)?.lines().next().unwrap_or_default().trim_matches('"'))
+        let begins = |at: &usize| *at == 0 || self.content.get(at - 1) == Some(&b'\n');
+        let at = memmem::find_iter(&self.content, line.as_bytes()).find(begins)?;
+        let rest = self.content.get(at + line.len()..)?;
+        let value = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        Some(std::str::from_utf8(value).ok()?.trim_matches('"'))
     }
 
     /// Whether an option is `y`.
@@ -32,9 +39,14 @@ impl Config {
         self.get(option) == Some("y")
     }
 
+    /// Whether the kernel was built by clang.
+    pub fn clang(&self) -> bool {
+        *self.clang.get_or_init(|| self.on("CONFIG_CC_IS_CLANG"))
+    }
+
     /// Whether nothing is known.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.content.is_empty()
     }
 }
 
@@ -42,7 +54,7 @@ impl Config {
 pub fn config(layout: &Layout, kernel: &KernelRelease) -> Option<Config> {
     let places = [config_file(&layout.headers(kernel)), layout.boot_config(kernel)];
     let content = places.iter().find_map(|place| file::read_optional(place).ok().flatten())?;
-    Some(Config::parse(&content))
+    Some(Config::new(content))
 }
 
 /// The file that holds a kernel's configuration, in its headers.
@@ -57,8 +69,8 @@ mod tests {
 
     #[test]
     fn options_are_found_by_their_whole_name() {
-        let config = Config::parse(
-            b"CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_AA=m\nX_CONFIG_C=y\nCONFIG_D=\"gcc 14\"\nCONFIG_A=n\nCONFIG_E=",
+        let config = Config::new(
+            b"CONFIG_AA=m\n# CONFIG_B is not set\nCONFIG_A=n\nX_CONFIG_C=y\nCONFIG_D=\"gcc 14\"\nCONFIG_E=",
         );
         for (option, value) in [
             ("CONFIG_A", Some("n")),
@@ -72,6 +84,6 @@ mod tests {
             assert_eq!(config.get(option), value, "{option}");
         }
         assert!(!config.on("CONFIG_A") && !config.on("CONFIG_AA") && !config.is_empty());
-        assert!(Config::parse(b"CONFIG_A=y\n").on("CONFIG_A"));
+        assert!(Config::new(b"CONFIG_A=y\n").on("CONFIG_A"));
     }
 }

@@ -109,7 +109,7 @@ mod tests {
 
     fn config(options: &[&str]) -> Config {
         let text: String = options.iter().map(|option| format!("CONFIG_{option}=y\n")).collect();
-        Config::parse(text.as_bytes())
+        Config::new(text)
     }
 
     #[test]

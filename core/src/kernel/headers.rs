@@ -102,7 +102,7 @@ impl Headers {
         let given = config;
         let config =
             std::fs::read(given.map_or_else(|| config_file(dir), Path::to_owned)).unwrap_or_default();
-        let config = Config::parse(&config);
+        let config = Config::new(config);
         let Toolchain { cc, ld, missing } =
             Toolchain::choose(&config, || compiler::named(dir), |program| run::which(program).is_some());
         let compiler = cc.as_deref().and_then(run::which).or_else(|| run::which("gcc"));
@@ -174,7 +174,7 @@ mod tests {
             (&[], &[]),
         ] {
             let text: String = options.iter().map(|name| format!("CONFIG_{name}=y\n")).collect();
-            let config = Config::parse(text.as_bytes());
+            let config = Config::new(text);
             assert_eq!(Vermagic::new(Path::new("/nonexistent"), &config).flags, expected, "{options:?}");
         }
     }

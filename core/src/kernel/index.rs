@@ -8,17 +8,17 @@ use memchr::memchr;
 /// hook that finds nothing to do asks for its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Index {
-    text: String,
+    text: Vec<u8>,
     paths: Vec<Range<usize>>,
 }
 
 impl Index {
     /// From the file's content: a line a module, its path before the colon.
-    pub fn parse(content: &[u8]) -> Self {
-        let text = String::from_utf8_lossy(content).into_owned();
+    pub fn new(content: impl Into<Vec<u8>>) -> Self {
+        let text: Vec<u8> = content.into();
         let mut paths = Vec::new();
         let mut from = 0;
-        while let Some(rest) = text.as_bytes().get(from..).filter(|rest| !rest.is_empty()) {
+        while let Some(rest) = text.get(from..).filter(|rest| !rest.is_empty()) {
             let line = memchr(b'\n', rest).unwrap_or(rest.len());
             paths.extend(memchr(b':', &rest[..line]).map(|colon| from..from + colon));
             from += line + 1;
@@ -28,12 +28,12 @@ impl Index {
 
     /// All of them, in the order of the file.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
-        self.paths.iter().filter_map(|path| self.text.get(path.clone()))
+        self.paths.iter().filter_map(|path| std::str::from_utf8(self.text.get(path.clone())?).ok())
     }
 
     /// Whether this one is there.
     pub fn contains(&self, wanted: &str) -> bool {
-        self.paths().any(|path| path == wanted)
+        self.paths.iter().any(|path| self.text.get(path.clone()) == Some(wanted.as_bytes()))
     }
 }
 
@@ -43,9 +43,9 @@ mod tests {
 
     #[test]
     fn paths_are_what_stands_before_the_colon() {
-        let index = Index::parse(b"kernel/a.ko.xz:\n\nupdates/b.ko: kernel/a.ko.xz\nno colon\nkernel/c.ko:");
+        let index = Index::new(b"kernel/a.ko.xz:\n\nupdates/b.ko: kernel/a.ko.xz\nno colon\nkernel/c.ko:");
         assert_eq!(index.paths().collect::<Vec<_>>(), ["kernel/a.ko.xz", "updates/b.ko", "kernel/c.ko"]);
         assert!(index.contains("updates/b.ko") && !index.contains("b.ko") && !index.contains("no colon"));
-        assert_eq!(Index::parse(b"").paths().count(), 0);
+        assert_eq!(Index::new(b"").paths().count(), 0);
     }
 }

@@ -60,7 +60,7 @@ impl Kernel {
         let headers_dir = headers.map_or_else(|| layout.headers(&target.kernel), Path::to_path_buf);
         let headers = Headers::load(layout, row, target, &headers_dir, config)?;
         let indexed = file::read_optional(&layout.modules_dep(&target.kernel))?;
-        let indexed = indexed.map(|content| Index::parse(&content));
+        let indexed = indexed.map(Index::new);
         let compression =
             Compression::detect(indexed.as_ref(), headers.as_ref().map(|headers| &headers.config), |path| {
                 dir.join(path).exists()

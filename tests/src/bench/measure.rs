@@ -25,16 +25,29 @@ pub struct Run {
     pub peak: u64,
     /// How busy the machine's processors were, all together, at each tick: seconds since the beginning, part of one.
     pub busy: Vec<(f64, f64)>,
+    /// The same of the first processor alone.
+    pub first_busy: Vec<(f64, f64)>,
 }
 
 impl Run {
-    /// How busy the processors were on average until that second; `processors` of the machine's were meant to be.
-    pub fn utilisation(&self, until: f64, processors: usize) -> f64 {
-        let all = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let until_then: Vec<f64> = self.busy.iter().filter(|(at, _)| *at <= until).map(|(_, b)| *b).collect();
-        let mean = until_then.iter().sum::<f64>() / until_then.len().max(1) as f64;
-        mean * all as f64 / processors as f64
+    /// How busy the processors were on average until that second.
+    pub fn utilisation(&self, until: f64, processors: Processors) -> f64 {
+        let busy = match processors {
+            Processors::All => &self.busy,
+            Processors::First => &self.first_busy,
+        };
+        let until_then: Vec<f64> = busy.iter().filter(|(at, _)| *at <= until).map(|(_, b)| *b).collect();
+        until_then.iter().sum::<f64>() / until_then.len().max(1) as f64
     }
+}
+
+/// Which of the machine's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Processors {
+    /// All of them.
+    All,
+    /// The first one, to which a command was bound.
+    First,
 }
 
 /// Runs a command in a root; what it says goes to `/var/tmp/said`.
@@ -47,14 +60,14 @@ pub fn measure(root: &Root, command: &str) -> Run {
         // `time` is a keyword of the shell: its own words go to the shell's standard error.
         let output = root.run_within(4 * 3600, &timed);
         stop.store(true, Ordering::Relaxed);
-        let (peak, busy) = watch.join().expect("the watcher");
+        let (peak, [busy, first_busy]) = watch.join().expect("the watcher");
         let line = output.all().lines().find_map(|l| l.strip_prefix("MEASURED ").map(str::to_owned));
         let numbers: Vec<f64> = line
             .unwrap_or_else(|| panic!("not measured\n{output}"))
             .split(' ')
             .map(|n| n.parse().expect("a number"))
             .collect();
-        Run { wall: numbers[0], cpu: numbers[1] + numbers[2], exit: output.status, peak, busy }
+        Run { wall: numbers[0], cpu: numbers[1] + numbers[2], exit: output.status, peak, busy, first_busy }
     })
 }
 
@@ -74,15 +87,17 @@ pub fn children(root: &Root, command: &str) -> Vec<String> {
     started.skip(if program.starts_with(b"#!") { 2 } else { 1 }).collect()
 }
 
-fn watch(stop: &AtomicBool) -> (u64, Vec<(f64, f64)>) {
+fn watch(stop: &AtomicBool) -> (u64, [Vec<(f64, f64)>; 2]) {
     let began = Instant::now();
-    let (mut busy, mut last) = (Vec::new(), jiffies());
+    let (mut busy, mut last) = ([Vec::new(), Vec::new()], jiffies());
     let mut peaks: BTreeMap<String, u64> = BTreeMap::new();
     while !stop.load(Ordering::Relaxed) {
         thread::sleep(TICK);
         let now = jiffies();
-        let (worked, all) = (now.0 - last.0, now.1 - last.1);
-        busy.push((began.elapsed().as_secs_f64(), worked as f64 / all.max(1) as f64));
+        for ((busy, now), last) in busy.iter_mut().zip(now).zip(last) {
+            let (worked, all) = (now.0 - last.0, now.1 - last.1);
+            busy.push((began.elapsed().as_secs_f64(), worked as f64 / all.max(1) as f64));
+        }
         last = now;
         for pid in processes() {
             if let Some(peak) = peak_of(&pid) {
@@ -93,14 +108,16 @@ fn watch(stop: &AtomicBool) -> (u64, Vec<(f64, f64)>) {
     (peaks.into_values().max().unwrap_or(0), busy)
 }
 
-/// Ticks that all processors have worked, and all that there were.
-fn jiffies() -> (u64, u64) {
+/// Ticks that have been worked, and all that there were: of all processors together, and of the first one.
+fn jiffies() -> [(u64, u64); 2] {
     let stat = std::fs::read_to_string("/proc/stat").expect("/proc/stat");
-    let fields: Vec<u64> =
-        stat.lines().next().unwrap_or_default().split_whitespace().filter_map(|f| f.parse().ok()).collect();
-    // user nice system idle iowait irq softirq steal; guest time is part of user's.
-    let all: u64 = fields.iter().take(8).sum();
-    (all - fields[3] - fields[4], all)
+    let mut lines = stat.lines().map(|line| {
+        let fields: Vec<u64> = line.split_whitespace().filter_map(|f| f.parse().ok()).collect();
+        // user nice system idle iowait irq softirq steal; guest time is part of user's.
+        let all: u64 = fields.iter().take(8).sum();
+        (all - fields[3] - fields[4], all)
+    });
+    [lines.next(), lines.next()].map(|line| line.expect("two lines of processors"))
 }
 
 fn processes() -> impl Iterator<Item = String> {

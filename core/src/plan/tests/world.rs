@@ -339,7 +339,7 @@ impl World {
             exists: kernel.exists,
             headers: None,
             compression: Compression::of("a.ko"),
-            indexed: Some(Index::parse(published.as_bytes())),
+            indexed: Some(Index::new(published)),
             has_initramfs: kernel.initramfs,
             missing_tools: if kernel.tools { Vec::new() } else { vec!["gcc".into()] },
         }
