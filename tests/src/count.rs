@@ -11,7 +11,7 @@ use crate::Root;
 const DIR: &str = "/usr/local/lib/count";
 const TOOLS: &[&str] = &["/usr/bin/make", "/usr/sbin/depmod", "/usr/sbin/update-initramfs"];
 /// Names under which the product's own processes appear in `/proc/PID/comm`.
-const OURS: &[&str] = &["dkms", "apt-hook"];
+const OURS: &[&str] = &["dkms", "apt-hook", "alpm-hook"];
 
 /// Counting wrappers installed in one root.
 #[derive(Debug)]
