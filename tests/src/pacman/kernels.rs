@@ -60,12 +60,13 @@ rm -rf $raw; mkdir -p $raw $tree/image/usr/lib/modules/$1 $tree/headers/usr/lib/
 cd /opt/debs
 common=$(apt-cache depends linux-headers-$1 | sed -n 's/.*Depends: \(linux-headers-.*-common\)$/\1/p' | head -n 1)
 kbuild=$(apt-cache depends linux-headers-$1 | sed -n 's/.*Depends: \(linux-kbuild-[^ ]*\)$/\1/p' | head -n 1)
-image=linux-image-$1
+# Since 7.x the image's package only names those that have image and modules.
+image="linux-image-$1 $(apt-cache depends linux-image-$1 | sed -n "s/.*Depends: \(linux-[a-z]*-$1[^ ]*\)\$/\1/p" | sort -u)"
 apt-get -q download $image linux-headers-$1 $common $kbuild
 for deb in *.deb; do case $deb in linux-*) dpkg-deb -x $deb $raw; rm $deb;; esac; done
 modules=$(find $raw -type d -path "*lib/modules/$1" | head -n 1)
 to=$tree/image/usr/lib/modules/$1
-cp $raw/boot/vmlinuz-$1 $to/vmlinuz
+cp $(find $raw -type f -name "vmlinuz-$1" -o -type f -path "*/$1/vmlinuz" | head -n 1) $to/vmlinuz
 echo $2 > $to/pkgbase
 cp $modules/modules.order $modules/modules.builtin $modules/modules.builtin.modinfo $to/
 (cd $modules && find kernel \( -name 'loop.ko*' -o -name 'video.ko*' -o -name 'wmi.ko*' -o -name 'backlight.ko*' \) | cpio --quiet -pdm $to)

@@ -20,7 +20,7 @@ const LATE_HOOK: &str = "[Trigger]\nType = Path\nOperation = Install\nOperation 
     Target = usr/src/*/dkms.conf\n\n[Action]\nDescription = Updating linux initcpios...\nWhen = PostTransaction\n\
     Exec = /usr/share/libalpm/scripts/late\nNeedsTargets\n";
 const LATE: &str = "#!/bin/sh\ncat >/dev/null\n: >/var/log/late\nfor dir in /usr/lib/modules/*/; do\n\
-    sed -n 's|^\\(updates/[^:]*\\):.*|\\1|p' \"$dir/modules.dep\" | while read -r file; do\n\
+    sed -n 's|^\\(updates/[^:]*\\):.*|\\1|p' \"$dir/modules.dep\" 2>/dev/null | while read -r file; do\n\
     [ -e \"$dir/$file\" ] && echo \"$(basename \"$dir\") $file\" >>/var/log/late; done; done\n";
 
 /// A program for each row of the product's `depends`: Debian has them, pacman does not know.
@@ -42,23 +42,20 @@ pub fn machine() -> Machine {
 }
 
 fn layer() -> (Layer, [Kernel; 3]) {
-    let layer = tools().prepared(
-        "pacman-repository",
-        concat!("v1", include_str!("kernels.rs"), include_str!("machine.rs")),
-        |root| {
-            LINUX.add_suite(root);
-            root.run("apt-get -q update && apt-get -q -y install cpio").ok();
-            let releases = [&LINUX, &NEWER, &LTS].map(|kernel| kernel.make(root).release);
-            root.write("/opt/releases", releases.join("\n"));
-            modules(root);
-            make(root, "base", "1", BASE, "/opt/empty");
-            configure(root);
-            root.run("rm -rf /opt/modules /opt/debs /opt/kernels").ok();
-        },
-    );
+    let made_from = concat!("v1", include_str!("kernels.rs"), include_str!("recipe.rs"));
+    let layer = tools().prepared("pacman-repository", made_from, |root| {
+        LINUX.add_suite(root);
+        root.run("apt-get -q update && apt-get -q -y install cpio").ok();
+        let releases = [&LINUX, &NEWER, &LTS].map(|kernel| kernel.make(root).release);
+        root.write("/opt/releases", releases.join("\n"));
+        modules(root);
+        make(root, "base", "1", BASE, "/opt/empty");
+        root.run("rm -rf /opt/modules /opt/debs /opt/kernels").ok();
+    });
     let product = package();
     let key = host::sha256(&std::fs::read(&product).unwrap());
-    let layer = layer.prepared("pacman-product", &key, |root| {
+    let layer = layer.prepared("pacman-product", &(key + include_str!("machine.rs")), |root| {
+        configure(root);
         root.copy_in(&product, "/opt/dkms-rs.pkg.tar.zst");
         root.run("pacman -Sy --noconfirm base && pacman -U --noconfirm /opt/dkms-rs.pkg.tar.zst").ok();
     });
@@ -104,16 +101,21 @@ fn modules(root: &Root) {
 
 fn configure(root: &Root) {
     root.write("/etc/pacman.conf", format!(
-        "[options]\nArchitecture = x86_64\nSigLevel = Never\nLocalFileSigLevel = Never\nRemoteFileSigLevel = Never\n\n[local]\nServer = file://{REPOSITORY}\n"
+        "[options]\nArchitecture = x86_64\nSigLevel = Never\nLocalFileSigLevel = Never\nRemoteFileSigLevel = Never\n\n[here]\nServer = file://{REPOSITORY}\n"
     ));
     root.write("/usr/share/libalpm/hooks/60-depmod.hook", DEPMOD_HOOK);
     root.write("/usr/share/libalpm/hooks/90-mkinitcpio-install.hook", LATE_HOOK);
     root.write_script("/usr/share/libalpm/scripts/depmod", DEPMOD);
     root.write_script("/usr/share/libalpm/scripts/late", LATE);
     root.run("mkdir -p /var/cache/pacman/pkg /var/lib/pacman").ok();
+    // As Arch's linux-headers has it.
+    root.apt_install(&["dwarves"]).ok();
     // What is newer is given to pacman as files.
+    let releases = root.read("/opt/releases");
+    let newer = NEWER.version(releases.lines().nth(1).unwrap());
     root.run(&format!(
-        "cd {REPOSITORY} && ls *.pkg.tar | grep -v -e 'bbswitch-dkms-0.9' -e 'bbswitch-dkms-0.10' | xargs repo-add -q local.db.tar.gz"
+        "cd {REPOSITORY} && ls *.pkg.tar | grep -v -e 'bbswitch-dkms-0.9' -e 'bbswitch-dkms-0.10' -e '{newer}' | \
+         xargs repo-add -q here.db.tar.gz"
     ))
     .ok();
 }
