@@ -37,7 +37,7 @@ deb: build ## dist/dkms-rs_VERSION_ARCH.deb
 arch-package: deps ## dist/dkms-rs-VERSION-1-x86_64.pkg.tar.zst, made by makepkg in a throwaway root (needs root)
 	$(CARGO) run -q -p dkms-tests --bin arch-package
 
-test: deps check packages ## check, then real transactions in throwaway Debian roots (needs root)
+test: deps check packages ## check, then real transactions in throwaway roots (needs root)
 	$(CARGO) test -p dkms-tests --tests -- --test-threads=2
 
 demo: deps deb ## a kernel installed by apt in a throwaway Debian, its modules rebuilt and loaded (needs root)

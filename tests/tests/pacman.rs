@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
-use dkms_tests::pacman::{LINUX, LTS, Machine, machine};
+use dkms_tests::pacman::{LINUX, Machine, machine};
 use dkms_tests::{Kernel, Output, history};
 
 const MODULES: [&str; 2] = ["bbswitch/0.8", "acpi-call/1.2.2"];
@@ -182,7 +182,6 @@ fn headers_of_another_version_are_named_with_both_versions() {
     let (old, new) = (LINUX.version(&machine.kernels[0].release), LINUX.version(&newer.release));
     let told = format!("linux-headers {old}-1 is installed, and {new}-1 is needed");
     expect_hook_failed(machine.add(&machine.file("linux", &newer.release))).says(&[&told]);
-    let _ = LTS.package;
 }
 
 #[test]
@@ -199,6 +198,24 @@ fn a_module_that_fails_is_the_last_word_and_stops_nobody_else() {
     machine.expect_counts(&counters, (2, 1));
     root.expect_installed(&["bbswitch/0.8"], &linux.release);
     expect_seen(&machine, linux, &["bbswitch"]);
+}
+
+/// The kernel that is replaced is no consolation: it is gone.
+#[test]
+fn a_module_that_fails_for_the_new_kernel_names_the_kernels_that_stay() {
+    let machine = both();
+    let root = &machine.root;
+    let [linux, newer, lts] = &machine.kernels;
+    let packages =
+        format!("{} {}", machine.kernel_files("linux", newer), machine.file("bbswitch-dkms", "0.10"));
+    let before = files(&machine, lts);
+    expect_hook_failed(machine.add(&packages))
+        .says(&[&format!("      {} still has the module", lts.release)])
+        .never_says(&[&format!("{}, ", linux.release), &format!("{} still", linux.release)]);
+    expect_gone(&machine, linux);
+    assert_eq!(files(&machine, lts), before, "the old module serves until its successor is proven");
+    root.expect_installed(&["acpi-call/1.2.2"], &newer.release);
+    expect_seen(&machine, newer, &["acpi_call"]);
 }
 
 /// A transaction that does everything at once is still one plan.

@@ -93,7 +93,7 @@ fn a_removal_by_another_front_end() {
     let [linux, _, lts] = &machine.kernels;
     root.run("cp /usr/bin/pacman /usr/local/bin/frontend").ok();
     let counters = Counters::install(root);
-    root.run("frontend -R --noconfirm bbswitch-dkms linux linux-headers").ok();
+    root.run("/usr/local/bin/frontend -R --noconfirm bbswitch-dkms linux linux-headers").ok();
     machine.expect_counts(&counters, (0, 1));
     assert!(!root.exists("/var/lib/dkms/bbswitch"));
     assert_eq!(root.find(&linux.modules_dir(), ""), [""; 0]);
@@ -132,7 +132,7 @@ fn headers_without_a_makefile_fail_with_a_reason() {
     machine.add(&machine.file("bbswitch-dkms", "0.8")).ok().says(&[
         "command failed to execute correctly",
         "bbswitch/0.8",
-        "install linux-headers",
+        "no makefile found",
     ]);
     assert_eq!(linux.module_files(root), []);
 }
@@ -147,7 +147,7 @@ fn a_read_only_usr_is_said_and_made_up_for() {
     root.run("mount --bind /usr /usr && mount -o remount,bind,ro /usr").ok();
     let line = format!("usr/lib/modules/{release}/vmlinuz\\n");
     hook(root, "post-transaction", &line).fails().quiet_stdout().says(&["Read-only file system"]);
-    root.run("umount /usr").ok();
+    root.run("umount -l /usr").ok();
     hook(root, "post-transaction", &line).ok().quiet_stdout();
     root.expect_installed(&MODULES, release);
     linux.expect_vermagic(root);
@@ -167,16 +167,14 @@ fn other_root(root: &Root, proc: bool) -> &'static str {
     "/mnt/other"
 }
 
-fn below(options: &str, proc: bool) {
+fn below(option: &str) {
     let machine = Machine::with_everything();
     let root = &machine.root;
     let [linux, newer, lts] = &machine.kernels;
-    let other = other_root(root, proc);
+    let other = other_root(root, true);
     let before = linux.module_files(root);
     let files = machine.kernel_files("linux", newer);
-    root.run(&format!("pacman {options} {other} -U --noconfirm {files}"))
-        .ok()
-        .never_says(&["command failed"]);
+    root.run(&format!("pacman {option} {other} -U --noconfirm {files}")).ok().never_says(&["command failed"]);
     // Everything happened there, and nothing here.
     assert_eq!(linux.module_files(root), before);
     assert!(!root.exists(&newer.modules_dir()));
@@ -190,17 +188,31 @@ fn below(options: &str, proc: bool) {
 
 #[test]
 fn another_root() {
-    below("--root", true);
+    below("--root");
 }
 
+/// Newer kernels' own objtool reads /proc; for others there is no more to miss than the confinement, and that is said.
 #[test]
 fn another_root_without_proc() {
-    below("--root", false);
+    let machine = Machine::with_everything();
+    let root = &machine.root;
+    let [linux, _, lts] = &machine.kernels;
+    let other = other_root(root, false);
+    let package = machine.file("bbswitch-dkms", "0.9");
+    root.run(&format!("pacman --root {other} -U --noconfirm {package}"))
+        .ok()
+        .never_says(&["command failed"])
+        .says(&["bbswitch/0.9 built and installed", "unconfined"]);
+    for kernel in [linux, lts] {
+        let built = format!("/var/lib/dkms/bbswitch/0.9/{}", kernel.release);
+        assert!(root.exists(&format!("{other}{built}")) && !root.exists(&built));
+        assert_eq!(root.find(&format!("{other}{}", kernel.dkms_dir()), "-name '*.ko*'").len(), 2);
+    }
 }
 
 #[test]
 fn another_sysroot() {
-    below("--sysroot", true);
+    below("--sysroot");
 }
 
 #[test]

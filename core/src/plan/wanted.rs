@@ -114,7 +114,7 @@ impl Planner<'_> {
                 errors: failure.errors.clone(),
                 log: Some(failure.log.display().to_string()),
                 remembered: true,
-                remaining: remaining(self.snapshot, id, target),
+                remaining: remaining(self.snapshot, &self.plan.gone, id, target),
                 code: failure.code,
             }));
         }
