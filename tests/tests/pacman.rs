@@ -146,7 +146,10 @@ fn a_module_package_comes_changes_and_goes() {
     expect_seen(&machine, linux, &["bbswitch"]);
     counters.take();
     // Removed: nothing stays, what stood in for it included.
-    expect_hook_succeeded(machine.remove("bbswitch-dkms"));
+    let told = expect_hook_succeeded(machine.remove("bbswitch-dkms"));
+    let (before, after) = told.stdout.split_once(":: Processing package changes").expect("pacman removes");
+    assert!(before.contains("bbswitch/0.9 removed from"), "while its scripts are there\n{told}");
+    assert!(!after.contains("dkms: "), "once\n{told}");
     machine.expect_counts(&counters, (0, 2));
     for kernel in [linux, lts] {
         assert!(!root.exists(&kernel.dkms_dir()), "no empty directory stays");
