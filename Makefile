@@ -7,12 +7,12 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 export SOURCE_DATE_EPOCH
 
-.PHONY: help build check test packages demo full compat bench corpus storm fuzz deps clean
+.PHONY: help build check test packages deb arch-package demo full compat bench corpus storm fuzz deps clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r target text; do \
-	    printf '  make %-10s %s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r target text; do \
+	    printf '  make %-13s %s\n' "$$target" "$$text"; done
 
 build: ## the two programs, optimised
 	@packaging/host-deps build
@@ -21,30 +21,38 @@ build: ## the two programs, optimised
 check: ## formatting, clippy and unit tests: no root needed, under two minutes when warm
 	@packaging/host-deps build
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@# alpm-hook needs pacman's library: it is checked where its package is made.
+	$(CARGO) clippy --workspace --exclude dkms-alpm-hook --all-targets -- -D warnings
 	$(CARGO) test -q -p dkms-core -p dkms-apt-hook -p dkms-packaging
 	$(CARGO) test -q -p dkms-core --features failpoints --test failpoints
 	$(CARGO) test -q -p dkms-tests --lib
 
-packages: build ## dist/dkms-rs_VERSION_ARCH.deb
+packages: deb ## dist/dkms-rs_VERSION_ARCH.deb; as root Arch's package, too
+	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory arch-package; \
+	    else echo "Arch's package is made in a throwaway root, by root: left out"; fi
+
+deb: build ## dist/dkms-rs_VERSION_ARCH.deb
 	$(CARGO) run -q -p dkms-packaging -- deb --binaries $(RELEASE) --out dist
 
-test: deps check packages ## check, then real transactions in throwaway Debian roots (needs root)
+arch-package: deps ## dist/dkms-rs-VERSION-1-x86_64.pkg.tar.zst, made by makepkg in a throwaway root (needs root)
+	$(CARGO) run -q -p dkms-tests --bin arch-package
+
+test: deps check packages ## check, then real transactions in throwaway roots (needs root)
 	$(CARGO) test -p dkms-tests --tests -- --test-threads=2
 
-demo: deps packages ## a kernel installed by apt in a throwaway Debian, its modules rebuilt and loaded (needs root)
+demo: deps deb ## a kernel installed by apt in a throwaway Debian, its modules rebuilt and loaded (needs root)
 	$(CARGO) run -q -p dkms-tests --bin demo
 
-full: deps packages ## 23 real module packages and a new kernel in one transaction (needs root, long)
+full: deps deb ## 23 real module packages and a new kernel in one transaction (needs root, long)
 	$(CARGO) test -p dkms-tests --test full_transaction -- --ignored --test-threads=1 --nocapture
 
-compat: deps packages ## every *-dkms package of Debian 13, built by Debian's dkms and by ours, compared (needs root, hours when cold)
+compat: deps deb ## every *-dkms package of Debian 13, built by Debian's dkms and by ours, compared (needs root, hours when cold)
 	$(CARGO) test -p dkms-tests --test compat -- --ignored --test-threads=1 --nocapture
 
-bench: deps packages ## how long it takes, against Debian's dkms and the bare compilers (needs root, half an hour, a quiet machine)
+bench: deps deb ## how long it takes, against Debian's dkms and the bare compilers (needs root, half an hour, a quiet machine)
 	$(CARGO) run -q --release -p dkms-tests --bin bench
 
-storm: deps packages ## 200 kills at random moments of a publication (needs root)
+storm: deps deb ## 200 kills at random moments of a publication (needs root)
 	DKMS_KILLS=200 $(CARGO) test -p dkms-tests --test kill_storm -- --nocapture
 
 # How long each target runs. The fuzzer needs compiler flags that the stable toolchain keeps to itself. No sanitizer: there is

@@ -27,6 +27,9 @@ pub enum Event {
     /// A module's source is being replaced by another version: unregister it, but leave what is installed
     /// in place until its successor is proven.
     SourceReplaced(ModuleId),
+    /// A module's source is leaving, or has left. When the same events bring another version of the module, what is
+    /// installed stays until that one is proven; else all of it goes.
+    SourceGone(ModuleId),
     /// A kernel is to have what another one has: the same versions of the same modules.
     Matched {
         /// The kernel that shows what is wanted.
@@ -87,6 +90,23 @@ pub enum Verb {
     Remove,
 }
 
+impl Event {
+    /// The module whose source has come, if that is what happened.
+    pub fn source_added(&self) -> Option<&ModuleId> {
+        if let Self::SourceAdded { module, .. } = self { Some(module) } else { None }
+    }
+
+    /// The module whose source leaves, if that is what happens.
+    pub fn source_gone(&self) -> Option<&ModuleId> {
+        if let Self::SourceGone(module) = self { Some(module) } else { None }
+    }
+
+    /// Something leaves, and nothing is built for it.
+    pub fn leaves(&self) -> bool {
+        matches!(self, Self::KernelRemoved(_) | Self::SourceGone(_))
+    }
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -96,6 +116,7 @@ impl fmt::Display for Event {
             Self::KernelRemoved(target) => write!(f, "kernel {} removed", target.kernel),
             Self::SourceAdded { module, .. } => write!(f, "package of {module} installed"),
             Self::SourceReplaced(module) => write!(f, "package of {module} being replaced"),
+            Self::SourceGone(module) => write!(f, "package of {module} removed"),
             Self::Matched { template, target, .. } => {
                 write!(f, "dkms match of {} to {}", target.kernel, template.kernel)
             }

@@ -7,13 +7,15 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use crate::cli::{autoinstall_off, explain};
+use crate::apply;
+use crate::cli::{autoinstall_off, explain, source};
 use crate::event::Event;
 use crate::kernel::{installed, machine, running};
 use crate::report::Screen;
 use crate::session::{Options, Session};
 use crate::sys::{confine, signal};
-use crate::types::{Arch, KernelRelease, Target};
+use crate::tree::Source;
+use crate::types::{Arch, KernelRelease, ModuleId, Target};
 
 /// What the caller of a hook makes of an exit code that is not zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,16 +60,15 @@ pub fn main(translate: impl FnOnce(&Session, &[&str]) -> Result<Answer>) -> Exit
 
 /// Carries the events out; the exit code.
 fn answer(session: &mut Session, power: Power, mut events: Vec<Event>) -> Result<i32> {
-    let leaving = |event: &Event| matches!(event, Event::KernelRemoved(_));
     // What leaves takes its modules along also where nothing is built by itself.
-    if !events.iter().all(leaving) && autoinstall_off(session) {
-        events.retain(leaving);
+    if !events.iter().all(Event::leaves) && autoinstall_off(session) {
+        events.retain(Event::leaves);
     }
     if events.is_empty() {
         return Ok(0);
     }
-    let removal = events.iter().all(leaving);
-    match crate::apply::run(session, events) {
+    let removal = events.iter().all(Event::leaves);
+    match apply::run(session, events) {
         Ok(report) => Ok(match power {
             Power::Stops => report.hook_code(&session.policy.admin),
             Power::Tells => report.autoinstall_code(),
@@ -104,6 +105,38 @@ pub fn running_target() -> Result<Target> {
 pub fn all_targets(session: &Session) -> Result<Vec<Target>> {
     let arch = this_machine()?;
     Ok(installed(&session.layout).into_iter().map(|kernel| Target { kernel, arch: arch.clone() }).collect())
+}
+
+/// The module whose source a package brought as `DIRECTORY/dkms.conf` of the source tree. The directory's name decides: many
+/// a package relies on that, and leaves a placeholder for the version in its dkms.conf. That file says where a name with
+/// dashes ends.
+pub fn source_in(session: &Session, directory: &str) -> Result<ModuleId> {
+    let conf = session.layout.source_tree.join(directory).join("dkms.conf");
+    let told = source::module_of(session, &conf, 8).ok();
+    match told.filter(|id| session.layout.source(id).ends_with(directory)) {
+        Some(id) => Ok(id),
+        None => split(directory),
+    }
+}
+
+/// The modules whose source was in this directory of the source tree: as the registry has it, else by its name.
+pub fn sources_once_in(session: &Session, directory: &str) -> Result<Vec<ModuleId>> {
+    let was_there = |id: &ModuleId, source: &Source| match source {
+        Source::Linked(dir) | Source::Dangling(dir) => *dir == session.layout.source_tree.join(directory),
+        _ => session.layout.source(id).ends_with(directory),
+    };
+    let registry = apply::status_of(session, None)?;
+    let found = registry.modules.iter().filter(|(id, entry)| was_there(id, &entry.source));
+    let found: Vec<ModuleId> = found.map(|(id, _)| id.clone()).collect();
+    if found.is_empty() { split(directory).map(|id| vec![id]) } else { Ok(found) }
+}
+
+/// `NAME-VERSION`; a version has no dash.
+fn split(directory: &str) -> Result<ModuleId> {
+    let (name, version) = directory
+        .rsplit_once('-')
+        .with_context(|| format!("{directory:?} in the source tree has no name of the form NAME-VERSION"))?;
+    Ok(ModuleId { name: name.parse()?, version: version.parse()? })
 }
 
 /// The kernels that a new module package is for: all (those without headers wait for them), or, when

@@ -183,6 +183,14 @@ impl Layout {
     pub fn modules_dep(&self, kernel: &KernelRelease) -> PathBuf {
         self.kernel(kernel).join("modules.dep")
     }
+    /// `/lib/modules/KERNEL/vmlinuz`, where distributions whose packages own nothing in `/boot` have the image.
+    pub fn image(&self, kernel: &KernelRelease) -> PathBuf {
+        self.kernel(kernel).join("vmlinuz")
+    }
+    /// `/lib/modules/KERNEL/pkgbase`, where Arch's kernels say what they are.
+    pub fn pkgbase(&self, kernel: &KernelRelease) -> PathBuf {
+        self.kernel(kernel).join("pkgbase")
+    }
     /// The symbol map that `depmod -F` reads.
     pub fn system_map(&self, kernel: &KernelRelease) -> PathBuf {
         Path::new("/boot").join(format!("System.map-{kernel}"))
@@ -192,11 +200,14 @@ impl Layout {
         Path::new("/boot").join(format!("config-{kernel}"))
     }
     /// Initial RAM file systems that generators make, in the order in which they are looked for.
-    pub fn initramfs_images(&self, kernel: &KernelRelease) -> Vec<PathBuf> {
-        [format!("initrd.img-{kernel}"), format!("initramfs-{kernel}.img"), format!("initrd-{kernel}")]
-            .iter()
-            .map(|name| Path::new("/boot").join(name))
-            .collect()
+    pub fn initramfs_images(&self, kernel: &KernelRelease, pkgbase: Option<&str>) -> Vec<PathBuf> {
+        let mut names = vec![
+            format!("initrd.img-{kernel}"),
+            format!("initramfs-{kernel}.img"),
+            format!("initrd-{kernel}"),
+        ];
+        names.extend(pkgbase.map(|base| format!("initramfs-{base}.img")));
+        names.iter().map(|name| Path::new("/boot").join(name)).collect()
     }
     /// The root directory whose `lib/modules` the modules tree is, to be handed to `depmod -b`. `None` when the
     /// tree has another shape: depmod could not index it, and would index the running system's instead.
@@ -291,13 +302,20 @@ impl Layout {
     /// Text files that tell which modules an initramfs gets beside those it finds out itself.
     pub fn initramfs_wishes(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
-        for name in ["initramfs-tools/modules", "initramfs-tools/initramfs.conf", "dracut.conf", "modules"] {
+        for name in [
+            "initramfs-tools/modules",
+            "initramfs-tools/initramfs.conf",
+            "dracut.conf",
+            "mkinitcpio.conf",
+            "modules",
+        ] {
             files.push(self.etc.join(name));
         }
         for dir in [
             self.etc.join("initramfs-tools/hooks"),
             self.etc.join("initramfs-tools/conf.d"),
             self.etc.join("dracut.conf.d"),
+            self.etc.join("mkinitcpio.conf.d"),
             PathBuf::from("/usr/share/initramfs-tools/hooks"),
             PathBuf::from("/usr/share/initramfs-tools/modules.d"),
             PathBuf::from("/usr/lib/dracut/dracut.conf.d"),
@@ -313,6 +331,10 @@ impl Layout {
     /// Present while systemd is process 1.
     pub fn systemd(&self) -> PathBuf {
         PathBuf::from("/run/systemd/system")
+    }
+    /// Pacman's own records.
+    pub fn pacman(&self) -> PathBuf {
+        PathBuf::from("/var/lib/pacman")
     }
     /// The list of modules in the running kernel.
     pub fn loaded_modules(&self) -> PathBuf {

@@ -36,7 +36,7 @@ pub fn make(binaries: &Path, out: &Path) -> Result<PathBuf> {
     let staging =
         tempfile::Builder::new().prefix(".deb-").tempdir_in(out).context("creating the staging directory")?;
     let root = staging.path().join("root");
-    let files = payload::files(&repository, binaries)?;
+    let files = payload::files(&repository, binaries, &payload::DEBIAN)?;
     for file in &files {
         let content = fs::read(&file.source).with_context(|| format!("reading {}", file.source.display()))?;
         write(&root, &file.path, &content, file.mode)?;
@@ -77,7 +77,7 @@ pub fn make(binaries: &Path, out: &Path) -> Result<PathBuf> {
 }
 
 /// Writes one file of the package below `root`, with exactly this mode.
-fn write(root: &Path, path: &str, content: &[u8], mode: u32) -> Result<()> {
+pub(crate) fn write(root: &Path, path: &str, content: &[u8], mode: u32) -> Result<()> {
     let target = root.join(path);
     let parent = target.parent().with_context(|| format!("{path} has no directory"))?;
     fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
@@ -86,7 +86,7 @@ fn write(root: &Path, path: &str, content: &[u8], mode: u32) -> Result<()> {
         .with_context(|| format!("setting the mode of {}", target.display()))
 }
 
-fn directory_modes(directory: &Path) -> Result<()> {
+pub(crate) fn directory_modes(directory: &Path) -> Result<()> {
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("setting the mode of {}", directory.display()))?;
     for entry in fs::read_dir(directory)? {

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods)] // a build tool of this tree: nothing here runs on a user's machine
 #![allow(clippy::print_stdout, clippy::print_stderr)] // a build tool answers on its terminal
 
+mod arch;
 mod conffiles;
 mod deb;
 mod man;
@@ -33,11 +34,21 @@ enum Format {
         #[arg(long, default_value = "dist")]
         out: PathBuf,
     },
+    /// The files of Arch's package: for packaging/arch/PKGBUILD, which calls this
+    Arch {
+        /// Where `dkms`, `dkms-alpm-hook` and `dkms-alpm-headers` were built
+        #[arg(long)]
+        binaries: PathBuf,
+        /// Below which they are written
+        #[arg(long)]
+        root: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
     let made = match Args::parse().format {
         Format::Deb { binaries, out } => deb::make(&binaries, &out),
+        Format::Arch { binaries, root } => arch::make(&binaries, &root),
     };
     match made {
         Ok(package) => {

@@ -5,11 +5,29 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// Trees in this repository that mirror `/` on the installed system.
-const MIRRORS: [&str; 2] = ["apt-hook/files", "packaging/files"];
+/// What one distribution's package is made of.
+pub struct Contents {
+    /// Trees in this repository that mirror `/` on the installed system.
+    mirrors: &'static [&'static str],
+    /// Built programs and where they go.
+    programs: &'static [(&'static str, &'static str)],
+}
 
-/// Built programs and where they go.
-const PROGRAMS: [(&str, &str); 2] = [("dkms", "usr/sbin/dkms"), ("dkms-apt-hook", "usr/lib/dkms/apt-hook")];
+/// Debian's.
+pub const DEBIAN: Contents = Contents {
+    mirrors: &["apt-hook/files", "packaging/files"],
+    programs: &[("dkms", "usr/sbin/dkms"), ("dkms-apt-hook", "usr/lib/dkms/apt-hook")],
+};
+
+/// Arch's.
+pub const ARCH: Contents = Contents {
+    mirrors: &["alpm-hook/files", "packaging/files"],
+    programs: &[
+        ("dkms", "usr/sbin/dkms"),
+        ("dkms-alpm-hook", "usr/lib/dkms/alpm-hook"),
+        ("dkms-alpm-headers", "usr/lib/dkms/alpm-headers"),
+    ],
+};
 
 /// One file of the package.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,14 +41,14 @@ pub struct File {
 }
 
 /// Everything that is copied as it is, sorted by path.
-pub fn files(repository: &Path, binaries: &Path) -> Result<Vec<File>> {
+pub fn files(repository: &Path, binaries: &Path, contents: &Contents) -> Result<Vec<File>> {
     let mut found = Vec::new();
-    for mirror in MIRRORS {
+    for mirror in contents.mirrors {
         let root = repository.join(mirror);
         collect(&root, &root, &mut found).with_context(|| format!("listing {}", root.display()))?;
     }
-    for (name, path) in PROGRAMS {
-        found.push(File { path: path.to_owned(), source: binaries.join(name), mode: 0o755 });
+    for (name, path) in contents.programs {
+        found.push(File { path: (*path).to_owned(), source: binaries.join(name), mode: 0o755 });
     }
     found.sort();
     Ok(found)
@@ -72,7 +90,7 @@ mod tests {
 
     #[test]
     fn every_path_that_module_packages_and_kernels_call_is_there() {
-        let files = files(&repository(), Path::new("/nowhere")).unwrap();
+        let files = files(&repository(), Path::new("/nowhere"), &DEBIAN).unwrap();
         let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
         for expected in [
             "etc/dkms/framework.conf",

@@ -13,7 +13,7 @@ const TOOLS: &[&str] = &["/usr/bin/make", "/usr/sbin/depmod", "/usr/sbin/update-
 /// The compiler proper: what `gcc` starts once for each file.
 const COMPILERS: &str = "/usr/libexec/gcc/*/*/cc1 /usr/lib/gcc/*/*/cc1";
 /// Names under which the product's own processes appear in `/proc/PID/comm`.
-const OURS: &[&str] = &["dkms", "apt-hook"];
+const OURS: &[&str] = &["dkms", "apt-hook", "alpm-hook"];
 
 /// Counting wrappers installed in one root.
 #[derive(Debug)]

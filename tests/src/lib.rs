@@ -25,6 +25,7 @@ pub mod kernels;
 pub mod mirror;
 pub mod modules;
 pub mod output;
+pub mod pacman;
 pub mod random;
 pub mod repack;
 pub mod roots;

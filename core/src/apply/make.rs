@@ -220,7 +220,7 @@ fn remember(work: &Work<'_>, make: &Make, unbuilt: Unbuilt) -> Result<Outcome> {
         errors: unbuilt.errors,
         log: kept.then(|| log.display().to_string()),
         remembered: false,
-        remaining: crate::plan::remaining(work.snapshot, &make.module, &make.target),
+        remaining: crate::plan::remaining(work.snapshot, work.gone, &make.module, &make.target),
         code: unbuilt.code,
     }))
 }

@@ -31,6 +31,8 @@ struct Work<'a> {
     tree: &'a LockedTree,
     snapshot: &'a Snapshot,
     survey: &'a Survey,
+    /// Kernels that leave.
+    gone: &'a BTreeSet<Target>,
     report: Report,
     intent: Intent,
     /// A publication broke in the middle: the next run must look at it.
@@ -74,6 +76,7 @@ fn apply<'a>(
         tree,
         snapshot,
         survey,
+        gone: &plan.gone,
         report,
         intent: Intent::default(),
         unfinished: false,
@@ -444,7 +447,7 @@ impl<'a> Work<'a> {
             errors: Vec::new(),
             log: None,
             remembered: false,
-            remaining: crate::plan::remaining(self.snapshot, &make.module, &make.target),
+            remaining: crate::plan::remaining(self.snapshot, self.gone, &make.module, &make.target),
             code,
         })
     }

@@ -122,6 +122,10 @@ fn steps<'p>(work: &Work<'_>, plan: &'p Plan) -> (Vec<Step<'p>>, Vec<Item>) {
     for target in targets {
         let makes = plan.make.iter().enumerate().filter(|(_, make)| make.target == *target);
         let mut after: BTreeSet<usize> = makes.map(|(index, _)| index).collect();
+        // A kernel that is replaced gives up its modules last, when its successor has them.
+        if plan.gone.contains(target) {
+            after.extend(0..plan.make.len());
+        }
         if plan.clear.iter().any(|clear| clear.target == *target) {
             items.push(Item { after: std::mem::take(&mut after), ..Item::default() });
             steps.push(Step::Clear(target));

@@ -23,6 +23,26 @@ pub fn replacing() -> bool {
         && run::ancestors().iter().any(|ancestor| is_prerm_upgrade(&ancestor.argv))
 }
 
+/// Whether pacman was called to remove packages, and for nothing else. Its hooks are not told; what they are told when a
+/// source or a kernel leaves is the same when another version takes its place.
+pub fn removing() -> bool {
+    let ancestors = run::ancestors();
+    let pacman = ancestors.iter().find(|ancestor| is_pacman(&ancestor.argv));
+    pacman.is_some_and(|pacman| is_removal(&pacman.argv))
+}
+
+fn is_pacman(argv: &[String]) -> bool {
+    argv.first().is_some_and(|program| program.rsplit('/').next() == Some("pacman"))
+}
+
+fn is_removal(argv: &[String]) -> bool {
+    let options = argv.iter().skip(1).take_while(|word| *word != "--");
+    options.into_iter().any(|word| {
+        let short = word.strip_prefix('-').filter(|rest| !rest.starts_with('-'));
+        word == "--remove" || short.is_some_and(|letters| letters.contains('R'))
+    })
+}
+
 fn is_prerm_upgrade(argv: &[String]) -> bool {
     argv.windows(2).any(|pair| {
         let script = pair[0].rsplit('/').next().unwrap_or_default();
@@ -44,6 +64,21 @@ mod tests {
             (["/bin/sh", "/root/upgrade", "prerm"], false),
         ] {
             assert_eq!(is_prerm_upgrade(&argv.map(str::to_owned)), expected, "{argv:?}");
+        }
+    }
+
+    #[test]
+    fn pacman_says_with_its_first_option_what_it_is_about() {
+        for (line, expected) in [
+            ("pacman -R a-dkms", true),
+            ("/usr/bin/pacman --noconfirm -Rns a-dkms", true),
+            ("pacman --remove a-dkms", true),
+            ("pacman -Syu", false),
+            ("pacman -S --root /mnt R", false),
+            ("pacman -S -- -R", false),
+        ] {
+            let argv: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            assert!(is_pacman(&argv) && is_removal(&argv) == expected, "{line}");
         }
     }
 }

@@ -8,7 +8,7 @@ mod history;
 mod pairs;
 mod permit;
 mod rpm;
-mod source;
+pub(crate) mod source;
 mod status;
 mod tarball;
 mod words;

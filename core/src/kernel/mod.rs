@@ -24,7 +24,7 @@ pub use headers::{Headers, Vermagic};
 pub use index::Index;
 
 use crate::layout::Layout;
-use crate::policy::distro::Row;
+use crate::policy::distro::{Row, fill};
 use crate::sys::{file, run};
 use crate::types::{Arch, KernelRelease, Target};
 
@@ -41,10 +41,40 @@ pub struct Kernel {
     pub compression: Compression,
     /// Its module index. `None` when the kernel itself is not installed.
     pub indexed: Option<Index>,
+    /// What its package says that it is (`linux-lts`), where packages say so.
+    pub pkgbase: Option<String>,
+    /// What the package database knows of the package with its headers; asked only when they are missing.
+    pub headers_package: Option<HeadersPackage>,
     /// Whether it has an initramfs already.
     pub has_initramfs: bool,
     /// Programs that building for it needs and that are not installed.
     pub missing_tools: Vec<String>,
+}
+
+/// The package that has a kernel's headers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeadersPackage {
+    /// Its name.
+    pub name: String,
+    /// The version in which it is installed, of another kernel then, and the one that is needed.
+    pub versions: Option<(String, String)>,
+}
+
+impl HeadersPackage {
+    /// Asks the distribution's own program, where there is one that knows. It answers on one line: `NAME`, or
+    /// `NAME INSTALLED NEEDED`.
+    fn ask(row: &Row, target: &Target) -> Option<Self> {
+        let (program, args) = row.ask_headers_package.split_first()?;
+        run::which(program)?;
+        let args = args.iter().map(|arg| fill(arg, target, None));
+        let done = run::Cmd::new(*program).args(args).output(run::Output::Split).run().ok()?;
+        done.status.success().then(|| Self::read(&String::from_utf8_lossy(&done.output))).flatten()
+    }
+
+    fn read(answer: &str) -> Option<Self> {
+        let mut words = answer.lines().next()?.split_whitespace().map(str::to_owned);
+        Some(Self { name: words.next()?, versions: words.next().zip(words.next()) })
+    }
 }
 
 impl Kernel {
@@ -77,13 +107,18 @@ impl Kernel {
                 missing_tools.push("gcc".to_owned());
             }
         }
-        let has_initramfs = layout.initramfs_images(&target.kernel).iter().any(|image| image.exists());
+        let pkgbase = pkgbase(layout, &target.kernel);
+        let images = layout.initramfs_images(&target.kernel, pkgbase.as_deref());
+        let has_initramfs = images.iter().any(|image| image.exists());
+        let headers_package = if headers.is_none() { HeadersPackage::ask(row, target) } else { None };
         Ok(Self {
             target: target.clone(),
             exists: dir.is_dir(),
             headers,
             compression,
             indexed,
+            pkgbase,
+            headers_package,
             has_initramfs,
             missing_tools,
         })
@@ -94,6 +129,19 @@ impl Kernel {
         let wanted = elf::canonical_name(name);
         self.indexed.iter().flat_map(Index::paths).filter(move |path| elf::module_name(path) == wanted)
     }
+}
+
+/// What a kernel's package says that it is. A name with anything else in it than package names have is none.
+pub fn pkgbase(layout: &Layout, kernel: &KernelRelease) -> Option<String> {
+    let text = file::read_optional(&layout.pkgbase(kernel)).ok().flatten()?;
+    let text = String::from_utf8(text).ok()?.trim().to_owned();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@._+-".contains(c);
+    (!text.is_empty() && !text.starts_with(['-', '.']) && text.chars().all(plain)).then_some(text)
+}
+
+/// Whether the kernel itself is installed, not only its headers or a left-over.
+pub fn is_there(layout: &Layout, kernel: &KernelRelease) -> bool {
+    layout.image(kernel).exists() || layout.modules_dep(kernel).exists()
 }
 
 /// Releases of kernels that are installed, or whose headers are, newest last. A directory without either is a
@@ -116,4 +164,18 @@ pub fn running() -> Option<KernelRelease> {
 /// The machine's architecture, as `uname -m` has it.
 pub fn machine() -> Option<Arch> {
     rustix::system::uname().machine().to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_database_may_know_one_or_three_words() {
+        let versions = |answer: &str| HeadersPackage::read(answer).map(|found| (found.name, found.versions));
+        assert_eq!(versions("linux-lts-headers\n"), Some(("linux-lts-headers".into(), None)));
+        let three = Some(("linux-headers".into(), Some(("6.1-1".into(), "6.2-1".into()))));
+        assert_eq!(versions("linux-headers 6.1-1 6.2-1\nmore\n"), three);
+        assert_eq!(versions("\n"), None);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::scope::{installed, newest_with};
+use super::scope::{installed, leaving, newest_with};
 use super::wanted::Wish;
 use super::why::{bad_conf, broken, refused, registered};
 use super::{Clear, Loading, Plan, Registration, Settled, Survey, Unregister};
@@ -19,6 +19,8 @@ pub fn plan(events: &[Event], snapshot: &Snapshot, survey: &Survey, row: &Row) -
         survey,
         row,
         newest: newest_with(events, snapshot),
+        leaving: leaving(events).into_iter().cloned().collect(),
+        coming: events.iter().filter_map(Event::source_added).cloned().collect(),
         plan: Plan::default(),
         installers: BTreeSet::new(),
     };
@@ -36,6 +38,10 @@ pub(super) struct Planner<'a> {
     pub(super) row: &'a Row,
     /// The newest version of each module, those that the events bring among them.
     pub(super) newest: BTreeMap<ModuleName, ModuleId>,
+    /// Modules whose sources leave.
+    leaving: BTreeSet<ModuleId>,
+    /// Modules whose sources come.
+    coming: BTreeSet<ModuleId>,
     pub(super) plan: Plan,
     /// Kernels whose own installation is under way: its initramfs is made after us.
     pub(super) installers: BTreeSet<Target>,
@@ -60,6 +66,9 @@ impl Planner<'_> {
             Event::SourceAdded { module, targets } => {
                 if self.register(module) {
                     for target in targets {
+                        if self.row.sources_remake_initramfs {
+                            self.installers.insert(target.clone());
+                        }
                         self.plan.initramfs.insert(target.clone());
                         let wish = Wish {
                             install: true,
@@ -73,6 +82,7 @@ impl Planner<'_> {
                 }
             }
             Event::SourceReplaced(module) => self.source_replaced(module),
+            Event::SourceGone(module) => self.source_gone(module),
             Event::Matched { template, target, only, force } => {
                 self.plan.initramfs.insert(target.clone());
                 let wish =
@@ -91,7 +101,9 @@ impl Planner<'_> {
 
     fn all_modules(&mut self, target: &Target, trust_unknown: bool) {
         for (id, entry) in self.snapshot.modules.iter().filter(|(_, entry)| entry.broken()) {
-            self.settle(id, Some(target), broken(&entry.source));
+            if !self.leaving.contains(id) {
+                self.settle(id, Some(target), broken(&entry.source));
+            }
         }
         let wish = Wish { install: true, force: false, automatic: true, trust_unknown, led: false };
         for id in &self.newest.clone().into_values().collect::<Vec<_>>() {
@@ -183,6 +195,15 @@ impl Planner<'_> {
         self.plan.unregister.push(Unregister { module: id.clone(), keep_builds: keep });
     }
 
+    /// An older version that is registered, too, is no successor: nobody asked for it to be built now.
+    fn source_gone(&mut self, id: &ModuleId) {
+        if self.coming.iter().any(|other| other.name == id.name && other != id) {
+            self.source_replaced(id);
+        } else {
+            self.remove(id, &[]);
+        }
+    }
+
     pub(super) fn asked(&mut self, request: &Request) {
         let id = &request.module;
         let entry = self.snapshot.modules.get(id);
@@ -226,16 +247,15 @@ impl Planner<'_> {
                     self.clear(id, target, request.verb == Verb::Unbuild);
                 }
             }
-            Verb::Remove => self.remove(request),
+            Verb::Remove => self.remove(id, &request.targets),
         }
     }
 
-    pub(super) fn remove(&mut self, request: &Request) {
-        let id = &request.module;
+    /// Removes a module for these kernels; none: for all that it was built for.
+    pub(super) fn remove(&mut self, id: &ModuleId, targets: &[Target]) {
         let Some(entry) = self.snapshot.modules.get(id) else { return };
         let all: Vec<&Target> = entry.builds.keys().collect();
-        let targets: Vec<&Target> =
-            if request.targets.is_empty() { all.clone() } else { request.targets.iter().collect() };
+        let targets: Vec<&Target> = if targets.is_empty() { all.clone() } else { targets.iter().collect() };
         for target in &targets {
             self.clear(id, target, true);
         }

@@ -18,9 +18,17 @@ pub struct Scope {
 
 /// The newest usable version of every registered module.
 pub fn newest(snapshot: &Snapshot) -> BTreeMap<&ModuleName, &ModuleId> {
+    newest_but(snapshot, &BTreeSet::new())
+}
+
+/// The same without these.
+fn newest_but<'a>(
+    snapshot: &'a Snapshot,
+    leaving: &BTreeSet<&ModuleId>,
+) -> BTreeMap<&'a ModuleName, &'a ModuleId> {
     let mut newest: BTreeMap<&ModuleName, &ModuleId> = BTreeMap::new();
     for (id, entry) in &snapshot.modules {
-        if entry.source_dir().is_none() {
+        if entry.source_dir().is_none() || leaving.contains(id) {
             continue;
         }
         let best = newest.entry(&id.name).or_insert(id);
@@ -31,10 +39,17 @@ pub fn newest(snapshot: &Snapshot) -> BTreeMap<&ModuleName, &ModuleId> {
     newest
 }
 
-/// The newest version of every module that is registered, or that the events bring.
+/// The modules whose sources leave.
+pub(super) fn leaving(events: &[Event]) -> BTreeSet<&ModuleId> {
+    events.iter().filter_map(Event::source_gone).collect()
+}
+
+/// The newest version of every module that is registered and stays, or that the events bring.
 pub(super) fn newest_with(events: &[Event], snapshot: &Snapshot) -> BTreeMap<ModuleName, ModuleId> {
-    let mut newest: BTreeMap<ModuleName, ModuleId> =
-        newest(snapshot).into_iter().map(|(name, id)| (name.clone(), id.clone())).collect();
+    let mut newest: BTreeMap<ModuleName, ModuleId> = newest_but(snapshot, &leaving(events))
+        .into_iter()
+        .map(|(name, id)| (name.clone(), id.clone()))
+        .collect();
     for event in events {
         let Event::SourceAdded { module, .. } = event else { continue };
         let best = newest.entry(module.name.clone()).or_insert_with(|| module.clone());
@@ -64,7 +79,7 @@ pub fn concerned(events: &[Event]) -> Option<BTreeSet<ModuleName>> {
     events
         .iter()
         .map(|event| match event {
-            Event::SourceReplaced(module) => Some(module.name.clone()),
+            Event::SourceReplaced(module) | Event::SourceGone(module) => Some(module.name.clone()),
             // What is built may need other modules, and a kernel has all of them.
             Event::Asked(request) if !matches!(request.verb, Verb::Build | Verb::Install) => {
                 Some(request.module.name.clone())
@@ -105,7 +120,7 @@ pub fn scope(events: &[Event], snapshot: &Snapshot) -> Scope {
                 scope.kernels.insert(load.target.clone());
                 scope.cases.insert((load.module.clone(), load.target.clone()));
             }
-            Event::Asked(_) | Event::KernelRemoved(_) | Event::SourceReplaced(_) => {}
+            Event::Asked(_) | Event::KernelRemoved(_) | Event::SourceReplaced(_) | Event::SourceGone(_) => {}
         }
     }
     scope

@@ -4,7 +4,7 @@ use super::decide::Planner;
 use super::why::{awaits, bad_conf, needs, refused, remaining};
 use super::{Case, Make};
 use crate::conf::{Recipe, version};
-use crate::kernel::Kernel;
+use crate::kernel::{HeadersPackage, Kernel};
 use crate::report::{Failing, Outcome};
 use crate::tree::{Build, unsigned};
 use crate::types::{Fingerprint, ModuleId, ModuleName, Target};
@@ -114,7 +114,7 @@ impl Planner<'_> {
                 errors: failure.errors.clone(),
                 log: Some(failure.log.display().to_string()),
                 remembered: true,
-                remaining: remaining(self.snapshot, id, target),
+                remaining: remaining(self.snapshot, &self.plan.gone, id, target),
                 code: failure.code,
             }));
         }
@@ -182,10 +182,18 @@ impl Planner<'_> {
     }
 
     pub(super) fn no_headers(&self, target: &Target) -> Outcome {
-        let package = self.row.headers_package(target);
+        let kernel = self.survey.kernels.get(target);
+        let pkgbase = kernel.and_then(|kernel| kernel.pkgbase.as_deref());
+        let advice = match kernel.and_then(|kernel| kernel.headers_package.as_ref()) {
+            Some(HeadersPackage { name, versions: Some((installed, needed)) }) => {
+                format!("{name} {installed} is installed, and {needed} is needed: upgrade it")
+            }
+            Some(HeadersPackage { name, versions: None }) => format!("install {name}"),
+            None => format!("install {}", self.row.headers_package(target, pkgbase)),
+        };
         Outcome::Deferred {
             why: format!("the headers of {} are not installed", target.kernel),
-            advice: format!("install {package}: the module is then built by itself"),
+            advice: format!("{advice}: the module is then built by itself"),
             code: 21,
         }
     }

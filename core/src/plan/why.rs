@@ -1,12 +1,14 @@
 //! The words for what is not done.
 
+use std::collections::BTreeSet;
+
 use crate::conf::ConfError;
 use crate::report::Outcome;
 use crate::tree::{Snapshot, Source};
 use crate::types::{ModuleId, Target};
 
-/// What serves this kernel now, and which other kernels have the module.
-pub fn remaining(snapshot: &Snapshot, id: &ModuleId, target: &Target) -> String {
+/// What serves this kernel now, and which other kernels have the module. Those that leave do not count.
+pub fn remaining(snapshot: &Snapshot, gone: &BTreeSet<Target>, id: &ModuleId, target: &Target) -> String {
     let mut parts = Vec::new();
     if let Some(active) = snapshot.active(&id.name, target) {
         parts.push(format!("{active} stays installed for this kernel"));
@@ -14,7 +16,9 @@ pub fn remaining(snapshot: &Snapshot, id: &ModuleId, target: &Target) -> String 
     let mut others: Vec<String> = snapshot
         .targets()
         .into_iter()
-        .filter(|other| other != target && snapshot.active(&id.name, other).is_some())
+        .filter(|other| {
+            other != target && !gone.contains(other) && snapshot.active(&id.name, other).is_some()
+        })
         .map(|other| other.kernel.to_string())
         .collect();
     others.sort_by(|a, b| crate::conf::version::compare(b, a));

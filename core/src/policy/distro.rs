@@ -12,13 +12,17 @@ pub struct Row {
     pub id: &'static str,
     /// Where modules go, whatever their dkms.conf asks for. `None`: where the dkms.conf says.
     pub destination: Option<&'static str>,
-    /// The package that brings a kernel's headers; `{kernel}` is replaced.
+    /// The package that brings a kernel's headers; `{kernel}` and `{pkgbase}` are replaced.
     pub headers_package: &'static str,
+    /// Program, arguments: asks the package database for the name of that package, where it is not in the kernel's own.
+    pub ask_headers_package: &'static [&'static str],
     /// Places of the signing program, tried in this order before the one in the headers; a name without a slash is
     /// looked for where programs are.
     pub sign_files: &'static [&'static str],
     /// The key pair that signs modules: private key, certificate in DER; below the registry unless absolute.
     pub mok: (&'static str, &'static str),
+    /// That pair is made when there is none. Otherwise modules are signed where the admin has made or named one.
+    pub makes_key: bool,
     /// Program, arguments: makes that key pair, with this variable set. Empty: we make it.
     pub new_key: (&'static [&'static str], (&'static str, &'static str)),
     /// The program and arguments by which the certificate is enrolled, where that program exists; `{certificate}` is
@@ -29,8 +33,10 @@ pub struct Row {
     pub weak_modules: (&'static [&'static str], &'static [&'static str]),
     /// Program, arguments: lists the files of an initramfs; the image follows.
     pub list_initramfs: &'static [&'static str],
-    /// Program, arguments: remakes the initramfs of `{kernel}`.
+    /// Program, arguments: remakes the initramfs of `{kernel}`, which some call by its `{pkgbase}`.
     pub make_initramfs: &'static [&'static str],
+    /// After a module's source came, the package manager remakes every initramfs itself.
+    pub sources_remake_initramfs: bool,
     /// Program, arguments: prints the state of the package that owns kernel `{kernel}`, and, in its output,
     /// the words that mean that the package manager will make the initramfs itself later on.
     pub image_state: (&'static [&'static str], &'static [&'static str]),
@@ -43,13 +49,16 @@ const DEBIAN: Row = Row {
     id: "debian",
     destination: Some("/updates/dkms"),
     headers_package: "linux-headers-{kernel}",
+    ask_headers_package: &[],
     sign_files: &["/usr/lib/linux-kbuild-{series}/scripts/sign-file"],
     mok: MOK,
+    makes_key: true,
     new_key: (&[], ("", "")),
     enrol: &[MOKUTIL],
     weak_modules: (&[], &[]),
     list_initramfs: &["lsinitramfs"],
     make_initramfs: &["update-initramfs", "-u", "-k", "{kernel}"],
+    sources_remake_initramfs: false,
     image_state: (
         &[
             "dpkg-query",
@@ -66,13 +75,16 @@ const FEDORA: Row = Row {
     id: "fedora",
     destination: Some("/extra"),
     headers_package: "kernel-devel-{kernel}",
+    ask_headers_package: &[],
     sign_files: &[],
     mok: MOK,
+    makes_key: true,
     new_key: (&[], ("", "")),
     enrol: &[MOKUTIL],
     weak_modules: (&[], &[]),
     list_initramfs: &["lsinitrd"],
     make_initramfs: &["dracut", "-f", "--kver", "{kernel}"],
+    sources_remake_initramfs: false,
     image_state: (&[], &[]),
 };
 
@@ -111,8 +123,10 @@ const TABLE: &[Row] = &[
         id: "suse",
         destination: Some("/updates"),
         headers_package: "kernel-default-devel",
+        ask_headers_package: &[],
         sign_files: &[],
         mok: MOK,
+        makes_key: true,
         new_key: (&[], ("", "")),
         enrol: &[MOKUTIL],
         weak_modules: (
@@ -121,19 +135,23 @@ const TABLE: &[Row] = &[
         ),
         list_initramfs: &["lsinitrd"],
         make_initramfs: &["dracut", "-f", "--kver", "{kernel}"],
+        sources_remake_initramfs: false,
         image_state: (&[], &[]),
     },
     Row {
         id: "arch",
         destination: Some("/updates/dkms"),
-        headers_package: "linux-headers",
+        headers_package: "{pkgbase}-headers",
+        ask_headers_package: &["/usr/lib/dkms/alpm-headers", "{kernel}"],
         sign_files: &[],
         mok: MOK,
+        makes_key: false,
         new_key: (&[], ("", "")),
         enrol: &[MOKUTIL],
         weak_modules: (&[], &[]),
         list_initramfs: &["lsinitcpio"],
-        make_initramfs: &["mkinitcpio", "-P"],
+        make_initramfs: &["mkinitcpio", "-p", "{pkgbase}"],
+        sources_remake_initramfs: true,
         image_state: (&[], &[]),
     },
 ];
@@ -143,13 +161,16 @@ const OTHER: Row = Row {
     id: "other",
     destination: None,
     headers_package: "the package with the headers of {kernel}",
+    ask_headers_package: &[],
     sign_files: &[],
     mok: MOK,
+    makes_key: true,
     new_key: (&[], ("", "")),
     enrol: &[MOKUTIL],
     weak_modules: (&[], &[]),
     list_initramfs: &[],
     make_initramfs: &[],
+    sources_remake_initramfs: false,
     image_state: (&[], &[]),
 };
 
@@ -176,8 +197,8 @@ impl Row {
     }
 
     /// The package that brings the headers of a kernel.
-    pub fn headers_package(&self, target: &Target) -> String {
-        fill(self.headers_package, target)
+    pub fn headers_package(&self, target: &Target, pkgbase: Option<&str>) -> String {
+        fill(self.headers_package, target, pkgbase)
     }
 
     /// The command that enrols a certificate, as a person types it. `exists` says whether there is such a program; when
@@ -190,17 +211,20 @@ impl Row {
 
     /// Places of the signing program, most specific last.
     pub fn sign_file(&self, target: &Target, headers: &Path) -> Vec<PathBuf> {
-        let mut places: Vec<_> = self.sign_files.iter().map(|place| fill(place, target).into()).collect();
+        let mut places: Vec<_> =
+            self.sign_files.iter().map(|place| fill(place, target, None).into()).collect();
         places.push(headers.join("scripts/sign-file"));
         places
     }
 }
 
-/// Replaces `{kernel}` and `{series}` (the release without its last dot-separated part) in a row's text.
-pub fn fill(text: &str, target: &Target) -> String {
+/// Replaces `{kernel}`, `{series}` (the release without its last dot-separated part) and `{pkgbase}` (what the kernel's
+/// package says that it is; else the usual one) in a row's text.
+pub fn fill(text: &str, target: &Target, pkgbase: Option<&str>) -> String {
     let kernel = target.kernel.as_str();
     let series = kernel.rsplit_once('.').map_or(kernel, |(series, _)| series);
-    text.replace("{kernel}", kernel).replace("{series}", series)
+    let text = text.replace("{kernel}", kernel).replace("{series}", series);
+    text.replace("{pkgbase}", pkgbase.unwrap_or("linux"))
 }
 
 #[cfg(test)]
@@ -235,6 +259,16 @@ mod tests {
         assert_eq!(places, ["kmodsign", in_headers, "/h/scripts/sign-file"]);
         assert!(row.image_state.0.contains(&"linux-image-unsigned-{kernel}"));
         assert_eq!((row.destination, row.make_initramfs), (DEBIAN.destination, DEBIAN.make_initramfs));
+    }
+
+    #[test]
+    fn arch_calls_a_kernel_by_its_package() {
+        let row = Row::from_os_release("ID=arch\n");
+        let target = Target { kernel: "6.12.58-1-lts".parse().unwrap(), arch: "x86_64".parse().unwrap() };
+        assert_eq!(row.headers_package(&target, Some("linux-lts")), "linux-lts-headers");
+        assert_eq!(row.headers_package(&target, None), "linux-headers");
+        assert_eq!(fill(row.make_initramfs[2], &target, Some("linux-lts")), "linux-lts");
+        assert!(!row.makes_key && DEBIAN.makes_key);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 
-use crate::kernel::elf;
+use crate::kernel::{elf, pkgbase};
 use crate::policy::distro::fill;
 use crate::session::Session;
 use crate::sys::run::{Cmd, Output, which};
@@ -14,7 +14,12 @@ use crate::types::Target;
 pub fn refresh(session: &Session, target: &Target, published: &BTreeSet<String>) -> Result<bool> {
     let row = &session.policy.row;
     let Some((program, args)) = row.make_initramfs.split_first() else { return Ok(false) };
-    let image = session.layout.initramfs_images(&target.kernel).into_iter().find(|image| image.exists());
+    let pkgbase = pkgbase(&session.layout, &target.kernel);
+    let image = session
+        .layout
+        .initramfs_images(&target.kernel, pkgbase.as_deref())
+        .into_iter()
+        .find(|image| image.exists());
     let Some(image) = image.filter(|_| which(program).is_some()) else { return Ok(false) };
     if published.is_empty() || image_is_pending(session, target)? {
         return Ok(false);
@@ -33,7 +38,7 @@ pub fn refresh(session: &Session, target: &Target, published: &BTreeSet<String>)
         target.kernel
     ));
     Cmd::new(*program)
-        .args(args.iter().map(|arg| fill(arg, target)))
+        .args(args.iter().map(|arg| fill(arg, target, pkgbase.as_deref())))
         .check()
         .with_context(|| format!("remaking the initramfs of {}", target.kernel))?;
     Ok(true)
@@ -65,8 +70,10 @@ fn image_is_pending(session: &Session, target: &Target) -> Result<bool> {
     if which(program).is_none() {
         return Ok(false);
     }
-    let done =
-        Cmd::new(*program).args(args.iter().map(|arg| fill(arg, target))).output(Output::Split).run()?;
+    let done = Cmd::new(*program)
+        .args(args.iter().map(|arg| fill(arg, target, None)))
+        .output(Output::Split)
+        .run()?;
     let states = String::from_utf8_lossy(&done.output).into_owned();
     Ok(states.lines().any(|state| pending.contains(&state)))
 }

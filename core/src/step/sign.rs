@@ -30,7 +30,7 @@ pub enum Signing {
     With(Box<Signer>),
     /// Not at all, because of this; a kernel that demands signatures will refuse them.
     Not(String),
-    /// Not at all, because the admin wants it so.
+    /// Not at all, because the admin, or the distribution, wants it so.
     Off,
     /// The kernel knows no signatures.
     Unknown,
@@ -58,6 +58,9 @@ pub fn prepare(session: &Session, target: &Target, headers: &Headers) -> Result<
             return Ok(Signing::Not(format!(
                 "the certificate {certificate} is there, but its key {key} is not"
             )));
+        }
+        if !session.policy.row.makes_key {
+            return Ok(Signing::Off);
         }
         if let Err(error) = make(session, Path::new(&key), &certificate) {
             return Ok(Signing::Not(format!("there is no signing key, and none could be made: {error:#}")));
@@ -101,7 +104,7 @@ pub fn expected(session: &Session, target: &Target, headers: &Headers) -> Option
         Ok(content) if key.starts_with("pkcs11:") || Path::new(&key).exists() => {
             Some(identity(hash, &content))
         }
-        Err(_) if !Path::new(&key).exists() && which("openssl").is_some() => {
+        Err(_) if session.policy.row.makes_key && !Path::new(&key).exists() && which("openssl").is_some() => {
             Some("a key that is still to be made".into())
         }
         _ => None,

@@ -27,7 +27,7 @@ pub fn tell(session: &Session, target: &Target, add: bool, files: &[Installed]) 
         r#"while [[ $1 != -- ]]; do words+=("$1"); shift; done; shift; printf '%s\n' "$@" | "${words[@]}""#;
     let done = Cmd::new("bash")
         .args(["--noprofile", "--norc", "-c", FEED, "weak-modules"])
-        .args(words.iter().map(|word| fill(word, target)))
+        .args(words.iter().map(|word| fill(word, target, None)))
         .arg("--")
         .args(files.iter().map(|file| file.path.display().to_string()))
         .run()?;

@@ -37,7 +37,10 @@ pub fn boot_and_load(root: &Root, kernel: &Kernel, module: &str) -> String {
         root.run(&unpack_command(file, &plain)).ok();
     }
     let packed = initrd.pack(INIT);
-    let image = root.path(&format!("/boot/vmlinuz-{}", kernel.release));
+    // Arch's packages have nothing in /boot.
+    let images = [format!("/boot/vmlinuz-{}", kernel.release), format!("{}/vmlinuz", kernel.modules_dir())];
+    let image = images.iter().find(|image| root.exists(image)).expect("the kernel has an image");
+    let image = root.path(image);
     let serial = qemu(&image, &packed);
     root.note(&format!("serial console:\n{serial}"));
     serial

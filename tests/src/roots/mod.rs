@@ -99,6 +99,11 @@ impl Root {
         packages.iter().zip(&versions).zip(&arches).map(file).collect()
     }
 
+    /// Shows a directory of the host in the root, for as long as the root lives.
+    pub fn bind(&self, from: &Path, inside: &str, writable: bool) {
+        self.space.bind(from, inside, writable);
+    }
+
     /// A path of the root as the host sees it. Absolute symlinks on the way lead out of the root: avoid them.
     pub fn path(&self, inside: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{inside}", self.space.leader()))

@@ -57,6 +57,18 @@ impl Space {
         self.leader
     }
 
+    /// Shows a directory of the host inside.
+    pub fn bind(&self, from: &Path, inside: &str, writable: bool) {
+        let to = self.dir.join("mnt").join(inside.trim_start_matches('/'));
+        fs::create_dir_all(Path::new(&format!("/proc/{}/root{inside}", self.leader))).unwrap();
+        let (from, to, leader) = (from.display(), to.display(), self.leader);
+        let mode = if writable { "rw" } else { "ro" };
+        // The namespace still knows the host's directories, whatever the root's processes see.
+        host::run_host(&format!(
+            "nsenter -t {leader} -m -- sh -c \"mount --bind '{from}' '{to}' && mount -o remount,bind,{mode} '{to}'\""
+        ));
+    }
+
     /// Runs a command and reads what it wrote. Through files, not pipes: a pipe stays open for as long as any orphan of the
     /// command lives, and killed transactions may leave some.
     pub fn capture(&self, name: &str, mut command: Command) -> Output {

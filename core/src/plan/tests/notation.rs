@@ -36,6 +36,7 @@ fn event(text: &str) -> Event {
             only: words.get(3).map(|name| name.parse().unwrap()),
             force: false,
         },
+        "source-" => Event::SourceGone(words[1].parse().unwrap()),
         "source~" => Event::SourceReplaced(words[1].parse().unwrap()),
         verb => {
             let (verb, force) = verb.strip_suffix('!').map_or((verb, false), |verb| (verb, true));

@@ -153,6 +153,7 @@ fn anything() -> impl Strategy<Value = Vec<Event>> {
         kernel().prop_map(Event::KernelRemoved),
         (id(), targets()).prop_map(|(module, targets)| Event::SourceAdded { module, targets }),
         id().prop_map(Event::SourceReplaced),
+        id().prop_map(Event::SourceGone),
         (verb, id(), targets(), any::<bool>()).prop_map(|(verb, module, targets, force)| Event::Asked(
             Request { verb, module, targets, force }
         )),

@@ -340,6 +340,8 @@ impl World {
             headers: None,
             compression: Compression::of("a.ko"),
             indexed: Some(Index::new(published)),
+            pkgbase: None,
+            headers_package: None,
             has_initramfs: kernel.initramfs,
             missing_tools: if kernel.tools { Vec::new() } else { vec!["gcc".into()] },
         }

@@ -44,6 +44,69 @@ fn a_source_arrives() {
     ]);
 }
 
+/// Pacman replaces the source's directory by another one, and says so afterwards, with everything else that came and went.
+#[test]
+fn a_source_leaves() {
+    check(&[
+        ("a/1", "source- a/1", "unregister a/1"),
+        ("a/1 dangling; a/1@k1 installed", "source- a/1", "clear a/1@k1; unregister a/1"),
+        ("a/1@k1 installed; b/1@k1 installed", "source- a/1", "clear a/1@k1; unregister a/1"),
+        ("", "source- a/1", ""),
+        // Another version that was there before is not what comes in its place.
+        ("a/1; a/2@k1 installed", "source- a/2", "clear a/2@k1; unregister a/2"),
+        // What stood in for it goes with it.
+        (
+            "a/1 gone; a/1@k1 installed; a/2 dangling",
+            "source- a/2",
+            "clear a/1@k1; unregister a/2; unregister a/1",
+        ),
+        // Its successor comes in the same breath: until that is proven, what is installed stays.
+        (
+            "a/1 dangling; a/1@k1 installed; a/2 unregistered",
+            "source- a/1; source+ a/2 k1",
+            "register a/2; make a/2@k1 over a/1; unlink a/1",
+        ),
+        (
+            "a/1 dangling; a/1@k1 installed; a/2 unregistered bad",
+            "source- a/1; source+ a/2 k1",
+            "unlink a/1; a/2 is refused 8",
+        ),
+        (
+            "a/2 dangling; a/2@k1 installed; a/1 unregistered",
+            "source- a/2; source+ a/1 k1",
+            "register a/1; make a/1@k1 over a/2; unlink a/2",
+        ),
+        // A kernel in the same run does not complain about it, and is not built for it.
+        (
+            "a/1 dangling; a/1@k1 installed; a/2 unregistered; b/1",
+            "source- a/1; source+ a/2 k1 k2; kernel+ k2",
+            "register a/2; make a/2@k1 over a/1; make a/2@k2; make b/1@k2; unlink a/1",
+        ),
+        ("a/1@k1 installed", "source- a/1; kernel+ k2", "clear a/1@k1; unregister a/1"),
+        // A kernel that is replaced takes its own builds along, whatever becomes of the module.
+        ("a/1@k1 installed; a/1@k2 installed", "kernel- k1; kernel+ k3", "make a/1@k3; clear a/1@k1 leaving"),
+        (
+            "a/1@k1 installed; a/1@k2 installed",
+            "kernel- k1; source- a/1",
+            "clear a/1@k1 leaving; clear a/1@k2; unregister a/1",
+        ),
+    ]);
+}
+
+/// Where the package manager remakes all images after a module's source came, we do not do it before it.
+#[test]
+fn an_initramfs_that_is_remade_after_us_is_not_our_business() {
+    let arch = crate::policy::distro::Row::from_os_release("ID=arch");
+    for (happens, ours) in
+        [("source+ a/1 k1", false), ("headers+ k1", true), ("source+ a/1 k1; headers+ k1", false)]
+    {
+        let (world, happens) = (World::new("a/1; k1 initramfs"), events(happens));
+        let plan = crate::plan::plan(&happens, &world.snapshot(), &world.survey(&happens), &arch);
+        assert_eq!(!plan.initramfs.is_empty(), ours, "{happens:?}");
+        assert!(World::new("a/1; k1 initramfs").plan(&happens).initramfs.len() == 1, "Debian's does not");
+    }
+}
+
 #[test]
 fn a_person_asks() {
     check(&[

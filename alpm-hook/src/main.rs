@@ -1,0 +1,103 @@
+//! What pacman tells its hooks, as events. Translates only.
+//!
+//! `alpm-hook VERB`, called by the hook files in `/usr/share/libalpm/hooks`. Standard input has one path a line, without the
+//! leading slash: what the transaction touches, merged over all triggers, without versions and without operations. So
+//! after the transaction it is the disk that decides: what is there has come, what is not has gone.
+
+mod targets;
+
+use std::io::Read as _;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use dkms_core::cli::caller;
+use dkms_core::event::Event;
+use dkms_core::hook::{self, Answer, Power, source_in, sources_once_in, target, targets_of_source};
+use dkms_core::kernel;
+use dkms_core::session::Session;
+
+use targets::Targets;
+
+/// The verbs.
+const USAGE: &str = "alpm-hook {post-transaction|pre-remove}, with paths on standard input";
+
+fn main() -> ExitCode {
+    hook::main(translate)
+}
+
+fn translate(session: &Session, words: &[&str]) -> Result<Answer> {
+    let read = match words {
+        ["post-transaction"] => after,
+        // What leaves may only make room for another version: then all is decided when that is there.
+        ["pre-remove"] if caller::removing() => before_removal,
+        ["pre-remove"] => return Ok(Answer::Code(0)),
+        _ => {
+            session.screen.alert(USAGE);
+            return Ok(Answer::Code(2));
+        }
+    };
+    let mut text = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut text).context("reading what pacman tells")?;
+    let targets = Targets::read(&String::from_utf8_lossy(&text));
+    for odd in &targets.odd {
+        session.screen.alert(&format!("dkms: {odd}: it is left out"));
+    }
+    Ok(Answer::Events(Power::Tells, read(session, &targets)?))
+}
+
+/// The transaction is over: one list of events for all of it, so that there is one plan.
+fn after(session: &Session, targets: &Targets) -> Result<Vec<Event>> {
+    let layout = &session.layout;
+    let (came, went): (Vec<_>, Vec<_>) =
+        targets.kernels.iter().partition(|kernel| layout.image(kernel).exists());
+    let mut events = Vec::new();
+    for kernel in &went {
+        events.push(Event::KernelRemoved(target(kernel.as_str())?));
+    }
+    let (here, gone): (Vec<_>, Vec<_>) = targets
+        .sources
+        .iter()
+        .partition(|directory| layout.source_tree.join(directory).join("dkms.conf").exists());
+    for directory in gone {
+        match sources_once_in(session, directory) {
+            Ok(modules) => events.extend(modules.into_iter().map(Event::SourceGone)),
+            // What was never a module's source is not missed.
+            Err(_) => continue,
+        }
+    }
+    for directory in here {
+        match source_in(session, directory) {
+            Ok(module) => {
+                let mut kernels = targets_of_source(session, None, false)?;
+                kernels.retain(|target| {
+                    kernel::is_there(layout, &target.kernel) && !went.contains(&&target.kernel)
+                });
+                events.push(Event::SourceAdded { module, targets: kernels });
+            }
+            Err(error) => session.screen.alert(&format!("dkms: {error:#}: it is left out")),
+        }
+    }
+    for kernel in &came {
+        events.push(Event::KernelAdded(target(kernel.as_str())?));
+    }
+    for kernel in targets.headers.iter().filter(|kernel| !targets.kernels.contains(*kernel)) {
+        // Without its kernel nothing is to be built yet: the kernel's own arrival brings it about.
+        if layout.headers(kernel).join("include").exists() && kernel::is_there(layout, kernel) {
+            events.push(Event::HeadersAdded(target(kernel.as_str())?));
+        }
+    }
+    Ok(events)
+}
+
+/// Packages will be removed and nothing comes in their place: modules go while their sources and scripts are there.
+fn before_removal(session: &Session, targets: &Targets) -> Result<Vec<Event>> {
+    let mut events = Vec::new();
+    for kernel in &targets.kernels {
+        events.push(Event::KernelRemoved(target(kernel.as_str())?));
+    }
+    for directory in &targets.sources {
+        let modules = sources_once_in(session, directory).unwrap_or_default();
+        events.extend(modules.into_iter().map(Event::SourceGone));
+    }
+    Ok(events)
+}
