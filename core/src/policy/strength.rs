@@ -21,9 +21,10 @@ pub struct Strength {
 const EXTREME: u32 = 1 << 31;
 
 impl Default for Strength {
-    /// What the programs do by themselves. The kernel's own xz decoder wants small dictionaries.
+    /// What the programs do by themselves, but for the dictionary of xz. The kernel's own decoder takes up to 1 MiB; a quarter
+    /// of that makes the largest modules less than one part in a hundred longer, and each encoder take 4 MiB in place of 13.
     fn default() -> Self {
-        Self { gzip: 6, xz: 6, xz_dictionary: Some(1 << 20), zstd: 3, unknown: Vec::new() }
+        Self { gzip: 6, xz: 6, xz_dictionary: Some(256 << 10), zstd: 3, unknown: Vec::new() }
     }
 }
 
@@ -168,11 +169,12 @@ mod tests {
     #[test]
     fn options_of_the_three_programs() {
         let default = Strength::default;
+        let with_dictionary = |bytes| Strength { xz_dictionary: Some(bytes), ..default() };
         for (gzip, xz, zstd, expected) in [
             ("", "", "", default()),
             // What framework.conf shows as examples, and what shell DKMS does by itself.
-            ("-6", "--check=crc32 --lzma2=dict=1MiB -6", "-q --rm -T0 -3", default()),
-            ("", "--check=crc32 --lzma2=dict=1MiB", "-q --rm -T0", default()),
+            ("-6", "--check=crc32 --lzma2=dict=1MiB -6", "-q --rm -T0 -3", with_dictionary(1 << 20)),
+            ("", "--check=crc32 --lzma2=dict=256KiB", "-q --rm -T0", default()),
             (
                 "-9q",
                 "-9e",
