@@ -14,20 +14,21 @@ help: ## what can be made
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r target text; do \
 	    printf '  make %-10s %s\n' "$$target" "$$text"; done
 
-build: ## the two programs, optimised
+build: ## the programs, optimised
 	@packaging/host-deps build
-	$(CARGO) build --release -p dkms-core -p dkms-apt-hook
+	$(CARGO) build --release -p dkms-core -p dkms-apt-hook -p dkms-dnf-plugin
 
 check: ## formatting, clippy and unit tests: no root needed, under two minutes when warm
 	@packaging/host-deps build
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	$(CARGO) test -q -p dkms-core -p dkms-apt-hook -p dkms-packaging
+	$(CARGO) test -q -p dkms-core -p dkms-apt-hook -p dkms-dnf-plugin -p dkms-packaging
 	$(CARGO) test -q -p dkms-core --features failpoints --test failpoints
 	$(CARGO) test -q -p dkms-tests --lib
 
-packages: build ## dist/dkms-rs_VERSION_ARCH.deb
+packages: build ## dist/dkms-rs_VERSION_ARCH.deb, dist/dkms-rs-VERSION-1.ARCH.rpm
 	$(CARGO) run -q -p dkms-packaging -- deb --binaries $(RELEASE) --out dist
+	$(CARGO) run -q -p dkms-packaging -- rpm --binaries $(RELEASE) --out dist
 
 test: deps check packages ## check, then real transactions in throwaway Debian roots (needs root)
 	$(CARGO) test -p dkms-tests --tests -- --test-threads=2

@@ -7,13 +7,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use crate::cli::{autoinstall_off, explain};
-use crate::event::Event;
+use crate::cli::{autoinstall_off, explain, module_of};
+use crate::event::{Event, Verb};
 use crate::kernel::{installed, machine, running};
-use crate::report::Screen;
+use crate::report::{Screen, text};
 use crate::session::{Options, Session};
 use crate::sys::{confine, signal};
-use crate::types::{Arch, KernelRelease, Target};
+use crate::types::{Arch, KernelRelease, ModuleId, Target};
 
 /// What the caller of a hook makes of an exit code that is not zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,10 +25,11 @@ pub enum Power {
 }
 
 /// What a hook answers.
-#[derive(Debug)]
 pub enum Answer {
     /// These events, in one transaction.
     Events(Power, Vec<Event>),
+    /// The same, for a package manager that shows nobody our standard error: it is told the closing summary.
+    Told(Power, Vec<Event>, Box<dyn FnOnce(&str)>),
     /// It has been answered already.
     Code(i32),
 }
@@ -47,7 +48,8 @@ pub fn main(translate: impl FnOnce(&Session, &[&str]) -> Result<Answer>) -> Exit
     let code = Session::start(screen, Options::default(), |_| {}).and_then(|mut session| {
         match translate(&session, &words)? {
             Answer::Code(code) => Ok(code),
-            Answer::Events(power, events) => answer(&mut session, power, events),
+            Answer::Events(power, events) => answer(&mut session, power, events, |_| {}),
+            Answer::Told(power, events, tell) => answer(&mut session, power, events, tell),
         }
     });
     match code {
@@ -57,8 +59,17 @@ pub fn main(translate: impl FnOnce(&Session, &[&str]) -> Result<Answer>) -> Exit
 }
 
 /// Carries the events out; the exit code.
-fn answer(session: &mut Session, power: Power, mut events: Vec<Event>) -> Result<i32> {
-    let leaving = |event: &Event| matches!(event, Event::KernelRemoved(_));
+fn answer(
+    session: &mut Session,
+    power: Power,
+    mut events: Vec<Event>,
+    tell: impl FnOnce(&str),
+) -> Result<i32> {
+    let leaving = |event: &Event| match event {
+        Event::KernelRemoved(_) | Event::SourceReplaced(_) => true,
+        Event::Asked(request) => request.verb == Verb::Remove,
+        _ => false,
+    };
     // What leaves takes its modules along also where nothing is built by itself.
     if !events.iter().all(leaving) && autoinstall_off(session) {
         events.retain(leaving);
@@ -68,10 +79,15 @@ fn answer(session: &mut Session, power: Power, mut events: Vec<Event>) -> Result
     }
     let removal = events.iter().all(leaving);
     match crate::apply::run(session, events) {
-        Ok(report) => Ok(match power {
-            Power::Stops => report.hook_code(&session.policy.admin),
-            Power::Tells => report.autoinstall_code(),
-        }),
+        Ok(report) => {
+            if let Some(summary) = text::summary(&report, &session.policy.admin, None) {
+                tell(&summary);
+            }
+            Ok(match power {
+                Power::Stops => report.hook_code(&session.policy.admin),
+                Power::Tells => report.autoinstall_code(),
+            })
+        }
         Err(error) if error.is::<signal::Interrupted>() => Err(error),
         // A full disk, say. It must not keep a kernel from being removed, and keeps one from being installed only
         // where the admin has said that modules matter more.
@@ -82,6 +98,23 @@ fn answer(session: &mut Session, power: Power, mut events: Vec<Event>) -> Result
             Ok(0)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// The module whose source lies in this directory of the source tree, under its own name. `None` when there is no such
+/// module; why is said, since a package has brought it.
+pub fn module_at(session: &Session, directory: &str) -> Option<ModuleId> {
+    let dir = session.layout.source_tree.join(directory);
+    match module_of(session, &dir.join("dkms.conf"), 8) {
+        Ok(module) if session.layout.source(&module) == dir => Some(module),
+        Ok(module) => {
+            session.screen.alert(&format!("dkms: {}: left alone: it calls itself {module}", dir.display()));
+            None
+        }
+        Err(error) => {
+            explain(&error, session.screen);
+            None
+        }
     }
 }
 

@@ -5,11 +5,41 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// Trees in this repository that mirror `/` on the installed system.
-const MIRRORS: [&str; 2] = ["apt-hook/files", "packaging/files"];
+/// Which package the files are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Debian's.
+    Deb,
+    /// rpm's.
+    Rpm,
+}
 
-/// Built programs and where they go.
-const PROGRAMS: [(&str, &str); 2] = [("dkms", "usr/sbin/dkms"), ("dkms-apt-hook", "usr/lib/dkms/apt-hook")];
+impl Format {
+    /// Trees in this repository that mirror `/` on the installed system.
+    fn mirrors(self) -> [&'static str; 2] {
+        match self {
+            Self::Deb => ["apt-hook/files", "packaging/files"],
+            Self::Rpm => ["dnf-plugin/files", "packaging/files"],
+        }
+    }
+
+    /// Built programs and where they go.
+    fn programs(self) -> [(&'static str, &'static str); 2] {
+        let adapter = match self {
+            Self::Deb => ("dkms-apt-hook", "usr/lib/dkms/apt-hook"),
+            Self::Rpm => ("dkms-dnf-plugin", "usr/lib/dkms/dnf-hook"),
+        };
+        [("dkms", "usr/sbin/dkms"), adapter]
+    }
+
+    /// Directories that the distributions call differently: as Debian has it, as it is here.
+    fn renamed(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Deb => &[],
+            Self::Rpm => &[("usr/share/zsh/vendor-completions/", "usr/share/zsh/site-functions/")],
+        }
+    }
+}
 
 /// One file of the package.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,13 +53,20 @@ pub struct File {
 }
 
 /// Everything that is copied as it is, sorted by path.
-pub fn files(repository: &Path, binaries: &Path) -> Result<Vec<File>> {
+pub fn files(repository: &Path, binaries: &Path, format: Format) -> Result<Vec<File>> {
     let mut found = Vec::new();
-    for mirror in MIRRORS {
+    for mirror in format.mirrors() {
         let root = repository.join(mirror);
         collect(&root, &root, &mut found).with_context(|| format!("listing {}", root.display()))?;
     }
-    for (name, path) in PROGRAMS {
+    for file in &mut found {
+        for (debian, here) in format.renamed() {
+            if let Some(name) = file.path.strip_prefix(debian) {
+                file.path = format!("{here}{name}");
+            }
+        }
+    }
+    for (name, path) in format.programs() {
         found.push(File { path: path.to_owned(), source: binaries.join(name), mode: 0o755 });
     }
     found.sort();
@@ -52,6 +89,9 @@ fn collect(root: &Path, directory: &Path, found: &mut Vec<File>) -> Result<()> {
 
 /// Hooks and helpers are run, everything else is read.
 fn mode(path: &str) -> u32 {
+    if path.ends_with(".py") {
+        return 0o644;
+    }
     let runs = ["etc/kernel/", "usr/lib/dkms/", "usr/lib/kernel/install.d/", "usr/sbin/"];
     if runs.iter().any(|directory| path.starts_with(directory)) { 0o755 } else { 0o644 }
 }
@@ -72,7 +112,7 @@ mod tests {
 
     #[test]
     fn every_path_that_module_packages_and_kernels_call_is_there() {
-        let files = files(&repository(), Path::new("/nowhere")).unwrap();
+        let files = files(&repository(), Path::new("/nowhere"), Format::Deb).unwrap();
         let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
         for expected in [
             "etc/dkms/framework.conf",
@@ -94,6 +134,25 @@ mod tests {
             assert!(paths.contains(&expected), "{expected} is missing from {paths:?}");
         }
         assert!(paths.is_sorted());
+    }
+
+    #[test]
+    fn an_rpm_has_what_its_package_managers_call_and_nothing_of_dpkgs() {
+        let files = files(&repository(), Path::new("/nowhere"), Format::Rpm).unwrap();
+        let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        for expected in [
+            "etc/dkms/policy.toml",
+            "etc/dnf/libdnf5-plugins/actions.d/dkms.actions",
+            "usr/lib/dkms/common.postinst",
+            "usr/lib/dkms/dnf-hook",
+            "usr/lib/dkms/dnf4.py",
+            "usr/lib/kernel/install.d/40-dkms.install",
+            "usr/sbin/dkms",
+            "usr/share/zsh/site-functions/_dkms",
+        ] {
+            assert!(paths.contains(&expected), "{expected} is missing from {paths:?}");
+        }
+        assert!(!paths.iter().any(|path| path.starts_with("etc/kernel") || path.contains("apt-hook")));
     }
 
     #[test]

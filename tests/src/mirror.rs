@@ -50,10 +50,12 @@ impl Mirror {
 
     /// The same with these components of the archive.
     pub fn lines_of(&self, suite: &str, components: &str) -> Vec<String> {
-        let mut lines = vec![
-            format!("deb {} {suite} {components}", self.main),
-            format!("deb {} {suite}-updates {components}", self.main),
-        ];
+        let mut lines = vec![format!("deb {} {suite} {components}", self.main)];
+        // Unstable is corrected by its next package.
+        if suite == "sid" {
+            return lines;
+        }
+        lines.push(format!("deb {} {suite}-updates {components}", self.main));
         lines.extend(self.security.iter().map(|uri| format!("deb {uri} {suite}-security {components}")));
         lines
     }
@@ -206,6 +208,7 @@ mod tests {
             mirror.lines_for("bookworm")[2],
             "deb http://mirror.example/security bookworm-security main"
         );
+        assert_eq!(mirror.lines_for("sid"), ["deb http://mirror.example/debian sid main"]);
         assert!(Mirror::choose(&sources[..1]).is_none());
     }
 

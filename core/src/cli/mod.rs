@@ -28,6 +28,8 @@ use crate::step::sign;
 use crate::sys::signal::{self, Interrupted};
 use crate::types::{ModuleId, ModuleName, Target};
 
+pub(crate) use source::module_of;
+
 use args::Args;
 use words::Words;
 

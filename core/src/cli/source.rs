@@ -24,7 +24,7 @@ pub(super) fn copy(session: &Session, dir: &Path, force: bool) -> Result<ModuleI
 }
 
 /// The module that a dkms.conf is of. `code` is the exit code when it is of none.
-pub(super) fn module_of(session: &Session, conf: &Path, code: u8) -> Result<ModuleId> {
+pub(crate) fn module_of(session: &Session, conf: &Path, code: u8) -> Result<ModuleId> {
     let files = [conf.to_owned()];
     let names = "PACKAGE_NAME PACKAGE_VERSION";
     let raw = match evaluate::framework(&files, names, &session.layout.evaluated())? {

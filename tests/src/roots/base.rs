@@ -20,6 +20,9 @@ pub struct Suite {
 
 /// Debian 13.
 pub static TRIXIE: Suite = Suite { name: "trixie", kernel_series: "6.12.", headers_stand_alone: false };
+/// Debian's unstable: the newest of every package manager. Its own kernel series changes all the time; stories in it bring
+/// kernels of other suites.
+pub static SID: Suite = Suite { name: "sid", kernel_series: "", headers_stand_alone: false };
 /// Debian 12.
 pub static BOOKWORM: Suite = Suite { name: "bookworm", kernel_series: "6.1.", headers_stand_alone: true };
 
@@ -57,6 +60,11 @@ impl Suite {
     /// Debian 12: hooks run by run-parts over one directory, modules packaged below /lib.
     pub fn bookworm() -> &'static Self {
         &BOOKWORM
+    }
+
+    /// Debian's unstable: pacman, dnf and zypper as their own distributions have them today.
+    pub fn sid() -> &'static Self {
+        &SID
     }
 
     /// The base root, made when it is missing or too old.
