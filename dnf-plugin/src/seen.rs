@@ -45,18 +45,20 @@ impl Seen {
         seen
     }
 
-    /// Reads packages, `NAME VERSION RELEASE ARCH`: Fedora's kernels are called by the last three. What a package of
-    /// another name brought, rpm's triggers know better.
+    /// Reads packages, `NAME VERSION RELEASE ARCH`: kernels are called by their package's version and release, and what
+    /// follows differs. What a package of another name brought, rpm's triggers know better.
     pub fn packages(session: &Session, packages: impl Iterator<Item = String>) -> Self {
         let there = installed(&session.layout);
-        let release = |package: String| {
-            let mut words = package.split(' ');
-            let kernel = words.next().is_some_and(|name| name.starts_with("kernel"));
-            let (version, release, arch) = (words.next()?, words.next()?, words.next()?);
-            let release: KernelRelease = format!("{version}-{release}.{arch}").parse().ok()?;
-            (kernel && there.contains(&release)).then_some(release)
-        };
-        Self { kernels: packages.filter_map(release).collect(), ..Self::default() }
+        let mut kernels = BTreeSet::new();
+        for package in packages {
+            let words: Vec<&str> = package.split(' ').collect();
+            if let [name, version, release, ..] = words[..]
+                && name.starts_with("kernel")
+            {
+                kernels.extend(there.iter().filter(|kernel| of(kernel.as_str(), version, release)).cloned());
+            }
+        }
+        Self { kernels, ..Self::default() }
     }
 
     /// The events at the end of a transaction, in which everything is in its place. Whoever makes initramfs images has
@@ -91,6 +93,12 @@ impl Seen {
         }
         Ok(events)
     }
+}
+
+/// Whether a kernel is from a package of this version and release.
+fn of(kernel: &str, version: &str, release: &str) -> bool {
+    let rest = kernel.strip_prefix(&format!("{version}-{release}"));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-', '+']))
 }
 
 /// What a path of a package is.
@@ -130,6 +138,18 @@ pub fn lines() -> impl Iterator<Item = String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kernels_are_called_like_their_package() {
+        for (kernel, version, release, expected) in [
+            ("6.12.1-1.fc43.x86_64", "6.12.1", "1.fc43", true),
+            ("6.12.1-1.fc43.x86_64+debug", "6.12.1", "1.fc43", true),
+            ("6.12.1-10.fc43.x86_64", "6.12.1", "1", false),
+            ("6.12.10-1.fc43.x86_64", "6.12.1", "1.fc43", false),
+        ] {
+            assert_eq!(of(kernel, version, release), expected, "{kernel}");
+        }
+    }
 
     #[test]
     fn paths_tell_of_kernels_and_sources() {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use crate::Root;
 
 const DIR: &str = "/usr/local/lib/count";
-const TOOLS: &[&str] = &["/usr/bin/make", "/usr/sbin/depmod", "/usr/sbin/update-initramfs"];
+const TOOLS: &[&str] = &["/usr/bin/make", "/usr/sbin/depmod", "/usr/sbin/update-initramfs", "/usr/bin/dracut"];
 /// Names under which the product's own processes appear in `/proc/PID/comm`.
-const OURS: &[&str] = &["dkms", "apt-hook"];
+const OURS: &[&str] = &["dkms", "apt-hook", "dnf-hook"];
 
 /// Counting wrappers installed in one root.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct Counts {
     pub builds: usize,
     /// `depmod` runs whose parent is dkms or its hook.
     pub depmods: usize,
-    /// `update-initramfs` runs whose parent is dkms or its hook.
+    /// `update-initramfs` and `dracut` runs whose parent is dkms or its hook.
     pub initramfs: usize,
     /// All lines, for a message: `TOOL PARENT ARGUMENTS`.
     pub lines: Vec<String>,
@@ -36,7 +36,7 @@ impl<'a> Counters<'a> {
     /// Puts the wrappers in place and starts the reader.
     pub fn install(root: &'a Root) -> Self {
         root.run(&format!("mkdir -p {DIR}/real && mkfifo -m 666 {DIR}/fifo && : > {DIR}/log")).ok();
-        for tool in TOOLS {
+        for tool in TOOLS.iter().filter(|tool| root.exists(tool)) {
             wrap(root, tool);
         }
         root.start(&format!("exec 9<>{DIR}/fifo; exec cat <&9 >>{DIR}/log"));
@@ -105,7 +105,7 @@ fn count(log: &str) -> Counts {
         |words: &[&str]| !words[1..].iter().any(|w| ["clean", "-f", "--version", "-v"].contains(w));
     let builds = of("make", &is_build);
     let depmods = of("depmod", &from_us);
-    let initramfs = of("update-initramfs", &from_us);
+    let initramfs = of("update-initramfs", &from_us) + of("dracut", &from_us);
     Counts { builds, depmods, initramfs, lines }
 }
 
@@ -116,9 +116,10 @@ mod tests {
     #[test]
     fn only_our_depmods_and_real_builds_count() {
         let log = "depmod dkms -a 6.12\ndepmod linux-image-6.1 6.12\nmake sh -j2 KERNELRELEASE=6.12 -C /x\nmake sh clean\nmake dkms -f - show-CC\n\
-                   update-initramfs initramfs-tools -c -k 6.12\nupdate-initramfs apt-hook -u -k 6.12\nMARK\n";
+                   update-initramfs initramfs-tools -c -k 6.12\nupdate-initramfs apt-hook -u -k 6.12\n\
+                   dracut 50-dracut.insta -f\ndracut dnf-hook -f --kver 6.12\nMARK\n";
         let counts = count(log);
-        assert_eq!((counts.builds, counts.depmods, counts.initramfs), (1, 1, 1));
-        assert_eq!(counts.lines.len(), 7);
+        assert_eq!((counts.builds, counts.depmods, counts.initramfs), (1, 1, 2));
+        assert_eq!(counts.lines.len(), 9);
     }
 }

@@ -27,6 +27,7 @@ pub mod output;
 pub mod random;
 pub mod repack;
 pub mod roots;
+pub mod rpm;
 pub mod stage;
 pub mod status;
 pub mod verdict;
