@@ -29,7 +29,8 @@ pub struct Row {
     pub weak_modules: (&'static [&'static str], &'static [&'static str]),
     /// Program, arguments: lists the files of an initramfs; the image follows.
     pub list_initramfs: &'static [&'static str],
-    /// Program, arguments: remakes the initramfs of `{kernel}`.
+    /// Program, arguments: remakes the initramfs `{image}` of `{kernel}`. Where a program writes when it is not told depends
+    /// on the boot loader that it finds.
     pub make_initramfs: &'static [&'static str],
     /// Program, arguments: prints the state of the package that owns kernel `{kernel}`, and, in its output,
     /// the words that mean that the package manager will make the initramfs itself later on.
@@ -72,7 +73,7 @@ const FEDORA: Row = Row {
     enrol: &[MOKUTIL],
     weak_modules: (&[], &[]),
     list_initramfs: &["lsinitrd"],
-    make_initramfs: &["dracut", "-f", "--kver", "{kernel}"],
+    make_initramfs: &["dracut", "-f", "{image}", "{kernel}"],
     image_state: (&[], &[]),
 };
 
@@ -120,7 +121,7 @@ const TABLE: &[Row] = &[
             &["/usr/lib/module-init-tools/weak-modules2", "--remove-kernel-modules", "{kernel}"],
         ),
         list_initramfs: &["lsinitrd"],
-        make_initramfs: &["dracut", "-f", "--kver", "{kernel}"],
+        make_initramfs: &["dracut", "-f", "{image}", "{kernel}"],
         image_state: (&[], &[]),
     },
     Row {

@@ -11,7 +11,7 @@ esac >/etc/os-release
 # kernel-install as on Fedora: dracut makes the image, and it lies in /boot.
 echo 0123456789abcdef0123456789abcdef >/etc/machine-id
 mkdir -p /etc/kernel/install.d /boot
-printf 'layout=bls\ninitrd_generator=dracut\nuki_generator=none\nBOOT_ROOT=/boot\n' >/etc/kernel/install.conf
+printf 'layout=other\ninitrd_generator=dracut\nuki_generator=none\n' >/etc/kernel/install.conf
 echo root=/dev/vda >/etc/kernel/cmdline
 cat >/etc/kernel/install.d/95-fedora.install <<'S'
 #!/bin/sh
@@ -38,8 +38,7 @@ createrepo_c -q /opt/repo
 mkdir -p /etc/yum.repos.d
 printf '[t]\nname=t\nbaseurl=file:///opt/repo\ngpgcheck=0\nenabled=1\n' >/etc/yum.repos.d/t.repo
 sed -i 's/^requires:glibc/#&/' /etc/zypp/systemCheck
-sed -i 's/^#* *multiversion = .*/multiversion = provides:multiversion(kernel)/' /etc/zypp/zypp.conf
-grep -q '^multiversion = ' /etc/zypp/zypp.conf || echo 'multiversion = provides:multiversion(kernel)' >>/etc/zypp/zypp.conf
+printf '[main]\nmultiversion = provides:multiversion(kernel)\n' >/etc/zypp/zypp.conf
 rm -f /etc/zypp/repos.d/*
 zypper -n --no-gpg-checks --releasever 1 ar -f --no-gpgcheck dir:/opt/repo t
 rpm -i --nosignature /opt/repo/noarch/base-system*.rpm
