@@ -33,6 +33,8 @@ pub fn answer(session: &Session) -> Result<Answer> {
     let log = move |summary: &str| {
         let args = json!({"level": "WARNING", "message": summary});
         screen.answer(&format!("{}\n", json!({"op": "log", "args": args})));
+        // dnf5 answers, and dies of SIGPIPE when nobody listens.
+        drop(lines().next());
     };
     Ok(Answer::Told(Power::Stops, events, Box::new(log)))
 }

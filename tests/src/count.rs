@@ -9,7 +9,8 @@ use std::time::Duration;
 use crate::Root;
 
 const DIR: &str = "/usr/local/lib/count";
-const TOOLS: &[&str] = &["/usr/bin/make", "/usr/sbin/depmod", "/usr/sbin/update-initramfs", "/usr/bin/dracut"];
+const TOOLS: &[&str] =
+    &["/usr/bin/make", "/usr/sbin/depmod", "/usr/sbin/update-initramfs", "/usr/bin/dracut"];
 /// Names under which the product's own processes appear in `/proc/PID/comm`.
 const OURS: &[&str] = &["dkms", "apt-hook", "dnf-hook"];
 

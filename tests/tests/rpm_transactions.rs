@@ -86,7 +86,8 @@ fn story(manager: Manager) {
     // A kernel without its headers: nothing fails, and the package to install is named.
     let mut packages = machine.packages(older);
     let devel = packages.split_off(packages.len() - 1);
-    let headers = if manager.family().packages().len() == 2 { "kernel-default-devel" } else { "kernel-devel-" };
+    let headers =
+        if manager.family().packages().len() == 2 { "kernel-default-devel" } else { "kernel-devel-" };
     machine.install(&packages, 0).says(&["put off", headers]);
     expect_counts(&counters.take(), 0, 0, 0);
 
@@ -199,7 +200,10 @@ fn critical(manager: Manager, code: i32) {
     machine
         .install(&machine.packages(&machine.newer), code)
         .says(&["FAILED (critical): broken/1.0", "no_such_symbol_here"]);
-    assert!(machine.root.exists(&machine.manager.family().initramfs(&machine.newer)), "the kernel is bootable");
+    assert!(
+        machine.root.exists(&machine.manager.family().initramfs(&machine.newer)),
+        "the kernel is bootable"
+    );
 }
 
 #[test]
@@ -222,6 +226,37 @@ fn a_missing_or_crashing_core_takes_nobody_down() {
     root.run("mv /usr/lib/dkms/away /usr/lib/dkms/dnf-hook").ok();
     root.run(&format!("dnf -y --releasever=1 reinstall kernel-devel-{}", version(&dnf4.newer))).ok();
     dnf4.expect_modules(&dnf4.newer, &["bbswitch/1.0"]);
+}
+
+/// The package installs where rpm is older, too, and its hook runs.
+#[test]
+fn rpm_of_debian_13_installs_the_package() {
+    let suite = dkms_tests::Suite::trixie();
+    let layer = suite.base().prepared("rpm-only", "1", |root| {
+        root.apt_install(&["rpm"]).ok();
+    });
+    let root = Root::on(&layer);
+    root.copy_in(&dkms_tests::host::product_rpm(), "/opt/dkms-rs.rpm");
+    root.run("rpm -i --nosignature --nodeps /opt/dkms-rs.rpm").ok();
+    root.run("dkms --version").ok();
+    root.run("/usr/lib/dkms/rpm-trigger transaction-end </dev/null").ok().quiet_stdout();
+    root.run("rpm -e dkms-rs").ok();
+    assert_eq!(root.find("/usr/lib/dkms", ""), [""; 0]);
+}
+
+/// The kernel that dnf brought boots, and loads the module that was built in its transaction.
+#[test]
+fn a_kernel_of_dnf_boots_and_loads_its_module() {
+    let machine = Machine::new(Manager::Dnf5);
+    let mut packages = machine.packages(&machine.newer);
+    packages.push("dkms-acpi-call-1.0".to_owned());
+    machine.install(&packages, 0);
+    let release = &machine.newer.release;
+    machine.root.run(&format!("cp /usr/lib/modules/{release}/vmlinuz /boot/vmlinuz-{release}")).ok();
+    let console = dkms_tests::boot::boot_and_load(&machine.root, &machine.newer, "acpi_call");
+    for wanted in ["LOADED acpi_call", "PROC acpi_call"] {
+        assert!(console.contains(wanted), "{wanted:?} is not on the console\n{console}");
+    }
 }
 
 /// dnf is killed in the middle of a build: the next run finishes.

@@ -28,7 +28,8 @@ pub fn replacing() -> bool {
 /// rpm gives a script the number of its package's versions that will be there: `/bin/sh /var/tmp/rpm-tmp.x1Y2 1`. A
 /// `%post` that removes what an earlier installation left is not told apart, and need not be: it adds at once.
 fn is_rpm_upgrade(argv: &[String]) -> bool {
-    let [_, script, stay] = argv else { return false };
+    // The kernel ends the last word, too: an empty one follows.
+    let [_, script, stay, ..] = argv else { return false };
     let script = script.rsplit('/').next().unwrap_or_default();
     script.starts_with("rpm-tmp.") && stay.parse::<u32>().is_ok_and(|stay| stay > 0)
 }
@@ -56,9 +57,9 @@ mod tests {
             assert_eq!(is_prerm_upgrade(&argv.map(str::to_owned)), expected, "{argv:?}");
         }
         for (argv, expected) in [
-            (["/bin/sh", "/var/tmp/rpm-tmp.7IYq0N", "1"], true),
-            (["/bin/sh", "/var/tmp/rpm-tmp.7IYq0N", "0"], false),
-            (["/bin/sh", "/root/remove", "1"], false),
+            (["/bin/sh", "/var/tmp/rpm-tmp.7IYq0N", "1", ""], true),
+            (["/bin/sh", "/var/tmp/rpm-tmp.7IYq0N", "0", ""], false),
+            (["/bin/sh", "/root/remove", "1", ""], false),
         ] {
             assert_eq!(is_rpm_upgrade(&argv.map(str::to_owned)), expected, "{argv:?}");
         }

@@ -56,6 +56,7 @@ Modules.
 %post -n kernel-modules
 depmod -a $release
 %files -n kernel-modules
+%dir $modules
 $modules/kernel
 $modules/modules.order"
     main="$modules/modules.builtin*
@@ -125,6 +126,7 @@ $scripts
 $main
 $ghosts
 %files -n $devel
+%dir $modules
 $headers
 $modules/build
 SPEC

@@ -6,8 +6,18 @@ use crate::modules::Sources;
 use crate::roots::Layer;
 use crate::{Kernel, Output, Root, Suite, host};
 
-const TOOLS: &[&str] =
-    &["dnf", "dnf5", "rpm", "zypper", "createrepo-c", "systemd", "dracut-core", "busybox-static", "gcc-14", "libelf1t64"];
+const TOOLS: &[&str] = &[
+    "dnf",
+    "dnf5",
+    "rpm",
+    "zypper",
+    "createrepo-c",
+    "systemd",
+    "dracut-core",
+    "busybox-static",
+    "gcc-14",
+    "libelf1t64",
+];
 /// Debian's packages of module sources: package, module, its version.
 const MODULES: &[(&str, &str)] = &[("bbswitch-dkms", "bbswitch"), ("acpi-call-dkms", "acpi-call")];
 const KERNEL: &str = include_str!("kernel.sh");
@@ -83,7 +93,8 @@ impl Manager {
                 format!("ZYPP_SINGLE_RPMTRANS=0 zypper -n --no-gpg-checks --releasever 1 install {list}")
             }
             Self::Rpm => {
-                let files: Vec<String> = packages.iter().map(|name| format!("/opt/repo/*/{name}*.rpm")).collect();
+                let files: Vec<String> =
+                    packages.iter().map(|name| format!("/opt/repo/*/{name}*.rpm")).collect();
                 // Kernels stand beside each other.
                 let how = if list.contains("kernel-") { "-i --replacepkgs" } else { "-U" };
                 format!("rpm {how} --nosignature {}", files.join(" "))
