@@ -170,7 +170,8 @@ impl Row {
         let ids = format!("{} {}", value("ID"), value("ID_LIKE"));
         let row_of = |id: &str| {
             TABLE.iter().find(|row| {
-                id == row.id || matches!((row.id, id), ("rhel", "centos") | ("suse", "opensuse" | "sles"))
+                id == row.id
+                    || matches!((row.id, id), ("rhel", "centos" | "ol") | ("suse", "opensuse" | "sles"))
             })
         };
         ids.split_whitespace().find_map(row_of).unwrap_or(&OTHER).clone()
@@ -216,6 +217,7 @@ mod tests {
             ("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", "ubuntu"),
             ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", "rhel"),
             ("ID=\"rhel\"\nID_LIKE=\"fedora\"\n", "rhel"),
+            ("ID=\"ol\"\nID_LIKE=\"fedora\"\n", "rhel"),
             ("ID=fedora\n", "fedora"),
             ("ID=opensuse-tumbleweed\nID_LIKE=\"opensuse suse\"\n", "suse"),
             ("ID=endeavouros\nID_LIKE=arch\n", "arch"),
