@@ -7,32 +7,35 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 export SOURCE_DATE_EPOCH
 
-.PHONY: help build check test packages deb arch-package demo full compat bench corpus storm fuzz deps clean
+.PHONY: help build check test packages deb rpm arch-package demo full compat bench corpus storm fuzz deps clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r target text; do \
 	    printf '  make %-13s %s\n' "$$target" "$$text"; done
 
-build: ## the two programs, optimised
+build: ## the programs, optimised
 	@packaging/host-deps build
-	$(CARGO) build --release -p dkms-core -p dkms-apt-hook
+	$(CARGO) build --release -p dkms-core -p dkms-apt-hook -p dkms-dnf-plugin
 
 check: ## formatting, clippy and unit tests: no root needed, under two minutes when warm
 	@packaging/host-deps build
 	$(CARGO) fmt --all --check
 	@# alpm-hook needs pacman's library: it is checked where its package is made.
 	$(CARGO) clippy --workspace --exclude dkms-alpm-hook --all-targets -- -D warnings
-	$(CARGO) test -q -p dkms-core -p dkms-apt-hook -p dkms-packaging
+	$(CARGO) test -q -p dkms-core -p dkms-apt-hook -p dkms-dnf-plugin -p dkms-packaging
 	$(CARGO) test -q -p dkms-core --features failpoints --test failpoints
 	$(CARGO) test -q -p dkms-tests --lib
 
-packages: deb ## dist/dkms-rs_VERSION_ARCH.deb; as root Arch's package, too
+packages: deb rpm ## dist/dkms-rs_VERSION_ARCH.deb, dist/dkms-rs-VERSION-1.ARCH.rpm; as root Arch's package, too
 	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory arch-package; \
 	    else echo "Arch's package is made in a throwaway root, by root: left out"; fi
 
 deb: build ## dist/dkms-rs_VERSION_ARCH.deb
 	$(CARGO) run -q -p dkms-packaging -- deb --binaries $(RELEASE) --out dist
+
+rpm: build ## dist/dkms-rs-VERSION-1.ARCH.rpm
+	$(CARGO) run -q -p dkms-packaging -- rpm --binaries $(RELEASE) --out dist
 
 arch-package: deps ## dist/dkms-rs-VERSION-1-x86_64.pkg.tar.zst, made by makepkg in a throwaway root (needs root)
 	$(CARGO) run -q -p dkms-tests --bin arch-package

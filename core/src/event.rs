@@ -103,7 +103,7 @@ impl Event {
 
     /// Something leaves, and nothing is built for it.
     pub fn leaves(&self) -> bool {
-        matches!(self, Self::KernelRemoved(_) | Self::SourceGone(_))
+        matches!(self, Self::KernelRemoved(_) | Self::SourceGone(_) | Self::SourceReplaced(_))
     }
 }
 

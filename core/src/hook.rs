@@ -11,7 +11,7 @@ use crate::apply;
 use crate::cli::{autoinstall_off, explain, source};
 use crate::event::Event;
 use crate::kernel::{installed, machine, running};
-use crate::report::Screen;
+use crate::report::{Screen, text};
 use crate::session::{Options, Session};
 use crate::sys::{confine, signal};
 use crate::tree::Source;
@@ -27,10 +27,11 @@ pub enum Power {
 }
 
 /// What a hook answers.
-#[derive(Debug)]
 pub enum Answer {
     /// These events, in one transaction.
     Events(Power, Vec<Event>),
+    /// The same, for a package manager that shows nobody our standard error: it is told the closing summary.
+    Told(Power, Vec<Event>, Box<dyn FnOnce(&str)>),
     /// It has been answered already.
     Code(i32),
 }
@@ -49,7 +50,8 @@ pub fn main(translate: impl FnOnce(&Session, &[&str]) -> Result<Answer>) -> Exit
     let code = Session::start(screen, Options::default(), |_| {}).and_then(|mut session| {
         match translate(&session, &words)? {
             Answer::Code(code) => Ok(code),
-            Answer::Events(power, events) => answer(&mut session, power, events),
+            Answer::Events(power, events) => answer(&mut session, power, events, |_| {}),
+            Answer::Told(power, events, tell) => answer(&mut session, power, events, tell),
         }
     });
     match code {
@@ -59,7 +61,12 @@ pub fn main(translate: impl FnOnce(&Session, &[&str]) -> Result<Answer>) -> Exit
 }
 
 /// Carries the events out; the exit code.
-fn answer(session: &mut Session, power: Power, mut events: Vec<Event>) -> Result<i32> {
+fn answer(
+    session: &mut Session,
+    power: Power,
+    mut events: Vec<Event>,
+    tell: impl FnOnce(&str),
+) -> Result<i32> {
     // What leaves takes its modules along also where nothing is built by itself.
     if !events.iter().all(Event::leaves) && autoinstall_off(session) {
         events.retain(Event::leaves);
@@ -69,10 +76,15 @@ fn answer(session: &mut Session, power: Power, mut events: Vec<Event>) -> Result
     }
     let removal = events.iter().all(Event::leaves);
     match apply::run(session, events) {
-        Ok(report) => Ok(match power {
-            Power::Stops => report.hook_code(&session.policy.admin),
-            Power::Tells => report.autoinstall_code(),
-        }),
+        Ok(report) => {
+            if let Some(summary) = text::summary(&report, &session.policy.admin, None) {
+                tell(&summary);
+            }
+            Ok(match power {
+                Power::Stops => report.hook_code(&session.policy.admin),
+                Power::Tells => report.autoinstall_code(),
+            })
+        }
         Err(error) if error.is::<signal::Interrupted>() => Err(error),
         // A full disk, say. It must not keep a kernel from being removed, and keeps one from being installed only
         // where the admin has said that modules matter more.

@@ -54,6 +54,15 @@ fn code(text: &str) -> Vec<(usize, String)> {
     lines
 }
 
+/// The translators of package managers.
+const ADAPTERS: [&str; 3] = ["apt-hook", "dnf-plugin", "alpm-hook"];
+
+/// Their sources, of those that there are.
+fn adapters() -> impl Iterator<Item = Source> {
+    let dirs = ADAPTERS.iter().map(|adapter| format!("{adapter}/src"));
+    dirs.filter(|dir| workspace().join(dir).is_dir()).flat_map(|dir| sources(&dir))
+}
+
 /// Places where the code contains one of the words, for the message of a failed test.
 fn places(sources: &[Source], words: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
@@ -136,9 +145,7 @@ const KNOWN: [(&str, &str); 2] = [
 #[test]
 fn only_the_layout_and_the_policys_rows_name_directories_of_the_system() {
     let mut wrong = Vec::new();
-    for source in
-        sources("core/src").into_iter().chain(sources("apt-hook/src")).chain(sources("alpm-hook/src"))
-    {
+    for source in sources("core/src").into_iter().chain(adapters()) {
         let may = source.path == "core/src/layout.rs" || source.path.starts_with("core/src/policy/");
         for (number, line) in source.code.iter().filter(|_| !may) {
             // Every second part of a line that is split at quotation marks is a literal.
@@ -161,11 +168,7 @@ fn only_the_layout_and_the_policys_rows_name_directories_of_the_system() {
 #[test]
 fn processes_start_in_sys_only() {
     let outside: Vec<String> = places(
-        &sources("core/src")
-            .into_iter()
-            .chain(sources("apt-hook/src"))
-            .chain(sources("alpm-hook/src"))
-            .collect::<Vec<_>>(),
+        &sources("core/src").into_iter().chain(adapters()).collect::<Vec<_>>(),
         &["Command::new", "process::Command", ".spawn(", "posix_spawn", ".exec()"],
     )
     .into_iter()
@@ -277,7 +280,7 @@ fn nobody_asks_which_distribution_it_is_outside_of_the_policy() {
 
 #[test]
 fn adapters_only_translate() {
-    for adapter in ["apt-hook", "dnf-plugin", "alpm-hook"] {
+    for adapter in ADAPTERS {
         if !workspace().join(adapter).join("src").is_dir() {
             continue;
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::deb::{directory_modes, write};
+use crate::staging::{directory_modes, write};
 use crate::{man, payload, third_party};
 
 /// Workspace packages whose programs are in the archive.

@@ -3,25 +3,18 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use crate::conffiles::{self, Conffile};
-use crate::{man, payload, third_party, tool};
-
-/// The dkms release whose interface this package offers: module packages depend on `dkms (>= …)`.
-const PROVIDED: &str = "3.4.3";
+use crate::payload;
+use crate::staging::{EMPTY_DIRECTORIES, PROVIDED, directory_modes, documentation, fill, list, write};
+use crate::tool;
 
 /// Workspace packages whose programs are in the archive.
 const PROGRAMS: [&str; 2] = ["dkms-core", "dkms-apt-hook"];
-
-/// Directories that are delivered empty.
-const EMPTY_DIRECTORIES: [&str; 1] = ["var/lib/dkms"];
-
-const DOCUMENTATION: &str = "usr/share/doc/dkms-rs";
 
 /// Writes `OUT/dkms-rs_VERSION_ARCH.deb` and returns its path.
 ///
@@ -44,7 +37,7 @@ pub fn make(binaries: &Path, out: &Path) -> Result<PathBuf> {
     for directory in EMPTY_DIRECTORIES {
         fs::create_dir_all(root.join(directory)).with_context(|| format!("creating {directory}"))?;
     }
-    documentation(&repository, &root)?;
+    documentation(&repository, &root, "packaging/deb/copyright", &PROGRAMS)?;
 
     let shlibs = shared_libraries(staging.path(), &files)?;
     let size = installed_size(&root)?;
@@ -74,53 +67,6 @@ pub fn make(binaries: &Path, out: &Path) -> Result<PathBuf> {
             .arg(&package),
     )?;
     Ok(package)
-}
-
-/// Writes one file of the package below `root`, with exactly this mode.
-pub(crate) fn write(root: &Path, path: &str, content: &[u8], mode: u32) -> Result<()> {
-    let target = root.join(path);
-    let parent = target.parent().with_context(|| format!("{path} has no directory"))?;
-    fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
-    fs::write(&target, content).with_context(|| format!("writing {}", target.display()))?;
-    fs::set_permissions(&target, fs::Permissions::from_mode(mode))
-        .with_context(|| format!("setting the mode of {}", target.display()))
-}
-
-pub(crate) fn directory_modes(directory: &Path) -> Result<()> {
-    fs::set_permissions(directory, fs::Permissions::from_mode(0o755))
-        .with_context(|| format!("setting the mode of {}", directory.display()))?;
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            directory_modes(&path)?;
-        }
-    }
-    Ok(())
-}
-
-fn documentation(repository: &Path, root: &Path) -> Result<()> {
-    let copyright =
-        fs::read(repository.join("packaging/deb/copyright")).context("reading packaging/deb/copyright")?;
-    write(root, &format!("{DOCUMENTATION}/copyright"), &copyright, 0o644)?;
-    let mut texts = vec![("third-party", third_party::notices(repository, &PROGRAMS)?.into_bytes())];
-    for (name, source) in [("changelog", "CHANGELOG.md"), ("README.md", "README.md")] {
-        texts.push((name, fs::read(repository.join(source)).with_context(|| format!("reading {source}"))?));
-    }
-    for (name, text) in texts {
-        compressed(root, &format!("{DOCUMENTATION}/{name}"), &text)?;
-    }
-    for (path, text) in man::pages(repository)? {
-        compressed(root, path, text.as_bytes())?;
-    }
-    Ok(())
-}
-
-/// Writes `PATH.gz`.
-fn compressed(root: &Path, path: &str, content: &[u8]) -> Result<()> {
-    write(root, path, content, 0o644)?;
-    // -n: neither name nor time goes into the header.
-    tool::run(Command::new("gzip").arg("-9n").arg(root.join(path)))?;
-    Ok(())
 }
 
 /// `, libc6 (>= …), …` for the programs that are ELF files, as Debian's own tool computes it from their symbols.
@@ -170,16 +116,6 @@ fn md5sums(root: &Path) -> Result<Vec<u8>> {
     tool::run(Command::new("md5sum").current_dir(root).arg("--").args(paths))
 }
 
-fn list(root: &Path, below: &str, paths: &mut Vec<String>) -> Result<()> {
-    for entry in fs::read_dir(root.join(below))? {
-        let entry = entry?;
-        let name = entry.file_name().into_string().ok().context("a file name is not UTF-8")?;
-        let path = if below.is_empty() { name } else { format!("{below}/{name}") };
-        if entry.file_type()?.is_dir() { list(root, &path, paths)? } else { paths.push(path) }
-    }
-    Ok(())
-}
-
 fn maintainer_scripts(repository: &Path, root: &Path, files: &[payload::File]) -> Result<()> {
     let mut conffiles = Vec::new();
     let mut listed = String::new();
@@ -201,11 +137,6 @@ fn maintainer_scripts(repository: &Path, root: &Path, files: &[payload::File]) -
         write(root, &format!("DEBIAN/{name}"), script.as_bytes(), 0o755)?;
     }
     Ok(())
-}
-
-/// Replaces `@NAME@` by its value.
-fn fill(template: &str, values: &[(&str, &str)]) -> String {
-    values.iter().fold(template.to_owned(), |text, (name, value)| text.replace(&format!("@{name}@"), value))
 }
 
 #[cfg(test)]

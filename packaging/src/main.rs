@@ -1,4 +1,4 @@
-//! Turns built binaries and the data files of this tree into packages: `dkms-packaging deb --binaries DIR --out DIR`.
+//! Turns built binaries and the data files of this tree into packages: `dkms-packaging {deb|rpm} --binaries DIR --out DIR`.
 
 #![allow(clippy::disallowed_methods)] // a build tool of this tree: nothing here runs on a user's machine
 #![allow(clippy::print_stdout, clippy::print_stderr)] // a build tool answers on its terminal
@@ -8,6 +8,8 @@ mod conffiles;
 mod deb;
 mod man;
 mod payload;
+mod rpm;
+mod staging;
 mod third_party;
 mod tool;
 
@@ -43,12 +45,22 @@ enum Format {
         #[arg(long)]
         root: PathBuf,
     },
+    /// An rpm package that stands in for Fedora's and openSUSE's dkms
+    Rpm {
+        /// Where `dkms` and `dkms-dnf-plugin` were built
+        #[arg(long)]
+        binaries: PathBuf,
+        /// Where the package is written
+        #[arg(long, default_value = "dist")]
+        out: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
     let made = match Args::parse().format {
         Format::Deb { binaries, out } => deb::make(&binaries, &out),
         Format::Arch { binaries, root } => arch::make(&binaries, &root),
+        Format::Rpm { binaries, out } => rpm::make(&binaries, &out),
     };
     match made {
         Ok(package) => {

@@ -11,12 +11,22 @@ pub struct Contents {
     mirrors: &'static [&'static str],
     /// Built programs and where they go.
     programs: &'static [(&'static str, &'static str)],
+    /// Directories that the distributions call differently: as Debian has it, as it is here.
+    renamed: &'static [(&'static str, &'static str)],
 }
 
 /// Debian's.
 pub const DEBIAN: Contents = Contents {
     mirrors: &["apt-hook/files", "packaging/files"],
     programs: &[("dkms", "usr/sbin/dkms"), ("dkms-apt-hook", "usr/lib/dkms/apt-hook")],
+    renamed: &[],
+};
+
+/// Fedora's and openSUSE's.
+pub const RPM: Contents = Contents {
+    mirrors: &["dnf-plugin/files", "packaging/files"],
+    programs: &[("dkms", "usr/sbin/dkms"), ("dkms-dnf-plugin", "usr/lib/dkms/dnf-hook")],
+    renamed: &[("usr/share/zsh/vendor-completions/", "usr/share/zsh/site-functions/")],
 };
 
 /// Arch's.
@@ -27,6 +37,7 @@ pub const ARCH: Contents = Contents {
         ("dkms-alpm-hook", "usr/lib/dkms/alpm-hook"),
         ("dkms-alpm-headers", "usr/lib/dkms/alpm-headers"),
     ],
+    renamed: &[],
 };
 
 /// One file of the package.
@@ -46,6 +57,13 @@ pub fn files(repository: &Path, binaries: &Path, contents: &Contents) -> Result<
     for mirror in contents.mirrors {
         let root = repository.join(mirror);
         collect(&root, &root, &mut found).with_context(|| format!("listing {}", root.display()))?;
+    }
+    for file in &mut found {
+        for (debian, here) in contents.renamed {
+            if let Some(name) = file.path.strip_prefix(debian) {
+                file.path = format!("{here}{name}");
+            }
+        }
     }
     for (name, path) in contents.programs {
         found.push(File { path: (*path).to_owned(), source: binaries.join(name), mode: 0o755 });
@@ -70,6 +88,9 @@ fn collect(root: &Path, directory: &Path, found: &mut Vec<File>) -> Result<()> {
 
 /// Hooks and helpers are run, everything else is read.
 fn mode(path: &str) -> u32 {
+    if path.ends_with(".py") {
+        return 0o644;
+    }
     let runs = ["etc/kernel/", "usr/lib/dkms/", "usr/lib/kernel/install.d/", "usr/sbin/"];
     if runs.iter().any(|directory| path.starts_with(directory)) { 0o755 } else { 0o644 }
 }
@@ -112,6 +133,25 @@ mod tests {
             assert!(paths.contains(&expected), "{expected} is missing from {paths:?}");
         }
         assert!(paths.is_sorted());
+    }
+
+    #[test]
+    fn an_rpm_has_what_its_package_managers_call_and_nothing_of_dpkgs() {
+        let files = files(&repository(), Path::new("/nowhere"), &RPM).unwrap();
+        let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        for expected in [
+            "etc/dkms/policy.toml",
+            "etc/dnf/libdnf5-plugins/actions.d/dkms.actions",
+            "usr/lib/dkms/common.postinst",
+            "usr/lib/dkms/dnf-hook",
+            "usr/lib/dkms/dnf4.py",
+            "usr/lib/kernel/install.d/40-dkms.install",
+            "usr/sbin/dkms",
+            "usr/share/zsh/site-functions/_dkms",
+        ] {
+            assert!(paths.contains(&expected), "{expected} is missing from {paths:?}");
+        }
+        assert!(!paths.iter().any(|path| path.starts_with("etc/kernel") || path.contains("apt-hook")));
     }
 
     #[test]

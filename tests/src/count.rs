@@ -9,11 +9,12 @@ use std::time::Duration;
 use crate::Root;
 
 const DIR: &str = "/usr/local/lib/count";
-const TOOLS: &[&str] = &["/usr/bin/make", "/usr/sbin/depmod", "/usr/sbin/update-initramfs"];
+const TOOLS: &[&str] =
+    &["/usr/bin/make", "/usr/sbin/depmod", "/usr/sbin/update-initramfs", "/usr/bin/dracut"];
 /// The compiler proper: what `gcc` starts once for each file.
 const COMPILERS: &str = "/usr/libexec/gcc/*/*/cc1 /usr/lib/gcc/*/*/cc1";
 /// Names under which the product's own processes appear in `/proc/PID/comm`.
-const OURS: &[&str] = &["dkms", "apt-hook", "alpm-hook"];
+const OURS: &[&str] = &["dkms", "apt-hook", "dnf-hook", "alpm-hook"];
 
 /// Counting wrappers installed in one root.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub struct Counts {
     pub builds: usize,
     /// `depmod` runs whose parent is dkms or its hook.
     pub depmods: usize,
-    /// `update-initramfs` runs whose parent is dkms or its hook.
+    /// `update-initramfs` and `dracut` runs whose parent is dkms or its hook.
     pub initramfs: usize,
     /// Files that a C compiler was started for.
     pub compiled: usize,
@@ -40,7 +41,7 @@ impl<'a> Counters<'a> {
     /// Puts the wrappers in place and starts the reader.
     pub fn install(root: &'a Root) -> Self {
         root.run(&format!("mkdir -p {DIR}/real && mkfifo -m 666 {DIR}/fifo && : > {DIR}/log")).ok();
-        for tool in TOOLS {
+        for tool in TOOLS.iter().filter(|tool| root.exists(tool)) {
             wrap(root, tool);
         }
         root.run(&format!(
@@ -115,7 +116,7 @@ fn count(log: &str) -> Counts {
         |words: &[&str]| !words[1..].iter().any(|w| ["clean", "-f", "--version", "-v"].contains(w));
     let builds = of("make", &is_build);
     let depmods = of("depmod", &from_us);
-    let initramfs = of("update-initramfs", &from_us);
+    let initramfs = of("update-initramfs", &from_us) + of("dracut", &from_us);
     let compiled = lines.iter().filter(|line| *line == "compiled").count();
     let lines = lines.into_iter().filter(|line| line != "compiled").collect();
     Counts { builds, depmods, initramfs, compiled, lines }
@@ -129,9 +130,9 @@ mod tests {
     fn only_our_depmods_and_real_builds_count() {
         let log = "depmod dkms -a 6.12\ndepmod linux-image-6.1 6.12\nmake sh -j2 KERNELRELEASE=6.12 -C /x\nmake sh clean\nmake dkms -f - show-CC\n\
                    update-initramfs initramfs-tools -c -k 6.12\nupdate-initramfs apt-hook -u -k 6.12\n\
-                   compiled\ncompiled\nMARK\n";
+                   compiled\ncompiled\ndracut 50-dracut.insta -f\ndracut dnf-hook -f --kver 6.12\nMARK\n";
         let counts = count(log);
-        assert_eq!((counts.builds, counts.depmods, counts.initramfs, counts.compiled), (1, 1, 1, 2));
-        assert_eq!(counts.lines.len(), 7);
+        assert_eq!((counts.builds, counts.depmods, counts.initramfs, counts.compiled), (1, 1, 2, 2));
+        assert_eq!(counts.lines.len(), 9);
     }
 }

@@ -22,18 +22,27 @@ pub fn workspace() -> PathBuf {
 
 /// The product under test: `DKMS_DEB`, or the newest `dist/dkms-rs_*.deb`.
 pub fn product_deb() -> PathBuf {
-    if let Some(path) = std::env::var_os("DKMS_DEB") {
+    product("DKMS_DEB", "dkms-rs_", ".deb")
+}
+
+/// The product under test as an rpm: `DKMS_RPM`, or the newest `dist/dkms-rs-*.rpm`.
+pub fn product_rpm() -> PathBuf {
+    product("DKMS_RPM", "dkms-rs-", ".rpm")
+}
+
+fn product(variable: &str, begins: &str, ends: &str) -> PathBuf {
+    if let Some(path) = std::env::var_os(variable) {
         return path.into();
     }
     let dist = workspace().join("dist");
     let entries = std::fs::read_dir(&dist).map(|d| d.flatten().map(|e| e.path()).collect::<Vec<_>>());
     let is_ours = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with("dkms-rs_") && name.ends_with(".deb")
+        name.starts_with(begins) && name.ends_with(ends)
     };
     let modified = |path: &PathBuf| path.metadata().and_then(|m| m.modified()).ok();
     let newest = entries.unwrap_or_default().into_iter().filter(is_ours).max_by_key(modified);
-    newest.expect("no dist/dkms-rs_*.deb: run `make packages`, or set DKMS_DEB")
+    newest.unwrap_or_else(|| panic!("no dist/{begins}*{ends}: run `make packages`, or set {variable}"))
 }
 
 /// Whether the product is the shell DKMS: the harness itself is proven against it, the product's promises are not.

@@ -29,6 +29,7 @@ pub mod pacman;
 pub mod random;
 pub mod repack;
 pub mod roots;
+pub mod rpm;
 pub mod stage;
 pub mod status;
 pub mod verdict;

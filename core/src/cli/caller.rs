@@ -19,8 +19,19 @@ pub fn screen() -> Screen {
 /// Whether a package that unregisters its module does so to be replaced by another version of itself. Its
 /// maintainer script says the same `dkms remove` then as for its end; only the script's own arguments tell.
 pub fn replacing() -> bool {
-    std::env::var("DPKG_MAINTSCRIPT_NAME").is_ok_and(|name| name == "prerm")
-        && run::ancestors().iter().any(|ancestor| is_prerm_upgrade(&ancestor.argv))
+    let above = run::ancestors();
+    let prerm = || above.iter().any(|ancestor| is_prerm_upgrade(&ancestor.argv));
+    std::env::var("DPKG_MAINTSCRIPT_NAME").is_ok_and(|name| name == "prerm") && prerm()
+        || above.first().is_some_and(|ancestor| is_rpm_upgrade(&ancestor.argv))
+}
+
+/// rpm gives a script the number of its package's versions that will be there: `/bin/sh /var/tmp/rpm-tmp.x1Y2 1`. A
+/// `%post` that removes what an earlier installation left is not told apart, and need not be: it adds at once.
+fn is_rpm_upgrade(argv: &[String]) -> bool {
+    // The kernel ends the last word, too: an empty one follows.
+    let [_, script, stay, ..] = argv else { return false };
+    let script = script.rsplit('/').next().unwrap_or_default();
+    script.starts_with("rpm-tmp.") && stay.parse::<u32>().is_ok_and(|stay| stay > 0)
 }
 
 /// Whether pacman was called to remove packages, and for nothing else. Its hooks are not told; what they are told when a
@@ -64,6 +75,13 @@ mod tests {
             (["/bin/sh", "/root/upgrade", "prerm"], false),
         ] {
             assert_eq!(is_prerm_upgrade(&argv.map(str::to_owned)), expected, "{argv:?}");
+        }
+        for (argv, expected) in [
+            (["/bin/sh", "/var/tmp/rpm-tmp.7IYq0N", "1", ""], true),
+            (["/bin/sh", "/var/tmp/rpm-tmp.7IYq0N", "0", ""], false),
+            (["/bin/sh", "/root/remove", "1", ""], false),
+        ] {
+            assert_eq!(is_rpm_upgrade(&argv.map(str::to_owned)), expected, "{argv:?}");
         }
     }
 

@@ -33,7 +33,8 @@ pub struct Row {
     pub weak_modules: (&'static [&'static str], &'static [&'static str]),
     /// Program, arguments: lists the files of an initramfs; the image follows.
     pub list_initramfs: &'static [&'static str],
-    /// Program, arguments: remakes the initramfs of `{kernel}`, which some call by its `{pkgbase}`.
+    /// Program, arguments: remakes the initramfs `{image}` of `{kernel}`, which some call by its `{pkgbase}`. Where a program
+    /// writes when it is not told depends on the boot loader that it finds.
     pub make_initramfs: &'static [&'static str],
     /// After a module's source came, the package manager remakes every initramfs itself.
     pub sources_remake_initramfs: bool,
@@ -83,7 +84,7 @@ const FEDORA: Row = Row {
     enrol: &[MOKUTIL],
     weak_modules: (&[], &[]),
     list_initramfs: &["lsinitrd"],
-    make_initramfs: &["dracut", "-f", "--kver", "{kernel}"],
+    make_initramfs: &["dracut", "-f", "{image}", "{kernel}"],
     sources_remake_initramfs: false,
     image_state: (&[], &[]),
 };
@@ -134,7 +135,7 @@ const TABLE: &[Row] = &[
             &["/usr/lib/module-init-tools/weak-modules2", "--remove-kernel-modules", "{kernel}"],
         ),
         list_initramfs: &["lsinitrd"],
-        make_initramfs: &["dracut", "-f", "--kver", "{kernel}"],
+        make_initramfs: &["dracut", "-f", "{image}", "{kernel}"],
         sources_remake_initramfs: false,
         image_state: (&[], &[]),
     },
@@ -190,7 +191,8 @@ impl Row {
         let ids = format!("{} {}", value("ID"), value("ID_LIKE"));
         let row_of = |id: &str| {
             TABLE.iter().find(|row| {
-                id == row.id || matches!((row.id, id), ("rhel", "centos") | ("suse", "opensuse" | "sles"))
+                id == row.id
+                    || matches!((row.id, id), ("rhel", "centos" | "ol") | ("suse", "opensuse" | "sles"))
             })
         };
         ids.split_whitespace().find_map(row_of).unwrap_or(&OTHER).clone()
@@ -239,6 +241,7 @@ mod tests {
             ("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", "ubuntu"),
             ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", "rhel"),
             ("ID=\"rhel\"\nID_LIKE=\"fedora\"\n", "rhel"),
+            ("ID=\"ol\"\nID_LIKE=\"fedora\"\n", "rhel"),
             ("ID=fedora\n", "fedora"),
             ("ID=opensuse-tumbleweed\nID_LIKE=\"opensuse suse\"\n", "suse"),
             ("ID=endeavouros\nID_LIKE=arch\n", "arch"),

@@ -38,7 +38,9 @@ pub fn refresh(session: &Session, target: &Target, published: &BTreeSet<String>)
         target.kernel
     ));
     Cmd::new(*program)
-        .args(args.iter().map(|arg| fill(arg, target, pkgbase.as_deref())))
+        .args(args.iter().map(|arg| {
+            fill(arg, target, pkgbase.as_deref()).replace("{image}", &image.display().to_string())
+        }))
         .check()
         .with_context(|| format!("remaking the initramfs of {}", target.kernel))?;
     Ok(true)

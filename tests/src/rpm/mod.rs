@@ -1,0 +1,194 @@
+//! Machines with rpm: Debian's newest dnf4, dnf5, zypper and rpm, dressed as Fedora or openSUSE, and a repository with
+//! real kernels and module sources of Debian, repackaged as those distributions have them.
+
+use crate::kernels::Flavour;
+use crate::modules::Sources;
+use crate::roots::Layer;
+use crate::{Kernel, Output, Root, Suite, host};
+
+const TOOLS: &[&str] = &[
+    "dnf",
+    "dnf5",
+    "rpm",
+    "zypper",
+    "createrepo-c",
+    "systemd",
+    "dracut-core",
+    "busybox-static",
+    "gcc-14",
+    "libelf1t64",
+];
+/// Debian's packages of module sources: package, module, its version.
+const MODULES: &[(&str, &str)] = &[("bbswitch-dkms", "bbswitch"), ("acpi-call-dkms", "acpi-call")];
+const KERNEL: &str = include_str!("kernel.sh");
+const MODULE: &str = include_str!("module.sh");
+const DRESS: &str = include_str!("dress.sh");
+
+/// Which distribution a machine looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// kernel-core, kernel-modules, kernel-devel; `%posttrans` calls kernel-install.
+    Fedora,
+    /// kernel-default, kernel-default-devel; scripts make the initramfs themselves.
+    Suse,
+}
+
+impl Family {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Fedora => "fedora",
+            Self::Suse => "suse",
+        }
+    }
+
+    /// Packages of a kernel, without and with its headers' package at the end.
+    pub fn packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Fedora => &["kernel-core", "kernel-modules", "kernel-devel"],
+            Self::Suse => &["kernel-default", "kernel-default-devel"],
+        }
+    }
+
+    /// Where modules go.
+    pub fn destination(self) -> &'static str {
+        match self {
+            Self::Fedora => "extra",
+            Self::Suse => "updates",
+        }
+    }
+
+    /// A kernel's initramfs.
+    pub fn initramfs(self, kernel: &Kernel) -> String {
+        match self {
+            Self::Fedora => format!("/boot/initramfs-{}.img", kernel.release),
+            Self::Suse => format!("/boot/initrd-{}", kernel.release),
+        }
+    }
+}
+
+/// What installs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manager {
+    /// Fedora until 40, RHEL.
+    Dnf4,
+    /// Fedora since 41.
+    Dnf5,
+    /// openSUSE.
+    Zypper,
+    /// zypper as it was: one transaction of rpm for each package.
+    ZypperByPackage,
+    /// Nothing but rpm.
+    Rpm,
+}
+
+impl Manager {
+    /// Installs or upgrades packages of the repository: NAME or NAME-VERSION.
+    pub fn install(self, root: &Root, packages: &[&str]) -> Output {
+        let list = packages.join(" ");
+        root.run(&match self {
+            Self::Dnf4 => format!("dnf -y --releasever=1 install {list}"),
+            Self::Dnf5 => format!("dnf5 -y --releasever=1 install {list}"),
+            Self::Zypper => format!("zypper -n --no-gpg-checks --releasever 1 install {list}"),
+            Self::ZypperByPackage => {
+                format!("ZYPP_SINGLE_RPMTRANS=0 zypper -n --no-gpg-checks --releasever 1 install {list}")
+            }
+            Self::Rpm => {
+                let files: Vec<String> =
+                    packages.iter().map(|name| format!("/opt/repo/*/{name}*.rpm")).collect();
+                // Kernels stand beside each other.
+                let how = if list.contains("kernel-") { "-i --replacepkgs" } else { "-U" };
+                format!("rpm {how} --nosignature {}", files.join(" "))
+            }
+        })
+    }
+
+    /// Removes packages.
+    pub fn remove(self, root: &Root, packages: &[&str]) -> Output {
+        let list = packages.join(" ");
+        root.run(&match self {
+            Self::Dnf4 => format!("dnf -y --releasever=1 --noautoremove remove {list}"),
+            Self::Dnf5 => format!("dnf5 -y --releasever=1 --no-autoremove remove {list}"),
+            Self::Zypper => format!("zypper -n --releasever 1 remove {list}"),
+            Self::ZypperByPackage => format!("ZYPP_SINGLE_RPMTRANS=0 zypper -n --releasever 1 remove {list}"),
+            Self::Rpm => format!("rpm -e {list}"),
+        })
+    }
+
+    /// The family whose machines have it.
+    pub fn family(self) -> Family {
+        match self {
+            Self::Zypper | Self::ZypperByPackage => Family::Suse,
+            _ => Family::Fedora,
+        }
+    }
+}
+
+/// Debian 13's two kernels, the older one in rpm's eyes first.
+pub fn kernels() -> [Kernel; 2] {
+    let suite = Suite::trixie();
+    let base = Root::on(&suite.base());
+    [Flavour::Plain, Flavour::Cloud].map(|flavour| Kernel::newest(&base, flavour, suite.kernel_series))
+}
+
+/// The version and release that packages of a kernel have: `-VERSION-RELEASE`.
+pub fn version(kernel: &Kernel) -> String {
+    let (version, flavour) = kernel.release.split_once('-').expect("a flavour");
+    format!("{version}-{}", flavour.split('-').next().unwrap_or_default())
+}
+
+/// A machine with the product, both kernels and some modules in its repository, none of them installed.
+pub fn machine(family: Family) -> Layer {
+    let rpm = host::product_rpm();
+    let bytes = std::fs::read(&rpm).unwrap_or_else(|e| panic!("{}: {e}", rpm.display()));
+    let key = format!("{DRESS}{}", host::sha256(&bytes));
+    repository(family).prepared(&format!("{}-product", family.name()), &key, |root| {
+        root.copy_in(&rpm, "/opt/repo/x86_64/dkms-rs.rpm");
+        root.run(&format!("set -- {}\n{DRESS}", family.name())).ok();
+    })
+}
+
+fn repository(family: Family) -> Layer {
+    let kernels = kernels();
+    let releases = kernels.each_ref().map(|kernel| kernel.release.clone()).join(" ");
+    let tools = Suite::sid().base().prepared("rpm-tools", &format!("{TOOLS:?}"), |root| {
+        root.apt_install(TOOLS).ok();
+    });
+    let key = format!("{KERNEL}{MODULE}{releases}{MODULES:?}");
+    tools.prepared(&format!("{}-repository", family.name()), &key, |root| {
+        fetch(root, &kernels);
+        root.write("/opt/kernel.sh", KERNEL);
+        root.write("/opt/module.sh", MODULE);
+        for kernel in &kernels {
+            let release = &kernel.release;
+            root.run(&format!("bash /opt/kernel.sh {release} {} /opt/debs /opt/repo", family.name())).ok();
+        }
+        for (_, name) in MODULES {
+            for version in ["1.0", "2.0"] {
+                root.run(&format!(
+                    "bash /opt/module.sh {name} {version} /opt/sources/usr/src/{name}-* /opt/repo"
+                ))
+                .ok();
+            }
+        }
+        Sources::new("broken", "1.0").broken().unpack_at(root, "/opt/sources/broken");
+        root.run("bash /opt/module.sh broken 1.0 /opt/sources/broken /opt/repo").ok();
+        root.run("rm -rf /opt/debs /opt/sources").ok();
+    })
+}
+
+/// Debian 13's kernels and module sources, which are not what the rpm tools' root has in its index.
+fn fetch(root: &Root, kernels: &[Kernel]) {
+    let trixie = Root::on(&Suite::trixie().base());
+    let mut packages: Vec<String> = MODULES.iter().map(|(package, _)| (*package).to_owned()).collect();
+    for kernel in kernels {
+        let version = kernel.release.split('-').next().unwrap_or_default();
+        packages.extend([kernel.image(), kernel.headers()]);
+        packages.extend([format!("linux-headers-{version}-common"), format!("linux-kbuild-{version}")]);
+    }
+    packages.sort();
+    packages.dedup();
+    for deb in trixie.download(&packages.iter().map(String::as_str).collect::<Vec<_>>()) {
+        root.copy_in(&deb, &format!("/opt/debs/{}", deb.file_name().unwrap().to_string_lossy()));
+    }
+    root.run("cd /opt/debs && for deb in *-dkms_*.deb; do dpkg-deb -x $deb /opt/sources; done").ok();
+}
