@@ -1,6 +1,6 @@
 //! `make bench`: Debian's dkms, ours and the bare compilers on this machine, in one run, as a table of ratios.
 //!
-//! `BENCH_PACKAGES="a-dkms b-dkms"` measures with these module packages only. Pictures of the schedules, and a recording for
+//! `BENCH_PACKAGES="a-dkms b-dkms"` measures with these module packages only, `BENCH_ROWS=rebuild` only the rebuild for one kernel. Pictures of the schedules, and a recording for
 //! simulated ones, are written to `target/bench`.
 
 // A program for a person who watches: it prints, and stops loudly.
@@ -20,13 +20,14 @@ fn main() {
     let wanted = std::env::var("BENCH_PACKAGES").unwrap_or_default();
     let some: Vec<&str> = wanted.split_whitespace().collect();
     let packages = if some.is_empty() { REAL } else { &some };
+    let only_rebuild = std::env::var("BENCH_ROWS").is_ok_and(|rows| rows == "rebuild");
     let out = host::roots_dir().with_file_name("bench");
     std::fs::create_dir_all(&out).unwrap();
     println!(
         "measuring {} module packages; anything else that runs on this machine is measured, too",
         packages.len()
     );
-    let rows = rows::all(packages, &out, &|row| {
+    let rows = rows::all(packages, only_rebuild, &out, &|row| {
         print!("{}", table::render(std::slice::from_ref(row)).split_once('\n').unwrap().1)
     });
     let text = table::render(&rows);
