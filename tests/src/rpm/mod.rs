@@ -107,7 +107,7 @@ impl Manager {
         let list = packages.join(" ");
         root.run(&match self {
             Self::Dnf4 => format!("dnf -y --releasever=1 --noautoremove remove {list}"),
-            Self::Dnf5 => format!("dnf5 -y --releasever=1 --no-autoremove remove {list}"),
+            Self::Dnf5 => format!("dnf5 -y --releasever=1 remove --no-autoremove {list}"),
             Self::Zypper => format!("zypper -n --releasever 1 remove {list}"),
             Self::ZypperByPackage => format!("ZYPP_SINGLE_RPMTRANS=0 zypper -n --releasever 1 remove {list}"),
             Self::Rpm => format!("rpm -e {list}"),
