@@ -156,6 +156,12 @@ pub fn installed(layout: &Layout) -> Vec<KernelRelease> {
     releases
 }
 
+/// Whether a kernel is called like a package of this version and release; what follows them differs between distributions.
+pub fn of_package(kernel: &KernelRelease, version: &str, release: &str) -> bool {
+    let rest = kernel.as_str().strip_prefix(&format!("{version}-{release}"));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-', '+']))
+}
+
 /// The running kernel's release. Only for commands that name no kernel.
 pub fn running() -> Option<KernelRelease> {
     rustix::system::uname().release().to_str().ok()?.parse().ok()
@@ -177,5 +183,18 @@ mod tests {
         let three = Some(("linux-headers".into(), Some(("6.1-1".into(), "6.2-1".into()))));
         assert_eq!(versions("linux-headers 6.1-1 6.2-1\nmore\n"), three);
         assert_eq!(versions("\n"), None);
+    }
+
+    #[test]
+    fn kernels_are_called_like_their_package() {
+        for (kernel, version, release, expected) in [
+            ("6.12.1-1.fc43.x86_64", "6.12.1", "1.fc43", true),
+            ("6.12.1-1.fc43.x86_64+debug", "6.12.1", "1.fc43", true),
+            ("6.12.1-10.fc43.x86_64", "6.12.1", "1", false),
+            ("6.12.10-1.fc43.x86_64", "6.12.1", "1.fc43", false),
+        ] {
+            let kernel: KernelRelease = kernel.parse().unwrap();
+            assert_eq!(of_package(&kernel, version, release), expected, "{kernel}");
+        }
     }
 }
