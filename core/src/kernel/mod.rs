@@ -107,6 +107,12 @@ pub fn installed(layout: &Layout) -> Vec<KernelRelease> {
     releases
 }
 
+/// Whether a kernel is called like a package of this version and release; what follows them differs between distributions.
+pub fn of_package(kernel: &KernelRelease, version: &str, release: &str) -> bool {
+    let rest = kernel.as_str().strip_prefix(&format!("{version}-{release}"));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-', '+']))
+}
+
 /// The running kernel's release. Only for commands that name no kernel.
 pub fn running() -> Option<KernelRelease> {
     rustix::system::uname().release().to_str().ok()?.parse().ok()
@@ -141,4 +147,22 @@ pub fn config(layout: &Layout, kernel: &KernelRelease) -> Option<Config> {
 fn config_file(headers: &Path) -> PathBuf {
     let auto = headers.join("include/config/auto.conf");
     if auto.exists() { auto } else { headers.join(".config") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_are_called_like_their_package() {
+        for (kernel, version, release, expected) in [
+            ("6.12.1-1.fc43.x86_64", "6.12.1", "1.fc43", true),
+            ("6.12.1-1.fc43.x86_64+debug", "6.12.1", "1.fc43", true),
+            ("6.12.1-10.fc43.x86_64", "6.12.1", "1", false),
+            ("6.12.10-1.fc43.x86_64", "6.12.1", "1.fc43", false),
+        ] {
+            let kernel: KernelRelease = kernel.parse().unwrap();
+            assert_eq!(of_package(&kernel, version, release), expected, "{kernel}");
+        }
+    }
 }
