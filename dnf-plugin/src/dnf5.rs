@@ -27,8 +27,7 @@ pub fn answer(session: &Session) -> Result<Answer> {
     }
     let output = ["direction", "name", "version", "release", "arch"];
     let brought = ask(json!({"op": "get", "domain": "trans_packages", "args": {"output": output}}))?;
-    let packages = incoming(&brought);
-    let events = Seen::packages(session, packages.into_iter()).came(session)?;
+    let events = Seen::packages(session, incoming(&brought).into_iter()).came(session)?;
     let screen = session.screen;
     let log = move |summary: &str| {
         let args = json!({"level": "WARNING", "message": summary});

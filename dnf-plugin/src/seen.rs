@@ -14,26 +14,22 @@ use dkms_core::types::{KernelRelease, ModuleId};
 /// What a transaction brought, or is about to take.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Kernels of which anything was seen: image, modules or headers.
+    /// Kernels of which modules, headers or a package were seen.
     pub kernels: BTreeSet<KernelRelease>,
-    /// Those of them of which the image was seen.
+    /// Kernels of which the image was seen.
     pub images: BTreeSet<KernelRelease>,
     /// Modules whose source was seen.
     pub modules: BTreeSet<ModuleId>,
 }
 
 impl Seen {
-    /// Reads paths from standard input. Sources that are no module's, or of a module that does not lie where its name
-    /// says, are left out: nobody could register them.
+    /// Reads paths from standard input. Sources whose directory has no module's name are left out: nobody could register them.
     pub fn paths(session: &Session) -> Self {
         let mut seen = Self::default();
         for path in lines() {
             match Place::of(&path) {
                 Some(Place::Part(release)) => seen.kernels.extend(release.parse::<KernelRelease>()),
-                Some(Place::Image(release)) => {
-                    seen.kernels.extend(release.parse::<KernelRelease>());
-                    seen.images.extend(release.parse::<KernelRelease>());
-                }
+                Some(Place::Image(release)) => seen.images.extend(release.parse::<KernelRelease>()),
                 Some(Place::Source(directory)) => match source_in(session, directory) {
                     Ok(module) => drop(seen.modules.insert(module)),
                     Err(error) => session.screen.alert(&format!("dkms: {error:#}: it is left out")),
@@ -68,7 +64,7 @@ impl Seen {
         for module in self.modules {
             events.push(Event::SourceAdded { module, targets: targets_of_source(session, None, false)? });
         }
-        for kernel in self.kernels.iter().filter(|kernel| there.contains(kernel)) {
+        for kernel in self.kernels.union(&self.images).filter(|kernel| there.contains(kernel)) {
             events.push(Event::HeadersAdded(target(kernel.as_str())?));
         }
         Ok(events)
