@@ -266,11 +266,14 @@ fn a_killed_transaction_is_made_up_for() {
     let root = &machine.root;
     machine.install(&words(&["dkms-bbswitch-1.0"]), 0);
     let list = machine.packages(&machine.newer).join(" ");
-    root.run(&format!(
-        "dnf -y --releasever=1 install {list} >/tmp/killed 2>&1 & dnf=$!; \
-         for i in $(seq 600); do pgrep -x make >/dev/null && break; sleep 0.1; done; pgrep -x make; \
-         kill -KILL $dnf; pkill -KILL -x dnf-hook; wait $dnf; sleep 1"
+    let killed = root.run(&format!(
+        "dnf -y --releasever=1 install {list} >/tmp/killed 2>&1 & dnf=$!\n\
+         for i in $(seq 600); do grep -qx make /proc/[0-9]*/comm 2>/dev/null && break; sleep 0.1; done\n\
+         kill -KILL $dnf\n\
+         for comm in $(grep -lx dnf-hook /proc/[0-9]*/comm 2>/dev/null); do kill -KILL $(echo $comm | tr -dc 0-9); echo struck; done\n\
+         wait $dnf; echo dnf ended with $?; sleep 1"
     ));
+    killed.ok().says(&["struck", "dnf ended with 137"]);
     root.run(&format!(
         "rpm --rebuilddb; dnf -y --releasever=1 reinstall {list} || dnf -y --releasever=1 install {list}"
     ))
