@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use super::compare::{differences, faults};
+use super::scenario::Declared;
 use super::{Scenario, Side, Verdict};
 
 /// Plays the scenarios of an area (those whose title contains `DKMS_SCENARIO`, when that is set).
@@ -26,7 +27,8 @@ fn wrong(area: &str, scenario: &Scenario, reference: &Side, tried: &Side) -> Opt
         (Ok(first), Ok(second)) => (first, second),
         (Err(said), _) | (_, Err(said)) => return Some(format!("== {title}\n    {said}")),
     };
-    let faults = faults(&differences(&first, &second), &scenario.declared);
+    let declared = scenario.declared.iter().map(|d| Declared { text: tried.named(&d.text), ..d.clone() });
+    let faults = faults(&differences(&first, &second), &declared.collect::<Vec<_>>());
     let said = |side: &Side, verdict: &Verdict| {
         format!("  {} said:{}", side.name, verdict.said.replace('\n', "\n    | "))
     };

@@ -44,6 +44,12 @@ pub struct Verdict {
 }
 
 impl Side {
+    /// A declaration's text with the names of the kernels for `$K` and `$K2`.
+    pub fn named(&self, text: &str) -> String {
+        let [k, k2] = &self.kernels;
+        text.replace("$K2", &k2.release).replace("$K", &k.release)
+    }
+
     /// Plays a scenario in a fresh root; `Err` is what was said when its preparation failed.
     pub fn play(&self, scenario: &Scenario) -> Result<Verdict, String> {
         self.record(scenario).map(|notes| parse(&notes))
