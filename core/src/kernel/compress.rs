@@ -23,11 +23,6 @@ pub enum Compression {
     Zstd,
 }
 
-/// The smallest dictionary that xz knows, in bytes.
-const SMALLEST_DICTIONARY: u32 = 4096;
-/// The dictionary of its fastest preset, in bytes: no preset has a smaller one.
-const SMALLEST_PRESET: u32 = 256 << 10;
-
 /// More than any real module; keeps a bomb from filling the memory.
 const LIMIT: u64 = 512 << 20;
 
@@ -85,11 +80,8 @@ impl Compression {
             }
             Self::Xz => {
                 let mut options = liblzma::stream::LzmaOptions::new_preset(strength.xz)?;
-                // Nothing is gained by a dictionary that is larger than the content, and its encoder takes ten times as much memory.
-                let enough = u32::try_from(content.len()).unwrap_or(u32::MAX).max(SMALLEST_DICTIONARY);
-                let dictionary = strength.xz_dictionary.unwrap_or(u32::MAX).min(enough);
-                if strength.xz_dictionary.is_some() || dictionary <= SMALLEST_PRESET {
-                    options.dict_size(dictionary);
+                if let Some(bytes) = strength.xz_dictionary {
+                    options.dict_size(bytes);
                 }
                 let mut filters = liblzma::stream::Filters::new();
                 filters.lzma2(&options);
