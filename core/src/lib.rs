@@ -9,6 +9,7 @@ pub mod cli;
 pub mod conf;
 pub mod event;
 pub mod hook;
+pub mod in_use;
 pub mod kernel;
 pub mod layout;
 pub mod plan;
