@@ -144,7 +144,9 @@ fn differences<'a>(
     let differ = |(id, target, build): &(&'a ModuleId, &'a Target, &Build)| {
         Some(((*id, *target), difference(session, id, target, build)?))
     };
-    let parts = parallel::parts(&builds, |builds| builds.iter().filter_map(differ).collect::<Vec<_>>());
+    let parts = parallel::parts(&builds, parallel::Each::Quick, |builds| {
+        builds.iter().filter_map(differ).collect::<Vec<_>>()
+    });
     parts.into_iter().flatten().collect()
 }
 
