@@ -11,6 +11,7 @@ pub mod event;
 pub mod hook;
 pub mod kernel;
 pub mod layout;
+pub mod package;
 pub mod plan;
 pub mod policy;
 pub mod report;
