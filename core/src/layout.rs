@@ -406,9 +406,39 @@ impl<'a> Place<'a> {
     }
 }
 
+/// Directories of the root that are links into `usr` wherever a package manager of today installs.
+const MERGED: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+
+/// Where a package's path, relative to the root, really lies: packages may still say `lib/modules`.
+pub fn merged(path: PathBuf) -> PathBuf {
+    let mut parts = path.components();
+    let first = parts.next().and_then(|part| part.as_os_str().to_str());
+    // The directory itself may come as the link that it is.
+    let below = parts.next().is_some();
+    if below && first.is_some_and(|first| MERGED.contains(&first)) {
+        return Path::new("usr").join(path);
+    }
+    path
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn packages_paths_lie_below_usr() {
+        for (path, real) in [
+            ("lib/modules/6.1/build", "usr/lib/modules/6.1/build"),
+            ("sbin/a", "usr/sbin/a"),
+            ("usr/lib/a", "usr/lib/a"),
+            ("library/a", "library/a"),
+            ("etc/lib/a", "etc/lib/a"),
+            ("lib", "lib"),
+            ("", ""),
+        ] {
+            assert_eq!(merged(path.into()), Path::new(real), "{path}");
+        }
+    }
 
     #[test]
     fn paths_tell_of_kernels_and_sources() {

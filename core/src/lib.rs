@@ -12,6 +12,7 @@ pub mod hook;
 pub mod in_use;
 pub mod kernel;
 pub mod layout;
+pub mod package;
 pub mod plan;
 pub mod policy;
 pub mod report;
