@@ -6,6 +6,10 @@
 
 use std::path::{Path, PathBuf};
 
+mod offered;
+
+pub use offered::Offered;
+
 use crate::sys::file::TEMP_PREFIX;
 use crate::types::{KernelRelease, ModuleId, ModuleName, Target};
 
@@ -127,7 +131,11 @@ impl Layout {
     }
     /// `records/NAME/VERSION` or `failures/NAME/VERSION`.
     pub fn own_version(&self, kind: &str, id: &ModuleId) -> PathBuf {
-        self.own().join(kind).join(id.name.as_str()).join(id.version.as_str())
+        self.own_module(kind, &id.name).join(id.version.as_str())
+    }
+    /// `records/NAME` or `failures/NAME`.
+    pub fn own_module(&self, kind: &str, name: &ModuleName) -> PathBuf {
+        self.own().join(kind).join(name.as_str())
     }
     /// Evaluated dkms.conf files, by the hash of all that went into the evaluation.
     pub fn evaluated(&self) -> PathBuf {
