@@ -1,5 +1,6 @@
 //! Carries out a plan and fills the report. Decides nothing.
 
+mod boot;
 mod make;
 mod queue;
 mod recover;
