@@ -55,8 +55,7 @@ fn sources() -> Vec<(String, String)> {
 }
 
 /// Two kernels of one release, the newer one not installed yet, and the driver in use and installed for the older one.
-fn prepared() -> (Layer, [Kernel; 2]) {
-    let suite = Suite::trixie();
+fn prepared(suite: &'static Suite) -> (Layer, [Kernel; 2]) {
     let product = stage::product(suite);
     let base = Root::on(&suite.base());
     let kernels =
@@ -84,8 +83,8 @@ fn start(layer: &Layer) -> Root {
 }
 
 /// The same with GRUB, and /boot on a block device of its own.
-fn with_grub() -> (Root, [Kernel; 2]) {
-    let (layer, kernels) = prepared();
+fn with_grub(suite: &'static Suite) -> (Root, [Kernel; 2]) {
+    let (layer, kernels) = prepared(suite);
     let layer = layer.prepared("boot-default-grub", &format!("{PROBE}1"), |root| {
         root.apt_install(&["grub-pc", "e2fsprogs"]).ok();
         root.run("mv /usr/sbin/grub-probe /usr/sbin/grub-probe.real").ok();
@@ -149,8 +148,17 @@ fn repaired(root: &Root, kernels: &[Kernel; 2]) -> Output {
 }
 
 #[test]
-fn grub_keeps_the_old_kernel_until_the_driver_builds() {
-    let (root, kernels) = with_grub();
+fn trixie_grub_keeps_the_old_kernel_until_the_driver_builds() {
+    grub_keeps_the_old_kernel(Suite::trixie());
+}
+
+#[test]
+fn bookworm_grub_keeps_the_old_kernel_until_the_driver_builds() {
+    grub_keeps_the_old_kernel(Suite::bookworm());
+}
+
+fn grub_keeps_the_old_kernel(suite: &'static Suite) {
+    let (root, kernels) = with_grub(suite);
     let [old, new] = &kernels;
     assert_eq!(booted(&root), image_of(old));
     let before = root.run("cd /etc && find default grub.d -type f -exec sha256sum {} +").ok().stdout;
@@ -165,6 +173,12 @@ fn grub_keeps_the_old_kernel_until_the_driver_builds() {
     let hook = format!("/etc/kernel/postinst.d/dkms {0} /boot/vmlinuz-{0}", new.release);
     root.run(&hook).ok().quiet_stdout().never_says(&["boot default"]);
     assert_eq!(counters.take().lines, [""; 0]);
+    // A run that was killed before it had made the file is completed.
+    root.run(&format!("sed -i 's/\"done\": true/\"done\": false/' {STATE} && rm {DROP_IN} && update-grub"))
+        .ok();
+    assert_eq!(booted(&root), image_of(new));
+    root.run(&format!("dkms autoinstall -k {}", new.release)).fails().says(&["stays the boot default"]);
+    assert_eq!(booted(&root), image_of(old));
     // Nobody remakes the menu after a module's package: we do.
     repaired(&root, &kernels).says(&[&format!("{} is no longer kept as the boot default", old.release)]);
     assert_eq!(booted(&root), image_of(new));
@@ -176,7 +190,7 @@ fn grub_keeps_the_old_kernel_until_the_driver_builds() {
 
 #[test]
 fn grub_forgets_when_either_kernel_goes() {
-    let (root, kernels) = with_grub();
+    let (root, kernels) = with_grub(Suite::trixie());
     let [old, new] = &kernels;
     new_kernel(&root, &kernels);
     assert!(root.exists(DROP_IN));
@@ -192,15 +206,20 @@ fn grub_forgets_when_either_kernel_goes() {
 
 #[test]
 fn grubs_own_choice_stays_whenever_it_is_made() {
-    let (root, kernels) = with_grub();
+    let (root, kernels) = with_grub(Suite::trixie());
     let [old, new] = &kernels;
+    let look = format!("dkms autoinstall -k {}", new.release);
+    // As it is where grub-mkconfig is what its authors wrote: there is no file that could be written.
+    root.run("sed -i s,default/grub.d,default/none, /usr/sbin/grub-mkconfig").ok();
+    new_kernel(&root, &kernels).says(&["/usr/sbin/grub-mkconfig does not read /etc/default/grub.d"]);
+    assert!(!root.exists(DROP_IN) && !root.exists(STATE));
+    root.run("sed -i s,default/none,default/grub.d, /usr/sbin/grub-mkconfig").ok();
     root.run("sed -i 's/^GRUB_DEFAULT=.*/GRUB_DEFAULT=saved/' /etc/default/grub").ok();
-    new_kernel(&root, &kernels)
-        .says(&["The boot default is left as it is: GRUB_DEFAULT is set in /etc/default/grub"]);
+    let said = "The boot default is left as it is: GRUB_DEFAULT is set in /etc/default/grub";
+    root.run(&look).fails().says(&[said]);
     assert!(!root.exists(DROP_IN) && !root.exists(STATE));
     // He changes his mind, and dkms looks again.
     root.run("sed -i 's/^GRUB_DEFAULT=.*/GRUB_DEFAULT=0/' /etc/default/grub").ok();
-    let look = format!("dkms autoinstall -k {}", new.release);
     root.run(&look).fails().says(&["stays the boot default"]);
     assert_eq!(booted(&root), image_of(old));
     // And again: no file of ours is in his way, although it is still there.
@@ -217,7 +236,7 @@ fn grubs_own_choice_stays_whenever_it_is_made() {
 
 #[test]
 fn one_key_switches_it_off() {
-    let (root, kernels) = with_grub();
+    let (root, kernels) = with_grub(Suite::trixie());
     let [old, new] = &kernels;
     new_kernel(&root, &kernels);
     assert_eq!(booted(&root), image_of(old));
@@ -229,36 +248,57 @@ fn one_key_switches_it_off() {
     assert!(!root.exists(DROP_IN) && !root.exists(STATE));
 }
 
-/// An ESP as `bootctl install` and kernel-install fill it. Only the files matter: nothing is booted.
+/// What entries' names begin with.
+const TOKEN: &str = "4f1c2d4f1c2d4f1c2d4f1c2d4f1c2d4f";
+
+/// An ESP as `bootctl install` and kernel-install fill it, but on a tmpfs: not every kernel has FAT.
 fn with_esp(conf: &str) -> (Root, [Kernel; 2]) {
-    let (layer, kernels) = prepared();
+    let (layer, kernels) = prepared(Suite::trixie());
+    let layer = layer.prepared("boot-default-esp", "1", |root| {
+        root.apt_install(&["systemd-boot-tools"]).ok();
+    });
     let root = start(&layer);
+    root.run("mkdir /efi && mount -t tmpfs tmpfs /efi").ok();
     root.write("/efi/loader/loader.conf", conf);
     for kernel in &kernels {
         let release = &kernel.release;
         root.write(
-            &format!("/efi/loader/entries/4f1c2d-{release}.conf"),
+            &format!("/efi/loader/entries/{TOKEN}-{release}.conf"),
             format!(
-                "title      Debian GNU/Linux 13 (trixie)\nversion    {release}\nmachine-id 4f1c2d\nsort-key   debian\n\
-                 options    root=UUID=5ad1 ro\nlinux      /4f1c2d/{release}/linux\ninitrd     /4f1c2d/{release}/initrd\n"
+                "title      Debian GNU/Linux 13 (trixie)\nversion    {release}\nmachine-id {TOKEN}\nsort-key   debian\n\
+                 options    root=UUID=5ad1 ro\nlinux      /{TOKEN}/{release}/linux\ninitrd     /{TOKEN}/{release}/initrd\n"
             ),
         );
-        root.write(&format!("/efi/4f1c2d/{release}/linux"), "");
-        root.write(&format!("/efi/4f1c2d/{release}/initrd"), "");
+        root.write(&format!("/efi/{TOKEN}/{release}/linux"), "");
+        root.write(&format!("/efi/{TOKEN}/{release}/initrd"), "");
     }
     (root, kernels)
+}
+
+/// The kernel that systemd-boot would start, as bootctl has it.
+#[track_caller]
+fn started(root: &Root) -> String {
+    let list = root.run("SYSTEMD_RELAX_ESP_CHECKS=1 bootctl --esp-path=/efi --no-pager list").ok();
+    let title = list.stdout.lines().find(|line| line.contains("(default)"));
+    let (_, kernel) = title.and_then(|line| line.split_once("trixie) (")).unwrap_or_else(|| panic!("{list}"));
+    kernel.split(')').next().unwrap().to_owned()
 }
 
 #[track_caller]
 fn systemd_boot(conf: &str, wanted: impl Fn(&str) -> String) {
     let (root, kernels) = with_esp(conf);
     let [old, new] = &kernels;
+    assert_eq!(started(&root), new.release, "what is to be changed");
     new_kernel(&root, &kernels).says(&["stays the boot default", "/efi/loader/loader.conf"]);
-    let ours =
-        format!("# by dkms, until picky is built for {}\ndefault 4f1c2d-{}.conf\n", new.release, old.release);
+    let ours = format!(
+        "# by dkms, until picky is built for {}\ndefault {TOKEN}-{}.conf\n",
+        new.release, old.release
+    );
     assert_eq!(root.read("/efi/loader/loader.conf"), wanted(&ours));
+    assert_eq!(started(&root), old.release);
     repaired(&root, &kernels).says(&["no longer kept as the boot default"]);
     assert_eq!(root.read("/efi/loader/loader.conf"), conf, "undone exactly");
+    assert_eq!(started(&root), new.release);
     assert!(!root.exists(STATE));
 }
 
@@ -271,7 +311,7 @@ fn systemd_boot_is_told_in_loader_conf() {
 
 #[test]
 fn systemd_boots_pattern_comes_back() {
-    systemd_boot("timeout 3\ndefault 4f1c2d-*\neditor no\n", |ours| format!("timeout 3\n{ours}editor no\n"));
+    systemd_boot("timeout 3\ndefault 4f1c2d*\neditor no\n", |ours| format!("timeout 3\n{ours}editor no\n"));
 }
 
 #[test]
@@ -286,7 +326,7 @@ fn systemd_boots_own_choice_stays() {
 /// Fedora's program is not in Debian: what it is told is written down, and it answers as the real one does.
 #[test]
 fn grubby_is_told_and_told_back() {
-    let (layer, kernels) = prepared();
+    let (layer, kernels) = prepared(Suite::trixie());
     let root = start(&layer);
     let [old, new] = &kernels;
     root.run("rm /etc/os-release").ok();
@@ -307,7 +347,7 @@ fn grubby_is_told_and_told_back() {
 
 #[test]
 fn nothing_is_written_without_a_loader_that_is_known() {
-    let (layer, kernels) = prepared();
+    let (layer, kernels) = prepared(Suite::trixie());
     let root = start(&layer);
     new_kernel(&root, &kernels).never_says(&["boot default"]);
     assert!(!root.exists(STATE) && !root.exists("/etc/default/grub.d"));
@@ -320,7 +360,7 @@ fn nothing_is_written_without_a_loader_that_is_known() {
 
 #[test]
 fn a_module_that_nothing_uses_changes_nothing() {
-    let (root, kernels) = with_grub();
+    let (root, kernels) = with_grub(Suite::trixie());
     root.run("umount /sys").ok();
     new_kernel(&root, &kernels).never_says(&["boot default"]);
     assert_eq!(booted(&root), image_of(&kernels[1]));
