@@ -104,7 +104,7 @@ fn booted(root: &Root) -> String {
     // The other one is what was chosen for one boot only.
     let defaults =
         menu.lines().filter_map(|line| line.trim().strip_prefix("set default=\"")?.strip_suffix('"'));
-    let default = defaults.filter(|value| !value.starts_with('$')).last().expect("a default");
+    let default = defaults.rev().find(|value| !value.starts_with('$')).expect("a default");
     let mut path = default.split('>').peekable();
     for line in menu.lines().map(str::trim) {
         match path.peek() {
@@ -241,10 +241,17 @@ fn one_key_switches_it_off() {
     new_kernel(&root, &kernels);
     assert_eq!(booted(&root), image_of(old));
     root.write("/etc/dkms/policy.toml", "keep_boot_default = false\n");
-    root.run(&format!("dkms autoinstall -k {}", new.release)).fails().says(&["keep_boot_default is off"]);
+    root.run(&format!("dkms autoinstall -k {}", new.release)).fails().says(&["it is not wanted any more"]);
     assert_eq!(booted(&root), image_of(new));
     assert!(!root.exists(DROP_IN) && !root.exists(STATE));
     root.run(&format!("dkms autoinstall -k {}", new.release)).fails().never_says(&["boot default"]);
+    assert!(!root.exists(DROP_IN) && !root.exists(STATE));
+    // When dkms-rs itself goes, nobody would undo it later.
+    root.write("/etc/dkms/policy.toml", "");
+    root.run(&format!("dkms autoinstall -k {}", new.release)).fails().says(&["stays the boot default"]);
+    assert_eq!(booted(&root), image_of(old));
+    root.run("apt-get -q -y remove dkms-rs").ok().says(&["no longer kept as the boot default"]);
+    assert_eq!(booted(&root), image_of(new));
     assert!(!root.exists(DROP_IN) && !root.exists(STATE));
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 
-use crate::boot::{self, Decision};
+use crate::boot::{self, Decision, Facts};
 use crate::event::Event;
 use crate::report::{Outcome, Report};
 use crate::session::Session;
@@ -20,7 +20,8 @@ pub fn settle(session: &Session, tree: &LockedTree, events: &[Event], report: &m
     if !known || !(concerns(session, events, report) || session.layout.boot_default().exists()) {
         return Ok(());
     }
-    match settled(session, tree, events) {
+    let wanted = session.policy.admin.keep_boot_default();
+    match settled(session, tree, events, wanted) {
         Ok(remark) => report.remarks.extend(remark),
         Err(error) if error.is::<signal::Interrupted>() => return Err(error),
         Err(error) => report.remarks.push(format!("the boot default could not be set: {error:#}")),
@@ -45,14 +46,27 @@ fn concerns(session: &Session, events: &[Event], report: &Report) -> bool {
     })
 }
 
-fn settled(session: &Session, tree: &LockedTree, events: &[Event]) -> Result<Option<String>> {
+/// This program leaves, and nobody would undo it later.
+pub fn let_go(session: &Session) -> Result<()> {
+    if session.layout.boot_default().exists() {
+        let tree = super::hold(session)?;
+        if let Some(remark) = settled(session, &tree, &[], false)? {
+            session.screen.alert(&format!("dkms: {remark}"));
+        }
+    }
+    Ok(())
+}
+
+fn settled(session: &Session, tree: &LockedTree, events: &[Event], wanted: bool) -> Result<Option<String>> {
     let arch: Arch = crate::kernel::machine().context("this machine's architecture has no valid name")?;
     let leaving = |event: &Event| match event {
         Event::KernelRemoved(target) => Some(target.kernel.clone()),
         _ => None,
     };
     let gone: BTreeSet<KernelRelease> = events.iter().filter_map(leaving).collect();
-    let facts = boot::look(&session.layout, &session.policy, &tree.snapshot()?, &arch, &gone);
+    let snapshot = tree.snapshot()?;
+    let facts = boot::look(&session.layout, &session.policy, &snapshot, &arch, &gone);
+    let facts = Facts { wanted, ..facts };
     let Some(Decision { undo, make, menu, remark }) = boot::decide(&facts) else { return Ok(None) };
     // In this order a run that is killed leaves what the next one can tell from what the admin did.
     let menu = menu && !remade_after_us(session, events);

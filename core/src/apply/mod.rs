@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+pub use boot::let_go;
 pub use transaction::{hold, run, status_of};
 
 use crate::kernel::Kernel;

@@ -32,7 +32,6 @@ pub fn look(
     arch: &Arch,
     gone: &BTreeSet<KernelRelease>,
 ) -> Facts {
-    let wanted = policy.admin.keep_boot_default();
     let mut kernels = kernel::installed(layout);
     kernels.retain(|kernel| {
         !gone.contains(kernel) && (layout.boot_image(kernel).exists() || layout.image(kernel).exists())
@@ -46,7 +45,12 @@ pub fn look(
         };
         (made, now)
     });
-    Facts { wanted, kernels: candidates(layout, snapshot, arch, kernels), loader, made }
+    Facts {
+        wanted: policy.admin.keep_boot_default(),
+        kernels: candidates(layout, snapshot, arch, kernels),
+        loader,
+        made,
+    }
 }
 
 /// Which of the modules in use each kernel lacks.

@@ -274,7 +274,7 @@ fn not_kept((keep, instead, modules): Need<'_>, why: &str) -> String {
 fn over(facts: &Facts, made: &Made) -> String {
     let there = |kernel: &KernelRelease| facts.kernels.iter().any(|candidate| candidate.kernel == *kernel);
     let why = if !facts.wanted {
-        "keep_boot_default is off".to_owned()
+        "it is not wanted any more".to_owned()
     } else if !there(&made.keep) {
         format!("{} is gone", made.keep)
     } else if !there(&made.instead) {

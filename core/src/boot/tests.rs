@@ -132,7 +132,7 @@ fn it_is_made_once_and_undone_when_it_is_over() {
             ("zfs is no longer missing", &[OLD, NEW][..], true),
             ("6.12.2-amd64 is gone", &[OLD], true),
             ("6.12.1-amd64 is gone", &["6.12.2-amd64 lacks zfs"], true),
-            ("keep_boot_default is off", &LACKING, false),
+            ("it is not wanted any more", &LACKING, false),
         ] {
             let over = Facts { wanted, kernels: kernels(lines), ..made.clone() };
             let remark = decide(&over).unwrap().remark.unwrap();
