@@ -215,7 +215,7 @@ fn grubs_own_choice_stays_whenever_it_is_made() {
     assert!(!root.exists(DROP_IN) && !root.exists(STATE));
     root.run("sed -i s,default/none,default/grub.d, /usr/sbin/grub-mkconfig").ok();
     root.run("sed -i 's/^GRUB_DEFAULT=.*/GRUB_DEFAULT=saved/' /etc/default/grub").ok();
-    let said = "The boot default is left as it is: GRUB_DEFAULT is set in /etc/default/grub";
+    let said = "The boot default is left as it is: a default is set in /etc/default/grub";
     root.run(&look).fails().says(&[said]);
     assert!(!root.exists(DROP_IN) && !root.exists(STATE));
     // He changes his mind, and dkms looks again.

@@ -15,9 +15,11 @@ use crate::types::{Arch, KernelRelease};
 
 /// Keeps a kernel that works as the boot default, or undoes that. What goes wrong is a remark: modules are in place by now.
 pub fn settle(session: &Session, tree: &LockedTree, events: &[Event], report: &mut Report) -> Result<()> {
+    // Trees of somebody's own are no machine that boots.
+    let ours = session.layout.depmod_root() == Some(std::path::Path::new("/"));
     // While policy.toml cannot be read nobody knows whether this is wanted: neither done nor undone.
     let known = session.policy.admin.broken.is_none();
-    if !known || !(concerns(session, events, report) || session.layout.boot_default().exists()) {
+    if !ours || !known || !(concerns(session, events, report) || session.layout.boot_default().exists()) {
         return Ok(());
     }
     let wanted = session.policy.admin.keep_boot_default();

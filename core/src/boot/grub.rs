@@ -27,11 +27,14 @@ pub struct Grub {
 const BEGIN: &str = "gnulinux-";
 const MIDDLE: &str = "-advanced-";
 
+/// Variables that decide which kernel is the first entry.
+const ORDER: [&str; 2] = ["GRUB_TOP_LEVEL=", "GRUB_FLAVOUR_ORDER="];
+
 impl Grub {
     pub(super) fn keep(&self, need: Need<'_>) -> Result<(Change, Act), String> {
         let (keep, instead, modules) = need;
         if let Some(file) = &self.chosen {
-            return Err(format!("GRUB_DEFAULT is set in {}", file.display()));
+            return Err(format!("a default is set in {}", file.display()));
         }
         let entry =
             entry_of(&self.menu, keep).ok_or_else(|| format!("GRUB's menu has no entry for {keep}"))?;
@@ -58,8 +61,12 @@ pub fn chosen(files: &[(PathBuf, String)]) -> Option<&Path> {
     let mut chosen = None;
     for (file, text) in files {
         for line in text.lines().map(str::trim) {
-            let assigned =
-                line.strip_prefix("export ").unwrap_or(line).trim_start().strip_prefix("GRUB_DEFAULT=");
+            let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
+            // Which kernel is the first entry has been chosen.
+            if ORDER.iter().any(|variable| line.starts_with(variable)) {
+                return Some(file);
+            }
+            let assigned = line.strip_prefix("GRUB_DEFAULT=");
             match assigned {
                 Some(value) => {
                     let value = value.split(['#', ';']).next().unwrap_or_default().trim();

@@ -20,7 +20,7 @@ use crate::types::{Arch, KernelRelease, ModuleName, Target};
 const LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 
 /// What a former run did, if it was not undone.
-pub fn state(layout: &Layout) -> Option<Made> {
+fn state(layout: &Layout) -> Option<Made> {
     serde_json::from_slice(&file::read_optional(&layout.boot_default()).ok()??).ok()
 }
 
@@ -36,8 +36,12 @@ pub fn look(
     kernels.retain(|kernel| {
         !gone.contains(kernel) && (layout.boot_image(kernel).exists() || layout.image(kernel).exists())
     });
-    let loader = loader(layout, policy, &kernels);
-    let made = state(layout).map(|made| {
+    let made = state(layout);
+    let candidates = candidates(layout, snapshot, arch, &kernels);
+    // Whoever lacks nothing, and has done nothing, need not ask.
+    let idle = made.is_none() && candidates.iter().all(|candidate| candidate.lacks.is_empty());
+    let loader = if idle { Loader::Unknown } else { loader(layout, policy, &kernels) };
+    let made = made.map(|made| {
         let now = match (&made.change, &loader) {
             (Change::Grub { file, .. } | Change::LoaderConf { file, .. }, _) => read_to_string(file).ok(),
             (Change::Tool { .. }, Loader::Tool(tool)) => Some(tool.default.clone()),
@@ -45,12 +49,7 @@ pub fn look(
         };
         (made, now)
     });
-    Facts {
-        wanted: policy.admin.keep_boot_default(),
-        kernels: candidates(layout, snapshot, arch, kernels),
-        loader,
-        made,
-    }
+    Facts { wanted: policy.admin.keep_boot_default(), kernels: candidates, loader, made }
 }
 
 /// Which of the modules in use each kernel lacks.
@@ -58,14 +57,14 @@ fn candidates(
     layout: &Layout,
     snapshot: &Snapshot,
     arch: &Arch,
-    kernels: Vec<KernelRelease>,
+    kernels: &[KernelRelease],
 ) -> Vec<Candidate> {
     let used = in_use(layout);
     let target = |kernel: &KernelRelease| Target { kernel: kernel.clone(), arch: arch.clone() };
     // By package, those of its module files that are in use, as they are installed for any of the kernels.
     let mut vital: BTreeMap<&ModuleName, BTreeSet<String>> = BTreeMap::new();
     for (id, entry) in &snapshot.modules {
-        for kernel in &kernels {
+        for kernel in kernels {
             let build = entry.builds.get(&target(kernel)).filter(|build| build.active);
             let names = build.iter().flat_map(|build| &build.files).map(|file| elf::module_name(file));
             let names: BTreeSet<String> = names.filter(|name| used.contains(name)).collect();
@@ -85,7 +84,7 @@ fn candidates(
         }
         Candidate { kernel, lacks }
     };
-    kernels.into_iter().map(candidate).collect()
+    kernels.iter().cloned().map(candidate).collect()
 }
 
 /// The names of all modules that a kernel has, also of those in its image.
@@ -191,4 +190,118 @@ fn variable(layout: &Layout, name: &str) -> Option<String> {
     let units = value.get(4..)?.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
     let units: Vec<u16> = units.take_while(|unit| *unit != 0).collect();
     Some(String::from_utf16_lossy(&units))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Framework;
+    use crate::sys::file::write_atomic;
+    use crate::tree::{Build, Entry, Source};
+
+    struct Machine {
+        dir: tempfile::TempDir,
+        layout: Layout,
+    }
+
+    impl Machine {
+        /// `FILE = TEXT`; `FILE = variable TEXT` is one of the firmware's.
+        fn new(lines: &str) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            for (path, text) in lines.lines().filter_map(|line| line.trim().split_once(" = ")) {
+                let content = match text.strip_prefix("variable ") {
+                    Some(text) => [
+                        &[7, 0, 0, 0][..],
+                        &text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>(),
+                    ]
+                    .concat(),
+                    None => text.replace('|', "\n").into_bytes(),
+                };
+                write_atomic(&dir.path().join(path), &content, 0o644).unwrap();
+            }
+            let at = |path: &str| dir.path().join(path);
+            let layout = Layout {
+                dkms_tree: at("lib"),
+                install_tree: at("modules"),
+                etc: at("etc"),
+                sys: at("sys"),
+                proc: at("proc"),
+                boot: at("boot"),
+                ..Layout::default()
+            };
+            Self { dir, layout }
+        }
+
+        /// With a build of zfs for the oldest kernel.
+        fn look(&self) -> Facts {
+            let policy = Policy::load(&self.layout, Framework::default());
+            let arch: Arch = "x86_64".parse().unwrap();
+            let target = Target { kernel: "6.1".parse().unwrap(), arch: arch.clone() };
+            let build = Build { files: vec!["zfs.ko.xz".into()], active: true, record: None };
+            let entry = Entry { source: Source::Gone, builds: [(target, build)].into() };
+            let modules = [("zfs/2".parse().unwrap(), entry)].into();
+            let snapshot = Snapshot { modules, ..Snapshot::default() };
+            look(&self.layout, &policy, &snapshot, &arch, &BTreeSet::new())
+        }
+
+        fn lacking(&self) -> Vec<String> {
+            let lacks = |candidate: &&Candidate| !candidate.lacks.is_empty();
+            self.look().kernels.iter().filter(lacks).map(|candidate| candidate.kernel.to_string()).collect()
+        }
+    }
+
+    const ZFS: &str = "proc/self/mountinfo = 27 1 0:25 / / rw - zfs rpool rw
+        modules/6.1/modules.dep = updates/dkms/zfs.ko.xz:|
+        modules/6.2/modules.dep = kernel/fs/ext4/ext4.ko:|
+        boot/vmlinuz-6.1 = x
+        boot/vmlinuz-6.2 = x";
+
+    #[test]
+    fn a_kernel_may_have_it_itself_or_not_boot_at_all() {
+        for (more, lacking) in [
+            ("", &["6.2"][..]),
+            ("proc/self/mountinfo = 27 1 8:1 / / rw - ext4 /dev/sda1 rw", &[]),
+            ("modules/6.2/modules.dep = kernel/zfs.ko.zst: kernel/spl.ko.zst|", &[]),
+            ("modules/6.2/modules.builtin = kernel/fs/zfs/zfs.ko|", &[]),
+            // Left-overs, and what has no image, are no kernels.
+            ("modules/6.3/modules.dep = x:", &["6.2"]),
+            ("modules/6.3/modules.dep = x:|\nmodules/6.3/vmlinuz = x", &["6.2", "6.3"]),
+        ] {
+            assert_eq!(Machine::new(&format!("{ZFS}\n{more}")).lacking(), lacking, "{more}");
+        }
+    }
+
+    const SYSTEMD: &str = "efi/loader/loader.conf = timeout 3|
+        efi/loader/entries/m-6.1.conf = version 6.1|
+        boot/loader/entries/m-6.2.conf = version 6.2|
+        efi/EFI/Linux/readme.txt = x";
+
+    #[test]
+    fn the_loader_is_told_by_its_files_and_by_what_it_says_of_itself() {
+        let var =
+            |name: &str, text: &str| format!("sys/firmware/efi/efivars/{name}-{LOADER} = variable {text}");
+        for (more, expected) in [
+            (String::new(), Some(false)),
+            (var("LoaderInfo", "systemd-boot 257.13-1"), Some(false)),
+            (var("LoaderInfo", "GRUB 2.12-9"), None),
+            (var("LoaderEntryDefault", "m-6.1.conf"), Some(true)),
+        ] {
+            let machine = Machine::new(&format!("{ZFS}\n{SYSTEMD}\n{more}"));
+            let chosen = match machine.look().loader {
+                Loader::LoaderConf(conf) => {
+                    assert_eq!(conf.file, machine.dir.path().join("efi/loader/loader.conf"));
+                    let entries: Vec<&str> = conf.entries.iter().map(|(_, id)| id.as_str()).collect();
+                    assert_eq!(entries, ["m-6.1.conf", "m-6.2.conf"]);
+                    Some(conf.chosen)
+                }
+                Loader::Unknown => None,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(chosen, expected, "{more}");
+        }
+        assert_eq!(Machine::new(ZFS).look().loader, Loader::Unknown);
+        // Where nothing is lacking nobody is asked.
+        let fine = format!("{ZFS}\n{SYSTEMD}\nmodules/6.2/modules.builtin = kernel/zfs.ko|");
+        assert_eq!(Machine::new(&fine).look().loader, Loader::Unknown);
+    }
 }

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use look::{look, mkconfig, state};
+pub use look::{look, mkconfig};
 
 use crate::types::{KernelRelease, ModuleName};
 

@@ -229,6 +229,7 @@ fn grubs_default_may_have_been_chosen() {
         ("GRUB_DEFAULT=2\n", "", Some("grub")),
         ("GRUB_DEFAULT=saved\n", "export GRUB_DEFAULT='0'\n", None),
         ("GRUB_DEFAULT=0\n", "GRUB_DEFAULT='1>2'\n", Some("d/x.cfg")),
+        ("GRUB_DEFAULT=0\nGRUB_TOP_LEVEL=/boot/vmlinuz-6.12.1-amd64\n", "GRUB_DEFAULT=0\n", Some("grub")),
         ("GRUB_DEFAULT=0\n", ": ${GRUB_DEFAULT:=saved}\n", Some("d/x.cfg")),
     ] {
         let files = [("grub".into(), one.to_owned()), ("d/x.cfg".into(), other.to_owned())];
