@@ -10,6 +10,7 @@ use std::io::Read as _;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use dkms_core::apply;
 use dkms_core::cli::caller;
 use dkms_core::event::Event;
 use dkms_core::hook::{self, Answer, Power, source_in, sources_once_in, target, targets_of_source};
@@ -19,7 +20,8 @@ use dkms_core::session::Session;
 use targets::Targets;
 
 /// The verbs.
-const USAGE: &str = "alpm-hook {post-transaction|pre-remove}, with paths on standard input";
+const USAGE: &str =
+    "alpm-hook {post-transaction|pre-remove}, with paths on standard input; alpm-hook package-leaves";
 
 fn main() -> ExitCode {
     hook::main(translate)
@@ -29,6 +31,7 @@ fn translate(session: &Session, words: &[&str]) -> Result<Answer> {
     let read = match words {
         ["post-transaction"] => after,
         // What leaves may only make room for another version: then all is decided when that is there.
+        ["package-leaves"] => return apply::let_go(session).map(|()| Answer::Code(0)),
         ["pre-remove"] if caller::removing() => before_removal,
         ["pre-remove"] => return Ok(Answer::Code(0)),
         _ => {

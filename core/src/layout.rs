@@ -177,6 +177,14 @@ impl Layout {
     pub fn jobs(&self) -> PathBuf {
         self.own().join(format!("{TEMP_PREFIX}{}-jobs", std::process::id()))
     }
+    /// The kernel that was made the boot default, and what that changed.
+    pub fn boot_default(&self) -> PathBuf {
+        self.own().join("boot-default.json")
+    }
+    /// Remembered failures.
+    pub fn failures(&self) -> PathBuf {
+        self.own().join("failures")
+    }
     /// Private build directories of the transaction under way.
     pub fn work(&self) -> PathBuf {
         self.own().join("work")
@@ -196,6 +204,14 @@ impl Layout {
     /// `/lib/modules/KERNEL/modules.dep`, present when the kernel itself is installed.
     pub fn modules_dep(&self, kernel: &KernelRelease) -> PathBuf {
         self.kernel(kernel).join("modules.dep")
+    }
+    /// `/lib/modules/KERNEL/modules.builtin`, the modules that are part of the image.
+    pub fn modules_builtin(&self, kernel: &KernelRelease) -> PathBuf {
+        self.kernel(kernel).join("modules.builtin")
+    }
+    /// `/boot/vmlinuz-KERNEL`, where distributions have the image whose boot loaders read it there.
+    pub fn boot_image(&self, kernel: &KernelRelease) -> PathBuf {
+        self.boot.join(format!("vmlinuz-{kernel}"))
     }
     /// `/lib/modules/KERNEL/vmlinuz`, where distributions whose packages own nothing in `/boot` have the image.
     pub fn image(&self, kernel: &KernelRelease) -> PathBuf {
@@ -230,6 +246,42 @@ impl Layout {
         let lib = tree.parent().filter(|lib| tree.ends_with("modules") && lib.ends_with("lib"))?;
         let root = lib.parent()?;
         if root == Path::new("/usr") { Some(Path::new("/")) } else { Some(root) }
+    }
+}
+
+/// The boot loader's part.
+impl Layout {
+    /// GRUB's menu, by the name of its directory.
+    pub fn grub_menus(&self) -> [PathBuf; 2] {
+        ["grub", "grub2"].map(|dir| self.boot.join(dir).join("grub.cfg"))
+    }
+    /// What grub-mkconfig goes by.
+    pub fn grub_defaults(&self) -> PathBuf {
+        self.etc.join("default/grub")
+    }
+    /// What it reads after that, in this order, where the distribution's does; below `/etc`, as its program names it.
+    pub const GRUB_DROP_INS: &'static str = "default/grub.d";
+    /// The drop-ins there are.
+    pub fn grub_drop_ins(&self) -> Vec<PathBuf> {
+        let files = crate::sys::file::sorted_entries(&self.etc.join(Self::GRUB_DROP_INS)).into_iter();
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "cfg")).collect()
+    }
+    /// Our own: the last one.
+    pub fn grub_drop_in(&self) -> PathBuf {
+        self.etc.join(Self::GRUB_DROP_INS).join("zz-dkms.cfg")
+    }
+    /// Where the EFI system partition, and the one that extends it, may be mounted.
+    pub fn esps(&self) -> [PathBuf; 3] {
+        [self.boot.with_file_name("efi"), self.boot.clone(), self.boot.join("efi")]
+    }
+
+    /// What systemd-boot goes by, on that partition.
+    pub fn loader_conf(esp: &Path) -> PathBuf {
+        esp.join("loader/loader.conf")
+    }
+    /// Its entries, and images with everything in them.
+    pub fn loader_entries(esp: &Path) -> [PathBuf; 2] {
+        [esp.join("loader/entries"), esp.join("EFI/Linux")]
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod apply;
 pub mod archive;
+pub mod boot;
 pub mod cache;
 pub mod check;
 pub mod cli;

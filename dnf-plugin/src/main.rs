@@ -9,6 +9,7 @@ mod seen;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use dkms_core::apply;
 use dkms_core::event::Event;
 use dkms_core::hook::{self, Answer, Power, target, targets_of_source};
 use dkms_core::session::Session;
@@ -17,7 +18,7 @@ use dkms_core::types::ModuleId;
 /// The verbs and their arguments.
 const USAGE: &str = "dnf-hook kernel-install {add|remove} KERNEL [ENTRY-DIR [IMAGE...]] | sources-added <PATHS | \
     files-leave INSTANCES-THAT-STAY <PATHS | transaction-end <PATHS | module-postinst NAME VERSION [TARBALLS [ARCH [OLD]]] | \
-    dnf4 <PACKAGES | dnf5";
+    dnf4 <PACKAGES | dnf5 | package-leaves";
 
 fn main() -> ExitCode {
     hook::main(translate)
@@ -42,6 +43,7 @@ fn translate(session: &Session, words: &[&str]) -> Result<Answer> {
         }
         ["dnf4"] => seen::Seen::packages(session, seen::lines()).came(session)?,
         ["dnf5"] => return dnf5::answer(session),
+        ["package-leaves"] => return apply::let_go(session).map(|()| Answer::Code(0)),
         _ => {
             session.screen.alert(USAGE);
             return Ok(Answer::Code(2));

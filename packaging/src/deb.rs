@@ -132,7 +132,7 @@ fn maintainer_scripts(repository: &Path, root: &Path, files: &[payload::File]) -
         fs::read_to_string(sources.join(name)).with_context(|| format!("reading packaging/deb/{name}"))
     };
     let library = read("conffiles.sh")?;
-    for name in ["preinst", "postinst", "postrm"] {
+    for name in ["preinst", "postinst", "prerm", "postrm"] {
         let script = conffiles::script(&read(name)?, &library, &conffiles)?;
         write(root, &format!("DEBIAN/{name}"), script.as_bytes(), 0o755)?;
     }

@@ -1,5 +1,6 @@
 //! Carries out a plan and fills the report. Decides nothing.
 
+mod boot;
 mod make;
 mod prove;
 mod queue;
@@ -12,6 +13,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+pub use boot::let_go;
 pub use prove::{Proven, prove};
 pub use transaction::{hold, run, status_of};
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::recover::{self, Recovery};
-use super::{Done, apply};
+use super::{Done, apply, boot};
 use crate::event::Event;
 use crate::layout::Layout;
 use crate::plan::{Plan, concerned, plan, scope};
@@ -44,7 +44,13 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     }
     let snapshot = load(&session.layout, concerned(&events))?;
     let (survey, plan) = decide(session, &snapshot, &events, &Recovery::default())?;
-    let (mut report, result) = apply(session, &tree, &snapshot, &survey, &plan, report, began);
+    let (mut report, mut result) = apply(session, &tree, &snapshot, &survey, &plan, report, began);
+    if result.is_ok()
+        && !tree.nested()
+        && let Err(error) = boot::settle(session, &tree, &events, &mut report)
+    {
+        result = Err(error);
+    }
     if let Err(error) = &result {
         report.problems.push(stopped(error));
     }

@@ -24,6 +24,8 @@ struct File {
     cache_mib: Option<u32>,
     /// What happens when a module does not build for what is about to be installed.
     on_unbuildable: Option<Unbuildable>,
+    /// A kernel that has what is in use stays the boot default.
+    keep_boot_default: Option<bool>,
     /// Settings of single modules, by pattern.
     #[serde(default)]
     module: BTreeMap<String, Own>,
@@ -132,6 +134,11 @@ impl Admin {
         u64::from(self.file.cache_mib.unwrap_or(2048)) << 20
     }
 
+    /// Whether a kernel stays the boot default for as long as a newer one lacks a module in use.
+    pub fn keep_boot_default(&self) -> bool {
+        self.file.keep_boot_default.unwrap_or(true)
+    }
+
     /// Whether this module's build may see the whole system.
     pub fn unconfined(&self, module: &ModuleName) -> bool {
         matches_any(&self.file.unconfined, module)
@@ -143,7 +150,7 @@ fn matches_any(patterns: &[String], module: &ModuleName) -> bool {
 }
 
 /// `*` is any text, `?` any one byte.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
+pub(crate) fn glob(pattern: &[u8], text: &[u8]) -> bool {
     match (pattern.split_first(), text.split_first()) {
         (None, None) => true,
         (Some((b'*', rest)), _) => {

@@ -43,6 +43,11 @@ pub struct Row {
     /// Program, arguments: prints the state of the package that owns kernel `{kernel}`, and, in its output,
     /// the words that mean that the package manager will make the initramfs itself later on.
     pub image_state: (&'static [&'static str], &'static [&'static str]),
+    /// Programs, arguments: prints the image that is booted by default, and makes `{image}` the default. Where there is
+    /// such a program the boot loader's files are its business.
+    pub default_kernel: (&'static [&'static str], &'static [&'static str]),
+    /// A file below `/etc` that remakes the boot menu after us, when a kernel comes or goes.
+    pub menu_hook: Option<&'static str>,
 }
 
 const MOK: (&str, &str) = ("mok.key", "mok.pub");
@@ -73,6 +78,8 @@ const DEBIAN: Row = Row {
         ],
         &["unpacked", "half-configured", "half-installed", "triggers-awaited"],
     ),
+    default_kernel: (&[], &[]),
+    menu_hook: Some("kernel/postinst.d/zz-update-grub"),
 };
 
 const FEDORA: Row = Row {
@@ -91,6 +98,8 @@ const FEDORA: Row = Row {
     make_initramfs: &["dracut", "-f", "{image}", "{kernel}"],
     sources_remake_initramfs: false,
     image_state: (&[], &[]),
+    default_kernel: (&["grubby", "--default-kernel"], &["grubby", "--set-default={image}"]),
+    menu_hook: None,
 };
 
 const TABLE: &[Row] = &[
@@ -143,6 +152,8 @@ const TABLE: &[Row] = &[
         make_initramfs: &["dracut", "-f", "{image}", "{kernel}"],
         sources_remake_initramfs: false,
         image_state: (&[], &[]),
+        default_kernel: (&[], &[]),
+        menu_hook: None,
     },
     Row {
         id: "arch",
@@ -160,6 +171,8 @@ const TABLE: &[Row] = &[
         make_initramfs: &["mkinitcpio", "-p", "{pkgbase}"],
         sources_remake_initramfs: true,
         image_state: (&[], &[]),
+        default_kernel: (&[], &[]),
+        menu_hook: None,
     },
 ];
 
@@ -180,6 +193,8 @@ const OTHER: Row = Row {
     make_initramfs: &[],
     sources_remake_initramfs: false,
     image_state: (&[], &[]),
+    default_kernel: (&[], &[]),
+    menu_hook: None,
 };
 
 impl Row {

@@ -1,5 +1,6 @@
 //! One verb a file. A step knows nothing of the other steps, and decides nothing.
 
+pub mod boot_default;
 pub mod build;
 pub mod depmod;
 pub mod initramfs;

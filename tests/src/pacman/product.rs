@@ -42,7 +42,7 @@ pub fn package() -> PathBuf {
     root.run("chown maker: /opt/target && install -d -o maker /opt/made /opt/work").ok();
     let epoch = std::env::var("SOURCE_DATE_EPOCH").map(|epoch| format!("SOURCE_DATE_EPOCH={epoch} "));
     root.run(&format!(
-        "cp /opt/tree/packaging/arch/PKGBUILD /opt/work/ && sed -i 's|^_tree=.*|_tree=/opt/tree|' /opt/work/PKGBUILD && \
+        "cp /opt/tree/packaging/arch/PKGBUILD /opt/tree/packaging/arch/*.install /opt/work/ && sed -i 's|^_tree=.*|_tree=/opt/tree|' /opt/work/PKGBUILD && \
          cd /opt/work && setpriv --reuid maker --regid maker --clear-groups env {}HOME=/opt/maker PATH=/opt/rust/bin:$PATH \
          CARGO_HOME=/opt/cargo CARGO_NET_OFFLINE=true CARGO_TARGET_DIR=/opt/target PKGDEST=/opt/made BUILDDIR=/opt/work \
          PKGEXT=.pkg.tar.zst makepkg --force --nodeps 2>&1",

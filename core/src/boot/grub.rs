@@ -1,0 +1,112 @@
+//! GRUB: a file that grub-mkconfig reads after `/etc/default/grub`, with the id of a menu entry in it.
+//!
+//! The entry's id is taken from the menu that is there: how it is put together is the business of the distribution's
+//! `10_linux`, and differs between versions.
+
+use std::path::{Path, PathBuf};
+
+use super::{Act, Change, Need, names};
+use crate::types::KernelRelease;
+
+/// What is known about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grub {
+    /// The file that may be written.
+    pub file: PathBuf,
+    /// The menu, grub.cfg.
+    pub menu: String,
+    /// Where the admin has chosen a default himself.
+    pub chosen: Option<PathBuf>,
+    /// Our state, without which the file means nothing.
+    pub state: PathBuf,
+    /// Where kernels' images are.
+    pub boot: PathBuf,
+}
+
+/// The menu's id of a kernel's own entry in it.
+const BEGIN: &str = "gnulinux-";
+const MIDDLE: &str = "-advanced-";
+
+/// Variables that decide which kernel is the first entry.
+const ORDER: [&str; 2] = ["GRUB_TOP_LEVEL=", "GRUB_FLAVOUR_ORDER="];
+
+impl Grub {
+    pub(super) fn keep(&self, need: Need<'_>) -> Result<(Change, Act), String> {
+        let (keep, instead, modules) = need;
+        if let Some(file) = &self.chosen {
+            return Err(format!("a default is set in {}", file.display()));
+        }
+        let entry =
+            entry_of(&self.menu, keep).ok_or_else(|| format!("GRUB's menu has no entry for {keep}"))?;
+        let (state, image) = (self.state.display(), self.boot.join(format!("vmlinuz-{keep}")));
+        // Whoever chooses a default later wins, and without the kernel or our state it is as if there were no such file.
+        let text = format!(
+            "# Made by dkms, which deletes it again: {} has no build for {instead}.\n\
+             # keep_boot_default = false in policy.toml switches this off.\n\
+             if [ \"${{GRUB_DEFAULT:-0}}\" = 0 ] && [ -e '{}' ] && [ -e '{state}' ]; then\n    \
+             GRUB_DEFAULT='{entry}'\nfi\n",
+            names(modules),
+            image.display()
+        );
+        Ok((
+            Change::Grub { file: self.file.clone(), text: text.clone() },
+            Act::Write(self.file.clone(), text),
+        ))
+    }
+}
+
+/// The file in which a default other than the first entry is chosen, of these and their contents, in the order in which the
+/// shell reads them. What the shell would have to work out counts as chosen.
+pub fn chosen(files: &[(PathBuf, String)]) -> Option<&Path> {
+    let mut chosen = None;
+    for (file, text) in files {
+        for line in text.lines().map(str::trim) {
+            let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
+            // Which kernel is the first entry has been chosen.
+            if ORDER.iter().any(|variable| line.starts_with(variable)) {
+                return Some(file);
+            }
+            let assigned = line.strip_prefix("GRUB_DEFAULT=");
+            match assigned {
+                Some(value) => {
+                    let value = value.split(['#', ';']).next().unwrap_or_default().trim();
+                    let first = matches!(value.trim_matches(['"', '\'']), "" | "0");
+                    chosen = (!first).then_some(file.as_path());
+                }
+                // GRUB_DEFAULT_BUTTON is another one.
+                None if !line.starts_with('#')
+                    && line.replace("GRUB_DEFAULT_", "").contains("GRUB_DEFAULT") =>
+                {
+                    chosen = Some(file);
+                }
+                None => {}
+            }
+        }
+    }
+    chosen
+}
+
+/// The path through the menu to a kernel's entry, `SUBMENU>ENTRY`. A kernel that is not in it yet will be called like others.
+pub fn entry_of(menu: &str, kernel: &KernelRelease) -> Option<String> {
+    let mut open: Vec<Option<&str>> = Vec::new();
+    let mut other = None;
+    for line in menu.lines().map(str::trim) {
+        let id = || line.split_once("$menuentry_id_option '")?.1.split('\'').next();
+        if line.starts_with("menuentry ")
+            && let Some((release, device)) = id().and_then(|id| id.strip_prefix(BEGIN)?.split_once(MIDDLE))
+        {
+            let above: String = open.iter().flatten().map(|id| format!("{id}>")).collect();
+            let path = format!("{above}{BEGIN}{kernel}{MIDDLE}{device}");
+            if release == kernel.as_str() {
+                return Some(path);
+            }
+            other.get_or_insert(path);
+        }
+        if line.ends_with('{') {
+            open.push(if line.starts_with("submenu ") { id() } else { None });
+        } else if line == "}" {
+            open.pop();
+        }
+    }
+    other
+}

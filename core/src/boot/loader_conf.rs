@@ -1,0 +1,88 @@
+//! systemd-boot: `default` in loader.conf, which names an entry by a pattern. Without it the newest version is booted.
+//!
+//! `bootctl set-default` would write an EFI variable, which goes before the file, is not there in a chroot, and is where the
+//! boot menu itself keeps what a person chose in it: that is left alone.
+
+use std::path::PathBuf;
+
+use super::{Act, Change, Need, names};
+use crate::policy::admin::glob;
+use crate::types::KernelRelease;
+
+/// What is known about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoaderConf {
+    /// loader.conf.
+    pub file: PathBuf,
+    /// Its content.
+    pub text: String,
+    /// Entries by kernel, as the loader calls them.
+    pub entries: Vec<(KernelRelease, String)>,
+    /// Somebody has chosen an entry in the boot menu, or by bootctl.
+    pub chosen: bool,
+}
+
+impl LoaderConf {
+    pub(super) fn keep(&self, (keep, instead, modules): Need<'_>) -> Result<(Change, Act), String> {
+        if self.chosen {
+            return Err("one has been chosen in the boot menu or by bootctl".into());
+        }
+        let entry = self.entries.iter().find(|(kernel, _)| kernel == keep).map(|(_, id)| id);
+        let entry = entry.ok_or_else(|| format!("the boot loader has no entry for {keep}"))?;
+        let why = names(modules);
+        let ours = format!("# by dkms, until {why} is built for {instead}\ndefault {entry}\n");
+        // The last one counts.
+        let lines: Vec<&str> = self.text.split_inclusive('\n').collect();
+        let old = lines.iter().rposition(|line| value(line).is_some());
+        let (text, before) = match old {
+            None => (format!("{ours}{}", self.text), String::new()),
+            Some(old) => {
+                let pattern = value(lines[old]).unwrap_or_default();
+                let open = pattern.contains(['*', '?']) && glob(pattern.as_bytes(), entry.as_bytes());
+                if !open {
+                    return Err(format!("{} says default {pattern}", self.file.display()));
+                }
+                (
+                    format!("{}{ours}{}", lines[..old].concat(), lines[old + 1..].concat()),
+                    lines[old].to_owned(),
+                )
+            }
+        };
+        let file = self.file.clone();
+        Ok((Change::LoaderConf { file: file.clone(), ours, before }, Act::Write(file, text)))
+    }
+}
+
+/// The value of a line that sets the default.
+fn value(line: &str) -> Option<&str> {
+    let rest = line.trim_start().strip_prefix("default")?;
+    rest.starts_with([' ', '\t']).then(|| rest.trim())
+}
+
+/// What an entry says: its id (the file's name without what counts attempts to boot), and the kernel, where it is one of
+/// these. `names`: what each kernel is called in files' names. `text`: empty for an image with everything in it.
+pub fn entry(
+    file: &str,
+    text: &str,
+    names: &[(KernelRelease, Vec<String>)],
+) -> Option<(KernelRelease, String)> {
+    let (stem, kind) = file.rsplit_once('.')?;
+    let counts = |tries: &str| !tries.is_empty() && tries.bytes().all(|c| c.is_ascii_digit() || c == b'-');
+    let stem = stem.rsplit_once('+').filter(|(_, tries)| counts(tries)).map_or(stem, |(stem, _)| stem);
+    let field = |key: &str| {
+        let values = text.lines().filter_map(|line| line.trim_start().strip_prefix(key));
+        values.filter(|value| value.starts_with([' ', '\t'])).map(str::trim).next()
+    };
+    let version = field("version");
+    let image = field("linux").or(field("efi")).unwrap_or_default();
+    let is = |name: &String| {
+        // /TOKEN/KERNEL/linux, or /vmlinuz-KERNEL.
+        let (dirs, image) = image.rsplit_once('/').unwrap_or(("", image));
+        let of_image = dirs.split('/').any(|dir| dir == name) || image.strip_prefix("vmlinuz-") == Some(name);
+        let of_name =
+            stem == name || stem.strip_suffix(name.as_str()).is_some_and(|rest| rest.ends_with('-'));
+        version == Some(name) || of_image || (text.is_empty() && of_name)
+    };
+    let kernel = names.iter().find(|(_, names)| names.iter().any(is)).map(|(kernel, _)| kernel)?;
+    Some((kernel.clone(), format!("{stem}.{kind}")))
+}

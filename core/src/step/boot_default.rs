@@ -1,0 +1,46 @@
+//! Makes a kernel the boot default, or no longer.
+
+use std::os::unix::fs::MetadataExt;
+
+use anyhow::{Context, Result};
+
+use crate::boot::{self, Act, Made};
+use crate::session::Session;
+use crate::sys::file;
+use crate::sys::run::Cmd;
+
+/// Does one thing.
+pub fn carry_out(session: &Session, act: &Act) -> Result<()> {
+    match act {
+        Act::Write(path, text) => {
+            // A FAT file system refuses other permissions than those it shows.
+            let mode = path.metadata().map_or(0o644, |meta| meta.mode() & 0o7777);
+            file::write_atomic(path, text.as_bytes(), mode)
+        }
+        Act::Delete(path) => file::remove_all(path),
+        Act::Set(image) => {
+            let Some((program, args)) = session.policy.row.default_kernel.1.split_first() else {
+                return Ok(());
+            };
+            let args = args.iter().map(|arg| arg.replace("{image}", image));
+            Cmd::new(*program).args(args).check().context("setting the boot default").map(drop)
+        }
+    }
+}
+
+/// Writes down what is made, or that nothing is.
+pub fn note(session: &Session, made: Option<&Made>) -> Result<()> {
+    let path = session.layout.boot_default();
+    match made {
+        Some(made) => file::write_atomic(&path, &serde_json::to_vec_pretty(made)?, 0o644),
+        None => file::remove_all(&path),
+    }
+}
+
+/// Makes GRUB's menu anew.
+pub fn remake_menu(session: &Session) -> Result<()> {
+    let menu = session.layout.grub_menus().into_iter().find(|menu| menu.exists());
+    let (Some(menu), Some(mkconfig)) = (menu, boot::mkconfig()) else { return Ok(()) };
+    session.screen.progress("dkms: remaking GRUB's menu");
+    Cmd::new(mkconfig).arg("-o").arg(&menu).check().context("remaking GRUB's menu").map(drop)
+}

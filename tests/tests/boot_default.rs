@@ -1,0 +1,375 @@
+//! A module that the machine cannot do without does not build for the newest kernel: the one that has it stays the boot
+//! default, in the menu that GRUB really reads, or in systemd-boot's loader.conf, until the newest has it, too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
+
+use dkms_tests::count::Counters;
+use dkms_tests::kernels::Flavour;
+use dkms_tests::modules::Sources;
+use dkms_tests::roots::Layer;
+use dkms_tests::{Kernel, Output, Root, Suite, stage};
+
+const DROP_IN: &str = "/etc/default/grub.d/zz-dkms.cfg";
+const STATE: &str = "/var/lib/dkms/.dkms-rs/boot-default.json";
+
+/// The driver of the only display.
+const DRIVER: &str = "picky";
+
+/// A machine whose display has that driver, as its /sys shows it.
+const SYS: &str = "mkdir -p /opt/sys && cd /opt/sys && device=devices/pci0000:00/0000:01:00.0
+mkdir -p $device/drm/card0 class/drm bus/pci/drivers/picky module/picky
+ln -s ../../$device/drm/card0 class/drm/card0
+ln -s ../../../bus/pci/drivers/picky $device/driver
+ln -s ../../../../module/picky bus/pci/drivers/picky/module";
+
+/// The real grub-probe, but for what lies on the root: that is an overlay here, which no boot loader can read. It is taken to
+/// be where /boot is.
+const PROBE: &str = r#"#!/bin/sh
+n=$#
+for arg; do
+    shift
+    n=$((n - 1))
+    case $n$arg in 0/boot* | 0/dev/*) ;; 0/*) arg=/boot ;; esac
+    set -- "$@" "$arg"
+done
+exec /usr/sbin/grub-probe.real "$@"
+"#;
+
+/// Puts /boot on a block device of its own. 10_linux makes no entries for /dev/loop0 to 9, which live CDs have.
+const BOOT: &str = "truncate -s 700M /opt/boot.img && mkfs.ext4 -q /opt/boot.img
+for n in $(seq 10 99); do losetup /dev/loop$n /opt/boot.img 2>/dev/null && break; done
+mount /dev/loop$n /mnt && cp -a /boot/. /mnt/ && umount /mnt && mount /dev/loop$n /boot && losetup -d /dev/loop$n &&
+mkdir -p /boot/grub && update-grub";
+
+/// The driver compiles for the first kernel, and not for the second.
+fn sources() -> Vec<(String, String)> {
+    let mut files = Sources::new(DRIVER, "1.0").files();
+    for (file, content) in &mut files {
+        match file.as_str() {
+            "Makefile" => content
+                .push_str("ifneq (,$(findstring cloud,$(KERNELRELEASE)))\nccflags-y += -DTOO_NEW\nendif\n"),
+            "picky.c" => content.insert_str(0, "#ifdef TOO_NEW\n#error too new for picky\n#endif\n"),
+            _ => {}
+        }
+    }
+    files
+}
+
+/// Two kernels of one release, the newer one not installed yet, and the driver in use and installed for the older one.
+fn prepared(suite: &'static Suite) -> (Layer, [Kernel; 2]) {
+    let product = stage::product(suite);
+    let base = Root::on(&suite.base());
+    let kernels =
+        [Flavour::Plain, Flavour::Cloud].map(|flavour| Kernel::newest(&base, flavour, suite.kernel_series));
+    drop(base);
+    let old = &kernels[0];
+    let text: String = sources().into_iter().map(|(file, content)| file + &content).collect();
+    let key = format!("{}{SYS}{text}", old.release);
+    let layer = product.prepared("boot-default", &key, |root| {
+        old.install(root).ok();
+        root.run(SYS).ok();
+        for (file, content) in sources() {
+            root.write(&format!("/usr/src/picky-1.0/{file}"), content);
+        }
+        root.run(&format!("dkms add picky/1.0 && dkms install picky/1.0 -k {}", old.release)).ok();
+    });
+    (layer, kernels)
+}
+
+/// The machine runs: the driver is in use.
+fn start(layer: &Layer) -> Root {
+    let root = Root::on(layer);
+    root.run("mount --bind /opt/sys /sys").ok();
+    root
+}
+
+/// The same with GRUB, and /boot on a block device of its own.
+fn with_grub(suite: &'static Suite) -> (Root, [Kernel; 2]) {
+    let (layer, kernels) = prepared(suite);
+    let layer = layer.prepared("boot-default-grub", &format!("{PROBE}1"), |root| {
+        root.apt_install(&["grub-pc", "e2fsprogs"]).ok();
+        root.run("mv /usr/sbin/grub-probe /usr/sbin/grub-probe.real").ok();
+        root.write_script("/usr/sbin/grub-probe", PROBE);
+        // A root in a PID namespace counts as a container, in which the distribution's hook leaves GRUB alone.
+        root.run("rm -f /usr/bin/systemd-detect-virt").ok();
+    });
+    let root = start(&layer);
+    root.run(BOOT).ok();
+    (root, kernels)
+}
+
+/// What GRUB boots when nobody touches a key: the image on the `linux` line of the default entry.
+#[track_caller]
+fn booted(root: &Root) -> String {
+    let menu = root.read("/boot/grub/grub.cfg");
+    // The other one is what was chosen for one boot only.
+    let defaults =
+        menu.lines().filter_map(|line| line.trim().strip_prefix("set default=\"")?.strip_suffix('"'));
+    let default = defaults.rev().find(|value| !value.starts_with('$')).expect("a default");
+    let mut path = default.split('>').peekable();
+    for line in menu.lines().map(str::trim) {
+        match path.peek() {
+            Some(id) => {
+                let entry = line.starts_with("menuentry ") || line.starts_with("submenu ");
+                if entry && (*id == "0" || line.contains(&format!("$menuentry_id_option '{id}'"))) {
+                    path.next();
+                }
+            }
+            None => {
+                if let Some(image) = line.strip_prefix("linux\t") {
+                    return image.split(' ').next().unwrap().rsplit('/').next().unwrap().to_owned();
+                }
+            }
+        }
+    }
+    panic!("the menu has no entry {default:?}\n{menu}");
+}
+
+fn image_of(kernel: &Kernel) -> String {
+    format!("vmlinuz-{}", kernel.release)
+}
+
+/// The new kernel comes, and the driver does not build for it.
+#[track_caller]
+fn new_kernel(root: &Root, kernels: &[Kernel; 2]) -> Output {
+    let [old, new] = kernels;
+    let told = new.install(root).ok().says(&["too new for picky"]);
+    root.expect_installed(&["picky/1.0"], &old.release);
+    assert_ne!(root.state_of("picky/1.0", &new.release), "installed");
+    told
+}
+
+/// A driver that builds for all kernels.
+#[track_caller]
+fn repaired(root: &Root, kernels: &[Kernel; 2]) -> Output {
+    let package = Sources::new(DRIVER, "1.1").package(root);
+    let told = root.apt_install(&[&package]).ok();
+    kernels.iter().for_each(|kernel| root.expect_installed(&["picky/1.1"], &kernel.release));
+    told
+}
+
+#[test]
+fn trixie_grub_keeps_the_old_kernel_until_the_driver_builds() {
+    grub_keeps_the_old_kernel(Suite::trixie());
+}
+
+#[test]
+fn bookworm_grub_keeps_the_old_kernel_until_the_driver_builds() {
+    grub_keeps_the_old_kernel(Suite::bookworm());
+}
+
+fn grub_keeps_the_old_kernel(suite: &'static Suite) {
+    let (root, kernels) = with_grub(suite);
+    let [old, new] = &kernels;
+    assert_eq!(booted(&root), image_of(old));
+    let before = root.run("cd /etc && find default grub.d -type f -exec sha256sum {} +").ok().stdout;
+    let said =
+        format!("picky: in use, and not built for {}: {} stays the boot default", new.release, old.release);
+    new_kernel(&root, &kernels).says(&[&said, DROP_IN, "keep_boot_default = false"]);
+    assert_eq!(booted(&root), image_of(old));
+    // Both kernels are in the menu.
+    assert!(root.read("/boot/grub/grub.cfg").contains(&image_of(new)));
+    // Nothing more to do: no process, no second word.
+    let counters = Counters::install(&root);
+    let hook = format!("/etc/kernel/postinst.d/dkms {0} /boot/vmlinuz-{0}", new.release);
+    root.run(&hook).ok().quiet_stdout().never_says(&["boot default"]);
+    assert_eq!(counters.take().lines, [""; 0]);
+    // A run that was killed before it had made the file is completed.
+    root.run(&format!("sed -i 's/\"done\": true/\"done\": false/' {STATE} && rm {DROP_IN} && update-grub"))
+        .ok();
+    assert_eq!(booted(&root), image_of(new));
+    root.run(&format!("dkms autoinstall -k {}", new.release)).fails().says(&["stays the boot default"]);
+    assert_eq!(booted(&root), image_of(old));
+    // Nobody remakes the menu after a module's package: we do.
+    repaired(&root, &kernels).says(&[&format!("{} is no longer kept as the boot default", old.release)]);
+    assert_eq!(booted(&root), image_of(new));
+    assert!(!root.exists(DROP_IN) && !root.exists(STATE));
+    let after = root.run("cd /etc && find default grub.d -type f -exec sha256sum {} +").ok().stdout;
+    assert_eq!(after, before, "undone exactly");
+    root.expect_clean_dpkg();
+}
+
+#[test]
+fn grub_forgets_when_either_kernel_goes() {
+    let (root, kernels) = with_grub(Suite::trixie());
+    let [old, new] = &kernels;
+    new_kernel(&root, &kernels);
+    assert!(root.exists(DROP_IN));
+    root.run(&format!("apt-get -q -y purge {} {}", new.image(), new.headers())).ok();
+    assert_eq!(booted(&root), image_of(old));
+    assert!(!root.exists(DROP_IN) && !root.exists(STATE));
+    new_kernel(&root, &kernels);
+    assert!(root.exists(DROP_IN));
+    root.run(&format!("apt-get -q -y purge {} {}", old.image(), old.headers())).ok();
+    assert_eq!(booted(&root), image_of(new));
+    assert!(!root.exists(DROP_IN) && !root.exists(STATE));
+}
+
+#[test]
+fn grubs_own_choice_stays_whenever_it_is_made() {
+    let (root, kernels) = with_grub(Suite::trixie());
+    let [old, new] = &kernels;
+    let look = format!("dkms autoinstall -k {}", new.release);
+    // As it is where grub-mkconfig is what its authors wrote: there is no file that could be written.
+    root.run("sed -i s,default/grub.d,default/none, /usr/sbin/grub-mkconfig").ok();
+    new_kernel(&root, &kernels).says(&["/usr/sbin/grub-mkconfig does not read /etc/default/grub.d"]);
+    assert!(!root.exists(DROP_IN) && !root.exists(STATE));
+    root.run("sed -i s,default/none,default/grub.d, /usr/sbin/grub-mkconfig").ok();
+    root.run("sed -i 's/^GRUB_DEFAULT=.*/GRUB_DEFAULT=saved/' /etc/default/grub").ok();
+    let said = "The boot default is left as it is: a default is set in /etc/default/grub";
+    root.run(&look).fails().says(&[said]);
+    assert!(!root.exists(DROP_IN) && !root.exists(STATE));
+    // He changes his mind, and dkms looks again.
+    root.run("sed -i 's/^GRUB_DEFAULT=.*/GRUB_DEFAULT=0/' /etc/default/grub").ok();
+    root.run(&look).fails().says(&["stays the boot default"]);
+    assert_eq!(booted(&root), image_of(old));
+    // And again: no file of ours is in his way, although it is still there.
+    root.run("sed -i 's/^GRUB_DEFAULT=.*/GRUB_DEFAULT=\"1>0\"/' /etc/default/grub && update-grub").ok();
+    assert!(root.exists(DROP_IN) && root.read("/boot/grub/grub.cfg").contains("set default=\"1>0\""));
+    root.run("sed -i 's/^GRUB_DEFAULT=.*/GRUB_DEFAULT=0/' /etc/default/grub").ok();
+    // He deletes our file: it is not written again.
+    root.run(&format!("rm {DROP_IN} && update-grub")).ok();
+    root.run(&look).fails().never_says(&["boot default"]);
+    assert_eq!(booted(&root), image_of(new));
+    repaired(&root, &kernels).never_says(&["no longer kept"]);
+    assert!(!root.exists(STATE));
+}
+
+#[test]
+fn one_key_switches_it_off() {
+    let (root, kernels) = with_grub(Suite::trixie());
+    let [old, new] = &kernels;
+    new_kernel(&root, &kernels);
+    assert_eq!(booted(&root), image_of(old));
+    root.write("/etc/dkms/policy.toml", "keep_boot_default = false\n");
+    root.run(&format!("dkms autoinstall -k {}", new.release)).fails().says(&["it is not wanted any more"]);
+    assert_eq!(booted(&root), image_of(new));
+    assert!(!root.exists(DROP_IN) && !root.exists(STATE));
+    root.run(&format!("dkms autoinstall -k {}", new.release)).fails().never_says(&["boot default"]);
+    assert!(!root.exists(DROP_IN) && !root.exists(STATE));
+    // When dkms-rs itself goes, nobody would undo it later.
+    root.write("/etc/dkms/policy.toml", "");
+    root.run(&format!("dkms autoinstall -k {}", new.release)).fails().says(&["stays the boot default"]);
+    assert_eq!(booted(&root), image_of(old));
+    root.run("apt-get -q -y remove dkms-rs").ok().says(&["no longer kept as the boot default"]);
+    assert_eq!(booted(&root), image_of(new));
+    assert!(!root.exists(DROP_IN) && !root.exists(STATE));
+}
+
+/// What entries' names begin with.
+const TOKEN: &str = "4f1c2d4f1c2d4f1c2d4f1c2d4f1c2d4f";
+
+/// An ESP as `bootctl install` and kernel-install fill it, but on a tmpfs: not every kernel has FAT.
+fn with_esp(conf: &str) -> (Root, [Kernel; 2]) {
+    let (layer, kernels) = prepared(Suite::trixie());
+    let layer = layer.prepared("boot-default-esp", "1", |root| {
+        root.apt_install(&["systemd-boot-tools"]).ok();
+    });
+    let root = start(&layer);
+    root.run("mkdir /efi && mount -t tmpfs tmpfs /efi").ok();
+    root.write("/efi/loader/loader.conf", conf);
+    for kernel in &kernels {
+        let release = &kernel.release;
+        root.write(
+            &format!("/efi/loader/entries/{TOKEN}-{release}.conf"),
+            format!(
+                "title      Debian GNU/Linux 13 (trixie)\nversion    {release}\nmachine-id {TOKEN}\nsort-key   debian\n\
+                 options    root=UUID=5ad1 ro\nlinux      /{TOKEN}/{release}/linux\ninitrd     /{TOKEN}/{release}/initrd\n"
+            ),
+        );
+        root.write(&format!("/efi/{TOKEN}/{release}/linux"), "");
+        root.write(&format!("/efi/{TOKEN}/{release}/initrd"), "");
+    }
+    (root, kernels)
+}
+
+/// The kernel that systemd-boot would start, as bootctl has it.
+#[track_caller]
+fn started(root: &Root) -> String {
+    let list = root.run("SYSTEMD_RELAX_ESP_CHECKS=1 bootctl --esp-path=/efi --no-pager list").ok();
+    let title = list.stdout.lines().find(|line| line.contains("(default)"));
+    let (_, kernel) = title.and_then(|line| line.split_once("trixie) (")).unwrap_or_else(|| panic!("{list}"));
+    kernel.split(')').next().unwrap().to_owned()
+}
+
+#[track_caller]
+fn systemd_boot(conf: &str, wanted: impl Fn(&str) -> String) {
+    let (root, kernels) = with_esp(conf);
+    let [old, new] = &kernels;
+    assert_eq!(started(&root), new.release, "what is to be changed");
+    new_kernel(&root, &kernels).says(&["stays the boot default", "/efi/loader/loader.conf"]);
+    let ours = format!(
+        "# by dkms, until picky is built for {}\ndefault {TOKEN}-{}.conf\n",
+        new.release, old.release
+    );
+    assert_eq!(root.read("/efi/loader/loader.conf"), wanted(&ours));
+    assert_eq!(started(&root), old.release);
+    repaired(&root, &kernels).says(&["no longer kept as the boot default"]);
+    assert_eq!(root.read("/efi/loader/loader.conf"), conf, "undone exactly");
+    assert_eq!(started(&root), new.release);
+    assert!(!root.exists(STATE));
+}
+
+#[test]
+fn systemd_boot_is_told_in_loader_conf() {
+    systemd_boot("#timeout 3\n#console-mode keep\n", |ours| {
+        format!("{ours}#timeout 3\n#console-mode keep\n")
+    });
+}
+
+#[test]
+fn systemd_boots_pattern_comes_back() {
+    systemd_boot("timeout 3\ndefault 4f1c2d*\neditor no\n", |ours| format!("timeout 3\n{ours}editor no\n"));
+}
+
+#[test]
+fn systemd_boots_own_choice_stays() {
+    let conf = "default windows.conf\n";
+    let (root, kernels) = with_esp(conf);
+    new_kernel(&root, &kernels).says(&["left as it is", "/efi/loader/loader.conf says default windows.conf"]);
+    assert_eq!(root.read("/efi/loader/loader.conf"), conf);
+    assert!(!root.exists(STATE));
+}
+
+/// Fedora's program is not in Debian: what it is told is written down, and it answers as the real one does.
+#[test]
+fn grubby_is_told_and_told_back() {
+    let (layer, kernels) = prepared(Suite::trixie());
+    let root = start(&layer);
+    let [old, new] = &kernels;
+    root.run("rm /etc/os-release").ok();
+    root.write("/etc/os-release", "ID=fedora\nVERSION_ID=43\n");
+    root.write("/opt/default", format!("/boot/vmlinuz-{}", new.release));
+    root.write_script(
+        "/usr/sbin/grubby",
+        "#!/bin/sh\ncase $1 in\n--default-kernel) cat /opt/default ;;\n\
+         --set-default=*) echo \"$*\" >>/opt/told; printf %s \"${1#*=}\" >/opt/default ;;\n*) exit 1 ;;\nesac\n",
+    );
+    new_kernel(&root, &kernels).says(&["stays the boot default"]);
+    assert_eq!(root.read("/opt/told"), format!("--set-default=/boot/vmlinuz-{}\n", old.release));
+    repaired(&root, &kernels).says(&["no longer kept as the boot default"]);
+    assert_eq!(root.read("/opt/default"), format!("/boot/vmlinuz-{}", new.release));
+    assert_eq!(root.read("/opt/told").lines().count(), 2);
+    assert!(!root.exists(STATE));
+}
+
+#[test]
+fn nothing_is_written_without_a_loader_that_is_known() {
+    let (layer, kernels) = prepared(Suite::trixie());
+    let root = start(&layer);
+    new_kernel(&root, &kernels).never_says(&["boot default"]);
+    assert!(!root.exists(STATE) && !root.exists("/etc/default/grub.d"));
+    let all = "find / -xdev \\( -path /proc -o -path /dev -o -path /tmp -o -path /run -o -path /opt/sys -o -path '*/.dkms-rs/history' \\) -prune -o \
+               -type f -printf '%p %s ' -exec sha256sum {} \\; | sha256sum";
+    let before = root.run(all).ok().stdout;
+    root.run(&format!("/etc/kernel/postinst.d/dkms {0} /boot/vmlinuz-{0}", kernels[1].release)).ok();
+    assert_eq!(root.run(all).ok().stdout, before, "byte-identical");
+}
+
+#[test]
+fn a_module_that_nothing_uses_changes_nothing() {
+    let (root, kernels) = with_grub(Suite::trixie());
+    root.run("umount /sys").ok();
+    new_kernel(&root, &kernels).never_says(&["boot default"]);
+    assert_eq!(booted(&root), image_of(&kernels[1]));
+    assert!(!root.exists(DROP_IN) && !root.exists(STATE));
+}
