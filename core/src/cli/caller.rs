@@ -1,5 +1,6 @@
 //! Who calls: a person, or a package manager in the middle of something.
 
+use crate::package::fetched::Call;
 use crate::report::Screen;
 use crate::sys::run;
 
@@ -37,9 +38,15 @@ fn is_rpm_upgrade(argv: &[String]) -> bool {
 /// Whether pacman was called to remove packages, and for nothing else. Its hooks are not told; what they are told when a
 /// source or a kernel leaves is the same when another version takes its place.
 pub fn removing() -> bool {
+    pacman().is_some_and(|call| is_removal(&call.words))
+}
+
+/// How pacman was called, when it is pacman that calls us and no other program that does what it does.
+pub fn pacman() -> Option<Call> {
     let ancestors = run::ancestors();
-    let pacman = ancestors.iter().find(|ancestor| is_pacman(&ancestor.argv));
-    pacman.is_some_and(|pacman| is_removal(&pacman.argv))
+    let pacman = ancestors.into_iter().find(|ancestor| is_pacman(&ancestor.argv))?;
+    let dir = run::working_directory(pacman.pid).unwrap_or_default();
+    Some(Call { words: pacman.argv, dir })
 }
 
 fn is_pacman(argv: &[String]) -> bool {

@@ -305,6 +305,11 @@ pub fn ancestors() -> Vec<Ancestor> {
     list
 }
 
+/// The directory that a process is in.
+pub fn working_directory(pid: u32) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/cwd")).ok()
+}
+
 /// Writes text to a stream and forgets about errors: a closed terminal must not end a transaction.
 pub fn say(mut stream: impl Write, text: &str) {
     let _ = stream.write_all(text.as_bytes());
