@@ -6,6 +6,10 @@
 
 use std::path::{Path, PathBuf};
 
+mod offered;
+
+pub use offered::Offered;
+
 use crate::sys::file::TEMP_PREFIX;
 use crate::types::{KernelRelease, ModuleId, ModuleName, Target};
 
@@ -27,6 +31,10 @@ pub struct Layout {
     pub etc: PathBuf,
     /// What the running kernel and the firmware tell, `/sys`.
     pub sys: PathBuf,
+    /// What the running kernel tells of processes and of itself, `/proc`.
+    pub proc: PathBuf,
+    /// Kernels' images and the boot loader, `/boot`.
+    pub boot: PathBuf,
 }
 
 impl Default for Layout {
@@ -38,6 +46,8 @@ impl Default for Layout {
             install_tree: "/lib/modules".into(),
             etc: "/etc".into(),
             sys: "/sys".into(),
+            proc: "/proc".into(),
+            boot: "/boot".into(),
         }
     }
 }
@@ -121,7 +131,11 @@ impl Layout {
     }
     /// `records/NAME/VERSION` or `failures/NAME/VERSION`.
     pub fn own_version(&self, kind: &str, id: &ModuleId) -> PathBuf {
-        self.own().join(kind).join(id.name.as_str()).join(id.version.as_str())
+        self.own_module(kind, &id.name).join(id.version.as_str())
+    }
+    /// `records/NAME` or `failures/NAME`.
+    pub fn own_module(&self, kind: &str, name: &ModuleName) -> PathBuf {
+        self.own().join(kind).join(name.as_str())
     }
     /// Evaluated dkms.conf files, by the hash of all that went into the evaluation.
     pub fn evaluated(&self) -> PathBuf {
@@ -193,11 +207,11 @@ impl Layout {
     }
     /// The symbol map that `depmod -F` reads.
     pub fn system_map(&self, kernel: &KernelRelease) -> PathBuf {
-        Path::new("/boot").join(format!("System.map-{kernel}"))
+        self.boot.join(format!("System.map-{kernel}"))
     }
     /// The configuration that a kernel's package keeps beside its image.
     pub fn boot_config(&self, kernel: &KernelRelease) -> PathBuf {
-        Path::new("/boot").join(format!("config-{kernel}"))
+        self.boot.join(format!("config-{kernel}"))
     }
     /// Initial RAM file systems that generators make, in the order in which they are looked for.
     pub fn initramfs_images(&self, kernel: &KernelRelease, pkgbase: Option<&str>) -> Vec<PathBuf> {
@@ -207,7 +221,7 @@ impl Layout {
             format!("initrd-{kernel}"),
         ];
         names.extend(pkgbase.map(|base| format!("initramfs-{base}.img")));
-        names.iter().map(|name| Path::new("/boot").join(name)).collect()
+        names.iter().map(|name| self.boot.join(name)).collect()
     }
     /// The root directory whose `lib/modules` the modules tree is, to be handed to `depmod -b`. `None` when the
     /// tree has another shape: depmod could not index it, and would index the running system's instead.
@@ -221,6 +235,27 @@ impl Layout {
 
 /// What the machine tells of itself.
 impl Layout {
+    /// Where devices' files are.
+    pub const DEV: &'static str = "/dev/";
+    /// Places of file systems without which there is no system.
+    pub const VITAL_MOUNTS: [&'static str; 3] = ["/", "/usr", "/boot"];
+
+    /// What is mounted where.
+    pub fn mounts(&self) -> PathBuf {
+        self.proc.join("self/mountinfo")
+    }
+    /// Which driver has which numbers of devices.
+    pub fn device_numbers(&self) -> PathBuf {
+        self.proc.join("devices")
+    }
+    /// Where IPv4 packets go.
+    pub fn routes(&self) -> PathBuf {
+        self.proc.join("net/route")
+    }
+    /// Where IPv6 packets go.
+    pub fn routes_ipv6(&self) -> PathBuf {
+        self.proc.join("net/ipv6_route")
+    }
     /// Present when the machine was started by EFI firmware.
     pub fn firmware(&self) -> PathBuf {
         self.sys.join("firmware/efi")
@@ -338,7 +373,7 @@ impl Layout {
     }
     /// The list of modules in the running kernel.
     pub fn loaded_modules(&self) -> PathBuf {
-        PathBuf::from("/proc/modules")
+        self.proc.join("modules")
     }
 }
 
