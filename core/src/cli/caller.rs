@@ -45,8 +45,9 @@ pub fn removing() -> bool {
 pub fn pacman() -> Option<Call> {
     let ancestors = run::ancestors();
     let pacman = ancestors.into_iter().find(|ancestor| is_pacman(&ancestor.argv))?;
-    let dir = run::working_directory(pacman.pid).unwrap_or_default();
-    Some(Call { words: pacman.argv, dir })
+    // It is in its root while its hooks run.
+    let dirs = run::directories(pacman.pid);
+    Some(Call { words: pacman.argv, dirs })
 }
 
 fn is_pacman(argv: &[String]) -> bool {

@@ -34,8 +34,8 @@ pub struct Told {
 pub struct Call {
     /// Its command line.
     pub words: Vec<String>,
-    /// The directory that it was called in.
-    pub dir: PathBuf,
+    /// Directories of which one is where it was called.
+    pub dirs: Vec<PathBuf>,
 }
 
 impl Told {
@@ -72,6 +72,12 @@ impl Call {
         })
     }
 
+    /// What a word means that is a path.
+    fn path(&self, word: &str) -> PathBuf {
+        let places = self.dirs.iter().map(|dir| dir.join(word));
+        places.into_iter().find(|path| path.exists()).unwrap_or_else(|| word.into())
+    }
+
     /// Words that are no options. Values of options are among them: no package is called like one.
     fn targets(&self) -> impl Iterator<Item = &str> {
         self.words
@@ -88,13 +94,12 @@ pub fn files(layout: &Layout, told: &Told, call: &Call) -> Result<Vec<PathBuf>> 
         bail!("pacman reads from a pipe what it is to install");
     }
     let config = |key: &str| ask(call, key);
-    let mut caches: Vec<PathBuf> =
-        call.option("--cachedir").map(|dir| call.dir.join(dir)).into_iter().collect();
+    let mut caches: Vec<PathBuf> = call.option("--cachedir").map(|dir| call.path(dir)).into_iter().collect();
     caches.extend(config("CacheDir")?.into_iter().map(PathBuf::from));
     let mut found = given(told, call, &caches);
     if told.names.iter().any(|name| !found.contains_key(name)) {
         let lists =
-            call.option("--dbpath").map_or_else(|| layout.pacman(), |dir| call.dir.join(dir)).join("sync");
+            call.option("--dbpath").map_or_else(|| layout.pacman(), |dir| call.path(dir)).join("sync");
         let repositories = config("--repo-list")?;
         for (name, file) in offered(told, call, &lists, &repositories)? {
             let Entry::Vacant(place) = found.entry(name) else { continue };
@@ -117,7 +122,7 @@ pub fn files(layout: &Layout, told: &Told, call: &Call) -> Result<Vec<PathBuf>> 
 /// What pacman's configuration says.
 fn ask(call: &Call, key: &str) -> Result<Vec<String>> {
     let mut words = vec![key.to_owned()];
-    words.extend(call.option("--config").map(|file| format!("--config={}", call.dir.join(file).display())));
+    words.extend(call.option("--config").map(|file| format!("--config={}", call.path(file).display())));
     let said = Cmd::new("pacman-conf")
         .args(words)
         .output(Output::Split)
@@ -134,7 +139,7 @@ fn given(told: &Told, call: &Call, caches: &[PathBuf]) -> BTreeMap<String, PathB
             let name = rest.rsplit('/').next().unwrap_or_default().to_owned();
             caches.iter().map(|dir| dir.join(&name)).collect()
         }
-        None => vec![call.dir.join(word)],
+        None => vec![call.path(word)],
     };
     let files = call.targets().flat_map(places).filter(|path| path.is_file());
     let packages = files.filter_map(|path| Package::open(&path).ok());

@@ -305,9 +305,12 @@ pub fn ancestors() -> Vec<Ancestor> {
     list
 }
 
-/// The directory that a process is in.
-pub fn working_directory(pid: u32) -> Option<PathBuf> {
-    std::fs::read_link(format!("/proc/{pid}/cwd")).ok()
+/// The directories that a process is in or holds open: one that goes elsewhere for a while keeps the way back.
+pub fn directories(pid: u32) -> Vec<PathBuf> {
+    let proc = PathBuf::from(format!("/proc/{pid}"));
+    let open = super::file::sorted_entries(&proc.join("fd"));
+    let links = std::iter::once(proc.join("cwd")).chain(open);
+    links.filter(|link| link.is_dir()).filter_map(|link| std::fs::read_link(link).ok()).collect()
 }
 
 /// Writes text to a stream and forgets about errors: a closed terminal must not end a transaction.

@@ -3,7 +3,7 @@ use super::*;
 use crate::sys::file::write_atomic;
 
 fn call(words: &str, dir: &Path) -> Call {
-    Call { words: words.split(' ').map(str::to_owned).collect(), dir: dir.to_owned() }
+    Call { words: words.split(' ').map(str::to_owned).collect(), dirs: vec!["/".into(), dir.to_owned()] }
 }
 
 #[test]
