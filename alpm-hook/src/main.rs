@@ -15,13 +15,16 @@ use dkms_core::cli::caller;
 use dkms_core::event::Event;
 use dkms_core::hook::{self, Answer, Power, source_in, sources_once_in, target, targets_of_source};
 use dkms_core::kernel;
+use dkms_core::package::fetched::{self, Told};
+use dkms_core::preflight::Question;
 use dkms_core::session::Session;
 
 use targets::Targets;
 
 /// The verbs.
 const USAGE: &str =
-    "alpm-hook {post-transaction|pre-remove}, with paths on standard input; alpm-hook package-leaves";
+    "alpm-hook {pre-transaction|post-transaction|pre-remove}, with packages and paths on standard input; \
+    alpm-hook package-leaves";
 
 fn main() -> ExitCode {
     hook::main(translate)
@@ -29,9 +32,10 @@ fn main() -> ExitCode {
 
 fn translate(session: &Session, words: &[&str]) -> Result<Answer> {
     let read = match words {
+        ["pre-transaction"] => return before(session),
         ["post-transaction"] => after,
-        // What leaves may only make room for another version: then all is decided when that is there.
         ["package-leaves"] => return apply::let_go(session).map(|()| Answer::Code(0)),
+        // What leaves may only make room for another version: then all is decided when that is there.
         ["pre-remove"] if caller::removing() => before_removal,
         ["pre-remove"] => return Ok(Answer::Code(0)),
         _ => {
@@ -39,13 +43,33 @@ fn translate(session: &Session, words: &[&str]) -> Result<Answer> {
             return Ok(Answer::Code(2));
         }
     };
-    let mut text = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut text).context("reading what pacman tells")?;
-    let targets = Targets::read(&String::from_utf8_lossy(&text));
+    let targets = Targets::read(&told()?);
     for odd in &targets.odd {
         session.screen.alert(&format!("dkms: {odd}: it is left out"));
     }
     Ok(Answer::Events(Power::Tells, read(session, &targets)?))
+}
+
+fn told() -> Result<String> {
+    let mut text = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut text).context("reading what pacman tells")?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Nothing is changed yet: the files that are about to be installed. A kernel takes the place of the one before it.
+fn before(session: &Session) -> Result<Answer> {
+    let told = Told::read(&told()?);
+    if !told.concerns() {
+        return Ok(Answer::Code(0));
+    }
+    let call = caller::pacman().unwrap_or_default();
+    match fetched::files(&session.layout, &told, &call) {
+        Ok(files) => Ok(Answer::Incoming(Question { files, replaces: true, ..Question::default() })),
+        Err(error) => {
+            session.screen.alert(&format!("dkms: not tried before it is installed: {error:#}"));
+            Ok(Answer::Code(0))
+        }
+    }
 }
 
 /// The transaction is over: one list of events for all of it, so that there is one plan.

@@ -65,6 +65,7 @@ mod tests {
             "usr/lib/dkms/alpm-headers",
             "usr/lib/dkms/alpm-hook",
             "usr/lib/systemd/system/dkms.service",
+            "usr/share/libalpm/hooks/00-dkms-incoming.hook",
             "usr/share/libalpm/hooks/70-dkms-install.hook",
             "usr/share/libalpm/hooks/70-dkms-upgrade.hook",
             "usr/share/libalpm/hooks/71-dkms-remove.hook",

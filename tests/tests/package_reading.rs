@@ -43,7 +43,7 @@ fn tree(dir: &Path) -> Tree {
 
 /// Packages unpacked together by the product, without what `leave` names.
 fn ours(packages: &[Package], leave: &str) -> Tree {
-    let parent = host::roots_dir().join("tmp/unpacked");
+    let parent = host::roots_dir().join("unpacked");
     let private = Private::new(&parent).unwrap();
     let mut unpacking = Unpacking::new(&private, Path::new("over"));
     for package in packages {
@@ -232,7 +232,7 @@ fn files_and_empty(tree: &Tree) -> Tree {
 fn pacmans_packages_are_what_bsdtar_unpacks() {
     let root = Root::on(&pacman::tools());
     pacman::LINUX.add_suite(&root);
-    root.run("apt-get -q update").ok();
+    root.run("apt-get -q update && apt-get -q -y install cpio").ok();
     let kernel = pacman::LINUX.make(&root);
     root.run(&format!("set -- /opt/odd\n{ODD}")).ok();
     // makepkg refuses it.

@@ -1,5 +1,6 @@
 //! Who calls: a person, or a package manager in the middle of something.
 
+use crate::package::fetched::Call;
 use crate::report::Screen;
 use crate::sys::run;
 
@@ -37,9 +38,16 @@ fn is_rpm_upgrade(argv: &[String]) -> bool {
 /// Whether pacman was called to remove packages, and for nothing else. Its hooks are not told; what they are told when a
 /// source or a kernel leaves is the same when another version takes its place.
 pub fn removing() -> bool {
+    pacman().is_some_and(|call| is_removal(&call.words))
+}
+
+/// How pacman was called, when it is pacman that calls us and no other program that does what it does.
+pub fn pacman() -> Option<Call> {
     let ancestors = run::ancestors();
-    let pacman = ancestors.iter().find(|ancestor| is_pacman(&ancestor.argv));
-    pacman.is_some_and(|pacman| is_removal(&pacman.argv))
+    let pacman = ancestors.into_iter().find(|ancestor| is_pacman(&ancestor.argv))?;
+    // It is in its root while its hooks run.
+    let dirs = run::directories(pacman.pid);
+    Some(Call { words: pacman.argv, dirs })
 }
 
 fn is_pacman(argv: &[String]) -> bool {

@@ -6,6 +6,7 @@
 mod ar;
 mod cpio;
 mod deb;
+pub mod fetched;
 mod header;
 mod machine;
 mod mtree;

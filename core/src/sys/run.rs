@@ -305,6 +305,14 @@ pub fn ancestors() -> Vec<Ancestor> {
     list
 }
 
+/// The directories that a process is in or holds open: one that goes elsewhere for a while keeps the way back.
+pub fn directories(pid: u32) -> Vec<PathBuf> {
+    let proc = PathBuf::from(format!("/proc/{pid}"));
+    let open = super::file::sorted_entries(&proc.join("fd"));
+    let links = std::iter::once(proc.join("cwd")).chain(open);
+    links.filter(|link| link.is_dir()).filter_map(|link| std::fs::read_link(link).ok()).collect()
+}
+
 /// Writes text to a stream and forgets about errors: a closed terminal must not end a transaction.
 pub fn say(mut stream: impl Write, text: &str) {
     let _ = stream.write_all(text.as_bytes());

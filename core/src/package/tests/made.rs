@@ -14,7 +14,7 @@ use crate::sys::private::Private;
 pub(super) const MTIME: u64 = 1_000_000;
 
 #[derive(Clone, Debug)]
-pub(super) enum What {
+pub(in crate::package) enum What {
     Dir,
     File(Vec<u8>),
     Program(&'static str),
@@ -24,15 +24,15 @@ pub(super) enum What {
     Device,
     Fifo,
 }
-pub(super) use What::{Device, Dir, Fifo, Link, Program, Same, SetId};
+pub(in crate::package) use What::{Device, Dir, Fifo, Link, Program, Same, SetId};
 
-pub(super) fn file(text: &str) -> What {
+pub(in crate::package) fn file(text: &str) -> What {
     What::File(text.into())
 }
 
-pub(super) type Item = (String, What);
+pub(in crate::package) type Item = (String, What);
 
-pub(super) fn items(list: &[(&str, What)]) -> Vec<Item> {
+pub(in crate::package) fn items(list: &[(&str, What)]) -> Vec<Item> {
     list.iter().map(|(path, what)| ((*path).to_owned(), what.clone())).collect()
 }
 
@@ -63,7 +63,7 @@ pub(super) const FORMS: [Form; 5] =
     [Form::Deb, Form::DebWithoutSums, Form::Rpm, Form::RpmStripped, Form::Pacman];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(in crate::package) enum Form {
     Deb,
     DebWithoutSums,
     Rpm,
@@ -72,12 +72,12 @@ pub(super) enum Form {
 }
 
 impl Form {
-    pub(super) fn is_rpm(self) -> bool {
+    pub(in crate::package) fn is_rpm(self) -> bool {
         matches!(self, Self::Rpm | Self::RpmStripped)
     }
 
     /// A package of this form; its payload is compressed or not.
-    pub(super) fn make(self, items: &[Item], compressed: bool) -> Vec<u8> {
+    pub(in crate::package) fn make(self, items: &[Item], compressed: bool) -> Vec<u8> {
         match self {
             Self::Deb => deb(items, true, compressed),
             Self::DebWithoutSums => deb(items, false, compressed),
@@ -146,13 +146,13 @@ fn padded(content: &[u8]) -> Vec<u8> {
     content
 }
 
-pub(super) fn tarball(items: &[Item]) -> Vec<u8> {
+pub(in crate::package) fn tarball(items: &[Item]) -> Vec<u8> {
     let mut tar: Vec<u8> = items.iter().flat_map(|(path, what)| member(path, what)).collect();
     tar.extend([0; 1024]);
     tar
 }
 
-pub(super) fn ar(parts: &[(&str, &[u8])]) -> Vec<u8> {
+pub(in crate::package) fn ar(parts: &[(&str, &[u8])]) -> Vec<u8> {
     let mut out = b"!<arch>\n".to_vec();
     for (name, content) in parts {
         out.extend(
@@ -210,9 +210,9 @@ fn pacman(items: &[Item], compressed: bool) -> Vec<u8> {
 }
 
 /// A tag with its type, the number of its values, and them.
-pub(super) type Tag = (u32, u32, u32, Vec<u8>);
+pub(in crate::package) type Tag = (u32, u32, u32, Vec<u8>);
 
-pub(super) fn header(tags: &[Tag]) -> Vec<u8> {
+pub(in crate::package) fn header(tags: &[Tag]) -> Vec<u8> {
     let (mut index, mut store) = (Vec::new(), Vec::new());
     for (tag, kind, count, values) in tags {
         let width = match kind {
@@ -243,7 +243,7 @@ fn numbers(tag: u32, list: &[u32]) -> Tag {
     (tag, 4, list.len() as u32, list.iter().flat_map(|number| number.to_be_bytes()).collect())
 }
 
-pub(super) fn tags(items: &[Item]) -> Vec<Tag> {
+pub(in crate::package) fn tags(items: &[Item]) -> Vec<Tag> {
     let one = |tag: u32, text: &str| (tag, 6, 1, [text.as_bytes(), &[0]].concat());
     let split = |path: &String| {
         let path = format!("/{path}");
@@ -326,7 +326,7 @@ fn rpm(items: &[Item], stripped: bool, compressed: bool) -> Vec<u8> {
 }
 
 /// What comes before the header: the lead and no signatures.
-pub(super) fn lead() -> Vec<u8> {
+pub(in crate::package) fn lead() -> Vec<u8> {
     let mut out = vec![0xed, 0xab, 0xee, 0xdb];
     out.resize(96, 0);
     // Five bytes: the next header begins at a multiple of eight.
@@ -344,28 +344,28 @@ fn newc(cpio: &mut Vec<u8>, name: &str, inode: u32, mode: u32, names: u32, size:
 }
 
 /// A directory for packages and what is unpacked of them.
-pub(super) struct Place(TempDir);
+pub(in crate::package) struct Place(TempDir);
 
 /// What was unpacked: path → what.
-pub(super) type Found = BTreeMap<String, String>;
+pub(in crate::package) type Found = BTreeMap<String, String>;
 
 impl Place {
-    pub(super) fn new() -> Self {
+    pub(in crate::package) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    pub(super) fn write(&self, name: &str, content: &[u8]) -> PathBuf {
+    pub(in crate::package) fn write(&self, name: &str, content: &[u8]) -> PathBuf {
         let path = self.0.path().join(name);
         crate::sys::file::write_atomic(&path, content, 0o644).unwrap();
         path
     }
 
-    pub(super) fn open(&self, content: &[u8]) -> Result<Package, String> {
+    pub(in crate::package) fn open(&self, content: &[u8]) -> Result<Package, String> {
         Package::open(&self.write("package", content)).map_err(|error| format!("{error:#}"))
     }
 
     /// Unpacks packages into one place: what is there then, or the reason why not.
-    pub(super) fn unpack(
+    pub(in crate::package) fn unpack(
         &self,
         packages: &[Vec<u8>],
         limits: &Limits,
@@ -386,11 +386,11 @@ impl Place {
 }
 
 /// A file of which nobody has read what it is.
-pub(super) fn unknown(file: PathBuf) -> Package {
+pub(in crate::package) fn unknown(file: PathBuf) -> Package {
     Package { file, name: "a".into(), version: "1".into(), machine: None, size: 0, paths: Vec::new() }
 }
 
-pub(super) fn no_links(dir: &Path) {
+pub(in crate::package) fn no_links(dir: &Path) {
     for entry in crate::sys::file::sorted_entries(dir) {
         assert!(!entry.is_symlink(), "{entry:?}");
         if entry.is_dir() {
@@ -400,7 +400,7 @@ pub(super) fn no_links(dir: &Path) {
 }
 
 /// What lies in a directory, with modes and times as they must be.
-pub(super) fn look(dir: &Path) -> Found {
+pub(in crate::package) fn look(dir: &Path) -> Found {
     let mut found = Found::new();
     look_below(dir, dir, &mut found);
     found

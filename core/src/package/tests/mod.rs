@@ -2,4 +2,4 @@
 
 mod described;
 mod hostile;
-mod made;
+pub(super) mod made;

@@ -1,0 +1,126 @@
+//! Proof before commit under pacman: what is about to be installed is built for while pacman can still be stopped.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
+
+use dkms_tests::count::Counters;
+use dkms_tests::pacman::{Machine, machine};
+use dkms_tests::photograph::Photograph;
+use dkms_tests::{Output, Root};
+
+/// What pacman writes whatever becomes of its run: packages that it fetched, and its log.
+const PACMANS: [&str; 2] = ["/var/cache/pacman", "/var/log/pacman.log"];
+const HOLD: &str = "on_unbuildable = \"hold\"\n";
+const INCOMING: &str = "/var/lib/dkms/.dkms-rs/incoming";
+
+#[track_caller]
+fn expect_nothing_unpacked(root: &Root) {
+    assert_eq!(root.find(INCOMING, "-mindepth 1"), [""; 0]);
+}
+
+/// Stopped, and nothing is different.
+#[track_caller]
+fn expect_held(root: &Root, command: &str, words: &[&str]) -> Output {
+    let before = Photograph::of(root, &PACMANS);
+    let told = root.run(command).exits(1).says(&["STOPPED before anything was changed"]).says(words);
+    before.expect_same(&Photograph::of(root, &PACMANS));
+    expect_nothing_unpacked(root);
+    told
+}
+
+#[test]
+fn a_module_that_is_held_stops_an_upgrade_before_anything_is_changed() {
+    let machine = Machine::with_everything();
+    let root = &machine.root;
+    let newer = &machine.kernels[1];
+    root.run("pacman -S --noconfirm failing-dkms").ok();
+    root.write("/etc/dkms/policy.toml", HOLD);
+    let counters = Counters::install(root);
+    // A file by its relative name: the hook runs elsewhere.
+    let upgrade = format!(
+        "cd /opt/repo && pacman -U --noconfirm {}",
+        machine.kernel_files("linux", newer).replace("/opt/repo/", "")
+    );
+    let told = expect_held(
+        root,
+        &upgrade,
+        &[
+            "failing/1",
+            &newer.release,
+            "no_such_symbol_here",
+            "DKMS_ALLOW=failing",
+            "IgnorePkg = linux linux-headers",
+        ],
+    );
+    root.expect_log(&told);
+    machine.expect_counts(&counters, (3, 0));
+    // The same command knows it already; and goes on when it is told to.
+    expect_held(root, &upgrade, &["failing/1"]);
+    root.run(&upgrade.replace("pacman", "DKMS_ALLOW=failing pacman")).ok();
+    machine.expect_counts(&counters, (0, 1));
+    root.expect_installed(&["bbswitch/0.8", "acpi-call/1.2.2"], &newer.release);
+    expect_nothing_unpacked(root);
+}
+
+/// From a repository: the files lie in pacman's cache.
+#[test]
+fn a_first_kernel_from_a_repository_is_held_or_comes_with_each_module_compiled_once() {
+    let machine = machine();
+    let root = &machine.root;
+    let linux = &machine.kernels[0];
+    root.run("pacman -S --noconfirm bbswitch-dkms failing-dkms").ok();
+    root.write("/etc/dkms/policy.toml", HOLD);
+    let install = "pacman -S --noconfirm linux linux-headers";
+    let counters = Counters::install(root);
+    expect_held(root, install, &["failing/1", &linux.release]);
+    machine.expect_counts(&counters, (2, 0));
+    root.run("rm -r /etc/dkms/policy.toml /var/cache/dkms /var/lib/dkms/.dkms-rs/failures").ok();
+    let told = root.run(install).ok().says(&["failing/1", "the transaction goes on"]);
+    machine.expect_counts(&counters, (2, 1));
+    let (before, after) = told
+        .all()
+        .split_once(":: Processing package changes")
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .unwrap();
+    assert!(before.contains("bbswitch/0.8 built for") && !after.contains("built for"), "{told}");
+    root.expect_installed(&["bbswitch/0.8"], &linux.release);
+    expect_nothing_unpacked(root);
+}
+
+#[test]
+fn a_new_version_of_a_module_is_tried_before_it_replaces_the_one_that_serves() {
+    let machine = Machine::with_everything();
+    let root = &machine.root;
+    let [linux, _, lts] = &machine.kernels;
+    root.write("/etc/dkms/policy.toml", "[module.bbswitch]\non_unbuildable = \"hold\"\n");
+    let counters = Counters::install(root);
+    let upgrade = format!("pacman -U --noconfirm {}", machine.file("bbswitch-dkms", "0.10"));
+    expect_held(root, &upgrade, &["bbswitch/0.10", &linux.release, &lts.release]);
+    machine.expect_counts(&counters, (2, 0));
+    root.expect_installed(&["bbswitch/0.8"], &linux.release);
+    // One that compiles.
+    machine.add(&machine.file("bbswitch-dkms", "0.9")).ok().never_says(&["command failed", "error:"]);
+    machine.expect_counts(&counters, (2, 2));
+    root.expect_installed(&["bbswitch/0.9"], &linux.release);
+}
+
+#[test]
+fn what_is_not_known_is_not_tried_and_stops_nobody() {
+    let machine = Machine::with_everything();
+    let root = &machine.root;
+    root.write("/etc/dkms/policy.toml", HOLD);
+    let broken = machine.file("bbswitch-dkms", "0.10");
+    root.run(&format!("echo {broken} | pacman -U --noconfirm -"))
+        .ok()
+        .says(&["not tried before it is installed", "pipe"]);
+    // A hook that is gone, and one that crashes.
+    for program in ["", "#!/bin/sh\nkill -ABRT $$\n"] {
+        machine.remove("bbswitch-dkms").ok();
+        root.run("mv /usr/lib/dkms/alpm-hook /opt/alpm-hook").ok();
+        if !program.is_empty() {
+            root.write_script("/usr/lib/dkms/alpm-hook", program);
+        }
+        machine.add(&broken).ok();
+        root.run("mv -f /opt/alpm-hook /usr/lib/dkms/alpm-hook").ok();
+    }
+    // Nothing to do with modules: nothing is said.
+    root.run("pacman -S --noconfirm base").ok().never_says(&["dkms: "]);
+}
