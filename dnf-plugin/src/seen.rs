@@ -41,9 +41,11 @@ impl Seen {
     }
 
     /// Reads packages, `NAME VERSION RELEASE ARCH`: kernels are called by their package's version and release, and what
-    /// follows differs. What a package of another name brought, rpm's triggers know better.
+    /// follows differs. What a package of another name brought, rpm's triggers know better; of a kernel without headers they
+    /// have said that it waits.
     pub fn packages(session: &Session, packages: impl Iterator<Item = String>) -> Self {
-        let there = installed(&session.layout);
+        let mut there = installed(&session.layout);
+        there.retain(|kernel| session.layout.headers(kernel).exists());
         let mut kernels = BTreeSet::new();
         for package in packages {
             let words: Vec<&str> = package.split(' ').collect();

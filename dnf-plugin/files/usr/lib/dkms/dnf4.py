@@ -3,6 +3,7 @@
 import atexit
 import subprocess
 import sys
+import tempfile
 
 import dnf
 
@@ -17,6 +18,15 @@ def say(text):
         pass
 
 
+def run(verb, lines):
+    # From a file: dnf dies of SIGPIPE when it writes to a hook that is gone.
+    with tempfile.TemporaryFile("w+", errors="replace") as told:
+        told.writelines(lines)
+        told.seek(0)
+        return subprocess.run([HOOK, verb], stdin=told, text=True, errors="replace",
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
 class Dkms(dnf.Plugin):
     name = "dkms"
 
@@ -27,8 +37,7 @@ class Dkms(dnf.Plugin):
                 return
             lines = ["%s %s %s %s\n" % (p.name, p.version, p.release, p.arch)
                      for p in self.base.transaction.install_set]
-            done = subprocess.run([HOOK, "dnf4"], input="".join(lines), text=True, errors="replace",
-                                  stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            done = run("dnf4", lines)
             if done.stderr:
                 atexit.register(say, done.stderr)
             if done.returncode < 0:
