@@ -3,17 +3,20 @@
 //! `apt-hook VERB ARGUMENTS…`: the hook files in `/etc/kernel/*.d` and `/usr/lib/dkms` call it with their name as
 //! the verb and hand on the arguments that they get themselves.
 
+mod incoming;
+
 use std::process::ExitCode;
 
 use anyhow::Result;
 use dkms_core::event::Event;
 use dkms_core::hook::{self, Answer, Power, running_target, target, targets_of_source};
+use dkms_core::preflight::Question;
 use dkms_core::session::Session;
 use dkms_core::types::ModuleId;
 
 /// The verbs and their arguments.
 const USAGE: &str = "apt-hook {kernel-preinst|kernel-postinst|kernel-prerm} KERNEL [IMAGE] | \
-    header-postinst KERNEL | module-postinst NAME VERSION [TARBALLS [ARCH [OLD]]] | autoinstaller start [KERNEL]";
+    header-postinst KERNEL | module-postinst NAME VERSION [TARBALLS [ARCH [OLD]]] | autoinstaller start [KERNEL] | incoming <PACKAGES";
 
 fn main() -> ExitCode {
     hook::main(translate)
@@ -23,6 +26,11 @@ fn translate(session: &Session, words: &[&str]) -> Result<Answer> {
     let maintainer = std::env::var("DEB_MAINT_PARAMS").unwrap_or_default();
     let removing = !maintainer.starts_with("upgrade");
     let events = match words {
+        ["incoming"] => {
+            // The old kernel stays beside the new one.
+            let files = incoming::files()?;
+            return Ok(Answer::Incoming(Question { files, ..Question::default() }));
+        }
         // A module that serves stays until its successor does: nothing to do before the kernel is unpacked.
         ["kernel-preinst", _, ..] => Vec::new(),
         ["kernel-postinst", kernel, ..] => vec![Event::KernelAdded(target(kernel)?)],

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::kernel::certificate::Certificate;
 use crate::kernel::demand::{Demand, Running, Verdict};
 use crate::kernel::signature::{self, Signature};
-use crate::kernel::{self, Config, Firmware, Kernel, elf, read_module};
+use crate::kernel::{self, Config, Firmware, Kernel, Symbols, elf, read_module};
 use crate::session::Session;
 use crate::step::{sign, verify};
 use crate::sys::file;
@@ -160,7 +160,7 @@ struct Judge {
     /// Our own certificate, and the command that enrols it.
     ours: Option<(Certificate, String)>,
     /// Texts of every `Module.symvers` that its modules may import from.
-    symvers: Vec<String>,
+    symvers: Vec<Vec<u8>>,
 }
 
 impl Judge {
@@ -188,8 +188,7 @@ impl Judge {
                 }
             }
             for file in files {
-                let text = file::read_optional(&file)?;
-                symvers.extend(text.map(|text| String::from_utf8_lossy(&text).into_owned()));
+                symvers.extend(file::read_optional(&file)?);
             }
         }
         let (_, path) = sign::pair(session, target);
@@ -251,7 +250,9 @@ impl Judge {
     fn content(&self, content: &[u8], answer: &mut Answer) {
         let refused = match &self.kernel.headers {
             Some(headers) => {
-                let symbols = self.symvers.iter().flat_map(|text| elf::parse_symvers(text)).collect();
+                let mut symbols = Symbols::wanted(elf::read(content).unwrap_or_default().imports.keys());
+                // Memory has no errors.
+                self.symvers.iter().for_each(|list| drop(symbols.read(list.as_slice())));
                 verify::verify(content, &self.kernel, headers, &symbols).err()
             }
             // Without headers only the release is known that its vermagic must begin with.

@@ -15,6 +15,9 @@ pub enum Event {
     HeadersAdded(Target),
     /// Somebody wants every module to be up to date for this kernel.
     Autoinstall(Target),
+    /// A kernel is about to be installed: its headers can be seen, and nothing has been changed yet. Whether modules build
+    /// for it is found out, and what was built is kept.
+    KernelIncoming(Target),
     /// A kernel is about to leave.
     KernelRemoved(Target),
     /// A module's source has been installed or upgraded: register it and build it for these kernels.
@@ -22,6 +25,14 @@ pub enum Event {
         /// The module.
         module: ModuleId,
         /// The kernels to bring up to date.
+        targets: Vec<Target>,
+    },
+    /// A module's source is about to be installed: it can be seen, and nothing has been changed yet. Whether it builds for
+    /// these kernels is found out, and what was built is kept.
+    SourceIncoming {
+        /// The module.
+        module: ModuleId,
+        /// The kernels to try it with.
         targets: Vec<Target>,
     },
     /// A module's source is being replaced by another version: unregister it, but leave what is installed
@@ -96,6 +107,16 @@ impl Event {
         if let Self::SourceAdded { module, .. } = self { Some(module) } else { None }
     }
 
+    /// The module whose source has come or is about to.
+    pub fn source_brought(&self) -> Option<&ModuleId> {
+        if let Self::SourceIncoming { module, .. } = self { Some(module) } else { self.source_added() }
+    }
+
+    /// Nothing has been changed yet, and nothing is to be.
+    pub fn incoming(&self) -> bool {
+        matches!(self, Self::KernelIncoming(_) | Self::SourceIncoming { .. })
+    }
+
     /// The module whose source leaves, if that is what happens.
     pub fn source_gone(&self) -> Option<&ModuleId> {
         if let Self::SourceGone(module) = self { Some(module) } else { None }
@@ -113,8 +134,10 @@ impl fmt::Display for Event {
             Self::KernelAdded(target) => write!(f, "kernel {} installed", target.kernel),
             Self::HeadersAdded(target) => write!(f, "headers of {} installed", target.kernel),
             Self::Autoinstall(target) => write!(f, "autoinstall for {}", target.kernel),
+            Self::KernelIncoming(target) => write!(f, "kernel {} about to be installed", target.kernel),
             Self::KernelRemoved(target) => write!(f, "kernel {} removed", target.kernel),
             Self::SourceAdded { module, .. } => write!(f, "package of {module} installed"),
+            Self::SourceIncoming { module, .. } => write!(f, "package of {module} about to be installed"),
             Self::SourceReplaced(module) => write!(f, "package of {module} being replaced"),
             Self::SourceGone(module) => write!(f, "package of {module} removed"),
             Self::Matched { template, target, .. } => {

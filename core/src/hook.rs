@@ -11,11 +11,15 @@ use crate::apply;
 use crate::cli::{autoinstall_off, explain, source};
 use crate::event::Event;
 use crate::kernel::{installed, machine, running};
+use crate::preflight::{Question, preflight, words};
 use crate::report::{Screen, text};
 use crate::session::{Options, Session};
 use crate::sys::{confine, signal};
 use crate::tree::Source;
 use crate::types::{Arch, KernelRelease, ModuleId, Target};
+
+/// The exit code by which a hook says that the transaction must not begin: another one than those of a hook that broke.
+pub const HELD: i32 = 3;
 
 /// What the caller of a hook makes of an exit code that is not zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +36,8 @@ pub enum Answer {
     Events(Power, Vec<Event>),
     /// The same, for a package manager that shows nobody our standard error: it is told the closing summary.
     Told(Power, Vec<Event>, Box<dyn FnOnce(&str)>),
+    /// A transaction is about to install these.
+    Incoming(Question),
     /// It has been answered already.
     Code(i32),
 }
@@ -50,6 +56,7 @@ pub fn main(translate: impl FnOnce(&Session, &[&str]) -> Result<Answer>) -> Exit
     let code = Session::start(screen, Options::default(), |_| {}).and_then(|mut session| {
         match translate(&session, &words)? {
             Answer::Code(code) => Ok(code),
+            Answer::Incoming(question) => incoming(&mut session, &question),
             Answer::Events(power, events) => answer(&mut session, power, events, |_| {}),
             Answer::Told(power, events, tell) => answer(&mut session, power, events, tell),
         }
@@ -58,6 +65,15 @@ pub fn main(translate: impl FnOnce(&Session, &[&str]) -> Result<Answer>) -> Exit
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         Err(error) => ExitCode::from(explain(&error, screen)),
     }
+}
+
+/// Tries what is about to come; the exit code says whether the transaction may begin. Only what was proven stops it.
+fn incoming(session: &mut Session, question: &Question) -> Result<i32> {
+    let finding = preflight(session, question)?;
+    if let Some(text) = words::finding(&finding, session) {
+        session.screen.alert(&text);
+    }
+    Ok(if finding.held.is_empty() { 0 } else { HELD })
 }
 
 /// Carries the events out; the exit code.

@@ -6,6 +6,10 @@
 
 use std::path::{Path, PathBuf};
 
+mod offered;
+
+pub use offered::Offered;
+
 use crate::sys::file::TEMP_PREFIX;
 use crate::types::{KernelRelease, ModuleId, ModuleName, Target};
 
@@ -27,6 +31,10 @@ pub struct Layout {
     pub etc: PathBuf,
     /// What the running kernel and the firmware tell, `/sys`.
     pub sys: PathBuf,
+    /// What the running kernel tells of processes and of itself, `/proc`.
+    pub proc: PathBuf,
+    /// Kernels' images and the boot loader, `/boot`.
+    pub boot: PathBuf,
 }
 
 impl Default for Layout {
@@ -38,6 +46,8 @@ impl Default for Layout {
             install_tree: "/lib/modules".into(),
             etc: "/etc".into(),
             sys: "/sys".into(),
+            proc: "/proc".into(),
+            boot: "/boot".into(),
         }
     }
 }
@@ -121,7 +131,11 @@ impl Layout {
     }
     /// `records/NAME/VERSION` or `failures/NAME/VERSION`.
     pub fn own_version(&self, kind: &str, id: &ModuleId) -> PathBuf {
-        self.own().join(kind).join(id.name.as_str()).join(id.version.as_str())
+        self.own_module(kind, &id.name).join(id.version.as_str())
+    }
+    /// `records/NAME` or `failures/NAME`.
+    pub fn own_module(&self, kind: &str, name: &ModuleName) -> PathBuf {
+        self.own().join(kind).join(name.as_str())
     }
     /// Evaluated dkms.conf files, by the hash of all that went into the evaluation.
     pub fn evaluated(&self) -> PathBuf {
@@ -193,11 +207,11 @@ impl Layout {
     }
     /// The symbol map that `depmod -F` reads.
     pub fn system_map(&self, kernel: &KernelRelease) -> PathBuf {
-        Path::new("/boot").join(format!("System.map-{kernel}"))
+        self.boot.join(format!("System.map-{kernel}"))
     }
     /// The configuration that a kernel's package keeps beside its image.
     pub fn boot_config(&self, kernel: &KernelRelease) -> PathBuf {
-        Path::new("/boot").join(format!("config-{kernel}"))
+        self.boot.join(format!("config-{kernel}"))
     }
     /// Initial RAM file systems that generators make, in the order in which they are looked for.
     pub fn initramfs_images(&self, kernel: &KernelRelease, pkgbase: Option<&str>) -> Vec<PathBuf> {
@@ -207,11 +221,11 @@ impl Layout {
             format!("initrd-{kernel}"),
         ];
         names.extend(pkgbase.map(|base| format!("initramfs-{base}.img")));
-        let mut images: Vec<PathBuf> = names.iter().map(|name| Path::new("/boot").join(name)).collect();
+        let mut images: Vec<PathBuf> = names.iter().map(|name| self.boot.join(name)).collect();
         // kernel-install's places, where the boot loader reads a kernel's files off a partition of its own.
         for token in self.entry_tokens() {
-            let place = |boot: &&str| Path::new(boot).join(&token).join(kernel.as_str()).join("initrd");
-            images.extend(["/boot", "/efi", "/boot/efi"].iter().map(place));
+            let partitions = [self.boot.clone(), "/efi".into(), self.boot.join("efi")];
+            images.extend(partitions.map(|boot| boot.join(&token).join(kernel.as_str()).join("initrd")));
         }
         images
     }
@@ -234,6 +248,27 @@ impl Layout {
 
 /// What the machine tells of itself.
 impl Layout {
+    /// Where devices' files are.
+    pub const DEV: &'static str = "/dev/";
+    /// Places of file systems without which there is no system.
+    pub const VITAL_MOUNTS: [&'static str; 3] = ["/", "/usr", "/boot"];
+
+    /// What is mounted where.
+    pub fn mounts(&self) -> PathBuf {
+        self.proc.join("self/mountinfo")
+    }
+    /// Which driver has which numbers of devices.
+    pub fn device_numbers(&self) -> PathBuf {
+        self.proc.join("devices")
+    }
+    /// Where IPv4 packets go.
+    pub fn routes(&self) -> PathBuf {
+        self.proc.join("net/route")
+    }
+    /// Where IPv6 packets go.
+    pub fn routes_ipv6(&self) -> PathBuf {
+        self.proc.join("net/ipv6_route")
+    }
     /// Present when the machine was started by EFI firmware.
     pub fn firmware(&self) -> PathBuf {
         self.sys.join("firmware/efi")
@@ -351,7 +386,7 @@ impl Layout {
     }
     /// The list of modules in the running kernel.
     pub fn loaded_modules(&self) -> PathBuf {
-        PathBuf::from("/proc/modules")
+        self.proc.join("modules")
     }
 }
 
@@ -392,6 +427,21 @@ impl<'a> Place<'a> {
     }
 }
 
+/// Directories of the root that are links into `usr` wherever a package manager of today installs.
+const MERGED: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+
+/// Where a package's path, relative to the root, really lies: packages may still say `lib/modules`.
+pub fn merged(path: PathBuf) -> PathBuf {
+    let mut parts = path.components();
+    let first = parts.next().and_then(|part| part.as_os_str().to_str());
+    // The directory itself may come as the link that it is.
+    let below = parts.next().is_some();
+    if below && first.is_some_and(|first| MERGED.contains(&first)) {
+        return Path::new("usr").join(path);
+    }
+    path
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -419,6 +469,21 @@ mod tests {
         for hostile in ["../..", "a/b", ".", "\n", "uninitialized/\n"] {
             write("kernel/entry-token", hostile);
             assert!(tokens(images()).iter().all(|token| token.ends_with("0123abcd")), "{:?}", images());
+        }
+    }
+
+    #[test]
+    fn packages_paths_lie_below_usr() {
+        for (path, real) in [
+            ("lib/modules/6.1/build", "usr/lib/modules/6.1/build"),
+            ("sbin/a", "usr/sbin/a"),
+            ("usr/lib/a", "usr/lib/a"),
+            ("library/a", "library/a"),
+            ("etc/lib/a", "etc/lib/a"),
+            ("lib", "lib"),
+            ("", ""),
+        ] {
+            assert_eq!(merged(path.into()), Path::new(real), "{path}");
         }
     }
 

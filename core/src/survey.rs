@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 
 use crate::cache;
-use crate::conf::{Context, Recipe, evaluate};
+use crate::conf::{ConfError, Context, Recipe, evaluate};
 use crate::kernel::Kernel;
 use crate::plan::{Case, Scope, Survey};
 use crate::session::Session;
 use crate::step::sign;
 use crate::sys::hash::{self, Watch};
+use crate::sys::parallel::{self, Each};
 use crate::tree::{Build, Snapshot};
 use crate::types::{Fingerprint, ModuleId, ModuleName, Target};
 
@@ -26,12 +27,10 @@ pub fn survey(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<S
         survey.kernels.insert(target.clone(), kernel);
     }
     let mut bases: BTreeMap<(ModuleId, Target), String> = BTreeMap::new();
-    for (id, target) in &scope.cases {
-        look(session, snapshot, &mut survey, &mut bases, id, target)?;
-    }
-    for (id, target) in followers(session, snapshot, &survey)? {
-        look(session, snapshot, &mut survey, &mut bases, &id, &target)?;
-    }
+    let cases: Vec<(ModuleId, Target)> = scope.cases.iter().cloned().collect();
+    look(session, snapshot, &mut survey, &mut bases, &cases)?;
+    let followers = followers(session, snapshot, &survey)?;
+    look(session, snapshot, &mut survey, &mut bases, &followers)?;
     // `dkms add` names no kernel, and still must find the source.
     for event in &session.asked {
         if let std::collections::btree_map::Entry::Vacant(slot) = survey.sources.entry(event.clone())
@@ -50,32 +49,70 @@ pub fn survey(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<S
     Ok(survey)
 }
 
-/// Looks at one module for one kernel.
+/// Looks at modules, each for one kernel; at several at once.
 fn look(
     session: &Session,
     snapshot: &Snapshot,
     survey: &mut Survey,
     bases: &mut BTreeMap<(ModuleId, Target), String>,
-    id: &ModuleId,
-    target: &Target,
+    cases: &[(ModuleId, Target)],
 ) -> Result<()> {
-    let Some(kernel) = survey.kernels.get(target) else { return Ok(()) };
-    let Some(source) = source_of(session, snapshot, id) else { return Ok(()) };
-    let recipe = recipe(session, id, kernel, &source)?;
-    if let (Ok(recipe), Some(headers)) = (&recipe, &kernel.headers) {
-        let base = base(session, id, recipe, kernel, &headers.identity, &source)
-            .with_context(|| format!("looking at the source of {id}"))?;
-        bases.insert((id.clone(), target.clone()), base);
+    let kernels = &survey.kernels;
+    let signers: BTreeMap<&Target, Option<String>> = kernels
+        .iter()
+        .map(|(target, kernel)| {
+            let headers = kernel.headers.as_ref();
+            (target, headers.and_then(|headers| sign::expected(session, target, headers)))
+        })
+        .collect();
+    let parts = parallel::parts(cases, Each::Slow, |part| -> Result<Vec<Option<Seen>>> {
+        part.iter().map(|(id, target)| see(session, snapshot, kernels.get(target), id)).collect()
+    });
+    let mut all = Vec::new();
+    for part in parts {
+        all.extend(part?);
     }
-    survey.sources.entry(id.clone()).or_insert(source);
-    let signer = kernel.headers.as_ref().and_then(|headers| sign::expected(session, target, headers));
-    survey
-        .cases
-        .insert((id.clone(), target.clone()), Case { recipe, fingerprint: None, signer, cached: false });
-    if snapshot.build(id, target).is_some_and(|build| damaged(session, id, target, build)) {
-        survey.damaged.insert((id.clone(), target.clone()));
+    let signers: Vec<Option<String>> =
+        cases.iter().map(|(_, target)| signers.get(target).cloned().flatten()).collect();
+    for (((id, target), seen), signer) in cases.iter().zip(all).zip(signers) {
+        let Some(Seen { source, recipe, base, damaged }) = seen else { continue };
+        let key = (id.clone(), target.clone());
+        bases.extend(base.map(|base| (key.clone(), base)));
+        survey.sources.entry(id.clone()).or_insert(source);
+        if damaged {
+            survey.damaged.insert(key.clone());
+        }
+        survey.cases.insert(key, Case { recipe, fingerprint: None, signer, cached: false });
     }
     Ok(())
+}
+
+/// What is seen of one module for one kernel.
+struct Seen {
+    source: PathBuf,
+    recipe: Result<Recipe, ConfError>,
+    base: Option<String>,
+    damaged: bool,
+}
+
+fn see(
+    session: &Session,
+    snapshot: &Snapshot,
+    kernel: Option<&Kernel>,
+    id: &ModuleId,
+) -> Result<Option<Seen>> {
+    let (Some(kernel), Some(source)) = (kernel, source_of(session, snapshot, id)) else { return Ok(None) };
+    let recipe = recipe(session, id, kernel, &source)?;
+    let base = match (&recipe, &kernel.headers) {
+        (Ok(recipe), Some(headers)) => {
+            let base = base(session, id, recipe, kernel, &headers.identity, &source);
+            Some(base.with_context(|| format!("looking at the source of {id}"))?)
+        }
+        _ => None,
+    };
+    let target = &kernel.target;
+    let damaged = snapshot.build(id, target).is_some_and(|build| damaged(session, id, target, build));
+    Ok(Some(Seen { source, recipe, base, damaged }))
 }
 
 /// Modules outside of the scope that have a build, and that are built again when something in it is installed.
@@ -158,7 +195,7 @@ pub fn recipe(
     id: &ModuleId,
     kernel: &Kernel,
     source: &std::path::Path,
-) -> Result<Result<Recipe, crate::conf::ConfError>> {
+) -> Result<Result<Recipe, ConfError>> {
     let default = session.layout.headers(&kernel.target.kernel);
     let headers = kernel.headers.as_ref().map_or(&default, |headers| &headers.dir);
     let identity = kernel.headers.as_ref().map_or("", |headers| &headers.identity);

@@ -146,7 +146,7 @@ const KNOWN: [(&str, &str); 2] = [
 fn only_the_layout_and_the_policys_rows_name_directories_of_the_system() {
     let mut wrong = Vec::new();
     for source in sources("core/src").into_iter().chain(adapters()) {
-        let may = source.path == "core/src/layout.rs" || source.path.starts_with("core/src/policy/");
+        let may = ["core/src/layout", "core/src/policy/"].iter().any(|room| source.path.starts_with(room));
         for (number, line) in source.code.iter().filter(|_| !may) {
             // Every second part of a line that is split at quotation marks is a literal.
             for literal in line.split('"').skip(1).step_by(2) {

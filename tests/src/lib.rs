@@ -26,6 +26,7 @@ pub mod mirror;
 pub mod modules;
 pub mod output;
 pub mod pacman;
+pub mod photograph;
 pub mod random;
 pub mod repack;
 pub mod roots;

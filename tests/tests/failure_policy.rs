@@ -39,6 +39,12 @@ fn optional(suite: &'static Suite) {
 fn critical(suite: &'static Suite) {
     let (root, kernel) = registered(suite);
     root.write("/etc/dkms/policy.toml", "critical = [\"zfs\", \"broken*\"]\n");
+    // apt asks before it begins.
+    expect_told(&root, kernel.install(&root).exits(100).says(&["STOPPED"]), &kernel);
+    assert!(!root.exists(&kernel.modules_dir()));
+    root.expect_clean_dpkg();
+    // Who does not ask learns it in the middle.
+    root.run("rm /etc/apt/apt.conf.d/05dkms").ok();
     expect_told(&root, kernel.install(&root).fails(), &kernel);
     root.expect_installed(&["fine/1.0"], &kernel.release);
     let audit = root.run("dpkg --audit").ok();

@@ -1,13 +1,13 @@
 //! One module for one kernel: build, put into the registry, publish.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail};
 
-use super::Work;
+use super::{Work, prove};
 use crate::cache;
 use crate::conf::Recipe;
 use crate::kernel::Kernel;
@@ -61,8 +61,10 @@ fn known<'a>(work: &Work<'a>, make: &Make) -> Result<Known<'a>> {
     Ok((case, case.recipe.as_ref().map_err(ToString::to_string), kernel))
 }
 
-/// What a build came to; `None` where the finished build in the registry is to be used.
-pub(super) type Attempt = Option<Result<std::result::Result<Built, Unbuilt>>>;
+/// What a build came to.
+pub(super) type Ended = Result<std::result::Result<Built, Unbuilt>>;
+/// The same; `None` where the finished build in the registry is to be used.
+pub(super) type Attempt = Option<Ended>;
 
 /// Puts what was built into the registry, and into the kernel's tree, as far as the plan wants it.
 pub(super) fn finish(work: &mut Work<'_>, make: &Make, attempt: Attempt) -> Result<Outcome> {
@@ -75,6 +77,9 @@ pub(super) fn finish(work: &mut Work<'_>, make: &Make, attempt: Attempt) -> Resu
     let mut seconds = 0.0;
     let mut compiled = false;
     if let Some(attempt) = attempt {
+        if work.proof {
+            return prove::finish(work, make, case, attempt);
+        }
         match settle(work, make, case, recipe, attempt)? {
             Ok(made) => (seconds, notes, compiled) = (made.seconds, made.notes, !made.cached),
             Err(outcome) => return Ok(outcome),
@@ -119,27 +124,31 @@ struct Made {
     cached: bool,
 }
 
+/// How a build ended, as far as that is not everybody's end: a full disk and a source that vanished under our hands are
+/// this module's failure.
+pub(super) fn result(ended: Ended) -> Result<std::result::Result<Built, Unbuilt>> {
+    match ended {
+        Ok(result) => Ok(result),
+        Err(error) if error.is::<signal::Interrupted>() => Err(error),
+        Err(error) => Ok(Err(Unbuilt {
+            why: format!("{error:#}"),
+            code: 10,
+            errors: Vec::new(),
+            log: Vec::new(),
+            transient: true,
+        })),
+    }
+}
+
 /// Puts a build's result into the registry, or keeps its failure.
 fn settle(
     work: &mut Work<'_>,
     make: &Make,
     case: &Case,
     recipe: &Recipe,
-    result: Result<std::result::Result<Built, Unbuilt>>,
+    ended: Ended,
 ) -> Result<std::result::Result<Made, Outcome>> {
-    let result = match result {
-        Ok(result) => result,
-        Err(error) if error.is::<signal::Interrupted>() => return Err(error),
-        // A full disk, a source that vanished under our hands: this module's failure, not everybody's end.
-        Err(error) => Err(Unbuilt {
-            why: format!("{error:#}"),
-            code: 10,
-            errors: Vec::new(),
-            log: Vec::new(),
-            transient: true,
-        }),
-    };
-    let built = match result {
+    let built = match result(ended)? {
         Ok(built) => built,
         Err(unbuilt) => return Ok(Err(remember(work, make, unbuilt)?)),
     };
@@ -173,13 +182,14 @@ fn settle(
     // is where they run, and the next one may have begun.
     file::remove_all(&if confine::available() { place } else { place.join("make.log") })?;
     if !built.cached && good {
-        keep(work, make, &record, &built.notes);
+        let from = work.session.layout.built(&make.module, &make.target);
+        keep(work, make, &from, &record, &built.notes);
     }
     Ok(Ok(Made { seconds: built.seconds, notes: built.notes, cached: built.cached }))
 }
 
 /// Keeps a finished build for later. What cannot be kept costs time then, and nothing now.
-fn keep(work: &mut Work<'_>, make: &Make, record: &Record, notes: &[String]) {
+pub(super) fn keep(work: &mut Work<'_>, make: &Make, from: &Path, record: &Record, notes: &[String]) -> bool {
     let key = cache::key(&make.fingerprint, record.signer.as_deref());
     let manifest = cache::Manifest::new(
         &make.module,
@@ -188,18 +198,21 @@ fn keep(work: &mut Work<'_>, make: &Make, record: &Record, notes: &[String]) {
         record.seconds,
         notes.to_owned(),
     );
-    let from = work.session.layout.built(&make.module, &make.target);
-    work.kept |= work.session.cache().keep(&key, &from, manifest).is_ok();
+    let kept = work.session.cache().keep(&key, from, manifest).is_ok();
+    work.kept |= kept;
+    kept
 }
 
 /// Keeps a failure with its log, so that nobody compiles the same again, and says where the log is.
-fn remember(work: &Work<'_>, make: &Make, unbuilt: Unbuilt) -> Result<Outcome> {
+pub(super) fn remember(work: &Work<'_>, make: &Make, unbuilt: Unbuilt) -> Result<Outcome> {
     let layout = &work.session.layout;
     let log = layout.failure_log(&make.module, &make.target);
     let keep = || -> Result<()> {
         file::write_atomic(&log, &unbuilt.log, 0o644)?;
         // Where shell DKMS leaves it, for the tools that look there.
-        file::write_atomic(&layout.build(&make.module).join("make.log"), &unbuilt.log, 0o644)?;
+        if !work.proof {
+            file::write_atomic(&layout.build(&make.module).join("make.log"), &unbuilt.log, 0o644)?;
+        }
         let failure = Failure {
             fingerprint: make.fingerprint.clone(),
             why: unbuilt.why.clone(),

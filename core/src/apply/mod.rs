@@ -1,6 +1,7 @@
 //! Carries out a plan and fills the report. Decides nothing.
 
 mod make;
+mod prove;
 mod queue;
 mod recover;
 mod schedule;
@@ -11,6 +12,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+pub use prove::{Proven, prove};
 pub use transaction::{hold, run, status_of};
 
 use crate::kernel::Kernel;
@@ -31,6 +33,8 @@ struct Work<'a> {
     tree: &'a LockedTree,
     snapshot: &'a Snapshot,
     survey: &'a Survey,
+    /// Nothing is changed: what is built is kept for later, and what fails is remembered.
+    proof: bool,
     /// Kernels that leave.
     gone: &'a BTreeSet<Target>,
     report: Report,
@@ -76,6 +80,7 @@ fn apply<'a>(
         tree,
         snapshot,
         survey,
+        proof: plan.proof,
         gone: &plan.gone,
         report,
         intent: Intent::default(),

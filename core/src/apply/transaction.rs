@@ -94,7 +94,7 @@ fn sweep(session: &Session, tree: &LockedTree) -> Result<()> {
 }
 
 /// Looks and decides.
-fn decide(
+pub(super) fn decide(
     session: &mut Session,
     snapshot: &Snapshot,
     events: &[Event],
@@ -193,7 +193,7 @@ fn asked(events: &[Event]) -> Vec<ModuleId> {
 }
 
 /// The registry, or the part of it that is needed.
-fn load(layout: &Layout, names: Option<BTreeSet<ModuleName>>) -> Result<Snapshot> {
+pub(super) fn load(layout: &Layout, names: Option<BTreeSet<ModuleName>>) -> Result<Snapshot> {
     match names {
         Some(names) => Snapshot::load_some(layout, names),
         None => Snapshot::load(layout),

@@ -32,13 +32,13 @@ impl Limits {
 /// What a [`Bounded`] reader says, inside an I/O error, when there is more than it may pass on.
 #[derive(Debug, thiserror::Error)]
 #[error("it expands to more than {} MiB", .allowed >> 20)]
-pub(super) struct TooMuch {
-    pub(super) allowed: u64,
+pub(crate) struct TooMuch {
+    pub(crate) allowed: u64,
 }
 
 /// Passes on so many bytes and no more, and knows whether the last ones were zeros.
 #[derive(Debug)]
-pub(super) struct Bounded<R> {
+pub(crate) struct Bounded<R> {
     inner: R,
     allowed: u64,
     passed: u64,
@@ -46,12 +46,12 @@ pub(super) struct Bounded<R> {
 }
 
 impl<R: Read> Bounded<R> {
-    pub(super) fn new(inner: R, allowed: u64) -> Self {
+    pub(crate) fn new(inner: R, allowed: u64) -> Self {
         Self { inner, allowed, passed: 0, zeros: 0 }
     }
 
     /// How many zeros the bytes passed on so far end in.
-    pub(super) fn zeros(&self) -> u64 {
+    pub(crate) fn zeros(&self) -> u64 {
         self.zeros
     }
 }

@@ -21,7 +21,7 @@ const FOREIGN: [(&[u8], &str); 5] = [
 ];
 
 /// The decompressed content.
-pub(super) fn reader<'a>(mut packed: impl BufRead + 'a) -> Result<Box<dyn Read + 'a>> {
+pub(crate) fn reader<'a>(mut packed: impl BufRead + 'a) -> Result<Box<dyn Read + 'a>> {
     let start = packed.fill_buf()?;
     if let Some((_, program)) = FOREIGN.iter().find(|(magic, _)| start.starts_with(magic)) {
         return Err(Refused::malformed(format!(

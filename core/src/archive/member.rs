@@ -30,17 +30,21 @@ pub enum Kind {
     Link(PathBuf),
     /// Another name of a member before it.
     Same(PathBuf),
+    /// None of these, and what it is.
+    Other(&'static str),
 }
 
-/// One member, checked as far as it can be without knowing the others.
+/// One member, checked as far as it can be without knowing the others or what is wanted of it.
 #[derive(Debug)]
-pub(super) struct Member {
+pub(crate) struct Member {
     /// Its path below the tarball's root; empty for the root itself.
-    pub(super) path: PathBuf,
-    pub(super) kind: Kind,
-    pub(super) mtime: u64,
+    pub(crate) path: PathBuf,
+    pub(crate) kind: Kind,
+    pub(crate) mtime: u64,
     /// Bytes of content.
-    pub(super) size: u64,
+    pub(crate) size: u64,
+    /// A file that would run as its owner.
+    pub(crate) set_id: bool,
 }
 
 /// What extension headers say about the member that follows.
@@ -146,11 +150,8 @@ impl Member {
             EntryType::Directory => Kind::Dir,
             EntryType::Symlink => {
                 let raw = target()?;
-                let to = checked_target(&raw).map_err(|why| {
-                    let to = String::from_utf8_lossy(&raw);
-                    Refused::malformed(format!("has a link {shown:?} to {to:?}, {why}"))
-                })?;
-                Kind::Link(to)
+                let to = checked(&raw).map_err(|why| bad_link(&shown, &raw, why))?;
+                Kind::Link(to.to_owned())
             }
             EntryType::Link => {
                 let raw = target()?;
@@ -161,33 +162,43 @@ impl Member {
                 Kind::Same(to)
             }
             EntryType::GNUSparse => return Err(sparse()),
-            other => {
-                let what = match other {
-                    EntryType::Char | EntryType::Block => "a device",
-                    EntryType::Fifo => "a fifo",
-                    _ => "something that is no file, directory or link",
-                };
-                return Err(Refused::malformed(format!("holds {shown:?}, {what}")));
-            }
+            EntryType::Char | EntryType::Block => Kind::Other("a device"),
+            EntryType::Fifo => Kind::Other("a fifo"),
+            _ => Kind::Other("something that is no file, directory or link"),
         };
         let content = matches!(kind, Kind::File { .. });
-        if content && mode & 0o6000 != 0 {
-            return Err(Refused::malformed(format!(
-                "holds {shown:?} with a set-user-id or set-group-id bit"
-            )));
-        }
         if !content && size != 0 {
             return Err(Refused::malformed(format!("holds {shown:?}, which is no file and has content")));
         }
         if path.as_os_str().is_empty() && kind != Kind::Dir {
             return Err(Refused::malformed("has a file without a name"));
         }
-        Ok(Self { path, kind, mtime: header.mtime().map_err(damaged)?, size })
+        let set_id = content && mode & 0o6000 != 0;
+        Ok(Self { path, kind, mtime: header.mtime().map_err(damaged)?, size, set_id })
+    }
+
+    /// What a member of a module's tarball must be beyond that; a distribution's package may hold more.
+    pub(super) fn strict(&self) -> Result<()> {
+        let path = &self.path;
+        match &self.kind {
+            Kind::Other(what) => Err(Refused::malformed(format!("holds {path:?}, {what}"))),
+            Kind::Link(target) => checked_target(target)
+                .map_err(|why| bad_link(&path.to_string_lossy(), target.as_os_str().as_bytes(), why)),
+            _ if self.set_id => {
+                Err(Refused::malformed(format!("holds {path:?} with a set-user-id or set-group-id bit")))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
+fn bad_link(link: &str, target: &[u8], why: &str) -> anyhow::Error {
+    let target = String::from_utf8_lossy(target);
+    Refused::malformed(format!("has a link {link:?} to {target:?}, {why}"))
+}
+
 /// What every name must be.
-fn checked(raw: &[u8]) -> Result<&Path, &'static str> {
+pub(crate) fn checked(raw: &[u8]) -> Result<&Path, &'static str> {
     if raw.len() > PATH_LIMIT {
         return Err("which is longer than 1024 bytes");
     }
@@ -202,7 +213,7 @@ fn checked(raw: &[u8]) -> Result<&Path, &'static str> {
 }
 
 /// A path below the tarball's root, in plain form.
-fn checked_path(raw: &[u8]) -> Result<PathBuf, &'static str> {
+pub(crate) fn checked_path(raw: &[u8]) -> Result<PathBuf, &'static str> {
     let mut plain = PathBuf::new();
     for part in checked(raw)?.components() {
         match part {
@@ -217,8 +228,7 @@ fn checked_path(raw: &[u8]) -> Result<PathBuf, &'static str> {
 
 /// Where a link leads: `..` only at its beginning, so that whether it stays inside can be told from the text alone,
 /// whatever other links lie on its way.
-fn checked_target(raw: &[u8]) -> Result<PathBuf, &'static str> {
-    let path = checked(raw)?;
+fn checked_target(path: &Path) -> Result<(), &'static str> {
     let mut below = false;
     for part in path.components() {
         match part {
@@ -228,7 +238,7 @@ fn checked_target(raw: &[u8]) -> Result<PathBuf, &'static str> {
             Component::Normal(_) => below = true,
         }
     }
-    Ok(path.to_owned())
+    Ok(())
 }
 
 /// Whether a link at `path` leads out of the tree whose root is `root`.
@@ -278,7 +288,7 @@ mod tests {
                 "{path} -> {target}"
             );
         }
-        assert!(checked_target(b"d/../../x").is_err());
-        assert!(checked_target(b"/x").is_err());
+        assert!(checked_target(Path::new("d/../../x")).is_err());
+        assert!(checked_target(Path::new("/x")).is_err());
     }
 }

@@ -18,12 +18,17 @@ mod member;
 mod read;
 #[cfg(test)]
 mod tests;
+mod walk;
 mod write;
 
+pub(crate) use bound::Bounded;
 pub use bound::Limits;
+pub(crate) use codec::reader as decompressed;
 pub use contents::{Contents, contents};
 pub use member::Kind;
+pub(crate) use member::{Member, checked, checked_path};
 pub use read::{Listing, Unpacked, unpack};
+pub(crate) use walk::{Each, blame, walk};
 pub use write::{Packing, destination, file_name, pack};
 
 /// Why a tarball is not read, or cannot be written, with the exit code that shell DKMS documents for it.
@@ -38,7 +43,11 @@ pub struct Refused {
 
 impl Refused {
     /// No tarball of a DKMS module, or none that can be trusted.
-    fn malformed(why: impl Into<String>) -> anyhow::Error {
+    pub(crate) fn malformed(why: impl Into<String>) -> anyhow::Error {
         Self { code: 3, why: why.into() }.into()
+    }
+
+    pub(crate) fn truncated() -> anyhow::Error {
+        Self::malformed("is truncated")
     }
 }

@@ -1,20 +1,20 @@
 //! Unpacks a stranger's tarball into a directory of ours, and believes nothing of it.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use tar::Archive;
 
-use super::bound::{Bounded, TooMuch};
+use super::bound::TooMuch;
 use super::contents::{Contents, contents};
-use super::member::{Extensions, Kind, Member, leads_out};
-use super::{Limits, Refused, codec};
+use super::member::{Kind, Member, leads_out};
+use super::walk::{blame, walk};
+use super::{Limits, Refused};
 use crate::layout::Layout;
+use crate::sys::file;
 use crate::sys::private::Private;
-use crate::sys::signal;
 
 /// What a tarball holds, by path below its root. Directories that it takes for granted are there, too.
 pub type Listing = BTreeMap<PathBuf, Kind>;
@@ -30,16 +30,8 @@ pub struct Unpacked {
 impl Unpacked {
     /// Reads a tarball. Errors are [`Refused`] when the tarball is at fault.
     pub fn open(layout: &Layout, file: &Path) -> Result<Self> {
-        let open = || -> io::Result<(File, u64)> {
-            // A fifo or a device has no size that an expansion could be measured by, and may never end.
-            if !file.metadata()?.is_file() {
-                return Err(io::Error::other("it is no file"));
-            }
-            let file = File::open(file)?;
-            let size = file.metadata()?.len();
-            Ok((file, size))
-        };
-        let (packed, size) = open().with_context(|| format!("reading {}", file.display()))?;
+        let context = || format!("reading {}", file.display());
+        let (packed, size) = file::open_regular(file).with_context(context)?;
         let private = Private::new(&layout.incoming())?;
         let contents = unpack(BufReader::new(packed), size, &private, &Limits::default())?;
         private.open_up()?;
@@ -54,76 +46,60 @@ impl Unpacked {
 
 /// Unpacks into `private`, whose content is worthless unless this returns what it is.
 pub fn unpack(packed: impl BufRead, size: u64, private: &Private, limits: &Limits) -> Result<Contents> {
-    let allowed = limits.allowed(size);
-    let mut archive = Archive::new(Bounded::new(codec::reader(packed)?, allowed));
-    let listing = members(&mut archive, private, limits, allowed).map_err(blame)?;
-    let mut rest = archive.into_inner();
-    if rest.zeros() < 512 {
-        return Err(Refused::malformed("is truncated"));
-    }
-    // The checksum of what was packed comes last.
-    io::copy(&mut rest, &mut io::sink()).map_err(|error| blame(error.into()))?;
-    let contents = contents(&listing)?;
-    links(&listing, &contents, private)?;
+    let mut into =
+        Writing { private, limits, allowed: limits.allowed(size), copied: 0, listing: Listing::new() };
+    walk(packed, into.allowed, limits.members, &mut |member, content| {
+        into.member(member, content).map(ControlFlow::Continue)
+    })
+    .map_err(blame)?;
+    let contents = contents(&into.listing)?;
+    links(&into.listing, &contents, private)?;
     Ok(contents)
 }
 
-/// Writes directories and files. Links come last, when nothing is written any more.
-fn members(
-    archive: &mut Archive<Bounded<Box<dyn Read + '_>>>,
-    private: &Private,
-    limits: &Limits,
+/// Where it all goes. Links come last, when nothing is written any more.
+struct Writing<'a> {
+    private: &'a Private,
+    limits: &'a Limits,
     allowed: u64,
-) -> Result<Listing> {
-    let mut listing = Listing::new();
-    let mut extensions = Extensions::default();
-    let (mut count, mut copied) = (0, 0);
-    for entry in archive.entries()?.raw(true) {
-        let mut entry = entry?;
-        signal::check()?;
-        count += 1;
-        if count > limits.members {
-            return Err(Refused::malformed(format!("holds more than {} files", limits.members)));
-        }
-        let (header, size) = (entry.header().clone(), entry.size());
-        if extensions.take(&header, &mut entry, size)? {
-            continue;
-        }
-        let member = Member::read(&header, size, std::mem::take(&mut extensions))?;
-        place(&mut listing, &member, private, limits)?;
+    copied: u64,
+    listing: Listing,
+}
+
+impl Writing<'_> {
+    /// Writes a directory or a file.
+    fn member(&mut self, member: Member, content: &mut dyn Read) -> Result<()> {
+        member.strict()?;
+        place(&mut self.listing, &member, self.private, self.limits)?;
         let path = &member.path;
-        let wrote = match &member.kind {
+        let kind = match &member.kind {
             Kind::File { executable } => {
-                let wrote = private.file(path, &mut entry, *executable, member.mtime)?;
+                let wrote = self.private.file(path, content, *executable, member.mtime)?;
                 if wrote != member.size {
-                    return Err(Refused::malformed("is truncated"));
+                    return Err(Refused::truncated());
                 }
-                true
+                member.kind
             }
             Kind::Same(first) => {
-                let Some(Kind::File { executable }) = listing.get(first).cloned() else {
+                let Some(Kind::File { executable }) = self.listing.get(first).cloned() else {
                     let why = format!("has a hard link {path:?} to {first:?}, which is no file in it");
                     return Err(Refused::malformed(why));
                 };
                 // A name of its own for a file of its own: nothing that is written to one shows in the other. The
                 // copies count: a tarball of hard links to one large file is a bomb, too.
-                copied += private.copy(first, path, executable, member.mtime)?;
-                if copied > allowed {
-                    return Err(io::Error::other(TooMuch { allowed }).into());
+                self.copied += self.private.copy(first, path, executable, member.mtime)?;
+                if self.copied > self.allowed {
+                    return Err(io::Error::other(TooMuch { allowed: self.allowed }).into());
                 }
-                listing.insert(path.clone(), Kind::File { executable });
-                false
+                Kind::File { executable }
             }
-            Kind::Dir | Kind::Link(_) => true,
+            Kind::Dir | Kind::Link(_) | Kind::Other(_) => member.kind,
         };
-        if wrote && !path.as_os_str().is_empty() {
-            listing.insert(path.clone(), member.kind);
+        if !path.as_os_str().is_empty() {
+            self.listing.insert(member.path, kind);
         }
+        Ok(())
     }
-    if extensions.pending() {
-        return Err(Refused::malformed("is truncated"));
-    }
-    Ok(listing)
 }
 
 /// Sees that a member's name is free and the directories above it are there.
@@ -171,19 +147,6 @@ fn links(listing: &Listing, contents: &Contents, private: &Private) -> Result<()
     Ok(())
 }
 
-/// Tells the tarball's faults from this machine's.
-fn blame(error: anyhow::Error) -> anyhow::Error {
-    let Some(io) = error.downcast_ref::<io::Error>() else { return error };
-    if let Some(too_much) = io.get_ref().and_then(|inner| inner.downcast_ref::<TooMuch>()) {
-        return Refused::malformed(format!("is a bomb: {too_much}"));
-    }
-    // What the system itself says has a number: no space left, no permission.
-    if io.raw_os_error().is_some() {
-        return error.context("unpacking");
-    }
-    Refused::malformed(format!("is truncated or damaged: {io}"))
-}
-
 #[cfg(test)]
 mod tests {
     use tar::{Builder, EntryType, Header};
@@ -217,7 +180,7 @@ mod tests {
         let private = Private::new(parent.path()).unwrap();
         let result = unpack(tarball, tarball.len() as u64, &private, limits);
         drop(private);
-        assert!(crate::sys::file::sorted_entries(parent.path()).is_empty());
+        assert!(file::sorted_entries(parent.path()).is_empty());
         result.err().map_or(String::new(), |error| error.downcast::<Refused>().unwrap().why)
     }
 

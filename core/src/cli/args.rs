@@ -13,10 +13,8 @@ use crate::types::Target;
 /// Builds and installs kernel modules that are not part of the kernel, for every kernel.
 #[derive(Debug, Parser)]
 #[command(name = "dkms", disable_version_flag = true, args_override_self = true)]
-#[command(
-    after_help = "Actions: add, build, install, uninstall, unbuild, remove, match, status, check, autoinstall, \
-    mktarball, ldtarball, kernel_preinst, kernel_postinst, kernel_prerm, generate_mok, history [show ID]"
-)]
+#[command(after_help = "Actions: add, build, install, uninstall, unbuild, remove, match, status, check, \
+    preflight, autoinstall, mktarball, ldtarball, kernel_preinst, kernel_postinst, kernel_prerm, generate_mok, history [show ID]")]
 pub struct Args {
     /// Action, and module/version, source directory, dkms.conf or tarball
     #[arg(value_name = "ACTION|MODULE")]

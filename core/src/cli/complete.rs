@@ -125,6 +125,7 @@ impl Asked<'_> {
             "add" => ids(self.sources()).into_iter().chain([":directories".into()]).collect(),
             "build" | "install" => ids(self.modules()),
             "check" => ids(self.registered()).into_iter().chain([":files".into()]).collect(),
+            "preflight" => self.kernels().into_iter().chain([":files".into()]).collect(),
             "uninstall" | "unbuild" | "remove" | "status" | "mktarball" => ids(self.registered()),
             "ldtarball" => vec![":files".into()],
             "history" => vec!["show".into()],

@@ -7,6 +7,7 @@ mod complete;
 mod history;
 mod pairs;
 mod permit;
+mod preflight;
 mod rpm;
 pub(crate) mod source;
 mod status;
@@ -99,7 +100,7 @@ fn command(args: &Args, screen: Screen) -> Result<i32> {
     for option in args.deprecated() {
         screen.alert(&format!("dkms: {option} is deprecated: it does nothing"));
     }
-    for word in words.strange.iter().filter(|_| words.action != "history") {
+    for word in words.strange.iter().filter(|_| !["history", "preflight"].contains(&words.action.as_str())) {
         screen.alert(&format!("dkms: {word:?} is neither an action nor a second module: it is ignored"));
     }
     if let Some(config) = args.config.as_ref().filter(|config| !config.is_file()) {
@@ -141,6 +142,7 @@ fn command(args: &Args, screen: Screen) -> Result<i32> {
     match words.action.as_str() {
         "status" => status::show(&session, args, &words),
         "check" => check::show(&session, args, &words),
+        "preflight" => preflight::show(&mut session, args, &words),
         "history" => history::show(&session, &words.rest, args.json),
         "generate_mok" if !args.dry_run => generate_mok(&session),
         "autoinstall" => {

@@ -15,6 +15,9 @@ pub(super) fn check(session: &Session, args: &Args, words: &Words) -> Result<()>
     }
     let (registry, modules) = (&session.layout.dkms_tree, &session.layout.install_tree);
     let kernels = match words.action.as_str() {
+        "preflight" if !rustix::process::geteuid().is_root() => {
+            return refuse(1, "dkms preflight builds as if it were installed already: only root may do that");
+        }
         "add" | "build" | "remove" | "unbuild" => false,
         "install" | "uninstall" | "autoinstall" | "match" => true,
         action if action.starts_with("kernel_") => true,

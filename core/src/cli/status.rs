@@ -74,8 +74,11 @@ pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<i32>
                 .alert(&format!("dkms: {id} stays installed without its source until a successor is built"));
         }
     }
-    let failed =
-        |(id, target): &(ModuleId, Target)| wanted(id) && pairs.iter().any(|pair| fits(pair, target));
+    // What was tried for a kernel that never came is nobody's trouble now.
+    let there = |target: &Target| session.layout.kernel(&target.kernel).exists();
+    let failed = |(id, target): &(ModuleId, Target)| {
+        wanted(id) && pairs.iter().any(|pair| fits(pair, target)) && there(target)
+    };
     for ((id, target), failure) in snapshot.failures.iter().filter(|(key, _)| failed(key)) {
         document.failures.push(Failed {
             module: id.clone(),
@@ -144,7 +147,9 @@ fn differences<'a>(
     let differ = |(id, target, build): &(&'a ModuleId, &'a Target, &Build)| {
         Some(((*id, *target), difference(session, id, target, build)?))
     };
-    let parts = parallel::parts(&builds, |builds| builds.iter().filter_map(differ).collect::<Vec<_>>());
+    let parts = parallel::parts(&builds, parallel::Each::Quick, |builds| {
+        builds.iter().filter_map(differ).collect::<Vec<_>>()
+    });
     parts.into_iter().flatten().collect()
 }
 

@@ -19,6 +19,7 @@ pub(super) const ACTIONS: &[&str] = &[
     "status",
     "autoinstall",
     "check",
+    "preflight",
     "kernel_preinst",
     "kernel_postinst",
     "kernel_prerm",

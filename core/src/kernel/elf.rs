@@ -80,17 +80,6 @@ pub fn module_name(path: &str) -> String {
     canonical_name(file.split_once(".ko").map_or(file, |(name, _)| name))
 }
 
-/// Reads `Module.symvers`: symbol → CRC.
-pub fn parse_symvers(text: &str) -> BTreeMap<&str, u32> {
-    text.lines()
-        .filter_map(|line| {
-            let mut fields = line.split('\t');
-            let crc = u32::from_str_radix(fields.next()?.trim_start_matches("0x"), 16).ok()?;
-            Some((fields.next()?, crc))
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,10 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_symvers() {
+    fn files_are_called_like_modules_or_not() {
         assert_eq!(module_name("updates/dkms/hid-digimend-kye.ko.xz"), "hid_digimend_kye");
-        let symvers = parse_symvers("0x12ab34cd\tprintk\tvmlinux\tEXPORT_SYMBOL\t\nbroken\n");
-        assert_eq!(symvers.get("printk"), Some(&0x12ab_34cd));
-        assert_eq!(symvers.len(), 1);
     }
 }

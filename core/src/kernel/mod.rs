@@ -11,6 +11,7 @@ mod firmware;
 mod headers;
 mod index;
 pub mod signature;
+mod symvers;
 
 use std::path::Path;
 
@@ -22,6 +23,7 @@ pub use demand::Demand;
 pub use firmware::Firmware;
 pub use headers::{Headers, Vermagic};
 pub use index::Index;
+pub use symvers::Symbols;
 
 use crate::layout::Layout;
 use crate::policy::distro::{Row, fill};

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::proof;
 use super::scope::{installed, leaving, newest_with};
 use super::wanted::Wish;
 use super::why::{bad_conf, broken, refused, registered};
@@ -27,9 +28,15 @@ pub fn plan(events: &[Event], snapshot: &Snapshot, survey: &Survey, row: &Row) -
     for event in events {
         planner.event(event);
     }
+    if events.iter().any(Event::incoming) {
+        return proof::only(planner.finish());
+    }
     planner.followers();
     planner.finish()
 }
+
+/// What is wanted of a module before anything is changed: a finished build, wherever it can be had.
+const PROOF: Wish = Wish { install: false, force: false, automatic: true, trust_unknown: false, led: false };
 
 /// A plan in the making.
 pub(super) struct Planner<'a> {
@@ -61,6 +68,16 @@ impl Planner<'_> {
             Event::Autoinstall(target) => {
                 self.plan.initramfs.insert(target.clone());
                 self.all_modules(target, true);
+            }
+            Event::KernelIncoming(target) => {
+                for id in &self.newest.clone().into_values().collect::<Vec<_>>() {
+                    self.make(id, target, PROOF);
+                }
+            }
+            Event::SourceIncoming { module, targets } => {
+                for target in targets {
+                    self.make(module, target, PROOF);
+                }
             }
             Event::KernelRemoved(target) => self.kernel_removed(target),
             Event::SourceAdded { module, targets } => {

@@ -5,6 +5,7 @@
 mod decide;
 mod finish;
 mod order;
+mod proof;
 mod scope;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 pub use decide::plan;
+pub use proof::{Stakes, at_stake, names};
 pub use scope::{Scope, concerned, followers, newest, scope};
 pub use why::remaining;
 
@@ -54,6 +56,9 @@ pub struct Case {
 /// What will be done, in this order.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Plan {
+    /// Nothing is to be changed: finished builds are kept for when they are needed, failures are remembered.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub proof: bool,
     /// Modules that an earlier run took out without coming to their POST_REMOVE.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub post_remove: BTreeSet<(ModuleId, Target)>,

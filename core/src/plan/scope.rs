@@ -50,8 +50,7 @@ pub(super) fn newest_with(events: &[Event], snapshot: &Snapshot) -> BTreeMap<Mod
         .into_iter()
         .map(|(name, id)| (name.clone(), id.clone()))
         .collect();
-    for event in events {
-        let Event::SourceAdded { module, .. } = event else { continue };
+    for module in events.iter().filter_map(Event::source_brought) {
         let best = newest.entry(module.name.clone()).or_insert_with(|| module.clone());
         if version::compare(module.version.as_str(), best.version.as_str()).is_gt() {
             *best = module.clone();
@@ -95,11 +94,14 @@ pub fn scope(events: &[Event], snapshot: &Snapshot) -> Scope {
     let mut scope = Scope::default();
     for event in events {
         match event {
-            Event::KernelAdded(target) | Event::HeadersAdded(target) | Event::Autoinstall(target) => {
+            Event::KernelAdded(target)
+            | Event::HeadersAdded(target)
+            | Event::Autoinstall(target)
+            | Event::KernelIncoming(target) => {
                 scope.kernels.insert(target.clone());
                 scope.cases.extend(newest.values().map(|id| (id.clone(), target.clone())));
             }
-            Event::SourceAdded { module, targets } => {
+            Event::SourceAdded { module, targets } | Event::SourceIncoming { module, targets } => {
                 for target in targets {
                     scope.kernels.insert(target.clone());
                     scope.cases.insert((module.clone(), target.clone()));

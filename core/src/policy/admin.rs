@@ -22,6 +22,8 @@ struct File {
     build_minutes: Option<NonZeroU32>,
     /// How much finished builds may take that are kept for later, in MiB.
     cache_mib: Option<u32>,
+    /// What happens when a module does not build for what is about to be installed.
+    on_unbuildable: Option<Unbuildable>,
     /// Settings of single modules, by pattern.
     #[serde(default)]
     module: BTreeMap<String, Own>,
@@ -32,12 +34,25 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct Own {
     build_minutes: Option<NonZeroU32>,
+    on_unbuildable: Option<Unbuildable>,
+}
+
+/// What happens before a transaction when a module is proven not to build for what it brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unbuildable {
+    /// It is said, and the transaction goes on.
+    Warn,
+    /// The transaction is stopped before it has changed anything.
+    Hold,
 }
 
 /// The admin's choices.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Admin {
     file: File,
+    /// Patterns of modules that may fail, this time, whatever the file says.
+    allowed: Vec<String>,
     /// Why the file could not be used, with its name, line and column.
     pub broken: Option<String>,
 }
@@ -48,21 +63,19 @@ impl Admin {
         match std::fs::read_to_string(path) {
             Ok(text) => Self::parse(&text, path),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::default(),
-            Err(error) => {
-                Self { file: File::default(), broken: Some(format!("{}: {error}", path.display())) }
-            }
+            Err(error) => Self { broken: Some(format!("{}: {error}", path.display())), ..Self::default() },
         }
     }
 
-    fn parse(text: &str, path: &Path) -> Self {
+    pub(crate) fn parse(text: &str, path: &Path) -> Self {
         match toml::from_str(text) {
-            Ok(file) => Self { file, broken: None },
+            Ok(file) => Self { file, ..Self::default() },
             Err(error) => {
                 let offset = error.span().map_or(0, |span| span.start).min(text.len());
                 let line = text.as_bytes()[..offset].iter().filter(|byte| **byte == b'\n').count() + 1;
                 let why = error.message().to_owned();
                 let place = PathBuf::from(path);
-                Self { file: File::default(), broken: Some(format!("{}:{line}: {why}", place.display())) }
+                Self { broken: Some(format!("{}:{line}: {why}", place.display())), ..Self::default() }
             }
         }
     }
@@ -70,7 +83,18 @@ impl Admin {
     /// Whether a failure of this module must stop the package manager. When the file cannot be read nobody
     /// knows, so that every module counts: an admin who wrote it wanted some to.
     pub fn critical(&self, module: &ModuleName) -> bool {
-        self.broken.is_some() || matches_any(&self.file.critical, module)
+        !self.allows(module) && (self.broken.is_some() || matches_any(&self.file.critical, module))
+    }
+
+    /// The same file, and modules that may fail this time: patterns, separated by commas or spaces.
+    #[must_use]
+    pub fn allowing(self, patterns: &str) -> Self {
+        let words = patterns.split([',', ' ']).filter(|word| !word.is_empty());
+        Self { allowed: words.map(str::to_owned).collect(), ..self }
+    }
+
+    fn allows(&self, module: &ModuleName) -> bool {
+        matches_any(&self.allowed, module)
     }
 
     /// Whether any module can stop the package manager.
@@ -81,16 +105,26 @@ impl Admin {
     /// Minutes that one step of this module's build may take: an hour, unless the file says something else. Of several
     /// patterns that name the module the longest counts.
     pub fn build_minutes(&self, module: &ModuleName) -> u64 {
-        let own = self
-            .file
-            .module
-            .iter()
-            .filter(|(pattern, own)| {
-                own.build_minutes.is_some() && matches_any(std::slice::from_ref(pattern), module)
-            })
-            .max_by_key(|(pattern, _)| pattern.len())
-            .and_then(|(_, own)| own.build_minutes);
+        let own = self.own(module, |own| own.build_minutes);
         own.or(self.file.build_minutes).map_or(60, |minutes| u64::from(minutes.get()))
+    }
+
+    /// What happens when this module does not build for what is about to be installed; `None`: as is usual there. A module
+    /// that would break the transaction halfway is better stopped before.
+    pub fn on_unbuildable(&self, module: &ModuleName) -> Option<Unbuildable> {
+        if self.allows(module) {
+            return Some(Unbuildable::Warn);
+        }
+        let own = self.own(module, |own| own.on_unbuildable);
+        let critical = self.critical(module).then_some(Unbuildable::Hold);
+        own.or(critical).or(self.file.on_unbuildable)
+    }
+
+    /// What the file says for this module alone.
+    fn own<T>(&self, module: &ModuleName, value: impl Fn(&Own) -> Option<T>) -> Option<T> {
+        let named = |pattern: &String| matches_any(std::slice::from_ref(pattern), module);
+        let own = self.file.module.iter().filter(|(pattern, own)| value(own).is_some() && named(pattern));
+        own.max_by_key(|(pattern, _)| pattern.len()).and_then(|(_, own)| value(own))
     }
 
     /// Bytes that finished builds may take that are kept for later: 2 GiB, unless the file says something else.
@@ -142,6 +176,34 @@ mod tests {
         }
         assert_eq!(Admin::default().build_minutes(&"zfs".parse().unwrap()), 60);
         assert!(Admin::parse("build_minutes = 0\n", Path::new("p")).broken.is_some());
+    }
+
+    #[test]
+    fn what_cannot_be_built_holds_the_transaction_where_the_admin_says_so() {
+        let text = "critical = [\"zfs\"]\non_unbuildable = \"warn\"\n[module.\"nvidia*\"]\non_unbuildable = \"hold\"\n";
+        let admin = Admin::parse(text, Path::new("p"));
+        for (name, choice) in [
+            ("zfs", Unbuildable::Hold),
+            ("nvidia-current", Unbuildable::Hold),
+            ("acpi-call", Unbuildable::Warn),
+        ] {
+            assert_eq!(admin.on_unbuildable(&name.parse().unwrap()), Some(choice), "{name}");
+        }
+        assert_eq!(Admin::default().on_unbuildable(&"zfs".parse().unwrap()), None);
+        let admin = admin.allowing("acpi*, zfs");
+        for (name, critical, choice) in [
+            ("zfs", false, Unbuildable::Warn),
+            ("nvidia-current", false, Unbuildable::Hold),
+            ("acpi-call", false, Unbuildable::Warn),
+        ] {
+            let name = name.parse().unwrap();
+            assert_eq!(
+                (admin.critical(&name), admin.on_unbuildable(&name)),
+                (critical, Some(choice)),
+                "{name}"
+            );
+        }
+        assert!(Admin::parse("on_unbuildable = \"stop\"\n", Path::new("p")).broken.is_some());
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Row {
     /// Programs with arguments that offer modules to compatible kernels, and withdraw them; they read the files' names.
     /// Empty where kernels promise each other nothing.
     pub weak_modules: (&'static [&'static str], &'static [&'static str]),
+    /// The command, or the setting, that keeps these packages as they are; `{packages}` is replaced.
+    pub keep_back: &'static str,
     /// Program, arguments: lists the files of an initramfs; the image follows.
     pub list_initramfs: &'static [&'static str],
     /// Program, arguments: remakes the initramfs `{image}` of `{kernel}`, which some call by its `{pkgbase}`. Where a program
@@ -57,6 +59,7 @@ const DEBIAN: Row = Row {
     new_key: (&[], ("", "")),
     enrol: &[MOKUTIL],
     weak_modules: (&[], &[]),
+    keep_back: "apt-mark hold {packages}",
     list_initramfs: &["lsinitramfs"],
     make_initramfs: &["update-initramfs", "-u", "-k", "{kernel}"],
     sources_remake_initramfs: false,
@@ -83,6 +86,7 @@ const FEDORA: Row = Row {
     new_key: (&[], ("", "")),
     enrol: &[MOKUTIL],
     weak_modules: (&[], &[]),
+    keep_back: "dnf versionlock add {packages}",
     list_initramfs: &["lsinitrd"],
     make_initramfs: &["dracut", "-f", "{image}", "{kernel}"],
     sources_remake_initramfs: false,
@@ -134,6 +138,7 @@ const TABLE: &[Row] = &[
             &["/usr/lib/module-init-tools/weak-modules2", "--add-kernel-modules", "{kernel}"],
             &["/usr/lib/module-init-tools/weak-modules2", "--remove-kernel-modules", "{kernel}"],
         ),
+        keep_back: "zypper addlock {packages}",
         list_initramfs: &["lsinitrd"],
         make_initramfs: &["dracut", "-f", "{image}", "{kernel}"],
         sources_remake_initramfs: false,
@@ -150,6 +155,7 @@ const TABLE: &[Row] = &[
         new_key: (&[], ("", "")),
         enrol: &[MOKUTIL],
         weak_modules: (&[], &[]),
+        keep_back: "IgnorePkg = {packages} in /etc/pacman.conf",
         list_initramfs: &["lsinitcpio"],
         make_initramfs: &["mkinitcpio", "-p", "{pkgbase}"],
         sources_remake_initramfs: true,
@@ -169,6 +175,7 @@ const OTHER: Row = Row {
     new_key: (&[], ("", "")),
     enrol: &[MOKUTIL],
     weak_modules: (&[], &[]),
+    keep_back: "hold {packages} with your package manager",
     list_initramfs: &[],
     make_initramfs: &[],
     sources_remake_initramfs: false,

@@ -106,6 +106,11 @@ fn bare(line: &str) -> String {
 
 /// Whether the log tells of the machine rather than of the module: no space, no memory, a missing program.
 pub fn transient(log: &str) -> bool {
+    cause(log).is_some()
+}
+
+/// The line of a log that tells of the machine.
+pub fn cause(log: &str) -> Option<&str> {
     const SIGNS: [&str; 10] = [
         "No space left on device",
         "Cannot allocate memory",
@@ -119,7 +124,7 @@ pub fn transient(log: &str) -> bool {
         "Input/output error",
     ];
     let missing = |line: &str| line.starts_with("/bin/sh: ") && line.ends_with(": not found");
-    log.lines().any(|line| missing(line) || SIGNS.iter().any(|sign| line.contains(sign)))
+    log.lines().find(|line| missing(line) || SIGNS.iter().any(|sign| line.contains(sign))).map(str::trim)
 }
 
 /// `path/file.c:12:34: error: message` → `path/file.c:12: message`, without the build directory; `cc1: error: …` and

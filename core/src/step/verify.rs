@@ -1,31 +1,31 @@
 //! Will the kernel take this file? Asked of the file itself, for kernels that are not running.
 
-use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::conf::Recipe;
 use crate::kernel::elf::{self, ModInfo};
-use crate::kernel::{Compression, Headers, Kernel, Vermagic, read_module};
+use crate::kernel::{Compression, Headers, Kernel, Symbols, Vermagic, read_module};
 use crate::layout::Layout;
-use crate::sys::file;
 use crate::types::ModuleId;
 
-/// Checks one uncompressed module. `symbols` are the CRCs of all symbols that it may import.
+/// Checks one uncompressed module. `symbols` are the CRCs of all symbols that it imports.
 pub fn verify(
     content: &[u8],
     kernel: &Kernel,
     headers: &Headers,
-    symbols: &BTreeMap<&str, u32>,
+    symbols: &Symbols,
 ) -> Result<ModInfo, String> {
     let info = elf::read(content).map_err(|error| format!("{error:#}"))?;
     if let Some(why) = headers.vermagic.refuses(kernel.target.kernel.as_str(), &info.vermagic) {
         return Err(why);
     }
     for (name, crc) in &info.imports {
-        if let Some(exported) = symbols.get(name.as_str())
-            && exported != crc
+        if let Some(exported) = symbols.get(name)
+            && exported != *crc
         {
             return Err(format!(
                 "it disagrees with the kernel about symbol {name} (CRC {crc:#010x}, the kernel has {exported:#010x})"
@@ -35,13 +35,19 @@ pub fn verify(
     Ok(info)
 }
 
-/// The texts of `Module.symvers` of the kernel and of the packages that a module depends on.
-pub fn known_symbols(headers: &Path, others: &[PathBuf]) -> Result<Vec<String>> {
-    let mut texts = Vec::new();
+/// What `Module.symvers` of the kernel and of the packages that a module depends on say about what these modules import.
+pub fn known_symbols(headers: &Path, others: &[PathBuf], modules: &[ModInfo]) -> Result<Symbols> {
+    let mut symbols = Symbols::wanted(modules.iter().flat_map(|info| info.imports.keys()));
     for path in [headers.join("Module.symvers")].iter().chain(others) {
-        texts.extend(file::read_optional(path)?.map(|text| String::from_utf8_lossy(&text).into_owned()));
+        match File::open(path) {
+            Ok(file) => {
+                symbols.read(BufReader::new(file)).with_context(|| format!("reading {}", path.display()))?;
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
+        }
     }
-    Ok(texts)
+    Ok(symbols)
 }
 
 /// Checks a finished build that was not made here, file by file. Without headers only the kernel release can be
@@ -54,11 +60,6 @@ pub fn finished(
     symvers: &[PathBuf],
 ) -> Result<Vec<String>, String> {
     let dir = layout.built_modules(module, &kernel.target);
-    let texts = match &kernel.headers {
-        Some(headers) => known_symbols(&headers.dir, symvers).map_err(|error| format!("{error:#}"))?,
-        None => Vec::new(),
-    };
-    let symbols: BTreeMap<&str, u32> = texts.iter().flat_map(|text| elf::parse_symvers(text)).collect();
     let wants_signature = kernel.headers.as_ref().is_some_and(|headers| headers.sig_hash.is_some());
     let mut unsigned = Vec::new();
     for spec in &recipe.modules {
@@ -69,7 +70,10 @@ pub fn finished(
         };
         let content = read_module(&dir.join(&name)).map_err(|error| format!("{error:#}"))?;
         let checked = match &kernel.headers {
-            Some(headers) => verify(&content, kernel, headers, &symbols).map(|_| ()),
+            Some(headers) => elf::read(&content)
+                .and_then(|info| known_symbols(&headers.dir, symvers, &[info]))
+                .map_err(|error| format!("{error:#}"))
+                .and_then(|symbols| verify(&content, kernel, headers, &symbols).map(|_| ())),
             None => release(&content, kernel),
         };
         checked.map_err(|why| format!("{name} would not load ({why})"))?;

@@ -278,6 +278,17 @@ pub fn read_untrusted(root: &Path, relative: &Path, limit: u64) -> Result<Vec<u8
     Ok(content)
 }
 
+/// Opens a file that a stranger named, with its size. A fifo or a device has no size that anything could be measured by, and
+/// may never end.
+pub fn open_regular(path: &Path) -> io::Result<(File, u64)> {
+    if !path.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let file = File::open(path)?;
+    let size = file.metadata()?.len();
+    Ok((file, size))
+}
+
 /// A file's first and last bytes, as many as `ends` says, with a line between them where something was left out.
 pub fn read_ends(path: &Path, ends: (u64, u64)) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;

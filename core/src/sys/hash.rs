@@ -10,7 +10,8 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::sys::file;
+use crate::sys::parallel::Each;
+use crate::sys::{file, parallel};
 
 /// SHA-256 in lower-case hex.
 pub fn hex(content: &[u8]) -> String {
@@ -87,9 +88,13 @@ pub fn trees(roots: &[PathBuf], watch: Watch, memory: Option<&Path>, skip: &[&st
 
 fn recall(memory: &Path, roots: &[PathBuf]) -> Option<String> {
     let known: Remembered = serde_json::from_slice(&fs::read(memory).ok()?).ok()?;
-    let same =
-        roots.iter().all(|root| known.seen.iter().any(|(path, _)| path.as_os_str() == root.as_os_str()))
-            && known.seen.iter().all(|(path, stamp)| Stamp::of(path).as_ref() == Some(stamp));
+    let all =
+        roots.iter().all(|root| known.seen.iter().any(|(path, _)| path.as_os_str() == root.as_os_str()));
+    let same = |(path, stamp): &(PathBuf, Stamp)| Stamp::of(path).as_ref() == Some(stamp);
+    let same = all
+        && parallel::parts(&known.seen, Each::Quick, |part| part.iter().all(same))
+            .into_iter()
+            .all(|same| same);
     same.then_some(known.hash)
 }
 

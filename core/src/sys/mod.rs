@@ -6,6 +6,7 @@ pub mod confine;
 pub mod file;
 pub mod hash;
 pub mod jobs;
+pub mod lay;
 pub mod lock;
 pub mod memory;
 pub mod parallel;

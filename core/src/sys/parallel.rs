@@ -2,12 +2,18 @@
 
 use std::thread;
 
-/// Fewer items are done before a thread has started.
-const WORTH_IT: usize = 64;
+/// How many items are done before a thread has started: fewer are not worth one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Each {
+    /// A look at a file or two.
+    Quick = 64,
+    /// Reading and evaluating a few files.
+    Slow = 6,
+}
 
 /// Does `work` on parts of a list, one part for each processor; the results come in the list's order.
-pub fn parts<T: Sync, R: Send>(items: &[T], work: impl Fn(&[T]) -> R + Sync) -> Vec<R> {
-    if items.len() < WORTH_IT {
+pub fn parts<T: Sync, R: Send>(items: &[T], each: Each, work: impl Fn(&[T]) -> R + Sync) -> Vec<R> {
+    if items.len() < each as usize {
         return vec![work(items)];
     }
     let processors = thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -28,9 +34,11 @@ mod tests {
 
     #[test]
     fn results_come_in_order_whatever_the_number() {
-        for length in [0, 1, WORTH_IT - 1, WORTH_IT, 1000] {
-            let items: Vec<usize> = (0..length).collect();
-            assert_eq!(parts(&items, <[usize]>::to_vec).concat(), items);
+        for each in [Each::Quick, Each::Slow] {
+            for length in [0, 1, each as usize - 1, each as usize, 1000] {
+                let items: Vec<usize> = (0..length).collect();
+                assert_eq!(parts(&items, each, <[usize]>::to_vec).concat(), items);
+            }
         }
     }
 }

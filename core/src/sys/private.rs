@@ -63,6 +63,11 @@ impl Private {
         self.file(to, &mut File::open(self.0.join(from))?, executable, mtime)
     }
 
+    /// Takes a file away again, so that another can have its name.
+    pub fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(self.0.join(path))
+    }
+
     /// Makes a symbolic link. Whether it may is the caller's to know.
     pub fn link(&self, path: &Path, target: &Path) -> io::Result<()> {
         std::os::unix::fs::symlink(target, self.0.join(path))

@@ -7,13 +7,17 @@ use anyhow::Result;
 
 use super::{Build, Entry, Failure, Record, Snapshot, Source};
 use crate::layout::Layout;
+use crate::sys::parallel::Each;
 use crate::sys::{file, parallel};
 use crate::types::{ModuleId, ModuleName, Target};
 
 impl Snapshot {
     /// Loads everything.
     pub fn load(layout: &Layout) -> Result<Self> {
-        let names = file::sub_dirs(&layout.dkms_tree);
+        let mut names = file::sub_dirs(&layout.dkms_tree);
+        names.extend(file::sub_dirs(&layout.own().join("failures")));
+        names.sort();
+        names.dedup();
         Self::load_some(layout, names.iter().filter_map(|name| name.parse().ok()))
     }
 
@@ -21,7 +25,7 @@ impl Snapshot {
     pub fn load_some(layout: &Layout, names: impl IntoIterator<Item = ModuleName>) -> Result<Self> {
         let names: Vec<ModuleName> = names.into_iter().collect();
         let mut snapshot = Self::default();
-        for part in parallel::parts(&names, |names| Self::load_part(layout, names)) {
+        for part in parallel::parts(&names, Each::Quick, |names| Self::load_part(layout, names)) {
             snapshot.modules.extend(part.modules);
             snapshot.failures.extend(part.failures);
             snapshot.originals.extend(part.originals);
@@ -45,7 +49,7 @@ impl Snapshot {
                 }
             }
         }
-        snapshot.load_failures(layout);
+        snapshot.load_failures(layout, names);
         snapshot
     }
 
@@ -55,9 +59,14 @@ impl Snapshot {
         }
     }
 
-    fn load_failures(&mut self, layout: &Layout) {
-        let ids: Vec<ModuleId> = self.modules.keys().cloned().collect();
-        for id in ids {
+    /// Also of versions that are not registered: they were tried before their package was installed.
+    fn load_failures(&mut self, layout: &Layout, names: &[ModuleName]) {
+        let versions = |name: &ModuleName| file::sub_dirs(&layout.own_module("failures", name));
+        let ids = names.iter().flat_map(|name| {
+            let id = |version: String| Some(ModuleId { name: name.clone(), version: version.parse().ok()? });
+            versions(name).into_iter().filter_map(id)
+        });
+        for id in ids.collect::<Vec<_>>() {
             let dir = layout.own_version("failures", &id);
             for kernel in file::sub_dirs(&dir) {
                 for path in file::sorted_entries(&dir.join(&kernel)) {

@@ -67,6 +67,7 @@ impl Root {
             install_tree: self.join("modules"),
             etc: self.join("etc"),
             sys: self.join("sys"),
+            ..Layout::default()
         }
     }
 

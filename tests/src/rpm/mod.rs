@@ -158,7 +158,8 @@ pub fn machine(family: Family) -> Layer {
     })
 }
 
-fn repository(family: Family) -> Layer {
+/// A machine without the product: its repository lies in `/opt/repo`.
+pub fn repository(family: Family) -> Layer {
     let kernels = kernels();
     let releases = kernels.each_ref().map(|kernel| kernel.release.clone()).join(" ");
     let tools = Suite::sid().base().prepared("rpm-tools", &format!("{TOOLS:?}"), |root| {

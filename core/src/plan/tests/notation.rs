@@ -1,6 +1,7 @@
 //! Events and plans as text.
 //!
 //! Events: `kernel+ k1`, `headers+ k1`, `autoinstall k1`, `kernel- k1`, `source+ a/1 k1 k2`, `source~ a/1` (replaced),
+//! `kernel? k1`, `source? a/1 k1` (both about to come),
 //! `match k1 k2 a` (k2 gets what k1 has),
 //! and `add`, `build`, `install`, `uninstall`, `unbuild`, `remove` with a module and kernels; `!` after the verb is
 //! `--force`. `load a/1 k1 k2` is a tarball with builds for these kernels. They are separated by `;`.
@@ -28,6 +29,8 @@ fn event(text: &str) -> Event {
         "kernel+" => Event::KernelAdded(target(words[1])),
         "headers+" => Event::HeadersAdded(target(words[1])),
         "autoinstall" => Event::Autoinstall(target(words[1])),
+        "kernel?" => Event::KernelIncoming(target(words[1])),
+        "source?" => Event::SourceIncoming { module: words[1].parse().unwrap(), targets: targets(2) },
         "kernel-" => Event::KernelRemoved(target(words[1])),
         "source+" => Event::SourceAdded { module: words[1].parse().unwrap(), targets: targets(2) },
         "match" => Event::Matched {

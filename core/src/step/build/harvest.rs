@@ -1,6 +1,5 @@
 //! Takes what was built out of the hands of whoever built it: nothing in it is believed.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::lchown;
@@ -22,6 +21,11 @@ impl Place<'_> {
         inside.unwrap_or(relative)
     }
 
+    /// A module that make left.
+    fn built(&self, name: &str) -> PathBuf {
+        self.seen(Path::new("build").join(format!("{name}.ko")))
+    }
+
     /// Takes the modules out of the hands of whoever built them: checks, signs and compresses each.
     pub(super) fn harvest(
         &self,
@@ -32,14 +36,20 @@ impl Place<'_> {
         let name = Path::new("build/Module.symvers");
         let exists = self.view.join(name).exists();
         let own = exists.then(|| file::read_untrusted(&self.view, name, SYMVERS_LIMIT)).transpose()?;
-        let mut texts = verify::known_symbols(&self.job.headers.dir, &self.job.symvers)?;
-        texts.extend(own.as_ref().map(|text| String::from_utf8_lossy(text).into_owned()));
-        let symbols: BTreeMap<&str, u32> = texts.iter().flat_map(|text| elf::parse_symvers(text)).collect();
+        let mut infos = Vec::new();
+        for module in &job.recipe.modules {
+            let content = file::read_untrusted(&self.view, &self.built(&module.built), MODULE_LIMIT)?;
+            // What is no module is said below.
+            infos.extend(elf::read(&content));
+        }
+        let mut symbols = verify::known_symbols(&self.job.headers.dir, &self.job.symvers, &infos)?;
+        if let Some(own) = &own {
+            symbols.read(own.as_slice())?;
+        }
         let mut notes = Vec::new();
         let strength = &self.session.policy.framework.strength;
         for module in &job.recipe.modules {
-            let built = self.seen(Path::new("build").join(format!("{}.ko", module.built)));
-            let content = file::read_untrusted(&self.view, &built, MODULE_LIMIT)?;
+            let content = file::read_untrusted(&self.view, &self.built(&module.built), MODULE_LIMIT)?;
             if let Err(why) = verify::verify(&content, job.kernel, job.headers, &symbols) {
                 return Ok(Err(Stop::new(format!("{}.ko would not load: {why}", module.built), 7)));
             }
@@ -100,8 +110,6 @@ impl Place<'_> {
         if stopped.is_err() || !self.confined {
             return Ok(stopped);
         }
-        let texts = verify::known_symbols(&self.job.headers.dir, &self.job.symvers)?;
-        let symbols: BTreeMap<&str, u32> = texts.iter().flat_map(|text| elf::parse_symvers(text)).collect();
         for path in file::sorted_entries(staged) {
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
             let place =
@@ -110,8 +118,12 @@ impl Place<'_> {
             if name.contains(".ko") {
                 let plain = Compression::of(name).decompress(&content);
                 let checked = plain
+                    .and_then(|plain| Ok((elf::read(&plain)?, plain)))
+                    .and_then(|(info, plain)| {
+                        Ok((verify::known_symbols(&job.headers.dir, &job.symvers, &[info])?, plain))
+                    })
                     .map_err(|error| format!("{error:#}"))
-                    .and_then(|plain| verify::verify(&plain, job.kernel, job.headers, &symbols));
+                    .and_then(|(symbols, plain)| verify::verify(&plain, job.kernel, job.headers, &symbols));
                 if let Err(why) = checked {
                     return Ok(Err(Stop::new(
                         format!("after the post_build script {name} would not load: {why}"),

@@ -1,0 +1,52 @@
+//! What apt says before it begins: its protocol for hooks of `DPkg::Pre-Install-Pkgs`, version 3.
+//!
+//! `VERSION 3`, lines of configuration, an empty line, and then a line a package:
+//! `NAME OLD ARCH MULTI-ARCH < NEW ARCH MULTI-ARCH FILE`. FILE is `**CONFIGURE**` or `**REMOVE**` when nothing is unpacked.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+/// The files of the packages that will be unpacked.
+pub fn files() -> Result<Vec<PathBuf>> {
+    let mut text = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut text).context("reading what apt tells")?;
+    parse(&String::from_utf8_lossy(&text))
+}
+
+fn parse(text: &str) -> Result<Vec<PathBuf>> {
+    let mut lines = text.lines();
+    let version = lines.next().unwrap_or_default();
+    if version != "VERSION 3" {
+        bail!("apt speaks {version:?}, and this hook understands \"VERSION 3\" only");
+    }
+    let packages = lines.skip_while(|line| !line.is_empty()).skip(1);
+    let file = |line: &str| line.splitn(9, ' ').nth(8).map(str::to_owned);
+    Ok(packages.filter_map(file).filter(|file| file.starts_with('/')).map(PathBuf::from).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_unpacked_counts() {
+        // As apt 3.0 says it.
+        let text = "VERSION 3\nAPT::Architecture=amd64\nDir=/\n\n\
+            linux-image-amd64 6.12.1-1 amd64 none < 6.12.2-1 amd64 none /var/cache/apt/archives/a.deb\n\
+            linux-image-amd64 6.12.1-1 amd64 none < 6.12.2-1 amd64 none **CONFIGURE**\n\
+            old-dkms 1 all none > - - none **REMOVE**\n\
+            new - - none < 1:2 all foreign /root/my debs/new.deb\n";
+        let expected: Vec<PathBuf> =
+            vec!["/var/cache/apt/archives/a.deb".into(), "/root/my debs/new.deb".into()];
+        assert_eq!(parse(text).unwrap(), expected);
+    }
+
+    #[test]
+    fn another_protocol_is_refused() {
+        for other in ["VERSION 2\n\na - < 1 /x.deb\n", "/var/cache/apt/archives/a.deb\n", ""] {
+            assert!(parse(other).is_err(), "{other:?}");
+        }
+    }
+}

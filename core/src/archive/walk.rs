@@ -1,0 +1,62 @@
+//! Reads a tarball from end to end and believes nothing of it.
+
+use std::io::{self, BufRead, Read};
+use std::ops::ControlFlow;
+
+use anyhow::Result;
+use tar::Archive;
+
+use super::bound::{Bounded, TooMuch};
+use super::member::{Extensions, Member};
+use super::{Refused, codec};
+use crate::sys::signal;
+
+/// What [`walk`] hands each member and its content to. It says whether to go on.
+pub(crate) type Each<'a> = dyn FnMut(Member, &mut dyn Read) -> Result<ControlFlow<()>> + 'a;
+
+/// Hands each member and its content to `each`, which says whether to go on. No more than `allowed` bytes and `members`
+/// members are read. Errors that are nobody else's are the tarball's: see [`blame`].
+pub(crate) fn walk(packed: impl BufRead, allowed: u64, members: usize, each: &mut Each<'_>) -> Result<()> {
+    let mut archive = Archive::new(Bounded::new(codec::reader(packed)?, allowed));
+    let mut extensions = Extensions::default();
+    let mut count = 0;
+    for entry in archive.entries()?.raw(true) {
+        let mut entry = entry?;
+        signal::check()?;
+        count += 1;
+        if count > members {
+            return Err(Refused::malformed(format!("holds more than {members} files")));
+        }
+        let (header, size) = (entry.header().clone(), entry.size());
+        if extensions.take(&header, &mut entry, size)? {
+            continue;
+        }
+        let member = Member::read(&header, size, std::mem::take(&mut extensions))?;
+        if each(member, &mut entry)?.is_break() {
+            return Ok(());
+        }
+    }
+    if extensions.pending() {
+        return Err(Refused::truncated());
+    }
+    let mut rest = archive.into_inner();
+    if rest.zeros() < 512 {
+        return Err(Refused::truncated());
+    }
+    // The checksum of what was packed comes last.
+    io::copy(&mut rest, &mut io::sink())?;
+    Ok(())
+}
+
+/// Tells the tarball's faults from this machine's.
+pub(crate) fn blame(error: anyhow::Error) -> anyhow::Error {
+    let Some(io) = error.downcast_ref::<io::Error>() else { return error };
+    if let Some(too_much) = io.get_ref().and_then(|inner| inner.downcast_ref::<TooMuch>()) {
+        return Refused::malformed(format!("is a bomb: {too_much}"));
+    }
+    // What the system itself says has a number: no space left, no permission.
+    if io.raw_os_error().is_some() {
+        return error.context("unpacking");
+    }
+    Refused::malformed(format!("is truncated or damaged: {io}"))
+}

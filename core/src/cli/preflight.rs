@@ -1,0 +1,80 @@
+//! `dkms preflight KERNEL|PACKAGE-FILE…`: would the modules build for what is about to be installed?
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::args::Args;
+use super::refuse;
+use super::words::Words;
+use crate::hook::target;
+use crate::preflight::{Finding, Question, preflight, words};
+use crate::report::{Line, Outcome};
+use crate::session::Session;
+use crate::types::Target;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    format: u32,
+    incoming: Vec<&'a Target>,
+    modules: &'a [Line],
+    untried: &'a [String],
+    held: Vec<String>,
+}
+
+pub(super) fn show(session: &mut Session, args: &Args, words: &Words) -> Result<i32> {
+    let question = question(args, words)?;
+    let finding = preflight(session, &question)?;
+    let said = words::finding(&finding, session);
+    if args.json {
+        let document = Document {
+            format: 1,
+            incoming: finding.incoming.iter().collect(),
+            modules: finding.proven.as_ref().map_or(&[], |proven| &proven.report.lines),
+            untried: &finding.untried,
+            held: finding.held_names().iter().map(ToString::to_string).collect(),
+        };
+        session.screen.answer(&format!("{}\n", serde_json::to_string_pretty(&document)?));
+    } else {
+        session.screen.alert(said.as_deref().unwrap_or("dkms: every module is ready"));
+    }
+    Ok(code(&finding))
+}
+
+/// Files are packages; other words, and `-k`, are kernels whose headers are there.
+fn question(args: &Args, words: &Words) -> Result<Question> {
+    let (files, kernels): (Vec<&String>, Vec<&String>) =
+        words.rest.iter().partition(|word| word.contains('/') || Path::new(word).exists());
+    let mut question = Question::default();
+    for file in files {
+        let file = PathBuf::from(file);
+        if !file.is_file() {
+            return refuse(1, format!("{}: there is no such file", file.display()));
+        }
+        question.files.push(file);
+    }
+    for kernel in kernels {
+        question.kernels.push(target(kernel)?);
+    }
+    if args.pairs.one_kernel() {
+        question.kernels.extend(args.targets()?);
+    }
+    if question.files.is_empty() && question.kernels.is_empty() {
+        return refuse(
+            1,
+            "preflight needs a kernel, or the files of packages: dkms preflight ./linux-headers-*.deb",
+        );
+    }
+    Ok(question)
+}
+
+/// 11: a module would not be there. 21: not everything could be tried.
+fn code(finding: &Finding) -> i32 {
+    let lines = finding.proven.as_ref().map_or(&[][..], |proven| &proven.report.lines);
+    if !finding.held.is_empty() || lines.iter().any(|line| line.outcome.failed()) {
+        return 11;
+    }
+    let waits = |line: &Line| matches!(line.outcome, Outcome::Deferred { .. });
+    if !finding.untried.is_empty() || lines.iter().any(waits) { 21 } else { 0 }
+}

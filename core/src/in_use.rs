@@ -1,0 +1,494 @@
+//! Which kernel modules this machine cannot do without now. Reads only.
+//!
+//! What backs the mounts without which there is no system, the interface of the default route, and displays; and whatever
+//! those modules need. All of it is read off `/proc` and `/sys`. What is missing there says nothing and is no error: in a
+//! chroot or a container not everything can be found out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::read_to_string;
+use std::path::{Path, PathBuf};
+
+use crate::kernel::elf::canonical_name;
+use crate::layout::Layout;
+use crate::sys::file::sorted_entries;
+
+/// Drivers of block devices that have another name than their module.
+const BLOCK: [(&str, &str); 3] = [("device-mapper", "dm_mod"), ("md", "md_mod"), ("zvol", "zfs")];
+/// Flags of a route: it is up, it refuses what is sent there.
+const UP: u32 = 0x1;
+const REJECT: u32 = 0x200;
+
+/// Names of modules as the kernel has them (`-` is `_`). Some of them may be built into it.
+pub fn in_use(layout: &Layout) -> BTreeSet<String> {
+    let sys = layout.sys.canonicalize().unwrap_or_else(|_| layout.sys.clone());
+    let mut look = Look { layout, sys, found: BTreeSet::new(), seen: BTreeSet::new() };
+    look.mounts();
+    look.routes();
+    look.displays();
+    look.needed();
+    look.found
+}
+
+struct Look<'a> {
+    layout: &'a Layout,
+    /// Without links: paths that were followed are compared with it.
+    sys: PathBuf,
+    found: BTreeSet<String>,
+    /// Devices that have been looked at.
+    seen: BTreeSet<PathBuf>,
+}
+
+impl Look<'_> {
+    fn add(&mut self, module: &str) {
+        if !module.is_empty() {
+            self.found.insert(canonical_name(module));
+        }
+    }
+
+    /// File systems, and the drivers of what they lie on.
+    fn mounts(&mut self) {
+        let text = read_to_string(self.layout.mounts()).unwrap_or_default();
+        // What was mounted last at a place hides what was there.
+        let mounts: BTreeMap<String, Mount> =
+            text.lines().filter_map(Mount::read).map(|mount| (mount.place.clone(), mount)).collect();
+        for place in Layout::VITAL_MOUNTS {
+            let Some(mount) = mounts.get(place) else { continue };
+            // fuse.sshfs, fuseblk
+            let kind = mount.kind.split('.').next().unwrap_or_default();
+            self.add(if kind == "fuseblk" { "fuse" } else { kind });
+            let device = self.sys.join("dev/block").join(&mount.device);
+            if device.exists() {
+                self.block(&device);
+                continue;
+            }
+            // An anonymous device number: btrfs, zfs, bcachefs. The latter names all its devices.
+            for source in mount.source.split(':') {
+                if let Some(device) = self.block_of(source) {
+                    self.block(&device);
+                    for other in self.btrfs_sisters(&device) {
+                        self.block(&other);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The device that a path below `/dev` means.
+    fn block_of(&self, source: &str) -> Option<PathBuf> {
+        let all = self.sys.join("class/block");
+        let name = source.strip_prefix(Layout::DEV)?;
+        // A slash in a device's name is an exclamation mark there.
+        let direct = all.join(name.replace('/', "!"));
+        if direct.exists() {
+            return Some(direct);
+        }
+        let mapped = name.strip_prefix("mapper/")?;
+        let is_called = |device: &PathBuf| {
+            read_to_string(device.join("dm/name")).is_ok_and(|name| name.trim_end() == mapped)
+        };
+        sorted_entries(&all).into_iter().find(is_called)
+    }
+
+    /// All devices of the btrfs that this one is of.
+    fn btrfs_sisters(&self, device: &Path) -> Vec<PathBuf> {
+        let Some(name) = device.file_name() else { return Vec::new() };
+        let mut systems =
+            sorted_entries(&self.sys.join("fs/btrfs")).into_iter().map(|uuid| uuid.join("devices"));
+        systems
+            .find(|devices| devices.join(name).exists())
+            .map(|dir| sorted_entries(&dir))
+            .unwrap_or_default()
+    }
+
+    /// A block device and all below it.
+    fn block(&mut self, device: &Path) {
+        let Ok(device) = device.canonicalize() else { return };
+        if !self.seen.insert(device.clone()) {
+            return;
+        }
+        self.drivers(&device);
+        self.block_driver(&device);
+        for slave in sorted_entries(&device.join("slaves")) {
+            self.block(&slave);
+        }
+        // A partition's disk.
+        if device.join("partition").exists()
+            && let Some(disk) = device.parent()
+        {
+            self.block(disk);
+        }
+        // With several paths to one NVMe disk it belongs to none of them, but names them beside itself.
+        if let Some(subsystem) = device.parent().filter(|dir| last(dir).starts_with("nvme-subsys")) {
+            for controller in sorted_entries(subsystem).into_iter().filter(|entry| entry.is_symlink()) {
+                self.block(&controller);
+            }
+        }
+    }
+
+    /// A virtual disk has no driver to be found; its major number belongs to one.
+    fn block_driver(&mut self, device: &Path) {
+        if !device.starts_with(self.sys.join("devices/virtual")) {
+            return;
+        }
+        let number = read_to_string(device.join("dev")).unwrap_or_default();
+        let major = number.split(':').next().unwrap_or_default();
+        let text = read_to_string(self.layout.device_numbers()).unwrap_or_default();
+        let mut lines = text.lines().skip_while(|line| !line.starts_with("Block")).skip(1);
+        let name = lines.find_map(|line| line.trim().split_once(' ').filter(|(number, _)| *number == major));
+        if let Some((_, name)) = name {
+            let module = BLOCK.iter().find(|(driver, _)| *driver == name).map_or(name, |(_, module)| *module);
+            self.add(module);
+            // Nothing tells which target a mapped device has; those that are used count as used here.
+            if module == "dm_mod" {
+                self.targets(module);
+            }
+        }
+        // raid1, raid456: called by another name than the level.
+        if let Ok(level) = read_to_string(device.join("md/level")) {
+            let level = level.trim();
+            self.add(if matches!(level, "raid4" | "raid5" | "raid6") { "raid456" } else { level });
+        }
+    }
+
+    fn targets(&mut self, of: &str) {
+        for holder in sorted_entries(&self.sys.join("module").join(of).join("holders")) {
+            let used = read_to_string(holder.join("refcnt")).is_ok_and(|count| count.trim() != "0");
+            if used {
+                self.add(&last(&holder));
+            }
+        }
+    }
+
+    /// The interfaces of default routes.
+    fn routes(&mut self) {
+        let hex =
+            |word: Option<&&str>| u32::from_str_radix(word.copied().unwrap_or_default(), 16).unwrap_or(0);
+        let usable = |flags: u32| flags & UP != 0 && flags & REJECT == 0;
+        let zero = |word: Option<&&str>| word.is_some_and(|word| word.bytes().all(|digit| digit == b'0'));
+        let mut interfaces = BTreeSet::new();
+        // Iface Destination Gateway Flags RefCnt Use Metric Mask …
+        for line in read_to_string(self.layout.routes()).unwrap_or_default().lines().skip(1) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            if zero(words.get(1)) && zero(words.get(7)) && usable(hex(words.get(3))) {
+                interfaces.extend(words.first().map(|name| (*name).to_owned()));
+            }
+        }
+        // Destination Length Source Length Next Metric RefCnt Use Flags Iface
+        for line in read_to_string(self.layout.routes_ipv6()).unwrap_or_default().lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            if zero(words.first()) && zero(words.get(1)) && usable(hex(words.get(8))) {
+                interfaces.extend(words.get(9).map(|name| (*name).to_owned()));
+            }
+        }
+        for name in interfaces {
+            let interface = self.sys.join("class/net").join(name);
+            self.interface(&interface);
+        }
+    }
+
+    /// An interface, and those that a bridge, a bond or a VLAN consists of.
+    fn interface(&mut self, interface: &Path) {
+        let Ok(interface) = interface.canonicalize() else { return };
+        if !self.seen.insert(interface.clone()) {
+            return;
+        }
+        self.drivers(&interface);
+        if interface.starts_with(self.sys.join("devices/virtual")) {
+            // Many a virtual interface's kind is called like its module: wireguard, bridge.
+            let text = read_to_string(interface.join("uevent")).unwrap_or_default();
+            let kind = text.lines().find_map(|line| line.strip_prefix("DEVTYPE="));
+            if let Some(kind) =
+                kind.filter(|kind| self.sys.join("module").join(canonical_name(kind)).exists())
+            {
+                self.add(kind);
+            }
+        }
+        for lower in sorted_entries(&interface).into_iter().filter(|entry| last(entry).starts_with("lower_"))
+        {
+            self.interface(&lower);
+        }
+    }
+
+    /// Graphics cards and frame buffers.
+    fn displays(&mut self) {
+        for (class, prefix) in [("class/drm", "card"), ("class/graphics", "fb")] {
+            for entry in sorted_entries(&self.sys.join(class)) {
+                // card0, not its connectors (card0-HDMI-A-1); fb0, not fbcon.
+                let name = last(&entry);
+                let number = name.strip_prefix(prefix).unwrap_or_default();
+                if !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()) {
+                    self.drivers(&entry);
+                }
+            }
+        }
+    }
+
+    /// The modules of the drivers of a device, and of all that it is plugged into.
+    fn drivers(&mut self, device: &Path) {
+        let Ok(device) = device.canonicalize() else { return };
+        let below = device.ancestors().take_while(|dir| dir.starts_with(&self.sys));
+        let modules: Vec<String> = below
+            .filter_map(|dir| dir.join("driver/module").canonicalize().ok())
+            .map(|path| last(&path))
+            .collect();
+        modules.iter().for_each(|module| self.add(module));
+    }
+
+    /// What the modules found so far need: whoever names one of them as a holder.
+    fn needed(&mut self) {
+        let mut needs: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for module in sorted_entries(&self.sys.join("module")) {
+            for holder in sorted_entries(&module.join("holders")) {
+                needs.entry(last(&holder)).or_default().push(last(&module));
+            }
+        }
+        let mut open: Vec<String> = self.found.iter().cloned().collect();
+        while let Some(module) = open.pop() {
+            for needed in needs.get(&module).into_iter().flatten() {
+                if self.found.insert(needed.clone()) {
+                    open.push(needed.clone());
+                }
+            }
+        }
+    }
+}
+
+/// A line of mountinfo.
+struct Mount {
+    place: String,
+    device: String,
+    kind: String,
+    source: String,
+}
+
+impl Mount {
+    /// `27 1 254:0 / /usr rw,relatime shared:1 - ext4 /dev/vda2 rw`: of the words before the dash some may be missing.
+    fn read(line: &str) -> Option<Self> {
+        let (before, after) = line.split_once(" - ")?;
+        let mut before = before.split(' ').skip(2);
+        let device = before.next()?.to_owned();
+        let place = before.nth(1)?.to_owned();
+        let mut after = after.split(' ').map(str::to_owned);
+        Some(Self { place, device, kind: after.next()?, source: after.next().unwrap_or_default() })
+    }
+}
+
+fn last(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::file::write_atomic;
+
+    /// A machine made of links and files below one directory.
+    struct Machine {
+        dir: tempfile::TempDir,
+    }
+
+    impl Machine {
+        /// Lines: `FILE = TEXT`, `LINK -> TARGET` (relative to the top, made relative to the link as sysfs does), `DIRECTORY/`.
+        fn new(lines: &str) -> Self {
+            let machine = Self { dir: tempfile::tempdir().unwrap() };
+            let at = |path: &str| machine.dir.path().join(path.trim());
+            for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
+                if let Some((link, to)) = line.split_once(" -> ") {
+                    let up = "../".repeat(link.trim().matches('/').count());
+                    std::fs::create_dir_all(at(link).parent().unwrap()).unwrap();
+                    std::fs::create_dir_all(at(to)).unwrap();
+                    std::os::unix::fs::symlink(format!("{up}{}", to.trim()), at(link)).unwrap();
+                } else if let Some((file, text)) = line.split_once(" = ") {
+                    write_atomic(&at(file), format!("{}\n", text.replace('|', "\n")).as_bytes(), 0o644)
+                        .unwrap();
+                } else {
+                    std::fs::create_dir_all(at(line)).unwrap();
+                }
+            }
+            machine
+        }
+
+        fn in_use(&self) -> Vec<String> {
+            let layout = Layout {
+                sys: self.dir.path().join("sys"),
+                proc: self.dir.path().join("proc"),
+                ..Layout::default()
+            };
+            in_use(&layout).into_iter().collect()
+        }
+    }
+
+    #[track_caller]
+    fn uses(lines: &str, expected: &[&str]) {
+        assert_eq!(Machine::new(lines).in_use(), expected);
+    }
+
+    #[test]
+    fn a_machine_that_tells_nothing_uses_nothing() {
+        uses("", &[]);
+        uses("proc/self/mountinfo = garbage", &[]);
+    }
+
+    #[test]
+    fn a_virtual_machine_as_it_is() {
+        let pci = "sys/devices/pci0000:00";
+        uses(
+            &format!(
+                "proc/self/mountinfo = 22 27 0:21 / /proc rw - proc proc rw|27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+                proc/net/route = Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT|eth0 00000000 010200C0 0003 0 0 0 00000000 0 0 0|eth9 000200C0 00000000 0001 0 0 0 00FFFFFF 0 0 0
+                sys/dev/block/254:0 -> {pci}/0000:00:02.0/virtio1/block/vda
+                {pci}/0000:00:02.0/virtio1/driver -> sys/bus/virtio/drivers/virtio_blk
+                sys/bus/virtio/drivers/virtio_blk/module -> sys/module/virtio_blk
+                {pci}/0000:00:02.0/driver -> sys/bus/pci/drivers/virtio-pci
+                sys/bus/pci/drivers/virtio-pci/module -> sys/module/virtio_pci
+                sys/class/net/eth0 -> {pci}/0000:00:03.0/virtio2/net/eth0
+                sys/class/net/eth9 -> {pci}/0000:00:09.0/net/eth9
+                {pci}/0000:00:09.0/driver -> sys/bus/pci/drivers/r8125
+                sys/bus/pci/drivers/r8125/module -> sys/module/r8125
+                {pci}/0000:00:03.0/virtio2/driver -> sys/bus/virtio/drivers/virtio_net
+                sys/bus/virtio/drivers/virtio_net/module -> sys/module/virtio_net
+                sys/module/failover/holders/net_failover -> sys/module/net_failover
+                sys/module/net_failover/holders/virtio_net -> sys/module/virtio_net
+                sys/module/failover/holders/other -> sys/module/other"
+            ),
+            // The other interface's driver is not in use: no default route goes there.
+            &["ext4", "failover", "net_failover", "virtio_blk", "virtio_net", "virtio_pci"],
+        );
+    }
+
+    #[test]
+    fn zfs_and_what_it_needs() {
+        uses(
+            "proc/self/mountinfo = 27 1 0:25 / / rw,relatime - zfs rpool/ROOT/debian rw,xattr
+            sys/module/spl/holders/zfs -> sys/module/zfs
+            sys/module/spl/holders/other -> sys/module/other",
+            &["spl", "zfs"],
+        );
+    }
+
+    #[test]
+    fn below_lvm_on_luks_on_a_partition_of_a_disk() {
+        let (disk, dm) = (
+            "sys/devices/pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0/block/sda",
+            "sys/devices/virtual/block",
+        );
+        uses(
+            &format!(
+                "proc/self/mountinfo = 27 1 253:1 / / rw - ext4 /dev/mapper/vg-root rw|30 27 8:1 / /boot rw - vfat /dev/sda1 rw|31 27 8:99 / /srv rw - xfs /dev/sdz rw
+                proc/devices = Character devices:|253 not-this||Block devices:|  8 sd|253 device-mapper
+                sys/dev/block/253:1 -> {dm}/dm-1
+                sys/dev/block/8:1 -> {disk}/sda1
+                {dm}/dm-1/dev = 253:1
+                {dm}/dm-1/slaves/dm-0 -> {dm}/dm-0
+                {dm}/dm-0/dev = 253:0
+                {dm}/dm-0/slaves/sda2 -> {disk}/sda2
+                {disk}/sda1/partition = 1
+                {disk}/sda2/partition = 2
+                sys/devices/pci0000:00/0000:00:17.0/driver -> sys/bus/pci/drivers/ahci
+                sys/bus/pci/drivers/ahci/module -> sys/module/ahci
+                sys/devices/pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0/driver -> sys/bus/scsi/drivers/sd
+                sys/bus/scsi/drivers/sd/module -> sys/module/sd_mod
+                sys/module/dm_mod/holders/dm_writeboost -> sys/module/dm_writeboost
+                sys/module/dm_writeboost/refcnt = 1
+                sys/module/dm_mod/holders/dm_mirror -> sys/module/dm_mirror
+                sys/module/dm_mirror/refcnt = 0
+                sys/module/libahci/holders/ahci -> sys/module/ahci"
+            ),
+            &["ahci", "dm_mod", "dm_writeboost", "ext4", "libahci", "sd_mod", "vfat"],
+        );
+    }
+
+    #[test]
+    fn devices_behind_anonymous_numbers() {
+        let pci = "sys/devices/pci0000:00";
+        let disks = format!(
+            "sys/class/block/sda -> {pci}/0000:00:01.0/block/sda
+            sys/class/block/sdb -> {pci}/0000:00:02.0/block/sdb
+            {pci}/0000:00:01.0/driver -> sys/bus/pci/drivers/one
+            sys/bus/pci/drivers/one/module -> sys/module/one
+            {pci}/0000:00:02.0/driver -> sys/bus/pci/drivers/two
+            sys/bus/pci/drivers/two/module -> sys/module/two"
+        );
+        let bcachefs = "proc/self/mountinfo = 27 1 0:30 / / rw - bcachefs /dev/sda:/dev/sdb rw";
+        uses(&format!("{disks}\n{bcachefs}"), &["bcachefs", "one", "two"]);
+        let btrfs = format!(
+            "proc/self/mountinfo = 27 1 0:30 /@ / rw - btrfs /dev/mapper/root rw,subvol=/@
+            proc/devices = Block devices:|254 device-mapper
+            sys/class/block/dm-0 -> sys/devices/virtual/block/dm-0
+            sys/devices/virtual/block/dm-0/dev = 254:0
+            sys/devices/virtual/block/dm-0/dm/name = root
+            sys/devices/virtual/block/dm-0/slaves/sda -> {pci}/0000:00:01.0/block/sda
+            sys/fs/btrfs/5ad1/devices/dm-0 -> sys/devices/virtual/block/dm-0
+            sys/fs/btrfs/5ad1/devices/sdb -> {pci}/0000:00:02.0/block/sdb"
+        );
+        uses(&format!("{disks}\n{btrfs}"), &["btrfs", "dm_mod", "one", "two"]);
+    }
+
+    #[test]
+    fn virtual_disks_and_multipath() {
+        uses(
+            "proc/self/mountinfo = 27 1 147:0 / / rw - ext4 /dev/drbd0 rw|28 27 9:5 / /usr rw - ext4 /dev/md5 rw|29 27 259:2 / /boot rw - ext4 /dev/nvme0n1p2 rw
+            proc/devices = Block devices:|147 drbd|9 md|259 blkext
+            sys/dev/block/147:0 -> sys/devices/virtual/block/drbd0
+            sys/devices/virtual/block/drbd0/dev = 147:0
+            sys/dev/block/9:5 -> sys/devices/virtual/block/md5
+            sys/devices/virtual/block/md5/dev = 9:5
+            sys/devices/virtual/block/md5/md/level = raid5
+            sys/dev/block/259:2 -> sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1/nvme0n1p2
+            sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1/nvme0n1p2/partition = 2
+            sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0 -> sys/devices/pci0000:00/0000:01:00.0/nvme/nvme0
+            sys/devices/pci0000:00/0000:01:00.0/driver -> sys/bus/pci/drivers/nvme
+            sys/bus/pci/drivers/nvme/module -> sys/module/nvme
+            sys/module/nvme_core/holders/nvme -> sys/module/nvme",
+            &["drbd", "ext4", "md_mod", "nvme", "nvme_core", "raid456"].map(|name| name),
+        );
+    }
+
+    #[test]
+    fn a_default_route_over_a_vlan_of_a_bridge_of_a_bond() {
+        let net = "sys/devices/virtual/net";
+        uses(
+            &format!(
+                "proc/net/ipv6_route = 00000000000000000000000000000000 00 00000000000000000000000000000000 00 fd000000000000000000000000000001 00000400 00000002 00000000 00000003 br0.7|00000000000000000000000000000000 00 00000000000000000000000000000000 00 00000000000000000000000000000000 ffffffff 00000001 00000000 00200200 lo
+                proc/net/route = Iface|wg0 00000000 00000000 0001 0 0 0 00000000 0 0 0|gone 00000000 00000000 0001 0 0 0 00000000 0 0 0
+                sys/class/net/lo -> {net}/lo
+                sys/class/net/wg0 -> {net}/wg0
+                {net}/wg0/uevent = DEVTYPE=wireguard|INTERFACE=wg0
+                sys/module/wireguard/
+                sys/class/net/br0.7 -> {net}/br0.7
+                {net}/br0.7/uevent = DEVTYPE=vlan
+                {net}/br0.7/lower_br0 -> {net}/br0
+                {net}/br0/lower_bond0 -> {net}/bond0
+                {net}/bond0/upper_br0 -> {net}/br0
+                {net}/bond0/lower_eth1 -> sys/devices/pci0000:00/0000:00:14.0/usb1/1-1/1-1:1.0/net/eth1
+                {net}/bond0/lower_wlan0 -> sys/devices/pci0000:00/0000:02:00.0/net/wlan0
+                sys/devices/pci0000:00/0000:02:00.0/driver -> sys/bus/pci/drivers/wl
+                sys/bus/pci/drivers/wl/module -> sys/module/wl
+                sys/devices/pci0000:00/0000:00:14.0/usb1/1-1/1-1:1.0/driver -> sys/bus/usb/drivers/r8152
+                sys/bus/usb/drivers/r8152/module -> sys/module/r8152
+                sys/devices/pci0000:00/0000:00:14.0/driver -> sys/bus/pci/drivers/xhci_hcd
+                sys/bus/pci/drivers/xhci_hcd/module -> sys/module/xhci_pci"
+            ),
+            &["r8152", "wireguard", "wl", "xhci_pci"],
+        );
+    }
+
+    #[test]
+    fn displays() {
+        uses(
+            "sys/class/drm/card1 -> sys/devices/pci0000:00/0000:01:00.0/drm/card1
+            sys/class/drm/card1-HDMI-A-1 -> sys/devices/pci0000:00/0000:01:00.0/drm/card1/card1-HDMI-A-1
+            sys/class/drm/renderD128 -> sys/devices/pci0000:00/0000:05:00.0/drm/renderD128
+            sys/devices/pci0000:00/0000:05:00.0/driver -> sys/bus/pci/drivers/other
+            sys/bus/pci/drivers/other/module -> sys/module/other
+            sys/devices/pci0000:00/0000:01:00.0/driver -> sys/bus/pci/drivers/nvidia
+            sys/bus/pci/drivers/nvidia/module -> sys/module/nvidia
+            sys/class/graphics/fbcon -> sys/devices/virtual/graphics/fbcon
+            sys/class/graphics/fb0 -> sys/devices/pci0000:00/0000:03:00.0/graphics/fb0
+            sys/devices/pci0000:00/0000:03:00.0/driver -> sys/bus/pci/drivers/ud-lfb
+            sys/bus/pci/drivers/ud-lfb/module -> sys/module/udl-fb
+            sys/module/i2c_core/holders/nvidia -> sys/module/nvidia",
+            &["i2c_core", "nvidia", "udl_fb"],
+        );
+    }
+}

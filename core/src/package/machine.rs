@@ -1,0 +1,49 @@
+//! What package formats call the machines that a package is for.
+
+use anyhow::Result;
+
+use crate::archive::Refused;
+use crate::types::Arch;
+
+/// Words for packages that fit any machine.
+const ANY: [&str; 3] = ["all", "noarch", "any"];
+
+/// Words that `uname -m` has others for. The same word means the same in all formats.
+const MACHINES: [(&str, &str); 27] = [
+    ("amd64", "x86_64"),
+    ("x32", "x86_64"),
+    ("x86_64_v2", "x86_64"),
+    ("x86_64_v3", "x86_64"),
+    ("x86_64_v4", "x86_64"),
+    ("i386", "i686"),
+    ("i486", "i686"),
+    ("i586", "i686"),
+    ("pentium4", "i686"),
+    ("athlon", "i686"),
+    ("arm64", "aarch64"),
+    ("armhf", "armv7l"),
+    ("armv7h", "armv7l"),
+    ("armv7hl", "armv7l"),
+    ("armv7hnl", "armv7l"),
+    ("armv6h", "armv6l"),
+    ("armv6hl", "armv6l"),
+    ("armel", "armv5tel"),
+    ("ppc64el", "ppc64le"),
+    ("ppc64p7", "ppc64"),
+    ("powerpc", "ppc"),
+    ("loong64", "loongarch64"),
+    ("mips64el", "mips64"),
+    ("mipsel", "mips"),
+    ("sparc64v", "sparc64"),
+    ("hppa", "parisc"),
+    ("s390", "s390x"),
+];
+
+/// The machine, as `uname -m` has it; `None`: any. A word that is not known stays as it is.
+pub(super) fn of(word: &str) -> Result<Option<Arch>> {
+    if ANY.contains(&word) {
+        return Ok(None);
+    }
+    let known = MACHINES.iter().find(|(theirs, _)| *theirs == word).map_or(word, |(_, ours)| ours);
+    known.parse().map(Some).map_err(|error| Refused::malformed(format!("is for no machine: {error}")))
+}

@@ -1,0 +1,201 @@
+//! Proof before commit: what is about to be installed is built for while apt can still be stopped.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
+
+use dkms_tests::count::Counters;
+use dkms_tests::modules::Sources;
+use dkms_tests::photograph::Photograph;
+use dkms_tests::{Kernel, Root, Suite, repack, stage};
+
+const BROKEN: &str = "broken-net/1.0";
+/// What apt writes whatever becomes of its run: archives, its index of them, its logs.
+const APTS: [&str; 2] = ["/var/cache/apt", "/var/log"];
+const HOLD: &str = "on_unbuildable = \"hold\"\n";
+/// Where package files are unpacked for a preflight.
+const INCOMING: &str = "/var/lib/dkms/.dkms-rs/incoming";
+
+/// A module that compiles, one that does not, and no kernel yet.
+fn registered(suite: &'static Suite) -> (Root, Kernel) {
+    let kernel = stage::cloud_kernel(suite);
+    let root = Root::on(&stage::product(suite));
+    let packages = [
+        Sources::new("fine", "1.0").package(&root),
+        Sources::new("broken-net", "1.0").broken().package(&root),
+    ];
+    root.apt_install(&[&packages[0], &packages[1]]).ok();
+    root.run("dkms generate_mok").ok();
+    (root, kernel)
+}
+
+#[track_caller]
+fn expect_nothing_unpacked(root: &Root) {
+    assert_eq!(root.find(INCOMING, "-mindepth 1"), [""; 0]);
+}
+
+fn held(suite: &'static Suite) {
+    let (root, kernel) = registered(suite);
+    root.write("/etc/dkms/policy.toml", HOLD);
+    let counters = Counters::install(&root);
+    let before = Photograph::of(&root, &APTS);
+    let told = kernel.install(&root).exits(100);
+    let told = told.says(&[
+        "STOPPED before anything was changed",
+        BROKEN,
+        &kernel.release,
+        "no_such_symbol_here",
+        "DKMS_ALLOW=broken-net",
+        &format!("apt-mark hold {} {}", kernel.headers(), kernel.image()),
+    ]);
+    root.expect_log(&told);
+    assert_eq!(counters.take().builds, 2, "each module once");
+    before.expect_same(&Photograph::of(&root, &APTS));
+    expect_nothing_unpacked(&root);
+    // The same command again knows it already; and goes on when it is told to.
+    kernel.install(&root).exits(100).says(&["as before"]);
+    let install =
+        format!("DKMS_ALLOW=broken-net apt-get -q -y install {} {}", kernel.image(), kernel.headers());
+    root.run(&install).ok();
+    let counts = counters.take();
+    assert_eq!((counts.builds, counts.depmods), (0, 1), "{counts:#?}");
+    root.expect_installed(&["fine/1.0"], &kernel.release);
+    root.expect_clean_dpkg();
+}
+
+#[test]
+fn trixie_a_module_that_is_held_stops_apt_before_anything_is_changed() {
+    held(Suite::trixie());
+}
+
+#[test]
+fn bookworm_a_module_that_is_held_stops_apt_before_anything_is_changed() {
+    held(Suite::bookworm());
+}
+
+fn warned(suite: &'static Suite) {
+    let (root, kernel) = registered(suite);
+    let counters = Counters::install(&root);
+    let told =
+        kernel.install(&root).ok().says(&[BROKEN, "nothing is installed yet; the transaction goes on"]);
+    root.expect_log(&told);
+    let counts = counters.take();
+    assert_eq!((counts.builds, counts.depmods), (2, 1), "each module once, in all: {counts:#?}");
+    let built = told.all().find("fine/1.0 built for").expect("it is built before");
+    let unpacked = told.all().find("Unpacking linux-image").expect("apt unpacks");
+    assert!(built < unpacked, "{told}");
+    root.expect_installed(&["fine/1.0"], &kernel.release);
+    root.expect_clean_dpkg();
+    expect_nothing_unpacked(&root);
+}
+
+#[test]
+fn trixie_otherwise_apt_goes_on_and_each_module_is_compiled_once() {
+    warned(Suite::trixie());
+}
+
+#[test]
+fn bookworm_otherwise_apt_goes_on_and_each_module_is_compiled_once() {
+    warned(Suite::bookworm());
+}
+
+#[test]
+fn a_new_version_of_a_module_is_tried_before_it_replaces_the_one_that_serves() {
+    let (layer, kernel) = stage::with_small_tree(Suite::trixie());
+    let root = Root::on(&layer);
+    let old = Sources::new("picky", "1.0").package(&root);
+    root.apt_install(&[&old]).ok();
+    root.expect_installed(&["picky/1.0"], &kernel.release);
+    root.write("/etc/dkms/policy.toml", "[module.picky]\non_unbuildable = \"hold\"\n");
+    let new = Sources::new("picky", "2.0").broken().package(&root);
+    let before = Photograph::of(&root, &APTS);
+    root.apt_install(&[&new]).exits(100).says(&["STOPPED", "picky/2.0", "picky/1.0 stays installed"]);
+    before.expect_same(&Photograph::of(&root, &APTS));
+    // Without a word of the admin's the package comes, and the module of before goes on serving.
+    root.run("rm /etc/dkms/policy.toml").ok();
+    let counters = Counters::install(&root);
+    root.apt_install(&[&new]).ok();
+    assert_eq!(counters.take().builds, 0, "it was tried before");
+    assert!(!root.find(&kernel.dkms_dir(), "-name 'picky.ko*'").is_empty());
+}
+
+#[test]
+fn kernels_and_package_files_can_be_tried_by_hand() {
+    let (root, kernel) = registered(Suite::trixie());
+    let debs: Vec<String> = root
+        .download(&[&kernel.headers(), &kernel.image()])
+        .iter()
+        .map(|deb| format!("/var/cache/apt/archives/{}", deb.file_name().unwrap().to_str().unwrap()))
+        .collect();
+    // The common headers and the tools come with them.
+    let series = kernel.release.split("-cloud").next().unwrap();
+    root.run(&format!("cd /opt && apt-get -q download linux-headers-{series}-common linux-kbuild-{series}"))
+        .ok();
+    let all = format!("{} {} /opt/linux-*.deb", debs[0], debs[1]);
+    let before = Photograph::of(&root, &APTS);
+    let told = root.run(&format!("dkms preflight {all}"));
+    // No compiler is installed, and none comes.
+    told.exits(21).says(&["gcc"]);
+    before.expect_same(&Photograph::of(&root, &APTS));
+    root.apt_install(&["gcc-14", "make", "binutils"]).ok();
+    root.run(&format!("dkms preflight {all}")).exits(11).says(&[BROKEN, "no_such_symbol_here"]);
+    let json = root.run(&format!("dkms preflight --json {all} 2>/dev/null")).exits(11).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["format"], 1);
+    assert_eq!(json["incoming"][0]["kernel"], kernel.release.as_str());
+    assert_eq!(json["modules"].as_array().unwrap().len(), 2, "{json}");
+    kernel.install(&root).ok();
+    root.run(&format!("dkms preflight {}", kernel.release)).exits(11).says(&[BROKEN]);
+    Sources::new("broken-net", "1.0").unpack(&root);
+    root.run(&format!("dkms preflight {}", kernel.release)).ok();
+    root.run("dkms preflight").exits(1).says(&["package"]);
+    root.run("dkms preflight /opt/no-such.deb").exits(1).says(&["/opt/no-such.deb"]);
+}
+
+#[test]
+fn what_could_not_be_tried_stops_nobody_and_is_said_in_one_line() {
+    let (root, kernel) = registered(Suite::trixie());
+    root.write("/etc/dkms/policy.toml", HOLD);
+    let headers = repack::newer_headers(&root, &kernel, "+1", false);
+    let whole = root.read_bytes(&headers);
+    root.write("/opt/cut.deb", &whole[..whole.len() / 2]);
+    root.write("/opt/none.deb", b"no package");
+    for (file, code) in [("/opt/cut.deb", 21), ("/opt/none.deb", 21)] {
+        let told = root.run(&format!("dkms preflight {file}")).exits(code);
+        let line =
+            told.stderr.lines().find(|line| line.contains("not tried")).expect("it is said").to_owned();
+        assert!(line.contains(file), "{told}");
+        expect_nothing_unpacked(&root);
+    }
+    // A kernel without its headers.
+    root.apt_install(&[&kernel.image()]).ok().says(&["comes without its headers"]);
+    // No room: not a byte may be written where packages are unpacked.
+    root.run(&format!("mkdir -p {INCOMING} && mount -t tmpfs -o size=64k none {INCOMING}")).ok();
+    root.apt_install(&[&kernel.headers()]).ok().says(&["not tried before it is installed", "space"]);
+    root.run(&format!("umount {INCOMING}")).ok();
+    root.expect_installed(&["fine/1.0"], &kernel.release);
+}
+
+#[test]
+fn without_overlayfs_files_are_linked_one_by_one() {
+    let (root, kernel) = registered(Suite::trixie());
+    root.write("/etc/dkms/policy.toml", HOLD);
+    // Two overlays over each other are all that Linux allows: this root is one.
+    root.run("mkdir /mnt/over && mount -t overlay none -o lowerdir=/mnt/over:/usr /usr").ok();
+    kernel.install(&root).fails();
+    root.run("umount /usr").ok();
+    assert!(!root.exists(&kernel.modules_dir()));
+}
+
+#[test]
+fn what_a_killed_preflight_left_is_gone_after_the_next_run() {
+    let (root, kernel) = registered(Suite::trixie());
+    root.start(&format!("apt-get -q -y install {} {}", kernel.image(), kernel.headers()));
+    let killed = root.run(&format!(
+        "for n in $(seq 3000); do if [ -n \"$(ls {INCOMING} 2>/dev/null)\" ] && pid=$(pgrep -o -f 'apt-hook incoming'); \
+         then sleep 0.3; pkill -9 -f 'apt-hook incoming'; ls {INCOMING}; exit; fi; sleep 0.02; done; exit 9"
+    ));
+    assert!(!killed.ok().stdout.trim().is_empty(), "it had unpacked something");
+    // apt goes on: nothing was proven.
+    root.run("for n in $(seq 600); do pgrep -x apt-get >/dev/null || exit 0; sleep 0.5; done; exit 9").ok();
+    root.expect_installed(&["fine/1.0"], &kernel.release);
+    root.run(&format!("dkms autoinstall -k {}", kernel.release)).fails();
+    expect_nothing_unpacked(&root);
+}
