@@ -454,7 +454,9 @@ mod tests {
         let images = || layout.initramfs_images(&kernel, None);
         let plain = images();
         assert!(plain.iter().all(|image| image.parent() == Some(Path::new("/boot"))), "{plain:?}");
-        let write = |name: &str, text: &str| std::fs::write(etc.path().join(name), text).unwrap();
+        let write = |name: &str, text: &str| {
+            crate::sys::file::write_atomic(&etc.path().join(name), text.as_bytes(), 0o644).unwrap();
+        };
         write("machine-id", "0123abcd\n");
         assert_eq!(images()[..plain.len()], plain);
         assert!(images().contains(&"/boot/0123abcd/6.12.1/initrd".into()), "{:?}", images());

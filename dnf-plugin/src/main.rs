@@ -6,18 +6,20 @@
 mod dnf5;
 mod seen;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use dkms_core::event::Event;
 use dkms_core::hook::{self, Answer, Power, target, targets_of_source};
+use dkms_core::preflight::Question;
 use dkms_core::session::Session;
 use dkms_core::types::ModuleId;
 
 /// The verbs and their arguments.
 const USAGE: &str = "dnf-hook kernel-install {add|remove} KERNEL [ENTRY-DIR [IMAGE...]] | sources-added <PATHS | \
     files-leave INSTANCES-THAT-STAY <PATHS | transaction-end <PATHS | module-postinst NAME VERSION [TARBALLS [ARCH [OLD]]] | \
-    dnf4 <PACKAGES | dnf5";
+    dnf4-before <FILES | dnf4 <PACKAGES | dnf5-before | dnf5";
 
 fn main() -> ExitCode {
     hook::main(translate)
@@ -40,8 +42,14 @@ fn translate(session: &Session, words: &[&str]) -> Result<Answer> {
             let upgrade = rest.get(2).is_some_and(|old| !old.is_empty());
             vec![Event::SourceAdded { module, targets: targets_of_source(session, None, upgrade)? }]
         }
+        // The old kernel stays beside the new one.
+        ["dnf4-before"] => {
+            let files = seen::lines().map(PathBuf::from).collect();
+            return Ok(Answer::Incoming(Question { files, ..Question::default() }));
+        }
         ["dnf4"] => seen::Seen::packages(session, seen::lines()).came(session)?,
-        ["dnf5"] => return dnf5::answer(session),
+        ["dnf5-before"] => return dnf5::comes(session),
+        ["dnf5"] => return dnf5::came(session),
         _ => {
             session.screen.alert(USAGE);
             return Ok(Answer::Code(2));

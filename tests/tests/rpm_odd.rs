@@ -6,8 +6,28 @@ use dkms_tests::count::Counters;
 use dkms_tests::rpm::{Machine, Manager, version};
 use dkms_tests::{Kernel, Root, host};
 
-/// A module that the admin cannot do without is the only one that makes a run fail; the kernel is there all the same.
-fn critical(manager: Manager, code: i32) {
+/// A module that the admin cannot do without is the only one that makes a run fail. dnf is stopped before it begins; told to
+/// go on all the same, it succeeds.
+fn critical_before(manager: Manager, dnf: &str) {
+    let machine = Machine::new(manager);
+    let Machine { root, newer, .. } = &machine;
+    root.write("/etc/dkms/policy.toml", "critical = [\"broken\"]\n");
+    machine.install(&["dkms-broken"], 0);
+    let packages = machine.packages(newer);
+    machine.install(&packages, 1).says(&["FAILED (critical): broken/1.0", "no_such_symbol_here", "STOPPED"]);
+    root.run("rpm -q kernel-core").fails();
+    root.run(&format!("DKMS_ALLOW=broken {dnf} -y --releasever=1 install {}", packages.join(" "))).ok();
+    assert!(root.exists(&manager.family().initramfs(newer)), "the kernel is bootable");
+}
+
+#[test]
+fn a_critical_module_stops_dnf() {
+    critical_before(Manager::Dnf4, "dnf");
+    critical_before(Manager::Dnf5, "dnf5");
+}
+
+/// Others cannot be stopped: the kernel is there all the same.
+fn critical_afterwards(manager: Manager, code: i32) {
     let machine = Machine::new(manager);
     machine.root.write("/etc/dkms/policy.toml", "critical = [\"broken\"]\n");
     machine.install(&["dkms-broken"], 0);
@@ -21,16 +41,10 @@ fn critical(manager: Manager, code: i32) {
 }
 
 #[test]
-fn a_critical_module_fails_the_run_of_dnf() {
-    critical(Manager::Dnf4, 1);
-    critical(Manager::Dnf5, 1);
-}
-
-#[test]
 fn a_critical_module_fails_the_run_of_zypper_and_rpm() {
-    critical(Manager::Zypper, 107);
+    critical_afterwards(Manager::Zypper, 107);
     // rpm counts the packages.
-    critical(Manager::Rpm, 3);
+    critical_afterwards(Manager::Rpm, 3);
 }
 
 /// What was missed is made up for by the next transaction that brings headers or a kernel.
