@@ -36,7 +36,9 @@ pub fn comes(session: &Session) -> Result<Answer> {
     let files = incoming(&comes).map(|package| file(&cache, package)).collect();
     let tell = move |text: &str, held: bool| match held {
         // It is what dnf5 fails with, and shows.
-        true => screen.answer(&format!("{}\n", json!({"op": "error", "args": {"message": text}}))),
+        true => {
+            screen.answer(&format!("{}\n", json!({"op": "error", "args": {"message": format!("\n{text}")}})))
+        }
         false => log(screen, text),
     };
     Ok(Answer::IncomingTold(Question { files, ..Question::default() }, Box::new(tell)))

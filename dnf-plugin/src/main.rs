@@ -18,7 +18,7 @@ use dkms_core::types::ModuleId;
 
 /// The verbs and their arguments.
 const USAGE: &str = "dnf-hook kernel-install {add|remove} KERNEL [ENTRY-DIR [IMAGE...]] | sources-added <PATHS | \
-    files-leave INSTANCES-THAT-STAY <PATHS | transaction-end <PATHS | module-postinst NAME VERSION [TARBALLS [ARCH [OLD]]] | \
+    files-leave INSTANCES-THAT-STAY <PATHS | transaction-end [first] <PATHS | module-postinst NAME VERSION [TARBALLS [ARCH [OLD]]] | \
     dnf4-before <FILES | dnf4 <PACKAGES | dnf5-before | dnf5";
 
 fn main() -> ExitCode {
@@ -37,6 +37,7 @@ fn translate(session: &Session, words: &[&str]) -> Result<Answer> {
             .collect(),
         ["files-leave", stay] => seen::Seen::paths(session).leave(session, *stay != "0")?,
         ["transaction-end"] => seen::Seen::paths(session).came(session)?,
+        ["transaction-end", "first"] => seen::Seen::paths(session).found(session)?,
         ["module-postinst", name, version, rest @ ..] => {
             let module = ModuleId { name: name.parse()?, version: version.parse()? };
             let upgrade = rest.get(2).is_some_and(|old| !old.is_empty());

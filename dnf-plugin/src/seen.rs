@@ -72,6 +72,17 @@ impl Seen {
         Ok(events)
     }
 
+    /// The events when we come ourselves, and see everything that was there before: what another dkms has built is believed.
+    /// The modules have been registered, and each kernel has all of them.
+    pub fn found(self, session: &Session) -> Result<Vec<Event>> {
+        let kernels = Self { modules: BTreeSet::new(), ..self }.came(session)?;
+        let believed = |event| match event {
+            Event::HeadersAdded(target) => Event::Autoinstall(target),
+            other => other,
+        };
+        Ok(kernels.into_iter().map(believed).collect())
+    }
+
     /// The events before a package's files are deleted. `stays`: the package itself stays, in another version.
     pub fn leave(self, session: &Session, stays: bool) -> Result<Vec<Event>> {
         let known = dkms_core::apply::status_of(session, None)?;

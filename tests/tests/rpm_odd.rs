@@ -194,10 +194,12 @@ fn without_us(manager: Manager) -> Machine {
     machine
 }
 
-/// Types a line of README's; `dnf` is whichever the machine has.
+/// Types a line of README's at a terminal, and `y` to whatever is asked; `dnf` is whichever the machine has.
 fn typed(machine: &Machine, line: &str) -> dkms_tests::Output {
-    let dnf = if machine.manager == Manager::Dnf5 { "dnf5" } else { "/usr/bin/dnf" };
-    machine.root.run(&format!("cd; dnf() {{ {dnf} \"$@\"; }}; yes | {line} 2>&1")).ok()
+    let root = &machine.root;
+    let dnf = if machine.manager == Manager::Dnf5 { "dnf5" } else { "dnf" };
+    root.write_script("/opt/typed/dnf", &format!("#!/bin/sh\nexec /usr/bin/{dnf} \"$@\"\n"));
+    root.run(&format!("cd; PATH=/opt/typed:$PATH; yes | script -qec '{line}' /dev/null")).ok()
 }
 
 /// README's commands do what they say.
