@@ -21,7 +21,16 @@ fn parse(text: &str) -> Result<Vec<PathBuf>> {
     if version != "VERSION 3" {
         bail!("apt speaks {version:?}, and this hook understands \"VERSION 3\" only");
     }
-    let packages = lines.skip_while(|line| !line.is_empty()).skip(1);
+    let elsewhere = |line: &str| match line.split_once('=') {
+        Some(("Dir", place)) => !["", "/", "%2f", "%2F"].contains(&place),
+        Some(("DPkg::Chroot-Directory", place)) => !place.is_empty(),
+        _ => false,
+    };
+    // Another system's packages are none of this one's.
+    if lines.by_ref().take_while(|line| !line.is_empty()).any(elsewhere) {
+        return Ok(Vec::new());
+    }
+    let packages = lines;
     let file = |line: &str| line.splitn(9, ' ').nth(8).map(str::to_owned);
     Ok(packages.filter_map(file).filter(|file| file.starts_with('/')).map(PathBuf::from).collect())
 }
@@ -41,6 +50,19 @@ mod tests {
         let expected: Vec<PathBuf> =
             vec!["/var/cache/apt/archives/a.deb".into(), "/root/my debs/new.deb".into()];
         assert_eq!(parse(text).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_installed_into_another_root_is_not_ours() {
+        for (config, files) in [
+            ("Dir=%2f\nDir::State=var/lib/apt\n", 1),
+            ("Dir=/target\n", 0),
+            ("Dir=/\nDPkg::Chroot-Directory=/target\n", 0),
+            ("DPkg::Chroot-Directory=\n", 1),
+        ] {
+            let text = format!("VERSION 3\n{config}\na - - none < 1 all none /a.deb\n");
+            assert_eq!(parse(&text).unwrap().len(), files, "{config}");
+        }
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Before a transaction: the same builds as in it, of which nothing reaches the registry or a kernel's tree. What was
 //! built is kept, so that the transaction finds it; what failed is remembered, so that nobody compiles it again.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::make::{self, Ended};
 use super::recover::Recovery;
@@ -13,6 +14,7 @@ use crate::event::Event;
 use crate::plan::{Case, Make, Survey, concerned};
 use crate::report::{Outcome, Report, compiler, history};
 use crate::session::Session;
+use crate::sys::file;
 use crate::tree::{Record, Snapshot, unsigned};
 
 /// What was found out.
@@ -41,6 +43,7 @@ pub fn prove(session: &mut Session, events: &[Event]) -> Result<Proven> {
             tree.forget_failure(id, target)?;
         }
     }
+    let _places = Places::new(session, &plan.make)?;
     let report = Report { cause, ..Report::default() };
     let (mut report, result) = apply(session, &tree, &snapshot, &survey, &plan, report, began);
     result?;
@@ -48,6 +51,30 @@ pub fn prove(session: &mut Session, events: &[Event]) -> Result<Proven> {
     let failed = report.lines.iter().any(|line| matches!(line.outcome, Outcome::Failed(_)));
     let number = failed.then(|| history::keep(&session.layout, &report).ok()).flatten();
     Ok(Proven { report, snapshot, survey, number })
+}
+
+/// Directories where builds of modules are mounted that are not registered yet; gone when this is dropped. Without a source
+/// and without a build they are no modules, whoever looks meanwhile.
+struct Places(Vec<PathBuf>, PathBuf);
+
+impl Places {
+    fn new(session: &Session, makes: &[Make]) -> Result<Self> {
+        let layout = &session.layout;
+        let mut places = Self(Vec::new(), layout.dkms_tree.clone());
+        for place in makes.iter().map(|make| layout.version(&make.module)) {
+            if !place.exists() {
+                std::fs::create_dir_all(&place).with_context(|| format!("making {}", place.display()))?;
+                places.0.push(place);
+            }
+        }
+        Ok(places)
+    }
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|place| file::remove_empty_up_to(place, &self.1));
+    }
 }
 
 /// Keeps what was built, or remembers that it failed.

@@ -111,7 +111,8 @@ pub fn transient(log: &str) -> bool {
 
 /// The line of a log that tells of the machine.
 pub fn cause(log: &str) -> Option<&str> {
-    const SIGNS: [&str; 10] = [
+    const SIGNS: [&str; 11] = [
+        "cannot confine the command",
         "No space left on device",
         "Cannot allocate memory",
         "virtual memory exhausted",
