@@ -22,8 +22,7 @@ use dkms_core::session::Session;
 use targets::Targets;
 
 /// The verbs.
-const USAGE: &str =
-    "alpm-hook {pre-transaction|post-transaction|pre-remove}, with packages and paths on standard input; \
+const USAGE: &str = "alpm-hook {pre-transaction|post-transaction|pre-remove}, with packages and paths on standard input; \
     alpm-hook package-leaves";
 
 fn main() -> ExitCode {

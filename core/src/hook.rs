@@ -38,9 +38,15 @@ pub enum Answer {
     Told(Power, Vec<Event>, Box<dyn FnOnce(&str)>),
     /// A transaction is about to install these.
     Incoming(Question),
+    /// The same, for a package manager that says itself why it is stopped: it is told what was found out, and whether that
+    /// stops the transaction.
+    IncomingTold(Question, TellFinding),
     /// It has been answered already.
     Code(i32),
 }
+
+/// Takes what was found out about what comes, and whether that stops the transaction.
+pub type TellFinding = Box<dyn FnOnce(&str, bool)>;
 
 /// A hook's whole life: `translate` gets the words of its command line.
 ///
@@ -56,7 +62,8 @@ pub fn main(translate: impl FnOnce(&Session, &[&str]) -> Result<Answer>) -> Exit
     let code = Session::start(screen, Options::default(), |_| {}).and_then(|mut session| {
         match translate(&session, &words)? {
             Answer::Code(code) => Ok(code),
-            Answer::Incoming(question) => incoming(&mut session, &question),
+            Answer::Incoming(question) => incoming(&mut session, &question, None),
+            Answer::IncomingTold(question, tell) => incoming(&mut session, &question, Some(tell)),
             Answer::Events(power, events) => answer(&mut session, power, events, |_| {}),
             Answer::Told(power, events, tell) => answer(&mut session, power, events, tell),
         }
@@ -68,12 +75,18 @@ pub fn main(translate: impl FnOnce(&Session, &[&str]) -> Result<Answer>) -> Exit
 }
 
 /// Tries what is about to come; the exit code says whether the transaction may begin. Only what was proven stops it.
-fn incoming(session: &mut Session, question: &Question) -> Result<i32> {
+fn incoming(session: &mut Session, question: &Question, tell: Option<TellFinding>) -> Result<i32> {
     let finding = preflight(session, question)?;
+    let held = !finding.held.is_empty();
     if let Some(text) = words::finding(&finding, session) {
-        session.screen.alert(&text);
+        if !held || tell.is_none() {
+            session.screen.alert(&text);
+        }
+        if let Some(tell) = tell {
+            tell(&text, held);
+        }
     }
-    Ok(if finding.held.is_empty() { 0 } else { HELD })
+    Ok(if held { HELD } else { 0 })
 }
 
 /// Carries the events out; the exit code.

@@ -237,7 +237,20 @@ impl Layout {
             format!("initrd-{kernel}"),
         ];
         names.extend(pkgbase.map(|base| format!("initramfs-{base}.img")));
-        names.iter().map(|name| self.boot.join(name)).collect()
+        let mut images: Vec<PathBuf> = names.iter().map(|name| self.boot.join(name)).collect();
+        // kernel-install's places, where the boot loader reads a kernel's files off a partition of its own.
+        for token in self.entry_tokens() {
+            let partitions = [self.boot.clone(), "/efi".into(), self.boot.join("efi")];
+            images.extend(partitions.map(|boot| boot.join(&token).join(kernel.as_str()).join("initrd")));
+        }
+        images
+    }
+    /// The names that this machine may have on a boot partition, the one that is set first.
+    fn entry_tokens(&self) -> Vec<String> {
+        let files = [self.etc.join("kernel/entry-token"), self.etc.join("machine-id")];
+        let read = |path: &PathBuf| std::fs::read_to_string(path).ok();
+        let tokens = files.iter().filter_map(read).map(|text| text.trim().to_owned());
+        tokens.filter(|token| !token.is_empty() && !token.starts_with('.') && !token.contains('/')).collect()
     }
     /// The root directory whose `lib/modules` the modules tree is, to be handed to `depmod -b`. `None` when the
     /// tree has another shape: depmod could not index it, and would index the running system's instead.
@@ -484,6 +497,34 @@ pub fn merged(path: PathBuf) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_boot_partition_calls_the_machine_by_its_token() {
+        let etc = tempfile::tempdir().unwrap();
+        let layout = Layout { etc: etc.path().into(), ..Layout::default() };
+        let kernel: KernelRelease = "6.12.1".parse().unwrap();
+        let images = || layout.initramfs_images(&kernel, None);
+        let plain = images();
+        assert!(plain.iter().all(|image| image.parent() == Some(Path::new("/boot"))), "{plain:?}");
+        let write = |name: &str, text: &str| {
+            crate::sys::file::write_atomic(&etc.path().join(name), text.as_bytes(), 0o644).unwrap();
+        };
+        write("machine-id", "0123abcd\n");
+        assert_eq!(images()[..plain.len()], plain);
+        assert!(images().contains(&"/boot/0123abcd/6.12.1/initrd".into()), "{:?}", images());
+        assert!(images().contains(&"/efi/0123abcd/6.12.1/initrd".into()), "{:?}", images());
+        std::fs::create_dir(etc.path().join("kernel")).unwrap();
+        write("kernel/entry-token", "fedora\n");
+        let tokens = |images: Vec<PathBuf>| -> Vec<String> {
+            let names = images.iter().filter_map(|image| image.strip_prefix("/boot").ok()?.to_str());
+            names.filter_map(|name| name.strip_suffix("/6.12.1/initrd").map(str::to_owned)).collect()
+        };
+        assert_eq!(tokens(images())[0], "fedora");
+        for hostile in ["../..", "a/b", ".", "\n", "uninitialized/\n"] {
+            write("kernel/entry-token", hostile);
+            assert!(tokens(images()).iter().all(|token| token.ends_with("0123abcd")), "{:?}", images());
+        }
+    }
 
     #[test]
     fn packages_paths_lie_below_usr() {

@@ -6,19 +6,21 @@
 mod dnf5;
 mod seen;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use dkms_core::apply;
 use dkms_core::event::Event;
 use dkms_core::hook::{self, Answer, Power, target, targets_of_source};
+use dkms_core::preflight::Question;
 use dkms_core::session::Session;
 use dkms_core::types::ModuleId;
 
 /// The verbs and their arguments.
 const USAGE: &str = "dnf-hook kernel-install {add|remove} KERNEL [ENTRY-DIR [IMAGE...]] | sources-added <PATHS | \
-    files-leave INSTANCES-THAT-STAY <PATHS | transaction-end <PATHS | module-postinst NAME VERSION [TARBALLS [ARCH [OLD]]] | \
-    dnf4 <PACKAGES | dnf5 | package-leaves";
+    files-leave INSTANCES-THAT-STAY <PATHS | transaction-end [first] <PATHS | module-postinst NAME VERSION [TARBALLS [ARCH [OLD]]] | \
+    dnf4-before <FILES | dnf4 <PACKAGES | dnf5-before | dnf5 | package-leaves";
 
 fn main() -> ExitCode {
     hook::main(translate)
@@ -36,13 +38,20 @@ fn translate(session: &Session, words: &[&str]) -> Result<Answer> {
             .collect(),
         ["files-leave", stay] => seen::Seen::paths(session).leave(session, *stay != "0")?,
         ["transaction-end"] => seen::Seen::paths(session).came(session)?,
+        ["transaction-end", "first"] => seen::Seen::paths(session).found(session)?,
         ["module-postinst", name, version, rest @ ..] => {
             let module = ModuleId { name: name.parse()?, version: version.parse()? };
             let upgrade = rest.get(2).is_some_and(|old| !old.is_empty());
             vec![Event::SourceAdded { module, targets: targets_of_source(session, None, upgrade)? }]
         }
+        // The old kernel stays beside the new one.
+        ["dnf4-before"] => {
+            let files = seen::lines().map(PathBuf::from).collect();
+            return Ok(Answer::Incoming(Question { files, ..Question::default() }));
+        }
         ["dnf4"] => seen::Seen::packages(session, seen::lines()).came(session)?,
-        ["dnf5"] => return dnf5::answer(session),
+        ["dnf5-before"] => return dnf5::comes(session),
+        ["dnf5"] => return dnf5::came(session),
         ["package-leaves"] => return apply::let_go(session).map(|()| Answer::Code(0)),
         _ => {
             session.screen.alert(USAGE);

@@ -41,9 +41,11 @@ impl Seen {
     }
 
     /// Reads packages, `NAME VERSION RELEASE ARCH`: kernels are called by their package's version and release, and what
-    /// follows differs. What a package of another name brought, rpm's triggers know better.
+    /// follows differs. What a package of another name brought, rpm's triggers know better; of a kernel without headers they
+    /// have said that it waits.
     pub fn packages(session: &Session, packages: impl Iterator<Item = String>) -> Self {
-        let there = installed(&session.layout);
+        let mut there = installed(&session.layout);
+        there.retain(|kernel| session.layout.headers(kernel).exists());
         let mut kernels = BTreeSet::new();
         for package in packages {
             let words: Vec<&str> = package.split(' ').collect();
@@ -68,6 +70,17 @@ impl Seen {
             events.push(Event::HeadersAdded(target(kernel.as_str())?));
         }
         Ok(events)
+    }
+
+    /// The events when we come ourselves, and see everything that was there before: what another dkms has built is believed.
+    /// The modules have been registered, and each kernel has all of them.
+    pub fn found(self, session: &Session) -> Result<Vec<Event>> {
+        let kernels = Self { modules: BTreeSet::new(), ..self }.came(session)?;
+        let believed = |event| match event {
+            Event::HeadersAdded(target) => Event::Autoinstall(target),
+            other => other,
+        };
+        Ok(kernels.into_iter().map(believed).collect())
     }
 
     /// The events before a package's files are deleted. `stays`: the package itself stays, in another version.

@@ -3,65 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::count::{Counters, Counts};
-use dkms_tests::rpm::{Manager, kernels, machine, version};
+use dkms_tests::rpm::{Family, Machine, Manager, files};
 use dkms_tests::watch::Watch;
-use dkms_tests::{Kernel, Root};
-
-/// One machine and how it is administered.
-struct Machine {
-    manager: Manager,
-    root: Root,
-    older: Kernel,
-    newer: Kernel,
-}
-
-impl Machine {
-    fn new(manager: Manager) -> Self {
-        let [older, newer] = kernels();
-        Self { manager, root: Root::on(&machine(manager.family())), older, newer }
-    }
-
-    /// The packages of a kernel, by name and version.
-    fn packages(&self, kernel: &Kernel) -> Vec<String> {
-        let names = self.manager.family().packages().iter();
-        names.map(|name| format!("{name}-{}", version(kernel))).collect()
-    }
-
-    /// Where our modules for a kernel are.
-    fn place(&self, kernel: &Kernel) -> String {
-        format!("{}/{}", kernel.modules_dir(), self.manager.family().destination())
-    }
-
-    #[track_caller]
-    fn install(&self, packages: &[String], code: i32) -> dkms_tests::Output {
-        let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
-        self.manager.install(&self.root, &packages).exits(code)
-    }
-
-    /// Our modules for a kernel, each right, and the index knows them.
-    #[track_caller]
-    fn expect_modules(&self, kernel: &Kernel, modules: &[&str]) {
-        self.root.expect_installed(modules, &kernel.release);
-        let files = self.root.find(&self.place(kernel), "-name '*.ko*'");
-        assert_eq!(files.len(), modules.len(), "{files:?}");
-        let index = self.root.read(&format!("{}/modules.dep", kernel.modules_dir()));
-        for file in files {
-            assert_eq!(kernel.vermagic_of(&self.root, &file), kernel.release, "vermagic of {file}");
-            let name = file.rsplit('/').next().unwrap();
-            assert!(index.contains(name), "modules.dep does not know {file}\n{index}");
-        }
-    }
-
-    /// The initramfs has the very bbswitch that is installed.
-    #[track_caller]
-    fn expect_initramfs(&self, kernel: &Kernel) {
-        let image = self.manager.family().initramfs(kernel);
-        let path = self.root.find(&self.place(kernel), "-name 'bbswitch.ko*'").remove(0);
-        let listed = self.root.run(&format!("lsinitrd {image}")).ok().stdout;
-        assert!(listed.contains(path.trim_start_matches('/')), "{path} is not in {image}\n{listed}");
-        self.root.run(&format!("lsinitrd -f {path} {image} | cmp - {path}")).ok();
-    }
-}
+use dkms_tests::{Root, history};
 
 #[track_caller]
 fn expect_counts(counts: &Counts, builds: usize, depmods: usize, initramfs: usize) {
@@ -69,26 +13,37 @@ fn expect_counts(counts: &Counts, builds: usize, depmods: usize, initramfs: usiz
     assert_eq!(found, (builds, depmods, initramfs), "builds, depmods, initramfs by us\n{counts:#?}");
 }
 
-fn words(packages: &[&str]) -> Vec<String> {
-    packages.iter().map(|package| (*package).to_owned()).collect()
+/// How many initramfs were made, by whomever.
+fn images_made(counts: &Counts) -> usize {
+    counts.lines.iter().filter(|line| line.starts_with("dracut ")).count()
 }
 
-/// A machine's life in seven transactions.
+/// In how many recorded transactions something ended so.
+fn recorded(root: &Root, outcome: &str) -> usize {
+    let transactions = history::transactions(root);
+    let ended_so = |id: &&String| history::entries(root, id).iter().any(|entry| entry.outcome == outcome);
+    transactions.iter().filter(ended_so).count()
+}
+
+/// A machine's life in eight transactions.
 fn story(manager: Manager) {
     let machine = Machine::new(manager);
     let Machine { root, older, newer, .. } = &machine;
+    let fedora = manager.family() == Family::Fedora;
     let counters = Counters::install(root);
 
     // Modules are registered; there is no kernel yet.
-    machine.install(&words(&["dkms-bbswitch-1.0", "dkms-acpi-call-1.0"]), 0);
+    // The one that runs is another system's: nobody is told to install its headers.
+    machine.install(&["dkms-bbswitch-1.0", "dkms-acpi-call-1.0"], 0).never_says(&["put off"]);
     expect_counts(&counters.take(), 0, 0, 0);
 
-    // A kernel without its headers: nothing fails, and the package to install is named.
+    // A kernel without its headers: nothing fails, and the package to install is named, once.
     let mut packages = machine.packages(older);
     let devel = packages.split_off(packages.len() - 1);
-    let headers =
-        if manager.family().packages().len() == 2 { "kernel-default-devel" } else { "kernel-devel-" };
-    machine.install(&packages, 0).says(&["put off", headers]);
+    let headers = if fedora { format!("kernel-devel-{older}") } else { "kernel-amd64-devel".to_owned() };
+    let said = machine.install(&packages, 0).says(&["2 modules put off", &format!("install {headers}")]);
+    assert_eq!(said.stdout.matches("dkms: put off for").count(), 1, "{said}");
+    assert_eq!(recorded(root, "deferred"), 1);
     expect_counts(&counters.take(), 0, 0, 0);
 
     // The headers come later. The initramfs was made without the modules.
@@ -99,7 +54,7 @@ fn story(manager: Manager) {
 
     // A module's package is upgraded: the old one serves until the new one is there.
     let watch = Watch::on(root, &format!("{}/acpi_call.ko*", machine.place(older)));
-    machine.install(&words(&["dkms-acpi-call-2.0"]), 0);
+    machine.install(&["dkms-acpi-call-2.0"], 0);
     watch.expect_never_missing();
     expect_counts(&counters.take(), 1, 1, 0);
     machine.expect_modules(older, &["bbswitch/1.0", "acpi-call/2.0"]);
@@ -108,45 +63,65 @@ fn story(manager: Manager) {
     let watch = Watch::on(root, &format!("{}/bbswitch.ko*", machine.place(older)));
     let mut packages = machine.packages(newer);
     if manager == Manager::Rpm {
-        root.run(&format!(
-            "rpm -U --oldpackage --nosignature /opt/repo/noarch/dkms-bbswitch-2.0*.rpm && rpm -i --nosignature {}",
-            packages.iter().map(|name| format!("/opt/repo/*/{name}*.rpm")).collect::<Vec<_>>().join(" ")
-        ))
-        .ok();
+        // rpm would take the older kernel away for the newer one.
+        let module = files(&["dkms-bbswitch-2.0"]);
+        let kernel = files(&packages);
+        root.run(&format!("rpm -U --nosignature {module} && rpm -i --nosignature {kernel}")).ok();
     } else {
         packages.push("dkms-bbswitch-2.0".to_owned());
         machine.install(&packages, 0);
     }
     watch.expect_never_missing();
+    // The older kernel's initramfs has the old bbswitch; the newer one's is made by the kernel's own scripts, on openSUSE
+    // before we are asked.
     let counts = counters.take();
-    assert_eq!((counts.builds, counts.depmods), (3, 2), "{counts:#?}");
+    expect_counts(&counts, 3, 2, if fedora { 1 } else { 2 });
+    assert_eq!(images_made(&counts), if fedora { 2 } else { 3 }, "{counts:#?}");
     for kernel in [older, newer] {
         machine.expect_modules(kernel, &["bbswitch/2.0", "acpi-call/2.0"]);
         machine.expect_initramfs(kernel);
     }
 
     // A module that does not compile: the run succeeds, and says what failed.
-    machine.install(&words(&["dkms-broken"]), 0).says(&["FAILED: broken/1.0", "no_such_symbol_here"]);
-    assert_eq!(counters.take().builds, 2, "once for each kernel");
+    let said = machine.install(&["dkms-broken"], 0).says(&[
+        "FAILED: broken/1.0",
+        "no_such_symbol_here",
+        "the whole log:",
+    ]);
+    expect_counts(&counters.take(), 2, 0, 0);
     root.run("dkms history").ok().says(&["FAILED"]);
+    assert_eq!(recorded(root, "failed"), 1);
+    match manager {
+        // Below the list of packages, which is what a person reads last.
+        Manager::Dnf4 => {
+            let (list, summary) = (said.stdout.find("Installed:"), said.stdout.rfind("FAILED: broken/1.0"));
+            assert!(list.is_some() && list < summary, "{said}");
+        }
+        Manager::Dnf5 => {
+            let log = root.read("/var/log/dnf5.log");
+            let line = log.lines().find(|line| line.contains("FAILED: broken/1.0"));
+            assert!(line.is_some(), "{log}");
+            assert!(log.contains("WARNING Actions plugin: dkms: "), "{log}");
+        }
+        _ => {}
+    }
 
     // The older kernel goes, and takes with it what was built for it.
-    let names: Vec<String> = machine.packages(older);
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    manager.remove(root, &names).ok();
-    let left = root.find(&older.modules_dir(), "");
-    assert_eq!(left, [""; 0], "nothing may stay of a kernel that is gone");
-    let left = root.find("/var/lib/dkms", &format!("-path '*{}*' -not -path '*/history/*'", older.release));
-    assert_eq!(left, [""; 0], "nothing may stay of a kernel that is gone");
+    machine.remove(&machine.packages(older));
+    machine.expect_gone(older);
     machine.expect_modules(newer, &["bbswitch/2.0", "acpi-call/2.0"]);
+    expect_counts(&counters.take(), 0, 0, 0);
 
     // The modules go.
-    counters.take();
-    manager.remove(root, &["dkms-bbswitch", "dkms-acpi-call", "dkms-broken"]).ok();
+    machine.remove(&["dkms-bbswitch", "dkms-acpi-call", "dkms-broken"]);
     assert_eq!(root.find(&machine.place(newer), "-name '*.ko*'"), [""; 0]);
     assert_eq!(root.status(), []);
     assert_eq!(root.find("/var/lib/dkms", "-maxdepth 1 -mindepth 1 -type d ! -name .dkms-rs"), [""; 0]);
-    assert_eq!(counters.take().builds, 0);
+    let counts = counters.take();
+    // Each package's own script takes its module away.
+    assert_eq!((counts.builds, counts.depmods), (0, 2), "{counts:#?}");
+    let index = root.read(&format!("{}/modules.dep", newer.modules_dir()));
+    assert!(!index.contains("bbswitch") && !index.contains("acpi_call"), "{index}");
 }
 
 #[test]
@@ -170,78 +145,98 @@ fn rpm_brings_and_takes_kernels_and_modules() {
 }
 
 /// All at once on a machine that has nothing: the order is the package manager's.
-fn everything_at_once(manager: Manager) {
-    let machine = Machine::new(manager);
+fn everything_at_once(machine: &Machine) {
     let counters = Counters::install(&machine.root);
     let mut packages = machine.packages(&machine.newer);
-    packages.extend(words(&["dkms-bbswitch-1.0", "dkms-acpi-call-1.0"]));
-    machine.install(&packages, 0);
+    packages.extend(["dkms-bbswitch-1.0", "dkms-acpi-call-1.0"].map(str::to_owned));
+    machine.install(&packages, 0).says(&["2 modules installed"]);
     let counts = counters.take();
     assert_eq!((counts.builds, counts.depmods), (2, 1), "{counts:#?}");
+    // Fedora's kernels make theirs when the modules are there; openSUSE's before, so that it is remade.
+    let fedora = machine.manager.family() == Family::Fedora;
+    assert_eq!((counts.initramfs, images_made(&counts)), if fedora { (0, 1) } else { (1, 2) }, "{counts:#?}");
     machine.expect_modules(&machine.newer, &["bbswitch/1.0", "acpi-call/1.0"]);
     machine.expect_initramfs(&machine.newer);
 }
 
-#[test]
-fn dnf5_everything_at_once() {
-    everything_at_once(Manager::Dnf5);
-}
-
-#[test]
-fn zypper_by_package_everything_at_once() {
-    everything_at_once(Manager::ZypperByPackage);
-}
-
-/// A module that the admin cannot do without is the only one that makes a run fail; the kernel is there all the same.
-fn critical(manager: Manager, code: i32) {
-    let machine = Machine::new(manager);
-    machine.root.write("/etc/dkms/policy.toml", "critical = [\"broken\"]\n");
-    machine.install(&words(&["dkms-broken"]), 0);
-    machine
-        .install(&machine.packages(&machine.newer), code)
-        .says(&["FAILED (critical): broken/1.0", "no_such_symbol_here"]);
-    assert!(
-        machine.root.exists(&machine.manager.family().initramfs(&machine.newer)),
-        "the kernel is bootable"
+/// Replaces our hook by one that writes down which programs it starts when it is called so.
+fn trace(root: &Root, verb: &str) {
+    root.run("mkdir /usr/lib/dkms/real && mv /usr/lib/dkms/dnf-hook /usr/lib/dkms/real/").ok();
+    root.write_script(
+        "/usr/lib/dkms/dnf-hook",
+        &format!(
+            "#!/bin/sh\nreal=/usr/lib/dkms/real/dnf-hook\n[ \"$1\" = {verb} ] || exec $real \"$@\"\n\
+             exec strace -f -qq -e trace=execve -e status=successful -o /var/tmp/traced $real \"$@\"\n"
+        ),
     );
 }
 
-#[test]
-fn a_critical_module_fails_the_run() {
-    critical(Manager::Dnf4, 1);
-    critical(Manager::Dnf5, 1);
-    critical(Manager::Zypper, 107);
+/// Where the kernel's own script has called us, the last trigger finds nothing to do, and starts nothing to find that out; nor
+/// does dnf's plugin.
+fn everything_at_once_and_idle_afterwards(manager: Manager, verb: &str) {
+    let machine = Machine::new(manager);
+    trace(&machine.root, verb);
+    everything_at_once(&machine);
+    let traced = machine.root.read("/var/tmp/traced");
+    assert_eq!(traced.lines().count(), 1, "the hook starts nobody\n{traced}");
+    assert!(traced.contains(verb), "{traced}");
 }
 
-/// dnf goes on without a core, and with one that dies.
 #[test]
-fn a_missing_or_crashing_core_takes_nobody_down() {
-    let dnf4 = Machine::new(Manager::Dnf4);
-    let root = &dnf4.root;
-    root.run("mv /usr/lib/dkms/dnf-hook /usr/lib/dkms/away").ok();
-    dnf4.install(&dnf4.packages(&dnf4.newer), 0).says(&["kernel modules were not looked at"]);
-    root.write_script("/usr/lib/dkms/dnf-hook", "#!/bin/sh\nkill -SEGV $$\n");
-    dnf4.install(&words(&["dkms-bbswitch-1.0"]), 0).says(&["was ended by signal 11"]);
-    // What was missed is made up for by the next transaction that brings headers or a kernel.
-    root.run("mv /usr/lib/dkms/away /usr/lib/dkms/dnf-hook").ok();
-    root.run(&format!("dnf -y --releasever=1 reinstall kernel-devel-{}", version(&dnf4.newer))).ok();
-    dnf4.expect_modules(&dnf4.newer, &["bbswitch/1.0"]);
+fn dnf4_everything_at_once() {
+    everything_at_once_and_idle_afterwards(Manager::Dnf4, "dnf4");
 }
 
-/// The package installs where rpm is older, too, and its hook runs.
 #[test]
-fn rpm_of_debian_13_installs_the_package() {
-    let suite = dkms_tests::Suite::trixie();
-    let layer = suite.base().prepared("rpm-only", "1", |root| {
-        root.apt_install(&["rpm"]).ok();
-    });
-    let root = Root::on(&layer);
-    root.copy_in(&dkms_tests::host::product_rpm(), "/opt/dkms-rs.rpm");
-    root.run("rpm -i --nosignature --nodeps /opt/dkms-rs.rpm").ok();
-    root.run("dkms --version").ok();
-    root.run("/usr/lib/dkms/rpm-trigger transaction-end </dev/null").ok().quiet_stdout();
-    root.run("rpm -e dkms-rs").ok();
-    assert_eq!(root.find("/usr/lib/dkms", ""), [""; 0]);
+fn dnf5_everything_at_once() {
+    everything_at_once_and_idle_afterwards(Manager::Dnf5, "transaction-end");
+}
+
+#[test]
+fn zypper_everything_at_once() {
+    everything_at_once(&Machine::new(Manager::Zypper));
+}
+
+#[test]
+fn rpm_everything_at_once() {
+    everything_at_once_and_idle_afterwards(Manager::Rpm, "transaction-end");
+}
+
+/// zypper as it was, and is where packages are downloaded one by one: each of them is a transaction of its own.
+#[test]
+fn zypper_by_package_everything_at_once() {
+    let machine = Machine::new(Manager::ZypperByPackage);
+    let root = &machine.root;
+    root.run("mv /usr/bin/rpm /usr/bin/rpm.real").ok();
+    root.write_script(
+        "/usr/bin/rpm",
+        "#!/bin/sh\necho \"$*\" >>/var/tmp/rpms\nexec /usr/bin/rpm.real \"$@\"\n",
+    );
+    everything_at_once(&machine);
+    let calls = root.read("/var/tmp/rpms");
+    let transactions: Vec<&str> = calls.lines().filter(|call| call.contains(".rpm")).collect();
+    assert_eq!(transactions.len(), 4, "two packages of the kernel, two modules\n{calls}");
+}
+
+/// `rpm -U` of a kernel takes the older one away, in the very transaction that brings a module's upgrade.
+#[test]
+fn rpm_upgrade_replaces_kernel_and_module_together() {
+    let machine = Machine::new(Manager::Rpm);
+    let Machine { root, older, newer, .. } = &machine;
+    let counters = Counters::install(root);
+    let mut packages = machine.packages(older);
+    packages.extend(["dkms-bbswitch-1.0", "dkms-acpi-call-1.0"].map(str::to_owned));
+    machine.install(&packages, 0);
+    expect_counts(&counters.take(), 2, 1, 0);
+    let mut packages = machine.packages(newer);
+    packages.push("dkms-bbswitch-2.0".to_owned());
+    root.run(&format!("rpm -U --nosignature {} 2>&1", files(&packages))).ok().says(&["2 modules installed"]);
+    let counts = counters.take();
+    expect_counts(&counts, 2, 1, 0);
+    assert_eq!(images_made(&counts), 1, "{counts:#?}");
+    machine.expect_gone(older);
+    machine.expect_modules(newer, &["bbswitch/2.0", "acpi-call/1.0"]);
+    machine.expect_initramfs(newer);
 }
 
 /// The kernel that dnf brought boots, and loads the module that was built in its transaction.
@@ -264,7 +259,7 @@ fn a_kernel_of_dnf_boots_and_loads_its_module() {
 fn a_killed_transaction_is_made_up_for() {
     let machine = Machine::new(Manager::Dnf4);
     let root = &machine.root;
-    machine.install(&words(&["dkms-bbswitch-1.0"]), 0);
+    machine.install(&["dkms-bbswitch-1.0"], 0);
     let list = machine.packages(&machine.newer).join(" ");
     let killed = root.run(&format!(
         "dnf -y --releasever=1 install {list} >/tmp/killed 2>&1 & dnf=$!\n\

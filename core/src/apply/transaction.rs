@@ -1,5 +1,6 @@
 //! One transaction: lock, repair, look, decide, act, remember.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
@@ -7,10 +8,11 @@ use anyhow::Result;
 
 use super::recover::{self, Recovery};
 use super::{Done, apply, boot};
+use crate::cli::caller;
 use crate::event::Event;
 use crate::layout::Layout;
 use crate::plan::{Plan, concerned, plan, scope};
-use crate::report::{Outcome, Report, Told, history, text};
+use crate::report::{Line, Outcome, Report, Told, history, text};
 use crate::session::Session;
 use crate::survey::survey;
 use crate::sys::{private, signal};
@@ -55,16 +57,18 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
         report.problems.push(stopped(error));
     }
     report.seconds = began.elapsed().as_secs_f64();
+    let mut told = told(session, &events, &report);
     let mut number = None;
-    if report.memorable() && !trivial(&plan, &report) {
-        match history::keep(&session.layout, &report) {
+    if told.memorable() && !trivial(&plan, &told) {
+        match history::keep(&session.layout, &told) {
             Ok(kept) => number = Some(kept),
-            Err(error) => report.remarks.push(format!("{error:#}")),
+            Err(error) => told.to_mut().remarks.push(format!("{error:#}")),
         }
     }
-    if let Some(summary) = text::summary(&report, &session.policy.admin, number) {
+    if let Some(summary) = text::summary(&told, &session.policy.admin, number) {
         session.screen.alert(&summary);
     }
+    drop(told);
     match result {
         Err(error) if error.is::<signal::Interrupted>() => Err(error.context(Told)),
         result => result.map(|_| report),
@@ -143,6 +147,23 @@ fn repair(session: &mut Session, tree: &LockedTree, report: &mut Report) -> Resu
         recovery.done()?;
     }
     Ok(())
+}
+
+/// What is said and kept of a report. Inside a transaction of rpm, headers may still come, and what waits for them without
+/// success is for the trigger at its end to say, once.
+fn told<'r>(session: &Session, events: &[Event], report: &'r Report) -> Cow<'r, Report> {
+    let waits = |line: &Line| matches!(line.outcome, Outcome::Deferred { code: 21, .. });
+    let seen_again = |event: &Event| match event {
+        Event::KernelAdded(_) => true,
+        Event::Asked(request) => session.layout.source(&request.module).exists(),
+        _ => false,
+    };
+    if !report.lines.iter().any(waits) || !events.iter().all(seen_again) || !caller::rpm_has_triggers_left() {
+        return Cow::Borrowed(report);
+    }
+    let mut told = report.clone();
+    told.lines.retain(|line| !waits(line));
+    Cow::Owned(told)
 }
 
 /// Nothing but looking: not worth a place in the history.

@@ -62,6 +62,33 @@ fn is_removal(argv: &[String]) -> bool {
     })
 }
 
+/// Whether a script of a package runs us inside a transaction of rpm, whoever began that. rpm runs the triggers of packages at
+/// its end, unless it was told not to.
+pub fn rpm_has_triggers_left() -> bool {
+    let ancestors = run::ancestors();
+    let rpm = ancestors.iter().find(|ancestor| is_rpm(&ancestor.argv));
+    rpm.is_some_and(|rpm| !rpm.argv.iter().any(|word| word == "--notriggers"))
+}
+
+/// Programs that install by rpm's library.
+const RPM: [&str; 10] = [
+    "rpm",
+    "dnf",
+    "dnf-3",
+    "dnf5",
+    "dnf5daemon-server",
+    "microdnf",
+    "yum",
+    "zypper",
+    "zypp-rpm",
+    "packagekitd",
+];
+
+/// By the program's name, or the script's that an interpreter runs.
+fn is_rpm(argv: &[String]) -> bool {
+    argv.iter().take(2).any(|word| RPM.contains(&word.rsplit('/').next().unwrap_or_default()))
+}
+
 fn is_prerm_upgrade(argv: &[String]) -> bool {
     argv.windows(2).any(|pair| {
         let script = pair[0].rsplit('/').next().unwrap_or_default();
@@ -73,6 +100,21 @@ fn is_prerm_upgrade(argv: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rpm_is_known_by_its_users() {
+        for (argv, expected) in [
+            (&["rpm", "-i", "kernel.rpm"][..], true),
+            (&["/usr/bin/python3", "/usr/bin/dnf-3", "upgrade"], true),
+            (&["/usr/lib/zypp/zypp-rpm"], true),
+            (&["/bin/sh", "/var/tmp/rpm-tmp.7IYq0N", "1"], false),
+            (&["bash", "-c", "kernel-install add 6.12 rpm"], false),
+            (&[], false),
+        ] {
+            let argv: Vec<String> = argv.iter().map(|word| (*word).to_owned()).collect();
+            assert_eq!(is_rpm(&argv), expected, "{argv:?}");
+        }
+    }
 
     #[test]
     fn only_an_upgrade_keeps_what_is_installed() {

@@ -4,6 +4,7 @@
 //! size, count and name is bounded; an error says which file and why, and leaves the caller where it would be without it.
 
 mod ar;
+mod cached;
 mod cpio;
 mod deb;
 pub mod fetched;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+pub use cached::cached;
 pub use unpack::Unpacking;
 
 use crate::archive::{Each, Limits, Refused, blame};

@@ -12,7 +12,7 @@ pub struct Row {
     pub id: &'static str,
     /// Where modules go, whatever their dkms.conf asks for. `None`: where the dkms.conf says.
     pub destination: Option<&'static str>,
-    /// The package that brings a kernel's headers; `{kernel}` and `{pkgbase}` are replaced.
+    /// The package that brings a kernel's headers; `{kernel}`, `{flavour}` and `{pkgbase}` are replaced.
     pub headers_package: &'static str,
     /// Program, arguments: asks the package database for the name of that package, where it is not in the kernel's own.
     pub ask_headers_package: &'static [&'static str],
@@ -136,7 +136,7 @@ const TABLE: &[Row] = &[
     Row {
         id: "suse",
         destination: Some("/updates"),
-        headers_package: "kernel-default-devel",
+        headers_package: "kernel-{flavour}-devel",
         ask_headers_package: &[],
         sign_files: &[],
         mok: MOK,
@@ -242,12 +242,13 @@ impl Row {
     }
 }
 
-/// Replaces `{kernel}`, `{series}` (the release without its last dot-separated part) and `{pkgbase}` (what the kernel's
-/// package says that it is; else the usual one) in a row's text.
+/// Replaces `{kernel}`, `{series}` (the release without its last dot-separated part), `{flavour}` (its last word, by which
+/// some call their packages) and `{pkgbase}` (what the kernel's package says that it is; else the usual one) in a row's text.
 pub fn fill(text: &str, target: &Target, pkgbase: Option<&str>) -> String {
     let kernel = target.kernel.as_str();
     let series = kernel.rsplit_once('.').map_or(kernel, |(series, _)| series);
-    let text = text.replace("{kernel}", kernel).replace("{series}", series);
+    let flavour = kernel.rsplit_once('-').map_or("default", |(_, flavour)| flavour);
+    let text = text.replace("{kernel}", kernel).replace("{series}", series).replace("{flavour}", flavour);
     text.replace("{pkgbase}", pkgbase.unwrap_or("linux"))
 }
 
@@ -294,6 +295,20 @@ mod tests {
         assert_eq!(row.headers_package(&target, None), "linux-headers");
         assert_eq!(fill(row.make_initramfs[2], &target, Some("linux-lts")), "linux-lts");
         assert!(!row.makes_key && DEBIAN.makes_key);
+    }
+
+    #[test]
+    fn suse_calls_headers_by_the_kernels_flavour() {
+        let row = Row::from_os_release("ID=\"sles\"\nID_LIKE=\"suse\"\n");
+        for (kernel, package) in [
+            ("6.4.0-150600.23-default", "kernel-default-devel"),
+            ("6.4.0-150600.23-azure", "kernel-azure-devel"),
+            ("6.17.3-1-longterm", "kernel-longterm-devel"),
+            ("6.17.3", "kernel-default-devel"),
+        ] {
+            let target = Target { kernel: kernel.parse().unwrap(), arch: "x86_64".parse().unwrap() };
+            assert_eq!(row.headers_package(&target, None), package, "{kernel}");
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ mkdir -p /opt/base
 {
     printf 'Name: base-system\nVersion: 1\nRelease: 1\nSummary: What the machine has\nLicense: GPL\nBuildArch: noarch\n'
     printf 'AutoReqProv: no\nProvides: /bin/sh /bin/bash bash kmod gcc make patch\n'
-    rpm -qp --nosignature --requires /opt/repo/x86_64/dkms-rs.rpm | sed -n 's/^\(lib\|rtld\)/Provides: \1/p'
+    rpm -qp --nosignature --requires /opt/repo/x86_64/dkms-rs.rpm | sed -n 's/^\(lib\|rtld\|ld-\)/Provides: \1/p'
     printf '%%description\nWhat the machine has.\n%%files\n'
 } >/opt/base/base.spec
 rpmbuild -bb --quiet --define "_topdir /opt/base/top" --define "_rpmdir /opt/repo" /opt/base/base.spec

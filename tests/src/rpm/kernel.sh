@@ -47,6 +47,7 @@ case $family in
 fedora)
     core=kernel-core
     devel=kernel-devel
+    also=
     extra="%package -n kernel-modules
 Summary: A kernel's modules
 Provides: installonlypkg(kernel-module)
@@ -71,6 +72,8 @@ kernel-install remove $release || exit \$?"
 suse)
     core=kernel-default
     devel=kernel-default-devel
+    # By the last word of the release one knows the package on openSUSE; here that is Debian's.
+    also="Provides: kernel-${flavour##*-}-devel = $version-$rpmrelease"
     extra=
     main="$modules/kernel
 $modules/modules.builtin*
@@ -117,6 +120,7 @@ $extra
 Summary: Its headers
 Provides: installonlypkg(kernel)
 Provides: multiversion(kernel)
+$also
 AutoReqProv: no
 %description -n $devel
 Headers.

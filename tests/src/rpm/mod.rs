@@ -1,6 +1,10 @@
 //! Machines with rpm: Debian's newest dnf4, dnf5, zypper and rpm, dressed as Fedora or openSUSE, and a repository with
 //! real kernels and module sources of Debian, repackaged as those distributions have them.
 
+mod machine;
+
+pub use machine::Machine;
+
 use crate::kernels::Flavour;
 use crate::modules::Sources;
 use crate::roots::Layer;
@@ -17,6 +21,7 @@ const TOOLS: &[&str] = &[
     "busybox-static",
     "gcc-14",
     "libelf1t64",
+    "strace",
 ];
 /// Debian's packages of module sources: package, module, its version.
 const MODULES: &[(&str, &str)] = &[("bbswitch-dkms", "bbswitch"), ("acpi-call-dkms", "acpi-call")];
@@ -75,43 +80,43 @@ pub enum Manager {
     Dnf5,
     /// openSUSE.
     Zypper,
-    /// zypper as it was: one transaction of rpm for each package.
+    /// zypper as it was, and is when it downloads as it goes: one transaction of rpm for each package.
     ZypperByPackage,
     /// Nothing but rpm.
     Rpm,
 }
 
 impl Manager {
-    /// Installs or upgrades packages of the repository: NAME or NAME-VERSION.
+    /// Installs or upgrades packages of the repository: NAME or NAME-VERSION. Both streams are in the standard output, as
+    /// somebody at a terminal reads them.
     pub fn install(self, root: &Root, packages: &[&str]) -> Output {
         let list = packages.join(" ");
-        root.run(&match self {
+        let command = match self {
             Self::Dnf4 => format!("dnf -y --releasever=1 install {list}"),
             Self::Dnf5 => format!("dnf5 -y --releasever=1 install {list}"),
             Self::Zypper => format!("zypper -n --no-gpg-checks --releasever 1 install {list}"),
             Self::ZypperByPackage => {
-                format!("ZYPP_SINGLE_RPMTRANS=0 zypper -n --no-gpg-checks --releasever 1 install {list}")
+                format!("zypper -n --no-gpg-checks --releasever 1 install --download as-needed {list}")
             }
-            Self::Rpm => {
-                let files: Vec<String> =
-                    packages.iter().map(|name| format!("/opt/repo/*/{name}*.rpm")).collect();
-                // Kernels stand beside each other.
-                let how = if list.contains("kernel-") { "-i --replacepkgs" } else { "-U" };
-                format!("rpm {how} --nosignature {}", files.join(" "))
+            // Kernels stand beside each other.
+            Self::Rpm if list.contains("kernel-") => {
+                format!("rpm -i --replacepkgs --nosignature {}", files(packages))
             }
-        })
+            Self::Rpm => format!("rpm -U --nosignature {}", files(packages)),
+        };
+        root.run(&format!("{command} 2>&1"))
     }
 
     /// Removes packages.
     pub fn remove(self, root: &Root, packages: &[&str]) -> Output {
         let list = packages.join(" ");
-        root.run(&match self {
+        let command = match self {
             Self::Dnf4 => format!("dnf -y --releasever=1 --noautoremove remove {list}"),
             Self::Dnf5 => format!("dnf5 -y --releasever=1 remove --no-autoremove {list}"),
-            Self::Zypper => format!("zypper -n --releasever 1 remove {list}"),
-            Self::ZypperByPackage => format!("ZYPP_SINGLE_RPMTRANS=0 zypper -n --releasever 1 remove {list}"),
+            Self::Zypper | Self::ZypperByPackage => format!("zypper -n --releasever 1 remove {list}"),
             Self::Rpm => format!("rpm -e {list}"),
-        })
+        };
+        root.run(&format!("{command} 2>&1"))
     }
 
     /// The family whose machines have it.
@@ -121,6 +126,12 @@ impl Manager {
             _ => Family::Fedora,
         }
     }
+}
+
+/// The files of packages of the repository, as a shell's patterns.
+pub fn files<S: AsRef<str>>(packages: &[S]) -> String {
+    let files = packages.iter().map(|name| format!("/opt/repo/*/{}*.rpm", name.as_ref()));
+    files.collect::<Vec<_>>().join(" ")
 }
 
 /// Debian 13's two kernels, the older one in rpm's eyes first.

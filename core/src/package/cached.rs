@@ -1,0 +1,44 @@
+//! Where a package manager keeps the files that it has fetched.
+
+use std::path::{Path, PathBuf};
+
+/// A package's file in a cache that has `REPOSITORY-HASH/packages/FILE`: under the newest of the repository's hashes that has
+/// it. One that is not there gets a path all the same, so that it can be named as missing.
+pub fn cached(cache: &Path, repository: &str, location: &str) -> PathBuf {
+    let name = location.rsplit('/').next().unwrap_or_default();
+    let entries = std::fs::read_dir(cache).into_iter().flatten().flatten();
+    let of_it = entries.filter(|entry| {
+        let directory = entry.file_name();
+        let hash = directory.to_str().and_then(|name| name.strip_prefix(repository)?.strip_prefix('-'));
+        hash.is_some_and(|hash| !hash.contains('-'))
+    });
+    let files = of_it.map(|entry| entry.path().join("packages").join(name));
+    let found = files.max_by_key(|file| file.metadata().and_then(|meta| meta.modified()).ok());
+    found.unwrap_or_else(|| cache.join(repository).join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_lie_in_the_cache_of_their_repository() {
+        let cache = tempfile::tempdir().unwrap();
+        let put = |directory: &str, name: &str| {
+            let packages = cache.path().join(directory).join("packages");
+            std::fs::create_dir_all(&packages).unwrap();
+            std::fs::File::create(packages.join(name)).unwrap();
+            packages.join(name)
+        };
+        let updates = put("updates-0123456789abcdef", "a.rpm");
+        put("updates-testing-0123456789abcdef", "a.rpm");
+        put("updates-fedcba9876543210", "b.rpm");
+        let fetched = put("@commandline-0123456789abcdef", "c.rpm");
+        let found = |repository: &str, location: &str| cached(cache.path(), repository, location);
+        assert_eq!(found("updates", "Packages/a/a.rpm"), updates);
+        assert_eq!(found("@commandline", "https://some.where/c.rpm"), fetched);
+        for missing in [found("updates", "c.rpm"), found("other", "a.rpm"), found("", "")] {
+            assert!(!missing.is_file(), "{missing:?}");
+        }
+    }
+}

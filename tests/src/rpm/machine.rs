@@ -1,0 +1,88 @@
+//! One machine with rpm, and what is asked of it after each transaction.
+
+use super::{Manager, kernels, machine, version};
+use crate::{Kernel, Output, Root};
+
+/// One machine and how it is administered.
+#[derive(Debug)]
+pub struct Machine {
+    /// What installs.
+    pub manager: Manager,
+    /// The machine.
+    pub root: Root,
+    /// The older of its repository's kernels, in rpm's eyes.
+    pub older: Kernel,
+    /// The newer one.
+    pub newer: Kernel,
+}
+
+impl Machine {
+    /// With the product, and none of the kernels and modules of its repository.
+    pub fn new(manager: Manager) -> Self {
+        let [older, newer] = kernels();
+        Self { manager, root: Root::on(&machine(manager.family())), older, newer }
+    }
+
+    /// The packages of a kernel, by name and version; the one with its headers comes last.
+    pub fn packages(&self, kernel: &Kernel) -> Vec<String> {
+        let names = self.manager.family().packages().iter();
+        names.map(|name| format!("{name}-{}", version(kernel))).collect()
+    }
+
+    /// Where our modules for a kernel are.
+    pub fn place(&self, kernel: &Kernel) -> String {
+        format!("{}/{}", kernel.modules_dir(), self.manager.family().destination())
+    }
+
+    /// Installs packages; what is read is all in the standard output, in its order.
+    #[track_caller]
+    pub fn install<S: AsRef<str>>(&self, packages: &[S], code: i32) -> Output {
+        let packages: Vec<&str> = packages.iter().map(AsRef::as_ref).collect();
+        self.manager.install(&self.root, &packages).exits(code)
+    }
+
+    /// Removes packages.
+    #[track_caller]
+    pub fn remove<S: AsRef<str>>(&self, packages: &[S]) -> Output {
+        let packages: Vec<&str> = packages.iter().map(AsRef::as_ref).collect();
+        self.manager.remove(&self.root, &packages).ok()
+    }
+
+    /// Our modules for a kernel, each right, and the index knows them.
+    #[track_caller]
+    pub fn expect_modules(&self, kernel: &Kernel, modules: &[&str]) {
+        self.root.expect_installed(modules, &kernel.release);
+        let files = self.root.find(&self.place(kernel), "-name '*.ko*'");
+        assert_eq!(files.len(), modules.len(), "{files:?}");
+        let index = self.root.read(&format!("{}/modules.dep", kernel.modules_dir()));
+        for file in files {
+            assert_eq!(kernel.vermagic_of(&self.root, &file), kernel.release, "vermagic of {file}");
+            let name = file.rsplit('/').next().unwrap();
+            assert!(index.contains(name), "modules.dep does not know {file}\n{index}");
+        }
+    }
+
+    /// The kernel's initramfs has the very bbswitch that is installed.
+    #[track_caller]
+    pub fn expect_initramfs(&self, kernel: &Kernel) {
+        self.expect_in_image(kernel, &self.manager.family().initramfs(kernel));
+    }
+
+    /// The same of an image somewhere else.
+    #[track_caller]
+    pub fn expect_in_image(&self, kernel: &Kernel, image: &str) {
+        let path = self.root.find(&self.place(kernel), "-name 'bbswitch.ko*'").remove(0);
+        let listed = self.root.run(&format!("lsinitrd {image}")).ok().stdout;
+        assert!(listed.contains(path.trim_start_matches('/')), "{path} is not in {image}\n{listed}");
+        self.root.run(&format!("lsinitrd -f {path} {image} | cmp - {path}")).ok();
+    }
+
+    /// Nothing of ours is left of a kernel that is gone.
+    #[track_caller]
+    pub fn expect_gone(&self, kernel: &Kernel) {
+        let mut left = self.root.find(&kernel.modules_dir(), "");
+        let ours = format!("-path '*{}*' -not -path '*/history/*'", kernel.release);
+        left.extend(self.root.find("/var/lib/dkms", &ours));
+        assert_eq!(left, [""; 0], "nothing may stay of a kernel that is gone");
+    }
+}

@@ -1,0 +1,313 @@
+//! What is not every day's on machines with rpm: hooks that die, modules that nobody can do without, another dkms, kernels
+//! that take each other's modules, boot partitions.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
+
+use dkms_tests::count::Counters;
+use dkms_tests::rpm::{Machine, Manager, version};
+use dkms_tests::{Kernel, Root, host};
+
+/// A module that the admin cannot do without is the only one that makes a run fail. dnf is stopped before it begins; told to
+/// go on all the same, it succeeds.
+fn critical_before(manager: Manager, dnf: &str) {
+    let machine = Machine::new(manager);
+    let Machine { root, newer, .. } = &machine;
+    root.write("/etc/dkms/policy.toml", "critical = [\"broken\"]\n");
+    machine.install(&["dkms-broken"], 0);
+    let packages = machine.packages(newer);
+    machine.install(&packages, 1).says(&["FAILED (critical): broken/1.0", "no_such_symbol_here", "STOPPED"]);
+    root.run("rpm -q kernel-core").fails();
+    root.run(&format!("DKMS_ALLOW=broken {dnf} -y --releasever=1 install {}", packages.join(" "))).ok();
+    assert!(root.exists(&manager.family().initramfs(newer)), "the kernel is bootable");
+}
+
+#[test]
+fn a_critical_module_stops_dnf() {
+    critical_before(Manager::Dnf4, "dnf");
+    critical_before(Manager::Dnf5, "dnf5");
+}
+
+/// Others cannot be stopped: the kernel is there all the same.
+fn critical_afterwards(manager: Manager, code: i32) {
+    let machine = Machine::new(manager);
+    machine.root.write("/etc/dkms/policy.toml", "critical = [\"broken\"]\n");
+    machine.install(&["dkms-broken"], 0);
+    machine
+        .install(&machine.packages(&machine.newer), code)
+        .says(&["FAILED (critical): broken/1.0", "no_such_symbol_here"]);
+    let image = manager.family().initramfs(&machine.newer);
+    assert!(machine.root.exists(&image), "the kernel is bootable");
+    let installed = machine.root.run("rpm -q kernel-core kernel-default | grep -v 'not installed'").stdout;
+    assert!(installed.contains(&version(&machine.newer)), "{installed}");
+}
+
+#[test]
+fn a_critical_module_fails_the_run_of_zypper_and_rpm() {
+    critical_afterwards(Manager::Zypper, 107);
+    // rpm counts the packages.
+    critical_afterwards(Manager::Rpm, 3);
+}
+
+/// What was missed is made up for by the next transaction that brings headers or a kernel.
+fn made_up_for(machine: &Machine, command: &str) {
+    let root = &machine.root;
+    root.run("mv /usr/lib/dkms/away /usr/lib/dkms/dnf-hook").ok();
+    root.run(&format!("{command} reinstall kernel-devel-{}", version(&machine.newer))).ok();
+    machine.expect_modules(&machine.newer, &["bbswitch/1.0"]);
+}
+
+/// dnf4 goes on without a core, and with one that dies.
+#[test]
+fn a_missing_or_crashing_core_does_not_take_dnf4_down() {
+    let machine = Machine::new(Manager::Dnf4);
+    let root = &machine.root;
+    root.run("mv /usr/lib/dkms/dnf-hook /usr/lib/dkms/away").ok();
+    machine.install(&machine.packages(&machine.newer), 0).says(&["kernel modules were not looked at"]);
+    root.write_script("/usr/lib/dkms/dnf-hook", "#!/bin/sh\nkill -SEGV $$\n");
+    machine.install(&["dkms-bbswitch-1.0"], 0).says(&["was ended by signal 11"]);
+    made_up_for(&machine, "dnf -y --releasever=1");
+}
+
+/// dnf5 does, too: also when it has been asked something, and nobody waits for the answer.
+#[test]
+fn a_missing_or_dying_core_does_not_take_dnf5_down() {
+    let machine = Machine::new(Manager::Dnf5);
+    let root = &machine.root;
+    let log = || root.read("/var/log/dnf5.log");
+    root.run("mv /usr/lib/dkms/dnf-hook /usr/lib/dkms/away").ok();
+    machine.install(&machine.packages(&machine.newer), 0).says(&["dnf-hook ended with code 127"]);
+    assert!(log().contains("dnf-hook ended with code 127: kernel modules may be missing"), "{}", log());
+    // The request is whole, or half of one.
+    for (request, heard) in [
+        (r#"{"op":"get","domain":"conf","args":{"key":"installroot"}}"#, true),
+        (r#"{"op":"get","domain":"trans_packages","args":{"output":["direction","name","version"]}}"#, true),
+        ("{", false),
+    ] {
+        root.run(": >/var/log/dnf5.log").ok();
+        root.write_script(
+            "/usr/lib/dkms/dnf-hook",
+            &format!("#!/bin/sh\n[ \"$1\" = dnf5 ] || exit 0\nprintf '%s\\n' '{request}'\nkill -KILL $$\n"),
+        );
+        let verb = if root.run("rpm -q dkms-bbswitch").status == 0 { "reinstall" } else { "install" };
+        root.run(&format!("dnf5 -y --releasever=1 {verb} dkms-bbswitch-1.0")).ok();
+        assert!(!heard || log().contains("dnf-hook ended with code 137"), "{request}\n{}", log());
+    }
+    made_up_for(&machine, "dnf5 -y --releasever=1");
+}
+
+/// Where kernels promise each other their symbols, a program of the distribution offers modules to the others. The real one
+/// cannot be had here: one that notes what it is told stands for it.
+fn offered(program: &str, id: &str, destination: &str, options: [&str; 2]) {
+    let machine = Machine::new(if id == "rhel" { Manager::Dnf4 } else { Manager::Zypper });
+    let Machine { root, newer, .. } = &machine;
+    root.run(&format!("sed -i 's/^ID=.*/ID={id}/' /etc/os-release")).ok();
+    // The words it is called with, the files it reads, and whether they are there then.
+    root.write_script(
+        program,
+        "#!/bin/bash\nexec >>/var/tmp/weak\necho \"called $*\"\n\
+         while read -r file; do [ -f \"$file\" ] && echo \"there $file\" || echo \"gone $file\"; done\n",
+    );
+    let noted = || {
+        let text = root.read("/var/tmp/weak");
+        root.run("rm /var/tmp/weak").ok();
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut packages = machine.packages(newer);
+    packages.push("dkms-bbswitch-1.0".to_owned());
+    machine.install(&packages, 0);
+    let options = options.map(|words| words.replace("{kernel}", &newer.release));
+    let file = format!("/lib/modules/{newer}/{destination}/bbswitch.ko.xz");
+    assert_eq!(noted(), [format!("called {}", options[0]), format!("there {file}")]);
+    machine.remove(&["dkms-bbswitch"]);
+    let noted = noted();
+    assert_eq!(noted.first(), Some(&format!("called {}", options[1])), "{noted:?}");
+    assert_eq!(noted.len(), 2, "{noted:?}");
+    assert!(noted[1].ends_with(&file), "{noted:?}");
+}
+
+#[test]
+fn rhel_offers_modules_to_its_other_kernels() {
+    let options = ["--no-initramfs --add-modules", "--no-initramfs --remove-modules"];
+    offered("/usr/sbin/weak-modules", "rhel", "extra", options);
+}
+
+#[test]
+fn suse_offers_modules_to_its_other_kernels() {
+    let options = ["--add-kernel-modules {kernel}", "--remove-kernel-modules {kernel}"];
+    offered("/usr/lib/module-init-tools/weak-modules2", "opensuse-tumbleweed", "updates", options);
+}
+
+/// Where the boot loader reads a kernel's files off a partition of its own, the image that lacks the modules is found there.
+#[test]
+fn an_initramfs_on_a_boot_partition_is_remade() {
+    let machine = Machine::new(Manager::Dnf5);
+    let Machine { root, newer, .. } = &machine;
+    root.run("rm /etc/kernel/install.d/95-fedora.install; mkdir -p /boot/loader/entries").ok();
+    root.write(
+        "/etc/kernel/install.conf",
+        "layout=bls\nBOOT_ROOT=/boot\ninitrd_generator=dracut\nuki_generator=none\n",
+    );
+    root.write("/etc/kernel/entry-token", "fedora\n");
+    machine.install(&["dkms-bbswitch-1.0"], 0);
+    let counters = Counters::install(root);
+    let mut packages = machine.packages(newer);
+    let devel = packages.split_off(packages.len() - 1);
+    machine.install(&packages, 0);
+    let image = format!("/boot/fedora/{newer}/initrd");
+    let images = root.find("/boot", "-name 'initr*'");
+    assert_eq!(images, [image.clone()], "kernel-install has put it there");
+    root.run(&format!("lsinitrd {image}")).ok().never_says(&["bbswitch.ko"]);
+    assert_eq!(counters.take().initramfs, 0);
+    machine.install(&devel, 0);
+    assert_eq!(counters.take().initramfs, 1);
+    machine.expect_in_image(newer, &image);
+    assert_eq!(root.find("/boot", "-name 'initr*'"), [image]);
+}
+
+/// The lines of README's section on these machines, as a person types them: program, and the whole of it.
+fn readme(program: &str) -> Vec<String> {
+    let readme = std::fs::read_to_string(host::workspace().join("README.md")).unwrap();
+    let section = readme.split("## Install on Fedora, RHEL and openSUSE").nth(1).expect("the section");
+    let section = section.split("\n## ").next().unwrap();
+    let code = section.split("```").nth(1).expect("its commands");
+    let lines = code.lines().map(|line| line.split('#').next().unwrap().trim());
+    let lines = lines.filter(|line| line.starts_with(program) && line.contains(' '));
+    let mut lines: Vec<String> = lines.map(str::to_owned).collect();
+    lines.extend(
+        section.split('`').filter(|word| word.starts_with(&format!("{program} swap"))).map(str::to_owned),
+    );
+    lines
+}
+
+/// Makes the repository's index anew: where it lies it cannot be renamed.
+const INDEX: &str = "rm -rf /opt/repo/repodata && createrepo_c -q /opt/repo";
+
+/// A machine without us, with the package in `~/dist`, and dnf's own `y` typed by somebody.
+fn without_us(manager: Manager) -> Machine {
+    let machine = Machine::new(manager);
+    let root = &machine.root;
+    root.run("rpm -e dkms-rs && mkdir -p /etc/dnf/vars && echo 1 >/etc/dnf/vars/releasever").ok();
+    let rpm = host::product_rpm();
+    let name = rpm.file_name().unwrap().to_string_lossy().into_owned();
+    root.copy_in(&rpm, &format!("/root/dist/{name}"));
+    // Not to be had from the repository: the file is meant.
+    root.run(&format!("rm /opt/repo/x86_64/dkms-rs*.rpm && {INDEX} && zypper -n refresh -f")).ok();
+    machine
+}
+
+/// Types a line of README's at a terminal, and `y` to whatever is asked; `dnf` is whichever the machine has.
+fn typed(machine: &Machine, line: &str) -> dkms_tests::Output {
+    let root = &machine.root;
+    let dnf = if machine.manager == Manager::Dnf5 { "dnf5" } else { "dnf" };
+    root.write_script("/opt/typed/dnf", &format!("#!/bin/sh\nexec /usr/bin/{dnf} \"$@\"\n"));
+    root.run(&format!("cd; PATH=/opt/typed:$PATH; yes | script -qec '{line}' /dev/null")).ok()
+}
+
+/// README's commands do what they say.
+fn readme_installs(manager: Manager, program: &str, kernel: &str) {
+    let machine = without_us(manager);
+    let root = &machine.root;
+    let lines = readme(program);
+    assert!(lines.len() >= 2 && lines[0].contains("./dist/"), "{lines:?}");
+    // The kernel that is there already.
+    let core = machine.packages(&machine.newer);
+    machine.install(&core[..core.len() - 1], 0);
+    typed(&machine, &lines[0]);
+    root.run("rpm -q dkms-rs && dkms --version").ok();
+    machine.install(&["dkms-bbswitch-1.0"], 0);
+    // The newest headers, as the kernel is: rpm takes "cloud" for newer.
+    typed(&machine, &lines[1]);
+    let headers = root.run(&format!("rpm -q {kernel}")).ok().stdout;
+    assert!(headers.contains(&version(&machine.newer)), "{headers}");
+    machine.expect_modules(&machine.newer, &["bbswitch/1.0"]);
+}
+
+#[test]
+fn the_commands_of_the_readme_install_with_dnf4() {
+    readme_installs(Manager::Dnf4, "dnf", "kernel-devel");
+}
+
+#[test]
+fn the_commands_of_the_readme_install_with_dnf5() {
+    readme_installs(Manager::Dnf5, "dnf", "kernel-devel");
+}
+
+#[test]
+fn the_commands_of_the_readme_install_with_zypper() {
+    readme_installs(Manager::Zypper, "zypper", "kernel-default-devel");
+}
+
+/// The module files of a kernel and when they were written: what a change of dkms leaves alone.
+fn files_of(root: &Root, kernel: &Kernel) -> Vec<String> {
+    root.find(&kernel.modules_dir(), "-path '*/extra/*' -name '*.ko*' -printf '%p %s %i %T@\\n'")
+}
+
+/// From another dkms to us and back: it conflicts, and is swapped; what is registered and installed stays as it is.
+fn swapped(manager: Manager, there: &str) {
+    let machine = without_us(manager);
+    let Machine { root, newer, .. } = &machine;
+    let deb = root.download(&["dkms"]).remove(0);
+    root.copy_in(&deb, "/opt/dkms.deb");
+    root.write("/opt/dkms.sh", include_str!("../src/rpm/dkms.sh"));
+    root.run(&format!("bash /opt/dkms.sh /opt/dkms.deb /opt/repo && {INDEX}")).ok();
+    root.run("rpm -i --nosignature /opt/repo/noarch/dkms-[0-9]*.rpm && dnf clean all && dnf5 clean all").ok();
+    machine.install(&machine.packages(newer), 0);
+    machine.install(&["dkms-bbswitch-1.0"], 0);
+    root.run(&format!("dkms install bbswitch/1.0 -k {newer}")).ok();
+    machine.expect_modules(newer, &["bbswitch/1.0"]);
+    let before = files_of(root, newer);
+
+    let refused = root.run(&format!("cd; {} -y install ./dist/dkms-rs-*.rpm 2>&1", dnf(manager)));
+    refused.fails().says(&["conflicts"]);
+    typed(&machine, there);
+    root.run("rpm -q dkms-rs && ! rpm -q dkms && rpm -V dkms-rs").ok();
+    machine.expect_modules(newer, &["bbswitch/1.0"]);
+    assert_eq!(files_of(root, newer), before);
+    // They are found to be right, and not built again.
+    let counters = Counters::install(root);
+    root.run(&format!("dkms autoinstall -k {newer}")).ok();
+    assert_eq!(counters.take().builds_and_depmods(), (0, 0));
+
+    let back = readme("dnf").into_iter().find(|line| line.contains("swap dkms-rs")).expect("the way back");
+    typed(&machine, &back);
+    root.run("rpm -q dkms && ! rpm -q dkms-rs").ok();
+    machine.expect_modules(newer, &["bbswitch/1.0"]);
+    assert_eq!(files_of(root, newer), before);
+}
+
+fn dnf(manager: Manager) -> &'static str {
+    if manager == Manager::Dnf5 { "dnf5" } else { "dnf" }
+}
+
+/// README's way.
+#[test]
+fn dnf4_swaps_another_dkms_for_us_and_back() {
+    let swap = readme("dnf").into_iter().find(|line| line.contains("swap dkms ")).expect("the way here");
+    swapped(Manager::Dnf4, &swap);
+}
+
+#[test]
+fn dnf5_swaps_another_dkms_for_us_and_back() {
+    let swap = readme("dnf").into_iter().find(|line| line.contains("swap dkms ")).expect("the way here");
+    swapped(Manager::Dnf5, &swap);
+}
+
+#[test]
+fn dnf_may_erase_another_dkms_for_us() {
+    swapped(Manager::Dnf4, "dnf install --allowerasing ./dist/dkms-rs-*.rpm");
+}
+
+/// The package installs where rpm is older, too, and its hook runs.
+#[test]
+fn rpm_of_debian_13_installs_the_package() {
+    let suite = dkms_tests::Suite::trixie();
+    let layer = suite.base().prepared("rpm-only", "1", |root| {
+        root.apt_install(&["rpm"]).ok();
+    });
+    let root = Root::on(&layer);
+    root.copy_in(&dkms_tests::host::product_rpm(), "/opt/dkms-rs.rpm");
+    root.run("rpm -i --nosignature --nodeps /opt/dkms-rs.rpm").ok();
+    root.run("dkms --version").ok();
+    root.run("/usr/lib/dkms/rpm-trigger transaction-end </dev/null").ok().quiet_stdout();
+    root.run("rpm -e dkms-rs").ok();
+    assert_eq!(root.find("/usr/lib/dkms", ""), [""; 0]);
+}
