@@ -154,7 +154,7 @@ fn an_initramfs_on_a_boot_partition_is_remade() {
     machine.install(&packages, 0);
     let image = format!("/boot/fedora/{newer}/initrd");
     let images = root.find("/boot", "-name 'initr*'");
-    assert_eq!(images, [image.clone()], "kernel-install has put it there");
+    assert_eq!(images, std::slice::from_ref(&image), "kernel-install has put it there");
     root.run(&format!("lsinitrd {image}")).ok().never_says(&["bbswitch.ko"]);
     assert_eq!(counters.take().initramfs, 0);
     machine.install(&devel, 0);
@@ -304,7 +304,7 @@ fn rpm_of_debian_13_installs_the_package() {
         root.apt_install(&["rpm"]).ok();
     });
     let root = Root::on(&layer);
-    root.copy_in(&dkms_tests::host::product_rpm(), "/opt/dkms-rs.rpm");
+    root.copy_in(&host::product_rpm(), "/opt/dkms-rs.rpm");
     root.run("rpm -i --nosignature --nodeps /opt/dkms-rs.rpm").ok();
     root.run("dkms --version").ok();
     root.run("/usr/lib/dkms/rpm-trigger transaction-end </dev/null").ok().quiet_stdout();
