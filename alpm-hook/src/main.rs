@@ -10,7 +10,6 @@ use std::io::Read as _;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use dkms_core::apply;
 use dkms_core::cli::caller;
 use dkms_core::event::Event;
 use dkms_core::hook::{self, Answer, Power, source_in, sources_once_in, target, targets_of_source};
@@ -22,8 +21,8 @@ use dkms_core::session::Session;
 use targets::Targets;
 
 /// The verbs.
-const USAGE: &str = "alpm-hook {pre-transaction|post-transaction|pre-remove}, with packages and paths on standard input; \
-    alpm-hook package-leaves";
+const USAGE: &str =
+    "alpm-hook {pre-transaction|post-transaction|pre-remove}, with packages and paths on standard input";
 
 fn main() -> ExitCode {
     hook::main(translate)
@@ -33,7 +32,6 @@ fn translate(session: &Session, words: &[&str]) -> Result<Answer> {
     let read = match words {
         ["pre-transaction"] => return before(session),
         ["post-transaction"] => after,
-        ["package-leaves"] => return apply::let_go(session).map(|()| Answer::Code(0)),
         // What leaves may only make room for another version: then all is decided when that is there.
         ["pre-remove"] if caller::removing() => before_removal,
         ["pre-remove"] => return Ok(Answer::Code(0)),

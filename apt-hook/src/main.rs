@@ -8,7 +8,6 @@ mod incoming;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use dkms_core::apply;
 use dkms_core::event::Event;
 use dkms_core::hook::{self, Answer, Power, running_target, target, targets_of_source};
 use dkms_core::preflight::Question;
@@ -18,7 +17,7 @@ use dkms_core::types::ModuleId;
 /// The verbs and their arguments.
 const USAGE: &str = "apt-hook {kernel-preinst|kernel-postinst|kernel-prerm} KERNEL [IMAGE] | \
     header-postinst KERNEL | module-postinst NAME VERSION [TARBALLS [ARCH [OLD]]] | autoinstaller start [KERNEL] | \
-    incoming <PACKAGES | package-leaves";
+    incoming <PACKAGES";
 
 fn main() -> ExitCode {
     hook::main(translate)
@@ -48,7 +47,6 @@ fn translate(session: &Session, words: &[&str]) -> Result<Answer> {
             let upgrade = rest.get(2).is_some_and(|old| !old.is_empty());
             vec![Event::SourceAdded { module, targets: targets_of_source(session, arch, upgrade)? }]
         }
-        ["package-leaves"] => return apply::let_go(session).map(|()| Answer::Code(0)),
         _ => {
             session.screen.alert(USAGE);
             return Ok(Answer::Code(2));

@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use dkms_core::apply;
 use dkms_core::event::Event;
 use dkms_core::hook::{self, Answer, Power, target, targets_of_source};
 use dkms_core::preflight::Question;
@@ -20,7 +19,7 @@ use dkms_core::types::ModuleId;
 /// The verbs and their arguments.
 const USAGE: &str = "dnf-hook kernel-install {add|remove} KERNEL [ENTRY-DIR [IMAGE...]] | sources-added <PATHS | \
     files-leave INSTANCES-THAT-STAY <PATHS | transaction-end [first] <PATHS | module-postinst NAME VERSION [TARBALLS [ARCH [OLD]]] | \
-    dnf4-before <FILES | dnf4 <PACKAGES | dnf5-before | dnf5 | package-leaves";
+    dnf4-before <FILES | dnf4 <PACKAGES | dnf5-before | dnf5";
 
 fn main() -> ExitCode {
     hook::main(translate)
@@ -52,7 +51,6 @@ fn translate(session: &Session, words: &[&str]) -> Result<Answer> {
         ["dnf4"] => seen::Seen::packages(session, seen::lines()).came(session)?,
         ["dnf5-before"] => return dnf5::comes(session),
         ["dnf5"] => return dnf5::came(session),
-        ["package-leaves"] => return apply::let_go(session).map(|()| Answer::Code(0)),
         _ => {
             session.screen.alert(USAGE);
             return Ok(Answer::Code(2));
