@@ -9,10 +9,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use dkms_core::event::Event;
-use dkms_core::hook::{self, Answer, Power, running_target, target, targets_of_source};
+use dkms_core::hook::{self, Answer, Power, running_target, target};
 use dkms_core::preflight::Question;
 use dkms_core::session::Session;
-use dkms_core::types::ModuleId;
 
 /// The verbs and their arguments.
 const USAGE: &str = "apt-hook {kernel-preinst|kernel-postinst|kernel-prerm} KERNEL [IMAGE] | \
@@ -42,10 +41,8 @@ fn translate(session: &Session, words: &[&str]) -> Result<Answer> {
         ["autoinstaller", "start"] => vec![Event::Autoinstall(running_target()?)],
         ["autoinstaller", "stop" | "restart" | "force-reload" | "status" | "reload", ..] => Vec::new(),
         ["module-postinst", name, version, rest @ ..] => {
-            let module = ModuleId { name: name.parse()?, version: version.parse()? };
             let arch = rest.get(1).filter(|arch| !arch.is_empty()).map(|arch| arch.parse()).transpose()?;
-            let upgrade = rest.get(2).is_some_and(|old| !old.is_empty());
-            vec![Event::SourceAdded { module, targets: targets_of_source(session, arch, upgrade)? }]
+            vec![hook::module_installed(session, [name, version], arch, rest)?]
         }
         _ => {
             session.screen.alert(USAGE);

@@ -187,6 +187,20 @@ fn split(directory: &str) -> Result<ModuleId> {
     Ok(ModuleId { name: name.parse()?, version: version.parse()? })
 }
 
+/// What a module package's script says through `common.postinst`: its module, and what follows that, the version of before
+/// among it.
+pub fn module_installed(
+    session: &Session,
+    module: [&str; 2],
+    arch: Option<Arch>,
+    rest: &[&str],
+) -> Result<Event> {
+    let [name, version] = module;
+    let module = ModuleId { name: name.parse()?, version: version.parse()? };
+    let upgrade = rest.get(2).is_some_and(|old| !old.is_empty());
+    Ok(Event::SourceAdded { module, targets: targets_of_source(session, arch, upgrade)? })
+}
+
 /// The kernels that a new module package is for: all (those without headers wait for them), or, when
 /// framework.conf wants fewer, the running and the newest one. A running kernel that is not installed is a
 /// chroot's host's. `upgrade`: the package was there before.

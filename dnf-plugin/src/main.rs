@@ -11,10 +11,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use dkms_core::event::Event;
-use dkms_core::hook::{self, Answer, Power, target, targets_of_source};
+use dkms_core::hook::{self, Answer, Power, target};
 use dkms_core::preflight::Question;
 use dkms_core::session::Session;
-use dkms_core::types::ModuleId;
 
 /// The verbs and their arguments.
 const USAGE: &str = "dnf-hook kernel-install {add|remove} KERNEL [ENTRY-DIR [IMAGE...]] | sources-added <PATHS | \
@@ -39,9 +38,7 @@ fn translate(session: &Session, words: &[&str]) -> Result<Answer> {
         ["transaction-end"] => seen::Seen::paths(session).came(session)?,
         ["transaction-end", "first"] => seen::Seen::paths(session).found(session)?,
         ["module-postinst", name, version, rest @ ..] => {
-            let module = ModuleId { name: name.parse()?, version: version.parse()? };
-            let upgrade = rest.get(2).is_some_and(|old| !old.is_empty());
-            vec![Event::SourceAdded { module, targets: targets_of_source(session, None, upgrade)? }]
+            vec![hook::module_installed(session, [name, version], None, rest)?]
         }
         // The old kernel stays beside the new one.
         ["dnf4-before"] => {
