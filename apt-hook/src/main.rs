@@ -26,11 +26,7 @@ fn translate(session: &Session, words: &[&str]) -> Result<Answer> {
     let maintainer = std::env::var("DEB_MAINT_PARAMS").unwrap_or_default();
     let removing = !maintainer.starts_with("upgrade");
     let events = match words {
-        ["incoming"] => {
-            // The old kernel stays beside the new one.
-            let files = incoming::files()?;
-            return Ok(Answer::Incoming(Question { files, ..Question::default() }));
-        }
+        ["incoming"] => return Ok(Answer::Incoming(Question::of(incoming::files()?))),
         // A module that serves stays until its successor does: nothing to do before the kernel is unpacked.
         ["kernel-preinst", _, ..] => Vec::new(),
         ["kernel-postinst", kernel, ..] => vec![Event::KernelAdded(target(kernel)?)],

@@ -33,7 +33,7 @@ pub fn comes(session: &Session) -> Result<Answer> {
         return Ok(Answer::Code(0));
     }
     let cache = PathBuf::from(value(&ask("conf", json!({ "key": "cachedir" }))?));
-    let files = incoming(&comes).map(|package| file(&cache, package)).collect();
+    let question = Question::of(incoming(&comes).map(|package| file(&cache, package)));
     let tell = move |text: &str, held: bool| match held {
         // It is what dnf5 fails with, and shows.
         true => {
@@ -41,7 +41,7 @@ pub fn comes(session: &Session) -> Result<Answer> {
         }
         false => log(screen, text),
     };
-    Ok(Answer::IncomingTold(Question { files, ..Question::default() }, Box::new(tell)))
+    Ok(Answer::IncomingTold(question, Box::new(tell)))
 }
 
 /// One who asks dnf5 for what it knows of a domain.

@@ -40,11 +40,7 @@ fn translate(session: &Session, words: &[&str]) -> Result<Answer> {
         ["module-postinst", name, version, rest @ ..] => {
             vec![hook::module_installed(session, [name, version], None, rest)?]
         }
-        // The old kernel stays beside the new one.
-        ["dnf4-before"] => {
-            let files = seen::lines().map(PathBuf::from).collect();
-            return Ok(Answer::Incoming(Question { files, ..Question::default() }));
-        }
+        ["dnf4-before"] => return Ok(Answer::Incoming(Question::of(seen::lines().map(PathBuf::from)))),
         ["dnf4"] => seen::Seen::packages(session, seen::lines()).came(session)?,
         ["dnf5-before"] => return dnf5::comes(session),
         ["dnf5"] => return dnf5::came(session),

@@ -42,6 +42,13 @@ pub struct Question {
     pub replaces: bool,
 }
 
+impl Question {
+    /// These package files, for a machine on which the old kernel stays beside the new one.
+    pub fn of(files: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self { files: files.into_iter().collect(), ..Self::default() }
+    }
+}
+
 /// What was found out.
 #[derive(Debug, Default)]
 pub struct Finding {
