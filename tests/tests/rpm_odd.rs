@@ -241,6 +241,39 @@ fn files_of(root: &Root, kernel: &Kernel) -> Vec<String> {
     root.find(&kernel.modules_dir(), "-path '*/extra/*' -name '*.ko*' -printf '%p %s %i %T@\\n'")
 }
 
+/// Our own package is upgraded, and taken away: neither is what happens to the modules.
+#[test]
+fn modules_outlive_our_package() {
+    let machine = Machine::new(Manager::Dnf4);
+    let Machine { root, newer, .. } = &machine;
+    let mut packages = machine.packages(newer);
+    packages.push("dkms-bbswitch-1.0".to_owned());
+    machine.install(&packages, 0);
+    let before = files_of(root, newer);
+    let spec = std::fs::read_to_string(host::workspace().join("packaging/rpm/dkms-rs.spec.in")).unwrap();
+    let spec = [("VERSION", "9.0"), ("PROVIDED", "3.4.3"), ("ROOT", "/opt/next")]
+        .iter()
+        .fold(spec, |spec, (name, value)| spec.replace(&format!("@{name}@"), value));
+    root.write("/opt/next.spec", spec);
+    root.run(
+        "mkdir /opt/next && rpm -ql dkms-rs | while read -r f; do [ -d $f ] || echo $f; done >/opt/next.files && \
+         xargs cp -a --parents -t /opt/next </opt/next.files && \
+         sed -i -e '/@FILES@/{r /opt/next.files' -e 'd}' /opt/next.spec && \
+         rpmbuild -bb --quiet --define '_topdir /opt/top' --define '_rpmdir /opt/newer' /opt/next.spec",
+    )
+    .ok();
+    let counters = Counters::install(root);
+    root.run("rpm -U --nosignature /opt/newer/x86_64/dkms-rs-9.0*.rpm && rpm -q dkms-rs-9.0 && [ ! -e /run/dkms-rs-leaves ]").ok();
+    machine.expect_modules(newer, &["bbswitch/1.0"]);
+    assert_eq!(files_of(root, newer), before);
+    assert_eq!(counters.take().builds_and_depmods(), (0, 0));
+    root.run("rpm -e --nodeps dkms-rs").ok();
+    assert_eq!(files_of(root, newer), before);
+    assert!(root.exists("/var/lib/dkms/bbswitch/1.0/source"));
+    assert!(!root.exists("/run/dkms-rs-leaves"));
+    assert_eq!(counters.take().depmods, 0);
+}
+
 /// From another dkms to us and back: it conflicts, and is swapped; what is registered and installed stays as it is.
 fn swapped(manager: Manager, there: &str) {
     let machine = without_us(manager);
@@ -268,7 +301,7 @@ fn swapped(manager: Manager, there: &str) {
     assert_eq!(counters.take().builds_and_depmods(), (0, 0));
 
     let back = readme("dnf").into_iter().find(|line| line.contains("swap dkms-rs")).expect("the way back");
-    typed(&machine, &back);
+    typed(&machine, &back).never_says(&["were not looked at"]);
     root.run("rpm -q dkms && ! rpm -q dkms-rs").ok();
     machine.expect_modules(newer, &["bbswitch/1.0"]);
     assert_eq!(files_of(root, newer), before);
