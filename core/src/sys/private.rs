@@ -16,8 +16,32 @@ pub struct Private(PathBuf);
 
 impl Drop for Private {
     fn drop(&mut self) {
-        let _ = file::remove_all(&self.0);
+        // What is mounted in it is the system's own, and would be deleted with it. What cannot be let go stays for the next
+        // run: that is in another namespace, and sees an empty directory there.
+        if let_go(&self.0) {
+            let _ = file::remove_all(&self.0);
+        }
     }
+}
+
+/// Unmounts what this process sees mounted below a directory; whether nothing is left. Not known is not nothing.
+fn let_go(dir: &Path) -> bool {
+    // The table says where things really are.
+    let Ok(dir) = dir.canonicalize() else { return false };
+    let dir = dir.as_path();
+    let Some(points) = mounted_below(dir) else { return false };
+    for point in points.iter().rev() {
+        let _ = rustix::mount::unmount(point, rustix::mount::UnmountFlags::DETACH);
+    }
+    mounted_below(dir).is_some_and(|left| left.is_empty())
+}
+
+/// Mount points below a directory, outer ones first; `None` when that cannot be told.
+fn mounted_below(dir: &Path) -> Option<Vec<PathBuf>> {
+    let table = fs::read_to_string("/proc/thread-self/mountinfo").ok()?;
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
+    let points = points.map(|point| PathBuf::from(point.replace("\\040", " ")));
+    Some(points.filter(|point| point.starts_with(dir)).collect())
 }
 
 impl Private {
@@ -94,6 +118,34 @@ pub fn sweep(parent: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Only root can mount: for anybody else there is nothing to see.
+    #[test]
+    #[allow(deprecated)] // the deprecation is about CLONE_FILES, which is not among our flags
+    fn what_is_mounted_in_it_is_not_deleted_with_it() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let parent = tempfile::tempdir().unwrap();
+        let system = parent.path().join("system");
+        file::write_atomic(&system.join("lib/libc.so"), b"x", 0o644).unwrap();
+        // A thread can have a namespace of its own.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                use rustix::mount::{MountPropagationFlags, mount_bind_recursive, mount_change};
+                rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNS).unwrap();
+                mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE).unwrap();
+                let private = Private::new(&parent.path().join("in")).unwrap();
+                private.dir(Path::new("under")).unwrap();
+                let under = private.path().join("under");
+                mount_bind_recursive(&system, &under).unwrap();
+                assert!(under.join("lib/libc.so").exists());
+                drop(private);
+            });
+        });
+        assert!(system.join("lib/libc.so").exists());
+        assert!(file::sorted_entries(&parent.path().join("in")).is_empty());
+    }
 
     #[test]
     fn nothing_is_written_twice_or_through_a_link_and_nothing_stays() {
