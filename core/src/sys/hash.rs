@@ -92,7 +92,7 @@ fn recall(memory: &Path, roots: &[PathBuf]) -> Option<String> {
         roots.iter().all(|root| known.seen.iter().any(|(path, _)| path.as_os_str() == root.as_os_str()));
     let same = |(path, stamp): &(PathBuf, Stamp)| Stamp::of(path).as_ref() == Some(stamp);
     let same = all
-        && parallel::parts(&known.seen, Each::Quick, |part| part.iter().all(same))
+        && parallel::parts(&known.seen, Each::Instant, |part| part.iter().all(same))
             .into_iter()
             .all(|same| same);
     same.then_some(known.hash)

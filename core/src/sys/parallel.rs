@@ -5,6 +5,8 @@ use std::thread;
 /// How many items are done before a thread has started: fewer are not worth one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Each {
+    /// One question to the file system.
+    Instant = 512,
     /// A look at a file or two.
     Quick = 64,
     /// Reading and evaluating a few files.
@@ -34,7 +36,7 @@ mod tests {
 
     #[test]
     fn results_come_in_order_whatever_the_number() {
-        for each in [Each::Quick, Each::Slow] {
+        for each in [Each::Instant, Each::Quick, Each::Slow] {
             for length in [0, 1, each as usize - 1, each as usize, 1000] {
                 let items: Vec<usize> = (0..length).collect();
                 assert_eq!(parts(&items, each, <[usize]>::to_vec).concat(), items);
