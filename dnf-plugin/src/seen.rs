@@ -20,6 +20,8 @@ pub struct Seen {
     pub images: BTreeSet<KernelRelease>,
     /// Modules whose source was seen.
     pub modules: BTreeSet<ModuleId>,
+    /// Somebody has seen them before: it is known which of them wait.
+    again: bool,
 }
 
 impl Seen {
@@ -41,21 +43,24 @@ impl Seen {
     }
 
     /// Reads packages, `NAME VERSION RELEASE ARCH`: kernels are called by their package's version and release, and what
-    /// follows differs. What a package of another name brought, rpm's triggers know better; of a kernel without headers they
-    /// have said that it waits.
+    /// follows differs; a registered module's package is called by its name, among other words, and has its version. What a
+    /// package of another name brought, rpm's triggers know better; of a kernel without headers they have said that it waits.
     pub fn packages(session: &Session, packages: impl Iterator<Item = String>) -> Self {
-        let mut there = installed(&session.layout);
-        there.retain(|kernel| session.layout.headers(kernel).exists());
-        let mut kernels = BTreeSet::new();
+        let registered = dkms_core::apply::status_of(session, None).map(|known| known.modules);
+        let registered: Vec<ModuleId> = registered.into_iter().flatten().map(|(module, _)| module).collect();
+        let mut seen = Self { again: true, ..Self::default() };
         for package in packages {
             let words: Vec<&str> = package.split(' ').collect();
-            if let [name, version, release, ..] = words[..]
-                && name.starts_with("kernel")
-            {
-                kernels.extend(there.iter().filter(|kernel| of_package(kernel, version, release)).cloned());
+            let [name, version, release, ..] = words[..] else { continue };
+            if name.starts_with("kernel") {
+                let mut there = installed(&session.layout);
+                there.retain(|kernel| of_package(kernel, version, release) && has_headers(session, kernel));
+                seen.kernels.extend(there);
             }
+            let its = |id: &&ModuleId| id.version.as_str() == version && name.contains(id.name.as_str());
+            seen.modules.extend(registered.iter().filter(its).cloned());
         }
-        Self { kernels, ..Self::default() }
+        seen
     }
 
     /// The events at the end of a transaction, in which everything is in its place. Whoever makes initramfs images has
@@ -64,7 +69,9 @@ impl Seen {
         let there = installed(&session.layout);
         let mut events = Vec::new();
         for module in self.modules {
-            events.push(Event::SourceAdded { module, targets: targets_of_source(session, None, false)? });
+            let mut targets = targets_of_source(session, None, false)?;
+            targets.retain(|target| !self.again || has_headers(session, &target.kernel));
+            events.push(Event::SourceAdded { module, targets });
         }
         for kernel in self.kernels.union(&self.images).filter(|kernel| there.contains(kernel)) {
             events.push(Event::HeadersAdded(target(kernel.as_str())?));
@@ -99,6 +106,10 @@ impl Seen {
         }
         Ok(events)
     }
+}
+
+fn has_headers(session: &Session, kernel: &KernelRelease) -> bool {
+    session.layout.headers(kernel).exists()
 }
 
 /// The lines of standard input; what is not text is nobody's name.
