@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use dkms_core::event::Event;
-use dkms_core::hook::{self, Answer, Power, target, targets_of_source};
+use dkms_core::hook::{self, Answer, Power, all_targets, target, targets_of_source};
 use dkms_core::preflight::Question;
 use dkms_core::session::Session;
 use dkms_core::types::ModuleId;
@@ -37,11 +37,12 @@ fn translate(session: &Session, words: &[&str]) -> Result<Answer> {
             .collect(),
         ["files-leave", stay] => seen::Seen::paths(session).leave(session, *stay != "0")?,
         ["transaction-end"] => seen::Seen::paths(session).came(session)?,
-        ["transaction-end", "first"] => seen::Seen::paths(session).found(session)?,
+        // We come ourselves, after everything that is there: what another dkms has built is believed.
+        ["transaction-end", "first"] => all_targets(session)?.into_iter().map(Event::Autoinstall).collect(),
         ["module-postinst", name, version, rest @ ..] => {
             let module = ModuleId { name: name.parse()?, version: version.parse()? };
-            let upgrade = rest.get(2).is_some_and(|old| !old.is_empty());
-            vec![Event::SourceAdded { module, targets: targets_of_source(session, None, upgrade)? }]
+            let targets = targets_of_source(session, None, rest.get(2).is_some_and(|old| !old.is_empty()))?;
+            vec![Event::SourceAdded { module, targets }]
         }
         // The old kernel stays beside the new one.
         ["dnf4-before"] => {
