@@ -16,12 +16,11 @@ use crate::seen::{Seen, lines};
 /// Asks dnf5 what the transaction brought.
 pub fn came(session: &Session) -> Result<Answer> {
     let (mut ask, screen) = (asking(session.screen), session.screen);
-    let output = ["direction", "name", "version", "release", "arch"];
-    let brought = ask("trans_packages", json!({ "output": output }))?;
+    let all = ask("trans_packages", json!({"output": ["direction", "name", "version", "release", "arch"]}))?;
     if elsewhere(&mut ask)? {
         return Ok(Answer::Code(0));
     }
-    let events = Seen::packages(session, incoming(&brought).map(words)).came(session)?;
+    let events = Seen::packages(session, incoming(&all).map(words)).came(session)?;
     Ok(Answer::Told(Power::Stops, events, Box::new(move |summary| log(screen, summary))))
 }
 
@@ -70,8 +69,7 @@ fn value(reply: &Value) -> &str {
 
 /// Has dnf5 write something into its log. The shell above us reads what it answers.
 fn log(screen: Screen, text: &str) {
-    let args = json!({"level": "WARNING", "message": text});
-    screen.answer(&format!("{}\n", json!({"op": "log", "args": args})));
+    screen.answer(&format!("{}\n", json!({"op": "log", "args": {"level": "WARNING", "message": text}})));
 }
 
 /// The packages that come.

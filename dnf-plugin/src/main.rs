@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use dkms_core::event::Event;
-use dkms_core::hook::{self, Answer, Power, target};
+use dkms_core::hook::{self, Answer, Power, all_targets, target};
 use dkms_core::preflight::Question;
 use dkms_core::session::Session;
 
@@ -36,7 +36,8 @@ fn translate(session: &Session, words: &[&str]) -> Result<Answer> {
             .collect(),
         ["files-leave", stay] => seen::Seen::paths(session).leave(session, *stay != "0")?,
         ["transaction-end"] => seen::Seen::paths(session).came(session)?,
-        ["transaction-end", "first"] => seen::Seen::paths(session).found(session)?,
+        // We come ourselves, after everything that is there: what another dkms has built is believed.
+        ["transaction-end", "first"] => all_targets(session)?.into_iter().map(Event::Autoinstall).collect(),
         ["module-postinst", name, version, rest @ ..] => {
             vec![hook::module_installed(session, [name, version], None, rest)?]
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{self, BufRead as _};
 
 use anyhow::Result;
+use dkms_core::apply::status_of;
 use dkms_core::event::Event;
 use dkms_core::hook::{source_in, target, targets_of_source};
 use dkms_core::kernel::{installed, of_package};
@@ -20,6 +21,8 @@ pub struct Seen {
     pub images: BTreeSet<KernelRelease>,
     /// Modules whose source was seen.
     pub modules: BTreeSet<ModuleId>,
+    /// Somebody has seen them before: it is known which of them wait.
+    again: bool,
 }
 
 impl Seen {
@@ -41,21 +44,23 @@ impl Seen {
     }
 
     /// Reads packages, `NAME VERSION RELEASE ARCH`: kernels are called by their package's version and release, and what
-    /// follows differs. What a package of another name brought, rpm's triggers know better; of a kernel without headers they
-    /// have said that it waits.
+    /// follows differs; a registered module's package is called by its name, among other words, and has its version. What a
+    /// package of another name brought, rpm's triggers know better; of a kernel without headers they have said that it waits.
     pub fn packages(session: &Session, packages: impl Iterator<Item = String>) -> Self {
+        let registered = status_of(session, None).map(|known| known.modules).unwrap_or_default();
         let mut there = installed(&session.layout);
         there.retain(|kernel| session.layout.headers(kernel).exists());
-        let mut kernels = BTreeSet::new();
+        let mut seen = Self { again: true, ..Self::default() };
         for package in packages {
             let words: Vec<&str> = package.split(' ').collect();
-            if let [name, version, release, ..] = words[..]
-                && name.starts_with("kernel")
-            {
-                kernels.extend(there.iter().filter(|kernel| of_package(kernel, version, release)).cloned());
-            }
+            let [name, version, release, ..] = words[..] else { continue };
+            let its =
+                |kernel: &&KernelRelease| name.starts_with("kernel") && of_package(kernel, version, release);
+            seen.kernels.extend(there.iter().filter(its).cloned());
+            let its = |id: &&ModuleId| id.version.as_str() == version && name.contains(id.name.as_str());
+            seen.modules.extend(registered.keys().filter(its).cloned());
         }
-        Self { kernels, ..Self::default() }
+        seen
     }
 
     /// The events at the end of a transaction, in which everything is in its place. Whoever makes initramfs images has
@@ -64,7 +69,9 @@ impl Seen {
         let there = installed(&session.layout);
         let mut events = Vec::new();
         for module in self.modules {
-            events.push(Event::SourceAdded { module, targets: targets_of_source(session, None, false)? });
+            let mut targets = targets_of_source(session, None, false)?;
+            targets.retain(|target| !self.again || session.layout.headers(&target.kernel).exists());
+            events.push(Event::SourceAdded { module, targets });
         }
         for kernel in self.kernels.union(&self.images).filter(|kernel| there.contains(kernel)) {
             events.push(Event::HeadersAdded(target(kernel.as_str())?));
@@ -72,20 +79,9 @@ impl Seen {
         Ok(events)
     }
 
-    /// The events when we come ourselves, and see everything that was there before: what another dkms has built is believed.
-    /// The modules have been registered, and each kernel has all of them.
-    pub fn found(self, session: &Session) -> Result<Vec<Event>> {
-        let kernels = Self { modules: BTreeSet::new(), ..self }.came(session)?;
-        let believed = |event| match event {
-            Event::HeadersAdded(target) => Event::Autoinstall(target),
-            other => other,
-        };
-        Ok(kernels.into_iter().map(believed).collect())
-    }
-
     /// The events before a package's files are deleted. `stays`: the package itself stays, in another version.
     pub fn leave(self, session: &Session, stays: bool) -> Result<Vec<Event>> {
-        let known = dkms_core::apply::status_of(session, None)?;
+        let known = status_of(session, None)?;
         let modules = self.modules.into_iter().filter(|module| known.registered(module));
         let mut events: Vec<Event> = modules
             .map(|module| match stays {
@@ -94,9 +90,8 @@ impl Seen {
                 false => Event::SourceGone(module),
             })
             .collect();
-        for kernel in self.images {
-            events.push(Event::KernelRemoved(target(kernel.as_str())?));
-        }
+        let gone = self.images.iter().map(|kernel| target(kernel.as_str()).map(Event::KernelRemoved));
+        events.extend(gone.collect::<Result<Vec<_>>>()?);
         Ok(events)
     }
 }

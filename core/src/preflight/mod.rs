@@ -86,7 +86,7 @@ fn look(session: &mut Session, question: &Question, finding: &mut Finding) -> Re
     if autoinstall_off(session) {
         return Ok(());
     }
-    let packages = open(&question.files, finding)?;
+    let (packages, whole) = open(&question.files, finding)?;
     let incoming = Incoming::of(&packages);
     finding.packages = incoming.packages.clone();
     let registry = apply::status_of(session, None)?;
@@ -122,14 +122,18 @@ fn look(session: &mut Session, question: &Question, finding: &mut Finding) -> Re
         in_use: &in_use,
         incoming: &finding.incoming,
     };
-    let held = at_stake(&proven.report, &proven.snapshot, &proven.survey, &stakes);
+    // A file that could not be read may be what the others were built without: then nothing is proven.
+    let held =
+        if whole { at_stake(&proven.report, &proven.snapshot, &proven.survey, &stakes) } else { Vec::new() };
     finding.held = held.into_iter().cloned().collect();
     finding.proven = Some(proven);
     Ok(())
 }
 
-/// Opens package files. One that cannot be read is left out; those for other machines build nothing for this one.
-fn open(files: &[PathBuf], finding: &mut Finding) -> Result<Vec<Package>> {
+/// Opens package files; whether all of them could be read. One that cannot is left out; those for other machines build
+/// nothing for this one.
+fn open(files: &[PathBuf], finding: &mut Finding) -> Result<(Vec<Package>, bool)> {
+    let mut whole = true;
     let machine = this_machine()?;
     let mut packages = Vec::new();
     for file in files {
@@ -145,10 +149,13 @@ fn open(files: &[PathBuf], finding: &mut Finding) -> Result<Vec<Package>> {
                     finding.untried.push(format!("{kernel} is for {other}, and this machine is {machine}"));
                 }
             }
-            Err(error) => finding.untried.push(format!("{error:#}")),
+            Err(error) => {
+                whole = false;
+                finding.untried.push(format!("{error:#}"));
+            }
         }
     }
-    Ok(packages)
+    Ok((packages, whole))
 }
 
 /// Unpacks what is needed to build, and lays it over the system.

@@ -41,7 +41,7 @@ fn held(finding: &Finding, session: &Session) -> Vec<String> {
         names.join(", ")
     ));
     lines.push(format!(
-        "      to go on without: the same command again with {ALLOW}={} before it",
+        "      to go on without: the same command with {ALLOW}={} in front of it (after sudo, where that is used)",
         names.join(",")
     ));
     if !finding.packages.is_empty() {

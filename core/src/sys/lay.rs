@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use rustix::fs::CWD;
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_bind_recursive,
-    mount_change, move_mount, open_tree,
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount,
+    mount_bind_recursive, mount_change, mount_remount, move_mount, open_tree, unmount,
 };
 use rustix::thread::UnshareFlags;
 
@@ -63,9 +63,15 @@ fn layer(place: &Path, over: &Path, scratch: &Path) -> Result<()> {
     // Seen from here, whatever is mounted over it.
     fs::create_dir_all(scratch)?;
     mount_bind_recursive(place, scratch).with_context(|| format!("mounting {}", place.display()))?;
+    // The system's own files are under it, in a directory that will be deleted: nothing may be written through it, and it goes
+    // as soon as it has served. A build sees the system read-only in any case.
+    mount_remount(scratch, MountFlags::BIND | MountFlags::RDONLY, c"")
+        .with_context(|| format!("making {} read-only", scratch.display()))?;
     mount("tmpfs", place, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=755"))
         .with_context(|| format!("mounting over {}", place.display()))?;
-    merge(place, over, scratch)
+    let merged = merge(place, over, scratch);
+    unmount(scratch, UnmountFlags::DETACH).with_context(|| format!("letting go of {}", scratch.display()))?;
+    merged
 }
 
 /// Fills an empty directory with what two others have, the first before the second.
