@@ -67,6 +67,8 @@ impl Planner<'_> {
             } else {
                 needs(&names.join(", "))
             };
+            // Nobody knows what a build was made from that waits for another one.
+            self.plan.adopt.retain(|(id, target, _)| (id, target) != (&make.module, &make.target));
             self.plan.settled.push(Settled { module: make.module, target: Some(make.target), outcome });
         }
         // What is done needs no other word.

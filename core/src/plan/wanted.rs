@@ -97,7 +97,10 @@ impl Planner<'_> {
             if !build.active || damaged || wish.force {
                 return make(false, true, fingerprint);
             }
-            if build.record.is_none() {
+            // What is known to fail with these inputs was not made from them.
+            let fails =
+                self.snapshot.failures.get(&key).is_some_and(|failure| failure.fingerprint == *fingerprint);
+            if build.record.is_none() && !fails {
                 self.plan.adopt.push((id.clone(), target.clone(), fingerprint.clone()));
             }
             if !indexed(build, kernel) {
@@ -142,9 +145,11 @@ impl Planner<'_> {
                 };
                 let same = |make: &Make| make.module == *id && make.target == *target;
                 let leads = |make: &&Make| {
+                    // A module that names itself follows nobody: another version of it takes its place.
                     make.install
                         && !make.force
                         && make.target == *target
+                        && make.module.name != id.name
                         && recipe.build_depends.contains(&make.module.name)
                 };
                 // Of several versions the newest will be installed.

@@ -101,6 +101,16 @@ fn builds_of_shell_dkms_are_adopted_by_autoinstall_and_rebuilt_for_a_changed_ker
 }
 
 #[test]
+fn a_build_of_shell_dkms_is_not_noted_as_made_from_what_fails() {
+    check(&[
+        ("a/1@k1 installed shell; a/1@k1 failed", "autoinstall k1", "a/1@k1 is up to date"),
+        ("a/1@k1 installed shell; a/1@k1 failed old", "autoinstall k1", "a/1@k1 is up to date; adopt a/1@k1"),
+        // Another version of a module takes its place: it follows nobody.
+        ("b/1 unregistered; b/2@k1 installed follows b; b/2 follows b", "kernel+ k1", "b/2@k1 is up to date"),
+    ]);
+}
+
+#[test]
 fn a_stale_index_is_found_when_a_build_is_adopted() {
     check(&[(
         "a/1@k1 installed shell unindexed",
