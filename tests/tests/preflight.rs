@@ -155,11 +155,20 @@ fn what_could_not_be_tried_stops_nobody_and_is_said_in_one_line() {
     let whole = root.read_bytes(&headers);
     root.write("/opt/cut.deb", &whole[..whole.len() / 2]);
     root.write("/opt/none.deb", b"no package");
-    for (file, code) in [("/opt/cut.deb", 21), ("/opt/none.deb", 21)] {
-        let told = root.run(&format!("dkms preflight {file}")).exits(code);
-        let line =
-            told.stderr.lines().find(|line| line.contains("not tried")).expect("it is said").to_owned();
-        assert!(line.contains(file), "{told}");
+    let deb = root.download(&[&kernel.headers()]).remove(0);
+    let foreign = repack::repack(&root, &deb, "+arm", |tree| {
+        let control = tree.join("DEBIAN/control");
+        let text = std::fs::read_to_string(&control).unwrap();
+        assert!(text.contains("Architecture: amd64\n"), "{text}");
+        std::fs::write(&control, text.replace("Architecture: amd64\n", "Architecture: arm64\n")).unwrap();
+    });
+    let other = format!("{} is for aarch64", kernel.release);
+    for (file, why) in
+        [("/opt/cut.deb", "/opt/cut.deb"), ("/opt/none.deb", "/opt/none.deb"), (&foreign, &other)]
+    {
+        let told = root.run(&format!("dkms preflight {file}")).exits(21);
+        let lines: Vec<&str> = told.stderr.lines().filter(|line| line.contains("not tried")).collect();
+        assert!(lines.len() == 1 && lines[0].contains(why), "{told}");
         expect_nothing_unpacked(&root);
     }
     // A kernel without its headers.
