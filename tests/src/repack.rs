@@ -63,6 +63,14 @@ pub fn newer_headers(root: &Root, kernel: &Kernel, suffix: &str, changed: bool) 
     })
 }
 
+/// The kernel's headers as those of another architecture.
+pub fn foreign_headers(root: &Root, kernel: &Kernel) -> String {
+    let deb = root.download(&[&kernel.headers()]).remove(0);
+    repack(root, &deb, "+arm", |tree| {
+        replace(&tree.join("DEBIAN/control"), &[("Architecture: amd64\n", "Architecture: arm64\n")]);
+    })
+}
+
 fn append(path: &Path, text: &str) {
     let old = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     fs::write(path, old + text).unwrap();
