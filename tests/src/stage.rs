@@ -1,6 +1,7 @@
 //! Prepared states that stories begin in, made once and kept as layers.
 
 use crate::kernels::Flavour;
+use crate::modules::Sources;
 use crate::roots::Layer;
 use crate::{Kernel, Root, Suite, host};
 
@@ -28,6 +29,18 @@ pub fn with_kernel(suite: &'static Suite) -> (Layer, Kernel) {
         kernel.install(root).ok();
     });
     (layer, kernel)
+}
+
+/// A module that compiles, `fine/1.0`, one that does not, `broken-net/1.0`, and no kernel yet.
+pub fn fine_and_broken(suite: &'static Suite) -> (Root, Kernel) {
+    let kernel = cloud_kernel(suite);
+    let root = Root::on(&product(suite));
+    let packages = [
+        Sources::new("fine", "1.0").package(&root),
+        Sources::new("broken-net", "1.0").broken().package(&root),
+    ];
+    root.apt_install(&[&packages[0], &packages[1]]).ok();
+    (root, kernel)
 }
 
 /// Debian's own dkms, a kernel with headers, two module packages that it built.

@@ -8,18 +8,6 @@ use dkms_tests::{Kernel, Output, Root, Suite, history, stage};
 
 const BROKEN: &str = "broken-net/1.0";
 
-/// A module that compiles, one that does not, and no kernel yet.
-fn registered(suite: &'static Suite) -> (Root, Kernel) {
-    let kernel = stage::cloud_kernel(suite);
-    let root = Root::on(&stage::product(suite));
-    let packages = [
-        Sources::new("fine", "1.0").package(&root),
-        Sources::new("broken-net", "1.0").broken().package(&root),
-    ];
-    root.apt_install(&[&packages[0], &packages[1]]).ok();
-    (root, kernel)
-}
-
 /// Everything a person needs: what failed, for which kernel, why, and where the log is.
 #[track_caller]
 fn expect_told(root: &Root, output: Output, kernel: &Kernel) {
@@ -28,7 +16,7 @@ fn expect_told(root: &Root, output: Output, kernel: &Kernel) {
 }
 
 fn optional(suite: &'static Suite) {
-    let (root, kernel) = registered(suite);
+    let (root, kernel) = stage::fine_and_broken(suite);
     expect_told(&root, kernel.install(&root).ok(), &kernel);
     root.expect_installed(&["fine/1.0"], &kernel.release);
     assert_ne!(root.state_of(BROKEN, &kernel.release), "installed");
@@ -37,7 +25,7 @@ fn optional(suite: &'static Suite) {
 }
 
 fn critical(suite: &'static Suite) {
-    let (root, kernel) = registered(suite);
+    let (root, kernel) = stage::fine_and_broken(suite);
     root.write("/etc/dkms/policy.toml", "critical = [\"zfs\", \"broken*\"]\n");
     // apt asks before it begins.
     expect_told(&root, kernel.install(&root).exits(100).says(&["STOPPED"]), &kernel);
@@ -77,7 +65,7 @@ fn bookworm_a_critical_module_stops_it_and_the_admin_can_change_his_mind() {
 
 #[test]
 fn a_failure_is_remembered_told_again_and_not_built_again() {
-    let (root, kernel) = registered(Suite::trixie());
+    let (root, kernel) = stage::fine_and_broken(Suite::trixie());
     kernel.install(&root).ok();
     let counters = Counters::install(&root);
     let hook = format!("/etc/kernel/postinst.d/dkms {0} /boot/vmlinuz-{0}", kernel.release);
@@ -98,7 +86,7 @@ fn a_failure_is_remembered_told_again_and_not_built_again() {
 
 #[test]
 fn history_repeats_the_summary_when_the_terminal_is_gone() {
-    let (root, kernel) = registered(Suite::trixie());
+    let (root, kernel) = stage::fine_and_broken(Suite::trixie());
     kernel.install(&root).ok();
     let transaction = history::transactions(&root)
         .into_iter()
@@ -111,7 +99,7 @@ fn history_repeats_the_summary_when_the_terminal_is_gone() {
 
 #[test]
 fn a_typing_error_in_the_policy_is_named_with_file_and_line() {
-    let (root, kernel) = registered(Suite::trixie());
+    let (root, kernel) = stage::fine_and_broken(Suite::trixie());
     root.write("/etc/dkms/policy.toml", "# mine\ncritcal = [\"zfs\"]\n");
     let told = root.run(&format!("dkms autoinstall -k {}", kernel.release)).fails();
     told.says(&["/etc/dkms/policy.toml", "critcal", "2"]);

@@ -15,13 +15,7 @@ const INCOMING: &str = "/var/lib/dkms/.dkms-rs/incoming";
 
 /// A module that compiles, one that does not, and no kernel yet.
 fn registered(suite: &'static Suite) -> (Root, Kernel) {
-    let kernel = stage::cloud_kernel(suite);
-    let root = Root::on(&stage::product(suite));
-    let packages = [
-        Sources::new("fine", "1.0").package(&root),
-        Sources::new("broken-net", "1.0").broken().package(&root),
-    ];
-    root.apt_install(&[&packages[0], &packages[1]]).ok();
+    let (root, kernel) = stage::fine_and_broken(suite);
     root.run("dkms generate_mok").ok();
     (root, kernel)
 }

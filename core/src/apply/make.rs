@@ -189,7 +189,7 @@ fn settle(
 }
 
 /// Keeps a finished build for later. What cannot be kept costs time then, and nothing now.
-pub(super) fn keep(work: &mut Work<'_>, make: &Make, from: &Path, record: &Record, notes: &[String]) -> bool {
+pub(super) fn keep(work: &mut Work<'_>, make: &Make, from: &Path, record: &Record, notes: &[String]) {
     let key = cache::key(&make.fingerprint, record.signer.as_deref());
     let manifest = cache::Manifest::new(
         &make.module,
@@ -198,9 +198,7 @@ pub(super) fn keep(work: &mut Work<'_>, make: &Make, from: &Path, record: &Recor
         record.seconds,
         notes.to_owned(),
     );
-    let kept = work.session.cache().keep(&key, from, manifest).is_ok();
-    work.kept |= kept;
-    kept
+    work.kept |= work.session.cache().keep(&key, from, manifest).is_ok();
 }
 
 /// Keeps a failure with its log, so that nobody compiles the same again, and says where the log is.

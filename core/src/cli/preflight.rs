@@ -24,6 +24,9 @@ struct Document<'a> {
 }
 
 pub(super) fn show(session: &mut Session, args: &Args, words: &Words) -> Result<i32> {
+    if args.dry_run {
+        return refuse(1, "dkms preflight installs nothing as it is: --dry-run has no meaning for it");
+    }
     let question = question(args, words)?;
     let finding = preflight(session, &question)?;
     let said = words::finding(&finding, session);

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 pub use decide::plan;
-pub use proof::{Stakes, at_stake, names};
+pub use proof::{Stakes, at_stake};
 pub use scope::{Scope, concerned, followers, newest, scope};
 pub use why::remaining;
 

@@ -7,7 +7,7 @@ use crate::policy::Admin;
 use crate::policy::admin::Unbuildable;
 use crate::report::{Line, Outcome, Report};
 use crate::tree::Snapshot;
-use crate::types::{ModuleId, ModuleName, Target};
+use crate::types::{ModuleId, Target};
 
 /// Of a plan for what is about to come, that which changes nothing: builds, and what is known about the rest.
 ///
@@ -87,9 +87,4 @@ fn used(survey: &Survey, in_use: &BTreeSet<String>) -> BTreeMap<ModuleId, bool> 
         *uses.entry(id.clone()).or_default() |= names.any(|name| in_use.contains(&name));
     }
     uses
-}
-
-/// The names of the modules in these lines, each once.
-pub fn names<'r>(lines: &[&'r Line]) -> BTreeSet<&'r ModuleName> {
-    lines.iter().map(|line| &line.module.name).collect()
 }
