@@ -322,7 +322,7 @@ mod tests {
         };
         let policy = Policy::load(&layout, Framework::default());
         let (screen, options) = (Screen::package_manager(), Options::default());
-        (dir, Session { layout, policy, options, screen, asked: Vec::new() })
+        (dir, Session::new(layout, policy, options, screen))
     }
 
     #[test]

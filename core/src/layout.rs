@@ -147,11 +147,11 @@ impl Layout {
     }
     /// The content hash of a module's source.
     pub fn source_hash(&self, id: &ModuleId) -> PathBuf {
-        self.hashes().join(format!("source-{}-{}.json", id.name, id.version))
+        self.hashes().join(format!("source-{}-{}", id.name, id.version))
     }
     /// The content hash of a kernel's headers.
     pub fn headers_hash(&self, target: &Target) -> PathBuf {
-        self.hashes().join(format!("headers-{}-{}.json", target.kernel, target.arch))
+        self.hashes().join(format!("headers-{}-{}", target.kernel, target.arch))
     }
     /// Says that a version without a link is being replaced, not broken.
     pub fn kept_marker(&self, id: &ModuleId) -> PathBuf {
@@ -381,7 +381,7 @@ impl Layout {
         self.config().join("no-autoinstall")
     }
     /// The admin's overrides of a module's dkms.conf, least specific first.
-    pub fn overrides(&self, id: &ModuleId, target: &Target) -> Vec<PathBuf> {
+    pub fn overrides(id: &ModuleId, target: &Target) -> Vec<String> {
         let (name, version, kernel, arch) = (&id.name, &id.version, &target.kernel, &target.arch);
         [
             format!("{name}.conf"),
@@ -391,9 +391,7 @@ impl Layout {
             format!("{name}--{kernel}.conf"),
             format!("{name}--{kernel}-{arch}.conf"),
         ]
-        .iter()
-        .map(|file| self.config().join(file))
-        .collect()
+        .into()
     }
     /// os-release files, in the order of preference.
     pub fn os_release(&self) -> [PathBuf; 2] {

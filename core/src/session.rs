@@ -1,6 +1,9 @@
 //! One run of dkms: paths, policy, options and somebody who reads along.
 
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -53,6 +56,8 @@ pub struct Session {
     pub screen: Screen,
     /// Modules that were asked for by name.
     pub asked: Vec<ModuleId>,
+    /// What is in the admin's directory: each module asks for half a dozen names, and most machines have none of them.
+    admin_names: OnceLock<BTreeSet<OsString>>,
 }
 
 impl Session {
@@ -65,17 +70,31 @@ impl Session {
         let framework = Framework::load(&mut layout)?;
         place(&mut layout);
         let policy = Policy::load(&layout, framework);
-        let session = Self { layout, policy, options, screen, asked: Vec::new() };
+        let session = Self::new(layout, policy, options, screen);
         for broken in [&session.policy.framework.broken, &session.policy.admin.broken].into_iter().flatten() {
             session.screen.alert(&format!("dkms: {broken}"));
         }
         Ok(session)
     }
 
+    /// One with these.
+    pub fn new(layout: Layout, policy: Policy, options: Options, screen: Screen) -> Self {
+        Self { layout, policy, options, screen, asked: Vec::new(), admin_names: OnceLock::new() }
+    }
+
     /// Looks at a kernel, headers and configuration where the options say.
     pub fn kernel(&self, target: &Target) -> Result<Kernel> {
         let Options { headers, config, .. } = &self.options;
         Kernel::load(&self.layout, &self.policy.row, target, headers.as_deref(), config.as_deref())
+    }
+
+    /// Whether the admin's directory has something of that name.
+    pub fn admin_has(&self, name: &str) -> bool {
+        let read = || {
+            let entries = std::fs::read_dir(self.layout.config()).into_iter().flatten().flatten();
+            entries.map(|entry| entry.file_name()).collect()
+        };
+        self.admin_names.get_or_init(read).contains(OsStr::new(name))
     }
 
     /// Whether links to the built modules are installed in place of copies.

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use crate::cache;
 use crate::conf::{ConfError, Context, Recipe, evaluate};
 use crate::kernel::Kernel;
+use crate::layout::Layout;
 use crate::plan::{Case, Scope, Survey};
 use crate::session::Session;
 use crate::step::sign;
@@ -200,12 +201,17 @@ pub fn recipe(
     let headers = kernel.headers.as_ref().map_or(&default, |headers| &headers.dir);
     let identity = kernel.headers.as_ref().map_or("", |headers| &headers.identity);
     let directives = &session.options.directives;
+    let overrides = Layout::overrides(id, &kernel.target);
+    let overrides = overrides.iter().filter(|name| session.admin_has(name));
+    let overrides = overrides.map(|name| session.layout.config().join(name));
+    let overrides: Vec<PathBuf> = overrides.filter(|path| path.exists()).collect();
     let context = Context {
         layout: &session.layout,
         module: id,
         target: &kernel.target,
         headers,
         identity,
+        overrides: &overrides,
         directives,
     };
     let conf = session.options.conf.clone().unwrap_or_else(|| source.join("dkms.conf"));
@@ -246,6 +252,9 @@ fn base(
 
 /// What the admin puts in the place of the source's files, or lets the build begin with.
 fn own_files(session: &Session, id: &ModuleId, recipe: &Recipe) -> Vec<PathBuf> {
+    if !session.admin_has(id.name.as_str()) {
+        return Vec::new();
+    }
     let dir = session.layout.module_config(&id.name);
     let scripts = [&recipe.scripts.pre_build, &recipe.scripts.post_build];
     let scripts = scripts.into_iter().filter_map(|command| command.split_whitespace().next());

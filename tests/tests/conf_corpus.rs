@@ -98,6 +98,7 @@ fn compare(conf: &Path) -> Result<Result<Duration, &'static str>, String> {
             target: &target,
             headers: &headers,
             identity: "",
+            overrides: &[],
             directives: &[],
         };
         let inputs = Inputs::of_recipe(conf, &context).unwrap();

@@ -33,8 +33,7 @@ pub struct Inputs<'a> {
 impl<'a> Inputs<'a> {
     /// A dkms.conf with the admin's overrides, for one kernel.
     pub fn of_recipe(conf: &Path, context: &Context<'a>) -> Result<Self, ConfError> {
-        let overrides = context.layout.overrides(context.module, context.target);
-        let files = [conf.to_owned()].into_iter().chain(overrides.into_iter().filter(|path| path.exists()));
+        let files = [conf.to_owned()].into_iter().chain(context.overrides.iter().cloned());
         let text = |path: &Path| path.display().to_string();
         let variables = vec![
             ("dkms_tree", text(&context.layout.dkms_tree)),

@@ -101,6 +101,8 @@ pub struct Context<'a> {
     pub headers: &'a Path,
     /// Identity of the headers, so that a remembered evaluation is not used for others.
     pub identity: &'a str,
+    /// The admin's files that are read after it, one after the other.
+    pub overrides: &'a [PathBuf],
     /// Variables that are set after everything was read.
     pub directives: &'a [(String, String)],
 }

@@ -21,6 +21,7 @@ fn recipe(pairs: &[(&str, usize, &str)]) -> Result<Recipe, Vec<String>> {
         target: &target,
         headers: &headers,
         identity: "",
+        overrides: &[],
         directives: &[],
     };
     Recipe::from_raw(&raw, &context, None)
@@ -128,8 +129,15 @@ fn the_last_matching_make_wins() {
         let target = Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() };
         let (module, headers) = ("a/1".parse().unwrap(), layout.headers(&target.kernel));
         let (module, headers) = (&module, headers.as_path());
-        let context =
-            Context { layout: &layout, module, target: &target, headers, identity: "", directives: &[] };
+        let context = Context {
+            layout: &layout,
+            module,
+            target: &target,
+            headers,
+            identity: "",
+            overrides: &[],
+            directives: &[],
+        };
         let clang = Config::new(b"CONFIG_CC_IS_CLANG=y\n");
         [None, Some(&clang)].map(|config| make_command(&raw, &context, config))
     };

@@ -3,35 +3,57 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use memchr::memmem;
+use memchr::memchr_iter;
 
 use crate::layout::Layout;
 use crate::sys::file;
 use crate::types::KernelRelease;
 
 /// A `.config` or `auto.conf`. It stays the text that it is: a kernel has ten thousand options, and a hook that finds
-/// nothing to do asks for a dozen of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// nothing to do asks for a few dozen of them.
+#[derive(Debug, Clone, Default)]
 pub struct Config {
     content: Vec<u8>,
-    /// Every module asks for it, and most kernels have no such line: all of the text is searched.
-    clang: OnceLock<bool>,
+    /// Where the lines begin, in [`DRAWERS`] by two letters behind `CONFIG_`: made once, so that not every question, most of
+    /// all one for what a kernel does not have, is a walk through all of the text.
+    lines: OnceLock<Vec<Vec<u32>>>,
+}
+
+const DRAWERS: usize = 512;
+
+fn drawer(line: &[u8]) -> Option<usize> {
+    let at = |index: usize| line.get("CONFIG_".len() + index).copied().map(usize::from);
+    Some((at(0)? * 31 + at(1)?) % DRAWERS)
 }
 
 impl Config {
     /// From the file's content.
     pub fn new(content: impl Into<Vec<u8>>) -> Self {
-        Self { content: content.into(), clang: OnceLock::new() }
+        Self { content: content.into(), lines: OnceLock::new() }
     }
 
     /// The value of an option such as `CONFIG_SMP`, without quotes.
     pub fn get(&self, option: &str) -> Option<&str> {
-        let line = format!("{option}=");
-        let begins = |at: &usize| *at == 0 || self.content.get(at - 1) == Some(&b'\n');
-        let at = memmem::find_iter(&self.content, line.as_bytes()).find(begins)?;
-        let rest = self.content.get(at + line.len()..)?;
-        let value = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let wanted = format!("{option}=");
+        let drawer = self.lines().get(drawer(wanted.as_bytes())?)?;
+        let lines = drawer.iter().filter_map(|at| self.content.get(*at as usize..));
+        let value = lines.filter_map(|line| line.strip_prefix(wanted.as_bytes())).next()?;
+        let value = value.split(|byte| *byte == b'\n').next().unwrap_or_default();
         Some(std::str::from_utf8(value).ok()?.trim_matches('"'))
+    }
+
+    fn lines(&self) -> &[Vec<u32>] {
+        self.lines.get_or_init(|| {
+            let mut lines = vec![Vec::new(); DRAWERS];
+            let begins = std::iter::once(0).chain(memchr_iter(b'\n', &self.content).map(|end| end + 1));
+            for at in begins {
+                let line = self.content.get(at..).filter(|line| line.starts_with(b"CONFIG_"));
+                if let (Some(drawer), Ok(at)) = (line.and_then(drawer), u32::try_from(at)) {
+                    lines[drawer].push(at);
+                }
+            }
+            lines
+        })
     }
 
     /// Whether an option is `y`.
@@ -41,7 +63,7 @@ impl Config {
 
     /// Whether the kernel was built by clang.
     pub fn clang(&self) -> bool {
-        *self.clang.get_or_init(|| self.on("CONFIG_CC_IS_CLANG"))
+        self.on("CONFIG_CC_IS_CLANG")
     }
 
     /// Whether nothing is known.

@@ -122,6 +122,42 @@ impl Headers {
     }
 }
 
+/// What the kernel calls its architectures, as far as distributions have headers of them; each with what `uname -m` begins
+/// with there.
+const ARCHITECTURES: [(&str, &[&str]); 20] = [
+    ("alpha", &["alpha"]),
+    ("arc", &["arc"]),
+    ("arm", &["arm"]),
+    ("arm64", &["aarch64"]),
+    ("csky", &["csky"]),
+    ("hexagon", &["hexagon"]),
+    ("ia64", &["ia64"]),
+    ("loongarch", &["loongarch"]),
+    ("m68k", &["m68k"]),
+    ("microblaze", &["microblaze"]),
+    ("mips", &["mips"]),
+    ("nios2", &["nios2"]),
+    ("openrisc", &["openrisc"]),
+    ("parisc", &["parisc"]),
+    ("powerpc", &["ppc"]),
+    ("riscv", &["riscv"]),
+    ("s390", &["s390"]),
+    ("sh", &["sh"]),
+    ("sparc", &["sparc"]),
+    ("x86", &["x86_64", "i386", "i486", "i586", "i686"]),
+];
+
+/// Architectures whose headers no module for this one includes. Debian's headers have a thousand directories, a third of
+/// them such; every idle hook looks at all that count. None when the architecture is not known.
+fn foreign(machine: &str) -> impl Iterator<Item = &'static str> {
+    let is_own = |(_, machines): &&(&str, &[&str])| machines.iter().any(|start| machine.starts_with(start));
+    let own = ARCHITECTURES.iter().find(is_own).map(|(arch, _)| *arch);
+    let others = ARCHITECTURES.iter().map(|(arch, _)| *arch).filter(move |arch| Some(*arch) != own);
+    // 64-bit ARM borrows from its predecessor.
+    let others = others.filter(move |arch| (own, *arch) != (Some("arm64"), "arm"));
+    others.filter(move |_| own.is_some())
+}
+
 /// Hashes the headers, what their Makefile includes from elsewhere (Debian's common headers), the build tools
 /// behind the `scripts` link, and the compiler and linker.
 fn identity(
@@ -150,12 +186,14 @@ fn identity(
     }
     let memory = layout.headers_hash(target);
     roots.retain(|root| root.exists());
-    let headers = hash::trees(&roots, Watch::Directories, Some(&memory), &STAMPS)
+    let skip: Vec<String> = foreign(target.arch.as_str()).map(|arch| format!("arch/{arch}")).collect();
+    let skip: Vec<&str> = STAMPS.into_iter().chain(skip.iter().map(String::as_str)).collect();
+    let headers = hash::trees(&roots, Watch::Directories, Some(&memory), &skip)
         .with_context(|| format!("looking at the headers in {}", dir.display()))?;
     let mut tools: Vec<PathBuf> = compiler.map(Path::to_path_buf).into_iter().collect();
     tools.extend(["ld", "as"].into_iter().chain(linker).filter_map(run::which));
     let name = compiler.and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
-    let memory = layout.hashes().join(format!("compiler-{name}.json"));
+    let memory = layout.hashes().join(format!("compiler-{name}"));
     let tools = hash::trees(&tools, Watch::Files, Some(&memory), &[]).context("looking at the compiler")?;
     Ok(hash::hex(format!("{headers} {tools}").as_bytes()))
 }
@@ -177,6 +215,24 @@ mod tests {
             let config = Config::new(text);
             assert_eq!(Vermagic::new(Path::new("/nonexistent"), &config).flags, expected, "{options:?}");
         }
+    }
+
+    #[test]
+    fn only_what_cannot_be_included_is_foreign() {
+        let all = ARCHITECTURES.len();
+        for (machine, kept) in [
+            ("x86_64", &["x86"][..]),
+            ("i686", &["x86"]),
+            ("aarch64", &["arm64", "arm"]),
+            ("armv7l", &["arm"]),
+            ("ppc64le", &["powerpc"]),
+            ("s390x", &["s390"]),
+        ] {
+            let foreign: Vec<_> = foreign(machine).collect();
+            assert_eq!(foreign.len(), all - kept.len(), "{machine}");
+            assert!(kept.iter().all(|arch| !foreign.contains(arch)), "{machine}");
+        }
+        assert_eq!(foreign("of the future").count(), 0);
     }
 
     #[test]

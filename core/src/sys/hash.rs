@@ -2,16 +2,19 @@
 //! asking again costs no read.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, open, statat};
 use sha2::{Digest, Sha256};
 
-use crate::sys::parallel::Each;
-use crate::sys::{file, parallel};
+use crate::sys::file;
 
 /// SHA-256 in lower-case hex.
 pub fn hex(content: &[u8]) -> String {
@@ -35,67 +38,87 @@ pub enum Watch {
     Directories,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Remembered {
-    /// A list, not a map: every idle hook reads it, and comparing paths is slow.
-    seen: Vec<(PathBuf, Stamp)>,
-    hash: String,
+/// What `stat` says of a file, as a number; of no file, too.
+fn stamp(dir: impl AsFd, name: &Path) -> (u64, bool) {
+    let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok();
+    let is_dir = stat.as_ref().is_some_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir());
+    let mut hash = DefaultHasher::new();
+    stat.map(|stat| {
+        let size = if is_dir { 0 } else { stat.st_size };
+        let times = (stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec);
+        (size, times, stat.st_ino, stat.st_mode)
+    })
+    .hash(&mut hash);
+    (hash.finish(), is_dir)
 }
 
-#[derive(PartialEq, Eq, Serialize, Deserialize)]
-struct Stamp(u64, i64, i64, i64, i64, u64, u32);
-
-impl Stamp {
-    fn of(path: &Path) -> Option<Self> {
-        let meta = path.symlink_metadata().ok()?;
-        let size = if meta.is_dir() { 0 } else { meta.size() };
-        Some(Self(
-            size,
-            meta.mtime(),
-            meta.mtime_nsec(),
-            meta.ctime(),
-            meta.ctime_nsec(),
-            meta.ino(),
-            meta.mode(),
-        ))
+/// The stamps of all, as one number. Paths below the one before are asked for from there: hundreds of long ones are slow to
+/// follow from the root.
+fn stamps<'a>(paths: impl Iterator<Item = &'a Path>) -> u64 {
+    let mut all = DefaultHasher::new();
+    let mut top: Option<(&Path, OwnedFd)> = None;
+    for path in paths {
+        // By bytes: component by component takes as long as asking.
+        let bytes = path.as_os_str().as_bytes();
+        let below = top.as_ref().and_then(|(top, dir)| {
+            let rest = bytes.strip_prefix(top.as_os_str().as_bytes())?.strip_prefix(b"/")?;
+            Some((dir, Path::new(OsStr::from_bytes(rest))))
+        });
+        let (stamp, is_dir) = match below {
+            Some((dir, name)) => stamp(dir, name),
+            None => stamp(CWD, path),
+        };
+        stamp.hash(&mut all);
+        if below.is_none() && is_dir {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            top = open(path, flags, Mode::empty()).ok().map(|dir| (path, dir));
+        }
     }
+    all.finish()
+}
+
+/// What is remembered: the hash, all stamps as one number, and the paths, which are read by every idle hook.
+fn recall(memory: &Path, roots: &[PathBuf]) -> Option<String> {
+    let content = fs::read(memory).ok()?;
+    let mut parts = content.splitn(3, |byte| *byte == b'\n');
+    let mut line = || std::str::from_utf8(parts.next()?).ok();
+    let (hash, known) = (line()?, line()?);
+    let paths: Vec<&Path> =
+        parts.next()?.split(|byte| *byte == 0).map(|path| Path::new(OsStr::from_bytes(path))).collect();
+    let all = roots.iter().all(|root| paths.iter().any(|path| path.as_os_str() == root.as_os_str()));
+    (all && stamps(paths.into_iter()).to_string() == known).then(|| hash.to_owned())
+}
+
+fn remember(memory: &Path, hash: &str, seen: &BTreeMap<PathBuf, u64>) -> Result<()> {
+    let mut all = DefaultHasher::new();
+    seen.values().for_each(|stamp| stamp.hash(&mut all));
+    let mut content = format!("{hash}\n{}\n", all.finish()).into_bytes();
+    let paths: Vec<&[u8]> = seen.keys().map(|path| path.as_os_str().as_bytes()).collect();
+    content.extend(paths.join(&0));
+    file::write_atomic(memory, &content, 0o644)
 }
 
 /// The content hash of some trees (or single files) together. `memory` is where the hash is remembered between
-/// runs; `skip` names files whose content does not count.
+/// runs; `skip` names files whose content does not count, and directories that do not count at all.
 pub fn trees(roots: &[PathBuf], watch: Watch, memory: Option<&Path>, skip: &[&str]) -> Result<String> {
     if let Some(known) = memory.and_then(|memory| recall(memory, roots)) {
         return Ok(known);
     }
+    // Stamps are taken before the content is read: what changes in between is looked at again the next time.
     let mut seen = BTreeMap::new();
     let mut hash = Sha256::new();
     for root in roots {
         // A root that is a link counts as what it points to.
         let real = root.canonicalize().with_context(|| format!("reading {}", root.display()))?;
-        seen.extend(Stamp::of(root).map(|stamp| (root.clone(), stamp)));
+        seen.insert(root.clone(), stamp(CWD, root).0);
         walk(&real, Path::new(""), watch, skip, &mut seen, &mut hash)?;
     }
     let hash = finish(hash);
     if let Some(memory) = memory {
-        let remembered = Remembered { seen: seen.into_iter().collect(), hash: hash.clone() };
         // Not being able to remember costs time, not correctness.
-        let _ = serde_json::to_vec(&remembered)
-            .map_err(anyhow::Error::from)
-            .and_then(|json| file::write_atomic(memory, &json, 0o644));
+        let _ = remember(memory, &hash, &seen);
     }
     Ok(hash)
-}
-
-fn recall(memory: &Path, roots: &[PathBuf]) -> Option<String> {
-    let known: Remembered = serde_json::from_slice(&fs::read(memory).ok()?).ok()?;
-    let all =
-        roots.iter().all(|root| known.seen.iter().any(|(path, _)| path.as_os_str() == root.as_os_str()));
-    let same = |(path, stamp): &(PathBuf, Stamp)| Stamp::of(path).as_ref() == Some(stamp);
-    let same = all
-        && parallel::parts(&known.seen, Each::Instant, |part| part.iter().all(same))
-            .into_iter()
-            .all(|same| same);
-    same.then_some(known.hash)
 }
 
 fn walk(
@@ -103,10 +126,14 @@ fn walk(
     name: &Path,
     watch: Watch,
     skip: &[&str],
-    seen: &mut BTreeMap<PathBuf, Stamp>,
+    seen: &mut BTreeMap<PathBuf, u64>,
     hash: &mut Sha256,
 ) -> Result<()> {
     let meta = path.symlink_metadata().with_context(|| format!("reading {}", path.display()))?;
+    let skipped = skip.iter().any(|skipped| name.ends_with(skipped));
+    if skipped && meta.is_dir() {
+        return Ok(());
+    }
     let mut entry = |kind: &[u8], content: &[u8]| {
         hash.update(kind);
         hash.update(name.as_os_str().as_encoded_bytes());
@@ -120,7 +147,7 @@ fn walk(
         || name.parent().and_then(Path::file_name).is_some_and(|dir| dir == "generated")
         || name.ends_with("config/auto.conf");
     if watched {
-        seen.extend(Stamp::of(path).map(|stamp| (path.to_owned(), stamp)));
+        seen.insert(path.to_owned(), stamp(CWD, path).0);
     }
     if meta.is_dir() {
         entry(b"d", b"");
@@ -128,7 +155,7 @@ fn walk(
             let Some(child_name) = child.file_name() else { continue };
             walk(&child, &name.join(child_name), watch, skip, seen, hash)?;
         }
-    } else if skip.iter().any(|skipped| name.ends_with(skipped)) {
+    } else if skipped {
         entry(b"s", b"");
     } else if meta.is_symlink() {
         let target = fs::read_link(path)?;
@@ -149,7 +176,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("src");
         file::write_atomic(&root.join("a/b.c"), b"int x;", 0o644).unwrap();
-        let memory = dir.path().join("memory.json");
+        let memory = dir.path().join("memory");
         (dir, root, memory)
     }
 
@@ -178,11 +205,27 @@ mod tests {
     }
 
     #[test]
-    fn skipped_files_do_not_count() {
-        let (_dir, root, _) = tree();
-        let hash = || trees(std::slice::from_ref(&root), Watch::Files, None, &["a/b.c"]).unwrap();
+    fn what_is_skipped_does_not_count() {
+        for skip in ["a/b.c", "src/a", "a"] {
+            let (_dir, root, _) = tree();
+            let hash = || trees(std::slice::from_ref(&root), Watch::Files, None, &[skip]).unwrap();
+            let before = hash();
+            file::write_atomic(&root.join("a/b.c"), b"int y;", 0o644).unwrap();
+            assert_eq!(hash() == before, skip != "src/a", "{skip}");
+        }
+    }
+
+    #[test]
+    fn a_hash_is_remembered_for_files_of_any_name_and_those_that_come_or_go() {
+        let (_dir, root, memory) = tree();
+        file::write_atomic(&root.join("a/new\nline \"and\" more"), b"", 0o644).unwrap();
+        let roots = [root.clone()];
+        let hash = || trees(&roots, Watch::Files, Some(&memory), &[]).unwrap();
         let before = hash();
-        file::write_atomic(&root.join("a/b.c"), b"int y;", 0o644).unwrap();
-        assert_eq!(hash(), before);
+        assert_eq!(recall(&memory, &roots), Some(before.clone()));
+        assert_eq!(recall(&memory, &[root.join("b")]), None);
+        file::write_atomic(&root.join("c/d.c"), b"", 0o644).unwrap();
+        assert_eq!(recall(&memory, &roots), None);
+        assert_ne!(hash(), before);
     }
 }

@@ -35,6 +35,8 @@ impl Snapshot {
 
     fn load_part(layout: &Layout, names: &[ModuleName]) -> Self {
         let mut snapshot = Self::default();
+        // Then the usual link needs no walk from the root.
+        let plain = layout.source_tree.canonicalize().is_ok_and(|real| real == layout.source_tree);
         for name in names {
             for version in file::sub_dirs(&layout.module(name)) {
                 let Ok(version) = version.parse() else { continue };
@@ -43,7 +45,7 @@ impl Snapshot {
                     snapshot.load_originals(layout, name);
                     continue;
                 }
-                let entry = Entry { source: source(layout, &id), builds: builds(layout, &id) };
+                let entry = Entry { source: source(layout, &id, plain), builds: builds(layout, &id) };
                 if entry.source != Source::Gone || !entry.builds.is_empty() {
                     snapshot.modules.insert(id, entry);
                 }
@@ -83,18 +85,25 @@ impl Snapshot {
     }
 }
 
-fn source(layout: &Layout, id: &ModuleId) -> Source {
+/// Where a module's source is. `plain`: no part of the source tree's own path is a link.
+fn source(layout: &Layout, id: &ModuleId, plain: bool) -> Source {
     let link = layout.source_link(id);
+    let linked = std::fs::read_link(&link);
+    let usual = layout.source(id);
+    if plain
+        && linked.as_ref().is_ok_and(|to| *to == usual)
+        && usual.symlink_metadata().is_ok_and(|meta| meta.is_dir())
+    {
+        return Source::Linked(usual);
+    }
     // Shell DKMS's binary-only tarballs have a directory in place of the link.
     if link.is_dir() {
         return Source::Linked(std::fs::canonicalize(&link).unwrap_or(link));
     }
-    match std::fs::read_link(&link) {
+    match linked {
         Ok(to) => Source::Dangling(to),
-        Err(_) if layout.source(id).is_dir() && layout.kept_marker(id).exists() => {
-            Source::Kept(layout.source(id))
-        }
-        Err(_) if layout.source(id).is_dir() => Source::Unlinked,
+        Err(_) if usual.is_dir() && layout.kept_marker(id).exists() => Source::Kept(usual),
+        Err(_) if usual.is_dir() => Source::Unlinked,
         Err(_) => Source::Gone,
     }
 }
