@@ -11,7 +11,8 @@ use crate::apply;
 use crate::cli::{autoinstall_off, explain, source};
 use crate::event::Event;
 use crate::kernel::{installed, machine, running};
-use crate::preflight::{Question, preflight, words};
+use crate::preflight::words::{self, Asked};
+use crate::preflight::{Question, preflight};
 use crate::report::{Screen, text};
 use crate::session::{Options, Session};
 use crate::sys::{confine, signal};
@@ -85,7 +86,7 @@ pub fn main(translate: impl FnOnce(&Session, &[&str]) -> Result<Answer>) -> Exit
 fn incoming(session: &mut Session, question: &Question, tell: Option<TellFinding>) -> Result<i32> {
     let finding = preflight(session, question)?;
     let held = !finding.held.is_empty();
-    if let Some(text) = words::finding(&finding, session) {
+    if let Some(text) = words::finding(&finding, session, Asked::Transaction) {
         if !held || tell.is_none() {
             session.screen.alert(&text);
         }

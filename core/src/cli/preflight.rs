@@ -9,7 +9,8 @@ use super::args::Args;
 use super::refuse;
 use super::words::Words;
 use crate::hook::target;
-use crate::preflight::{Finding, Question, preflight, words};
+use crate::preflight::words::{self, Asked};
+use crate::preflight::{Finding, Question, preflight};
 use crate::report::{Line, Outcome};
 use crate::session::Session;
 use crate::types::Target;
@@ -29,7 +30,7 @@ pub(super) fn show(session: &mut Session, args: &Args, words: &Words) -> Result<
     }
     let question = question(args, words)?;
     let finding = preflight(session, &question)?;
-    let said = words::finding(&finding, session);
+    let said = words::finding(&finding, session, Asked::ByHand);
     if args.json {
         let document = Document {
             format: 1,

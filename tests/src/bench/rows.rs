@@ -124,8 +124,23 @@ impl Bench<'_> {
         self.one_processor(&kernels[0]);
     }
 
-    /// The same builds before the transaction, and what is left to do in it.
+    /// The same builds before the transaction, and what is left to do in it. Twice, the better of each, as what it is compared
+    /// with.
     fn before(&mut self, kernel: &Kernel, within: f64) {
+        let runs = [self.proven_first(kernel), self.proven_first(kernel)];
+        let better = |of: fn(&(f64, f64)) -> f64| runs.iter().map(of).fold(f64::INFINITY, f64::min);
+        let (all, over) = (better(|run| run.0), better(|run| run.1));
+        let figure = format!("{:.2} x building in it; {over:+.2} s against one depmod in it", all / within);
+        self.row(
+            Row::of("built before the transaction, then installed")
+                .times(None, all)
+                .figure(figure)
+                .must("1.05 x; one depmod + 1 s", all <= 1.05 * within && over <= 1.0),
+        );
+    }
+
+    /// Seconds before and in the transaction together; and how much more those in it are than a depmod.
+    fn proven_first(&mut self, kernel: &Kernel) -> (f64, f64) {
         let root = self.machines.fresh(Side::Ours);
         let proof = measure(&root, &format!("dkms preflight {kernel}"));
         assert_eq!((proof.exit, installed(&root)), (0, 0), "{}", root.read("/var/tmp/said"));
@@ -133,18 +148,7 @@ impl Bench<'_> {
         let hook = format!("/etc/kernel/postinst.d/dkms {kernel} /boot/vmlinuz-{kernel}");
         let rest = self.install(&root, &hook, self.modules);
         let depmod = measure(&root, &format!("depmod {kernel}")).wall;
-        let all = proof.wall + rest.wall;
-        let figure = format!(
-            "{:.2} x building in it; {:+.2} s against one depmod in it",
-            all / within,
-            rest.wall - depmod
-        );
-        self.row(
-            Row::of("built before the transaction, then installed")
-                .times(None, all)
-                .figure(figure)
-                .must("1.05 x; one depmod + 1 s", all <= 1.05 * within && rest.wall <= depmod + 1.0),
-        );
+        (proof.wall + rest.wall, rest.wall - depmod)
     }
 
     /// Runs it, and requires so many modules to be installed afterwards.
