@@ -1,0 +1,118 @@
+//! `dkms history`.
+
+use dkms_core::layout::Layout;
+use dkms_core::report::{Failing, Outcome, Report, history};
+
+use super::*;
+
+/// Three transactions: one that went well, one with a failure, one that was put off.
+fn three_transactions(layout: &Layout) {
+    let mut good = Report { cause: "module-postinst a 1".into(), seconds: 12.3, ..Report::default() };
+    good.add(&id("a/1"), None, Outcome::Registered);
+    good.add(
+        &id("a/1"),
+        Some(&target()),
+        Outcome::Installed { built: true, seconds: 11.0, notes: Vec::new() },
+    );
+    let mut bad = Report { cause: format!("kernel-postinst {KERNEL}"), ..Report::default() };
+    let failing = Failing {
+        why: "make ended with status 2".into(),
+        errors: vec!["a.c:1: error: x".into()],
+        log: Some("/log".into()),
+        remembered: false,
+        remaining: "no installed kernel has this module".into(),
+        code: 10,
+    };
+    bad.add(&id("a/1"), Some(&target()), Outcome::Failed(failing));
+    let mut later = Report { cause: format!("kernel-postinst {KERNEL}"), ..Report::default() };
+    let deferred =
+        Outcome::Deferred { why: "the headers are missing".into(), advice: "install them".into(), code: 21 };
+    later.add(&id("a/1"), Some(&target()), deferred);
+    for report in [good, bad, later] {
+        history::keep(layout, &report).unwrap();
+    }
+}
+
+/// Replaces what the clock says.
+fn timeless(text: &str) -> String {
+    let fixed = |line: &str| match (line.find("20"), line.find(" UTC")) {
+        (Some(from), Some(to)) if from < to => format!("{}<date>{}", &line[..from], &line[to..]),
+        _ if line.trim_start().starts_with("\"time\"") => "<time>".into(),
+        _ => line.to_owned(),
+    };
+    text.lines().map(fixed).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn history_as_text() {
+    let root = Root::new("");
+    three_transactions(&root.layout());
+    insta::assert_snapshot!(timeless(root.dkms(&["history"]).ok()), @r"
+    1  <date> UTC  module-postinst a 1: 2 modules
+    2  <date> UTC  kernel-postinst 6.1.0-9-amd64: 1 module, 1 FAILED
+    3  <date> UTC  kernel-postinst 6.1.0-9-amd64: 1 module
+    ");
+    insta::assert_snapshot!(timeless(root.dkms(&["history", "show", "2"]).ok()), @r"
+    kernel-postinst 6.1.0-9-amd64, <date> UTC (0 s)
+    dkms: 6.1.0-9-amd64: 1 module FAILED
+    dkms: FAILED: a/1 for 6.1.0-9-amd64: make ended with status 2
+          a.c:1: error: x
+          the whole log: /log
+          no installed kernel has this module
+    ");
+    insta::assert_snapshot!(timeless(root.dkms(&["history", "show", "3"]).ok()), @r"
+    kernel-postinst 6.1.0-9-amd64, <date> UTC (0 s)
+    dkms: 6.1.0-9-amd64: 1 module put off
+    dkms: put off for 6.1.0-9-amd64: a/1
+          the headers are missing
+          install them
+    ");
+}
+
+#[test]
+fn history_in_json() {
+    let root = Root::new("");
+    three_transactions(&root.layout());
+    insta::assert_snapshot!(timeless(root.dkms(&["history", "show", "3", "--json"]).ok()), @r#"
+    {
+      "format": 1,
+      "id": 3,
+    <time>
+      "cause": "kernel-postinst 6.1.0-9-amd64",
+      "lines": [
+        {
+          "module": {
+            "name": "a",
+            "version": "1"
+          },
+          "kernel": "6.1.0-9-amd64",
+          "arch": "x86_64",
+          "outcome": "deferred",
+          "why": "the headers are missing",
+          "advice": "install them",
+          "code": 21
+        }
+      ],
+      "depmod": [],
+      "initramfs": [],
+      "remarks": [],
+      "problems": [],
+      "repaired": [],
+      "seconds": 0.0,
+      "timeline": []
+    }
+    "#);
+    let all: serde_json::Value = serde_json::from_str(root.dkms(&["history", "--json"]).ok()).unwrap();
+    assert_eq!(all.as_array().unwrap().len(), 3);
+    assert_eq!(all[1]["lines"][0]["outcome"], "failed");
+}
+
+#[test]
+fn history_that_is_not_there() {
+    let root = Root::new("");
+    assert_eq!(root.dkms(&["history"]).ok(), "");
+    for words in [&["history", "show", "1"][..], &["history", "show", "x"], &["history", "show", "-1"]] {
+        assert_ne!(root.dkms(words).code, 0, "{words:?}");
+    }
+    insta::assert_snapshot!(root.dkms(&["history", "show", "1"]).stderr, @"dkms: there is no transaction 1 in the history: dkms history lists them");
+}
