@@ -380,7 +380,7 @@ impl Layout {
     pub fn no_autoinstall(&self) -> PathBuf {
         self.config().join("no-autoinstall")
     }
-    /// The admin's overrides of a module's dkms.conf, least specific first.
+    /// How the admin's overrides of a module's dkms.conf are called in [`Layout::config`], least specific first.
     pub fn overrides(id: &ModuleId, target: &Target) -> Vec<String> {
         let (name, version, kernel, arch) = (&id.name, &id.version, &target.kernel, &target.arch);
         [

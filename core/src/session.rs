@@ -77,7 +77,7 @@ impl Session {
         Ok(session)
     }
 
-    /// One with these.
+    /// A run with these, where nothing has to be read from the system first.
     pub fn new(layout: Layout, policy: Policy, options: Options, screen: Screen) -> Self {
         Self { layout, policy, options, screen, asked: Vec::new(), admin_names: OnceLock::new() }
     }

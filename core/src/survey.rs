@@ -204,6 +204,7 @@ pub fn recipe(
     let overrides = Layout::overrides(id, &kernel.target);
     let overrides = overrides.iter().filter(|name| session.admin_has(name));
     let overrides = overrides.map(|name| session.layout.config().join(name));
+    // A link that leads nowhere is no override.
     let overrides: Vec<PathBuf> = overrides.filter(|path| path.exists()).collect();
     let context = Context {
         layout: &session.layout,

@@ -19,8 +19,10 @@ pub struct Config {
     lines: OnceLock<Vec<Vec<u32>>>,
 }
 
+/// About as many as make a question cheap: twenty lines each.
 const DRAWERS: usize = 512;
 
+/// Where a line, or the beginning of one, belongs. Whoever has the same option has the same two letters.
 fn drawer(line: &[u8]) -> Option<usize> {
     let at = |index: usize| line.get("CONFIG_".len() + index).copied().map(usize::from);
     Some((at(0)? * 31 + at(1)?) % DRAWERS)

@@ -38,7 +38,7 @@ pub enum Watch {
     Directories,
 }
 
-/// What `stat` says of a file, as a number; of no file, too.
+/// What `stat` says of a file, as a number (of no file, too), and whether it is a directory.
 fn stamp(dir: impl AsFd, name: &Path) -> (u64, bool) {
     let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok();
     let is_dir = stat.as_ref().is_some_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir());
@@ -52,12 +52,19 @@ fn stamp(dir: impl AsFd, name: &Path) -> (u64, bool) {
     (hash.finish(), is_dir)
 }
 
-/// The stamps of all, as one number. Paths below the one before are asked for from there: hundreds of long ones are slow to
-/// follow from the root.
-fn stamps<'a>(paths: impl Iterator<Item = &'a Path>) -> u64 {
+/// What all stamps together come to.
+fn together(stamps: impl IntoIterator<Item = u64>) -> String {
     let mut all = DefaultHasher::new();
+    stamps.into_iter().for_each(|stamp| stamp.hash(&mut all));
+    all.finish().to_string()
+}
+
+/// The stamps of these paths, in their order. What is below a directory before it is asked for from there: hundreds of long
+/// paths are slow to follow from the root.
+fn stamps(paths: &[&Path]) -> Vec<u64> {
+    let mut stamps = Vec::with_capacity(paths.len());
     let mut top: Option<(&Path, OwnedFd)> = None;
-    for path in paths {
+    for path in paths.iter().copied() {
         // By bytes: component by component takes as long as asking.
         let bytes = path.as_os_str().as_bytes();
         let below = top.as_ref().and_then(|(top, dir)| {
@@ -68,16 +75,17 @@ fn stamps<'a>(paths: impl Iterator<Item = &'a Path>) -> u64 {
             Some((dir, name)) => stamp(dir, name),
             None => stamp(CWD, path),
         };
-        stamp.hash(&mut all);
+        stamps.push(stamp);
         if below.is_none() && is_dir {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             top = open(path, flags, Mode::empty()).ok().map(|dir| (path, dir));
         }
     }
-    all.finish()
+    stamps
 }
 
-/// What is remembered: the hash, all stamps as one number, and the paths, which are read by every idle hook.
+/// A remembered hash, if nothing has changed since. Every idle hook reads some: a line with the hash, a line with what all
+/// stamps came to, and the paths, with a zero byte between them, in the order of the stamps.
 fn recall(memory: &Path, roots: &[PathBuf]) -> Option<String> {
     let content = fs::read(memory).ok()?;
     let mut parts = content.splitn(3, |byte| *byte == b'\n');
@@ -86,13 +94,11 @@ fn recall(memory: &Path, roots: &[PathBuf]) -> Option<String> {
     let paths: Vec<&Path> =
         parts.next()?.split(|byte| *byte == 0).map(|path| Path::new(OsStr::from_bytes(path))).collect();
     let all = roots.iter().all(|root| paths.iter().any(|path| path.as_os_str() == root.as_os_str()));
-    (all && stamps(paths.into_iter()).to_string() == known).then(|| hash.to_owned())
+    (all && together(stamps(&paths)) == known).then(|| hash.to_owned())
 }
 
 fn remember(memory: &Path, hash: &str, seen: &BTreeMap<PathBuf, u64>) -> Result<()> {
-    let mut all = DefaultHasher::new();
-    seen.values().for_each(|stamp| stamp.hash(&mut all));
-    let mut content = format!("{hash}\n{}\n", all.finish()).into_bytes();
+    let mut content = format!("{hash}\n{}\n", together(seen.values().copied())).into_bytes();
     let paths: Vec<&[u8]> = seen.keys().map(|path| path.as_os_str().as_bytes()).collect();
     content.extend(paths.join(&0));
     file::write_atomic(memory, &content, 0o644)
