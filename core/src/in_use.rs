@@ -112,9 +112,7 @@ impl Look<'_> {
             self.block(&slave);
         }
         // A partition's disk.
-        if device.join("partition").exists()
-            && let Some(disk) = device.parent()
-        {
+        if let Some(disk) = device.parent().filter(|_| device.join("partition").exists()) {
             self.block(disk);
         }
         // With several paths to one NVMe disk it belongs to none of them, but names them beside itself.

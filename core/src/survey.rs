@@ -34,10 +34,9 @@ pub fn survey(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<S
     look(session, snapshot, &mut survey, &mut bases, &followers)?;
     // `dkms add` names no kernel, and still must find the source.
     for event in &session.asked {
-        if let std::collections::btree_map::Entry::Vacant(slot) = survey.sources.entry(event.clone())
-            && let Some(source) = source_of(session, snapshot, event)
-        {
-            slot.insert(source);
+        if !survey.sources.contains_key(event) {
+            let source = source_of(session, snapshot, event);
+            survey.sources.extend(source.map(|source| (event.clone(), source)));
         }
     }
     let kept = session.cache();

@@ -212,10 +212,9 @@ impl<'a> Work<'a> {
             let published = ours;
             let leaves = clear.kernel_leaves;
             let recipe = self.recipe_of(module, target)?;
-            if recipe.as_ref().is_some_and(|recipe| recipe.weak_modules)
-                && let Some(why) = weak::tell(self.session, target, false, &published)?
-            {
-                self.report.remarks.push(format!("{module}: {why}"));
+            if recipe.as_ref().is_some_and(|recipe| recipe.weak_modules) {
+                let why = weak::tell(self.session, target, false, &published)?;
+                self.report.remarks.extend(why.map(|why| format!("{module}: {why}")));
             }
             if let Some(recipe) = &recipe {
                 withdraw::note_places(&self.tree.layout, module, target, &recipe.modules)?;

@@ -47,11 +47,10 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     let snapshot = load(&session.layout, concerned(&events))?;
     let (survey, plan) = decide(session, &snapshot, &events, &Recovery::default())?;
     let (mut report, mut result) = apply(session, &tree, &snapshot, &survey, &plan, report, began);
-    if result.is_ok()
-        && !tree.nested()
-        && let Err(error) = boot::settle(session, &tree, &events, &mut report)
-    {
-        result = Err(error);
+    if result.is_ok() && !tree.nested() {
+        if let Err(error) = boot::settle(session, &tree, &events, &mut report) {
+            result = Err(error);
+        }
     }
     if let Err(error) = &result {
         report.problems.push(stopped(error));

@@ -92,9 +92,8 @@ pub fn entry_of(menu: &str, kernel: &KernelRelease) -> Option<String> {
     let mut other = None;
     for line in menu.lines().map(str::trim) {
         let id = || line.split_once("$menuentry_id_option '")?.1.split('\'').next();
-        if line.starts_with("menuentry ")
-            && let Some((release, device)) = id().and_then(|id| id.strip_prefix(BEGIN)?.split_once(MIDDLE))
-        {
+        let entry = || id().and_then(|id| id.strip_prefix(BEGIN)?.split_once(MIDDLE));
+        if let Some((release, device)) = line.starts_with("menuentry ").then(entry).flatten() {
             let above: String = open.iter().flatten().map(|id| format!("{id}>")).collect();
             let path = format!("{above}{BEGIN}{kernel}{MIDDLE}{device}");
             if release == kernel.as_str() {

@@ -21,10 +21,10 @@ impl Symbols {
             let text = String::from_utf8_lossy(&line);
             let mut fields = text.trim_end_matches('\n').split('\t');
             let crc = fields.next().map(|crc| u32::from_str_radix(crc.trim_start_matches("0x"), 16));
-            if let (Some(Ok(crc)), Some(name)) = (crc, fields.next())
-                && let Some(known) = self.0.get_mut(name)
-            {
-                *known = Some(crc);
+            if let (Some(Ok(crc)), Some(name)) = (crc, fields.next()) {
+                if let Some(known) = self.0.get_mut(name) {
+                    *known = Some(crc);
+                }
             }
             line.clear();
         }

@@ -108,10 +108,8 @@ impl Planner<'_> {
             }
             return Err(Outcome::UpToDate);
         }
-        if wish.automatic
-            && let Some(failure) = self.snapshot.failures.get(&key)
-            && failure.fingerprint == *fingerprint
-        {
+        let failure = self.snapshot.failures.get(&key).filter(|failure| failure.fingerprint == *fingerprint);
+        if let Some(failure) = failure.filter(|_| wish.automatic) {
             return Err(Outcome::Failed(Failing {
                 why: failure.why.clone(),
                 errors: failure.errors.clone(),

@@ -173,9 +173,7 @@ fn failed(line: &Line, failing: &Failing, admin: &Admin, say: &mut impl FnMut(St
     if let Some(log) = &failing.log {
         say(format!("      the whole log: {log}"));
     }
-    if failing.remembered
-        && let Some(target) = &line.target
-    {
+    if let Some(target) = line.target.as_ref().filter(|_| failing.remembered) {
         say(format!("      to try again all the same: dkms install {} -k {}", line.module, target.kernel));
     }
     say(format!("      {}", failing.remaining));

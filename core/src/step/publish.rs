@@ -96,9 +96,7 @@ pub fn stage(session: &Session, order: &Order<'_>) -> Result<Publication> {
             Staged::new(&piece.to, &content, 0o644)?
         };
         publication.staged.push((staged, installed));
-        if !order.active
-            && let Some(original) = others.into_iter().next()
-        {
+        if let Some(original) = others.into_iter().next().filter(|_| !order.active) {
             let keep = layout.originals(&order.module.name, target);
             let name = original.file_name().unwrap_or_default().to_owned();
             publication.originals.push((original, keep.join(name)));
