@@ -1,13 +1,13 @@
 # Configuration files that Debian's dkms and this package both own.
 #
-# dpkg moves an unmodified file from one package's version to the other's by itself. It asks when the file was edited
-# or deleted, and an unattended apt run then fails half-way. Two steps avoid the question and keep the edit:
-#   preinst: `set_aside` puts the package's own version in place; dpkg finds what it is about to install. The edited
-#            file waits under a name that is still read. postinst: `put_back` returns it.
-#   postrm:  `settle` does the same for Debian's dkms. Nothing of ours runs afterwards, so the edit stays under a name
-#            that Debian's dkms reads.
+# dpkg replaces an unmodified file without a prompt. If the file was edited or deleted, dpkg prompts, and an unattended apt
+# run then fails halfway. Two steps avoid the prompt and keep the edit:
+#   preinst: `set_aside` installs the package's own version, so that dpkg finds the file unmodified, and moves the edited
+#            file to a name that is still read. postinst: `put_back` moves it back.
+#   postrm:  `settle` does the same for Debian's dkms. No script of this package runs afterwards, so the edited file keeps a
+#            name that Debian's dkms reads.
 
-# The package's own version of the configuration file $1, on stdout.
+# Prints the package's own version of the configuration file $1.
 pristine() {
     case "$1" in
 @PRISTINE@
@@ -16,7 +16,7 @@ pristine() {
 
 CONFFILES="@CONFFILES@"
 
-# Where an edited $1 waits between preinst and postinst.
+# Prints the temporary name of an edited $1 between preinst and postinst.
 waiting() {
     case "$1" in
     /etc/dkms/framework.conf) echo /etc/dkms/framework.conf.d/00-dkms-rs-kept.conf ;;
@@ -26,7 +26,7 @@ waiting() {
     esac
 }
 
-# Where an edited $1 stays when this package goes; nothing for files that only this package has.
+# Prints the name of an edited $1 after this package is removed; nothing for files that only this package has.
 settled() {
     case "$1" in
     /etc/dkms/framework.conf) echo /etc/dkms/framework.conf.d/00-framework.conf ;;
@@ -38,7 +38,7 @@ settled() {
 
 checksum() { md5sum | cut -d ' ' -f 1; }
 
-# The checksums that dpkg has on record for $1, from the packages that may own it now.
+# Prints the checksums that dpkg has recorded for $1, from the packages that may own it.
 recorded() {
     dpkg-query -W -f '${Conffiles}\n' dkms dkms-rs 2>/dev/null |
         while read -r path sum state; do
@@ -46,7 +46,7 @@ recorded() {
         done
 }
 
-# Puts the package's own version at $1 in one step.
+# Writes the package's own version to $1 atomically.
 write_pristine() {
     mkdir -p "${1%/*}"
     pristine "$1" >"$1.dpkg-new"
@@ -57,7 +57,7 @@ write_pristine() {
 set_aside() {
     for file in $CONFFILES; do
         keep=$(waiting "$file")
-        # Left over from a run that was killed: what waits there is the administrator's.
+        # Left by an interrupted run: the file there is already the administrator's version.
         if [ -e "$keep" ] || [ -e "$file.dkms-rs-absent" ]; then continue; fi
         ours=$(pristine "$file" | checksum)
         known=$(recorded "$file")
@@ -78,7 +78,7 @@ set_aside() {
     done
 }
 
-# Leaves our version of edited files beside them, under the name that dpkg uses when an administrator keeps a file.
+# Installs our version of edited files as FILE.dpkg-dist, as dpkg does when an administrator keeps a file.
 show_ours() {
     for file in $CONFFILES; do
         if [ -e "$(waiting "$file")" ] && [ -e "$file" ]; then cp -p "$file" "$file.dpkg-dist"; fi
@@ -90,12 +90,12 @@ put_back() {
         keep=$(waiting "$file")
         if [ -e "$keep" ]; then
             mv -f "$keep" "$file"
-            echo "dkms-rs: kept $file as it was edited here" >&2
+            echo "dkms-rs: kept local changes to $file" >&2
         elif [ -e "$file.dkms-rs-absent" ]; then
-            # In this order: a run that is killed in between knows what is left to do.
+            # In this order, so that an interrupted run is completed by the next one.
             rm -f "$file"
             rm -f "$file.dkms-rs-absent"
-            echo "dkms-rs: $file stays deleted" >&2
+            echo "dkms-rs: $file was deleted locally; not restored" >&2
         fi
     done
 }
@@ -105,7 +105,7 @@ settle() {
         keep=$(settled "$file")
         [ -n "$keep" ] || continue
         if [ ! -e "$file" ]; then
-            echo "dkms-rs: $file was deleted here; it is back, as the package delivers it" >&2
+            echo "dkms-rs: $file was deleted locally; restored the package's version" >&2
         else
             now=$(checksum <"$file")
             case "$(recorded "$file") $(pristine "$file" | checksum)" in *"$now"*) continue ;; esac
@@ -115,7 +115,7 @@ settle() {
             *) cp -p "$file" "$keep.dpkg-new" ;;
             esac
             mv -f "$keep.dpkg-new" "$keep"
-            echo "dkms-rs: $file was edited here; the edited file is now $keep" >&2
+            echo "dkms-rs: $file was edited locally; the edited file is now $keep" >&2
         fi
         write_pristine "$file"
     done

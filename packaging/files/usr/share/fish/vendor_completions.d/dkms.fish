@@ -1,5 +1,5 @@
-# fish completion for dkms. What can follow is dkms's own knowledge: it answers one candidate a line, with a tab and an
-# explanation behind it, or `:files` or `:directories`.
+# fish completion for dkms. `dkms complete` prints one candidate per line, optionally followed by a tab and a description;
+# `:files` and `:directories` request file name completion.
 
 function __dkms_complete
     set -l words (commandline -opc)
