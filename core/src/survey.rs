@@ -22,9 +22,9 @@ const FORMAT: &str = "1";
 
 /// Looks at everything in the scope.
 pub fn survey(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<Survey> {
-    let mut survey = Survey::default();
+    let mut survey = Survey { source_tree: session.layout.source_tree.clone(), ..Survey::default() };
     for target in &scope.kernels {
-        let kernel = session.kernel(target).with_context(|| format!("looking at kernel {target}"))?;
+        let kernel = session.kernel(target).with_context(|| format!("examining kernel {target}"))?;
         survey.kernels.insert(target.clone(), kernel);
     }
     let mut bases: BTreeMap<(ModuleId, Target), String> = BTreeMap::new();
@@ -106,7 +106,7 @@ fn see(
     let base = match (&recipe, &kernel.headers) {
         (Ok(recipe), Some(headers)) => {
             let base = base(session, id, recipe, kernel, &headers.identity, &source);
-            Some(base.with_context(|| format!("looking at the source of {id}"))?)
+            Some(base.with_context(|| format!("examining the source of {id}"))?)
         }
         _ => None,
     };
@@ -217,7 +217,7 @@ pub fn recipe(
     let conf = session.options.conf.clone().unwrap_or_else(|| source.join("dkms.conf"));
     // Without a configuration nobody knows what the kernel has: such rules then exclude nothing.
     let config = kernel.headers.as_ref().map(|headers| &headers.config).filter(|config| !config.is_empty());
-    evaluate::recipe(&conf, &context, config).with_context(|| format!("reading the dkms.conf of {id}"))
+    evaluate::recipe(&conf, &context, config).with_context(|| format!("reading dkms.conf of {id}"))
 }
 
 /// Everything that can change a build, dependencies aside.

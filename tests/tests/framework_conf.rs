@@ -91,7 +91,7 @@ fn who_signs_is_decided_by_kernel_and_admin() {
     assert_eq!(modinfo(&root, &kernel, "signer", "plain"), "", "as the admin wants it");
     assert!(!root.exists("/var/lib/dkms/mok.key"), "no key that nobody needs");
 
-    again("sign_file=/no/such/program\n").says(&["not signed", "/no/such/program"]);
+    again("sign_file=/no/such/program\n").says(&["unsigned", "/no/such/program"]);
     assert_eq!(modinfo(&root, &kernel, "signer", "plain"), "");
 
     // A kernel that takes no other modules: that is said, whatever the reason.
@@ -128,7 +128,7 @@ fn a_key_on_a_token_is_the_signing_programs_business() {
     let all = format!("tokened/1.0 --force -k {}", kernel.release);
     root.run(&format!("dkms build {all} && dkms install {all}"))
         .ok()
-        .says(&["not signed", "/etc/keys/mine.der"]);
+        .says(&["unsigned", "/etc/keys/mine.der"]);
 }
 
 #[test]
@@ -157,5 +157,5 @@ fn under_secure_boot_a_key_that_is_not_enrolled_is_named() {
     root.write("/etc/dkms/framework.conf.d/test.conf", "try_sign_modules=false\n");
     let all = format!("locked/1.0 --force -k {}", kernel.release);
     let unsigned = root.run(&format!("dkms build {all} && dkms install {all}")).ok();
-    unsigned.says(&["not signed", "will refuse it", "Secure Boot is on"]);
+    unsigned.says(&["unsigned", "will refuse it", "Secure Boot is on"]);
 }

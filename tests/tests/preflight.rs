@@ -100,7 +100,7 @@ fn a_new_version_of_a_module_is_tried_before_it_replaces_the_one_that_serves() {
     root.write("/etc/dkms/policy.toml", "[module.picky]\non_unbuildable = \"hold\"\n");
     let new = Sources::new("picky", "2.0").broken().package(&root);
     let before = Photograph::of(&root, &APTS);
-    root.apt_install(&[&new]).exits(100).says(&["STOPPED", "picky/2.0", "picky/1.0 stays installed"]);
+    root.apt_install(&[&new]).exits(100).says(&["STOPPED", "picky/2.0", "picky/1.0 remains installed"]);
     before.expect_same(&Photograph::of(&root, &APTS));
     // Without a word of the admin's the package comes, and the module of before goes on serving.
     root.run("rm /etc/dkms/policy.toml").ok();
@@ -123,11 +123,11 @@ fn kernels_and_package_files_can_be_tried_by_hand() {
     let before = Photograph::of(&root, &APTS);
     // A library that the headers' programs need is missing: that proves nothing.
     let told = root.run(&format!("dkms preflight {all}")).exits(11);
-    told.says(&["fine/1.0", "could not be tried", "error while loading shared libraries", BROKEN]);
+    told.says(&["fine/1.0", "the pre-build could not run", "error while loading shared libraries", BROKEN]);
     before.expect_same(&Photograph::of(&root, &APTS));
     fetch(&others);
     let told = root.run(&format!("dkms preflight {all}")).exits(11).says(&[BROKEN, "no_such_symbol_here"]);
-    told.says(&["a package manager would go on"]).never_says(&["could not be tried", "the transaction"]);
+    told.says(&["a package manager would go on"]).never_says(&["the pre-build could not run", "the transaction"]);
     let json = root.run(&format!("dkms preflight --json {all} 2>/dev/null")).exits(11).stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["format"], 1);

@@ -135,7 +135,7 @@ fn new_version(manager: Manager) {
     machine.expect_modules(newer, &["picky/1.0"]);
     root.write("/etc/dkms/policy.toml", "[module.picky]\non_unbuildable = \"hold\"\n");
     let before = photograph(root);
-    install("2.0").exits(1).says(&["STOPPED", "picky/2.0", "picky/1.0 stays installed"]);
+    install("2.0").exits(1).says(&["STOPPED", "picky/2.0", "picky/1.0 remains installed"]);
     expect_same(root, &before);
     // Without a word of the admin's the package comes, and the module of before goes on serving.
     root.run("rm /etc/dkms/policy.toml").ok();

@@ -26,7 +26,7 @@ pub fn settle(session: &Session, tree: &LockedTree, events: &[Event], report: &m
     match settled(session, tree, events, wanted) {
         Ok(remark) => report.remarks.extend(remark),
         Err(error) if error.is::<signal::Interrupted>() => return Err(error),
-        Err(error) => report.remarks.push(format!("the boot default could not be set: {error:#}")),
+        Err(error) => report.remarks.push(format!("setting the boot default failed: {error:#}")),
     }
     Ok(())
 }
@@ -60,7 +60,7 @@ pub fn let_go(session: &Session) -> Result<()> {
 }
 
 fn settled(session: &Session, tree: &LockedTree, events: &[Event], wanted: bool) -> Result<Option<String>> {
-    let arch: Arch = crate::kernel::machine().context("this machine's architecture has no valid name")?;
+    let arch: Arch = crate::kernel::machine().context("the machine architecture has an invalid name")?;
     let leaving = |event: &Event| match event {
         Event::KernelRemoved(target) => Some(target.kernel.clone()),
         _ => None,

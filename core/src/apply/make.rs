@@ -30,9 +30,9 @@ pub(super) fn job<'a>(
 ) -> Result<Job<'a>> {
     let (case, recipe, kernel) = known(work, make)?;
     let recipe = recipe.map_err(|why| anyhow::anyhow!("{why}"))?;
-    let Some(headers) = &kernel.headers else { bail!("a build without headers is in the plan") };
+    let Some(headers) = &kernel.headers else { bail!("the plan contains a build without kernel headers") };
     let Some(source) = work.survey.sources.get(&make.module) else {
-        bail!("a build without a source is in the plan")
+        bail!("the plan contains a build without a source directory")
     };
     Ok(Job {
         module: &make.module,
@@ -56,7 +56,7 @@ fn known<'a>(work: &Work<'a>, make: &Make) -> Result<Known<'a>> {
     let survey = work.survey;
     let key = (make.module.clone(), make.target.clone());
     let (Some(case), Some(kernel)) = (survey.cases.get(&key), survey.kernels.get(&make.target)) else {
-        bail!("{} for {} is in the plan without having been looked at", make.module, make.target);
+        bail!("the plan contains {} for {}, which was not examined", make.module, make.target);
     };
     Ok((case, case.recipe.as_ref().map_err(ToString::to_string), kernel))
 }
@@ -276,8 +276,8 @@ fn publish(
         match verify::finished(&session.layout, module, kernel, recipe, &symvers(work, make)) {
             Ok(remarks) => notes.extend(remarks),
             Err(why) => {
-                let why =
-                    format!("its finished build was not made here, and {why}: dkms build --force makes one");
+                let rebuild = format!("dkms build {module} -k {} --force", target.kernel);
+                let why = format!("the existing build is unusable: {why}; to rebuild: {rebuild}");
                 return Ok(Err(work.failing(make, why, 7)));
             }
         }
@@ -285,7 +285,7 @@ fn publish(
     let pre_install = &recipe.scripts.pre_install;
     if let Some(trouble) = script::run(session, module, Some(target), "pre_install", pre_install)? {
         if trouble.status.is_some() && !make.force && !session.policy.forces(&module.name) {
-            let why = format!("{}; --force installs it all the same", trouble.why);
+            let why = format!("{}; use --force to install anyway", trouble.why);
             return Ok(Err(work.failing(make, why, 101)));
         }
         notes.push(trouble.why);
@@ -293,7 +293,7 @@ fn publish(
     work.intend(|intent| intent.touched.extend(publish::destinations(session, &order)))?;
     let publication = match publish::stage(session, &order) {
         Ok(publication) => publication,
-        Err(error) => return Ok(Err(work.failing(make, format!("it could not be installed: {error:#}"), 6))),
+        Err(error) => return Ok(Err(work.failing(make, format!("installation failed: {error:#}"), 6))),
     };
     fail::fail_point!("publish:staged");
     if let Some(why) = publication.native() {

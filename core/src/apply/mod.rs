@@ -122,7 +122,7 @@ impl<'a> Work<'a> {
         let unknown = &self.session.policy.framework.strength.unknown;
         if plan.make.iter().any(|make| make.build) && !unknown.is_empty() {
             let options = unknown.join(", ");
-            self.report.remarks.push(format!("framework.conf: not understood, and left out: {options}"));
+            self.report.remarks.push(format!("framework.conf: ignored unknown options: {options}"));
         }
         schedule::carry_out(self, plan)?;
         for unregister in &plan.unregister {
@@ -171,12 +171,12 @@ impl<'a> Work<'a> {
             recipe.and_then(|(_, case)| case.recipe.as_ref().ok()).map(|recipe| &recipe.scripts.post_add);
         let trouble = post_add.map(|command| script::run(self.session, id, None, "post_add", command));
         let trouble = trouble.transpose()?.flatten();
-        self.session.screen.progress(&format!("dkms: {id} is registered"));
+        self.session.screen.progress(&format!("dkms: {id} added to the DKMS tree"));
         self.report.add(id, None, Outcome::Registered);
         match trouble {
             // As shell DKMS has it: the module is registered, and the script's status is the command's.
             Some(Trouble { why, status: Some(code) }) if alone => {
-                let remaining = "it is registered all the same".to_owned();
+                let remaining = "the module was added to the DKMS tree".to_owned();
                 let (errors, log, remembered) = (Vec::new(), None, false);
                 let failing = Failing { why, errors, log, remembered, remaining, code };
                 self.report.add(id, None, Outcome::Failed(failing));
@@ -204,7 +204,7 @@ impl<'a> Work<'a> {
                     let path = file.path.display();
                     self.report
                         .remarks
-                        .push(format!("{module}: {path} is not the file that was installed: it stays"));
+                        .push(format!("{module}: kept {path}: it is not the file that dkms installed"));
                 } else {
                     ours.push(file);
                 }
@@ -420,7 +420,7 @@ impl<'a> Work<'a> {
         match load::load(session) {
             Ok(remark) => self.report.remarks.extend(remark),
             Err(error) if error.is::<signal::Interrupted>() => return Err(error),
-            Err(error) => self.report.remarks.push(format!("modules were not loaded: {error:#}")),
+            Err(error) => self.report.remarks.push(format!("loading modules failed: {error:#}")),
         }
         Ok(())
     }
@@ -441,7 +441,7 @@ impl<'a> Work<'a> {
                 .run()?;
             if !done.status.success() {
                 let (kernel, code) = (&target.kernel, done.code());
-                self.report.remarks.push(format!("post_transaction for {kernel} ended with status {code}"));
+                self.report.remarks.push(format!("post_transaction for {kernel} failed (exit code {code})"));
             }
         }
         Ok(())

@@ -63,7 +63,7 @@ impl Places {
         let mut places = Self(Vec::new(), layout.dkms_tree.clone());
         for place in makes.iter().map(|make| layout.version(&make.module)) {
             if !place.exists() {
-                std::fs::create_dir_all(&place).with_context(|| format!("making {}", place.display()))?;
+                std::fs::create_dir_all(&place).with_context(|| format!("creating {}", place.display()))?;
                 places.0.push(place);
             }
         }
@@ -86,8 +86,8 @@ pub(super) fn finish(work: &mut Work<'_>, make: &Make, case: &Case, ended: Ended
             let log = String::from_utf8_lossy(&unbuilt.log);
             let cause = compiler::cause(&log).map_or(String::new(), |line| format!(": {line}"));
             return Ok(Outcome::Deferred {
-                why: format!("it could not be tried: {}{cause}", unbuilt.why),
-                advice: "it is tried again when it is to be installed".into(),
+                why: format!("the pre-build could not run: {}{cause}", unbuilt.why),
+                advice: "the module will be built during installation".into(),
                 code: unbuilt.code,
             });
         }

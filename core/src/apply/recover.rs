@@ -67,18 +67,18 @@ pub fn look(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Intent)>
             }
             recovery.damaged.insert((id.clone(), target.clone()));
             recovery.events.push(asked(Verb::Install, id, target, pending.force));
-            recovery.found.push(format!("{id} for {}: its interrupted installation", target.kernel));
+            recovery.found.push(format!("interrupted installation of {id} for {}", target.kernel));
         }
         for (id, target) in &intent.withdraw {
             if snapshot.build(id, target).is_some_and(|build| build.active) {
                 recovery.events.push(asked(Verb::Uninstall, id, target, false));
-                recovery.found.push(format!("{id} for {}: its interrupted removal", target.kernel));
+                recovery.found.push(format!("interrupted removal of {id} for {}", target.kernel));
                 continue;
             }
             // What follows once the module counts as not installed.
             if intent.post_remove.contains(&(id.clone(), target.clone())) && snapshot.registered(id) {
                 recovery.post_remove.insert((id.clone(), target.clone()));
-                recovery.found.push(format!("{id} for {}: the end of its removal", target.kernel));
+                recovery.found.push(format!("interrupted POST_REMOVE of {id} for {}", target.kernel));
             }
             withdraw::forget_restored(&tree.layout, id, target)?;
             if let Some(mut record) = snapshot.build(id, target).and_then(|build| build.record.clone())

@@ -198,7 +198,7 @@ impl<'scope, 'a: 'scope> Floor<'scope, '_, '_> {
             match receive.recv_timeout(if waiting { HASTE } else { PATIENCE }) {
                 Ok(message) => self.hear(work, message)?,
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => bail!("the builds' threads are gone"),
+                Err(RecvTimeoutError::Disconnected) => bail!("the build threads exited unexpectedly"),
             }
         }
     }
@@ -245,7 +245,7 @@ impl<'scope, 'a: 'scope> Floor<'scope, '_, '_> {
         let (session, began, send) = (work.session, work.began, self.send.clone());
         match &self.steps[next] {
             Step::Make(index, _) => {
-                let make = self.plan.make.get(*index).context("a make that is not in the plan")?;
+                let make = self.plan.make.get(*index).context("the plan does not contain this build")?;
                 if !std::mem::replace(&mut self.announced, true) {
                     announce(work, self.plan);
                 }
@@ -281,14 +281,14 @@ impl<'scope, 'a: 'scope> Floor<'scope, '_, '_> {
                     drop(send.send(Message::Indexed(next, result, spans, token)));
                 })?;
             }
-            Step::Clear(_) => bail!("a withdrawal needs no job"),
+            Step::Clear(_) => bail!("a removal was scheduled as a job"),
         }
         Ok(())
     }
 
     fn worker(&self, work: impl FnOnce() + Send + 'scope) -> Result<()> {
         let thread = thread::Builder::new().spawn_scoped(self.scope, work);
-        thread.map(drop).context("starting a thread for a build")
+        thread.map(drop).context("starting a build thread")
     }
 
     /// Does what needs no job.
@@ -307,7 +307,7 @@ impl<'scope, 'a: 'scope> Floor<'scope, '_, '_> {
                     work.clear(clear)?;
                 }
             }
-            Step::Index(_) => bail!("an index needs a job"),
+            Step::Index(_) => bail!("depmod was not scheduled as a job"),
         }
         Ok(())
     }
@@ -359,8 +359,7 @@ impl<'scope, 'a: 'scope> Floor<'scope, '_, '_> {
         }
         if make.build && !confine::available() && !work.unconfined {
             work.unconfined = true;
-            let why =
-                "this system allows no namespaces: modules are built as the user that runs dkms, unconfined";
+            let why = "namespaces are not available: builds are not sandboxed";
             work.report.remarks.push(why.to_owned());
         }
         let count = (self.builds > 1 && make.build).then_some((self.done, self.builds));
@@ -381,7 +380,7 @@ fn attempt(
         match build::again(session, job) {
             Ok(built) => return Ok(Ok(built)),
             Err(why) => session.screen.progress(&format!(
-                "dkms: {}: the build that was kept cannot be used and is made again: {why:#}",
+                "dkms: {}: the cached build is unusable, rebuilding: {why:#}",
                 job.module
             )),
         }
@@ -409,8 +408,8 @@ fn unmet(work: &Work<'_>, make: &Make) -> Option<Outcome> {
     let failed = |id: &&ModuleId| work.failed.contains(&((*id).clone(), make.target.clone()));
     let id = make.after.iter().find(failed).filter(|_| make.build && !make.force)?;
     Some(Outcome::Deferred {
-        why: format!("it needs {id}, which failed just now"),
-        advice: format!("correct {id} first"),
+        why: format!("requires {id}, which failed"),
+        advice: format!("fix {id} first"),
         code: 13,
     })
 }
@@ -422,7 +421,7 @@ fn finished(work: &mut Work<'_>, make: &Make, attempt: Attempt) -> Result<Outcom
         // One module's trouble with the disk is not the end of the others.
         Err(error) => {
             work.unfinished = true;
-            Ok(work.failing(make, format!("it could not be finished: {error:#}"), 6))
+            Ok(work.failing(make, format!("could not be completed: {error:#}"), 6))
         }
         Ok(outcome) => Ok(outcome),
     }

@@ -77,8 +77,8 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
 /// Waits until nobody else writes to the registry, and sweeps what a run that was killed has left.
 pub fn hold(session: &Session) -> Result<LockedTree> {
     let tree = LockedTree::lock(&session.layout, |holder| {
-        let who = if holder.is_empty() { String::new() } else { format!(" (process {holder})") };
-        session.screen.alert(&format!("dkms: another dkms{who} is at work: waiting for it"));
+        let who = if holder.is_empty() { "another dkms".to_owned() } else { format!("dkms (pid {holder})") };
+        session.screen.alert(&format!("dkms: waiting for the lock held by {who}"));
     })?;
     if !tree.nested() {
         sweep(session, &tree)?;
@@ -128,16 +128,12 @@ fn repair(session: &mut Session, tree: &LockedTree, report: &mut Report) -> Resu
     let bad = |outcome: &Outcome| outcome.failed() || matches!(outcome, Outcome::Deferred { .. });
     let failed = repaired.lines.iter().any(|line| bad(&line.outcome));
     for found in &recovery.found {
-        let end = if failed { "was looked at" } else { "was completed" };
-        report.repaired.push(format!("{found} {end}"));
+        let end = if failed { "attempted" } else { "completed" };
+        report.repaired.push(format!("{found}: {end}"));
     }
     // How a repair ends is news, not the exit code of whatever was asked for now.
     for line in repaired.lines.iter().filter(|line| bad(&line.outcome)) {
-        report.remarks.push(format!(
-            "the repair of {} did not succeed: {}",
-            line.module,
-            text::why(&line.outcome)
-        ));
+        report.remarks.push(format!("repair of {} failed: {}", line.module, text::why(&line.outcome)));
     }
     report.remarks.extend(repaired.remarks);
     report.problems.extend(repaired.problems);
@@ -178,11 +174,9 @@ fn trivial(plan: &Plan, report: &Report) -> bool {
 
 fn stopped(error: &anyhow::Error) -> String {
     if let Some(interrupted) = error.downcast_ref::<signal::Interrupted>() {
-        format!(
-            "{interrupted}: what was installed before is in place, and the next run of dkms completes what was begun"
-        )
+        format!("{interrupted}: installed modules are unchanged; the next run finishes or rolls back")
     } else {
-        format!("{error:#}; the next run of dkms completes what was begun")
+        format!("{error:#}; the next run finishes or rolls back")
     }
 }
 

@@ -25,34 +25,36 @@ fn rule(raw: &RawConf, index: usize, target: &Target, config: Option<&Config>) -
         let rule = at("BUILD_EXCLUSIVE_KERNEL");
         return Some(match rule.strip_prefix("REQUIRES ") {
             // A habit of Debian's packages: an impossible pattern that says why.
-            Some(option) => format!("it needs {option}, which this kernel does not have"),
-            None => format!("it is only for kernels that match {rule}"),
+            Some(option) => format!("requires {option}, which this kernel does not provide"),
+            None => format!("supports only kernels that match {rule}"),
         });
     }
     let (min, max) = (at("BUILD_EXCLUSIVE_KERNEL_MIN"), at("BUILD_EXCLUSIVE_KERNEL_MAX"));
     if !min.is_empty() && compare(kernel, min) == Ordering::Less {
-        return Some(format!("it is only for kernels from {min} on"));
+        return Some(format!("requires kernel {min} or later"));
     }
     if !max.is_empty() && compare(kernel, max) == Ordering::Greater {
-        return Some(format!("it is only for kernels up to {max}"));
+        return Some(format!("requires kernel {max} or earlier"));
     }
     // The older word for the newest kernel; a newer one, for whichever module, takes its place.
     let obsolete = at("OBSOLETE_BY");
     let newer_word = || raw.all("BUILD_EXCLUSIVE_KERNEL_MAX").any(|(_, max)| !max.is_empty());
     if index == 0 && !obsolete.is_empty() && compare(kernel, obsolete) != Ordering::Less && !newer_word() {
-        return Some(format!("kernels from {obsolete} on have it themselves"));
+        return Some(format!("provided by the kernel since {obsolete}"));
     }
     if !arch_matches {
-        return Some(format!("it is only for architectures that match {}", at("BUILD_EXCLUSIVE_ARCH")));
+        return Some(format!("supports only architectures that match {}", at("BUILD_EXCLUSIVE_ARCH")));
     }
     let config = config?;
     for word in at("BUILD_EXCLUSIVE_CONFIG").split_whitespace() {
         let set = |option: &str| matches!(config.get(option), Some("y" | "m"));
         match word.strip_prefix('!') {
             Some(option) if set(option) => {
-                return Some(format!("it does not work with {option}, which this kernel has"));
+                return Some(format!("conflicts with {option}, which is enabled in this kernel"));
             }
-            None if !set(word) => return Some(format!("it needs {word}, which this kernel does not have")),
+            None if !set(word) => {
+                return Some(format!("requires {word}, which is not enabled in this kernel"));
+            }
             _ => {}
         }
     }
@@ -79,15 +81,15 @@ mod tests {
         let rows: &[Row<'_>] = &[
             (&[], None),
             (&[("BUILD_EXCLUSIVE_KERNEL_MIN", "6.1")], None),
-            (&[("BUILD_EXCLUSIVE_KERNEL_MIN", "6.13")], Some("from 6.13 on")),
-            (&[("BUILD_EXCLUSIVE_KERNEL_MAX", "6.11")], Some("up to 6.11")),
-            (&[("OBSOLETE_BY", "6.10")], Some("have it themselves")),
-            (&[("OBSOLETE_BY", "6.12.5-amd64")], Some("have it themselves")),
+            (&[("BUILD_EXCLUSIVE_KERNEL_MIN", "6.13")], Some("6.13 or later")),
+            (&[("BUILD_EXCLUSIVE_KERNEL_MAX", "6.11")], Some("6.11 or earlier")),
+            (&[("OBSOLETE_BY", "6.10")], Some("provided by the kernel since")),
+            (&[("OBSOLETE_BY", "6.12.5-amd64")], Some("provided by the kernel since")),
             (&[("OBSOLETE_BY", "6.12.6")], None),
             (&[("OBSOLETE_BY", "6.10"), ("BUILD_EXCLUSIVE_KERNEL_MAX", "6.13")], None),
             (&[("BUILD_EXCLUSIVE_CONFIG", "CONFIG_PCI")], None),
-            (&[("BUILD_EXCLUSIVE_CONFIG", "CONFIG_PCI CONFIG_USB")], Some("needs CONFIG_USB")),
-            (&[("BUILD_EXCLUSIVE_CONFIG", "!CONFIG_PCI")], Some("does not work with CONFIG_PCI")),
+            (&[("BUILD_EXCLUSIVE_CONFIG", "CONFIG_PCI CONFIG_USB")], Some("requires CONFIG_USB")),
+            (&[("BUILD_EXCLUSIVE_CONFIG", "!CONFIG_PCI")], Some("conflicts with CONFIG_PCI")),
         ];
         for (pairs, expected) in rows {
             let answer = excluded(&raw(pairs), 0, &target, Some(&config));

@@ -167,13 +167,14 @@ impl Planner<'_> {
                 true
             }
             None => {
+                let tree = &self.survey.source_tree;
                 self.settle(
                     id,
                     None,
                     refused(
                         2,
-                        format!("there is no source {}-{} in the source tree", id.name, id.version),
-                        "install the package that brings it, or give the directory to dkms add",
+                        format!("source directory {}/{}-{} not found", tree.display(), id.name, id.version),
+                        "install its package, or run `dkms add DIRECTORY`",
                     ),
                 );
                 false
@@ -191,7 +192,7 @@ impl Planner<'_> {
             return self.settle(id, None, broken(&entry.source));
         }
         if self.snapshot.registered(id) && !load.force {
-            return self.settle(id, None, registered(8));
+            return self.settle(id, None, registered(8, id));
         }
         if !self.register(id) {
             return;
@@ -237,7 +238,7 @@ impl Planner<'_> {
             return self.settle(id, None, outcome);
         }
         match request.verb {
-            Verb::Add if is_registered => self.settle(id, None, registered(3)),
+            Verb::Add if is_registered => self.settle(id, None, registered(3, id)),
             Verb::Add => {
                 self.register(id);
             }
@@ -256,9 +257,11 @@ impl Planner<'_> {
                     }
                 }
             }
-            _ if entry.is_none_or(|entry| entry.stands_in() && entry.builds.is_empty()) => {
-                self.settle(id, None, refused(3, "it is not registered".into(), "dkms status lists what is"))
-            }
+            _ if entry.is_none_or(|entry| entry.stands_in() && entry.builds.is_empty()) => self.settle(
+                id,
+                None,
+                refused(3, "not in the DKMS tree".into(), "to list all modules: dkms status"),
+            ),
             Verb::Uninstall | Verb::Unbuild => {
                 for target in &request.targets {
                     self.clear(id, target, request.verb == Verb::Unbuild);

@@ -60,8 +60,8 @@ impl Planner<'_> {
             let names: Vec<_> = members.iter().map(ToString::to_string).collect();
             let outcome = if members.contains(&make.module) {
                 Outcome::Deferred {
-                    why: format!("BUILD_DEPENDS goes round in circles: {}", names.join(", ")),
-                    advice: "tell the packages' maintainers".into(),
+                    why: format!("circular dependency in BUILD_DEPENDS: {}", names.join(", ")),
+                    advice: "report this to the package maintainers".into(),
                     code: 13,
                 }
             } else {

@@ -34,6 +34,8 @@ pub struct Survey {
     pub kernels: BTreeMap<Target, Kernel>,
     /// The modules, for each kernel.
     pub cases: BTreeMap<(ModuleId, Target), Case>,
+    /// Where sources are looked for: `NAME-VERSION` below it.
+    pub source_tree: PathBuf,
     /// The newest of each concerned module's registered versions, and its source's directory.
     pub sources: BTreeMap<ModuleId, PathBuf>,
     /// Installed builds (by module and kernel) whose files are not, or not as they were put there.

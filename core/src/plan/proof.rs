@@ -22,8 +22,8 @@ pub(super) fn only(plan: Plan) -> Plan {
         let outcome = match first {
             _ if make.cached => Outcome::UpToDate,
             Some(first) => Outcome::Deferred {
-                why: format!("it is built upon {first}, which must be in its place for that"),
-                advice: "it is built when both are installed".into(),
+                why: format!("depends on {first}, which is not installed yet"),
+                advice: "the module will be built during installation".into(),
                 code: 0,
             },
             None => {

@@ -85,8 +85,11 @@ impl Planner<'_> {
         if wish.install && !kernel.exists {
             return Err(refused(
                 6,
-                format!("there is no kernel {} in the modules tree", target.kernel),
-                "install that kernel first, or build without installing",
+                format!("kernel {} is not installed", target.kernel),
+                &format!(
+                    "install the kernel first, or only build the module: dkms build {id} -k {}",
+                    target.kernel
+                ),
             ));
         }
         let usable = |build: &&Build| current(build, fingerprint, case, wish);
@@ -122,8 +125,8 @@ impl Planner<'_> {
         if !kernel.missing_tools.is_empty() {
             let tools = kernel.missing_tools.join(", ");
             return Err(Outcome::Deferred {
-                why: format!("{tools} is needed to build and not installed"),
-                advice: format!("install {tools}, then run: dkms autoinstall -k {}", target.kernel),
+                why: format!("build tools are not installed: {tools}"),
+                advice: format!("install {tools}, then run `dkms autoinstall -k {}`", target.kernel),
                 code: 10,
             });
         }
@@ -189,14 +192,14 @@ impl Planner<'_> {
         let pkgbase = kernel.and_then(|kernel| kernel.pkgbase.as_deref());
         let advice = match kernel.and_then(|kernel| kernel.headers_package.as_ref()) {
             Some(HeadersPackage { name, versions: Some((installed, needed)) }) => {
-                format!("{name} {installed} is installed, and {needed} is needed: upgrade it")
+                format!("upgrade {name} from {installed} to {needed}")
             }
             Some(HeadersPackage { name, versions: None }) => format!("install {name}"),
             None => format!("install {}", self.row.headers_package(target, pkgbase)),
         };
         Outcome::Deferred {
-            why: format!("the headers of {} are not installed", target.kernel),
-            advice: format!("{advice}: the module is then built by itself"),
+            why: format!("kernel headers for {} are not installed", target.kernel),
+            advice: format!("{advice}; the module will then be built automatically"),
             code: 21,
         }
     }

@@ -11,7 +11,7 @@ use crate::types::{ModuleId, Target};
 pub fn remaining(snapshot: &Snapshot, gone: &BTreeSet<Target>, id: &ModuleId, target: &Target) -> String {
     let mut parts = Vec::new();
     if let Some(active) = snapshot.active(&id.name, target) {
-        parts.push(format!("{active} stays installed for this kernel"));
+        parts.push(format!("{active} remains installed for this kernel"));
     }
     let mut others: Vec<String> = snapshot
         .targets()
@@ -24,16 +24,16 @@ pub fn remaining(snapshot: &Snapshot, gone: &BTreeSet<Target>, id: &ModuleId, ta
     others.sort_by(|a, b| crate::conf::version::compare(b, a));
     match others.as_slice() {
         [] => {}
-        [one] => parts.push(format!("{one} still has the module")),
-        many => parts.push(format!("{} still have the module", many.join(", "))),
+        [one] => parts.push(format!("still installed for {one}")),
+        many => parts.push(format!("still installed for {}", many.join(", "))),
     }
-    if parts.is_empty() { "no installed kernel has this module".into() } else { parts.join("; ") }
+    if parts.is_empty() { "not installed for any kernel".into() } else { parts.join("; ") }
 }
 
 pub(super) fn needs(missing: &str) -> Outcome {
     Outcome::Deferred {
-        why: format!("it needs {missing} (BUILD_DEPENDS), which is not installed for this kernel"),
-        advice: "install that first; --force builds without it".into(),
+        why: format!("requires {missing} (BUILD_DEPENDS), which is not installed for this kernel"),
+        advice: format!("install {missing} first, or use --force to build without it"),
         code: 13,
     }
 }
@@ -41,8 +41,8 @@ pub(super) fn needs(missing: &str) -> Outcome {
 /// What nobody has registered may be registered later, in the same run of the package manager even.
 pub(super) fn awaits(missing: &str) -> Outcome {
     Outcome::Deferred {
-        why: format!("it needs {missing} (BUILD_DEPENDS), which is not registered"),
-        advice: "install the package that brings that: this one is then built by itself".into(),
+        why: format!("requires {missing} (BUILD_DEPENDS), which is not in the DKMS tree"),
+        advice: "install the package that provides it; this module will then be built automatically".into(),
         code: 0,
     }
 }
@@ -51,8 +51,9 @@ pub(super) fn refused(code: i32, why: String, advice: &str) -> Outcome {
     Outcome::Refused { why, advice: advice.into(), code }
 }
 
-pub(super) fn registered(code: i32) -> Outcome {
-    refused(code, "it is registered already".into(), "dkms remove it first, or give another version")
+pub(super) fn registered(code: i32, id: &ModuleId) -> Outcome {
+    let advice = format!("use another version, or run `dkms remove {id} --all` first");
+    refused(code, "already in the DKMS tree".into(), &advice)
 }
 
 pub(super) fn bad_conf(error: &ConfError) -> Outcome {
@@ -60,17 +61,13 @@ pub(super) fn bad_conf(error: &ConfError) -> Outcome {
         ConfError::Unreadable { .. } => 4,
         ConfError::Bad { .. } => 8,
     };
-    refused(code, error.to_string(), "correct the file, or reinstall the package that brought it")
+    refused(code, error.to_string(), "fix the file, or reinstall the package that provides it")
 }
 
 pub(super) fn broken(source: &Source) -> Outcome {
     let why = match source {
-        Source::Dangling(to) => format!("its source {} is gone", to.display()),
-        _ => "the link to its source is gone".to_owned(),
+        Source::Dangling(to) => format!("source directory {} not found", to.display()),
+        _ => "the source link is missing".to_owned(),
     };
-    refused(
-        4,
-        format!("it is broken: {why}"),
-        "reinstall the package that brought it, or delete its directory in the registry",
-    )
+    refused(4, format!("broken: {why}"), "reinstall its package, or delete its directory from the DKMS tree")
 }

@@ -41,6 +41,6 @@ pub fn note(session: &Session, made: Option<&Made>) -> Result<()> {
 pub fn remake_menu(session: &Session) -> Result<()> {
     let menu = session.layout.grub_menus().into_iter().find(|menu| menu.exists());
     let (Some(menu), Some(mkconfig)) = (menu, boot::mkconfig()) else { return Ok(()) };
-    session.screen.progress("dkms: remaking GRUB's menu");
-    Cmd::new(mkconfig).arg("-o").arg(&menu).check().context("remaking GRUB's menu").map(drop)
+    session.screen.progress("dkms: updating the GRUB menu");
+    Cmd::new(mkconfig).arg("-o").arg(&menu).check().context("updating the GRUB menu").map(drop)
 }

@@ -24,6 +24,6 @@ pub fn depmod(session: &Session, target: &Target) -> Result<bool> {
     if root != Path::new("/") {
         cmd = cmd.arg("-b").arg(root);
     }
-    cmd.check().with_context(|| format!("remaking the module index of {}", target.kernel))?;
+    cmd.check().with_context(|| format!("running depmod for {}", target.kernel))?;
     Ok(true)
 }

@@ -33,16 +33,15 @@ pub fn refresh(session: &Session, target: &Target, published: &BTreeSet<String>)
     if !stale {
         return Ok(false);
     }
-    session.screen.progress(&format!(
-        "dkms: remaking the initramfs of {}: it contains a module that changed",
-        target.kernel
-    ));
+    session
+        .screen
+        .progress(&format!("dkms: updating the initramfs for {}: a module in it changed", target.kernel));
     Cmd::new(*program)
         .args(args.iter().map(|arg| {
             fill(arg, target, pkgbase.as_deref()).replace("{image}", &image.display().to_string())
         }))
         .check()
-        .with_context(|| format!("remaking the initramfs of {}", target.kernel))?;
+        .with_context(|| format!("updating the initramfs for {}", target.kernel))?;
     Ok(true)
 }
 

@@ -28,7 +28,7 @@ pub fn load(session: &Session) -> Result<Option<String>> {
         return Ok(None);
     }
     let done = Cmd::new("systemctl").args(["restart", UNIT]).run()?;
-    Ok((!done.status.success()).then(|| format!("{UNIT} ended with status {}", done.code())))
+    Ok((!done.status.success()).then(|| format!("{UNIT} failed (exit code {})", done.code())))
 }
 
 /// All `modalias` files below a directory; links lead back up and are not followed.

@@ -162,7 +162,11 @@ fn pieces(session: &Session, order: &Order<'_>, built: &Path) -> Result<Vec<Piec
             .map(|suffix| format!("{}.ko{suffix}", module.dest_name))
             .find(|name| built.join(name).is_file());
         let Some(file) = file else {
-            bail!("the build lacks {}.ko: build it again with --force", module.dest_name)
+            let (id, kernel) = (order.module, &order.kernel.target.kernel);
+            bail!(
+                "the build does not contain {}.ko; to rebuild: dkms build {id} -k {kernel} --force",
+                module.dest_name
+            )
         };
         pieces.push(Piece { from: built.join(&file), to: dir.join(&file), name: module.dest_name.clone() });
     }
@@ -209,13 +213,13 @@ fn newer(order: &Order<'_>, piece: &Piece, others: &[PathBuf]) -> Result<Option<
     let same = order.is_eq() && !ours.srcversion.is_empty() && theirs.srcversion == ours.srcversion;
     Ok(if !theirs.version.is_empty() && order.is_gt() {
         Some(format!(
-            "the kernel has {} itself in version {}, newer than {} (--force installs it all the same)",
+            "the kernel provides {} version {}, newer than {} (use --force to install anyway)",
             piece.name,
             theirs.version,
-            if ours.version.is_empty() { "one without a version" } else { &ours.version }
+            if ours.version.is_empty() { "this unversioned module" } else { &ours.version }
         ))
     } else if same {
-        Some(format!("the kernel has the same {} itself (--force installs it all the same)", piece.name))
+        Some(format!("the kernel provides the same {} (use --force to install anyway)", piece.name))
     } else {
         None
     })
@@ -229,7 +233,7 @@ fn make_dir_inside(dir: &Path, kernel: &Path, tree: &Path) -> Result<()> {
         let actual = real(path)?;
         if !actual.starts_with(&tree) {
             bail!(
-                "{} is a link to {}, outside the modules tree: nothing is written there; remove the link",
+                "{} is a symlink to {}, outside the modules directory; remove the symlink",
                 path.display(),
                 actual.display()
             );
@@ -238,13 +242,16 @@ fn make_dir_inside(dir: &Path, kernel: &Path, tree: &Path) -> Result<()> {
     };
     inside(kernel)?;
     let mut path = kernel.to_owned();
-    for part in dir.strip_prefix(kernel).context("a destination outside the kernel's directory")?.components()
+    for part in dir
+        .strip_prefix(kernel)
+        .context("the destination is outside the kernel's module directory")?
+        .components()
     {
         path.push(part);
         match fs::create_dir(&path) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => inside(&path)?,
-            Err(error) => return Err(error).with_context(|| format!("making {}", path.display())),
+            Err(error) => return Err(error).with_context(|| format!("creating {}", path.display())),
         }
     }
     Ok(())

@@ -35,7 +35,11 @@ pub fn run(
     };
     let source = session.layout.source_link(id);
     let Some(dir) = script::directory(&session.layout, &id.name, &source, command) else {
-        return not_run(if source.is_dir() { "it is not executable" } else { "its source is gone" });
+        return not_run(if source.is_dir() {
+            "not executable"
+        } else {
+            "the source directory was not found"
+        });
     };
     let text = |path: &Path| path.display().to_string();
     let mut cmd = Cmd::new("bash")
@@ -54,8 +58,8 @@ pub fn run(
     let done = cmd.run()?;
     let why = match (done.timed_out(), done.code()) {
         (false, 0) => return Ok(None),
-        (true, _) => format!("the {kind} script {command} did not end in time and was stopped"),
-        (false, code) => format!("the {kind} script {command} ended with status {code}"),
+        (true, _) => format!("the {kind} script {command} timed out"),
+        (false, code) => format!("the {kind} script {command} failed (exit code {code})"),
     };
     Ok(Some(Trouble { why, status: Some(done.code().max(1)) }))
 }

@@ -44,36 +44,36 @@ pub fn prepare(session: &Session, target: &Target, headers: &Headers) -> Result<
         return Ok(Signing::Off);
     }
     let Some(program) = program(session, target, headers) else {
-        return Ok(Signing::Not("the headers bring no sign-file".into()));
+        return Ok(Signing::Not("the kernel headers contain no sign-file program".into()));
     };
     if !file::is_executable(&program) {
         let program = program.display();
-        return Ok(Signing::Not(format!("{program}, which should sign, is not there or not executable")));
+        return Ok(Signing::Not(format!(
+            "the signing program {program} does not exist or is not executable"
+        )));
     }
     let (key, certificate) = pair(session, target);
     if !key.starts_with("pkcs11:") && !Path::new(&key).exists() {
         // Nor is a certificate: the key may be on a medium that is not there now.
         if certificate.exists() {
             let certificate = certificate.display();
-            return Ok(Signing::Not(format!(
-                "the certificate {certificate} is there, but its key {key} is not"
-            )));
+            return Ok(Signing::Not(format!("key {key} of certificate {certificate} not found")));
         }
         if !session.policy.row.makes_key {
             return Ok(Signing::Off);
         }
         if let Err(error) = make(session, Path::new(&key), &certificate) {
-            return Ok(Signing::Not(format!("there is no signing key, and none could be made: {error:#}")));
+            return Ok(Signing::Not(format!("no signing key, and generating one failed: {error:#}")));
         }
         let enrol = enrol(session, &certificate);
         session.screen.progress(&format!(
-            "dkms: made a key pair to sign modules with. Under Secure Boot, enrol it once: {enrol}"
+            "dkms: generated a module signing key (MOK); with Secure Boot, enroll it once: {enrol}"
         ));
     }
     // A key is never made anew over one that is there: it may be enrolled, and then nothing else would do.
     let Ok(content) = fs::read(&certificate) else {
         let certificate = certificate.display();
-        return Ok(Signing::Not(format!("the key {key} is there, but its certificate {certificate} is not")));
+        return Ok(Signing::Not(format!("certificate {certificate} of key {key} not found")));
     };
     let identity = identity(&hash, &content);
     Ok(Signing::With(Box::new(Signer { program, hash, key, certificate, identity })))
@@ -131,7 +131,7 @@ pub fn make(session: &Session, key: &Path, certificate: &Path) -> Result<()> {
         && (key, certificate) == (Path::new(row.mok.0), Path::new(row.mok.1))
     {
         if let Some(dir) = key.parent() {
-            fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+            fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
         }
         // Whatever it says, what counts is whether the pair is there now.
         Cmd::new(*program).args(args).env(variable, value).run()?;
@@ -151,7 +151,7 @@ pub fn generate(key: &Path, certificate: &Path) -> Result<()> {
     }
     for path in [key, certificate] {
         if let Some(dir) = path.parent() {
-            fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+            fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
         }
     }
     let (new_key, new_certificate) = (file::temp_beside(key), file::temp_beside(certificate));
@@ -166,7 +166,7 @@ pub fn generate(key: &Path, certificate: &Path) -> Result<()> {
             .arg("-out")
             .arg(&new_certificate)
             .check()
-            .context("making a signing key")?;
+            .context("generating a signing key")?;
         fs::set_permissions(&new_key, fs::Permissions::from_mode(0o600))?;
         // The key last: a certificate alone is made again, a key alone would have to stay.
         fs::rename(&new_certificate, certificate)?;
@@ -194,7 +194,7 @@ impl Signer {
             return Ok(Ok(signed));
         }
         let said = String::from_utf8_lossy(&done.output);
-        let said = said.lines().last().unwrap_or("it left no signature");
-        Ok(Err(format!("{} (exit code {}): {said}", self.program.display(), done.code())))
+        let said = said.lines().last().unwrap_or("no signature was added");
+        Ok(Err(format!("{} failed (exit code {}): {said}", self.program.display(), done.code())))
     }
 }

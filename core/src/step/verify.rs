@@ -28,7 +28,7 @@ pub fn verify(
             && exported != *crc
         {
             return Err(format!(
-                "it disagrees with the kernel about symbol {name} (CRC {crc:#010x}, the kernel has {exported:#010x})"
+                "disagrees about the version of symbol {name} (module CRC {crc:#010x}, kernel CRC {exported:#010x})"
             ));
         }
     }
@@ -66,7 +66,7 @@ pub fn finished(
         let kinds = [Compression::None, Compression::Gzip, Compression::Xz, Compression::Zstd];
         let names = kinds.map(|kind| format!("{}.ko{}", spec.dest_name, kind.suffix()));
         let Some(name) = names.into_iter().find(|name| dir.join(name).is_file()) else {
-            return Err(format!("it lacks {}.ko", spec.dest_name));
+            return Err(format!("{}.ko is missing", spec.dest_name));
         };
         let content = read_module(&dir.join(&name)).map_err(|error| format!("{error:#}"))?;
         let checked = match &kernel.headers {
@@ -81,8 +81,11 @@ pub fn finished(
             unsigned.push(name);
         }
     }
-    let remark =
-        format!("{} not signed, and was not made here: dkms build --force signs", unsigned.join(", "));
+    let remark = format!(
+        "{} unsigned; to rebuild and sign: dkms build {module} -k {} --force",
+        unsigned.join(", "),
+        kernel.target.kernel
+    );
     Ok(if unsigned.is_empty() { Vec::new() } else { vec![remark] })
 }
 

@@ -34,5 +34,5 @@ pub fn tell(session: &Session, target: &Target, add: bool, files: &[Installed]) 
     let said = String::from_utf8_lossy(&done.output).into_owned();
     let last = said.lines().last().unwrap_or_default();
     let failed = !done.status.success();
-    Ok(failed.then(|| format!("{program} ended with status {}: {last}", done.code())))
+    Ok(failed.then(|| format!("{program} failed (exit code {}): {last}", done.code())))
 }

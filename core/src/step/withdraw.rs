@@ -106,7 +106,7 @@ fn restore(
         let place = PathBuf::from(place.lines().next().unwrap_or_default());
         if !place.starts_with(&kernel) || place.components().any(|part| part.as_os_str() == "..") {
             notes.push(format!(
-                "{} names a place outside the kernel's directory and was not put back",
+                "{} names a path outside the kernel's module directory; the original was not restored",
                 origin.display()
             ));
             continue;
@@ -118,8 +118,8 @@ fn restore(
         };
         // What lies there now and is not ours has come with the kernel's package since.
         if !place.exists() || published.iter().any(|file| file.path == place) {
-            file::write_atomic(&place, &content, 0o644).context("putting back the kernel's own module")?;
-            notes.push(format!("put back the kernel's own {}", place.display()));
+            file::write_atomic(&place, &content, 0o644).context("restoring the kernel's original module")?;
+            notes.push(format!("restored the kernel's original {}", place.display()));
         }
         file::remove_all(kept)?;
         restored.push(place);

@@ -10,7 +10,7 @@ static RECEIVED: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
 
 /// The transaction was told to stop.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("interrupted by signal {0}")]
+#[error("interrupted")]
 pub struct Interrupted(pub usize);
 
 /// Starts to collect signals. SIGHUP counts too: a terminal that is gone must not leave half a transaction.

@@ -6,7 +6,7 @@ use super::*;
 #[test]
 fn add_and_remove() {
     let root = Root::new(&format!("src/a-1/dkms.conf = {CONF}"));
-    insta::assert_snapshot!(root.dkms(&["add", "a/1"]).ok(), @"dkms: a/1 is registered");
+    insta::assert_snapshot!(root.dkms(&["add", "a/1"]).ok(), @"dkms: a/1 added to the DKMS tree");
     insta::assert_snapshot!(root.list("lib"), @r"
     lib/a/1/build/
     lib/a/1/source -> $ROOT/src/a-1
@@ -14,8 +14,8 @@ fn add_and_remove() {
     let again = root.dkms(&["add", "a/1"]);
     assert_eq!(again.code, 3);
     insta::assert_snapshot!(again.stderr, @r"
-    dkms: a/1: it is registered already
-          dkms remove it first, or give another version
+    dkms: a/1: already in the DKMS tree
+          use another version, or run `dkms remove a/1 --all` first
     ");
     assert_eq!(root.dkms(&["status"]).ok(), "a/1: added\n");
     root.dkms(&["remove", "a/1", "--all"]).ok();
@@ -23,8 +23,8 @@ fn add_and_remove() {
     let gone = root.dkms(&["remove", "a/1", "--all"]);
     assert_eq!(gone.code, 3);
     insta::assert_snapshot!(gone.stderr, @r"
-    dkms: a/1: it is not registered
-          dkms status lists what is
+    dkms: a/1: not in the DKMS tree
+          to list all modules: dkms status
     ");
     // What was installed is the source's, not ours.
     assert!(root.join("src/a-1/dkms.conf").exists());
@@ -47,7 +47,7 @@ fn who_is_stopped_while_waiting_says_so() {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(128 + 15));
     let rest = std::io::read_to_string(said).unwrap();
-    insta::assert_snapshot!(rest, @"dkms: interrupted by signal 15: nothing was changed");
+    insta::assert_snapshot!(rest, @"dkms: interrupted: nothing was changed");
     assert_eq!(root.list("lib"), "");
 }
 

@@ -200,7 +200,7 @@ impl<'a> Stage<'a> {
         match ended.code {
             143 => {
                 let said =
-                    ended.stderr.lines().filter(|line| line.contains("interrupted by signal 15")).count();
+                    ended.stderr.lines().filter(|line| line.contains("dkms: interrupted")).count();
                 if said != 1 {
                     wrong.push(format!("it says {:?}", ended.stderr));
                 }

@@ -281,7 +281,7 @@ impl World {
     /// What `survey` would find for these events.
     pub fn survey(&self, events: &[Event]) -> Survey {
         let scope = scope(events, &self.snapshot());
-        let mut survey = Survey::default();
+        let mut survey = Survey { source_tree: "/usr/src".into(), ..Survey::default() };
         for target in &scope.kernels {
             survey.kernels.insert(target.clone(), self.look(target));
         }

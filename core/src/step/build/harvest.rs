@@ -57,13 +57,13 @@ impl Place<'_> {
                 Signing::With(signer) => match signer.sign(&content, scratch)? {
                     Ok(signed) => signed,
                     Err(why) => {
-                        notes.push(format!("{} is not signed: {why}", module.dest_name));
+                        notes.push(format!("{} is unsigned: {why}", module.dest_name));
                         content
                     }
                 },
                 Signing::Not(why) => {
                     if notes.is_empty() {
-                        notes.push(format!("not signed: {why}"));
+                        notes.push(format!("unsigned: {why}"));
                     }
                     content
                 }
@@ -126,7 +126,7 @@ impl Place<'_> {
                     .and_then(|(symbols, plain)| verify::verify(&plain, job.kernel, job.headers, &symbols));
                 if let Err(why) = checked {
                     return Ok(Err(Stop::new(
-                        format!("after the post_build script {name} would not load: {why}"),
+                        format!("{name} would not load after the post_build script: {why}"),
                         7,
                     )));
                 }

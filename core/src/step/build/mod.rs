@@ -113,7 +113,7 @@ impl Scratch {
             .recursive(true)
             .mode(0o700)
             .create(&scratch.0)
-            .with_context(|| format!("making {}", scratch.0.display()))?;
+            .with_context(|| format!("creating {}", scratch.0.display()))?;
         Ok(scratch)
     }
 }
@@ -292,11 +292,11 @@ impl Place<'_> {
 
     fn patch(&self, patch: &str) -> Result<std::result::Result<(), Stop>> {
         if Path::new(patch).components().any(|part| part.as_os_str() == "..") {
-            return Ok(Err(Stop::new(format!("the patch {patch} leaves the directory of patches"), 5)));
+            return Ok(Err(Stop::new(format!("patch {patch} is outside the patches directory"), 5)));
         }
         let place = self.build_dir().join("patches").join(patch);
         if !place.is_file() {
-            return Ok(Err(Stop::new(format!("the patch patches/{patch} does not exist"), 5)));
+            return Ok(Err(Stop::new(format!("patch patches/{patch} not found"), 5)));
         }
         let file = quoted(&format!("./patches/{patch}"));
         let done = self.shell(&format!("Applying patch {patch}"), &format!("patch -p1 < {file}"), None)?;
@@ -338,7 +338,7 @@ impl Place<'_> {
         }
         for module in &self.job.recipe.modules {
             if self.build_dir().join(format!("{}.ko", module.built)).symlink_metadata().is_err() {
-                let why = format!("make succeeded, but {}.ko was not made", module.built);
+                let why = format!("make succeeded but did not create {}.ko", module.built);
                 return Ok(Err(Stop::new(why, 7)));
             }
         }

@@ -108,14 +108,11 @@ impl Place<'_> {
         let minutes = self.session.build_limit(&self.job.module.name).as_secs() / 60;
         match done.exceeded {
             Some(Exceeded::Time) => {
-                let why = format!(
-                    "{what} took longer than {minutes} minutes (build_minutes in policy.toml) and was stopped"
-                );
+                let why = format!("{what} timed out after {minutes} minutes (build_minutes in policy.toml)");
                 return Err(Stop { why, code, killed: true });
             }
             Some(Exceeded::Log) => {
-                let why =
-                    format!("{what} wrote more than {} MiB to its log and was stopped", LOG_LIMIT >> 20);
+                let why = format!("{what} was stopped: its log exceeded {} MiB", LOG_LIMIT >> 20);
                 return Err(Stop::new(why, code));
             }
             None => {}

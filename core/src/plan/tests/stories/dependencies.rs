@@ -49,7 +49,7 @@ fn a_missing_dependency_is_named_and_waits() {
     ]);
     let plan = World::new("a/1 needs b,c; c/1").plan(&events("kernel+ k1"));
     let crate::report::Outcome::Deferred { why, .. } = &plan.settled[0].outcome else { panic!("{plan:?}") };
-    assert_eq!(why, "it needs b (BUILD_DEPENDS), which is not registered");
+    assert_eq!(why, "requires b (BUILD_DEPENDS), which is not in the DKMS tree");
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn circle(world: &str, happens: &str) -> Vec<String> {
         .iter()
         .filter_map(|settled| match &settled.outcome {
             crate::report::Outcome::Deferred { why, .. } => {
-                Some(why.split_once("circles: ").unwrap_or_else(|| panic!("{why}")).1.to_owned())
+                Some(why.split_once("dependency in BUILD_DEPENDS: ").unwrap_or_else(|| panic!("{why}")).1.to_owned())
             }
             _ => None,
         })
