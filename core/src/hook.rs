@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use crate::apply;
 use crate::cli::{autoinstall_off, explain, source};
 use crate::event::Event;
+use crate::exit::Exit;
 use crate::kernel::{installed, machine, running};
 use crate::preflight::words::{self, Asked};
 use crate::preflight::{Question, preflight};
@@ -20,7 +21,7 @@ use crate::tree::Source;
 use crate::types::{Arch, KernelRelease, ModuleId, Target};
 
 /// The exit code by which a hook says that the transaction must not begin: another one than those of a hook that broke.
-pub const HELD: i32 = 3;
+pub const HELD: i32 = Exit::HELD.number();
 
 /// The word by which our own package says that it is removed: what nobody would undo later is undone now.
 const PACKAGE_LEAVES: &str = "package-leaves";
@@ -78,7 +79,7 @@ pub fn main(translate: impl FnOnce(&Session, &[&str]) -> Result<Answer>) -> Exit
     });
     match code {
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
-        Err(error) => ExitCode::from(explain(&error, screen)),
+        Err(error) => explain(&error, screen).into(),
     }
 }
 
@@ -118,8 +119,8 @@ fn answer(
                 tell(&summary);
             }
             Ok(match power {
-                Power::Stops => report.hook_code(&session.policy.admin),
-                Power::Tells => report.autoinstall_code(),
+                Power::Stops => report.hook_code(&session.policy.admin).number(),
+                Power::Tells => report.autoinstall_code().number(),
             })
         }
         Err(error) if error.is::<signal::Interrupted>() => Err(error),
@@ -161,7 +162,7 @@ pub fn all_targets(session: &Session) -> Result<Vec<Target>> {
 /// dashes ends.
 pub fn source_in(session: &Session, directory: &str) -> Result<ModuleId> {
     let conf = session.layout.source_tree.join(directory).join("dkms.conf");
-    let told = source::module_of(session, &conf, 8).ok();
+    let told = source::module_of(session, &conf).ok();
     match told.filter(|id| session.layout.source(id).ends_with(directory)) {
         Some(id) => Ok(id),
         None => split(directory),

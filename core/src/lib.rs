@@ -9,6 +9,7 @@ pub mod check;
 pub mod cli;
 pub mod conf;
 pub mod event;
+pub mod exit;
 pub mod hook;
 pub mod in_use;
 pub mod incoming;

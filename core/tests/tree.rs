@@ -3,6 +3,7 @@
 
 mod support;
 
+use dkms_core::exit::Exit;
 use dkms_core::sys::file::TEMP_PREFIX;
 use dkms_core::tree::{Failure, Installed, Intent, LockedTree, Record, Snapshot, Source};
 use dkms_core::types::{Fingerprint, ModuleId, Target};
@@ -255,7 +256,7 @@ fn notes_of_format_1_are_read_for_ever() {
         why: "w".into(),
         errors: vec!["e".into()],
         log: "/l".into(),
-        code: 10,
+        code: Exit::BUILD_FAILED,
     };
     assert_eq!(*failure, expected);
 }
@@ -368,7 +369,7 @@ fn deleting_a_build_deletes_its_notes_and_no_other_kernels() {
         why: "w".into(),
         errors: Vec::new(),
         log: "/l".into(),
-        code: 10,
+        code: Exit::BUILD_FAILED,
     };
     for target in [&old, &other] {
         tree.record(&id, target, &record).unwrap();
@@ -409,7 +410,7 @@ fn records_come_back() {
         why: "w".into(),
         errors: vec!["e".into()],
         log: "/l".into(),
-        code: 10,
+        code: Exit::BUILD_FAILED,
     };
     tree.record_failure(&id, &target, &failure).unwrap();
     assert_eq!(tree.snapshot().unwrap().failures[&(id.clone(), target.clone())], failure);

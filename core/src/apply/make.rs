@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use super::{Work, prove};
 use crate::cache;
 use crate::conf::Recipe;
+use crate::exit::Exit;
 use crate::kernel::Kernel;
 use crate::plan::{Case, Make};
 use crate::report::{Failing, Outcome};
@@ -71,7 +72,7 @@ pub(super) fn finish(work: &mut Work<'_>, make: &Make, attempt: Attempt) -> Resu
     let (case, recipe, kernel) = known(work, make)?;
     let recipe = match recipe {
         Ok(recipe) => recipe,
-        Err(why) => return Ok(work.failing(make, why, 8)),
+        Err(why) => return Ok(work.failing(make, why, Exit::BAD_CONF)),
     };
     let mut notes = Vec::new();
     let mut seconds = 0.0;
@@ -132,7 +133,7 @@ pub(super) fn result(ended: Ended) -> Result<std::result::Result<Built, Unbuilt>
         Err(error) if error.is::<signal::Interrupted>() => Err(error),
         Err(error) => Ok(Err(Unbuilt {
             why: format!("{error:#}"),
-            code: 10,
+            code: Exit::BUILD_FAILED,
             errors: Vec::new(),
             log: Vec::new(),
             transient: true,
@@ -278,7 +279,7 @@ fn publish(
             Err(why) => {
                 let rebuild = format!("dkms build {module} -k {} --force", target.kernel);
                 let why = format!("the existing build is unusable: {why}; to rebuild: {rebuild}");
-                return Ok(Err(work.failing(make, why, 7)));
+                return Ok(Err(work.failing(make, why, Exit::WOULD_NOT_LOAD)));
             }
         }
     }
@@ -286,14 +287,20 @@ fn publish(
     if let Some(trouble) = script::run(session, module, Some(target), "pre_install", pre_install)? {
         if trouble.status.is_some() && !make.force && !session.policy.forces(&module.name) {
             let why = format!("{}; use --force to install anyway", trouble.why);
-            return Ok(Err(work.failing(make, why, 101)));
+            return Ok(Err(work.failing(make, why, Exit::PRE_INSTALL)));
         }
         notes.push(trouble.why);
     }
     work.intend(|intent| intent.touched.extend(publish::destinations(session, &order)))?;
     let publication = match publish::stage(session, &order) {
         Ok(publication) => publication,
-        Err(error) => return Ok(Err(work.failing(make, format!("installation failed: {error:#}"), 6))),
+        Err(error) => {
+            return Ok(Err(work.failing(
+                make,
+                format!("installation failed: {error:#}"),
+                Exit::NOT_INSTALLED,
+            )));
+        }
     };
     fail::fail_point!("publish:staged");
     if let Some(why) = publication.native() {

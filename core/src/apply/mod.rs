@@ -17,6 +17,7 @@ pub use boot::let_go;
 pub use prove::{Proven, prove};
 pub use transaction::{hold, run, status_of};
 
+use crate::exit::Exit;
 use crate::kernel::Kernel;
 use crate::plan::{Clear, Loading, Make, Plan, Settled, Survey};
 use crate::report::{Failing, Outcome, Report};
@@ -178,7 +179,8 @@ impl<'a> Work<'a> {
             Some(Trouble { why, status: Some(code) }) if alone => {
                 let remaining = "the module was added to the DKMS tree".to_owned();
                 let (errors, log, remembered) = (Vec::new(), None, false);
-                let failing = Failing { why, errors, log, remembered, remaining, code };
+                let failing =
+                    Failing { why, errors, log, remembered, remaining, code: Exit::of_script(code) };
                 self.report.add(id, None, Outcome::Failed(failing));
             }
             Some(trouble) => self.report.remarks.push(format!("{id}: {}", trouble.why)),
@@ -447,7 +449,7 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn failing(&self, make: &Make, why: String, code: i32) -> Outcome {
+    fn failing(&self, make: &Make, why: String, code: Exit) -> Outcome {
         Outcome::Failed(Failing {
             why,
             errors: Vec::new(),

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use super::Work;
 use super::make::{self, Attempt};
 use super::queue::{Item, Queue};
+use crate::exit::Exit;
 use crate::plan::{Make, Plan};
 use crate::report::timeline::{Phases, Span};
 use crate::report::{Outcome, text};
@@ -410,7 +411,7 @@ fn unmet(work: &Work<'_>, make: &Make) -> Option<Outcome> {
     Some(Outcome::Deferred {
         why: format!("requires {id}, which failed"),
         advice: format!("fix {id} first"),
-        code: 13,
+        code: Exit::NEEDS_OTHER,
     })
 }
 
@@ -421,7 +422,7 @@ fn finished(work: &mut Work<'_>, make: &Make, attempt: Attempt) -> Result<Outcom
         // One module's trouble with the disk is not the end of the others.
         Err(error) => {
             work.unfinished = true;
-            Ok(work.failing(make, format!("could not be completed: {error:#}"), 6))
+            Ok(work.failing(make, format!("could not be completed: {error:#}"), Exit::NOT_INSTALLED))
         }
         Ok(outcome) => Ok(outcome),
     }

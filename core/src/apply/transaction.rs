@@ -10,6 +10,7 @@ use super::recover::{self, Recovery};
 use super::{Done, apply, boot};
 use crate::cli::caller;
 use crate::event::Event;
+use crate::exit::Exit;
 use crate::layout::Layout;
 use crate::plan::{Plan, concerned, plan, scope};
 use crate::report::{Line, Outcome, Report, Told, history, text};
@@ -147,7 +148,7 @@ fn repair(session: &mut Session, tree: &LockedTree, report: &mut Report) -> Resu
 /// What is said and kept of a report. Inside a transaction of rpm, headers may still come, and what waits for them without
 /// success is for the trigger at its end to say, once.
 fn told<'r>(session: &Session, events: &[Event], report: &'r Report) -> Cow<'r, Report> {
-    let waits = |line: &Line| matches!(line.outcome, Outcome::Deferred { code: 21, .. });
+    let waits = |line: &Line| matches!(line.outcome, Outcome::Deferred { code: Exit::NO_HEADERS, .. });
     let seen_again = |event: &Event| match event {
         Event::KernelAdded(_) => true,
         Event::Asked(request) => session.layout.source(&request.module).exists(),

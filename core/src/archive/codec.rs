@@ -6,6 +6,7 @@ use anyhow::Result;
 use liblzma::stream::{CONCATENATED, Stream};
 
 use super::Refused;
+use crate::exit::Exit;
 use crate::kernel::Compression;
 
 /// Memory that an .xz file may ask for. The strongest setting of xz needs 65 MiB.
@@ -46,7 +47,7 @@ pub(super) fn of_name(name: &str) -> Result<Compression> {
         [".bz2", ".tz2", ".tbz2", ".tbz", ".lz", ".lzma", ".tlz", ".lzo", ".Z", ".taZ"];
     if let Some(suffix) = FOREIGN.iter().find(|suffix| name.ends_with(**suffix)) {
         let why = format!("cannot be written: dkms writes .tar, .tar.gz, .tar.xz and .tar.zst, not {suffix}");
-        return Err(Refused { code: 6, why }.into());
+        return Err(Refused { code: Exit::TARBALL_FAILED, why }.into());
     }
     let short = [
         (".tgz", Compression::Gzip),

@@ -9,6 +9,7 @@ use anyhow::Result;
 use super::Refused;
 use super::member::Kind;
 use super::read::Listing;
+use crate::exit::Exit;
 use crate::types::{Arch, KernelRelease, Target};
 
 const MAIN: &str = "dkms_main_tree";
@@ -46,7 +47,7 @@ pub fn contents(listing: &Listing) -> Result<Contents> {
     let conf = binaries.join("dkms.conf");
     if !is_file(&conf) {
         let why = format!("holds no dkms.conf in {SOURCE} or {BINARIES}");
-        return Err(Refused { code: 7, why }.into());
+        return Err(Refused { code: Exit::OTHER_MODULE, why }.into());
     }
     let claims = (binaries.join("PACKAGE_NAME"), binaries.join("PACKAGE_VERSION"));
     let claims = (is_file(&claims.0) && is_file(&claims.1)).then_some(claims);
@@ -173,7 +174,7 @@ mod tests {
         ] {
             let error = contents(&listing(text)).unwrap_err();
             let refused = error.downcast_ref::<Refused>().unwrap();
-            assert!(refused.code == code && refused.why.contains(part), "{text}: {refused:?}");
+            assert!(refused.code.number() == code && refused.why.contains(part), "{text}: {refused:?}");
         }
     }
 }

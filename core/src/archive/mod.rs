@@ -31,12 +31,14 @@ pub use read::{Listing, Unpacked, unpack};
 pub(crate) use walk::{Each, blame, walk};
 pub use write::{Packing, destination, file_name, pack};
 
+use crate::exit::Exit;
+
 /// Why a tarball is not read, or cannot be written, with the exit code that shell DKMS documents for it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
 pub struct Refused {
     /// The exit code.
-    pub code: u8,
+    pub code: Exit,
     /// The reason, as half a sentence whose subject is the tarball.
     pub why: String,
 }
@@ -44,7 +46,7 @@ pub struct Refused {
 impl Refused {
     /// No tarball of a DKMS module, or none that can be trusted.
     pub(crate) fn malformed(why: impl Into<String>) -> anyhow::Error {
-        Self { code: 3, why: why.into() }.into()
+        Self { code: Exit::BAD_TARBALL, why: why.into() }.into()
     }
 
     pub(crate) fn truncated() -> anyhow::Error {

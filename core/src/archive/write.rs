@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use tar::{Builder, EntryType, Header};
 
 use super::{Refused, codec};
+use crate::exit::Exit;
 use crate::sys::file::{self, Staged};
 use crate::types::{ModuleId, Target};
 
@@ -53,7 +54,9 @@ pub fn pack(packing: &Packing<'_>, to: &Path) -> Result<Vec<String>> {
     });
     staged.and_then(Staged::commit).map_err(|error| match error.downcast_ref::<Refused>() {
         Some(_) => error,
-        None => Refused { code: 6, why: format!("could not be written: {error:#}") }.into(),
+        None => {
+            Refused { code: Exit::TARBALL_FAILED, why: format!("could not be written: {error:#}") }.into()
+        }
     })?;
     Ok(remarks)
 }
@@ -154,7 +157,7 @@ pub fn destination(default: &Path, wanted: Option<&Path>, name: &str) -> Result<
     };
     let dir = to.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display())).map_err(|error| {
-        anyhow::Error::from(Refused { code: 9, why: format!("cannot be written: {error:#}") })
+        anyhow::Error::from(Refused { code: Exit::UNWRITABLE, why: format!("cannot be written: {error:#}") })
     })?;
     Ok(to)
 }

@@ -8,6 +8,7 @@ use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser};
 use super::pairs::Pairs;
 use super::refuse;
 use super::words::{Told, Words};
+use crate::exit::Exit;
 use crate::types::Target;
 
 /// Builds and installs kernel modules that are not part of the kernel, for every kernel.
@@ -189,18 +190,18 @@ impl Args {
     /// The one kernel of an action that knows only one.
     pub fn one_target(&self, action: &str) -> Result<Target> {
         if self.all {
-            return refuse(5, format!("{action} does not know --all"));
+            return refuse(Exit::NO_ALL, format!("{action} does not know --all"));
         }
         match self.targets()?.as_slice() {
             [target] => Ok(target.clone()),
-            _ => refuse(4, format!("{action} is for one kernel at a time")),
+            _ => refuse(Exit::ONE_KERNEL, format!("{action} is for one kernel at a time")),
         }
     }
 
     /// The one kernel of an action that does not guess.
     pub fn named_target(&self, action: &str) -> Result<Target> {
         if !self.all && !self.pairs.one_kernel() {
-            return refuse(4, format!("{action} needs exactly one kernel: -k KERNEL"));
+            return refuse(Exit::ONE_KERNEL, format!("{action} needs exactly one kernel: -k KERNEL"));
         }
         self.one_target(action)
     }
@@ -209,14 +210,20 @@ impl Args {
     pub fn template(&self, target: &Target) -> Result<Target> {
         let word = self.templatekernel.as_deref().unwrap_or_default();
         if word.is_empty() {
-            return refuse(1, "match needs --templatekernel KERNEL: the kernel whose modules are wanted");
+            return refuse(
+                Exit::ERROR,
+                "match needs --templatekernel KERNEL: the kernel whose modules are wanted",
+            );
         }
         let template = match word.split_once('/') {
             Some((kernel, arch)) => Target { kernel: kernel.parse()?, arch: arch.parse()? },
             None => Target { kernel: word.parse()?, arch: target.arch.clone() },
         };
         if template == *target {
-            return refuse(2, format!("{} is the template itself: nothing to match", target.kernel));
+            return refuse(
+                Exit::SAME_KERNEL,
+                format!("{} is the template itself: nothing to match", target.kernel),
+            );
         }
         Ok(template)
     }
@@ -237,6 +244,6 @@ fn directive(word: &str) -> Result<(String, String)> {
     });
     match name_and_value {
         Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
-        None => refuse(1, format!("--directive {word:?} is no NAME=VALUE")),
+        None => refuse(Exit::ERROR, format!("--directive {word:?} is no NAME=VALUE")),
     }
 }

@@ -9,6 +9,7 @@ use super::args::Args;
 use super::refuse;
 use super::words::Words;
 use crate::check::{self, Answer, Assumed, Question};
+use crate::exit::Exit;
 use crate::kernel::demand::Verdict;
 use crate::session::Session;
 use crate::types::{ModuleId, ModuleName, ModuleVersion, Target};
@@ -37,7 +38,7 @@ struct Row<'a> {
     notes: &'a [String],
 }
 
-pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<i32> {
+pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<Exit> {
     let questions = questions(session, args, words)?;
     let assumed = Assumed {
         secure_boot: args.secure_boot.as_ref().map(|word| word == "on"),
@@ -55,7 +56,7 @@ pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<i32>
             session.screen.answer(&line(answer));
         }
     }
-    Ok(i32::from(answers.iter().any(|answer| answer.verdict != Verdict::Loads)))
+    Ok(Exit::error_if(answers.iter().any(|answer| answer.verdict != Verdict::Loads)))
 }
 
 /// The files that were named, else those of the installed modules.
@@ -64,7 +65,7 @@ fn questions(session: &Session, args: &Args, words: &Words) -> Result<Vec<Questi
     let files: Vec<&String> = words.rest.iter().filter(is_file).collect();
     if !files.is_empty() {
         if files.len() < words.rest.len() {
-            return refuse(1, "name module files, or one module, but not both");
+            return refuse(Exit::ERROR, "name module files, or one module, but not both");
         }
         let targets = args.targets()?;
         let question = |file: &&String, target: &Target| Question {
@@ -84,7 +85,10 @@ fn questions(session: &Session, args: &Args, words: &Words) -> Result<Vec<Questi
     if let Some(name) = &name
         && !snapshot.modules.keys().any(|id| version.as_ref().is_none_or(|version| *version == id.version))
     {
-        return refuse(3, format!("{name} is not registered in this version: dkms status lists what is"));
+        return refuse(
+            Exit::NOT_ADDED,
+            format!("{name} is not registered in this version: dkms status lists what is"),
+        );
     }
     Ok(check::installed(session, &snapshot, |id: &ModuleId, target: &Target| {
         version.as_ref().is_none_or(|version| *version == id.version)

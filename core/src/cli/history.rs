@@ -3,17 +3,18 @@
 use anyhow::Result;
 
 use super::refuse;
+use crate::exit::Exit;
 use crate::report::{history, text};
 use crate::session::Session;
 
-pub(super) fn show(session: &Session, words: &[String], json: bool) -> Result<i32> {
+pub(super) fn show(session: &Session, words: &[String], json: bool) -> Result<Exit> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         [] => {
             let all = history::all(&session.layout);
             if json {
                 session.screen.answer(&format!("{}\n", serde_json::to_string_pretty(&all)?));
-                return Ok(0);
+                return Ok(Exit::SUCCESS);
             }
             for kept in all {
                 let failed = kept.report.lines.iter().filter(|line| line.outcome.failed()).count();
@@ -30,18 +31,18 @@ pub(super) fn show(session: &Session, words: &[String], json: bool) -> Result<i3
                     kept.report.cause,
                 ));
             }
-            Ok(0)
+            Ok(Exit::SUCCESS)
         }
         ["show", number] => {
             let Some(kept) = number.parse().ok().and_then(|id| history::one(&session.layout, id)) else {
                 return refuse(
-                    1,
+                    Exit::ERROR,
                     format!("there is no transaction {number} in the history: dkms history lists them"),
                 );
             };
             if json {
                 session.screen.answer(&format!("{}\n", serde_json::to_string_pretty(&kept)?));
-                return Ok(0);
+                return Ok(Exit::SUCCESS);
             }
             let summary = text::summary(&kept.report, &session.policy.admin, None);
             session.screen.answer(&format!(
@@ -51,8 +52,8 @@ pub(super) fn show(session: &Session, words: &[String], json: bool) -> Result<i3
                 kept.report.seconds,
                 summary.unwrap_or_else(|| "dkms: nothing went wrong".into())
             ));
-            Ok(0)
+            Ok(Exit::SUCCESS)
         }
-        _ => refuse(2, "dkms history, or dkms history show ID"),
+        _ => refuse(Exit::NO_ACTION, "dkms history, or dkms history show ID"),
     }
 }

@@ -21,6 +21,7 @@ use anyhow::Result;
 use clap::CommandFactory;
 
 use crate::event::{Event, Request, Verb};
+use crate::exit::Exit;
 use crate::hook::all_targets;
 use crate::kernel;
 use crate::layout::Layout;
@@ -40,12 +41,12 @@ const INTERFACE: &str = "3.4.3";
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
-    code: u8,
+    code: Exit,
     message: String,
 }
 
 /// Makes a [`Refusal`].
-fn refuse<T>(code: u8, message: impl Into<String>) -> Result<T> {
+fn refuse<T>(code: Exit, message: impl Into<String>) -> Result<T> {
     Err(Refusal { code, message: message.into() }.into())
 }
 
@@ -68,8 +69,8 @@ pub fn main() -> ExitCode {
     let screen = caller::screen().quiet(args.quiet);
     signal::install();
     match command(&args, screen) {
-        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
-        Err(error) => ExitCode::from(explain(&error, screen)),
+        Ok(exit) => exit.into(),
+        Err(error) => explain(&error, screen).into(),
     }
 }
 
@@ -79,21 +80,21 @@ pub fn definition() -> clap::Command {
 }
 
 /// Shows an error on one line, the chain included, unless that was done, and chooses the exit code.
-pub fn explain(error: &anyhow::Error, screen: Screen) -> u8 {
+pub fn explain(error: &anyhow::Error, screen: Screen) -> Exit {
     if let Some(Interrupted(signal)) = error.downcast_ref() {
         if !error.is::<Told>() {
             screen.alert(&format!("dkms: {error:#}: nothing was changed"));
         }
-        return 128 + u8::try_from(*signal).unwrap_or(0);
+        return Exit::of_signal(*signal);
     }
     screen.alert(&format!("dkms: {error:#}"));
-    error.downcast_ref::<Refusal>().map_or(1, |refusal| refusal.code)
+    error.downcast_ref::<Refusal>().map_or(Exit::ERROR, |refusal| refusal.code)
 }
 
-fn command(args: &Args, screen: Screen) -> Result<i32> {
+fn command(args: &Args, screen: Screen) -> Result<Exit> {
     if args.version {
         screen.answer(&format!("dkms-{INTERFACE}\n"));
-        return Ok(0);
+        return Ok(Exit::SUCCESS);
     }
     let words = args.words()?;
     args.pairs.check(args.all)?;
@@ -104,7 +105,7 @@ fn command(args: &Args, screen: Screen) -> Result<i32> {
         screen.alert(&format!("dkms: {word:?} is neither an action nor a second module: it is ignored"));
     }
     if let Some(config) = args.config.as_ref().filter(|config| !config.is_file()) {
-        return refuse(1, format!("--config {}: there is no such file", config.display()));
+        return refuse(Exit::ERROR, format!("--config {}: there is no such file", config.display()));
     }
     let options = Options {
         jobs: args.jobs,
@@ -132,11 +133,11 @@ fn command(args: &Args, screen: Screen) -> Result<i32> {
     };
     let mut session = Session::start(screen, options, place)?;
     if args.binaries_only && args.source_only {
-        return refuse(8, "--binaries-only and --source-only exclude each other");
+        return refuse(Exit::CONTRADICTION, "--binaries-only and --source-only exclude each other");
     }
     let brings = words.source().is_some() || words.brings_tarball(args);
     if args.dry_run && (matches!(words.action.as_str(), "generate_mok" | "mktarball") || brings) {
-        return refuse(1, "--dry-run needs a module that has its place already: module/version");
+        return refuse(Exit::ERROR, "--dry-run needs a module that has its place already: module/version");
     }
     permit::check(&session, args, &words)?;
     match words.action.as_str() {
@@ -152,16 +153,16 @@ fn command(args: &Args, screen: Screen) -> Result<i32> {
                 false => vec![args.one_target("autoinstall")?],
             };
             if autoinstall_off(&session) {
-                return Ok(0);
+                return Ok(Exit::SUCCESS);
             }
             let events = targets.into_iter().map(Event::Autoinstall).collect();
             Ok(crate::apply::run(&mut session, events)?.autoinstall_code())
         }
-        "kernel_preinst" => args.named_target("kernel_preinst").map(|_| 0),
+        "kernel_preinst" => args.named_target("kernel_preinst").map(|_| Exit::SUCCESS),
         "kernel_postinst" => {
             let target = args.named_target("kernel_postinst")?;
             if autoinstall_off(&session) {
-                return Ok(0);
+                return Ok(Exit::SUCCESS);
             }
             hook(&mut session, Event::KernelAdded(target))
         }
@@ -184,7 +185,7 @@ fn command(args: &Args, screen: Screen) -> Result<i32> {
             let verb = if words.action == "build" { Verb::Build } else { Verb::Install };
             let module = if words.source().is_none() && words.brings_tarball(args) {
                 match tarball::add(&mut session, args, &words)? {
-                    (module, 0) => module,
+                    (module, Exit::SUCCESS) => module,
                     (_, code) => return Ok(code),
                 }
             } else {
@@ -194,14 +195,14 @@ fn command(args: &Args, screen: Screen) -> Result<i32> {
         }
         "match" => matching(&mut session, args, &words),
         "uninstall" | "unbuild" | "remove" => withdraw(&mut session, args, &words),
-        action => refuse(1, format!("dkms {action} is not available yet in this version")),
+        action => refuse(Exit::ERROR, format!("dkms {action} is not available yet in this version")),
     }
 }
 
 /// The module that is to be added, built or installed; a source directory is put in its place first.
 fn named(session: &Session, args: &Args, words: &Words) -> Result<ModuleId> {
     if args.all {
-        return refuse(5, format!("{} does not know --all: name a kernel with -k", words.action));
+        return refuse(Exit::NO_ALL, format!("{} does not know --all: name a kernel with -k", words.action));
     }
     match words.source() {
         Some(dir) => source::copy(session, dir, args.force),
@@ -209,14 +210,19 @@ fn named(session: &Session, args: &Args, words: &Words) -> Result<ModuleId> {
     }
 }
 
-fn matching(session: &mut Session, args: &Args, words: &Words) -> Result<i32> {
+fn matching(session: &mut Session, args: &Args, words: &Words) -> Result<Exit> {
     let target = args.one_target("match")?;
     let template = args.template(&target)?;
     let only = match words.name.as_deref() {
         None => None,
         Some(word) => match word.parse::<ModuleName>() {
             Ok(name) if !crate::apply::status_of(session, Some(&name))?.modules.is_empty() => Some(name),
-            _ => return refuse(3, format!("{word} is not registered: dkms status lists what is")),
+            _ => {
+                return refuse(
+                    Exit::NOT_ADDED,
+                    format!("{word} is not registered: dkms status lists what is"),
+                );
+            }
         },
     };
     let nothing = format!("dkms: nothing to match: no such module is installed for {}", template.kernel);
@@ -228,11 +234,11 @@ fn matching(session: &mut Session, args: &Args, words: &Words) -> Result<i32> {
     Ok(report.code())
 }
 
-fn withdraw(session: &mut Session, args: &Args, words: &Words) -> Result<i32> {
+fn withdraw(session: &mut Session, args: &Args, words: &Words) -> Result<Exit> {
     let module = words.module_id()?;
     if words.action == "remove" && args.rpm_safe_upgrade && !args.dry_run && rpm::replaced(session, &module)?
     {
-        return Ok(0);
+        return Ok(Exit::SUCCESS);
     }
     if words.action == "remove" && args.all && caller::replacing() {
         let report = crate::apply::run(session, vec![Event::SourceReplaced(module)])?;
@@ -264,7 +270,7 @@ fn ask(
     module: ModuleId,
     targets: Vec<Target>,
     args: &Args,
-) -> Result<i32> {
+) -> Result<Exit> {
     let request = Request {
         verb,
         module,
@@ -275,7 +281,7 @@ fn ask(
     Ok(report.code())
 }
 
-fn hook(session: &mut Session, event: Event) -> Result<i32> {
+fn hook(session: &mut Session, event: Event) -> Result<Exit> {
     let report = crate::apply::run(session, vec![event])?;
     Ok(report.hook_code(&session.policy.admin))
 }
@@ -290,7 +296,7 @@ pub fn autoinstall_off(session: &Session) -> bool {
     off
 }
 
-fn generate_mok(session: &Session) -> Result<i32> {
+fn generate_mok(session: &Session) -> Result<Exit> {
     let (key, certificate) = sign::pair(session, &running()?);
     let token = key.starts_with("pkcs11:");
     match (token || Path::new(&key).exists(), certificate.exists()) {
@@ -299,7 +305,7 @@ fn generate_mok(session: &Session) -> Result<i32> {
             session
                 .screen
                 .progress(&format!("dkms: {key} and {certificate} exist already: nothing was made"));
-            return Ok(0);
+            return Ok(Exit::SUCCESS);
         }
         (false, false) => {}
         // Making both again would lose a key that may be enrolled.
@@ -307,7 +313,7 @@ fn generate_mok(session: &Session) -> Result<i32> {
             let certificate = certificate.display().to_string();
             let (there, missing) = if key_exists { (&key, &certificate) } else { (&certificate, &key) };
             return refuse(
-                1,
+                Exit::ERROR,
                 format!("{there} exists and may be enrolled, but {missing} is missing: nothing was made"),
             );
         }
@@ -315,13 +321,16 @@ fn generate_mok(session: &Session) -> Result<i32> {
     sign::make(session, Path::new(&key), &certificate)?;
     let enrol = sign::enrol(session, &certificate);
     session.screen.progress(&format!("dkms: made {}; enrol it once: {enrol}", certificate.display()));
-    Ok(0)
+    Ok(Exit::SUCCESS)
 }
 
 /// The running kernel on this machine.
 fn running() -> Result<Target> {
     match (kernel::running(), kernel::machine()) {
         (Some(kernel), Some(arch)) => Ok(Target { kernel, arch }),
-        _ => refuse(12, "the running kernel's release or architecture is no valid name: give -k and -a"),
+        _ => refuse(
+            Exit::NO_RUNNING_KERNEL,
+            "the running kernel's release or architecture is no valid name: give -k and -a",
+        ),
     }
 }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::refuse;
+use crate::exit::Exit;
 use crate::kernel;
 use crate::types::{Arch, KernelRelease, Target};
 
@@ -40,18 +41,30 @@ impl Pairs {
     /// What no action accepts.
     pub fn check(&self, all: bool) -> Result<()> {
         if self.arches.len() > 1 && self.arches.len() != self.kernels.len() {
-            return refuse(1, "several architectures need as many kernels: -k KERNEL -a ARCH for each pair");
+            return refuse(
+                Exit::ERROR,
+                "several architectures need as many kernels: -k KERNEL -a ARCH for each pair",
+            );
         }
         match (all, self.kernels.is_empty(), self.arches.is_empty()) {
-            (true, false, _) => refuse(2, "--all means every kernel: it cannot go with -k"),
-            (true, true, false) => refuse(3, "--all means every architecture: it cannot go with -a"),
+            (true, false, _) => {
+                refuse(Exit::ALL_AND_KERNEL, "--all means every kernel: it cannot go with -k")
+            }
+            (true, true, false) => {
+                refuse(Exit::ALL_AND_ARCH, "--all means every architecture: it cannot go with -a")
+            }
             _ => Ok(()),
         }
     }
 
     /// The pairs; the running kernel where none is named. A single architecture is that of all kernels.
     pub fn targets(&self) -> Result<Vec<Target>> {
-        let unknown = || refuse(12, "the running kernel or this machine has no valid name: give -k and -a");
+        let unknown = || {
+            refuse(
+                Exit::NO_RUNNING_KERNEL,
+                "the running kernel or this machine has no valid name: give -k and -a",
+            )
+        };
         let kernels = match self.kernels.as_slice() {
             [] => match kernel::running() {
                 Some(running) => vec![running],
@@ -95,7 +108,7 @@ where
     T: std::str::FromStr<Err = crate::types::BadName>,
 {
     if word.is_empty() {
-        return refuse(16, format!("the value of {option} is empty"));
+        return refuse(Exit::EMPTY_VALUE, format!("the value of {option} is empty"));
     }
     Ok(word.parse()?)
 }
@@ -114,8 +127,8 @@ mod tests {
         Pairs::new(&of("-k"), &of("-a"))
     }
 
-    fn code(error: &anyhow::Error) -> u8 {
-        error.downcast_ref::<crate::cli::Refusal>().map_or(1, |refusal| refusal.code)
+    fn code(error: &anyhow::Error) -> i32 {
+        error.downcast_ref::<crate::cli::Refusal>().map_or(1, |refusal| refusal.code.number())
     }
 
     #[test]

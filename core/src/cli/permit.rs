@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::args::Args;
 use super::refuse;
 use super::words::Words;
+use crate::exit::Exit;
 use crate::session::Session;
 use crate::sys::file;
 
@@ -16,7 +17,10 @@ pub(super) fn check(session: &Session, args: &Args, words: &Words) -> Result<()>
     let (registry, modules) = (&session.layout.dkms_tree, &session.layout.install_tree);
     let kernels = match words.action.as_str() {
         "preflight" if !rustix::process::geteuid().is_root() => {
-            return refuse(1, "dkms preflight builds as if it were installed already: only root may do that");
+            return refuse(
+                Exit::ERROR,
+                "dkms preflight builds as if it were installed already: only root may do that",
+            );
         }
         "add" | "build" | "remove" | "unbuild" => false,
         "install" | "uninstall" | "autoinstall" | "match" => true,
@@ -25,23 +29,32 @@ pub(super) fn check(session: &Session, args: &Args, words: &Words) -> Result<()>
     };
     let withdraws = matches!(words.action.as_str(), "remove" | "unbuild" | "uninstall");
     if withdraws && !file::writable(registry) && !registered(session, words)? {
-        return refuse(3, format!("{} is not registered: dkms status lists what is", words.module_id()?));
+        return refuse(
+            Exit::NOT_ADDED,
+            format!("{} is not registered: dkms status lists what is", words.module_id()?),
+        );
     }
     let root = rustix::process::geteuid().is_root();
     if !root && kernels && !file::writable(modules) {
         let modules = modules.display();
-        return refuse(1, format!("dkms {} changes {modules}: only root may do that", words.action));
+        return refuse(
+            Exit::ERROR,
+            format!("dkms {} changes {modules}: only root may do that", words.action),
+        );
     }
     if !root && words.source().is_some() && !file::writable(&session.layout.source_tree) {
         let sources = session.layout.source_tree.display();
-        return refuse(1, format!("the source would be copied to {sources}: only root may do that"));
+        return refuse(
+            Exit::ERROR,
+            format!("the source would be copied to {sources}: only root may do that"),
+        );
     }
     // Root's actions on a kernel make the registry where there is none.
     let makes_registry = root && kernels;
     if !makes_registry && !file::writable(registry) {
         let why = if registry.is_dir() { "is not yours to write" } else { "does not exist" };
         return refuse(
-            1,
+            Exit::ERROR,
             format!("the registry {} {why}: give another one with --dkmstree", registry.display()),
         );
     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::args::Args;
 use super::refuse;
 use super::words::Words;
+use crate::exit::Exit;
 use crate::hook::target;
 use crate::preflight::words::{self, Asked};
 use crate::preflight::{Finding, Question, preflight};
@@ -24,9 +25,12 @@ struct Document<'a> {
     held: Vec<String>,
 }
 
-pub(super) fn show(session: &mut Session, args: &Args, words: &Words) -> Result<i32> {
+pub(super) fn show(session: &mut Session, args: &Args, words: &Words) -> Result<Exit> {
     if args.dry_run {
-        return refuse(1, "dkms preflight installs nothing as it is: --dry-run has no meaning for it");
+        return refuse(
+            Exit::ERROR,
+            "dkms preflight installs nothing as it is: --dry-run has no meaning for it",
+        );
     }
     let question = question(args, words)?;
     let finding = preflight(session, &question)?;
@@ -54,7 +58,7 @@ fn question(args: &Args, words: &Words) -> Result<Question> {
     for file in files {
         let file = PathBuf::from(file);
         if !file.is_file() {
-            return refuse(1, format!("{}: there is no such file", file.display()));
+            return refuse(Exit::ERROR, format!("{}: there is no such file", file.display()));
         }
         question.files.push(file);
     }
@@ -66,19 +70,19 @@ fn question(args: &Args, words: &Words) -> Result<Question> {
     }
     if question.files.is_empty() && question.kernels.is_empty() {
         return refuse(
-            1,
+            Exit::ERROR,
             "preflight needs a kernel, or the files of packages: dkms preflight ./linux-headers-*.deb",
         );
     }
     Ok(question)
 }
 
-/// 11: a module would not be there. 21: not everything could be tried.
-fn code(finding: &Finding) -> i32 {
+/// Whether a module would not be there, or not everything could be tried.
+fn code(finding: &Finding) -> Exit {
     let lines = finding.proven.as_ref().map_or(&[][..], |proven| &proven.report.lines);
     if !finding.held.is_empty() || lines.iter().any(|line| line.outcome.failed()) {
-        return 11;
+        return Exit::AUTOINSTALL_FAILED;
     }
     let waits = |line: &Line| matches!(line.outcome, Outcome::Deferred { .. });
-    if !finding.untried.is_empty() || lines.iter().any(waits) { 21 } else { 0 }
+    if !finding.untried.is_empty() || lines.iter().any(waits) { Exit::NO_HEADERS } else { Exit::SUCCESS }
 }

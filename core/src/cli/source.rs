@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use super::refuse;
 use crate::conf::evaluate;
+use crate::exit::Exit;
 use crate::session::Session;
 use crate::sys::file;
 use crate::types::ModuleId;
@@ -13,9 +14,12 @@ use crate::types::ModuleId;
 /// Copies the tree, unless it is there already; the module that it holds. `force` replaces an older copy whole.
 pub(super) fn copy(session: &Session, dir: &Path, force: bool) -> Result<ModuleId> {
     let dir = dir.canonicalize().with_context(|| format!("reading {}", dir.display()))?;
-    let id = module_of(session, &dir.join("dkms.conf"), 8)?;
+    let id = module_of(session, &dir.join("dkms.conf"))?;
     if crate::apply::status_of(session, Some(&id.name))?.registered(&id) {
-        return refuse(3, format!("{id} is registered already: dkms remove it first, or give its name"));
+        return refuse(
+            Exit::ALREADY_ADDED,
+            format!("{id} is registered already: dkms remove it first, or give its name"),
+        );
     }
     if !dir.starts_with(session.layout.version(&id)) {
         put(session, &dir, &id, force)?;
@@ -23,18 +27,18 @@ pub(super) fn copy(session: &Session, dir: &Path, force: bool) -> Result<ModuleI
     Ok(id)
 }
 
-/// The module that a dkms.conf is of. `code` is the exit code when it is of none.
-pub(crate) fn module_of(session: &Session, conf: &Path, code: u8) -> Result<ModuleId> {
+/// The module that a dkms.conf is of.
+pub(crate) fn module_of(session: &Session, conf: &Path) -> Result<ModuleId> {
     let files = [conf.to_owned()];
     let names = "PACKAGE_NAME PACKAGE_VERSION";
     let raw = match evaluate::framework(&files, names, &session.layout.evaluated())? {
         Ok(raw) => raw,
-        Err(error) => return refuse(code, error.to_string()),
+        Err(error) => return refuse(Exit::BAD_CONF, error.to_string()),
     };
     let (name, version) = (raw.get("PACKAGE_NAME"), raw.get("PACKAGE_VERSION"));
     let (Ok(name), Ok(version)) = (name.parse(), version.parse()) else {
         return refuse(
-            code,
+            Exit::BAD_CONF,
             format!(
                 "{}: PACKAGE_NAME {name:?} and PACKAGE_VERSION {version:?} are no valid names",
                 conf.display()

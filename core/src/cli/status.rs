@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::args::Args;
 use super::words::Words;
+use crate::exit::Exit;
 use crate::session::Session;
 use crate::sys::{file, parallel};
 use crate::tree::{Build, Entry, Snapshot};
@@ -42,7 +43,7 @@ struct Failed {
     log: PathBuf,
 }
 
-pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<i32> {
+pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<Exit> {
     let name = words.name.as_deref().map(str::parse::<ModuleName>);
     let version = words.version.as_deref().map(str::parse::<ModuleVersion>);
     let snapshot = match (&name, &version) {
@@ -90,7 +91,7 @@ pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<i32>
     }
     if args.json {
         session.screen.answer(&format!("{}\n", serde_json::to_string_pretty(&document)?));
-        return Ok(0);
+        return Ok(Exit::SUCCESS);
     }
     let lines: String = document.modules.iter().map(Row::line).collect();
     session.screen.answer(&lines);
@@ -116,7 +117,7 @@ pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<i32>
     for line in crate::check::foreseen(session, &shown, || Ok(snapshot))? {
         session.screen.alert(&format!("dkms: {line}"));
     }
-    Ok(0)
+    Ok(Exit::SUCCESS)
 }
 
 impl Row {

@@ -10,6 +10,7 @@ use super::words::Words;
 use super::{Refusal, refuse, source};
 use crate::archive::{self, Contents, Packing, Refused, Unpacked};
 use crate::event::{Event, Load};
+use crate::exit::Exit;
 use crate::session::Session;
 use crate::survey;
 use crate::sys::hash::{self, Watch};
@@ -18,7 +19,7 @@ use crate::tree::{Entry, Source};
 use crate::types::{ModuleId, Target};
 
 /// `dkms mktarball`.
-pub(super) fn make(session: &Session, args: &Args, words: &Words) -> Result<i32> {
+pub(super) fn make(session: &Session, args: &Args, words: &Words) -> Result<Exit> {
     let module = words.module_id()?;
     // Nothing may be built over what is being packed. Where we may not write there is nobody to wait for.
     let may_lock = rustix::process::geteuid().is_root();
@@ -26,14 +27,21 @@ pub(super) fn make(session: &Session, args: &Args, words: &Words) -> Result<i32>
     let snapshot = crate::apply::status_of(session, Some(&module.name))?;
     let entry = match snapshot.modules.get(&module) {
         Some(entry) if entry.broken() => {
-            return refuse(4, format!("{module} is broken: its source, or the link to it, is gone"));
+            return refuse(
+                Exit::BROKEN,
+                format!("{module} is broken: its source, or the link to it, is gone"),
+            );
         }
         Some(entry) if snapshot.registered(&module) => entry,
-        _ => return refuse(3, format!("{module} is not registered: dkms status lists what is")),
+        _ => {
+            return refuse(Exit::NOT_ADDED, format!("{module} is not registered: dkms status lists what is"));
+        }
     };
-    let Some(from) = entry.source_dir() else { return refuse(4, format!("the source of {module} is gone")) };
+    let Some(from) = entry.source_dir() else {
+        return refuse(Exit::BROKEN, format!("the source of {module} is gone"));
+    };
     let conf = session.options.conf.clone().unwrap_or_else(|| from.join("dkms.conf"));
-    source::module_of(session, &conf, 8)?;
+    source::module_of(session, &conf)?;
     let targets = match (args.source_only, args.all) {
         (true, _) => None,
         (false, true) => Some(entry.builds.keys().cloned().collect()),
@@ -54,7 +62,7 @@ pub(super) fn make(session: &Session, args: &Args, words: &Words) -> Result<i32>
         session.screen.alert(&format!("dkms: {remark}"));
     }
     session.screen.progress(&format!("dkms: {module} is in {}", to.display()));
-    Ok(0)
+    Ok(Exit::SUCCESS)
 }
 
 /// The builds of these kernels, all of which must be there.
@@ -67,7 +75,10 @@ fn built(
     let mut builds = BTreeMap::new();
     for target in targets {
         if !entry.builds.contains_key(&target) {
-            return refuse(6, format!("{module} is not built for {target}: dkms build it first"));
+            return refuse(
+                Exit::NOT_BUILT,
+                format!("{module} is not built for {target}: dkms build it first"),
+            );
         }
         let dir = session.layout.built(module, &target);
         builds.insert(target, dir);
@@ -76,29 +87,29 @@ fn built(
 }
 
 /// `dkms ldtarball`.
-pub(super) fn load(session: &mut Session, args: &Args, words: &Words) -> Result<(ModuleId, i32)> {
-    bring(session, args, words, 1)
+pub(super) fn load(session: &mut Session, args: &Args, words: &Words) -> Result<(ModuleId, Exit)> {
+    bring(session, args, words, Exit::ERROR)
 }
 
 /// `dkms add TARBALL`.
-pub(super) fn add(session: &mut Session, args: &Args, words: &Words) -> Result<(ModuleId, i32)> {
-    bring(session, args, words, 2)
+pub(super) fn add(session: &mut Session, args: &Args, words: &Words) -> Result<(ModuleId, Exit)> {
+    bring(session, args, words, Exit::NO_SOURCE)
 }
 
 /// Reads a tarball and registers what is in it. `sourceless` is the exit code for binaries without a source.
-fn bring(session: &mut Session, args: &Args, words: &Words, sourceless: u8) -> Result<(ModuleId, i32)> {
+fn bring(session: &mut Session, args: &Args, words: &Words, sourceless: Exit) -> Result<(ModuleId, Exit)> {
     let Some(path) = words.tarball(args).filter(|path| path.exists()) else {
         let named =
             args.archive.clone().or_else(|| words.rest.first().map(PathBuf::from)).unwrap_or_default();
-        return refuse(2, format!("there is no tarball {named:?}"));
+        return refuse(Exit::NO_SOURCE, format!("there is no tarball {named:?}"));
     };
     if args.force && !rustix::process::geteuid().is_root() {
-        return refuse(1, "only root replaces what is there: --force");
+        return refuse(Exit::ERROR, "only root replaces what is there: --force");
     }
     let name = path.display().to_string();
     if path.extension().is_some_and(|extension| extension == "rpm") {
         return refuse(
-            9,
+            Exit::NO_TARBALL,
             format!("{name} is a package, not a tarball: install it with your package manager"),
         );
     }
@@ -108,23 +119,25 @@ fn bring(session: &mut Session, args: &Args, words: &Words, sourceless: u8) -> R
     let snapshot = crate::apply::status_of(session, Some(&module.name))?;
     // Looked at again under the lock, but the source gets its place before that.
     if snapshot.registered(&module) && !args.force {
-        let code = if contents.made { 8 } else { 3 };
+        let code = if contents.made { Exit::TARBALL_OF_ADDED } else { Exit::ALREADY_ADDED };
         return refuse(
             code,
             format!("{module} is registered already: --force replaces it by what is in {name}"),
         );
     }
     if let Some(Entry { source: Source::Dangling(to), .. }) = snapshot.modules.get(&module) {
-        return refuse(4, format!("{module} is broken: its source {} is gone", to.display()));
+        return refuse(Exit::BROKEN, format!("{module} is broken: its source {} is gone", to.display()));
     }
-    let Some(target) = args.targets()?.into_iter().next() else { return refuse(16, "no kernel is named") };
+    let Some(target) = args.targets()?.into_iter().next() else {
+        return refuse(Exit::EMPTY_VALUE, "no kernel is named");
+    };
     sound(session, &tarball, &module, &target, &name)?;
     let place = session.layout.source(&module);
     match &contents.source {
         Some(dir) if !same(&tarball.path(dir), &place) => {
             // Somebody's own source of that name: shell DKMS would mix the two.
             if place.exists() && !args.force {
-                return Err(refusal(3, &place, &name));
+                return Err(refusal(Exit::ALREADY_ADDED, &place, &name));
             }
             source::put(session, &tarball.path(dir), &module, args.force)?;
         }
@@ -149,11 +162,11 @@ fn module_in(session: &Session, tarball: &Unpacked, name: &str) -> Result<Module
     if confine::available() && !open_to_all(&conf) {
         let dir = session.layout.incoming();
         return refuse(
-            1,
+            Exit::ERROR,
             format!("{} is closed to others: the dkms.conf in {name} would run as root", dir.display()),
         );
     }
-    let module = source::module_of(session, &conf, 8).map_err(|error| match error.downcast::<Refusal>() {
+    let module = source::module_of(session, &conf).map_err(|error| match error.downcast::<Refusal>() {
         Ok(Refusal { code, message }) => {
             // Where it was unpacked is gone when this is read.
             let message = message.replace(&format!("{}", conf.display()), "its dkms.conf");
@@ -169,7 +182,7 @@ fn module_in(session: &Session, tarball: &Unpacked, name: &str) -> Result<Module
         let claim = format!("{}/{}", read(claimed_name)?, read(claimed_version)?);
         if claim != module.to_string() {
             return refuse(
-                7,
+                Exit::OTHER_MODULE,
                 format!("{name} says that it is {claim:?}, and its dkms.conf that it is {module}"),
             );
         }
@@ -192,7 +205,7 @@ fn sound(
         Ok(_) => Ok(()),
         Err(error) => {
             let why = error.to_string().replace(&conf.display().to_string(), "its dkms.conf");
-            refuse(8, format!("{name}: {why}"))
+            refuse(Exit::BAD_CONF, format!("{name}: {why}"))
         }
     }
 }
@@ -211,7 +224,7 @@ fn same(one: &Path, other: &Path) -> bool {
     other.is_dir() && hash(one).is_ok_and(|one| hash(other).is_ok_and(|other| one == other))
 }
 
-fn refusal(code: u8, place: &Path, name: &str) -> anyhow::Error {
+fn refusal(code: Exit, place: &Path, name: &str) -> anyhow::Error {
     let message =
         format!("{} is there already and differs: --force replaces it by what is in {name}", place.display());
     Refusal { code, message }.into()

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::args::Args;
 use super::refuse;
+use crate::exit::Exit;
 use crate::types::ModuleId;
 
 /// All actions.
@@ -67,7 +68,12 @@ impl Words {
             match told {
                 Told::Word(word) if ACTIONS.contains(&word.as_str()) => match words.action.as_str() {
                     "" => words.action = word.clone(),
-                    one => return refuse(4, format!("only one action at a time: {one} or {word}")),
+                    one => {
+                        return refuse(
+                            Exit::MANY_ACTIONS,
+                            format!("only one action at a time: {one} or {word}"),
+                        );
+                    }
                 },
                 told => words.tell(told),
             }
@@ -76,8 +82,10 @@ impl Words {
             text.take_if(|text| text.is_empty());
         }
         match (words.action.as_str(), words.rest.first()) {
-            ("", None) => refuse(2, "no action given: dkms --help lists them"),
-            ("", Some(word)) => refuse(2, format!("{word:?} is no action: dkms --help lists them")),
+            ("", None) => refuse(Exit::NO_ACTION, "no action given: dkms --help lists them"),
+            ("", Some(word)) => {
+                refuse(Exit::NO_ACTION, format!("{word:?} is no action: dkms --help lists them"))
+            }
             _ => Ok(words),
         }
     }
@@ -109,8 +117,12 @@ impl Words {
     }
 
     /// The exit code for a module that cannot exist.
-    fn unknown_module(&self) -> u8 {
-        if matches!(self.action.as_str(), "add" | "build" | "install") { 2 } else { 3 }
+    fn unknown_module(&self) -> Exit {
+        if matches!(self.action.as_str(), "add" | "build" | "install") {
+            Exit::NO_SOURCE
+        } else {
+            Exit::NOT_ADDED
+        }
     }
 
     /// The source directory that was given in place of a module.
@@ -139,7 +151,10 @@ impl Words {
                 (Ok(name), Ok(version)) => Ok(ModuleId { name, version }),
                 (Err(error), _) | (_, Err(error)) => refuse(self.unknown_module(), format!("{error}")),
             },
-            _ => refuse(1, format!("dkms {} needs a module and its version: module/version", self.action)),
+            _ => refuse(
+                Exit::ERROR,
+                format!("dkms {} needs a module and its version: module/version", self.action),
+            ),
         }
     }
 }

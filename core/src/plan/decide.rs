@@ -8,6 +8,7 @@ use super::wanted::Wish;
 use super::why::{bad_conf, broken, refused, registered};
 use super::{Clear, Loading, Plan, Registration, Settled, Survey, Unregister};
 use crate::event::{Event, Load, Request, Verb};
+use crate::exit::Exit;
 use crate::policy::distro::Row;
 use crate::report::Outcome;
 use crate::tree::{Snapshot, Source};
@@ -172,7 +173,7 @@ impl Planner<'_> {
                     id,
                     None,
                     refused(
-                        2,
+                        Exit::NO_SOURCE,
                         format!("source directory {}/{}-{} not found", tree.display(), id.name, id.version),
                         "install its package, or run `dkms add DIRECTORY`",
                     ),
@@ -192,7 +193,7 @@ impl Planner<'_> {
             return self.settle(id, None, broken(&entry.source));
         }
         if self.snapshot.registered(id) && !load.force {
-            return self.settle(id, None, registered(8, id));
+            return self.settle(id, None, registered(Exit::TARBALL_OF_ADDED, id));
         }
         if !self.register(id) {
             return;
@@ -233,12 +234,12 @@ impl Planner<'_> {
             let mut outcome = broken(&entry.source);
             if let (Outcome::Refused { code, .. }, Verb::Add) = (&mut outcome, request.verb) {
                 // For what is to be added the source is missing, not the link.
-                *code = 2;
+                *code = Exit::NO_SOURCE;
             }
             return self.settle(id, None, outcome);
         }
         match request.verb {
-            Verb::Add if is_registered => self.settle(id, None, registered(3, id)),
+            Verb::Add if is_registered => self.settle(id, None, registered(Exit::ALREADY_ADDED, id)),
             Verb::Add => {
                 self.register(id);
             }
@@ -260,7 +261,7 @@ impl Planner<'_> {
             _ if entry.is_none_or(|entry| entry.stands_in() && entry.builds.is_empty()) => self.settle(
                 id,
                 None,
-                refused(3, "not in the DKMS tree".into(), "to list all modules: dkms status"),
+                refused(Exit::NOT_ADDED, "not in the DKMS tree".into(), "to list all modules: dkms status"),
             ),
             Verb::Uninstall | Verb::Unbuild => {
                 for target in &request.targets {

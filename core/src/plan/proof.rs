@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Make, Plan, Settled, Survey};
+use crate::exit::Exit;
 use crate::policy::Admin;
 use crate::policy::admin::Unbuildable;
 use crate::report::{Line, Outcome, Report};
@@ -24,7 +25,7 @@ pub(super) fn only(plan: Plan) -> Plan {
             Some(first) => Outcome::Deferred {
                 why: format!("depends on {first}, which is not installed yet"),
                 advice: "the module will be built during installation".into(),
-                code: 0,
+                code: Exit::SUCCESS,
             },
             None => {
                 makes.push(make);

@@ -4,6 +4,7 @@ use super::decide::Planner;
 use super::why::{awaits, bad_conf, needs, refused, remaining};
 use super::{Case, Make};
 use crate::conf::{Recipe, version};
+use crate::exit::Exit;
 use crate::kernel::{HeadersPackage, Kernel};
 use crate::report::{Failing, Outcome};
 use crate::tree::{Build, unsigned};
@@ -84,7 +85,7 @@ impl Planner<'_> {
         };
         if wish.install && !kernel.exists {
             return Err(refused(
-                6,
+                Exit::NO_KERNEL,
                 format!("kernel {} is not installed", target.kernel),
                 &format!(
                     "install the kernel first, or only build the module: dkms build {id} -k {}",
@@ -127,7 +128,7 @@ impl Planner<'_> {
             return Err(Outcome::Deferred {
                 why: format!("build tools are not installed: {tools}"),
                 advice: format!("install {tools}, then run `dkms autoinstall -k {}`", target.kernel),
-                code: 10,
+                code: Exit::BUILD_FAILED,
             });
         }
         self.dependencies(recipe, target, wish)?;
@@ -200,7 +201,7 @@ impl Planner<'_> {
         Outcome::Deferred {
             why: format!("kernel headers for {} are not installed", target.kernel),
             advice: format!("{advice}; the module will then be built automatically"),
-            code: 21,
+            code: Exit::NO_HEADERS,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::conf::ConfError;
+use crate::exit::Exit;
 use crate::report::Outcome;
 use crate::tree::{Snapshot, Source};
 use crate::types::{ModuleId, Target};
@@ -34,7 +35,7 @@ pub(super) fn needs(missing: &str) -> Outcome {
     Outcome::Deferred {
         why: format!("requires {missing} (BUILD_DEPENDS), which is not installed for this kernel"),
         advice: format!("install {missing} first, or use --force to build without it"),
-        code: 13,
+        code: Exit::NEEDS_OTHER,
     }
 }
 
@@ -43,23 +44,23 @@ pub(super) fn awaits(missing: &str) -> Outcome {
     Outcome::Deferred {
         why: format!("requires {missing} (BUILD_DEPENDS), which is not in the DKMS tree"),
         advice: "install the package that provides it; this module will then be built automatically".into(),
-        code: 0,
+        code: Exit::SUCCESS,
     }
 }
 
-pub(super) fn refused(code: i32, why: String, advice: &str) -> Outcome {
+pub(super) fn refused(code: Exit, why: String, advice: &str) -> Outcome {
     Outcome::Refused { why, advice: advice.into(), code }
 }
 
-pub(super) fn registered(code: i32, id: &ModuleId) -> Outcome {
+pub(super) fn registered(code: Exit, id: &ModuleId) -> Outcome {
     let advice = format!("use another version, or run `dkms remove {id} --all` first");
     refused(code, "already in the DKMS tree".into(), &advice)
 }
 
 pub(super) fn bad_conf(error: &ConfError) -> Outcome {
     let code = match error {
-        ConfError::Unreadable { .. } => 4,
-        ConfError::Bad { .. } => 8,
+        ConfError::Unreadable { .. } => Exit::BROKEN,
+        ConfError::Bad { .. } => Exit::BAD_CONF,
     };
     refused(code, error.to_string(), "fix the file, or reinstall the package that provides it")
 }
@@ -69,5 +70,9 @@ pub(super) fn broken(source: &Source) -> Outcome {
         Source::Dangling(to) => format!("source directory {} not found", to.display()),
         _ => "the source link is missing".to_owned(),
     };
-    refused(4, format!("broken: {why}"), "reinstall its package, or delete its directory from the DKMS tree")
+    refused(
+        Exit::BROKEN,
+        format!("broken: {why}"),
+        "reinstall its package, or delete its directory from the DKMS tree",
+    )
 }

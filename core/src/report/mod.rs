@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use screen::Screen;
 
+use crate::exit::Exit;
 use crate::policy::Admin;
 use crate::types::{ModuleId, Target};
 
@@ -77,8 +78,8 @@ pub enum Outcome {
         why: String,
         /// What to do.
         advice: String,
-        /// The exit code that shell DKMS documents for it; 0 when nothing has gone wrong.
-        code: i32,
+        /// The exit code for it; success when nothing has gone wrong.
+        code: Exit,
     },
     /// What was asked for cannot be done.
     Refused {
@@ -86,8 +87,8 @@ pub enum Outcome {
         why: String,
         /// What to do.
         advice: String,
-        /// The exit code that shell DKMS documents for it.
-        code: i32,
+        /// The exit code for it.
+        code: Exit,
     },
     /// It was tried and failed.
     Failed(Failing),
@@ -106,20 +107,20 @@ pub struct Failing {
     pub remembered: bool,
     /// What serves this kernel now, and the others.
     pub remaining: String,
-    /// The exit code that shell DKMS documents for it.
-    pub code: i32,
+    /// The exit code for it.
+    pub code: Exit,
 }
 
 impl Outcome {
     /// The exit code of a command whose only outcome this is.
-    pub fn code(&self) -> i32 {
+    pub fn code(&self) -> Exit {
         match self {
-            Self::Excluded { .. } => 77,
-            Self::Native { .. } => 6,
+            Self::Excluded { .. } => Exit::EXCLUDED,
+            Self::Native { .. } => Exit::NEWER_IN_KERNEL,
             Self::Deferred { code, .. } | Self::Refused { code, .. } | Self::Failed(Failing { code, .. }) => {
                 *code
             }
-            _ => 0,
+            _ => Exit::SUCCESS,
         }
     }
     /// Something went wrong.
@@ -196,28 +197,30 @@ impl Report {
     }
 
     /// The exit code of a command that a person gave: the first thing that went wrong.
-    pub fn code(&self) -> i32 {
+    pub fn code(&self) -> Exit {
         let failed = self.lines.iter().find(|line| line.outcome.failed()).map(|line| line.outcome.code());
-        let other = self.lines.iter().map(|line| line.outcome.code()).find(|code| *code != 0);
-        failed.or(other).unwrap_or(if self.problems.is_empty() { 0 } else { 1 })
+        let other = self.lines.iter().map(|line| line.outcome.code()).find(|code| !code.is_success());
+        failed.or(other).unwrap_or(Exit::error_if(!self.problems.is_empty()))
     }
 
     /// The exit code of `autoinstall`: one for all that failed.
-    pub fn autoinstall_code(&self) -> i32 {
-        let failed =
-            |line: &Line| line.outcome.failed() || matches!(line.outcome, Outcome::Deferred { code: 13, .. });
+    pub fn autoinstall_code(&self) -> Exit {
+        let failed = |line: &Line| {
+            line.outcome.failed() || matches!(line.outcome, Outcome::Deferred { code: Exit::NEEDS_OTHER, .. })
+        };
         if self.lines.iter().any(failed) {
-            return 11;
+            return Exit::AUTOINSTALL_FAILED;
         }
-        let waits = |line: &Line| matches!(line.outcome, Outcome::Deferred { code, .. } if code != 0);
+        let waits =
+            |line: &Line| matches!(line.outcome, Outcome::Deferred { code, .. } if !code.is_success());
         let deferred = self.lines.iter().any(waits);
-        if deferred { 21 } else { i32::from(!self.problems.is_empty()) }
+        if deferred { Exit::NO_HEADERS } else { Exit::error_if(!self.problems.is_empty()) }
     }
 
     /// The exit code of a package manager's hook: only critical modules, and problems of our own, count.
-    pub fn hook_code(&self, admin: &Admin) -> i32 {
+    pub fn hook_code(&self, admin: &Admin) -> Exit {
         let critical = self.critical_failures(admin);
-        if critical.is_empty() && self.problems.is_empty() { 0 } else { 11 }
+        if critical.is_empty() && self.problems.is_empty() { Exit::SUCCESS } else { Exit::AUTOINSTALL_FAILED }
     }
 
     /// Modules that the admin cannot do without and that this kernel does not get. Missing headers do not count:
@@ -225,7 +228,7 @@ impl Report {
     pub fn critical_failures(&self, admin: &Admin) -> BTreeSet<&ModuleId> {
         let lacking = |outcome: &Outcome| match outcome {
             Outcome::Excluded { .. } => true,
-            Outcome::Deferred { code, .. } => *code != 21,
+            Outcome::Deferred { code, .. } => *code != Exit::NO_HEADERS,
             other => other.failed(),
         };
         self.lines

@@ -2,6 +2,7 @@
 
 use super::history::Kept;
 use super::{Failing, Outcome, Report, text};
+use crate::exit::Exit;
 use crate::policy::Admin;
 use crate::types::{ModuleId, Target};
 
@@ -54,12 +55,12 @@ fn failing() -> Failing {
         log: Some(format!("/var/lib/dkms/.dkms-rs/failures/a/1/{KERNEL}/x86_64.log")),
         remembered: false,
         remaining: "6.12.100+deb13-amd64 still has the module".into(),
-        code: 10,
+        code: Exit::BUILD_FAILED,
     }
 }
 
 fn deferred(why: &str, advice: &str, code: i32) -> Outcome {
-    Outcome::Deferred { why: why.into(), advice: advice.into(), code }
+    Outcome::Deferred { why: why.into(), advice: advice.into(), code: Exit::of_script(code) }
 }
 
 fn headers() -> Outcome {
@@ -71,7 +72,11 @@ fn headers() -> Outcome {
 }
 
 fn refused(code: i32) -> Outcome {
-    Outcome::Refused { why: "it is registered already".into(), advice: "dkms remove it first".into(), code }
+    Outcome::Refused {
+        why: "it is registered already".into(),
+        advice: "dkms remove it first".into(),
+        code: Exit::of_script(code),
+    }
 }
 
 #[test]
@@ -461,8 +466,9 @@ fn exit_codes() {
             report.hook_code(&admin("")),
             report.hook_code(&admin("\"a\"")),
         ];
-        assert_eq!(is, codes, "{what}");
+        assert_eq!(is.map(Exit::number), codes, "{what}");
     }
     let broken = Report { problems: vec!["depmod".into()], ..Report::default() };
-    assert_eq!((broken.code(), broken.autoinstall_code(), broken.hook_code(&admin(""))), (1, 1, 11));
+    let is = [broken.code(), broken.autoinstall_code(), broken.hook_code(&admin(""))];
+    assert_eq!(is.map(Exit::number), [1, 1, 11]);
 }

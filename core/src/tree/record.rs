@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::exit::Exit;
 use crate::types::Fingerprint;
 
 /// A finished build.
@@ -66,5 +67,5 @@ pub struct Failure {
     /// The whole log.
     pub log: PathBuf,
     /// The exit code that shell DKMS documents for it.
-    pub code: i32,
+    pub code: Exit,
 }

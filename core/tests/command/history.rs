@@ -1,5 +1,6 @@
 //! `dkms history`.
 
+use dkms_core::exit::Exit;
 use dkms_core::layout::Layout;
 use dkms_core::report::{Failing, Outcome, Report, history};
 
@@ -21,12 +22,15 @@ fn three_transactions(layout: &Layout) {
         log: Some("/log".into()),
         remembered: false,
         remaining: "no installed kernel has this module".into(),
-        code: 10,
+        code: Exit::BUILD_FAILED,
     };
     bad.add(&id("a/1"), Some(&target()), Outcome::Failed(failing));
     let mut later = Report { cause: format!("kernel-postinst {KERNEL}"), ..Report::default() };
-    let deferred =
-        Outcome::Deferred { why: "the headers are missing".into(), advice: "install them".into(), code: 21 };
+    let deferred = Outcome::Deferred {
+        why: "the headers are missing".into(),
+        advice: "install them".into(),
+        code: Exit::NO_HEADERS,
+    };
     later.add(&id("a/1"), Some(&target()), deferred);
     for report in [good, bad, later] {
         history::keep(layout, &report).unwrap();

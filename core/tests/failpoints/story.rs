@@ -199,8 +199,7 @@ impl<'a> Stage<'a> {
         let mut wrong = Vec::new();
         match ended.code {
             143 => {
-                let said =
-                    ended.stderr.lines().filter(|line| line.contains("dkms: interrupted")).count();
+                let said = ended.stderr.lines().filter(|line| line.contains("dkms: interrupted")).count();
                 if said != 1 {
                     wrong.push(format!("it says {:?}", ended.stderr));
                 }

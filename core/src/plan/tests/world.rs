@@ -493,6 +493,6 @@ fn failure(inputs: &str) -> Failure {
         why: "make failed".into(),
         errors: vec!["a.c:1: error".into()],
         log: "/log".into(),
-        code: 10,
+        code: crate::exit::Exit::BUILD_FAILED,
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::{MODULE_LIMIT, Place, SYMVERS_LIMIT, Stop};
+use crate::exit::Exit;
 use crate::kernel::{Compression, elf};
 use crate::step::sign::Signing;
 use crate::step::verify;
@@ -51,7 +52,10 @@ impl Place<'_> {
         for module in &job.recipe.modules {
             let content = file::read_untrusted(&self.view, &self.built(&module.built), MODULE_LIMIT)?;
             if let Err(why) = verify::verify(&content, job.kernel, job.headers, &symbols) {
-                return Ok(Err(Stop::new(format!("{}.ko would not load: {why}", module.built), 7)));
+                return Ok(Err(Stop::new(
+                    format!("{}.ko would not load: {why}", module.built),
+                    Exit::WOULD_NOT_LOAD,
+                )));
             }
             let content = match job.signing {
                 Signing::With(signer) => match signer.sign(&content, scratch)? {
@@ -127,7 +131,7 @@ impl Place<'_> {
                 if let Err(why) = checked {
                     return Ok(Err(Stop::new(
                         format!("{name} would not load after the post_build script: {why}"),
-                        7,
+                        Exit::WOULD_NOT_LOAD,
                     )));
                 }
             }

@@ -18,6 +18,7 @@ use shell::{STRUCK_DOWN, quoted};
 use super::sign::Signing;
 use crate::cache;
 use crate::conf::{Recipe, script};
+use crate::exit::Exit;
 use crate::kernel::{Headers, Kernel};
 use crate::layout::Layout;
 use crate::report::compiler;
@@ -89,7 +90,7 @@ pub struct Unbuilt {
     /// What failed, as one line.
     pub why: String,
     /// The exit code that shell DKMS documents for it.
-    pub code: i32,
+    pub code: Exit,
     /// The first errors in the log.
     pub errors: Vec<String>,
     /// The log.
@@ -156,13 +157,13 @@ struct Place<'a> {
 /// Why a step of the build ended it.
 struct Stop {
     why: String,
-    code: i32,
+    code: Exit,
     /// By a signal or a limit, not by itself.
     killed: bool,
 }
 
 impl Stop {
-    fn new(why: String, code: i32) -> Self {
+    fn new(why: String, code: Exit) -> Self {
         Self { why, code, killed: false }
     }
 }
@@ -292,15 +293,18 @@ impl Place<'_> {
 
     fn patch(&self, patch: &str) -> Result<std::result::Result<(), Stop>> {
         if Path::new(patch).components().any(|part| part.as_os_str() == "..") {
-            return Ok(Err(Stop::new(format!("patch {patch} is outside the patches directory"), 5)));
+            return Ok(Err(Stop::new(
+                format!("patch {patch} is outside the patches directory"),
+                Exit::NO_PATCH,
+            )));
         }
         let place = self.build_dir().join("patches").join(patch);
         if !place.is_file() {
-            return Ok(Err(Stop::new(format!("patch patches/{patch} not found"), 5)));
+            return Ok(Err(Stop::new(format!("patch patches/{patch} not found"), Exit::NO_PATCH)));
         }
         let file = quoted(&format!("./patches/{patch}"));
         let done = self.shell(&format!("Applying patch {patch}"), &format!("patch -p1 < {file}"), None)?;
-        Ok(self.stopped(&done, &format!("applying patch {patch}"), 6))
+        Ok(self.stopped(&done, &format!("applying patch {patch}"), Exit::PATCH_FAILED))
     }
 
     fn script(&self, kind: &str, command: &str) -> Result<std::result::Result<(), Stop>> {
@@ -318,7 +322,7 @@ impl Place<'_> {
             format!("cd {dir} && {dir}/{command}")
         };
         let done = self.shell(&format!("Running the {kind} script"), &text, None)?;
-        Ok(self.stopped(&done, &format!("the {kind} script"), done.code()))
+        Ok(self.stopped(&done, &format!("the {kind} script"), Exit::of_script(done.code())))
     }
 
     fn make(&self) -> Result<std::result::Result<(), Stop>> {
@@ -333,13 +337,13 @@ impl Place<'_> {
             None => (make.clone(), None),
         };
         let done = self.shell("Building module(s)", &text, makeflags)?;
-        if let Err(stop) = self.stopped(&done, "compiling", 10) {
+        if let Err(stop) = self.stopped(&done, "compiling", Exit::BUILD_FAILED) {
             return Ok(Err(stop));
         }
         for module in &self.job.recipe.modules {
             if self.build_dir().join(format!("{}.ko", module.built)).symlink_metadata().is_err() {
                 let why = format!("make succeeded but did not create {}.ko", module.built);
-                return Ok(Err(Stop::new(why, 7)));
+                return Ok(Err(Stop::new(why, Exit::WOULD_NOT_LOAD)));
             }
         }
         Ok(Ok(()))
@@ -361,7 +365,7 @@ impl Place<'_> {
         let done =
             self.shell("Removing debug sections", &format!("{program} -g {}", files.join(" ")), None)?;
         if done.timed_out() || STRUCK_DOWN.contains(&done.code()) {
-            return Ok(self.stopped(&done, "removing debug sections", 7));
+            return Ok(self.stopped(&done, "removing debug sections", Exit::WOULD_NOT_LOAD));
         }
         // A module that could not be made smaller is a module all the same; whether it is whole is checked next.
         Ok(Ok(()))

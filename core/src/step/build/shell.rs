@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::{LOG_LIMIT, Place, Stop};
+use crate::exit::Exit;
 use crate::sys::confine::{self, Spec};
 use crate::sys::lock;
 use crate::sys::run::{Done, Exceeded, Output};
@@ -104,7 +105,7 @@ impl Place<'_> {
         Ok(done)
     }
 
-    pub(super) fn stopped(&self, done: &Done, what: &str, code: i32) -> std::result::Result<(), Stop> {
+    pub(super) fn stopped(&self, done: &Done, what: &str, code: Exit) -> std::result::Result<(), Stop> {
         let minutes = self.session.build_limit(&self.job.module.name).as_secs() / 60;
         match done.exceeded {
             Some(Exceeded::Time) => {

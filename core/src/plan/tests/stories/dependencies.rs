@@ -124,9 +124,12 @@ fn circle(world: &str, happens: &str) -> Vec<String> {
     plan.settled
         .iter()
         .filter_map(|settled| match &settled.outcome {
-            crate::report::Outcome::Deferred { why, .. } => {
-                Some(why.split_once("dependency in BUILD_DEPENDS: ").unwrap_or_else(|| panic!("{why}")).1.to_owned())
-            }
+            crate::report::Outcome::Deferred { why, .. } => Some(
+                why.split_once("dependency in BUILD_DEPENDS: ")
+                    .unwrap_or_else(|| panic!("{why}"))
+                    .1
+                    .to_owned(),
+            ),
             _ => None,
         })
         .collect()

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::super::world::target;
 use super::*;
+use crate::exit::Exit;
 use crate::plan::{Stakes, at_stake};
 use crate::policy::Admin;
 use crate::report::{Failing, Outcome, Report};
@@ -88,15 +89,15 @@ fn end(word: &str) -> Outcome {
     match word {
         "built" => Outcome::Built { seconds: 1.0 },
         "excluded" => Outcome::Excluded { why: "x".into() },
-        "put off" => Outcome::Deferred { why: "x".into(), advice: "y".into(), code: 10 },
-        "bad" => Outcome::Refused { why: "x".into(), advice: "y".into(), code: 8 },
+        "put off" => Outcome::Deferred { why: "x".into(), advice: "y".into(), code: Exit::BUILD_FAILED },
+        "bad" => Outcome::Refused { why: "x".into(), advice: "y".into(), code: Exit::BAD_CONF },
         _ => Outcome::Failed(Failing {
             why: "x".into(),
             errors: Vec::new(),
             log: None,
             remembered: false,
             remaining: String::new(),
-            code: 10,
+            code: Exit::BUILD_FAILED,
         }),
     }
 }
