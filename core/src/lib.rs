@@ -26,3 +26,8 @@ pub mod survey;
 pub mod sys;
 pub mod tree;
 pub mod types;
+
+/// The manual pages, for the tests of what they describe.
+#[cfg(test)]
+#[path = "../tests/support/page.rs"]
+mod page;

@@ -143,3 +143,28 @@ fn line(answer: &Answer) -> String {
     };
     format!("{what}: {verdict}: {said}\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::page::{documented, fields};
+
+    #[test]
+    fn every_field_is_described() {
+        let target = Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() };
+        let (name, version) = ("a".parse().unwrap(), "1".parse().unwrap());
+        let row = Row {
+            name: Some(&name),
+            version: Some(&version),
+            target: &target,
+            file: &PathBuf::from("/a.ko"),
+            verdict: "loads",
+            signature: Some("good"),
+            signer: Some("signer".into()),
+            reasons: &["reason".into()],
+            notes: &["note".into()],
+        };
+        let document = serde_json::to_value(Document { format: 1, modules: vec![row] }).unwrap();
+        assert_eq!(documented(".SS check \\-\\-json"), fields(&document));
+    }
+}

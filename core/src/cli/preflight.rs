@@ -86,3 +86,27 @@ fn code(finding: &Finding) -> Exit {
     let waits = |line: &Line| matches!(line.outcome, Outcome::Deferred { .. });
     if !finding.untried.is_empty() || lines.iter().any(waits) { Exit::NO_HEADERS } else { Exit::SUCCESS }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::page::{documented, fields};
+
+    #[test]
+    fn every_field_is_described() {
+        let target = Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() };
+        let line = Line {
+            module: "a/1".parse().unwrap(),
+            target: Some(target.clone()),
+            outcome: Outcome::Excluded { why: "why".into() },
+        };
+        let document = Document {
+            format: 1,
+            incoming: vec![&target],
+            modules: &[line],
+            untried: &["why".into()],
+            held: vec!["a".into()],
+        };
+        assert_eq!(documented(".SS preflight \\-\\-json"), fields(&serde_json::to_value(document).unwrap()));
+    }
+}

@@ -205,3 +205,31 @@ fn difference(session: &Session, id: &ModuleId, target: &Target, build: &Build) 
     };
     places.iter().any(differs).then_some("Differences between built and installed modules")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::page::{documented, fields};
+
+    #[test]
+    fn every_field_is_described() {
+        let target = || Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() };
+        let row = Row {
+            name: "a".parse().unwrap(),
+            version: "1".parse().unwrap(),
+            target: Some(target()),
+            state: "installed",
+            notes: vec!["note"],
+        };
+        let failed = Failed {
+            module: "a/1".parse().unwrap(),
+            target: target(),
+            why: "why".into(),
+            errors: vec!["error".into()],
+            log: "/log".into(),
+        };
+        let document = Document { format: 1, modules: vec![row], failures: vec![failed] };
+        let document = serde_json::to_value(document).unwrap();
+        assert_eq!(documented(".SS status \\-\\-json"), fields(&document));
+    }
+}

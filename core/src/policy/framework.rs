@@ -11,7 +11,7 @@ use crate::types::Target;
 
 /// The settings that we use. `tmp_location` and `verbose` are not among them: we work in the registry, and logs hold
 /// all that is said. Nor is `continue_on_error`: one kernel's failure never keeps the others from their modules.
-const NAMES: &str = "source_tree dkms_tree install_tree autoinstall_all_kernels parallel_jobs symlink_modules \
+pub const NAMES: &str = "source_tree dkms_tree install_tree autoinstall_all_kernels parallel_jobs symlink_modules \
     modprobe_on_install build_environment try_sign_modules sign_file mok_signing_key mok_certificate \
     compress_gzip_opts compress_xz_opts compress_zstd_opts post_transaction";
 

@@ -1,0 +1,71 @@
+//! Environment variables: those that any of the programs reads, and those of dkms(8).
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::page::{page, section, words};
+
+/// All Rust files below a directory, tests left out.
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() && name != "tests" {
+            sources(&path, found);
+        } else if name.ends_with(".rs") && !name.ends_with("tests.rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The names in quotes in a text that can be those of variables.
+fn quoted(text: &str) -> impl Iterator<Item = String> + '_ {
+    let is_name = |word: &&str| {
+        word.len() > 1 && word.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+    };
+    text.split('"').skip(1).step_by(2).filter(is_name).map(str::to_owned)
+}
+
+/// The value of each constant whose declaration begins like this.
+fn constants<'a>(code: &'a str, declared: &'a str) -> impl Iterator<Item = &'a str> {
+    let declarations = code
+        .split("const ")
+        .skip(1)
+        .filter(move |rest| rest.lines().next().is_some_and(|line| line.contains(declared)));
+    declarations.filter_map(|rest| rest.split_once('=')?.1.split(';').next())
+}
+
+/// The variables that a file reads. One that is read by the name of a constant has that value; one that is read by another name
+/// is any of those that the file's constant lists have.
+fn read(path: &Path) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let code = text.split("#[cfg(test)]").next().unwrap();
+    let mut names = BTreeSet::new();
+    for call in ["env::var(", "env::var_os(", "env::vars(", "env::vars_os("] {
+        for (at, _) in code.match_indices(call) {
+            let argument = code[at + call.len()..].split(')').next().unwrap();
+            let one = format!("{argument}: &str");
+            let values: Vec<&str> = match argument.chars().next() {
+                Some('"') => vec![argument],
+                Some(first) if first.is_ascii_uppercase() => constants(code, &one).collect(),
+                _ => constants(code, ": [&str;").collect(),
+            };
+            let found: Vec<String> = values.into_iter().flat_map(quoted).collect();
+            assert!(!found.is_empty(), "{}: which variable is {call}{argument})?", path.display());
+            names.extend(found);
+        }
+    }
+    names
+}
+
+#[test]
+fn every_environment_variable_is_described() {
+    let mut files = Vec::new();
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    for dir in ["core", "apt-hook", "dnf-plugin", "alpm-hook"] {
+        sources(&workspace.join(dir).join("src"), &mut files);
+    }
+    let read: BTreeSet<String> = files.iter().flat_map(|path| read(path)).collect();
+    assert!(read.contains("DKMS_ALLOW") && read.contains("TMPDIR") && read.len() > 8, "{read:?}");
+    assert_eq!(words(&section(&page("dkms.8"), ".SH ENVIRONMENT")), read);
+}
