@@ -14,6 +14,9 @@ mod documentation {
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use dkms_core::conf::{Context, evaluate};
+use dkms_core::layout::Layout;
+use dkms_core::types::Target;
 use page::{page, section, tags, words};
 
 fn set<T: Into<String>>(names: impl IntoIterator<Item = T>) -> BTreeSet<String> {
@@ -52,5 +55,25 @@ fn every_directive_of_dkms_conf_is_described() {
     let is_directive = |word: &String| word.starts_with(|c: char| c.is_ascii_uppercase());
     let described = words(&page).into_iter().filter(is_directive);
     let described: BTreeSet<String> = described.map(|word| word.trim_end_matches("[n]").to_owned()).collect();
-    assert_eq!(described, set(dkms_core::conf::evaluate::VARIABLES.split_whitespace()));
+    assert_eq!(described, set(evaluate::VARIABLES.split_whitespace()));
+}
+
+#[test]
+fn every_variable_that_a_dkms_conf_can_use_is_described() {
+    let dir = tempfile::tempdir().unwrap();
+    let conf = dir.path().join("dkms.conf");
+    std::fs::write(&conf, "").unwrap();
+    let target = Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() };
+    let context = Context {
+        layout: &Layout::default(),
+        module: &"a/1".parse().unwrap(),
+        target: &target,
+        headers: dir.path(),
+        identity: "",
+        overrides: &[],
+        directives: &[],
+    };
+    let inputs = evaluate::Inputs::of_recipe(&conf, &context).unwrap();
+    let variables = inputs.variables.iter().map(|(name, _)| format!("${name}"));
+    assert_eq!(words(&section(&page("dkms.conf.5"), ".SH VARIABLES")), set(variables));
 }

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(about = "Makes packages from built binaries and the data files of this tree")]
+#[command(about = "Build packages from the compiled programs and the data files of this tree")]
 struct Args {
     #[command(subcommand)]
     format: Format,
@@ -27,30 +27,30 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Format {
-    /// A Debian package that stands in for Debian's dkms
+    /// A Debian package, drop-in replacement for Debian's dkms
     Deb {
-        /// Where `dkms` and `dkms-apt-hook` were built
+        /// Directory of the programs `dkms` and `dkms-apt-hook`
         #[arg(long)]
         binaries: PathBuf,
-        /// Where the package is written
+        /// Output directory
         #[arg(long, default_value = "dist")]
         out: PathBuf,
     },
-    /// The files of Arch's package: for packaging/arch/PKGBUILD, which calls this
+    /// The files of the Arch package; called by packaging/arch/PKGBUILD
     Arch {
-        /// Where `dkms`, `dkms-alpm-hook` and `dkms-alpm-headers` were built
+        /// Directory of the programs `dkms`, `dkms-alpm-hook` and `dkms-alpm-headers`
         #[arg(long)]
         binaries: PathBuf,
-        /// Below which they are written
+        /// Output directory
         #[arg(long)]
         root: PathBuf,
     },
-    /// An rpm package that stands in for Fedora's and openSUSE's dkms
+    /// An rpm package, drop-in replacement for dkms of Fedora and openSUSE
     Rpm {
-        /// Where `dkms` and `dkms-dnf-plugin` were built
+        /// Directory of the programs `dkms` and `dkms-dnf-plugin`
         #[arg(long)]
         binaries: PathBuf,
-        /// Where the package is written
+        /// Output directory
         #[arg(long, default_value = "dist")]
         out: PathBuf,
     },

@@ -36,8 +36,8 @@ fn options() -> Result<String> {
     let command =
         words.into_iter().fold(command, |command, word| command.mut_arg(word, |word| word.hide(true)));
     let mut text = Vec::new();
-    clap_mangen::Man::new(command).render_options_section(&mut text).context("describing the options")?;
-    let text = String::from_utf8(text).context("describing the options")?;
+    clap_mangen::Man::new(command).render_options_section(&mut text).context("formatting the options")?;
+    let text = String::from_utf8(text).context("formatting the options")?;
     let (_, entries) = text.split_once(".SH OPTIONS\n").context("clap_mangen left out the heading")?;
     // The apostrophe's name is defined in the part that was left out.
     Ok(entries.replace("\\*(Aq", "\\(aq"))

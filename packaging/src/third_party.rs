@@ -22,7 +22,7 @@ pub fn notices(repository: &Path, programs: &[&str]) -> Result<String> {
     metadata.current_dir(repository).args(["metadata", "--format-version", "1", "--filter-platform", host]);
     let metadata = tool::run(&mut metadata)?;
     let metadata: Value =
-        serde_json::from_slice(&metadata).context("reading the answer of cargo metadata")?;
+        serde_json::from_slice(&metadata).context("parsing the output of cargo metadata")?;
     let mut tree = Command::new(&cargo);
     tree.current_dir(repository).args([
         "tree",
@@ -40,7 +40,8 @@ pub fn notices(repository: &Path, programs: &[&str]) -> Result<String> {
     let linked: BTreeSet<(String, String)> =
         tool::text(&mut tree)?.lines().filter_map(name_and_version).collect();
 
-    let mut text = String::from("Libraries inside the programs of dkms-rs, and the terms of each.\n");
+    let mut text =
+        String::from("Libraries that are linked into the programs of dkms-rs, and their licences.\n");
     for package in metadata["packages"].as_array().context("cargo metadata without packages")? {
         let field = |name: &str| package[name].as_str().unwrap_or_default().to_owned();
         // Members of this workspace have no source.

@@ -9,7 +9,7 @@ pub fn run(command: &mut Command) -> Result<Vec<u8>> {
     let shown = format!("{command:?}");
     let output = command.output().with_context(|| format!("starting {shown}"))?;
     if !output.status.success() {
-        bail!("{shown} ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+        bail!("{shown} failed: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(output.stdout)
 }
@@ -18,6 +18,6 @@ pub fn run(command: &mut Command) -> Result<Vec<u8>> {
 pub fn text(command: &mut Command) -> Result<String> {
     let shown = format!("{command:?}");
     let answer =
-        String::from_utf8(run(command)?).with_context(|| format!("reading the answer of {shown}"))?;
+        String::from_utf8(run(command)?).with_context(|| format!("reading the output of {shown}"))?;
     Ok(answer.trim().to_owned())
 }

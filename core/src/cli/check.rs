@@ -147,7 +147,29 @@ fn line(answer: &Answer) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::page::{documented, fields};
+    use crate::kernel::certificate::Signer;
+    use crate::kernel::signature::Signature;
+    use crate::page::{documented, fields, values};
+
+    #[test]
+    fn every_verdict_and_signature_is_described() {
+        let section = ".SS check \\-\\-json";
+        let verdicts = [Verdict::Loads, Verdict::Unknown, Verdict::Refused];
+        assert_eq!(values(section, "modules[].verdict"), verdicts.map(|one| word(one).to_owned()).into());
+        let signer = || Signer::KeyId(Vec::new());
+        // A new one has no place in this list until it has one here.
+        let next = |signature: Option<&Signature>| match signature {
+            None => Some(Signature::None),
+            Some(Signature::None) => Some(Signature::Malformed("")),
+            Some(Signature::Malformed(_)) => Some(Signature::UnknownKey(signer())),
+            Some(Signature::UnknownKey(_)) => Some(Signature::Changed(signer())),
+            Some(Signature::Changed(_)) => Some(Signature::Good(signer())),
+            Some(Signature::Good(_)) => Some(Signature::Unchecked(signer(), String::new())),
+            Some(Signature::Unchecked(..)) => None,
+        };
+        let all = std::iter::successors(next(None), |signature| next(Some(signature)));
+        assert_eq!(values(section, "modules[].signature"), all.map(|one| one.word().to_owned()).collect());
+    }
 
     #[test]
     fn every_field_is_described() {

@@ -26,28 +26,39 @@ fn quoted(text: &str) -> impl Iterator<Item = String> + '_ {
     text.split('"').skip(1).step_by(2).filter(is_name).map(str::to_owned)
 }
 
-/// The value of each constant whose declaration begins like this.
+/// The values of the constants whose declaration begins like this.
 fn constants<'a>(code: &'a str, declared: &'a str) -> impl Iterator<Item = &'a str> {
-    let declarations = code
-        .split("const ")
-        .skip(1)
-        .filter(move |rest| rest.lines().next().is_some_and(|line| line.contains(declared)));
+    let is_meant = move |rest: &&str| rest.lines().next().is_some_and(|line| line.contains(declared));
+    let declarations = code.split("const ").skip(1).filter(is_meant);
     declarations.filter_map(|rest| rest.split_once('=')?.1.split(';').next())
 }
 
+/// The calls that read a variable.
+const READS: [&str; 6] = [
+    "env::var(",
+    "env::var_os(",
+    "env::vars(",
+    "env::vars_os(",
+    "environment::variable(",
+    "environment::is_set(",
+];
+
 /// The variables that a file reads. One that is read by the name of a constant has that value; one that is read by another name
 /// is any of those that the file's constant lists have.
-fn read(path: &Path) -> BTreeSet<String> {
+fn read(path: &Path, all: &str) -> BTreeSet<String> {
     let text = std::fs::read_to_string(path).unwrap();
     let code = text.split("#[cfg(test)]").next().unwrap();
     let mut names = BTreeSet::new();
-    for call in ["env::var(", "env::var_os(", "env::vars(", "env::vars_os("] {
+    for call in READS {
         for (at, _) in code.match_indices(call) {
             let argument = code[at + call.len()..].split(')').next().unwrap();
             let one = format!("{argument}: &str");
             let values: Vec<&str> = match argument.chars().next() {
                 Some('"') => vec![argument],
-                Some(first) if first.is_ascii_uppercase() => constants(code, &one).collect(),
+                Some(first) if first.is_ascii_uppercase() => {
+                    let here: Vec<&str> = constants(code, &one).collect();
+                    if here.is_empty() { constants(all, &one).collect() } else { here }
+                }
                 _ => constants(code, ": [&str;").collect(),
             };
             let found: Vec<String> = values.into_iter().flat_map(quoted).collect();
@@ -65,7 +76,10 @@ fn every_environment_variable_is_described() {
     for dir in ["core", "apt-hook", "dnf-plugin", "alpm-hook"] {
         sources(&workspace.join(dir).join("src"), &mut files);
     }
-    let read: BTreeSet<String> = files.iter().flat_map(|path| read(path)).collect();
+    // The one that all others go through reads what they name.
+    files.retain(|path| !path.ends_with("sys/environment.rs"));
+    let all: String = files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let read: BTreeSet<String> = files.iter().flat_map(|path| read(path, &all)).collect();
     assert!(read.contains("DKMS_ALLOW") && read.contains("TMPDIR") && read.len() > 8, "{read:?}");
     assert_eq!(words(&section(&page("dkms.8"), ".SH ENVIRONMENT")), read);
 }

@@ -107,3 +107,12 @@ pub fn outcome(value: &Value) -> (String, BTreeSet<String>) {
     let fields = object.keys().filter(|key| *key != "outcome").cloned().collect();
     (name.to_owned(), fields)
 }
+
+/// The words that a field of a JSON document can have: `a, b or c.` below its entry.
+pub fn values(heading: &str, field: &str) -> BTreeSet<String> {
+    let section = section(&page("dkms.8"), heading);
+    let lines: Vec<String> = section.lines().map(shown).collect();
+    let line = lines.windows(2).find(|pair| pair[0] == field).unwrap_or_else(|| panic!("no entry {field}"));
+    let words = line[1].trim_end_matches('.').replace(" or ", ", ");
+    words.split(", ").map(|word| word.trim().to_owned()).collect()
+}
