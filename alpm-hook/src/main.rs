@@ -10,9 +10,10 @@ use std::io::Read as _;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use dkms_core::cli::caller;
+use dkms_core::caller;
 use dkms_core::event::Event;
-use dkms_core::hook::{self, Answer, Power, source_in, sources_once_in, target, targets_of_source};
+use dkms_core::hook::{self, Answer, Power};
+use dkms_core::inventory::{source_in, sources_once_in, target, targets_of_source};
 use dkms_core::kernel;
 use dkms_core::package::fetched::{self, Told};
 use dkms_core::preflight::Question;

@@ -9,7 +9,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use dkms_core::event::Event;
-use dkms_core::hook::{self, Answer, Power, running_target, target};
+use dkms_core::hook::{self, Answer, Power};
+use dkms_core::inventory::{running_target, target};
 use dkms_core::preflight::Question;
 use dkms_core::session::Session;
 

@@ -5,20 +5,18 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::apply;
-use crate::cli::{autoinstall_off, explain, source};
 use crate::event::Event;
 use crate::exit::Exit;
-use crate::kernel::{installed, machine, running};
+use crate::inventory::targets_of_source;
 use crate::preflight::words::{self, Asked};
 use crate::preflight::{Question, preflight};
-use crate::report::{Screen, text};
+use crate::report::{Screen, broke, text};
 use crate::session::{Options, Session};
 use crate::sys::{confine, signal};
-use crate::tree::Source;
-use crate::types::{Arch, KernelRelease, ModuleId, Target};
+use crate::types::{Arch, ModuleId};
 
 /// The exit code by which a hook says that the transaction must not begin: another one than those of a hook that broke.
 pub const HELD: i32 = Exit::HELD.number();
@@ -79,7 +77,7 @@ pub fn main(translate: impl FnOnce(&Session, &[&str]) -> Result<Answer>) -> Exit
     });
     match code {
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
-        Err(error) => explain(&error, screen).into(),
+        Err(error) => broke(&error, screen).into(),
     }
 }
 
@@ -106,7 +104,7 @@ fn answer(
     tell: impl FnOnce(&str),
 ) -> Result<i32> {
     // What leaves takes its modules along also where nothing is built by itself.
-    if !events.iter().all(Event::leaves) && autoinstall_off(session) {
+    if !events.iter().all(Event::leaves) && session.autoinstall_off() {
         events.retain(Event::leaves);
     }
     if events.is_empty() {
@@ -136,59 +134,6 @@ fn answer(
     }
 }
 
-/// The architecture of this machine.
-pub fn this_machine() -> Result<Arch> {
-    machine().context("this machine's architecture has no valid name")
-}
-
-/// A kernel of this machine, by its release.
-pub fn target(kernel: &str) -> Result<Target> {
-    Ok(Target { kernel: kernel.parse()?, arch: this_machine()? })
-}
-
-/// The running kernel.
-pub fn running_target() -> Result<Target> {
-    Ok(Target { kernel: running().context("the running kernel has no valid name")?, arch: this_machine()? })
-}
-
-/// All kernels of this machine, oldest first; those without headers wait for them.
-pub fn all_targets(session: &Session) -> Result<Vec<Target>> {
-    let arch = this_machine()?;
-    Ok(installed(&session.layout).into_iter().map(|kernel| Target { kernel, arch: arch.clone() }).collect())
-}
-
-/// The module whose source a package brought as `DIRECTORY/dkms.conf` of the source tree. The directory's name decides: many
-/// a package relies on that, and leaves a placeholder for the version in its dkms.conf. That file says where a name with
-/// dashes ends.
-pub fn source_in(session: &Session, directory: &str) -> Result<ModuleId> {
-    let conf = session.layout.source_tree.join(directory).join("dkms.conf");
-    let told = source::module_of(session, &conf).ok();
-    match told.filter(|id| session.layout.source(id).ends_with(directory)) {
-        Some(id) => Ok(id),
-        None => split(directory),
-    }
-}
-
-/// The modules whose source was in this directory of the source tree: as the registry has it, else by its name.
-pub fn sources_once_in(session: &Session, directory: &str) -> Result<Vec<ModuleId>> {
-    let was_there = |id: &ModuleId, source: &Source| match source {
-        Source::Linked(dir) | Source::Dangling(dir) => *dir == session.layout.source_tree.join(directory),
-        _ => session.layout.source(id).ends_with(directory),
-    };
-    let registry = apply::status_of(session, None)?;
-    let found = registry.modules.iter().filter(|(id, entry)| was_there(id, &entry.source));
-    let found: Vec<ModuleId> = found.map(|(id, _)| id.clone()).collect();
-    if found.is_empty() { split(directory).map(|id| vec![id]) } else { Ok(found) }
-}
-
-/// `NAME-VERSION`; a version has no dash.
-fn split(directory: &str) -> Result<ModuleId> {
-    let (name, version) = directory
-        .rsplit_once('-')
-        .with_context(|| format!("{directory:?} in the source tree has no name of the form NAME-VERSION"))?;
-    Ok(ModuleId { name: name.parse()?, version: version.parse()? })
-}
-
 /// What a module package's script says through `common.postinst`: its module, and what follows that, the version of before
 /// among it.
 pub fn module_installed(
@@ -201,25 +146,4 @@ pub fn module_installed(
     let module = ModuleId { name: name.parse()?, version: version.parse()? };
     let upgrade = rest.get(2).is_some_and(|old| !old.is_empty());
     Ok(Event::SourceAdded { module, targets: targets_of_source(session, arch, upgrade)? })
-}
-
-/// The kernels that a new module package is for: all (those without headers wait for them), or, when
-/// framework.conf wants fewer, the running and the newest one. A running kernel that is not installed is a
-/// chroot's host's. `upgrade`: the package was there before.
-pub fn targets_of_source(session: &Session, arch: Option<Arch>, upgrade: bool) -> Result<Vec<Target>> {
-    let arch = match arch {
-        Some(arch) => arch,
-        None => this_machine()?,
-    };
-    let all = installed(&session.layout);
-    let host = running().filter(|kernel| all.contains(kernel));
-    let newest = all.last().cloned();
-    let chosen: Vec<KernelRelease> = match (session.policy.framework.all_kernels, host) {
-        (false, Some(running)) => {
-            all.into_iter().filter(|kernel| *kernel == running || Some(kernel) == newest.as_ref()).collect()
-        }
-        (false, None) if upgrade => newest.into_iter().collect(),
-        _ => all,
-    };
-    Ok(chosen.into_iter().map(|kernel| Target { kernel, arch: arch.clone() }).collect())
 }

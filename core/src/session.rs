@@ -97,6 +97,16 @@ impl Session {
         self.admin_names.get_or_init(read).contains(OsStr::new(name))
     }
 
+    /// Whether the admin has turned automatic builds off; tells the user when that is so.
+    pub fn autoinstall_off(&self) -> bool {
+        let switch = self.layout.no_autoinstall();
+        let off = switch.exists();
+        if off {
+            self.screen.progress(&format!("dkms: nothing is built by itself: {} exists", switch.display()));
+        }
+        off
+    }
+
     /// Whether links to the built modules are installed in place of copies.
     pub fn symlink_modules(&self) -> bool {
         self.options.symlink_modules || self.policy.framework.symlink_modules

@@ -1,5 +1,7 @@
 //! Names that become paths used by root. A value that exists is safe to join to a directory.
 
+pub mod version;
+
 use std::fmt;
 use std::str::FromStr;
 

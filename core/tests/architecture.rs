@@ -115,20 +115,6 @@ fn the_plan_does_no_input_or_output() {
     assert_eq!(places(&plan, &effects), [""; 0]);
 }
 
-#[test]
-fn the_plan_uses_only_values_of_these_modules() {
-    // What it may know: a new name here is a decision, not an accident.
-    let known = ["conf", "event", "exit", "kernel", "policy", "report", "tree", "types"];
-    let strangers: Vec<String> = places(&sources("core/src/plan"), &["crate::"])
-        .into_iter()
-        .filter(|place| {
-            let mut names = place.split("crate::").skip(2); // the word itself comes first
-            names.any(|rest| !known.iter().any(|name| rest.starts_with(&format!("{name}::"))))
-        })
-        .collect();
-    assert_eq!(strangers, [""; 0]);
-}
-
 /// Directories of a system. A place inside one of them is the layout's to know.
 const SYSTEM: [&str; 11] =
     ["/boot", "/dev", "/etc", "/lib", "/opt", "/proc", "/root", "/run", "/sys", "/usr", "/var"];
@@ -136,17 +122,11 @@ const SYSTEM: [&str; 11] =
 /// Interfaces of the kernel, and the sandbox's own mounts: the business of `sys`.
 const OF_SYS: [&str; 5] = ["/proc", "/run", "/sys/fs/cgroup", "/dev/shm", "/var/tmp"];
 
-/// Literals that are known, and that ought to go. Take out what has gone; add nothing.
-const KNOWN: [(&str, &str); 2] = [
-    ("core/src/apply/recover.rs", "/proc"),      // belongs to sys
-    ("core/src/step/sign.rs", "/var/lib/dkms/"), // belongs to layout
-];
-
 #[test]
-fn only_the_layout_and_the_policys_rows_name_directories_of_the_system() {
+fn only_the_layout_and_the_distributions_rows_name_directories_of_the_system() {
     let mut wrong = Vec::new();
     for source in sources("core/src").into_iter().chain(adapters()) {
-        let may = ["core/src/layout", "core/src/policy/"].iter().any(|room| source.path.starts_with(room));
+        let may = ["core/src/layout", "core/src/distro/"].iter().any(|room| source.path.starts_with(room));
         for (number, line) in source.code.iter().filter(|_| !may) {
             // Every second part of a line that is split at quotation marks is a literal.
             for literal in line.split('"').skip(1).step_by(2) {
@@ -155,8 +135,7 @@ fn only_the_layout_and_the_policys_rows_name_directories_of_the_system() {
                 });
                 let sys = source.path.starts_with("core/src/sys/")
                     && (OF_SYS.iter().any(|dir| literal.starts_with(dir)) || literal.contains(":/"));
-                let known = KNOWN.iter().any(|(path, text)| source.path == *path && literal == *text);
-                if system && !sys && !known {
+                if system && !sys {
                     wrong.push(format!("{}:{number}: {literal}", source.path));
                 }
             }
@@ -217,55 +196,127 @@ fn each_step_stands_alone() {
     assert_eq!(wrong, [""; 0]);
 }
 
+/// A row of the table in ARCHITECTURE.md: a top-level module of `core/src`, and the others that it may use.
+#[derive(Debug, PartialEq)]
+struct Room {
+    name: String,
+    may_use: Vec<String>,
+}
+
+/// The table's rows, in its order. What stands in backticks in the last column is a room.
+fn table(architecture: &str) -> Vec<Room> {
+    let rows = architecture.lines().skip_while(|line| *line != "| room | owns | may use |").skip(2);
+    let rows = rows.take_while(|line| line.starts_with('|')).map(|line| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [name, _, may_use] = cells[..] else { panic!("not three columns: {line}") };
+        let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        Room { name: name.trim_matches('`').to_owned(), may_use: quoted(may_use) }
+    });
+    rows.collect()
+}
+
+fn rooms() -> Vec<Room> {
+    let rooms = table(&std::fs::read_to_string(workspace().join("ARCHITECTURE.md")).unwrap());
+    assert!(!rooms.is_empty(), "ARCHITECTURE.md has no table `| room | owns | may use |`");
+    rooms
+}
+
+/// The top-level module that a file below `core/src` belongs to; `None` for the roots of the library and the program.
+fn room_of(path: &str) -> Option<&str> {
+    let (room, rest) = path.strip_prefix("core/src/")?.split_once(['/', '.'])?;
+    (rest != "rs" || !["lib", "main"].contains(&room)).then_some(room)
+}
+
+/// The top-level modules that a source names, with the line: `crate::x`, `crate::{x, y::z}`, and enough `super::` to get there.
+fn imports(source: &Source) -> Vec<(usize, String)> {
+    let depth = source.path.matches('/').count() - 1 - usize::from(source.path.ends_with("/mod.rs"));
+    let text: String = source.code.iter().map(|(_, line)| format!("{line}\n")).collect();
+    let mut found = Vec::new();
+    for root in ["crate::".to_owned(), "super::".repeat(depth)] {
+        for (at, _) in text.match_indices(&root) {
+            let (before, after) = (&text[..at], &text[at + root.len()..]);
+            // `super::super::` is no `super::`.
+            if before.ends_with("super::") || after.starts_with("super::") {
+                continue;
+            }
+            let line = source.code[before.matches('\n').count()].0;
+            found.extend(heads(after).into_iter().map(|head| (line, head)));
+        }
+    }
+    found
+}
+
+/// The first names of a path, or of the paths in braces.
+fn heads(path: &str) -> Vec<String> {
+    let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let Some(group) = path.strip_prefix('{') else { return vec![name(path)] };
+    let (mut open, mut heads, mut next) = (1, Vec::new(), true);
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => open += 1,
+            '}' => open -= 1,
+            ',' if open == 1 => next = true,
+            c if next && c.is_alphabetic() => {
+                heads.push(name(&group[at..]));
+                next = false;
+            }
+            _ => {}
+        }
+        if open == 0 {
+            break;
+        }
+    }
+    heads
+}
+
 #[test]
-fn lower_rooms_do_not_know_upper_ones() {
-    for (room, forbidden) in [
-        (
-            "core/src/sys",
-            vec![
-                "crate::types",
-                "crate::tree",
-                "crate::plan",
-                "crate::layout",
-                "crate::policy",
-                "crate::report",
-            ],
-        ),
-        (
-            "core/src/tree",
-            vec![
-                "crate::plan",
-                "crate::policy",
-                "crate::apply",
-                "crate::step",
-                "crate::report",
-                "crate::cli",
-            ],
-        ),
-        (
-            "core/src/conf",
-            vec!["crate::plan", "crate::apply", "crate::step", "crate::report", "crate::cli", "crate::tree"],
-        ),
-        (
-            "core/src/kernel",
-            vec!["crate::plan", "crate::apply", "crate::step", "crate::report", "crate::cli", "crate::tree"],
-        ),
-        (
-            "core/src/report",
-            vec!["crate::apply", "crate::step", "crate::plan", "crate::session", "crate::cli"],
-        ),
-        ("core/src/step", vec!["crate::cli", "crate::apply"]),
-    ] {
-        assert_eq!(places(&sources(room), &forbidden), [""; 0], "{room}");
+fn every_room_has_one_row_in_the_table_and_every_row_a_room() {
+    let mut there: Vec<String> =
+        sources("core/src").iter().filter_map(|source| room_of(&source.path).map(str::to_owned)).collect();
+    there.sort();
+    there.dedup();
+    let mut named: Vec<String> = rooms().into_iter().map(|room| room.name).collect();
+    named.sort();
+    assert_eq!(there, named, "left: core/src; right: the table in ARCHITECTURE.md");
+}
+
+#[test]
+fn the_table_allows_no_circle() {
+    let rooms = rooms();
+    let mut above: Vec<&str> = Vec::new();
+    for room in &rooms {
+        for used in &room.may_use {
+            let stands = above.contains(&used.as_str());
+            assert!(stands, "`{}` may use `{used}`, which is not above it in ARCHITECTURE.md", room.name);
+        }
+        above.push(&room.name);
     }
 }
 
 #[test]
-fn nobody_asks_which_distribution_it_is_outside_of_the_policy() {
+fn rooms_use_only_what_the_table_allows() {
+    let rooms = rooms();
+    let mut wrong = Vec::new();
+    for source in sources("core/src") {
+        let Some(name) = room_of(&source.path) else { continue };
+        let allowed = rooms.iter().find(|room| room.name == name).map(|room| room.may_use.as_slice());
+        for (line, used) in imports(&source) {
+            let is_room = rooms.iter().any(|room| room.name == used);
+            if is_room && used != name && !allowed.unwrap_or_default().contains(&used) {
+                wrong
+                    .push(format!("{}:{line}: `{name}` may not use `{used}` (ARCHITECTURE.md)", source.path));
+            }
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
+}
+
+#[test]
+fn only_the_distributions_rows_name_distributions() {
     let names = ["debian", "ubuntu", "fedora", "opensuse", "archlinux"];
     let mut wrong = Vec::new();
     for source in
-        sources("core/src").into_iter().filter(|source| !source.path.starts_with("core/src/policy/"))
+        sources("core/src").into_iter().filter(|source| !source.path.starts_with("core/src/distro/"))
     {
         for (number, line) in &source.code {
             for literal in line.split('"').skip(1).step_by(2) {
@@ -309,4 +360,28 @@ fn the_rules_above_read_what_they_mean_to() {
     assert_eq!(code.len(), 6);
     assert_eq!(code[0].1, "");
     assert_eq!(code[4].1, "let x = \"/etc\"; // y");
+
+    let source = |path: &str, text: &str| {
+        let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.to_owned()));
+        Source { path: path.to_owned(), code: lines.collect() }
+    };
+    let names = |path: &str, text: &str| {
+        imports(&source(path, text))
+            .into_iter()
+            .map(|(line, name)| format!("{line} {name}"))
+            .collect::<Vec<_>>()
+    };
+    let text = "use crate::a::b;\nuse crate::{\n    c::{self, d},\n    e,\n};\nfn f() { crate::g::h(super::i::j()) }";
+    assert_eq!(names("core/src/x.rs", text), ["1 a", "2 c", "2 e", "6 g", "6 i"]);
+    assert_eq!(names("core/src/x/mod.rs", "super::a::b"), ["1 a"]);
+    assert_eq!(names("core/src/x/y.rs", "super::a::b; super::super::c"), ["1 c"]);
+    let table = table(
+        "# A\n\n| room | owns | may use |\n|---|---|---|\n| `a` | `this` | |\n| `b` | that | `a`, `c` |\n\n| d | | |\n",
+    );
+    assert_eq!(
+        table.iter().map(|room| (room.name.as_str(), room.may_use.len())).collect::<Vec<_>>(),
+        [("a", 0), ("b", 2)]
+    );
+    assert_eq!(room_of("core/src/lib.rs").or(room_of("core/src/main.rs")), None);
+    assert_eq!((room_of("core/src/a.rs"), room_of("core/src/b/c/d.rs")), (Some("a"), Some("b")));
 }

@@ -11,7 +11,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use dkms_core::event::Event;
-use dkms_core::hook::{self, Answer, Power, all_targets, target};
+use dkms_core::hook::{self, Answer, Power};
+use dkms_core::inventory::{all_targets, target};
 use dkms_core::preflight::Question;
 use dkms_core::session::Session;
 

@@ -6,7 +6,7 @@ use std::io::{self, BufRead as _};
 use anyhow::Result;
 use dkms_core::apply::status_of;
 use dkms_core::event::Event;
-use dkms_core::hook::{source_in, target, targets_of_source};
+use dkms_core::inventory::{source_in, target, targets_of_source};
 use dkms_core::kernel::{installed, of_package};
 use dkms_core::layout::Place;
 use dkms_core::session::Session;

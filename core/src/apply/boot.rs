@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 
+use super::hold::hold;
 use crate::boot::{self, Decision, Facts};
 use crate::event::Event;
 use crate::report::{Outcome, Report};
@@ -51,7 +52,7 @@ fn concerns(session: &Session, events: &[Event], report: &Report) -> bool {
 /// This program leaves, and nobody would undo it later.
 pub fn let_go(session: &Session) -> Result<()> {
     if session.layout.boot_default().exists() {
-        let tree = super::hold(session)?;
+        let tree = hold(session)?;
         if let Some(remark) = settled(session, &tree, &[], false)? {
             session.screen.alert(&format!("dkms: {remark}"));
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail};
 
-use super::{Work, prove};
+use super::Work;
 use crate::cache;
 use crate::conf::Recipe;
 use crate::exit::Exit;
@@ -51,9 +51,9 @@ pub(super) fn job<'a>(
     })
 }
 
-type Known<'a> = (&'a Case, std::result::Result<&'a Recipe, String>, &'a Kernel);
+pub(super) type Known<'a> = (&'a Case, std::result::Result<&'a Recipe, String>, &'a Kernel);
 
-fn known<'a>(work: &Work<'a>, make: &Make) -> Result<Known<'a>> {
+pub(super) fn known<'a>(work: &Work<'a>, make: &Make) -> Result<Known<'a>> {
     let survey = work.survey;
     let key = (make.module.clone(), make.target.clone());
     let (Some(case), Some(kernel)) = (survey.cases.get(&key), survey.kernels.get(&make.target)) else {
@@ -78,9 +78,6 @@ pub(super) fn finish(work: &mut Work<'_>, make: &Make, attempt: Attempt) -> Resu
     let mut seconds = 0.0;
     let mut compiled = false;
     if let Some(attempt) = attempt {
-        if work.proof {
-            return prove::finish(work, make, case, attempt);
-        }
         match settle(work, make, case, recipe, attempt)? {
             Ok(made) => (seconds, notes, compiled) = (made.seconds, made.notes, !made.cached),
             Err(outcome) => return Ok(outcome),

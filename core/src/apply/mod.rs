@@ -1,6 +1,7 @@
 //! Carries out a plan and fills the report. Decides nothing.
 
 mod boot;
+mod hold;
 mod make;
 mod prove;
 mod queue;
@@ -14,8 +15,8 @@ use std::time::Instant;
 use anyhow::Result;
 
 pub use boot::let_go;
-pub use prove::{Proven, prove};
-pub use transaction::{hold, run, status_of};
+pub use hold::hold;
+pub use transaction::{Proven, prove, run, status_of};
 
 use crate::exit::Exit;
 use crate::kernel::Kernel;
@@ -120,7 +121,7 @@ impl<'a> Work<'a> {
         for loading in &plan.load {
             self.bring(loading)?;
         }
-        let unknown = &self.session.policy.framework.strength.unknown;
+        let unknown = &self.session.policy.framework.compression.unknown;
         if plan.make.iter().any(|make| make.build) && !unknown.is_empty() {
             let options = unknown.join(", ");
             self.report.remarks.push(format!("framework.conf: ignored unknown options: {options}"));

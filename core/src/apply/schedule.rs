@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use super::Work;
 use super::make::{self, Attempt};
+use super::prove;
 use super::queue::{Item, Queue};
 use crate::exit::Exit;
 use crate::plan::{Make, Plan};
@@ -417,7 +418,11 @@ fn unmet(work: &Work<'_>, make: &Make) -> Option<Outcome> {
 
 /// Ends one module's part.
 fn finished(work: &mut Work<'_>, make: &Make, attempt: Attempt) -> Result<Outcome> {
-    match make::finish(work, make, attempt) {
+    let end = match attempt {
+        Some(ended) if work.proof => prove::finish(work, make, ended),
+        attempt => make::finish(work, make, attempt),
+    };
+    match end {
         Err(error) if error.is::<signal::Interrupted>() => Err(error),
         // One module's trouble with the disk is not the end of the others.
         Err(error) => {

@@ -6,17 +6,19 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use super::hold::{hold, sweep};
+use super::prove::Places;
 use super::recover::{self, Recovery};
 use super::{Done, apply, boot};
-use crate::cli::caller;
+use crate::caller;
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::layout::Layout;
-use crate::plan::{Plan, concerned, plan, scope};
+use crate::plan::{Plan, Survey, concerned, plan, scope};
 use crate::report::{Line, Outcome, Report, Told, history, text};
 use crate::session::Session;
 use crate::survey::survey;
-use crate::sys::{private, signal};
+use crate::sys::signal;
 use crate::tree::{LockedTree, Snapshot};
 use crate::types::{ModuleId, ModuleName};
 
@@ -75,37 +77,49 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     }
 }
 
-/// Waits until nobody else writes to the registry, and sweeps what a run that was killed has left.
-pub fn hold(session: &Session) -> Result<LockedTree> {
-    let tree = LockedTree::lock(&session.layout, |holder| {
-        let who = if holder.is_empty() { "another dkms".to_owned() } else { format!("dkms (pid {holder})") };
-        session.screen.alert(&format!("dkms: waiting for the lock held by {who}"));
-    })?;
-    if !tree.nested() {
-        sweep(session, &tree)?;
-    }
-    Ok(tree)
+/// What was found out.
+#[derive(Debug)]
+pub struct Proven {
+    /// How it ended for each module.
+    pub report: Report,
+    /// The registry as it is.
+    pub snapshot: Snapshot,
+    /// The modules and kernels.
+    pub survey: Survey,
+    /// Its number in the history, when something failed.
+    pub number: Option<u64>,
 }
 
-/// Deletes what runs that were killed have left.
-fn sweep(session: &Session, tree: &LockedTree) -> Result<()> {
-    // Tarballs are unpacked before the lock is taken: it cannot tell of them.
-    private::sweep(&tree.layout.incoming())?;
-    if tree.unclean() {
-        recover::sweep_work(tree)?;
-        // What is left in the cache is in nobody's way.
-        drop(session.cache().trim());
+/// Tries what the events are about to bring.
+pub fn prove(session: &mut Session, events: &[Event]) -> Result<Proven> {
+    let began = Instant::now();
+    let cause = events.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let tree = hold(session)?;
+    let snapshot = load(&session.layout, concerned(events))?;
+    let (survey, plan) = decide(session, &snapshot, events, &Recovery::default())?;
+    // What was tried for kernels that never came is of no use to anybody.
+    for (id, target) in snapshot.failures.keys() {
+        if !survey.kernels.contains_key(target) && !session.layout.kernel(&target.kernel).exists() {
+            tree.forget_failure(id, target)?;
+        }
     }
-    Ok(())
+    let _places = Places::new(session, &plan.make)?;
+    let report = Report { cause, ..Report::default() };
+    let (mut report, result) = apply(session, &tree, &snapshot, &survey, &plan, report, began);
+    result?;
+    report.seconds = began.elapsed().as_secs_f64();
+    let failed = report.lines.iter().any(|line| matches!(line.outcome, Outcome::Failed(_)));
+    let number = failed.then(|| history::keep(&session.layout, &report).ok()).flatten();
+    Ok(Proven { report, snapshot, survey, number })
 }
 
 /// Looks and decides.
-pub(super) fn decide(
+fn decide(
     session: &mut Session,
     snapshot: &Snapshot,
     events: &[Event],
     recovery: &Recovery,
-) -> Result<(crate::plan::Survey, Plan)> {
+) -> Result<(Survey, Plan)> {
     session.asked = asked(events);
     let mut survey = survey(session, &scope(events, snapshot), snapshot)?;
     survey.damaged.extend(recovery.damaged.iter().cloned());
@@ -193,7 +207,7 @@ fn asked(events: &[Event]) -> Vec<ModuleId> {
 }
 
 /// The registry, or the part of it that is needed.
-pub(super) fn load(layout: &Layout, names: Option<BTreeSet<ModuleName>>) -> Result<Snapshot> {
+fn load(layout: &Layout, names: Option<BTreeSet<ModuleName>>) -> Result<Snapshot> {
     match names {
         Some(names) => Snapshot::load_some(layout, names),
         None => Snapshot::load(layout),

@@ -1,7 +1,6 @@
 //! The command line: words become calls. No logic.
 
 mod args;
-pub mod caller;
 mod check;
 mod complete;
 mod history;
@@ -9,7 +8,7 @@ mod pairs;
 mod permit;
 mod preflight;
 mod rpm;
-pub(crate) mod source;
+mod source;
 mod status;
 mod tarball;
 mod words;
@@ -20,15 +19,16 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::CommandFactory;
 
+use crate::caller;
 use crate::event::{Event, Request, Verb};
 use crate::exit::Exit;
-use crate::hook::all_targets;
+use crate::inventory::all_targets;
 use crate::kernel;
 use crate::layout::Layout;
-use crate::report::{Screen, Told};
+use crate::report::{Screen, broke};
 use crate::session::{Options, Session};
 use crate::step::sign;
-use crate::sys::signal::{self, Interrupted};
+use crate::sys::signal;
 use crate::types::{ModuleId, ModuleName, Target};
 
 use args::Args;
@@ -79,16 +79,10 @@ pub fn definition() -> clap::Command {
     Args::command()
 }
 
-/// Shows an error on one line, the chain included, unless that was done, and chooses the exit code.
-pub fn explain(error: &anyhow::Error, screen: Screen) -> Exit {
-    if let Some(Interrupted(signal)) = error.downcast_ref() {
-        if !error.is::<Told>() {
-            screen.alert(&format!("dkms: {error:#}: nothing was changed"));
-        }
-        return Exit::of_signal(*signal);
-    }
-    screen.alert(&format!("dkms: {error:#}"));
-    error.downcast_ref::<Refusal>().map_or(Exit::ERROR, |refusal| refusal.code)
+/// Shows an error and chooses the exit code.
+fn explain(error: &anyhow::Error, screen: Screen) -> Exit {
+    let code = broke(error, screen);
+    error.downcast_ref::<Refusal>().map_or(code, |refusal| refusal.code)
 }
 
 fn command(args: &Args, screen: Screen) -> Result<Exit> {
@@ -152,7 +146,7 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
                 true => all_targets(&session)?,
                 false => vec![args.one_target("autoinstall")?],
             };
-            if autoinstall_off(&session) {
+            if session.autoinstall_off() {
                 return Ok(Exit::SUCCESS);
             }
             let events = targets.into_iter().map(Event::Autoinstall).collect();
@@ -161,7 +155,7 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
         "kernel_preinst" => args.named_target("kernel_preinst").map(|_| Exit::SUCCESS),
         "kernel_postinst" => {
             let target = args.named_target("kernel_postinst")?;
-            if autoinstall_off(&session) {
+            if session.autoinstall_off() {
                 return Ok(Exit::SUCCESS);
             }
             hook(&mut session, Event::KernelAdded(target))
@@ -284,16 +278,6 @@ fn ask(
 fn hook(session: &mut Session, event: Event) -> Result<Exit> {
     let report = crate::apply::run(session, vec![event])?;
     Ok(report.hook_code(&session.policy.admin))
-}
-
-/// Whether the admin has turned automatic installation off; says so.
-pub fn autoinstall_off(session: &Session) -> bool {
-    let switch = session.layout.no_autoinstall();
-    let off = switch.exists();
-    if off {
-        session.screen.progress(&format!("dkms: nothing is built by itself: {} exists", switch.display()));
-    }
-    off
 }
 
 fn generate_mok(session: &Session) -> Result<Exit> {

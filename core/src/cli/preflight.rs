@@ -9,7 +9,7 @@ use super::args::Args;
 use super::refuse;
 use super::words::Words;
 use crate::exit::Exit;
-use crate::hook::target;
+use crate::inventory::target;
 use crate::preflight::words::{self, Asked};
 use crate::preflight::{Finding, Question, preflight};
 use crate::report::{Line, Outcome};

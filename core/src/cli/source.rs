@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::refuse;
-use crate::conf::evaluate;
 use crate::exit::Exit;
+use crate::inventory::{self, NoModule};
 use crate::session::Session;
 use crate::sys::file;
 use crate::types::ModuleId;
@@ -28,24 +28,11 @@ pub(super) fn copy(session: &Session, dir: &Path, force: bool) -> Result<ModuleI
 }
 
 /// The module that a dkms.conf is of.
-pub(crate) fn module_of(session: &Session, conf: &Path) -> Result<ModuleId> {
-    let files = [conf.to_owned()];
-    let names = "PACKAGE_NAME PACKAGE_VERSION";
-    let raw = match evaluate::framework(&files, names, &session.layout.evaluated())? {
-        Ok(raw) => raw,
-        Err(error) => return refuse(Exit::BAD_CONF, error.to_string()),
-    };
-    let (name, version) = (raw.get("PACKAGE_NAME"), raw.get("PACKAGE_VERSION"));
-    let (Ok(name), Ok(version)) = (name.parse(), version.parse()) else {
-        return refuse(
-            Exit::BAD_CONF,
-            format!(
-                "{}: PACKAGE_NAME {name:?} and PACKAGE_VERSION {version:?} are no valid names",
-                conf.display()
-            ),
-        );
-    };
-    Ok(ModuleId { name, version })
+pub(super) fn module_of(session: &Session, conf: &Path) -> Result<ModuleId> {
+    inventory::module_of(session, conf).or_else(|error| match error.downcast::<NoModule>() {
+        Ok(NoModule(why)) => refuse(Exit::BAD_CONF, why),
+        Err(error) => Err(error),
+    })
 }
 
 /// Copies a source tree to its place. What only an older copy has stays, unless `force` replaces it whole.

@@ -3,9 +3,9 @@
 use std::cmp::Ordering;
 
 use super::RawConf;
-use super::version::compare;
 use crate::kernel::Config;
 use crate::types::Target;
+use crate::types::version::compare;
 
 /// The first rule that excludes module number `index`, as a sentence. What stands at index 0 (and every variable that
 /// is no array) is a rule for all modules of the package.

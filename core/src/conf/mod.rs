@@ -9,7 +9,6 @@ mod recipe;
 #[cfg(test)]
 mod recipe_tests;
 pub mod script;
-pub mod version;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

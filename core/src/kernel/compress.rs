@@ -6,8 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{Config, Index};
-use crate::policy::Strength;
+use super::{CompressionLevels, Config, Index};
 
 /// How module files are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,18 +68,18 @@ impl Compression {
     }
 
     /// Compresses a module. The kernel's own xz decoder knows crc32 checks only.
-    pub fn compress(self, content: &[u8], strength: &Strength) -> Result<Vec<u8>> {
+    pub fn compress(self, content: &[u8], levels: &CompressionLevels) -> Result<Vec<u8>> {
         Ok(match self {
             Self::None => content.to_owned(),
             Self::Gzip => {
                 let mut encoder =
-                    flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(strength.gzip));
+                    flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(levels.gzip));
                 encoder.write_all(content)?;
                 encoder.finish()?
             }
             Self::Xz => {
-                let mut options = liblzma::stream::LzmaOptions::new_preset(strength.xz)?;
-                if let Some(bytes) = strength.xz_dictionary {
+                let mut options = liblzma::stream::LzmaOptions::new_preset(levels.xz)?;
+                if let Some(bytes) = levels.xz_dictionary {
                     options.dict_size(bytes);
                 }
                 let mut filters = liblzma::stream::Filters::new();
@@ -91,7 +90,7 @@ impl Compression {
                 encoder.write_all(content)?;
                 encoder.finish()?
             }
-            Self::Zstd => zstd::bulk::compress(content, strength.zstd)?,
+            Self::Zstd => zstd::bulk::compress(content, levels.zstd)?,
         })
     }
 
@@ -130,11 +129,11 @@ mod tests {
     fn every_kind_returns_what_it_got() {
         let content: Vec<u8> =
             (0..200_000_u32).flat_map(|n| (n / 7 % 1000 * n % 251).to_le_bytes()).collect();
-        let fast = Strength::parse("-1", "-0", "--fast=9");
-        let hard = Strength::parse("-9", "-6 --extreme --lzma2=dict=64KiB", "-19");
+        let fast = CompressionLevels::parse("-1", "-0", "--fast=9");
+        let hard = CompressionLevels::parse("-9", "-6 --extreme --lzma2=dict=64KiB", "-19");
         for kind in [Compression::None, Compression::Gzip, Compression::Xz, Compression::Zstd] {
-            let size = |strength: &Strength| {
-                let packed = kind.compress(&content, strength).unwrap();
+            let size = |levels: &CompressionLevels| {
+                let packed = kind.compress(&content, levels).unwrap();
                 assert_eq!(kind.decompress(&packed).unwrap(), content);
                 packed.len()
             };

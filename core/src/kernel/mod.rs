@@ -3,6 +3,7 @@
 pub mod certificate;
 mod compiler;
 mod compress;
+mod compression_levels;
 mod config;
 pub mod demand;
 mod der;
@@ -18,6 +19,7 @@ use std::path::Path;
 use anyhow::Result;
 
 pub use compress::{Compression, read_module};
+pub use compression_levels::CompressionLevels;
 pub use config::{Config, config};
 pub use demand::Demand;
 pub use firmware::Firmware;
@@ -25,8 +27,8 @@ pub use headers::{Headers, Vermagic};
 pub use index::Index;
 pub use symvers::Symbols;
 
+use crate::distro::{Row, fill};
 use crate::layout::Layout;
-use crate::policy::distro::{Row, fill};
 use crate::sys::{file, run};
 use crate::types::{Arch, KernelRelease, Target};
 
@@ -154,7 +156,7 @@ pub fn installed(layout: &Layout) -> Vec<KernelRelease> {
     releases.retain(|kernel| {
         layout.modules_dep(kernel).exists() || layout.headers(kernel).join("include").exists()
     });
-    releases.sort_by(|a, b| crate::conf::version::compare(a.as_str(), b.as_str()));
+    releases.sort_by(|a, b| crate::types::version::compare(a.as_str(), b.as_str()));
     releases
 }
 

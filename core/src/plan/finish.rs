@@ -92,7 +92,8 @@ impl Planner<'_> {
             a.module.name == b.module.name
                 && a.target == b.target
                 && b.install
-                && crate::conf::version::compare(b.module.version.as_str(), a.module.version.as_str()).is_gt()
+                && crate::types::version::compare(b.module.version.as_str(), a.module.version.as_str())
+                    .is_gt()
         };
         let all = self.plan.make.clone();
         self.plan.make.retain(|make| !make.install || !all.iter().any(|other| newer(make, other)));

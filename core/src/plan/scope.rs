@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::conf::version;
 use crate::event::{Event, Verb};
 use crate::tree::Snapshot;
+use crate::types::version;
 use crate::types::{ModuleId, ModuleName, Target};
 
 /// Modules and kernels to look at.

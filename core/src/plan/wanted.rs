@@ -3,12 +3,12 @@
 use super::decide::Planner;
 use super::why::{awaits, bad_conf, needs, refused, remaining};
 use super::{Case, Make};
-use crate::conf::{Recipe, version};
+use crate::conf::Recipe;
 use crate::exit::Exit;
 use crate::kernel::{HeadersPackage, Kernel};
 use crate::report::{Failing, Outcome};
 use crate::tree::{Build, unsigned};
-use crate::types::{Fingerprint, ModuleId, ModuleName, Target};
+use crate::types::{Fingerprint, ModuleId, ModuleName, Target, version};
 
 /// What is wanted of one module for one kernel.
 #[derive(Clone, Copy)]

@@ -22,7 +22,7 @@ pub fn remaining(snapshot: &Snapshot, gone: &BTreeSet<Target>, id: &ModuleId, ta
         })
         .map(|other| other.kernel.to_string())
         .collect();
-    others.sort_by(|a, b| crate::conf::version::compare(b, a));
+    others.sort_by(|a, b| crate::types::version::compare(b, a));
     match others.as_slice() {
         [] => {}
         [one] => parts.push(format!("still installed for {one}")),

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::strength::Strength;
 use crate::conf::evaluate;
+use crate::kernel::CompressionLevels;
 use crate::layout::Layout;
 use crate::types::Target;
 
@@ -27,7 +27,7 @@ pub struct Framework {
     /// Load what was installed for the running kernel.
     pub modprobe_on_install: bool,
     /// How hard modules are compressed.
-    pub strength: Strength,
+    pub compression: CompressionLevels,
     /// Modules are not to be signed, whatever the kernel wants.
     pub no_signing: bool,
     /// A file of shell text whose exported variables builds get; `$kernelver` is replaced.
@@ -69,7 +69,7 @@ impl Framework {
             parallel_jobs: raw.get("parallel_jobs").parse().ok(),
             symlink_modules: given("symlink_modules"),
             modprobe_on_install: given("modprobe_on_install"),
-            strength: Strength::parse(
+            compression: CompressionLevels::parse(
                 raw.get("compress_gzip_opts"),
                 raw.get("compress_xz_opts"),
                 raw.get("compress_zstd_opts"),

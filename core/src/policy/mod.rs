@@ -1,19 +1,16 @@
 //! What distributions and admins decide, as data.
 
 pub mod admin;
-pub mod distro;
 pub mod framework;
-pub mod strength;
 
 use std::collections::BTreeSet;
 
+use crate::distro::Row;
 use crate::layout::Layout;
 use crate::types::ModuleName;
 
 pub use admin::Admin;
-pub use distro::Row;
 pub use framework::Framework;
-pub use strength::Strength;
 
 /// The variable that names modules that may fail, this time.
 pub const ALLOW: &str = "DKMS_ALLOW";

@@ -12,11 +12,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use crate::apply::{self, Proven};
-use crate::cli::autoinstall_off;
 use crate::event::Event;
-use crate::hook::{all_targets, source_in, this_machine};
 use crate::in_use::in_use;
 use crate::incoming::Incoming;
+use crate::inventory::{all_targets, source_in, this_machine};
 use crate::kernel::{installed, pkgbase};
 use crate::layout::Offered;
 use crate::package::{Package, Unpacking};
@@ -83,7 +82,7 @@ pub fn preflight(session: &mut Session, question: &Question) -> Result<Finding> 
 }
 
 fn look(session: &mut Session, question: &Question, finding: &mut Finding) -> Result<()> {
-    if autoinstall_off(session) {
+    if session.autoinstall_off() {
         return Ok(());
     }
     let (packages, whole) = open(&question.files, finding)?;

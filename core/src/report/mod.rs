@@ -1,6 +1,7 @@
 //! What happened: outcomes, the closing summary, JSON, history, exit codes. Has no effect on modules.
 
 pub mod compiler;
+mod error;
 pub mod history;
 mod screen;
 pub mod text;
@@ -12,6 +13,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+pub use error::broke;
 pub use screen::Screen;
 
 use crate::exit::Exit;

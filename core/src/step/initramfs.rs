@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 
+use crate::distro::fill;
 use crate::kernel::{elf, pkgbase};
-use crate::policy::distro::fill;
 use crate::session::Session;
 use crate::sys::run::{Cmd, Output, which};
 use crate::types::Target;

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::conf::{Recipe, version};
+use crate::conf::Recipe;
 use crate::kernel::{Kernel, elf, read_module};
 use crate::layout::Layout;
 use crate::session::Session;
 use crate::sys::file::{self, Staged};
 use crate::sys::hash;
 use crate::tree::Installed;
-use crate::types::{ModuleId, Target};
+use crate::types::{ModuleId, Target, version};
 
 /// One file to publish.
 #[derive(Debug)]

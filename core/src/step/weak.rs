@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::policy::distro::fill;
+use crate::distro::fill;
 use crate::session::Session;
 use crate::sys::file;
 use crate::sys::run::Cmd;

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use dkms_core::distro::Row;
 use dkms_core::layout::Layout;
-use dkms_core::policy::distro::Row;
 use dkms_core::sys::file::TEMP_PREFIX;
 use dkms_core::sys::hash;
 

@@ -20,10 +20,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::conf::{ConfError, ModuleSpec, Recipe, Scripts};
+use crate::distro::Row;
 use crate::event::Event;
 use crate::kernel::{Compression, Index, Kernel};
 use crate::plan::{Case, Plan, Survey, plan, scope};
-use crate::policy::distro::Row;
 use crate::tree::{Build, Entry, Failure, Installed, Record, Snapshot, Source};
 use crate::types::{Fingerprint, ModuleId, ModuleName, Target};
 

@@ -48,7 +48,7 @@ impl Place<'_> {
             symbols.read(own.as_slice())?;
         }
         let mut notes = Vec::new();
-        let strength = &self.session.policy.framework.strength;
+        let levels = &self.session.policy.framework.compression;
         for module in &job.recipe.modules {
             let content = file::read_untrusted(&self.view, &self.built(&module.built), MODULE_LIMIT)?;
             if let Err(why) = verify::verify(&content, job.kernel, job.headers, &symbols) {
@@ -74,7 +74,7 @@ impl Place<'_> {
                 Signing::Off | Signing::Unknown => content,
             };
             let compression = job.kernel.compression;
-            let packed = compression.compress(&content, strength).context("compressing")?;
+            let packed = compression.compress(&content, levels).context("compressing")?;
             let name = format!("{}.ko{}", module.dest_name, compression.suffix());
             file::write_atomic(&staged.join(name), &packed, 0o644)?;
         }

@@ -5,7 +5,7 @@
 
 /// Levels of the three kinds of compression.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Strength {
+pub struct CompressionLevels {
     /// gzip: 1 to 9.
     pub gzip: u32,
     /// xz: the preset, 0 to 9, with the bit for `--extreme`.
@@ -20,7 +20,7 @@ pub struct Strength {
 
 const EXTREME: u32 = 1 << 31;
 
-impl Default for Strength {
+impl Default for CompressionLevels {
     /// What the programs do by themselves, but for the dictionary of xz. The kernel's own decoder takes up to 1 MiB; a quarter
     /// of that makes the largest modules less than one part in a hundred longer, and each encoder take 4 MiB in place of 13.
     fn default() -> Self {
@@ -28,43 +28,43 @@ impl Default for Strength {
     }
 }
 
-impl Strength {
+impl CompressionLevels {
     /// Reads the options; an empty text leaves the default.
     pub fn parse(gzip: &str, xz: &str, zstd: &str) -> Self {
-        let mut strength = Self::default();
+        let mut levels = Self::default();
         for word in gzip.split_whitespace() {
             let known = match word {
                 "--fast" | "--best" => {
-                    strength.gzip = if word == "--best" { 9 } else { 1 };
+                    levels.gzip = if word == "--best" { 9 } else { 1 };
                     true
                 }
                 "--quiet" | "--force" | "--no-name" => true,
                 _ => letters(word, |letter| match letter.to_digit(10) {
                     Some(0) => false,
                     Some(level) => {
-                        strength.gzip = level;
+                        levels.gzip = level;
                         true
                     }
                     None => "qfn".contains(letter),
                 }),
             };
             if !known {
-                strength.unknown.push(format!("compress_gzip_opts: {word}"));
+                levels.unknown.push(format!("compress_gzip_opts: {word}"));
             }
         }
         if !xz.trim().is_empty() {
-            strength.xz_options(xz);
+            levels.xz_options(xz);
         }
         for word in zstd.split_whitespace() {
             let level = |text: &str| text.parse::<i32>().ok();
             let known = match word.strip_prefix("--") {
                 Some("rm" | "ultra" | "force" | "quiet" | "no-progress") => true,
                 Some("fast") => {
-                    strength.zstd = -1;
+                    levels.zstd = -1;
                     true
                 }
                 Some(long) => long.strip_prefix("fast=").and_then(level).is_some_and(|fast| {
-                    strength.zstd = -fast;
+                    levels.zstd = -fast;
                     fast > 0
                 }),
                 None => match word.strip_prefix('-') {
@@ -72,7 +72,7 @@ impl Strength {
                     Some(threads) if threads.starts_with('T') => true,
                     Some(short) => {
                         level(short).filter(|level| (1..=22).contains(level)).is_some_and(|level| {
-                            strength.zstd = level;
+                            levels.zstd = level;
                             true
                         })
                     }
@@ -80,10 +80,10 @@ impl Strength {
                 },
             };
             if !known {
-                strength.unknown.push(format!("compress_zstd_opts: {word}"));
+                levels.unknown.push(format!("compress_zstd_opts: {word}"));
             }
         }
-        strength
+        levels
     }
 
     /// The admin's options replace ours whole, as they do in shell DKMS. The check stays crc32: kernels know no other.
@@ -168,8 +168,8 @@ mod tests {
 
     #[test]
     fn options_of_the_three_programs() {
-        let default = Strength::default;
-        let with_dictionary = |bytes| Strength { xz_dictionary: Some(bytes), ..default() };
+        let default = CompressionLevels::default;
+        let with_dictionary = |bytes| CompressionLevels { xz_dictionary: Some(bytes), ..default() };
         for (gzip, xz, zstd, expected) in [
             ("", "", "", default()),
             // What framework.conf shows as examples, and what shell DKMS does by itself.
@@ -179,19 +179,19 @@ mod tests {
                 "-9q",
                 "-9e",
                 "-19",
-                Strength { gzip: 9, zstd: 19, xz: 9 | EXTREME, xz_dictionary: None, ..default() },
+                CompressionLevels { gzip: 9, zstd: 19, xz: 9 | EXTREME, xz_dictionary: None, ..default() },
             ),
-            ("--best", "", "--ultra -22", Strength { gzip: 9, zstd: 22, ..default() }),
-            ("--fast", "", "--fast=5", Strength { gzip: 1, zstd: -5, ..default() }),
-            ("", "-9 -e -T0", "", Strength { xz: 9 | EXTREME, xz_dictionary: None, ..default() }),
+            ("--best", "", "--ultra -22", CompressionLevels { gzip: 9, zstd: 22, ..default() }),
+            ("--fast", "", "--fast=5", CompressionLevels { gzip: 1, zstd: -5, ..default() }),
+            ("", "-9 -e -T0", "", CompressionLevels { xz: 9 | EXTREME, xz_dictionary: None, ..default() }),
             (
                 "",
                 "--lzma2=preset=3e,dict=512KiB",
                 "--fast",
-                Strength { xz: 3 | EXTREME, xz_dictionary: Some(512 << 10), zstd: -1, ..default() },
+                CompressionLevels { xz: 3 | EXTREME, xz_dictionary: Some(512 << 10), zstd: -1, ..default() },
             ),
         ] {
-            assert_eq!(Strength::parse(gzip, xz, zstd), expected, "{gzip} {xz} {zstd}");
+            assert_eq!(CompressionLevels::parse(gzip, xz, zstd), expected, "{gzip} {xz} {zstd}");
         }
     }
 
@@ -209,7 +209,7 @@ mod tests {
             ("", "", "--long"),
             ("", "", "--fast=x"),
         ] {
-            assert_eq!(Strength::parse(gzip, xz, zstd).unknown.len(), 1, "{gzip}{xz}{zstd}");
+            assert_eq!(CompressionLevels::parse(gzip, xz, zstd).unknown.len(), 1, "{gzip}{xz}{zstd}");
         }
     }
 }

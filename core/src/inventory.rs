@@ -1,0 +1,109 @@
+//! What this machine has, in the terms of events: its kernels as targets, the sources in its source tree as modules.
+//!
+//! Front doors and the pre-build ask here, so that a kernel or a directory means the same to all of them.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::conf::evaluate;
+use crate::kernel::{installed, machine, running};
+use crate::session::Session;
+use crate::tree::{Snapshot, Source};
+use crate::types::{Arch, KernelRelease, ModuleId, Target};
+
+/// Why a dkms.conf names no module.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NoModule(pub String);
+
+/// The architecture of this machine.
+pub fn this_machine() -> Result<Arch> {
+    machine().context("this machine's architecture has no valid name")
+}
+
+/// A kernel of this machine, by its release.
+pub fn target(kernel: &str) -> Result<Target> {
+    Ok(Target { kernel: kernel.parse()?, arch: this_machine()? })
+}
+
+/// The running kernel.
+pub fn running_target() -> Result<Target> {
+    Ok(Target { kernel: running().context("the running kernel has no valid name")?, arch: this_machine()? })
+}
+
+/// All kernels of this machine, oldest first; those without headers wait for them.
+pub fn all_targets(session: &Session) -> Result<Vec<Target>> {
+    let arch = this_machine()?;
+    Ok(installed(&session.layout).into_iter().map(|kernel| Target { kernel, arch: arch.clone() }).collect())
+}
+
+/// The kernels that a new module package is for: all (those without headers wait for them), or, when
+/// framework.conf wants fewer, the running and the newest one. A running kernel that is not installed is a
+/// chroot's host's. `upgrade`: the package was there before.
+pub fn targets_of_source(session: &Session, arch: Option<Arch>, upgrade: bool) -> Result<Vec<Target>> {
+    let arch = match arch {
+        Some(arch) => arch,
+        None => this_machine()?,
+    };
+    let all = installed(&session.layout);
+    let host = running().filter(|kernel| all.contains(kernel));
+    let newest = all.last().cloned();
+    let chosen: Vec<KernelRelease> = match (session.policy.framework.all_kernels, host) {
+        (false, Some(running)) => {
+            all.into_iter().filter(|kernel| *kernel == running || Some(kernel) == newest.as_ref()).collect()
+        }
+        (false, None) if upgrade => newest.into_iter().collect(),
+        _ => all,
+    };
+    Ok(chosen.into_iter().map(|kernel| Target { kernel, arch: arch.clone() }).collect())
+}
+
+/// The module that a dkms.conf is of. The error is a [`NoModule`] when the file is to blame.
+pub fn module_of(session: &Session, conf: &Path) -> Result<ModuleId> {
+    let files = [conf.to_owned()];
+    let names = "PACKAGE_NAME PACKAGE_VERSION";
+    let raw = evaluate::framework(&files, names, &session.layout.evaluated())?
+        .map_err(|error| NoModule(error.to_string()))?;
+    let (name, version) = (raw.get("PACKAGE_NAME"), raw.get("PACKAGE_VERSION"));
+    match (name.parse(), version.parse()) {
+        (Ok(name), Ok(version)) => Ok(ModuleId { name, version }),
+        _ => Err(NoModule(format!(
+            "{}: PACKAGE_NAME {name:?} and PACKAGE_VERSION {version:?} are no valid names",
+            conf.display()
+        ))
+        .into()),
+    }
+}
+
+/// The module whose source a package brought as `DIRECTORY/dkms.conf` of the source tree. The directory's name decides: many
+/// a package relies on that, and leaves a placeholder for the version in its dkms.conf. That file says where a name with
+/// dashes ends.
+pub fn source_in(session: &Session, directory: &str) -> Result<ModuleId> {
+    let conf = session.layout.source_tree.join(directory).join("dkms.conf");
+    let named = module_of(session, &conf).ok();
+    match named.filter(|id| session.layout.source(id).ends_with(directory)) {
+        Some(id) => Ok(id),
+        None => split(directory),
+    }
+}
+
+/// The modules whose source was in this directory of the source tree: as the registry has it, else by its name.
+pub fn sources_once_in(session: &Session, directory: &str) -> Result<Vec<ModuleId>> {
+    let was_there = |id: &ModuleId, source: &Source| match source {
+        Source::Linked(dir) | Source::Dangling(dir) => *dir == session.layout.source_tree.join(directory),
+        _ => session.layout.source(id).ends_with(directory),
+    };
+    let registry = Snapshot::load(&session.layout)?;
+    let found = registry.modules.iter().filter(|(id, entry)| was_there(id, &entry.source));
+    let found: Vec<ModuleId> = found.map(|(id, _)| id.clone()).collect();
+    if found.is_empty() { split(directory).map(|id| vec![id]) } else { Ok(found) }
+}
+
+/// `NAME-VERSION`; a version has no dash.
+fn split(directory: &str) -> Result<ModuleId> {
+    let (name, version) = directory
+        .rsplit_once('-')
+        .with_context(|| format!("{directory:?} in the source tree has no name of the form NAME-VERSION"))?;
+    Ok(ModuleId { name: name.parse()?, version: version.parse()? })
+}

@@ -1,0 +1,17 @@
+//! An error that ends a command or a hook.
+
+use super::{Screen, Told};
+use crate::exit::Exit;
+use crate::sys::signal::Interrupted;
+
+/// Shows an error on one line, the chain included, unless that was done; the exit code.
+pub fn broke(error: &anyhow::Error, screen: Screen) -> Exit {
+    if let Some(Interrupted(signal)) = error.downcast_ref() {
+        if !error.is::<Told>() {
+            screen.alert(&format!("dkms: {error:#}: nothing was changed"));
+        }
+        return Exit::of_signal(*signal);
+    }
+    screen.alert(&format!("dkms: {error:#}"));
+    Exit::ERROR
+}
