@@ -4,21 +4,22 @@
 //! leading slash: what the transaction touches, merged over all triggers, without versions and without operations. So
 //! after the transaction it is the disk that decides: what is there has come, what is not has gone.
 
+mod call;
+mod repository;
 mod targets;
 
-use std::io::Read as _;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use dkms_core::caller;
 use dkms_core::event::Event;
-use dkms_core::hook::{self, Answer, Power};
+use dkms_core::hook::{self, Adapter, Answer, Channel, Input, Power};
 use dkms_core::inventory::{source_in, sources_once_in, target, targets_of_source};
 use dkms_core::kernel;
-use dkms_core::package::fetched::{self, Told};
 use dkms_core::preflight::Question;
 use dkms_core::session::Session;
 
+use call::Call;
+use repository::PacmanInput;
 use targets::Targets;
 
 /// The verbs.
@@ -26,46 +27,48 @@ const USAGE: &str =
     "alpm-hook {pre-transaction|post-transaction|pre-remove}, with packages and paths on standard input";
 
 fn main() -> ExitCode {
-    hook::main(translate)
+    // Pacman shows what a hook writes, and reads nothing of it.
+    hook::main(&Adapter { translate, reply: |text, _| text.to_owned() })
 }
 
-fn translate(session: &Session, words: &[&str]) -> Result<Answer> {
-    let read = match words {
-        ["pre-transaction"] => return before(session),
+fn translate(session: &Session, input: &mut Input<'_>) -> Result<Answer> {
+    let ancestors = input.ancestors;
+    let call = || Call::above(ancestors());
+    let read = match input.words {
+        ["pre-transaction"] => return before(session, &text(input)?, call),
         ["post-transaction"] => after,
         // What leaves may only make room for another version: then all is decided when that is there.
-        ["pre-remove"] if caller::removing() => before_removal,
-        ["pre-remove"] => return Ok(Answer::Code(0)),
-        _ => {
-            session.screen.alert(USAGE);
-            return Ok(Answer::Code(2));
-        }
+        ["pre-remove"] if call().is_some_and(|call| call.is_removal()) => before_removal,
+        ["pre-remove"] => return Ok(Answer::Nothing),
+        _ => return Ok(Answer::Usage(USAGE)),
     };
-    let targets = Targets::read(&told()?);
+    let targets = Targets::read(&text(input)?);
     for odd in &targets.odd {
-        session.screen.alert(&format!("dkms: {odd}: it is left out"));
+        session.screen.alert(&format!("dkms: {odd}; ignored"));
     }
-    Ok(Answer::Events(Power::Tells, read(session, &targets)?))
+    Ok(Answer::Events(Power::Tells, read(session, &targets)?, Channel::StandardError))
 }
 
-fn told() -> Result<String> {
+fn text(input: &mut Input<'_>) -> Result<String> {
     let mut text = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut text).context("reading what pacman tells")?;
+    input.reader.read_to_end(&mut text).context("reading what pacman writes")?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Nothing is changed yet: the files that are about to be installed. A kernel takes the place of the one before it.
-fn before(session: &Session) -> Result<Answer> {
-    let told = Told::read(&told()?);
-    if !told.concerns() {
-        return Ok(Answer::Code(0));
+fn before(session: &Session, text: &str, call: impl Fn() -> Option<Call>) -> Result<Answer> {
+    let input = PacmanInput::read(text);
+    if !input.concerns() {
+        return Ok(Answer::Nothing);
     }
-    let call = caller::pacman().unwrap_or_default();
-    match fetched::files(&session.layout, &told, &call) {
-        Ok(files) => Ok(Answer::Incoming(Question { files, replaces: true, ..Question::default() })),
+    match repository::files(&input, &call().unwrap_or_default()) {
+        Ok(files) => {
+            let question = Question { files, replaces: true, ..Question::default() };
+            Ok(Answer::Incoming(question, Channel::StandardError))
+        }
         Err(error) => {
-            session.screen.alert(&format!("dkms: not tried before it is installed: {error:#}"));
-            Ok(Answer::Code(0))
+            session.screen.alert(&format!("dkms: pre-build skipped: {error:#}"));
+            Ok(Answer::Nothing)
         }
     }
 }
@@ -99,7 +102,7 @@ fn after(session: &Session, targets: &Targets) -> Result<Vec<Event>> {
                 });
                 events.push(Event::SourceAdded { module, targets: kernels });
             }
-            Err(error) => session.screen.alert(&format!("dkms: {error:#}: it is left out")),
+            Err(error) => session.screen.alert(&format!("dkms: {error:#}; ignored")),
         }
     }
     for kernel in &came {
@@ -126,3 +129,6 @@ fn before_removal(session: &Session, targets: &Targets) -> Result<Vec<Event>> {
     }
     Ok(events)
 }
+
+#[cfg(test)]
+mod tests;

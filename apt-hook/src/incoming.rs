@@ -1,17 +1,17 @@
-//! What apt says before it begins: its protocol for hooks of `DPkg::Pre-Install-Pkgs`, version 3.
+//! What apt writes before a transaction: its protocol for hooks of `DPkg::Pre-Install-Pkgs`, version 3.
 //!
 //! `VERSION 3`, lines of configuration, an empty line, and then a line a package:
 //! `NAME OLD ARCH MULTI-ARCH < NEW ARCH MULTI-ARCH FILE`. FILE is `**CONFIGURE**` or `**REMOVE**` when nothing is unpacked.
 
-use std::io::Read as _;
+use std::io::Read;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
 /// The files of the packages that will be unpacked.
-pub fn files() -> Result<Vec<PathBuf>> {
+pub fn files(mut input: impl Read) -> Result<Vec<PathBuf>> {
     let mut text = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut text).context("reading what apt tells")?;
+    input.read_to_end(&mut text).context("reading the list of packages from apt")?;
     parse(&String::from_utf8_lossy(&text))
 }
 
@@ -19,7 +19,7 @@ fn parse(text: &str) -> Result<Vec<PathBuf>> {
     let mut lines = text.lines();
     let version = lines.next().unwrap_or_default();
     if version != "VERSION 3" {
-        bail!("apt speaks {version:?}, and this hook understands \"VERSION 3\" only");
+        bail!("unsupported protocol of apt {version:?}: expected \"VERSION 3\"");
     }
     let elsewhere = |line: &str| match line.split_once('=') {
         Some(("Dir", place)) => !["", "/", "%2f", "%2F"].contains(&place),

@@ -1,4 +1,4 @@
-//! What dpkg's hooks say, as events. Translates only.
+//! Arguments and input of dpkg's hooks, as events. Translates only.
 //!
 //! `apt-hook VERB ARGUMENTS…`: the hook files in `/etc/kernel/*.d` and `/usr/lib/dkms` call it with their name as
 //! the verb and hand on the arguments that they get themselves.
@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use dkms_core::event::Event;
-use dkms_core::hook::{self, Answer, Power};
+use dkms_core::hook::{self, Adapter, Answer, Channel, Input, Power};
 use dkms_core::inventory::{running_target, target};
 use dkms_core::preflight::Question;
 use dkms_core::session::Session;
@@ -20,14 +20,17 @@ const USAGE: &str = "apt-hook {kernel-preinst|kernel-postinst|kernel-prerm} KERN
     incoming <PACKAGES";
 
 fn main() -> ExitCode {
-    hook::main(translate)
+    // dpkg and apt read nothing on standard output.
+    hook::main(&Adapter { translate, reply: |text, _| text.to_owned() })
 }
 
-fn translate(session: &Session, words: &[&str]) -> Result<Answer> {
-    let maintainer = std::env::var("DEB_MAINT_PARAMS").unwrap_or_default();
-    let removing = !maintainer.starts_with("upgrade");
-    let events = match words {
-        ["incoming"] => return Ok(Answer::Incoming(Question::of(incoming::files()?))),
+fn translate(session: &Session, input: &mut Input<'_>) -> Result<Answer> {
+    let removing = !(input.variable)("DEB_MAINT_PARAMS").starts_with("upgrade");
+    let events = match input.words {
+        ["incoming"] => {
+            let question = Question::of(incoming::files(&mut *input.reader)?);
+            return Ok(Answer::Incoming(question, Channel::StandardError));
+        }
         // A module that serves stays until its successor does: nothing to do before the kernel is unpacked.
         ["kernel-preinst", _, ..] => Vec::new(),
         ["kernel-postinst", kernel, ..] => vec![Event::KernelAdded(target(kernel)?)],
@@ -41,10 +44,10 @@ fn translate(session: &Session, words: &[&str]) -> Result<Answer> {
             let arch = rest.get(1).filter(|arch| !arch.is_empty()).map(|arch| arch.parse()).transpose()?;
             vec![hook::module_installed(session, [name, version], arch, rest)?]
         }
-        _ => {
-            session.screen.alert(USAGE);
-            return Ok(Answer::Code(2));
-        }
+        _ => return Ok(Answer::Usage(USAGE)),
     };
-    Ok(Answer::Events(Power::Stops, events))
+    Ok(Answer::Events(Power::Stops, events, Channel::StandardError))
 }
+
+#[cfg(test)]
+mod tests;

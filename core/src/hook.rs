@@ -1,8 +1,9 @@
 //! What all hooks of package managers have in common: how they start, and what their failure may do.
 //!
-//! An adapter only translates what its package manager says into events; everything else is here, so that a module that
-//! fails means the same under each of them.
+//! An adapter is a function from the [`Input`] that its package manager gives to an [`Answer`], which is data. Everything else
+//! is here, so that a module that fails means the same under each of them.
 
+use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -11,10 +12,12 @@ use crate::apply;
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::inventory::targets_of_source;
+use crate::layout::Layout;
 use crate::preflight::words::{self, Asked};
 use crate::preflight::{Question, preflight};
 use crate::report::{Screen, broke, text};
 use crate::session::{Options, Session};
+use crate::sys::run::{Ancestor, ancestors};
 use crate::sys::{confine, signal};
 use crate::types::{Arch, ModuleId};
 
@@ -33,71 +36,180 @@ pub enum Power {
     Tells,
 }
 
-/// What a hook answers.
-pub enum Answer {
-    /// These events, in one transaction.
-    Events(Power, Vec<Event>),
-    /// The same, for a package manager that shows nobody our standard error: it is told the closing summary.
-    Told(Power, Vec<Event>, Box<dyn FnOnce(&str)>),
-    /// A transaction is about to install these.
-    Incoming(Question),
-    /// The same, for a package manager that says itself why it is stopped: it is told what was found out, and whether that
-    /// stops the transaction.
-    IncomingTold(Question, TellFinding),
-    /// It has been answered already.
-    Code(i32),
+/// What a package manager gives to a hook.
+pub struct Input<'a> {
+    /// The command line: a verb and its arguments.
+    pub words: &'a [&'a str],
+    /// Standard input.
+    pub reader: &'a mut dyn BufRead,
+    /// Standard output, where it is what the package manager reads.
+    pub writer: &'a mut dyn Write,
+    /// A variable of the environment; empty when it is not set.
+    pub variable: &'a dyn Fn(&str) -> String,
+    /// The processes above, nearest first.
+    pub ancestors: &'a dyn Fn() -> Vec<Ancestor>,
 }
 
-/// Takes what was found out about what comes, and whether that stops the transaction.
-pub type TellFinding = Box<dyn FnOnce(&str, bool)>;
+/// What a hook answers.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// These events, in one transaction.
+    Events(Power, Vec<Event>, Channel),
+    /// A transaction is about to install these.
+    Incoming(Question, Channel),
+    /// None of it concerns modules.
+    Nothing,
+    /// The command line is wrong; this is how it should be.
+    Usage(&'static str),
+}
 
-/// A hook's whole life: `translate` gets the words of its command line.
+/// Where the summary goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    /// To standard error.
+    StandardError,
+    /// To the package manager, too, in its protocol on standard output: see [`Adapter::reply`].
+    Protocol,
+}
+
+/// The translator of one package manager.
+pub struct Adapter {
+    /// What its package manager gives, as an answer.
+    pub translate: fn(&Session, &mut Input<'_>) -> Result<Answer>,
+    /// A text in the package manager's protocol, and whether it is the reason why the transaction must not begin.
+    pub reply: fn(&str, bool) -> String,
+}
+
+/// Options of `dkms` that a hook takes before its verb: for looking at what it would do, and for trees elsewhere.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Flags<'a> {
+    dry_run: bool,
+    dkms_tree: Option<&'a str>,
+    source_tree: Option<&'a str>,
+    install_tree: Option<&'a str>,
+}
+
+impl<'a> Flags<'a> {
+    /// The options, and the words that follow.
+    fn read(mut words: &'a [&'a str]) -> (Self, &'a [&'a str]) {
+        let mut flags = Self::default();
+        loop {
+            words = match words {
+                ["--dry-run", rest @ ..] => {
+                    flags.dry_run = true;
+                    rest
+                }
+                ["--dkmstree", tree, rest @ ..] => {
+                    flags.dkms_tree = Some(tree);
+                    rest
+                }
+                ["--sourcetree", tree, rest @ ..] => {
+                    flags.source_tree = Some(tree);
+                    rest
+                }
+                ["--installtree", tree, rest @ ..] => {
+                    flags.install_tree = Some(tree);
+                    rest
+                }
+                rest => return (flags, rest),
+            };
+        }
+    }
+
+    fn place(&self, layout: &mut Layout) {
+        for (wanted, tree) in [
+            (self.dkms_tree, &mut layout.dkms_tree),
+            (self.source_tree, &mut layout.source_tree),
+            (self.install_tree, &mut layout.install_tree),
+        ] {
+            if let Some(wanted) = wanted {
+                *tree = std::path::absolute(wanted).unwrap_or_else(|_| wanted.into());
+            }
+        }
+    }
+}
+
+/// A hook's whole life.
 ///
-/// Standard output belongs to the package manager; whatever there is to say goes to standard error.
-pub fn main(translate: impl FnOnce(&Session, &[&str]) -> Result<Answer>) -> ExitCode {
+/// Standard output belongs to the package manager; messages go to standard error.
+pub fn main(adapter: &Adapter) -> ExitCode {
     if let Some(code) = confine::enter() {
         return code;
     }
     signal::install();
     let screen = Screen::package_manager();
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    let code = Session::start(screen, Options::default(), |_| {}).and_then(|mut session| {
-        // What our own package's removal says is the same everywhere.
-        if words == [PACKAGE_LEAVES] {
-            return apply::let_go(&session).map(|()| 0);
-        }
-        match translate(&session, &words)? {
-            Answer::Code(code) => Ok(code),
-            Answer::Incoming(question) => incoming(&mut session, &question, None),
-            Answer::IncomingTold(question, tell) => incoming(&mut session, &question, Some(tell)),
-            Answer::Events(power, events) => answer(&mut session, power, events, |_| {}),
-            Answer::Told(power, events, tell) => answer(&mut session, power, events, tell),
-        }
-    });
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let (flags, words) = Flags::read(&args);
+    let options = Options { dry_run: flags.dry_run, ..Options::default() };
+    let code = Session::start(screen, options, |layout| flags.place(layout))
+        .and_then(|mut session| run(&mut session, adapter, words));
     match code {
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         Err(error) => broke(&error, screen).into(),
     }
 }
 
+/// From the words to the exit code.
+fn run(session: &mut Session, adapter: &Adapter, words: &[&str]) -> Result<i32> {
+    // What our own package's removal says is the same everywhere.
+    if words == [PACKAGE_LEAVES] {
+        return if session.options.dry_run { Ok(0) } else { apply::let_go(session).map(|()| 0) };
+    }
+    let answer = (adapter.translate)(
+        session,
+        &mut Input {
+            words,
+            reader: &mut io::stdin().lock(),
+            writer: &mut io::stdout(),
+            variable: &|name| std::env::var(name).unwrap_or_default(),
+            ancestors: &ancestors,
+        },
+    )?;
+    let screen = session.screen;
+    let reply = |channel, text: &str, held| {
+        if channel == Channel::Protocol {
+            screen.answer(&(adapter.reply)(text, held));
+        }
+    };
+    match answer {
+        Answer::Nothing => Ok(0),
+        Answer::Usage(usage) => {
+            session.screen.alert(usage);
+            Ok(2)
+        }
+        Answer::Incoming(question, channel) => incoming(session, &question, channel, reply),
+        Answer::Events(power, events, channel) => {
+            carry_out(session, power, events, |text| reply(channel, text, false))
+        }
+    }
+}
+
 /// Tries what is about to come; the exit code says whether the transaction may begin. Only what was proven stops it.
-fn incoming(session: &mut Session, question: &Question, tell: Option<TellFinding>) -> Result<i32> {
+fn incoming(
+    session: &mut Session,
+    question: &Question,
+    channel: Channel,
+    reply: impl FnOnce(Channel, &str, bool),
+) -> Result<i32> {
+    if session.options.dry_run {
+        session.screen.answer(&format!("{}\n", serde_json::to_string_pretty(question)?));
+        return Ok(0);
+    }
     let finding = preflight(session, question)?;
     let held = !finding.held.is_empty();
     if let Some(text) = words::finding(&finding, session, Asked::Transaction) {
-        if !held || tell.is_none() {
+        // A package manager that has its own protocol shows itself why it stops.
+        if !held || channel == Channel::StandardError {
             session.screen.alert(&text);
         }
-        if let Some(tell) = tell {
-            tell(&text, held);
-        }
+        reply(channel, &text, held);
     }
     Ok(if held { HELD } else { 0 })
 }
 
 /// Carries the events out; the exit code.
-fn answer(
+fn carry_out(
     session: &mut Session,
     power: Power,
     mut events: Vec<Event>,
@@ -126,7 +238,7 @@ fn answer(
         // where the admin has said that modules matter more.
         Err(error) if power == Power::Stops && (removal || !session.policy.admin.has_critical()) => {
             session.screen.alert(&format!(
-                "dkms: {error:#}\ndkms: the package manager goes on: no module is critical here"
+                "dkms: {error:#}\ndkms: the package manager continues: no module is critical"
             ));
             Ok(0)
         }
@@ -146,4 +258,25 @@ pub fn module_installed(
     let module = ModuleId { name: name.parse()?, version: version.parse()? };
     let upgrade = rest.get(2).is_some_and(|old| !old.is_empty());
     Ok(Event::SourceAdded { module, targets: targets_of_source(session, arch, upgrade)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_stand_before_the_verb() {
+        let words = ["--dry-run", "--dkmstree", "/a", "--installtree", "/c", "verb", "--dry-run", "x"];
+        let (flags, rest) = Flags::read(&words);
+        let expected =
+            Flags { dry_run: true, dkms_tree: Some("/a"), source_tree: None, install_tree: Some("/c") };
+        assert_eq!((flags, rest), (expected, &words[5..]));
+        let mut layout = Layout::default();
+        Flags::read(&words).0.place(&mut layout);
+        assert_eq!(
+            (layout.dkms_tree.as_path(), layout.install_tree.as_path()),
+            ("/a".as_ref(), "/c".as_ref())
+        );
+        assert_eq!(layout.source_tree, Layout::default().source_tree);
+    }
 }

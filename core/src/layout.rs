@@ -430,10 +430,6 @@ impl Layout {
     pub fn systemd(&self) -> PathBuf {
         PathBuf::from("/run/systemd/system")
     }
-    /// Pacman's own records.
-    pub fn pacman(&self) -> PathBuf {
-        PathBuf::from("/var/lib/pacman")
-    }
     /// The list of modules in the running kernel.
     pub fn loaded_modules(&self) -> PathBuf {
         self.proc.join("modules")

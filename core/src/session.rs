@@ -102,7 +102,8 @@ impl Session {
         let switch = self.layout.no_autoinstall();
         let off = switch.exists();
         if off {
-            self.screen.progress(&format!("dkms: nothing is built by itself: {} exists", switch.display()));
+            self.screen
+                .progress(&format!("dkms: automatic builds are disabled ({} exists)", switch.display()));
         }
         off
     }

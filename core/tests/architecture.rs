@@ -329,6 +329,36 @@ fn only_the_distributions_rows_name_distributions() {
     assert_eq!(wrong, [""; 0]);
 }
 
+/// Programs that install packages. What is particular about one of them is a row of `distro`, or its adapter's business.
+const MANAGERS: [&str; 9] = ["dpkg", "apt", "apt-get", "rpm", "dnf", "dnf5", "yum", "zypper", "pacman"];
+
+#[test]
+fn only_the_distributions_rows_name_package_managers() {
+    let mut wrong = Vec::new();
+    for source in sources("core/src") {
+        // An .rpm is a file format, whoever installs it.
+        let may = |word: &str| {
+            source.path.starts_with("core/src/distro/")
+                || source.path.starts_with("core/src/package/") && word == "rpm"
+        };
+        for (number, line) in &source.code {
+            for literal in line.split('"').skip(1).step_by(2) {
+                let words = literal.split(|c: char| !c.is_alphanumeric() && !"_-".contains(c));
+                let names = words.filter(|word| MANAGERS.contains(&word.to_lowercase().as_str()));
+                wrong.extend(
+                    names
+                        .filter(|word| !may(word))
+                        .map(|word| format!("{}:{number}: {word} is a package manager's name", source.path)),
+                );
+            }
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
+}
+
+/// Which files pacman means is more than translation, and apart from it in this file, with a limit of its own.
+const REPOSITORY: (&str, usize) = ("alpm-hook/src/repository.rs", 160);
+
 #[test]
 fn adapters_only_translate() {
     for adapter in ADAPTERS {
@@ -338,8 +368,12 @@ fn adapters_only_translate() {
         let sources = sources(&format!("{adapter}/src"));
         // Of code: comments are blank here.
         let code = |source: &Source| source.code.iter().filter(|(_, line)| !line.trim().is_empty()).count();
-        let lines: usize = sources.iter().map(code).sum();
-        assert!(lines < 200, "{adapter} has {lines} lines of Rust");
+        let (apart, translation): (Vec<_>, Vec<_>) =
+            sources.iter().partition(|source| source.path == REPOSITORY.0);
+        let lines: usize = translation.into_iter().map(code).sum();
+        assert!(lines < 260, "{adapter} has {lines} lines of Rust");
+        let lines: usize = apart.into_iter().map(code).sum();
+        assert!(lines < REPOSITORY.1, "{} has {lines} lines of Rust", REPOSITORY.0);
         let effects = [
             "std::fs::",
             "fs::write",

@@ -4,72 +4,69 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use dkms_core::hook::{Answer, Power};
-use dkms_core::package::cached;
+use dkms_core::hook::{Answer, Channel, Input, Power};
 use dkms_core::preflight::Question;
-use dkms_core::report::Screen;
 use dkms_core::session::Session;
 use serde_json::{Value, json};
 
-use crate::seen::{Seen, lines};
+use crate::cache::cached;
+use crate::seen::Seen;
 
 /// Asks dnf5 what the transaction brought.
-pub fn came(session: &Session) -> Result<Answer> {
-    let (mut ask, screen) = (asking(session.screen), session.screen);
-    let all = ask("trans_packages", json!({"output": ["direction", "name", "version", "release", "arch"]}))?;
-    if elsewhere(&mut ask)? {
-        return Ok(Answer::Code(0));
+pub fn came(session: &Session, input: &mut Input<'_>) -> Result<Answer> {
+    let output = ["direction", "name", "version", "release", "arch"];
+    let all = ask(input, "trans_packages", json!({ "output": output }))?;
+    if elsewhere(input)? {
+        return Ok(Answer::Nothing);
     }
     let events = Seen::packages(session, incoming(&all).map(words)).came(session)?;
-    Ok(Answer::Told(Power::Stops, events, Box::new(move |summary| log(screen, summary))))
+    Ok(Answer::Events(Power::Stops, events, Channel::Protocol))
 }
 
 /// Asks dnf5 what the transaction is about to bring.
-pub fn comes(session: &Session) -> Result<Answer> {
-    let (mut ask, screen) = (asking(session.screen), session.screen);
-    let comes = ask("trans_packages", json!({ "output": ["direction", "repo_id", "location"] }))?;
-    if elsewhere(&mut ask)? {
-        return Ok(Answer::Code(0));
+pub fn comes(input: &mut Input<'_>) -> Result<Answer> {
+    let comes = ask(input, "trans_packages", json!({ "output": ["direction", "repo_id", "location"] }))?;
+    if elsewhere(input)? {
+        return Ok(Answer::Nothing);
     }
-    let cache = PathBuf::from(value(&ask("conf", json!({ "key": "cachedir" }))?));
+    let cache = PathBuf::from(value(&ask(input, "conf", json!({ "key": "cachedir" }))?));
     let question = Question::of(incoming(&comes).map(|package| file(&cache, package)));
-    let tell = move |text: &str, held: bool| match held {
-        // It is what dnf5 fails with, and shows.
-        true => {
-            screen.answer(&format!("{}\n", json!({"op": "error", "args": {"message": format!("\n{text}")}})))
-        }
-        false => log(screen, text),
-    };
-    Ok(Answer::IncomingTold(question, Box::new(tell)))
+    Ok(Answer::Incoming(question, Channel::Protocol))
 }
 
-/// One who asks dnf5 for what it knows of a domain.
-fn asking(screen: Screen) -> impl FnMut(&str, Value) -> Result<Value> {
-    let mut replies = lines();
-    move |domain, args| {
-        screen.answer(&format!("{}\n", json!({"op": "get", "domain": domain, "args": args})));
-        let line = replies.next().context("dnf5 does not answer")?;
-        let mut reply: Value = serde_json::from_str(&line).context("dnf5's answer is not JSON")?;
-        if reply["status"] != "OK" {
-            bail!("dnf5 does not tell {domain}: {}", reply["message"]);
-        }
-        Ok(reply["return"].take())
+/// A text for dnf5: what it fails with and shows, or a line of its log. The shell above us reads what it answers.
+pub fn reply(text: &str, held: bool) -> String {
+    let request = match held {
+        true => json!({"op": "error", "args": {"message": format!("\n{text}")}}),
+        false => json!({"op": "log", "args": {"level": "WARNING", "message": text}}),
+    };
+    format!("{request}\n")
+}
+
+/// Asks dnf5 for what it knows of a domain.
+fn ask(input: &mut Input<'_>, domain: &str, args: Value) -> Result<Value> {
+    writeln!(input.writer, "{}", json!({"op": "get", "domain": domain, "args": args}))?;
+    input.writer.flush()?;
+    let mut line = String::new();
+    input.reader.read_line(&mut line).context("reading dnf5's reply")?;
+    if line.is_empty() {
+        bail!("no reply from dnf5");
     }
+    let mut reply: Value = serde_json::from_str(&line).context("dnf5's reply is not JSON")?;
+    if reply["status"] != "OK" {
+        bail!("dnf5 refused {domain}: {}", reply["message"]);
+    }
+    Ok(reply["return"].take())
 }
 
 /// Packages of another system are none of this one's kernels.
-fn elsewhere(ask: &mut impl FnMut(&str, Value) -> Result<Value>) -> Result<bool> {
-    Ok(value(&ask("conf", json!({"key": "installroot"}))?) != "/")
+fn elsewhere(input: &mut Input<'_>) -> Result<bool> {
+    Ok(value(&ask(input, "conf", json!({"key": "installroot"}))?) != "/")
 }
 
 /// A setting.
 fn value(reply: &Value) -> &str {
     word(&reply["keys_val"][0], "value")
-}
-
-/// Has dnf5 write something into its log. The shell above us reads what it answers.
-fn log(screen: Screen, text: &str) {
-    screen.answer(&format!("{}\n", json!({"op": "log", "args": {"level": "WARNING", "message": text}})));
 }
 
 /// The packages that come.

@@ -1,7 +1,6 @@
 //! Which kernels and module sources a list of paths or packages tells of.
 
 use std::collections::BTreeSet;
-use std::io::{self, BufRead as _};
 
 use anyhow::Result;
 use dkms_core::apply::status_of;
@@ -26,16 +25,16 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Reads paths from standard input. Sources whose directory has no module's name are left out: nobody could register them.
-    pub fn paths(session: &Session) -> Self {
+    /// Reads paths. Sources whose directory has no module's name are left out: they cannot be registered.
+    pub fn paths(session: &Session, paths: impl Iterator<Item = String>) -> Self {
         let mut seen = Self::default();
-        for path in lines() {
+        for path in paths {
             match Place::of(&path) {
                 Some(Place::Part(release)) => seen.kernels.extend(release.parse::<KernelRelease>()),
                 Some(Place::Image(release)) => seen.images.extend(release.parse::<KernelRelease>()),
                 Some(Place::Source(directory)) => match source_in(session, directory) {
                     Ok(module) => drop(seen.modules.insert(module)),
-                    Err(error) => session.screen.alert(&format!("dkms: {error:#}: it is left out")),
+                    Err(error) => session.screen.alert(&format!("dkms: {error:#}; ignored")),
                 },
                 None => {}
             }
@@ -94,9 +93,4 @@ impl Seen {
         events.extend(gone.collect::<Result<Vec<_>>>()?);
         Ok(events)
     }
-}
-
-/// The lines of standard input; what is not text is nobody's name.
-pub fn lines() -> impl Iterator<Item = String> {
-    io::stdin().lock().lines().map_while(|line| line.ok())
 }

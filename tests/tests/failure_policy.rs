@@ -28,7 +28,7 @@ fn critical(suite: &'static Suite) {
     let (root, kernel) = stage::fine_and_broken(suite);
     root.write("/etc/dkms/policy.toml", "critical = [\"zfs\", \"broken*\"]\n");
     // apt asks before it begins.
-    expect_told(&root, kernel.install(&root).exits(100).says(&["STOPPED"]), &kernel);
+    expect_told(&root, kernel.install(&root).exits(100).says(&["transaction aborted"]), &kernel);
     assert!(!root.exists(&kernel.modules_dir()));
     root.expect_clean_dpkg();
     // Who does not ask learns it in the middle.

@@ -32,7 +32,7 @@ fn what_is_no_target_is_left_out_and_named() {
         hook(root, "post-transaction", &format!("{line}\\n"))
             .ok()
             .quiet_stdout()
-            .says(&[line, why, "left out"]);
+            .says(&[line, why, "ignored"]);
     }
     // A source that was never one of ours, or has a name that nobody can be registered by.
     for line in ["usr/src/gone-1/dkms.conf", "usr/src/nodash/dkms.conf", "usr/src/../dkms.conf"] {

@@ -5,9 +5,11 @@
 //! A program of its own, and the only one that is linked to libalpm: a hook that is must fail after the transaction that
 //! replaces the library.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use alpm::{Alpm, Db, Package, SigLevel};
+use dkms_core::distro::managers::PACMAN_DATABASE;
 use dkms_core::layout::Layout;
 use dkms_core::report::Screen;
 use dkms_core::types::KernelRelease;
@@ -25,7 +27,7 @@ fn main() -> ExitCode {
 
 fn answer(kernel: &KernelRelease) -> Option<String> {
     let layout = Layout::default();
-    let database = layout.pacman();
+    let database = Path::new(PACMAN_DATABASE);
     // Creates nothing: a database that is not there would be made.
     if !database.join("local").is_dir() {
         return None;

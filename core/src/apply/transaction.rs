@@ -159,8 +159,8 @@ fn repair(session: &mut Session, tree: &LockedTree, report: &mut Report) -> Resu
     Ok(())
 }
 
-/// What is said and kept of a report. Inside a transaction of rpm, headers may still come, and what waits for them without
-/// success is for the trigger at its end to say, once.
+/// What is said and kept of a report. Where triggers run at the end of a transaction, headers may still come, and
+/// what waits for them without success is for those triggers to report, once.
 fn told<'r>(session: &Session, events: &[Event], report: &'r Report) -> Cow<'r, Report> {
     let waits = |line: &Line| matches!(line.outcome, Outcome::Deferred { code: Exit::NO_HEADERS, .. });
     let seen_again = |event: &Event| match event {
@@ -168,7 +168,7 @@ fn told<'r>(session: &Session, events: &[Event], report: &'r Report) -> Cow<'r, 
         Event::Asked(request) => session.layout.source(&request.module).exists(),
         _ => false,
     };
-    if !report.lines.iter().any(waits) || !events.iter().all(seen_again) || !caller::rpm_has_triggers_left() {
+    if !report.lines.iter().any(waits) || !events.iter().all(seen_again) || !caller::triggers_left() {
         return Cow::Borrowed(report);
     }
     let mut told = report.clone();

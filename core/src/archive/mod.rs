@@ -28,6 +28,7 @@ pub use contents::{Contents, contents};
 pub use member::Kind;
 pub(crate) use member::{Member, checked, checked_path};
 pub use read::{Listing, Unpacked, unpack};
+pub use walk::texts;
 pub(crate) use walk::{Each, blame, walk};
 pub use write::{Packing, destination, file_name, pack};
 

@@ -1,15 +1,16 @@
 //! Reads a tarball from end to end and believes nothing of it.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use tar::Archive;
 
 use super::bound::{Bounded, TooMuch};
 use super::member::{Extensions, Member};
-use super::{Refused, codec};
-use crate::sys::signal;
+use super::{Limits, Refused, codec};
+use crate::sys::{file, signal};
 
 /// What [`walk`] hands each member and its content to. It says whether to go on.
 pub(crate) type Each<'a> = dyn FnMut(Member, &mut dyn Read) -> Result<ControlFlow<()>> + 'a;
@@ -46,6 +47,25 @@ pub(crate) fn walk(packed: impl BufRead, allowed: u64, members: usize, each: &mu
     // The checksum of what was packed comes last.
     io::copy(&mut rest, &mut io::sink())?;
     Ok(())
+}
+
+/// A list of packages, the largest that is known has fifteen thousand.
+const LIST: Limits = Limits { bytes: 1 << 30, ratio: 200, free: 16 << 20, members: 1 << 20 };
+
+/// The texts of the members whose path is `wanted`, the first MiB of each: for lists that are tarballs.
+pub fn texts(tarball: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<(PathBuf, String)>> {
+    let (packed, size) = file::open_regular(tarball)?;
+    let mut found = Vec::new();
+    walk(BufReader::new(packed), LIST.allowed(size), LIST.members, &mut |member, content| {
+        if wanted(&member.path) {
+            let mut text = String::new();
+            content.take(1 << 20).read_to_string(&mut text)?;
+            found.push((member.path, text));
+        }
+        Ok(ControlFlow::Continue(()))
+    })
+    .map_err(blame)?;
+    Ok(found)
 }
 
 /// Tells the tarball's faults from this machine's.

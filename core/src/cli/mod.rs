@@ -7,7 +7,7 @@ mod history;
 mod pairs;
 mod permit;
 mod preflight;
-mod rpm;
+mod safe_upgrade;
 mod source;
 mod status;
 mod tarball;
@@ -170,7 +170,7 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
         "add" => {
             let module = named(&session, args, &words)?;
             if args.rpm_safe_upgrade && !args.dry_run {
-                rpm::note(&session, &module)?;
+                safe_upgrade::note(&session, &module)?;
             }
             let target = args.targets()?.into_iter().next();
             ask(&mut session, Verb::Add, module, target.into_iter().collect(), args)
@@ -230,7 +230,10 @@ fn matching(session: &mut Session, args: &Args, words: &Words) -> Result<Exit> {
 
 fn withdraw(session: &mut Session, args: &Args, words: &Words) -> Result<Exit> {
     let module = words.module_id()?;
-    if words.action == "remove" && args.rpm_safe_upgrade && !args.dry_run && rpm::replaced(session, &module)?
+    if words.action == "remove"
+        && args.rpm_safe_upgrade
+        && !args.dry_run
+        && safe_upgrade::replaced(session, &module)?
     {
         return Ok(Exit::SUCCESS);
     }

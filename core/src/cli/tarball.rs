@@ -11,6 +11,7 @@ use super::{Refusal, refuse, source};
 use crate::archive::{self, Contents, Packing, Refused, Unpacked};
 use crate::event::{Event, Load};
 use crate::exit::Exit;
+use crate::package;
 use crate::session::Session;
 use crate::survey;
 use crate::sys::hash::{self, Watch};
@@ -107,7 +108,7 @@ fn bring(session: &mut Session, args: &Args, words: &Words, sourceless: Exit) ->
         return refuse(Exit::ERROR, "only root replaces what is there: --force");
     }
     let name = path.display().to_string();
-    if path.extension().is_some_and(|extension| extension == "rpm") {
+    if package::named_like_rpm(&path) {
         return refuse(
             Exit::NO_TARBALL,
             format!("{name} is a package, not a tarball: install it with your package manager"),

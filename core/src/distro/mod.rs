@@ -1,4 +1,7 @@
 //! The differences between distributions: one table. A new distribution is a new row.
+//! [`managers`] has the same for package managers.
+
+pub mod managers;
 
 use std::path::{Path, PathBuf};
 

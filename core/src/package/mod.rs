@@ -4,10 +4,8 @@
 //! size, count and name is bounded; an error says which file and why, and leaves the caller where it would be without it.
 
 mod ar;
-mod cached;
 mod cpio;
 mod deb;
-pub mod fetched;
 mod header;
 mod machine;
 mod mtree;
@@ -23,7 +21,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-pub use cached::cached;
 pub use unpack::Unpacking;
 
 use crate::archive::{Each, Limits, Refused, blame};
@@ -90,6 +87,11 @@ impl Package {
         };
         read().with_context(|| reading(path))
     }
+}
+
+/// Whether a file is an .rpm by its name.
+pub fn named_like_rpm(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "rpm")
 }
 
 fn reading(path: &Path) -> String {

@@ -2,7 +2,7 @@
 //!
 //! What comes is unpacked into a directory of ours and laid over the system, for this process only. There the ordinary
 //! engine builds, at the paths and with the compilers of later, so that what it makes is what the transaction needs.
-//! A preflight that could not be done proves nothing, and stops nobody.
+//! A preflight that could not be done proves nothing and stops no transaction.
 
 pub mod words;
 
@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use serde::Serialize;
 
 use crate::apply::{self, Proven};
 use crate::event::Event;
@@ -31,7 +32,7 @@ const OVER: &str = "over";
 const UNDER: &str = "under";
 
 /// What is asked.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Question {
     /// Package files that are about to be installed.
     pub files: Vec<PathBuf>,
@@ -99,7 +100,7 @@ fn look(session: &mut Session, question: &Question, finding: &mut Finding) -> Re
         .iter()
         .filter(|kernel| !incoming.headers.contains_key(*kernel) && !there.contains(kernel))
     {
-        finding.untried.push(format!("{kernel} comes without its headers: nothing can be built for it"));
+        finding.untried.push(format!("kernel headers for {kernel} are not part of this transaction"));
     }
     if !incoming.concerns() && question.kernels.is_empty() {
         return Ok(());
@@ -145,7 +146,7 @@ fn open(files: &[PathBuf], finding: &mut Finding) -> Result<(Vec<Package>, bool)
                 let foreign = Incoming::of([&package]);
                 for kernel in foreign.headers.keys() {
                     let other = package.machine.as_ref().map_or("", |machine| machine.as_str());
-                    finding.untried.push(format!("{kernel} is for {other}, and this machine is {machine}"));
+                    finding.untried.push(format!("{kernel} is for {other}; this machine is {machine}"));
                 }
             }
             Err(error) => {
@@ -191,7 +192,8 @@ fn events(
     let mut replaced: BTreeSet<String> = BTreeSet::new();
     for target in finding.incoming.iter().chain(&question.kernels) {
         if !session.layout.headers(&target.kernel).join("include").exists() {
-            bail!("the headers of {} are not where they should be", target.kernel);
+            let headers = session.layout.headers(&target.kernel);
+            bail!("kernel headers for {} not found in {}", target.kernel, headers.display());
         }
         replaced.extend(pkgbase(&session.layout, &target.kernel).filter(|_| question.replaces));
         events.push(Event::KernelIncoming(target.clone()));

@@ -1,5 +1,7 @@
 //! A finding in words.
 
+use std::collections::BTreeSet;
+
 use super::Finding;
 use crate::policy::ALLOW;
 use crate::report::{Outcome, Report, text};
@@ -10,7 +12,7 @@ use crate::session::Session;
 pub enum Asked {
     /// A package manager, with a transaction that has not begun.
     Transaction,
-    /// A person who wonders what an installation would come to.
+    /// A person who asks what an installation would do.
     ByHand,
 }
 
@@ -21,7 +23,7 @@ pub fn finding(finding: &Finding, session: &Session, asked: Asked) -> Option<Str
         let report = Report { remarks: Vec::new(), ..proven.report.clone() };
         lines.extend(text::summary(&report, &session.policy.admin, proven.number));
     }
-    lines.extend(finding.untried.iter().map(|why| format!("dkms: not tried before it is installed: {why}")));
+    lines.extend(finding.untried.iter().map(|why| format!("dkms: pre-build skipped: {why}")));
     let failed =
         |line: &crate::report::Line| matches!(line.outcome, Outcome::Failed(_) | Outcome::Refused { .. });
     let fails = finding.proven.as_ref().is_some_and(|proven| proven.report.lines.iter().any(failed));
@@ -29,8 +31,8 @@ pub fn finding(finding: &Finding, session: &Session, asked: Asked) -> Option<Str
         lines.extend(held(finding, session, asked));
     } else if fails {
         let goes_on = match asked {
-            Asked::Transaction => "nothing is installed yet; the transaction goes on",
-            Asked::ByHand => "nothing is installed yet; a package manager would go on",
+            Asked::Transaction => "continuing; failed modules do not block this transaction",
+            Asked::ByHand => "a package manager would continue; failed modules do not block a transaction",
         };
         lines.push(format!("dkms: {goes_on} (on_unbuildable in policy.toml)"));
     }
@@ -43,23 +45,26 @@ fn held(finding: &Finding, session: &Session, asked: Asked) -> Vec<String> {
     let mut lines = Vec::new();
     for line in &finding.held {
         if let (Outcome::Excluded { why }, Some(target)) = (&line.outcome, &line.target) {
-            lines.push(format!("dkms: {} is not meant for {}: {why}", line.module, target.kernel));
+            lines.push(format!("dkms: {} is excluded for {}: {why}", line.module, target.kernel));
         }
     }
-    let plural = if names.len() == 1 { "" } else { "s" };
+    let kernels: BTreeSet<&str> =
+        finding.held.iter().filter_map(|line| Some(line.target.as_ref()?.kernel.as_str())).collect();
+    let kernels: Vec<&str> = kernels.into_iter().collect();
+    let does = if names.len() == 1 { "does" } else { "do" };
     let (what, command) = match asked {
-        Asked::Transaction => ("STOPPED before anything was changed", "the same command"),
-        Asked::ByHand => ("installing this would be STOPPED before anything is changed", "that command"),
+        Asked::Transaction => ("transaction aborted, nothing changed", "run the same command"),
+        Asked::ByHand => ("the transaction would be aborted before anything is changed", "run it"),
     };
-    lines.push(format!("dkms: {what}: this machine would lose the module{plural} {}", names.join(", ")));
+    let (names, kernels) = (names.join(","), kernels.join(", "));
+    lines.push(format!("dkms: {what}: {} {does} not build for {kernels}", names.replace(',', ", ")));
     lines.push(format!(
-        "      to go on without: {command} with {ALLOW}={} in front of it (after sudo, where that is used)",
-        names.join(",")
+        "      to continue without: {command} with {ALLOW}={names} in front of it (after sudo)"
     ));
     if !finding.packages.is_empty() {
         let packages: Vec<&str> = finding.packages.iter().map(String::as_str).collect();
         let command = session.policy.row.keep_back.replace("{packages}", &packages.join(" "));
-        lines.push(format!("      to stay with the kernels that are there: {command}"));
+        lines.push(format!("      to keep the current kernel: {command}"));
     }
     lines
 }

@@ -3,11 +3,12 @@
 
 use anyhow::Result;
 
+use crate::caller::transaction;
 use crate::session::Session;
-use crate::sys::{file, run};
+use crate::sys::file;
 use crate::types::ModuleId;
 
-/// Notes which run of rpm added the module.
+/// Notes which transaction added the module.
 pub(super) fn note(session: &Session, module: &ModuleId) -> Result<()> {
     match transaction() {
         Some(transaction) => {
@@ -17,23 +18,16 @@ pub(super) fn note(session: &Session, module: &ModuleId) -> Result<()> {
     }
 }
 
-/// Whether this same run of rpm has added the module: then it stays. Says so.
+/// Whether this same transaction has added the module, which then stays. Tells the user.
 pub(super) fn replaced(session: &Session, module: &ModuleId) -> Result<bool> {
     let note = session.layout.upgrade_note(module);
     let Some(noted) = file::read_optional(&note)? else { return Ok(false) };
     file::remove_all(&note)?;
     let same = transaction().is_some_and(|transaction| transaction.as_bytes() == noted);
     if same {
-        session
-            .screen
-            .alert(&format!("dkms: {module} stays: this transaction has just added it (--rpm_safe_upgrade)"));
+        session.screen.alert(&format!(
+            "dkms: {module} is kept: this transaction has just added it (--rpm_safe_upgrade)"
+        ));
     }
     Ok(same)
-}
-
-/// The process that runs the script that runs us: its number, and when it started, since numbers are used again.
-fn transaction() -> Option<String> {
-    let above = run::ancestors();
-    let rpm = above.get(1)?;
-    Some(format!("{} {}", rpm.pid, rpm.started))
 }

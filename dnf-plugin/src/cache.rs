@@ -1,18 +1,19 @@
-//! Where a package manager keeps the files that it has fetched.
+//! Where dnf5 keeps the files that it has fetched.
 
 use std::path::{Path, PathBuf};
 
+use dkms_core::sys::file::sorted_entries;
+
 /// A package's file in a cache that has `REPOSITORY-HASH/packages/FILE`: under the newest of the repository's hashes that has
-/// it. One that is not there gets a path all the same, so that it can be named as missing.
+/// it. One that is not there gets a path, too, so that it can be named as missing.
 pub fn cached(cache: &Path, repository: &str, location: &str) -> PathBuf {
     let name = location.rsplit('/').next().unwrap_or_default();
-    let entries = std::fs::read_dir(cache).into_iter().flatten().flatten();
-    let of_it = entries.filter(|entry| {
-        let directory = entry.file_name();
-        let hash = directory.to_str().and_then(|name| name.strip_prefix(repository)?.strip_prefix('-'));
+    let of_it = sorted_entries(cache).into_iter().filter(|entry| {
+        let directory = entry.file_name().and_then(|name| name.to_str());
+        let hash = directory.and_then(|name| name.strip_prefix(repository)?.strip_prefix('-'));
         hash.is_some_and(|hash| !hash.contains('-'))
     });
-    let files = of_it.map(|entry| entry.path().join("packages").join(name));
+    let files = of_it.map(|entry| entry.join("packages").join(name));
     let found = files.max_by_key(|file| file.metadata().and_then(|meta| meta.modified()).ok());
     found.unwrap_or_else(|| cache.join(repository).join(name))
 }
