@@ -98,7 +98,7 @@ impl Cache {
         if self.limit == 0 || self.dir.join(key).exists() {
             return Ok(());
         }
-        fs::create_dir_all(&self.dir).with_context(|| format!("making {}", self.dir.display()))?;
+        fs::create_dir_all(&self.dir).with_context(|| format!("creating {}", self.dir.display()))?;
         let entry = self.dir.join(key);
         let staged = file::temp_beside(&entry);
         let kept = (|| {
@@ -142,13 +142,13 @@ fn copy(entry: &Path, to: &Path) -> Result<Manifest> {
     let manifest: Manifest =
         serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))?;
     if manifest.format != FORMAT || manifest.files.is_empty() {
-        bail!("{} is in another format", path.display());
+        bail!("{} has an unsupported format", path.display());
     }
     for (name, sha256) in &manifest.files {
         let from = entry.join("build").join(name);
         let content = fs::read(&from).with_context(|| format!("reading {}", from.display()))?;
         if hash::hex(&content) != *sha256 {
-            bail!("{} is not what was put there", from.display());
+            bail!("{} is corrupt: its hash does not match", from.display());
         }
         file::write_atomic(&to.join(name), &content, 0o644)?;
     }
@@ -164,7 +164,8 @@ fn share(from: &Path, to: &Path, name: &Path, files: &mut BTreeMap<PathBuf, Stri
             continue;
         }
         let content = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        fs::create_dir_all(to.parent().unwrap_or(&to)).with_context(|| format!("making {}", to.display()))?;
+        fs::create_dir_all(to.parent().unwrap_or(&to))
+            .with_context(|| format!("creating {}", to.display()))?;
         if fs::hard_link(&path, &to).is_err() {
             file::write_atomic(&to, &content, 0o644)?;
         }

@@ -131,14 +131,12 @@ pub fn foreseen(
             };
             match record.signer.as_ref().filter(|signer| !is_unsigned(signer)) {
                 None => {
-                    lines.insert(format!(
-                        "{id} for {kernel} is not signed, and the kernel will refuse it: {why}"
-                    ));
+                    lines.insert(format!("{id} for {kernel} is unsigned; the kernel will reject it: {why}"));
                 }
                 Some(_) if certificate(&path).is_ok_and(|ours| !known(&ours)) => {
                     lines.insert(format!(
-                        "modules for {kernel} are signed with a key that is not enrolled, and the kernel will refuse \
-                         them: {why}; until: {}",
+                        "modules for {kernel} are signed with a key that is not enrolled; the kernel will reject \
+                         them: {why}; to enroll the key: {}",
                         sign::enrol(session, &path)
                     ));
                 }
@@ -209,27 +207,25 @@ impl Judge {
             Err(error) => {
                 let missing = !question.file.exists();
                 let verdict = if missing { Verdict::Refused } else { Verdict::Unknown };
-                answer.add(verdict, if missing { "the file is gone".into() } else { format!("{error:#}") });
+                answer.add(verdict, if missing { "file not found".into() } else { format!("{error:#}") });
                 return Ok(answer);
             }
         };
         self.content(&content, &mut answer);
         let signature = signature::examine(&content, &self.known)
-            .with_context(|| format!("looking at the signature of {}", question.file.display()))?;
+            .with_context(|| format!("checking the signature of {}", question.file.display()))?;
         let (mut verdict, mut why) = self.demand.judge(&signature);
         if let Signature::UnknownKey(signer) = &signature {
             if self.more && verdict == Verdict::Refused {
                 verdict = Verdict::Unknown;
-                why = format!("it is signed by {signer}, and the list of enrolled keys cannot be read here");
+                why = format!("signed by {signer}; the list of enrolled keys cannot be read");
             }
             match &self.ours {
                 Some((ours, enrol)) if ours.is(signer) && verdict != Verdict::Loads => {
-                    why.push_str(&format!("; this machine's own key is enrolled by: {enrol}"));
+                    why.push_str(&format!("; to enroll this machine's key: {enrol}"));
                 }
                 _ if verdict == Verdict::Refused => {
-                    answer
-                        .notes
-                        .push("a key that is built into the kernel cannot be seen from outside".into());
+                    answer.notes.push("keys built into the kernel cannot be checked".into());
                 }
                 _ => {}
             }
@@ -241,7 +237,7 @@ impl Judge {
         }
         answer.signature = Some(signature);
         if session.options.headers.is_none() && self.kernel.headers.is_none() {
-            answer.notes.push("its symbols were not compared: the kernel's headers are not installed".into());
+            answer.notes.push("symbol versions were not checked: kernel headers are not installed".into());
         }
         Ok(answer)
     }
@@ -278,10 +274,8 @@ impl Answer {
 }
 
 fn certificate(path: &Path) -> Result<Certificate> {
-    let content =
-        std::fs::read(path).with_context(|| format!("reading the certificate {}", path.display()))?;
-    signature::read_certificate(&content)
-        .with_context(|| format!("reading the certificate {}", path.display()))
+    let content = std::fs::read(path).with_context(|| format!("reading certificate {}", path.display()))?;
+    signature::read_certificate(&content).with_context(|| format!("reading certificate {}", path.display()))
 }
 
 #[cfg(test)]
@@ -331,14 +325,14 @@ mod tests {
             let snapshot = || Snapshot::load(&session.layout);
             foreseen(session, &snapshot().unwrap().targets(), snapshot).unwrap()
         };
-        for (signer, said) in [("null", "is not signed"), (r#""sha256 x (did not sign)""#, "is not signed")] {
+        for (signer, said) in [("null", "is unsigned"), (r#""sha256 x (did not sign)""#, "is unsigned")] {
             let (_dir, session) = machine(signer);
             let lines = all(&session);
             assert!(lines.len() == 1 && lines[0].contains(said), "{lines:?}");
             assert_eq!(
                 foreseen(&session, &BTreeSet::new(), || unreachable!()).unwrap(),
                 [""; 0],
-                "nobody asks about this kernel"
+                "this kernel is not asked about"
             );
         }
         let (dir, session) = machine(r#""sha256 x""#);
@@ -351,6 +345,6 @@ mod tests {
             "{lines:?}"
         );
         std::fs::remove_file(session.layout.mok_variable("SecureBoot")).unwrap();
-        assert_eq!(all(&session), [""; 0], "nobody says that Secure Boot is on");
+        assert_eq!(all(&session), [""; 0], "Secure Boot is not enabled");
     }
 }

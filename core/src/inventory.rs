@@ -19,7 +19,7 @@ pub struct NoModule(pub String);
 
 /// The architecture of this machine.
 pub fn this_machine() -> Result<Arch> {
-    machine().context("this machine's architecture has no valid name")
+    machine().context("the machine architecture has an invalid name")
 }
 
 /// A kernel of this machine, by its release.
@@ -29,7 +29,7 @@ pub fn target(kernel: &str) -> Result<Target> {
 
 /// The running kernel.
 pub fn running_target() -> Result<Target> {
-    Ok(Target { kernel: running().context("the running kernel has no valid name")?, arch: this_machine()? })
+    Ok(Target { kernel: running().context("the running kernel has an invalid name")?, arch: this_machine()? })
 }
 
 /// All kernels of this machine, oldest first; those without headers wait for them.
@@ -69,7 +69,7 @@ pub fn module_of(session: &Session, conf: &Path) -> Result<ModuleId> {
     match (name.parse(), version.parse()) {
         (Ok(name), Ok(version)) => Ok(ModuleId { name, version }),
         _ => Err(NoModule(format!(
-            "{}: PACKAGE_NAME {name:?} and PACKAGE_VERSION {version:?} are no valid names",
+            "{}: invalid PACKAGE_NAME {name:?} or PACKAGE_VERSION {version:?}",
             conf.display()
         ))
         .into()),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// Why a text is no valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no valid {kind}: {why}")]
+#[error("{text:?} is not a valid {kind}: {why}")]
 pub struct BadName {
     /// What the text was meant to be, e.g. `module name`.
     pub kind: &'static str,
@@ -30,7 +30,7 @@ fn check(kind: &'static str, text: &str) -> Result<(), BadName> {
     } else if text == "." || text.contains("..") {
         "it contains \"..\" or is \".\""
     } else if text.starts_with('.') {
-        "it begins with a dot, which is reserved for dkms itself"
+        "it begins with a dot, which is reserved for dkms"
     } else if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         "it contains white space or a control character"
     } else if text.contains(',') {
@@ -128,7 +128,7 @@ impl FromStr for ModuleId {
         let (name, version) = text.split_once('/').ok_or(BadName {
             kind: "module/version pair",
             text: text.to_owned(),
-            why: "there is no slash between name and version",
+            why: "it has no slash between name and version",
         })?;
         Ok(Self { name: name.parse()?, version: version.parse()? })
     }

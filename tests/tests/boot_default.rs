@@ -163,7 +163,7 @@ fn grub_keeps_the_old_kernel(suite: &'static Suite) {
     assert_eq!(booted(&root), image_of(old));
     let before = root.run("cd /etc && find default grub.d -type f -exec sha256sum {} +").ok().stdout;
     let said =
-        format!("picky: in use, and not built for {}: {} stays the boot default", new.release, old.release);
+        format!("picky: in use, but not built for {}; {} remains the boot default", new.release, old.release);
     new_kernel(&root, &kernels).says(&[&said, DROP_IN, "keep_boot_default = false"]);
     assert_eq!(booted(&root), image_of(old));
     // Both kernels are in the menu.
@@ -177,7 +177,7 @@ fn grub_keeps_the_old_kernel(suite: &'static Suite) {
     root.run(&format!("sed -i 's/\"done\": true/\"done\": false/' {STATE} && rm {DROP_IN} && update-grub"))
         .ok();
     assert_eq!(booted(&root), image_of(new));
-    root.run(&format!("dkms autoinstall -k {}", new.release)).fails().says(&["stays the boot default"]);
+    root.run(&format!("dkms autoinstall -k {}", new.release)).fails().says(&["remains the boot default"]);
     assert_eq!(booted(&root), image_of(old));
     // Nobody remakes the menu after a module's package: we do.
     repaired(&root, &kernels).says(&[&format!("{} is no longer kept as the boot default", old.release)]);
@@ -215,12 +215,12 @@ fn grubs_own_choice_stays_whenever_it_is_made() {
     assert!(!root.exists(DROP_IN) && !root.exists(STATE));
     root.run("sed -i s,default/none,default/grub.d, /usr/sbin/grub-mkconfig").ok();
     root.run("sed -i 's/^GRUB_DEFAULT=.*/GRUB_DEFAULT=saved/' /etc/default/grub").ok();
-    let said = "The boot default is left as it is: a default is set in /etc/default/grub";
+    let said = "the boot default was not changed: /etc/default/grub sets a default";
     root.run(&look).fails().says(&[said]);
     assert!(!root.exists(DROP_IN) && !root.exists(STATE));
     // He changes his mind, and dkms looks again.
     root.run("sed -i 's/^GRUB_DEFAULT=.*/GRUB_DEFAULT=0/' /etc/default/grub").ok();
-    root.run(&look).fails().says(&["stays the boot default"]);
+    root.run(&look).fails().says(&["remains the boot default"]);
     assert_eq!(booted(&root), image_of(old));
     // And again: no file of ours is in his way, although it is still there.
     root.run("sed -i 's/^GRUB_DEFAULT=.*/GRUB_DEFAULT=\"1>0\"/' /etc/default/grub && update-grub").ok();
@@ -241,14 +241,16 @@ fn one_key_switches_it_off() {
     new_kernel(&root, &kernels);
     assert_eq!(booted(&root), image_of(old));
     root.write("/etc/dkms/policy.toml", "keep_boot_default = false\n");
-    root.run(&format!("dkms autoinstall -k {}", new.release)).fails().says(&["it is not wanted any more"]);
+    root.run(&format!("dkms autoinstall -k {}", new.release))
+        .fails()
+        .says(&["keep_boot_default no longer applies"]);
     assert_eq!(booted(&root), image_of(new));
     assert!(!root.exists(DROP_IN) && !root.exists(STATE));
     root.run(&format!("dkms autoinstall -k {}", new.release)).fails().never_says(&["boot default"]);
     assert!(!root.exists(DROP_IN) && !root.exists(STATE));
     // When dkms-rs itself goes, nobody would undo it later.
     root.write("/etc/dkms/policy.toml", "");
-    root.run(&format!("dkms autoinstall -k {}", new.release)).fails().says(&["stays the boot default"]);
+    root.run(&format!("dkms autoinstall -k {}", new.release)).fails().says(&["remains the boot default"]);
     assert_eq!(booted(&root), image_of(old));
     root.run("apt-get -q -y remove dkms-rs").ok().says(&["no longer kept as the boot default"]);
     assert_eq!(booted(&root), image_of(new));
@@ -296,9 +298,9 @@ fn systemd_boot(conf: &str, wanted: impl Fn(&str) -> String) {
     let (root, kernels) = with_esp(conf);
     let [old, new] = &kernels;
     assert_eq!(started(&root), new.release, "what is to be changed");
-    new_kernel(&root, &kernels).says(&["stays the boot default", "/efi/loader/loader.conf"]);
+    new_kernel(&root, &kernels).says(&["remains the boot default", "/efi/loader/loader.conf"]);
     let ours = format!(
-        "# by dkms, until picky is built for {}\ndefault {TOKEN}-{}.conf\n",
+        "# set by dkms until picky is built for {}\ndefault {TOKEN}-{}.conf\n",
         new.release, old.release
     );
     assert_eq!(root.read("/efi/loader/loader.conf"), wanted(&ours));
@@ -325,7 +327,8 @@ fn systemd_boots_pattern_comes_back() {
 fn systemd_boots_own_choice_stays() {
     let conf = "default windows.conf\n";
     let (root, kernels) = with_esp(conf);
-    new_kernel(&root, &kernels).says(&["left as it is", "/efi/loader/loader.conf says default windows.conf"]);
+    new_kernel(&root, &kernels)
+        .says(&["was not changed", "/efi/loader/loader.conf sets default windows.conf"]);
     assert_eq!(root.read("/efi/loader/loader.conf"), conf);
     assert!(!root.exists(STATE));
 }
@@ -344,7 +347,7 @@ fn grubby_is_told_and_told_back() {
         "#!/bin/sh\ncase $1 in\n--default-kernel) cat /opt/default ;;\n\
          --set-default=*) echo \"$*\" >>/opt/told; printf %s \"${1#*=}\" >/opt/default ;;\n*) exit 1 ;;\nesac\n",
     );
-    new_kernel(&root, &kernels).says(&["stays the boot default"]);
+    new_kernel(&root, &kernels).says(&["remains the boot default"]);
     assert_eq!(root.read("/opt/told"), format!("--set-default=/boot/vmlinuz-{}\n", old.release));
     repaired(&root, &kernels).says(&["no longer kept as the boot default"]);
     assert_eq!(root.read("/opt/default"), format!("/boot/vmlinuz-{}", new.release));

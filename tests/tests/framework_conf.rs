@@ -97,7 +97,7 @@ fn who_signs_is_decided_by_kernel_and_admin() {
     // A kernel that takes no other modules: that is said, whatever the reason.
     root.run(&format!("echo CONFIG_MODULE_SIG_FORCE=y >>{headers}/include/config/auto.conf")).ok();
     for settings in ["sign_file=/no/such/program\n", "try_sign_modules=false\n"] {
-        again(settings).says(&["the kernel will refuse it", "CONFIG_MODULE_SIG_FORCE"]);
+        again(settings).says(&["the kernel will reject it", "CONFIG_MODULE_SIG_FORCE"]);
     }
     // We are in a mount namespace of our own here, as in a chroot: that decides nothing.
     again("try_sign_modules=not_in_chroot\n").says(&["mokutil --import /var/lib/dkms/mok.pub"]);
@@ -141,8 +141,8 @@ fn under_secure_boot_a_key_that_is_not_enrolled_is_named() {
     .ok();
     let told = install(&root, &kernel, &Sources::new("locked", "1.0")).ok();
     told.says(&[
-        "will refuse them",
-        "Secure Boot is on",
+        "will reject them",
+        "Secure Boot is enabled",
         "not enrolled",
         "mokutil --import /var/lib/dkms/mok.pub",
     ]);
@@ -152,10 +152,10 @@ fn under_secure_boot_a_key_that_is_not_enrolled_is_named() {
          printf \"$(le $((n + 44)))$(le 0)$(le $((n + 16)))\"; head -c 16 /dev/zero; cat $f; } >/sys/firmware/efi/mok-variables/MokListRT";
     root.run(list).ok();
     let again = root.run(&format!("dkms install locked/1.0 --force -k {}", kernel.release)).ok();
-    again.never_says(&["refuse", "enrolled"]);
+    again.never_says(&["reject", "enroll"]);
     // Unsigned, it is refused in any case.
     root.write("/etc/dkms/framework.conf.d/test.conf", "try_sign_modules=false\n");
     let all = format!("locked/1.0 --force -k {}", kernel.release);
     let unsigned = root.run(&format!("dkms build {all} && dkms install {all}")).ok();
-    unsigned.says(&["unsigned", "will refuse it", "Secure Boot is on"]);
+    unsigned.says(&["unsigned", "will reject it", "Secure Boot is enabled"]);
 }

@@ -125,7 +125,7 @@ fn all_kernels_of_a_tarball_are_loaded_and_none_is_believed() {
     root.run(&format!("mkdir -p /usr/lib/modules/{OTHER} && touch /usr/lib/modules/{OTHER}/modules.dep"))
         .ok();
     let refused = root.run(&format!("dkms install {ID} -k {OTHER}")).exits(7);
-    assert!(refused.all().contains(&format!("it is for kernel \"{}\"", kernel.release)), "{refused}");
+    assert!(refused.all().contains(&format!("built for kernel \"{}\"", kernel.release)), "{refused}");
     assert_eq!(root.state_of(ID, OTHER), "built");
     assert_eq!(root.find(&format!("/usr/lib/modules/{OTHER}"), "-name 'tarry*'"), [""; 0]);
     // A hook does not trust it, either: it builds anew, from the source that came along.

@@ -26,7 +26,7 @@ pub(crate) fn reader<'a>(mut packed: impl BufRead + 'a) -> Result<Box<dyn Read +
     let start = packed.fill_buf()?;
     if let Some((_, program)) = FOREIGN.iter().find(|(magic, _)| start.starts_with(magic)) {
         return Err(Refused::malformed(format!(
-            "is compressed with {program}, which dkms does not read: decompress it first"
+            "is compressed with {program}, which is not supported; decompress it first"
         )));
     }
     Ok(if start.starts_with(b"\x1f\x8b") {
@@ -46,7 +46,8 @@ pub(super) fn of_name(name: &str) -> Result<Compression> {
     const FOREIGN: [&str; 10] =
         [".bz2", ".tz2", ".tbz2", ".tbz", ".lz", ".lzma", ".tlz", ".lzo", ".Z", ".taZ"];
     if let Some(suffix) = FOREIGN.iter().find(|suffix| name.ends_with(**suffix)) {
-        let why = format!("cannot be written: dkms writes .tar, .tar.gz, .tar.xz and .tar.zst, not {suffix}");
+        let why =
+            format!("cannot be written: {suffix} is not supported; use .tar, .tar.gz, .tar.xz or .tar.zst");
         return Err(Refused { code: Exit::TARBALL_FAILED, why }.into());
     }
     let short = [

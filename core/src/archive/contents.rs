@@ -46,7 +46,7 @@ pub fn contents(listing: &Listing) -> Result<Contents> {
     let binaries = Path::new(BINARIES);
     let conf = binaries.join("dkms.conf");
     if !is_file(&conf) {
-        let why = format!("holds no dkms.conf in {SOURCE} or {BINARIES}");
+        let why = format!("contains no dkms.conf in {SOURCE} or {BINARIES}");
         return Err(Refused { code: Exit::OTHER_MODULE, why }.into());
     }
     let claims = (binaries.join("PACKAGE_NAME"), binaries.join("PACKAGE_VERSION"));
@@ -64,9 +64,9 @@ fn plain(listing: &Listing) -> Result<Contents> {
     confs.sort_by_key(|path| path.components().count());
     let depth = |path: &PathBuf| path.components().count();
     match confs.as_slice() {
-        [] => Err(Refused::malformed("holds no dkms.conf")),
+        [] => Err(Refused::malformed("contains no dkms.conf")),
         [one, two, ..] if depth(one) == depth(two) => {
-            Err(Refused::malformed(format!("holds several modules: {one:?} and {two:?}")))
+            Err(Refused::malformed(format!("contains several modules: {one:?} and {two:?}")))
         }
         [conf, ..] => Ok(Contents {
             made: false,
@@ -84,16 +84,16 @@ fn builds(listing: &Listing) -> Result<BTreeMap<Target, PathBuf>> {
     for (path, kind) in listing {
         let Ok(below) = path.strip_prefix(MAIN) else { continue };
         let parts: Vec<&str> = below.iter().map(OsStr::to_str).map(Option::unwrap_or_default).collect();
-        let wrong = |why: String| Refused::malformed(format!("holds {path:?}: {why}"));
+        let wrong = |why: String| Refused::malformed(format!("contains {path:?}: {why}"));
         if parts.len() <= 2 && *kind != Kind::Dir {
-            return Err(wrong("builds are directories KERNEL/ARCH".into()));
+            return Err(wrong("a build must be a directory KERNEL/ARCH".into()));
         }
         match parts.as_slice() {
             [] => {}
             [kernel] => {
                 kernel.parse::<KernelRelease>().map_err(|error| wrong(error.to_string()))?;
                 if !kernel.starts_with(|c: char| c.is_ascii_digit()) {
-                    return Err(wrong("a kernel release begins with a digit".into()));
+                    return Err(wrong("a kernel release must begin with a digit".into()));
                 }
             }
             [_, arch] => {
@@ -104,7 +104,7 @@ fn builds(listing: &Listing) -> Result<BTreeMap<Target, PathBuf>> {
                 builds.insert(target, Path::new(MAIN).join(kernel).join(arch));
             }
             _ if matches!(kind, Kind::Link(_)) => {
-                return Err(wrong("a build has no links".into()));
+                return Err(wrong("a build must not contain links".into()));
             }
             _ => {}
         }
@@ -166,11 +166,11 @@ mod tests {
             ("a/dkms.conf; b/dkms.conf", 3, "several"),
             ("dkms_main_tree/", 7, "no dkms.conf"),
             ("dkms_main_tree/; dkms_source_tree/dkms.conf -> Makefile", 7, "no dkms.conf"),
-            ("dkms_main_tree/6.1 -> x; dkms_source_tree/dkms.conf", 3, "directories"),
+            ("dkms_main_tree/6.1 -> x; dkms_source_tree/dkms.conf", 3, "directory"),
             ("dkms_main_tree/-rf/x86_64/module/a.ko", 3, "dash"),
             ("dkms_main_tree/build/x86_64/module/a.ko", 3, "digit"),
             ("dkms_main_tree/6.1/a b/module/a.ko", 3, "white space"),
-            ("dkms_main_tree/6.1/x86_64/module/a.ko -> b.ko", 3, "no links"),
+            ("dkms_main_tree/6.1/x86_64/module/a.ko -> b.ko", 3, "must not contain links"),
         ] {
             let error = contents(&listing(text)).unwrap_err();
             let refused = error.downcast_ref::<Refused>().unwrap();

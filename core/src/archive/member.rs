@@ -67,7 +67,7 @@ impl Extensions {
             return Ok(false);
         }
         if size > EXTENSION_LIMIT {
-            return Err(Refused::malformed("has a name of more than 64 KiB"));
+            return Err(Refused::malformed("contains a name longer than 64 KiB"));
         }
         let mut data = Vec::new();
         content.take(size).read_to_end(&mut data)?;
@@ -105,19 +105,19 @@ impl Extensions {
 }
 
 fn double() -> anyhow::Error {
-    Refused::malformed("says two names for one file")
+    Refused::malformed("contains two names for one file")
 }
 
 fn pax(data: &[u8]) -> Result<Extensions> {
     let mut found = Extensions::default();
     for extension in PaxExtensions::new(data) {
-        let extension = extension.map_err(|_| Refused::malformed("has a damaged extended header"))?;
+        let extension = extension.map_err(|_| Refused::malformed("contains a damaged extended header"))?;
         let value = extension.value_bytes();
         match extension.key_bytes() {
             b"path" => found.path = Some(value.to_owned()),
             b"linkpath" => found.link = Some(value.to_owned()),
             // Two sizes for one file are two different tarballs for two readers.
-            b"size" => return Err(Refused::malformed("says two sizes for one file")),
+            b"size" => return Err(Refused::malformed("contains two sizes for one file")),
             key if key.starts_with(b"GNU.sparse") => return Err(sparse()),
             _ => continue,
         }
@@ -127,7 +127,7 @@ fn pax(data: &[u8]) -> Result<Extensions> {
 }
 
 fn sparse() -> anyhow::Error {
-    Refused::malformed("holds a sparse file, which no source and no module is")
+    Refused::malformed("contains a sparse file, which is not supported")
 }
 
 impl Member {
@@ -135,14 +135,15 @@ impl Member {
     pub(super) fn read(header: &Header, size: u64, extensions: Extensions) -> Result<Self> {
         let raw = extensions.path.unwrap_or_else(|| header.path_bytes().into_owned());
         let shown = String::from_utf8_lossy(&raw).into_owned();
-        let path = checked_path(&raw).map_err(|why| Refused::malformed(format!("names {shown:?}, {why}")))?;
-        let damaged = |_| Refused::malformed(format!("has a damaged header for {shown:?}"));
+        let path =
+            checked_path(&raw).map_err(|why| Refused::malformed(format!("contains {shown:?}, {why}")))?;
+        let damaged = |_| Refused::malformed(format!("contains a damaged header for {shown:?}"));
         let mode = header.mode().map_err(damaged)?;
         let target = || -> Result<Vec<u8>> {
             let own =
                 extensions.link.clone().or_else(|| header.link_name_bytes().map(|name| name.into_owned()));
             own.filter(|name| !name.is_empty())
-                .ok_or_else(|| Refused::malformed(format!("has a link {shown:?} that leads nowhere")))
+                .ok_or_else(|| Refused::malformed(format!("contains a link {shown:?} without a target")))
         };
         let kind = match header.entry_type() {
             EntryType::Regular | EntryType::Continuous if raw.ends_with(b"/") && size == 0 => Kind::Dir,
@@ -157,21 +158,23 @@ impl Member {
                 let raw = target()?;
                 let to = checked_path(&raw).map_err(|why| {
                     let to = String::from_utf8_lossy(&raw);
-                    Refused::malformed(format!("has a hard link {shown:?} to {to:?}, {why}"))
+                    Refused::malformed(format!("contains a hard link {shown:?} to {to:?}, {why}"))
                 })?;
                 Kind::Same(to)
             }
             EntryType::GNUSparse => return Err(sparse()),
             EntryType::Char | EntryType::Block => Kind::Other("a device"),
-            EntryType::Fifo => Kind::Other("a fifo"),
-            _ => Kind::Other("something that is no file, directory or link"),
+            EntryType::Fifo => Kind::Other("a FIFO"),
+            _ => Kind::Other("which has an unsupported file type"),
         };
         let content = matches!(kind, Kind::File { .. });
         if !content && size != 0 {
-            return Err(Refused::malformed(format!("holds {shown:?}, which is no file and has content")));
+            return Err(Refused::malformed(format!(
+                "contains {shown:?}, which has content but is not a file"
+            )));
         }
         if path.as_os_str().is_empty() && kind != Kind::Dir {
-            return Err(Refused::malformed("has a file without a name"));
+            return Err(Refused::malformed("contains a file without a name"));
         }
         let set_id = content && mode & 0o6000 != 0;
         Ok(Self { path, kind, mtime: header.mtime().map_err(damaged)?, size, set_id })
@@ -181,11 +184,11 @@ impl Member {
     pub(super) fn strict(&self) -> Result<()> {
         let path = &self.path;
         match &self.kind {
-            Kind::Other(what) => Err(Refused::malformed(format!("holds {path:?}, {what}"))),
+            Kind::Other(what) => Err(Refused::malformed(format!("contains {path:?}, {what}"))),
             Kind::Link(target) => checked_target(target)
                 .map_err(|why| bad_link(&path.to_string_lossy(), target.as_os_str().as_bytes(), why)),
             _ if self.set_id => {
-                Err(Refused::malformed(format!("holds {path:?} with a set-user-id or set-group-id bit")))
+                Err(Refused::malformed(format!("contains {path:?} with a set-user-id or set-group-id bit")))
             }
             _ => Ok(()),
         }
@@ -194,7 +197,7 @@ impl Member {
 
 fn bad_link(link: &str, target: &[u8], why: &str) -> anyhow::Error {
     let target = String::from_utf8_lossy(target);
-    Refused::malformed(format!("has a link {link:?} to {target:?}, {why}"))
+    Refused::malformed(format!("contains a link {link:?} to {target:?}, {why}"))
 }
 
 /// What every name must be.
@@ -207,7 +210,7 @@ pub(crate) fn checked(raw: &[u8]) -> Result<&Path, &'static str> {
     }
     let path = Path::new(OsStr::from_bytes(raw));
     if path.components().any(|part| part.as_os_str().len() > NAME_LIMIT) {
-        return Err("of which a part is longer than 255 bytes");
+        return Err("which has a component longer than 255 bytes");
     }
     Ok(path)
 }
@@ -219,7 +222,7 @@ pub(crate) fn checked_path(raw: &[u8]) -> Result<PathBuf, &'static str> {
         match part {
             Component::Normal(name) => plain.push(name),
             Component::CurDir => {}
-            Component::ParentDir => return Err("which leads out of it through \"..\""),
+            Component::ParentDir => return Err("which leaves the archive through \"..\""),
             Component::RootDir | Component::Prefix(_) => return Err("which is an absolute path"),
         }
     }
@@ -233,7 +236,7 @@ fn checked_target(path: &Path) -> Result<(), &'static str> {
     for part in path.components() {
         match part {
             Component::RootDir | Component::Prefix(_) => return Err("which is an absolute path"),
-            Component::ParentDir if below => return Err("which goes down and up again"),
+            Component::ParentDir if below => return Err("which contains \"..\" after a directory name"),
             Component::ParentDir | Component::CurDir => {}
             Component::Normal(_) => below = true,
         }

@@ -82,7 +82,9 @@ impl Writing<'_> {
             }
             Kind::Same(first) => {
                 let Some(Kind::File { executable }) = self.listing.get(first).cloned() else {
-                    let why = format!("has a hard link {path:?} to {first:?}, which is no file in it");
+                    let why = format!(
+                        "contains a hard link {path:?} to {first:?}, which is not a file in the tarball"
+                    );
                     return Err(Refused::malformed(why));
                 };
                 // A name of its own for a file of its own: nothing that is written to one shows in the other. The
@@ -110,11 +112,11 @@ fn place(listing: &mut Listing, member: &Member, private: &Private, limits: &Lim
         match listing.get(dir) {
             Some(Kind::Dir) => {}
             Some(_) => {
-                let why = format!("puts {path:?} below {dir:?}, which is no directory");
+                let why = format!("contains {path:?} below {dir:?}, which is not a directory");
                 return Err(Refused::malformed(why));
             }
             None if listing.len() >= limits.members => {
-                return Err(Refused::malformed(format!("holds more than {} files", limits.members)));
+                return Err(Refused::malformed(format!("contains more than {} files", limits.members)));
             }
             None => {
                 private.dir(dir)?;
@@ -124,7 +126,7 @@ fn place(listing: &mut Listing, member: &Member, private: &Private, limits: &Lim
     }
     match listing.get(path) {
         Some(Kind::Dir) if member.kind == Kind::Dir => Ok(()),
-        Some(_) => Err(Refused::malformed(format!("holds {path:?} twice"))),
+        Some(_) => Err(Refused::malformed(format!("contains {path:?} twice"))),
         None if member.kind == Kind::Dir && !path.as_os_str().is_empty() => Ok(private.dir(path)?),
         None => Ok(()),
     }
@@ -139,7 +141,7 @@ fn links(listing: &Listing, contents: &Contents, private: &Private) -> Result<()
             continue;
         }
         if leads_out(path, target, root) {
-            let why = format!("has a link {path:?} to {target:?}, which leads out of its directory");
+            let why = format!("contains a link {path:?} to {target:?}, which points outside its directory");
             return Err(Refused::malformed(why));
         }
         private.link(path, target)?;
@@ -200,7 +202,7 @@ mod tests {
         assert!(refused(&many, &few).contains("more than 50 files"));
         assert!(refused(&deep, &few).contains("more than 50 files"));
         let small = Limits { bytes: many.len() as u64 - 1, ..wide };
-        assert!(refused(&many, &small).contains("is a bomb"));
+        assert!(refused(&many, &small).contains("is a decompression bomb"));
         let exact = Limits { bytes: many.len() as u64, ..wide };
         assert_eq!(refused(&many, &exact), "");
     }
@@ -218,6 +220,6 @@ mod tests {
         let grown = grown.into_inner().unwrap();
         let limits = Limits { ratio: 1, free: 100_000, ..Limits::default() };
         assert_eq!(refused(&tarball, &limits), "");
-        assert!(refused(&grown, &limits).contains("is a bomb"));
+        assert!(refused(&grown, &limits).contains("is a decompression bomb"));
     }
 }

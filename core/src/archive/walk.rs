@@ -26,7 +26,7 @@ pub(crate) fn walk(packed: impl BufRead, allowed: u64, members: usize, each: &mu
         signal::check()?;
         count += 1;
         if count > members {
-            return Err(Refused::malformed(format!("holds more than {members} files")));
+            return Err(Refused::malformed(format!("contains more than {members} files")));
         }
         let (header, size) = (entry.header().clone(), entry.size());
         if extensions.take(&header, &mut entry, size)? {
@@ -72,7 +72,7 @@ pub fn texts(tarball: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<(Path
 pub(crate) fn blame(error: anyhow::Error) -> anyhow::Error {
     let Some(io) = error.downcast_ref::<io::Error>() else { return error };
     if let Some(too_much) = io.get_ref().and_then(|inner| inner.downcast_ref::<TooMuch>()) {
-        return Refused::malformed(format!("is a bomb: {too_much}"));
+        return Refused::malformed(format!("is a decompression bomb: {too_much}"));
     }
     // What the system itself says has a number: no space left, no permission.
     if io.raw_os_error().is_some() {

@@ -134,7 +134,8 @@ impl Writer<'_> {
             let root: PathBuf = inside.components().take(1).collect();
             if target.is_absolute() || super::member::leads_out(inside, &target, &root) {
                 let target = target.display();
-                self.remarks.push(format!("{} leads to {target}: dkms refuses to load that", from.display()));
+                self.remarks
+                    .push(format!("{} points to {target}; `dkms ldtarball` will reject it", from.display()));
             }
             let mut header = Self::header(EntryType::Symlink, 0o777, meta.mtime());
             return self.builder.append_link(&mut header, to, target);
@@ -143,7 +144,7 @@ impl Writer<'_> {
             let mode = if meta.mode() & 0o111 == 0 { 0o644 } else { 0o755 };
             return self.file(to, &fs::read(from)?, mode, meta.mtime());
         }
-        self.remarks.push(format!("{} is no file, directory or link: it was left out", from.display()));
+        self.remarks.push(format!("skipped {}: not a file, directory or link", from.display()));
         Ok(())
     }
 }
@@ -156,7 +157,7 @@ pub fn destination(default: &Path, wanted: Option<&Path>, name: &str) -> Result<
         None => default.join(name),
     };
     let dir = to.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display())).map_err(|error| {
+    fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display())).map_err(|error| {
         anyhow::Error::from(Refused { code: Exit::UNWRITABLE, why: format!("cannot be written: {error:#}") })
     })?;
     Ok(to)

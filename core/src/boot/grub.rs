@@ -34,15 +34,14 @@ impl Grub {
     pub(super) fn keep(&self, need: Need<'_>) -> Result<(Change, Act), String> {
         let (keep, instead, modules) = need;
         if let Some(file) = &self.chosen {
-            return Err(format!("a default is set in {}", file.display()));
+            return Err(format!("{} sets a default", file.display()));
         }
-        let entry =
-            entry_of(&self.menu, keep).ok_or_else(|| format!("GRUB's menu has no entry for {keep}"))?;
+        let entry = entry_of(&self.menu, keep).ok_or_else(|| format!("no GRUB menu entry for {keep}"))?;
         let (state, image) = (self.state.display(), self.boot.join(format!("vmlinuz-{keep}")));
         // Whoever chooses a default later wins, and without the kernel or our state it is as if there were no such file.
         let text = format!(
-            "# Made by dkms, which deletes it again: {} has no build for {instead}.\n\
-             # keep_boot_default = false in policy.toml switches this off.\n\
+            "# Created by dkms because {} is not built for {instead}; dkms deletes this file when it is.\n\
+             # To disable this, set keep_boot_default = false in policy.toml.\n\
              if [ \"${{GRUB_DEFAULT:-0}}\" = 0 ] && [ -e '{}' ] && [ -e '{state}' ]; then\n    \
              GRUB_DEFAULT='{entry}'\nfi\n",
             names(modules),

@@ -25,12 +25,12 @@ pub struct LoaderConf {
 impl LoaderConf {
     pub(super) fn keep(&self, (keep, instead, modules): Need<'_>) -> Result<(Change, Act), String> {
         if self.chosen {
-            return Err("one has been chosen in the boot menu or by bootctl".into());
+            return Err("an entry was chosen in the boot menu or with bootctl".into());
         }
         let entry = self.entries.iter().find(|(kernel, _)| kernel == keep).map(|(_, id)| id);
-        let entry = entry.ok_or_else(|| format!("the boot loader has no entry for {keep}"))?;
+        let entry = entry.ok_or_else(|| format!("no boot loader entry for {keep}"))?;
         let why = names(modules);
-        let ours = format!("# by dkms, until {why} is built for {instead}\ndefault {entry}\n");
+        let ours = format!("# set by dkms until {why} is built for {instead}\ndefault {entry}\n");
         // The last one counts.
         let lines: Vec<&str> = self.text.split_inclusive('\n').collect();
         let old = lines.iter().rposition(|line| value(line).is_some());
@@ -40,7 +40,7 @@ impl LoaderConf {
                 let pattern = value(lines[old]).unwrap_or_default();
                 let open = pattern.contains(['*', '?']) && glob(pattern.as_bytes(), entry.as_bytes());
                 if !open {
-                    return Err(format!("{} says default {pattern}", self.file.display()));
+                    return Err(format!("{} sets default {pattern}", self.file.display()));
                 }
                 (
                     format!("{}{ours}{}", lines[..old].concat(), lines[old + 1..].concat()),

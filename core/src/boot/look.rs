@@ -108,7 +108,7 @@ fn loader(layout: &Layout, policy: &Policy, kernels: &[KernelRelease]) -> Loader
     match (grub, conf) {
         (Some(loader), None) | (None, Some(loader)) => loader,
         (None, None) => Loader::Unknown,
-        (Some(_), Some(_)) => Loader::Closed("both GRUB and systemd-boot are here".into()),
+        (Some(_), Some(_)) => Loader::Closed("both GRUB and systemd-boot are installed".into()),
     }
 }
 
@@ -119,7 +119,7 @@ fn tool(layout: &Layout, policy: &Policy, kernels: &[KernelRelease]) -> Option<L
     let done = Cmd::new(*program).args(args).output(Output::Split).run().ok()?;
     let default = String::from_utf8_lossy(&done.output).trim().to_owned();
     if !done.status.success() || default.is_empty() {
-        return Some(Loader::Closed(format!("{program} does not say what the default is")));
+        return Some(Loader::Closed(format!("{program} did not report the default kernel")));
     }
     let image = |kernel: &KernelRelease| (kernel.clone(), layout.boot_image(kernel).display().to_string());
     Some(Loader::Tool(Tool { default, images: kernels.iter().map(image).collect() }))

@@ -214,9 +214,9 @@ impl Tool {
             self.images.iter().find(|(release, _)| release == kernel).map(|(_, image)| image.clone())
         };
         if of(instead).as_ref() != Some(&self.default) {
-            return Err(format!("{} has been chosen as the default", self.default));
+            return Err(format!("{} was set as the default", self.default));
         }
-        let image = of(keep).ok_or_else(|| format!("the image of {keep} was not found"))?;
+        let image = of(keep).ok_or_else(|| format!("kernel image of {keep} not found"))?;
         Ok((Change::Tool { image: image.clone(), before: self.default.clone() }, Act::Set(image)))
     }
 }
@@ -257,8 +257,8 @@ fn names(modules: &BTreeSet<ModuleName>) -> String {
 
 fn kept((keep, instead, modules): Need<'_>, change: &Change) -> String {
     format!(
-        "{}: in use, and not built for {instead}: {keep} stays the boot default until it is ({}; \
-         keep_boot_default = false in policy.toml undoes it)",
+        "{}: in use, but not built for {instead}; {keep} remains the boot default until it is ({}; \
+         to disable: keep_boot_default = false in policy.toml)",
         names(modules),
         change.place()
     )
@@ -266,7 +266,7 @@ fn kept((keep, instead, modules): Need<'_>, change: &Change) -> String {
 
 fn not_kept((keep, instead, modules): Need<'_>, why: &str) -> String {
     format!(
-        "{}: in use, and not built for {instead}; {keep} has it. The boot default is left as it is: {why}",
+        "{}: in use, and built for {keep} but not for {instead}; the boot default was not changed: {why}",
         names(modules)
     )
 }
@@ -274,13 +274,13 @@ fn not_kept((keep, instead, modules): Need<'_>, why: &str) -> String {
 fn over(facts: &Facts, made: &Made) -> String {
     let there = |kernel: &KernelRelease| facts.kernels.iter().any(|candidate| candidate.kernel == *kernel);
     let why = if !facts.wanted {
-        "it is not wanted any more".to_owned()
+        "keep_boot_default no longer applies".to_owned()
     } else if !there(&made.keep) {
-        format!("{} is gone", made.keep)
+        format!("{} was removed", made.keep)
     } else if !there(&made.instead) {
-        format!("{} is gone", made.instead)
+        format!("{} was removed", made.instead)
     } else {
-        format!("{} is no longer missing in {}", names(&made.modules), made.instead)
+        format!("{} is no longer missing for {}", names(&made.modules), made.instead)
     };
-    format!("{why}: {} is no longer kept as the boot default", made.keep)
+    format!("{} is no longer kept as the boot default: {why}", made.keep)
 }

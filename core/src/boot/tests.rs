@@ -118,7 +118,7 @@ fn nothing_is_done_where_it_is_not_wanted_or_the_loader_is_not_known() {
     let decision = decide(&facts(&LACKING, Loader::Closed("of something".into()))).unwrap();
     assert!(decision.make.is_none() && decision.undo.is_none() && !decision.menu);
     let remark = decision.remark.unwrap();
-    assert!(remark.contains("zfs") && remark.ends_with("left as it is: of something"), "{remark}");
+    assert!(remark.contains("zfs") && remark.ends_with("was not changed: of something"), "{remark}");
 }
 
 #[test]
@@ -130,13 +130,14 @@ fn it_is_made_once_and_undone_when_it_is_over() {
         assert_eq!(decide(&made), None, "a second look finds nothing to do: {loader:?}");
         for (why, lines, wanted) in [
             ("zfs is no longer missing", &[OLD, NEW][..], true),
-            ("6.12.2-amd64 is gone", &[OLD], true),
-            ("6.12.1-amd64 is gone", &["6.12.2-amd64 lacks zfs"], true),
-            ("it is not wanted any more", &LACKING, false),
+            ("6.12.2-amd64 was removed", &[OLD], true),
+            ("6.12.1-amd64 was removed", &["6.12.2-amd64 lacks zfs"], true),
+            ("keep_boot_default no longer applies", &LACKING, false),
         ] {
             let over = Facts { wanted, kernels: kernels(lines), ..made.clone() };
             let remark = decide(&over).unwrap().remark.unwrap();
-            assert!(remark.starts_with(why), "{remark}");
+            assert!(remark.starts_with("6.12.1-amd64 is no longer kept as the boot default: "), "{remark}");
+            assert!(remark.contains(why), "{remark}");
             let undone = after(&over);
             assert_eq!(undone.made, None);
             assert_eq!(undone.loader, loader, "everything is as it was");
@@ -245,12 +246,12 @@ fn what_grub_reads_is_void_when_anything_it_rests_on_is_gone() {
     assert!(decision.menu);
     let test = "if [ \"${GRUB_DEFAULT:-0}\" = 0 ] && [ -e '/boot/vmlinuz-6.12.1-amd64' ] && [ -e '/state.json' ]; then\n";
     assert!(text.contains(test), "{text}");
-    assert!(text.contains("zfs has no build for 6.12.2-amd64"), "{text}");
+    assert!(text.contains("zfs is not built for 6.12.2-amd64"), "{text}");
 }
 
 #[test]
 fn loader_conf_gets_two_lines_and_loses_them_exactly() {
-    let ours = "# by dkms, until zfs is built for 6.12.2-amd64\ndefault m-6.12.1-amd64.conf\n";
+    let ours = "# set by dkms until zfs is built for 6.12.2-amd64\ndefault m-6.12.1-amd64.conf\n";
     for (before, expected) in [
         ("", ours.to_owned()),
         ("timeout 3", format!("{ours}timeout 3")),
@@ -275,11 +276,11 @@ fn loader_conf_gets_two_lines_and_loses_them_exactly() {
 #[test]
 fn loader_conf_may_have_been_chosen() {
     for (text, why) in [
-        ("default @saved\n", "says default @saved"),
-        ("default m-6.12.2-amd64.conf\n", "says default m-6.12.2-amd64.conf"),
-        ("default auto-windows\n", "says default auto-windows"),
-        ("default other-*\n", "says default other-*"),
-        ("default m-*\ndefault windows.conf\n", "says default windows.conf"),
+        ("default @saved\n", "sets default @saved"),
+        ("default m-6.12.2-amd64.conf\n", "sets default m-6.12.2-amd64.conf"),
+        ("default auto-windows\n", "sets default auto-windows"),
+        ("default other-*\n", "sets default other-*"),
+        ("default m-*\ndefault windows.conf\n", "sets default windows.conf"),
     ] {
         let decision = decide(&facts(&LACKING, conf(text))).unwrap();
         assert!(decision.make.is_none() && decision.remark.as_ref().unwrap().contains(why), "{decision:?}");
@@ -288,7 +289,13 @@ fn loader_conf_may_have_been_chosen() {
     let chosen = Loader::LoaderConf(LoaderConf { chosen: true, ..plain.clone() });
     assert!(decide(&facts(&LACKING, chosen)).unwrap().make.is_none());
     let nowhere = Loader::LoaderConf(LoaderConf { entries: Vec::new(), ..plain });
-    assert!(decide(&facts(&LACKING, nowhere)).unwrap().remark.unwrap().contains("no entry for 6.12.1-amd64"));
+    assert!(
+        decide(&facts(&LACKING, nowhere))
+            .unwrap()
+            .remark
+            .unwrap()
+            .contains("no boot loader entry for 6.12.1-amd64")
+    );
 }
 
 #[test]
@@ -330,5 +337,5 @@ fn the_program_is_told_only_when_the_newest_kernel_is_the_default() {
     assert_eq!(decision.make.map(|(_, act)| act), Some(Act::Set("/boot/vmlinuz-6.12.1-amd64".into())));
     assert!(!decision.menu);
     let decision = decide(&facts(&LACKING, tool("rescue"))).unwrap();
-    assert!(decision.make.is_none() && decision.remark.unwrap().contains("rescue has been chosen"));
+    assert!(decision.make.is_none() && decision.remark.unwrap().contains("rescue was set as the default"));
 }

@@ -50,7 +50,7 @@ pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<Exit
         let document = Document { format: 1, modules: answers.iter().map(row).collect() };
         session.screen.answer(&format!("{}\n", serde_json::to_string_pretty(&document)?));
     } else if nothing {
-        session.screen.progress("dkms: no module is installed that this asks for");
+        session.screen.progress("dkms: no matching module is installed");
     } else {
         for answer in &answers {
             session.screen.answer(&line(answer));
@@ -65,7 +65,7 @@ fn questions(session: &Session, args: &Args, words: &Words) -> Result<Vec<Questi
     let files: Vec<&String> = words.rest.iter().filter(is_file).collect();
     if !files.is_empty() {
         if files.len() < words.rest.len() {
-            return refuse(Exit::ERROR, "name module files, or one module, but not both");
+            return refuse(Exit::ERROR, "specify either module files or one module");
         }
         let targets = args.targets()?;
         let question = |file: &&String, target: &Target| Question {
@@ -85,10 +85,9 @@ fn questions(session: &Session, args: &Args, words: &Words) -> Result<Vec<Questi
     if let Some(name) = &name
         && !snapshot.modules.keys().any(|id| version.as_ref().is_none_or(|version| *version == id.version))
     {
-        return refuse(
-            Exit::NOT_ADDED,
-            format!("{name} is not registered in this version: dkms status lists what is"),
-        );
+        let version = version.map_or_else(String::new, |version| format!("/{version}"));
+        let why = format!("{name}{version} is not in the DKMS tree; to list all modules: dkms status");
+        return refuse(Exit::NOT_ADDED, why);
     }
     Ok(check::installed(session, &snapshot, |id: &ModuleId, target: &Target| {
         version.as_ref().is_none_or(|version| *version == id.version)
@@ -138,8 +137,8 @@ fn line(answer: &Answer) -> String {
     };
     let verdict = match answer.verdict {
         Verdict::Loads => "would load",
-        Verdict::Unknown => "nobody can tell",
-        Verdict::Refused => "WOULD BE REFUSED",
+        Verdict::Unknown => "unknown",
+        Verdict::Refused => "would be rejected",
     };
     format!("{what}: {verdict}: {said}\n")
 }

@@ -37,7 +37,7 @@ pub(super) fn show(session: &Session, words: &[String], json: bool) -> Result<Ex
             let Some(kept) = number.parse().ok().and_then(|id| history::one(&session.layout, id)) else {
                 return refuse(
                     Exit::ERROR,
-                    format!("there is no transaction {number} in the history: dkms history lists them"),
+                    format!("transaction {number} not found; to list all transactions: dkms history"),
                 );
             };
             if json {
@@ -50,10 +50,10 @@ pub(super) fn show(session: &Session, words: &[String], json: bool) -> Result<Ex
                 kept.report.cause,
                 history::date(kept.time),
                 kept.report.seconds,
-                summary.unwrap_or_else(|| "dkms: nothing went wrong".into())
+                summary.unwrap_or_else(|| "dkms: no errors".into())
             ));
             Ok(Exit::SUCCESS)
         }
-        _ => refuse(Exit::NO_ACTION, "dkms history, or dkms history show ID"),
+        _ => refuse(Exit::NO_ACTION, "usage: dkms history [show ID]"),
     }
 }

@@ -43,16 +43,12 @@ impl Pairs {
         if self.arches.len() > 1 && self.arches.len() != self.kernels.len() {
             return refuse(
                 Exit::ERROR,
-                "several architectures need as many kernels: -k KERNEL -a ARCH for each pair",
+                "the number of architectures and kernels differs; use -k KERNEL -a ARCH for each pair",
             );
         }
         match (all, self.kernels.is_empty(), self.arches.is_empty()) {
-            (true, false, _) => {
-                refuse(Exit::ALL_AND_KERNEL, "--all means every kernel: it cannot go with -k")
-            }
-            (true, true, false) => {
-                refuse(Exit::ALL_AND_ARCH, "--all means every architecture: it cannot go with -a")
-            }
+            (true, false, _) => refuse(Exit::ALL_AND_KERNEL, "--all and -k cannot be combined"),
+            (true, true, false) => refuse(Exit::ALL_AND_ARCH, "--all and -a cannot be combined"),
             _ => Ok(()),
         }
     }
@@ -62,7 +58,7 @@ impl Pairs {
         let unknown = || {
             refuse(
                 Exit::NO_RUNNING_KERNEL,
-                "the running kernel or this machine has no valid name: give -k and -a",
+                "cannot determine the running kernel release and architecture; specify -k and -a",
             )
         };
         let kernels = match self.kernels.as_slice() {

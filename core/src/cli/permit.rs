@@ -17,10 +17,7 @@ pub(super) fn check(session: &Session, args: &Args, words: &Words) -> Result<()>
     let (registry, modules) = (&session.layout.dkms_tree, &session.layout.install_tree);
     let kernels = match words.action.as_str() {
         "preflight" if !rustix::process::geteuid().is_root() => {
-            return refuse(
-                Exit::ERROR,
-                "dkms preflight builds as if it were installed already: only root may do that",
-            );
+            return refuse(Exit::ERROR, "dkms preflight must be run as root");
         }
         "add" | "build" | "remove" | "unbuild" => false,
         "install" | "uninstall" | "autoinstall" | "match" => true,
@@ -31,7 +28,7 @@ pub(super) fn check(session: &Session, args: &Args, words: &Words) -> Result<()>
     if withdraws && !file::writable(registry) && !registered(session, words)? {
         return refuse(
             Exit::NOT_ADDED,
-            format!("{} is not registered: dkms status lists what is", words.module_id()?),
+            format!("{} is not in the DKMS tree; to list all modules: dkms status", words.module_id()?),
         );
     }
     let root = rustix::process::geteuid().is_root();
@@ -39,23 +36,23 @@ pub(super) fn check(session: &Session, args: &Args, words: &Words) -> Result<()>
         let modules = modules.display();
         return refuse(
             Exit::ERROR,
-            format!("dkms {} changes {modules}: only root may do that", words.action),
+            format!("dkms {} must be run as root: {modules} is not writable", words.action),
         );
     }
     if !root && words.source().is_some() && !file::writable(&session.layout.source_tree) {
         let sources = session.layout.source_tree.display();
         return refuse(
             Exit::ERROR,
-            format!("the source would be copied to {sources}: only root may do that"),
+            format!("dkms {} must be run as root: {sources} is not writable", words.action),
         );
     }
     // Root's actions on a kernel make the registry where there is none.
     let makes_registry = root && kernels;
     if !makes_registry && !file::writable(registry) {
-        let why = if registry.is_dir() { "is not yours to write" } else { "does not exist" };
+        let why = if registry.is_dir() { "is not writable" } else { "does not exist" };
         return refuse(
             Exit::ERROR,
-            format!("the registry {} {why}: give another one with --dkmstree", registry.display()),
+            format!("DKMS tree {} {why}; use --dkmstree DIRECTORY to select another one", registry.display()),
         );
     }
     Ok(())

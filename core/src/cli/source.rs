@@ -18,7 +18,7 @@ pub(super) fn copy(session: &Session, dir: &Path, force: bool) -> Result<ModuleI
     if crate::apply::status_of(session, Some(&id.name))?.registered(&id) {
         return refuse(
             Exit::ALREADY_ADDED,
-            format!("{id} is registered already: dkms remove it first, or give its name"),
+            format!("{id} is already in the DKMS tree; run `dkms remove {id} --all` first"),
         );
     }
     if !dir.starts_with(session.layout.version(&id)) {

@@ -70,9 +70,9 @@ pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<Exit
     }
     for (id, entry) in snapshot.modules.iter().filter(|(id, _)| wanted(id)) {
         if entry.stands_in() && !args.json {
-            session
-                .screen
-                .alert(&format!("dkms: {id} stays installed without its source until a successor is built"));
+            session.screen.alert(&format!(
+                "dkms: {id} remains installed without its source until another version is built"
+            ));
         }
     }
     // What was tried for a kernel that never came is nobody's trouble now.
@@ -98,7 +98,7 @@ pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<Exit
     for row in &document.modules {
         if row.state == "broken" {
             session.screen.alert(&format!(
-                "dkms: {}/{}: its source, or the link to it, is gone: reinstall its package",
+                "dkms: {}/{}: source directory or source link is missing; reinstall its package",
                 row.name, row.version
             ));
         }

@@ -30,16 +30,19 @@ pub(super) fn make(session: &Session, args: &Args, words: &Words) -> Result<Exit
         Some(entry) if entry.broken() => {
             return refuse(
                 Exit::BROKEN,
-                format!("{module} is broken: its source, or the link to it, is gone"),
+                format!("{module} is broken: source directory or source link is missing"),
             );
         }
         Some(entry) if snapshot.registered(&module) => entry,
         _ => {
-            return refuse(Exit::NOT_ADDED, format!("{module} is not registered: dkms status lists what is"));
+            return refuse(
+                Exit::NOT_ADDED,
+                format!("{module} is not in the DKMS tree; to list all modules: dkms status"),
+            );
         }
     };
     let Some(from) = entry.source_dir() else {
-        return refuse(Exit::BROKEN, format!("the source of {module} is gone"));
+        return refuse(Exit::BROKEN, format!("source directory of {module} not found"));
     };
     let conf = session.options.conf.clone().unwrap_or_else(|| from.join("dkms.conf"));
     source::module_of(session, &conf)?;
@@ -62,7 +65,7 @@ pub(super) fn make(session: &Session, args: &Args, words: &Words) -> Result<Exit
     for remark in remarks {
         session.screen.alert(&format!("dkms: {remark}"));
     }
-    session.screen.progress(&format!("dkms: {module} is in {}", to.display()));
+    session.screen.progress(&format!("dkms: wrote {}", to.display()));
     Ok(Exit::SUCCESS)
 }
 
@@ -76,10 +79,9 @@ fn built(
     let mut builds = BTreeMap::new();
     for target in targets {
         if !entry.builds.contains_key(&target) {
-            return refuse(
-                Exit::NOT_BUILT,
-                format!("{module} is not built for {target}: dkms build it first"),
-            );
+            let build = format!("dkms build {module} -k {}", target.kernel);
+            let why = format!("{module} is not built for {target}; run `{build}` first");
+            return refuse(Exit::NOT_BUILT, why);
         }
         let dir = session.layout.built(module, &target);
         builds.insert(target, dir);
@@ -102,16 +104,16 @@ fn bring(session: &mut Session, args: &Args, words: &Words, sourceless: Exit) ->
     let Some(path) = words.tarball(args).filter(|path| path.exists()) else {
         let named =
             args.archive.clone().or_else(|| words.rest.first().map(PathBuf::from)).unwrap_or_default();
-        return refuse(Exit::NO_SOURCE, format!("there is no tarball {named:?}"));
+        return refuse(Exit::NO_SOURCE, format!("tarball {named:?} not found"));
     };
     if args.force && !rustix::process::geteuid().is_root() {
-        return refuse(Exit::ERROR, "only root replaces what is there: --force");
+        return refuse(Exit::ERROR, "--force must be run as root");
     }
     let name = path.display().to_string();
     if package::named_like_rpm(&path) {
         return refuse(
             Exit::NO_TARBALL,
-            format!("{name} is a package, not a tarball: install it with your package manager"),
+            format!("{name} is a package, not a tarball; install it with your package manager"),
         );
     }
     let tarball = Unpacked::open(&session.layout, &path).map_err(|error| translated(error, &name))?;
@@ -123,14 +125,17 @@ fn bring(session: &mut Session, args: &Args, words: &Words, sourceless: Exit) ->
         let code = if contents.made { Exit::TARBALL_OF_ADDED } else { Exit::ALREADY_ADDED };
         return refuse(
             code,
-            format!("{module} is registered already: --force replaces it by what is in {name}"),
+            format!("{module} is already in the DKMS tree; use --force to replace it with {name}"),
         );
     }
     if let Some(Entry { source: Source::Dangling(to), .. }) = snapshot.modules.get(&module) {
-        return refuse(Exit::BROKEN, format!("{module} is broken: its source {} is gone", to.display()));
+        return refuse(
+            Exit::BROKEN,
+            format!("{module} is broken: source directory {} not found", to.display()),
+        );
     }
     let Some(target) = args.targets()?.into_iter().next() else {
-        return refuse(Exit::EMPTY_VALUE, "no kernel is named");
+        return refuse(Exit::EMPTY_VALUE, "no kernel specified");
     };
     sound(session, &tarball, &module, &target, &name)?;
     let place = session.layout.source(&module);
@@ -146,7 +151,7 @@ fn bring(session: &mut Session, args: &Args, words: &Words, sourceless: Exit) ->
         None if place.is_dir() || snapshot.registered(&module) => {}
         None => {
             let place = place.display();
-            let why = format!("{name} holds binaries only, and the source of {module} is not in {place}");
+            let why = format!("{name} contains no source, and source directory {place} not found");
             return refuse(sourceless, why);
         }
     }
@@ -164,13 +169,16 @@ fn module_in(session: &Session, tarball: &Unpacked, name: &str) -> Result<Module
         let dir = session.layout.incoming();
         return refuse(
             Exit::ERROR,
-            format!("{} is closed to others: the dkms.conf in {name} would run as root", dir.display()),
+            format!(
+                "{} is not accessible to other users; the dkms.conf in {name} would run as root",
+                dir.display()
+            ),
         );
     }
     let module = source::module_of(session, &conf).map_err(|error| match error.downcast::<Refusal>() {
         Ok(Refusal { code, message }) => {
             // Where it was unpacked is gone when this is read.
-            let message = message.replace(&format!("{}", conf.display()), "its dkms.conf");
+            let message = message.replace(&format!("{}", conf.display()), "dkms.conf");
             Refusal { code, message: format!("{name}: {message}") }.into()
         }
         Err(error) => error,
@@ -184,7 +192,7 @@ fn module_in(session: &Session, tarball: &Unpacked, name: &str) -> Result<Module
         if claim != module.to_string() {
             return refuse(
                 Exit::OTHER_MODULE,
-                format!("{name} says that it is {claim:?}, and its dkms.conf that it is {module}"),
+                format!("{name} names {claim:?}, but its dkms.conf names {module}"),
             );
         }
     }
@@ -205,7 +213,7 @@ fn sound(
     match survey::recipe(session, module, &kernel, dir)? {
         Ok(_) => Ok(()),
         Err(error) => {
-            let why = error.to_string().replace(&conf.display().to_string(), "its dkms.conf");
+            let why = error.to_string().replace(&conf.display().to_string(), "dkms.conf");
             refuse(Exit::BAD_CONF, format!("{name}: {why}"))
         }
     }
@@ -227,7 +235,7 @@ fn same(one: &Path, other: &Path) -> bool {
 
 fn refusal(code: Exit, place: &Path, name: &str) -> anyhow::Error {
     let message =
-        format!("{} is there already and differs: --force replaces it by what is in {name}", place.display());
+        format!("{} already exists and differs; use --force to replace it with {name}", place.display());
     Refusal { code, message }.into()
 }
 
@@ -235,7 +243,7 @@ fn refusal(code: Exit, place: &Path, name: &str) -> anyhow::Error {
 fn translated(error: anyhow::Error, name: &str) -> anyhow::Error {
     match error.downcast::<Refused>() {
         Ok(Refused { code, why }) => {
-            Refusal { code, message: format!("{name} {why}: nothing was changed") }.into()
+            Refusal { code, message: format!("{name} {why}; nothing was changed") }.into()
         }
         Err(error) => error.context(format!("reading {name}")),
     }

@@ -100,7 +100,7 @@ pub fn evaluate(inputs: &Inputs<'_>) -> Result<Verdict> {
         spec.trusted = true;
         done = run(&spec)?;
     }
-    let slow = "its evaluation took too long and was stopped: does it loop?".to_owned();
+    let slow = "evaluation timed out (endless loop?)".to_owned();
     match done.code() {
         _ if done.timed_out() => return Ok(Verdict::Failed(slow)),
         KILLED => return Ok(Verdict::Failed(slow)),
@@ -122,9 +122,9 @@ pub(super) fn verdict(inputs: &Inputs<'_>, code: i32, output: &[u8], errors: &[u
     };
     let carriage = inputs.files.iter().any(|(_, content)| content.windows(2).any(|two| two == b"\r\n"));
     let problem = match why.as_str() {
-        _ if carriage => "bash cannot read it: its lines end in CR LF; convert them to LF".to_owned(),
-        "" => format!("it ends the shell that reads it (exit code {code})"),
-        said => format!("bash cannot read it: {said}"),
+        _ if carriage => "bash cannot evaluate it: it has CRLF line endings; convert them to LF".to_owned(),
+        "" => format!("it exits the shell that evaluates it (exit code {code})"),
+        said => format!("bash cannot evaluate it: {said}"),
     };
     // A shell that was not started or got no memory has something to say, too.
     if syntax.is_some() || why.is_empty() { Verdict::Bad(problem) } else { Verdict::Failed(problem) }
@@ -140,7 +140,7 @@ fn parse(output: &[u8]) -> std::result::Result<Option<RawConf>, String> {
         let index: usize = std::str::from_utf8(index)
             .ok()
             .and_then(|index| index.parse().ok())
-            .ok_or_else(|| format!("{name} has an index that is no number"))?;
+            .ok_or_else(|| format!("{name} has an index that is not a number"))?;
         match name.as_str() {
             "=make" => raw.make_matches.push(index),
             "=patch" => raw.patch_matches.push(index),
@@ -225,11 +225,11 @@ mod tests {
     #[test]
     fn a_conf_that_misbehaves_is_named_for_what_it_does() {
         let rows: [(&[u8], &str); 5] = [
-            (b"while :; do :; done", "took too long"),
-            (b"exit 3", "ends the shell"),
+            (b"while :; do :; done", "timed out"),
+            (b"exit 3", "exits the shell"),
             (b"if true; then", "syntax error"),
             (b"PACKAGE_NAME=\xff\xfe", "not UTF-8"),
-            (b"if true; then\r\nX=1\r\nfi\r\n", "CR LF"),
+            (b"if true; then\r\nX=1\r\nfi\r\n", "CRLF"),
         ];
         for (text, expected) in rows {
             // On a busy machine the loop may reach the limit of the clock first.

@@ -103,7 +103,7 @@ impl Recipe {
             let mut reasons = reasons.iter();
             modules.retain(|module| match reasons.next().and_then(Option::as_ref) {
                 Some(why) => {
-                    left_out.push(format!("{} is left out: {why}", module.dest_name));
+                    left_out.push(format!("{} is excluded by dkms.conf: {why}", module.dest_name));
                     false
                 }
                 None => true,
@@ -138,7 +138,7 @@ fn modules(raw: &RawConf, problems: &mut Vec<String>) -> Vec<ModuleSpec> {
     // Arrays may have gaps and different lengths: the highest index of any counts.
     let count = ARRAYS.iter().flat_map(|name| raw.all(name)).map(|(index, _)| index + 1).max().unwrap_or(0);
     if count > 10_000 {
-        problems.push(format!("{count} modules are too many"));
+        problems.push(format!("{count} modules exceed the limit of 10000"));
         return Vec::new();
     }
     let mut modules = Vec::new();
@@ -164,7 +164,7 @@ fn modules(raw: &RawConf, problems: &mut Vec<String>) -> Vec<ModuleSpec> {
         }
         let location = raw.at("BUILT_MODULE_LOCATION", index);
         let location = normal(location).filter(|_| !location.starts_with('/')).unwrap_or_else(|| {
-            problems.push(format!("BUILT_MODULE_LOCATION[{index}] leaves the build directory"));
+            problems.push(format!("BUILT_MODULE_LOCATION[{index}] points outside the build directory"));
             String::new()
         });
         let built = format!("{location}/{built_name}").trim_start_matches('/').to_owned();
@@ -177,14 +177,15 @@ fn modules(raw: &RawConf, problems: &mut Vec<String>) -> Vec<ModuleSpec> {
             ));
         }
         let dest_location = normal(dest_location).unwrap_or_else(|| {
-            problems.push(format!("DEST_MODULE_LOCATION[{index}] leaves the kernel's directory"));
+            problems
+                .push(format!("DEST_MODULE_LOCATION[{index}] points outside the kernel's module directory"));
             String::new()
         });
         if !built_names.insert(built.clone()) {
-            problems.push(format!("BUILT_MODULE_NAME[{index}] names {built} a second time"));
+            problems.push(format!("BUILT_MODULE_NAME[{index}] repeats {built}"));
         }
         if !dest_names.insert(dest_name.to_owned()) {
-            problems.push(format!("DEST_MODULE_NAME[{index}] names {dest_name} a second time"));
+            problems.push(format!("DEST_MODULE_NAME[{index}] repeats {dest_name}"));
         }
         let own = raw.at("STRIP", index);
         let strip = if own.is_empty() { raw.get("STRIP") } else { own };

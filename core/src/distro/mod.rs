@@ -183,7 +183,7 @@ const TABLE: &[Row] = &[
 const OTHER: Row = Row {
     id: "other",
     destination: None,
-    headers_package: "the package with the headers of {kernel}",
+    headers_package: "the kernel headers package for {kernel}",
     ask_headers_package: &[],
     sign_files: &[],
     mok: MOK,

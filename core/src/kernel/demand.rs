@@ -65,10 +65,10 @@ impl Demand {
             return Self::Ignores;
         }
         if on("CONFIG_MODULE_SIG_FORCE") {
-            return Self::Refuses("the kernel is configured to (CONFIG_MODULE_SIG_FORCE)".into());
+            return Self::Refuses("the kernel requires signatures (CONFIG_MODULE_SIG_FORCE)".into());
         }
         if let Some(mode) = running.and_then(|running| running.lockdown.as_ref()) {
-            return Self::Refuses(format!("the kernel is locked down ({mode})"));
+            return Self::Refuses(format!("kernel lockdown is active ({mode})"));
         }
         if running.is_some_and(|running| running.sig_enforce) {
             return Self::Refuses("module.sig_enforce is set".into());
@@ -76,10 +76,10 @@ impl Demand {
         match firmware.secure_boot {
             // Distributions' kernels lock themselves down then; one that is not configured to goes on as before.
             Some(true) if config.is_none() || on("CONFIG_LOCK_DOWN_IN_EFI_SECURE_BOOT") => {
-                Self::Refuses("Secure Boot is on".into())
+                Self::Refuses("Secure Boot is enabled".into())
             }
             Some(_) => Self::Takes,
-            None => Self::Unknown("whether Secure Boot is on cannot be read here"),
+            None => Self::Unknown("the Secure Boot state cannot be read"),
         }
     }
 
@@ -93,10 +93,10 @@ impl Demand {
             (_, Signature::Unchecked(..)) => (Verdict::Unknown, said),
             (Self::Takes, Signature::None | Signature::UnknownKey(_)) => (Verdict::Loads, said),
             (Self::Refuses(why), Signature::None | Signature::UnknownKey(_)) => {
-                (Verdict::Refused, format!("{said}, and {why}"))
+                (Verdict::Refused, format!("{said}; {why}"))
             }
             (Self::Unknown(why), Signature::None | Signature::UnknownKey(_)) => {
-                (Verdict::Unknown, format!("{said}, and {why}"))
+                (Verdict::Unknown, format!("{said}; {why}"))
             }
         }
     }

@@ -33,11 +33,11 @@ pub fn without_mark(content: &[u8]) -> Option<&[u8]> {
 
 /// Reads an uncompressed module file.
 pub fn read(content: &[u8]) -> Result<ModInfo> {
-    let file = object::File::parse(content).context("it is not an ELF file")?;
+    let file = object::File::parse(content).context("not an ELF file")?;
     let Some(section) = file.section_by_name(".modinfo") else {
-        bail!("it has no .modinfo: no kernel module")
+        bail!("not a kernel module: no .modinfo section")
     };
-    let text = section.data().context("its .modinfo cannot be read")?;
+    let text = section.data().context("the .modinfo section cannot be read")?;
     let mut info = ModInfo::default();
     for entry in text.split(|byte| *byte == 0) {
         let entry = String::from_utf8_lossy(entry);
@@ -51,7 +51,7 @@ pub fn read(content: &[u8]) -> Result<ModInfo> {
     if let Some(section) = file.section_by_name("__versions") {
         // struct modversion_info: an unsigned long, then the name, 64 bytes together on every architecture.
         let long = if file.is_64() { 8 } else { 4 };
-        let data = section.data().context("its __versions cannot be read")?;
+        let data = section.data().context("the __versions section cannot be read")?;
         for entry in data.chunks_exact(64) {
             let crc: Option<[u8; 4]> = if file.is_little_endian() {
                 entry.get(..4).and_then(|crc| crc.try_into().ok())
@@ -88,7 +88,7 @@ mod tests {
     fn what_is_no_module_says_so() {
         assert!(read(b"hello").unwrap_err().to_string().contains("not an ELF"));
         let own = std::fs::read("/proc/self/exe").unwrap();
-        assert!(read(&own).unwrap_err().to_string().contains("no kernel module"));
+        assert!(read(&own).unwrap_err().to_string().contains("not a kernel module"));
     }
 
     #[test]

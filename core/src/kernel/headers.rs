@@ -77,13 +77,13 @@ impl Vermagic {
         let mut words = vermagic.split_whitespace();
         let release = words.next().unwrap_or_default();
         if release != kernel {
-            return Some(format!("it is for kernel {release:?}, not {kernel}"));
+            return Some(format!("built for kernel {release:?}, not {kernel}"));
         }
         let words: Vec<_> = words.collect();
         self.flags
             .iter()
             .find(|flag| !words.contains(flag))
-            .map(|flag| format!("its vermagic {vermagic:?} lacks {flag}, which this kernel demands"))
+            .map(|flag| format!("vermagic {vermagic:?} lacks {flag}, which this kernel requires"))
     }
 }
 
@@ -197,12 +197,12 @@ fn identity(
     let skip: Vec<String> = foreign.iter().map(|arch| format!("arch/{arch}")).collect();
     let skip: Vec<&str> = STAMPS.into_iter().chain(skip.iter().map(String::as_str)).collect();
     let headers = hash::trees(&roots, Watch::Directories, Some(&memory), &skip)
-        .with_context(|| format!("looking at the headers in {}", dir.display()))?;
+        .with_context(|| format!("examining the kernel headers in {}", dir.display()))?;
     let mut tools: Vec<PathBuf> = compiler.map(Path::to_path_buf).into_iter().collect();
     tools.extend(["ld", "as"].into_iter().chain(linker).filter_map(run::which));
     let name = compiler.and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
     let memory = layout.hashes().join(format!("compiler-{name}"));
-    let tools = hash::trees(&tools, Watch::Files, Some(&memory), &[]).context("looking at the compiler")?;
+    let tools = hash::trees(&tools, Watch::Files, Some(&memory), &[]).context("examining the compiler")?;
     Ok(hash::hex(format!("{headers} {tools}").as_bytes()))
 }
 

@@ -62,15 +62,15 @@ impl Signature {
 impl fmt::Display for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::None => write!(f, "it is not signed"),
-            Self::Malformed(why) => write!(f, "its signature is malformed: {why}"),
-            Self::UnknownKey(signer) => write!(f, "the key that signed it ({signer}) is not enrolled"),
+            Self::None => write!(f, "unsigned"),
+            Self::Malformed(why) => write!(f, "malformed signature: {why}"),
+            Self::UnknownKey(signer) => write!(f, "signed with a key that is not enrolled ({signer})"),
             Self::Changed(signer) => {
-                write!(f, "its content was changed after {signer} had signed it")
+                write!(f, "modified after signing by {signer}")
             }
             Self::Good(signer) => write!(f, "signed by {signer}"),
             Self::Unchecked(signer, why) => {
-                write!(f, "signed by {signer}, but whether this is what was signed is not known: {why}")
+                write!(f, "signed by {signer}; the signature could not be verified: {why}")
             }
         }
     }
@@ -94,7 +94,7 @@ pub fn examine(module: &[u8], known: &[Certificate]) -> Result<Signature> {
         Ok(signers) => signers,
         Err(why) => return Ok(Signature::Malformed(why)),
     };
-    let Some(first) = signers.first().cloned() else { return Ok(Signature::Malformed("nobody signed it")) };
+    let Some(first) = signers.first().cloned() else { return Ok(Signature::Malformed("no signer")) };
     let certificate_of = |signer: &Signer| known.iter().find(|certificate| certificate.is(signer));
     match signers.into_iter().find_map(|signer| Some((certificate_of(&signer)?, signer))) {
         None => Ok(Signature::UnknownKey(first)),
@@ -106,25 +106,25 @@ pub fn examine(module: &[u8], known: &[Certificate]) -> Result<Signature> {
 fn split(module: &[u8]) -> Result<Option<Parts<'_>>, &'static str> {
     let Some(signed) = elf::without_mark(module) else { return Ok(None) };
     let Some((rest, trailer)) = signed.split_last_chunk::<TRAILER>() else {
-        return Err("the file is shorter than a signature");
+        return Err("the file is too short for a signature");
     };
     let [algo, hash, id_type, signer, key_id, pad @ .., a, b, c, d] = trailer;
     if *id_type != PKCS7 {
-        return Err("it is not PKCS#7");
+        return Err("not PKCS#7");
     }
     if [algo, hash, signer, key_id].into_iter().chain(pad).any(|byte| *byte != 0) {
-        return Err("fields that must be zero are not");
+        return Err("reserved fields are not zero");
     }
     let length = usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).unwrap_or(usize::MAX);
     match rest.len().checked_sub(length) {
         Some(at @ 1..) => Ok(Some(Parts { content: &rest[..at], pkcs7: &rest[at..] })),
-        _ => Err("it is longer than the file"),
+        _ => Err("longer than the file"),
     }
 }
 
 /// Who signed a PKCS#7 message, as the kernel's own parser would accept it.
 fn signers(pkcs7: &[u8]) -> Result<Vec<Signer>, &'static str> {
-    const UNREADABLE: &str = "it is not PKCS#7";
+    const UNREADABLE: &str = "not PKCS#7";
     let signed = || {
         let mut message = Der::new(pkcs7).enter(SEQUENCE)?;
         message.next()?; // what it is: signed data
@@ -135,7 +135,7 @@ fn signers(pkcs7: &[u8]) -> Result<Vec<Signer>, &'static str> {
     signed.tagged(SET).ok_or(UNREADABLE)?; // the hashes
     let content = signed.enter(SEQUENCE).ok_or(UNREADABLE)?;
     if content.count() > 1 {
-        return Err("it carries a content of its own");
+        return Err("contains embedded content");
     }
     let infos = signed.find(|value| value.tag == SET).ok_or(UNREADABLE)?;
     let mut signers = Vec::new();
@@ -153,7 +153,7 @@ fn signers(pkcs7: &[u8]) -> Result<Vec<Signer>, &'static str> {
         };
         info.tagged(SEQUENCE).ok_or(UNREADABLE)?; // its hash
         if info.tagged(context(0)).is_some() {
-            return Err("it has signed attributes, which kernels refuse");
+            return Err("contains signed attributes, which the kernel rejects");
         }
         signers.push(signer);
     }
@@ -163,7 +163,7 @@ fn signers(pkcs7: &[u8]) -> Result<Vec<Signer>, &'static str> {
 /// Whether the content is what the owner of the certificate signed.
 fn verify(parts: &Parts<'_>, certificate: &Certificate, signer: Signer) -> Result<Signature> {
     let Some(openssl) = which("openssl") else {
-        return Ok(Signature::Unchecked(signer, "the program openssl is not installed".into()));
+        return Ok(Signature::Unchecked(signer, "openssl is not installed".into()));
     };
     let signature = MemoryFile::new(parts.pkcs7)?;
     let content = MemoryFile::new(parts.content)?;
@@ -188,8 +188,8 @@ fn verify(parts: &Parts<'_>, certificate: &Certificate, signer: Signer) -> Resul
         4 => Ok(Signature::Changed(signer)),
         code => {
             let said = String::from_utf8_lossy(&done.output);
-            let said = said.lines().last().unwrap_or("it said nothing").to_owned();
-            Ok(Signature::Unchecked(signer, format!("openssl cms ended with {code}: {said}")))
+            let said = said.lines().last().unwrap_or("no output").to_owned();
+            Ok(Signature::Unchecked(signer, format!("openssl cms failed (exit code {code}): {said}")))
         }
     }
 }
@@ -200,7 +200,7 @@ pub fn read_certificate(content: &[u8]) -> Result<Certificate> {
         return Ok(certificate);
     }
     let Some(openssl) = which("openssl") else {
-        bail!("it is no certificate in DER, and the program openssl, which reads others, is not installed")
+        bail!("not a DER certificate; other formats require openssl, which is not installed")
     };
     let given = MemoryFile::new(content)?;
     let der = Cmd::new(openssl)
@@ -210,7 +210,7 @@ pub fn read_certificate(content: &[u8]) -> Result<Certificate> {
         .run()?;
     match Certificate::parse(&der.output) {
         Some(certificate) if der.status.success() => Ok(certificate),
-        _ => bail!("it is no X.509 certificate"),
+        _ => bail!("not an X.509 certificate"),
     }
 }
 

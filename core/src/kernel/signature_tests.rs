@@ -81,7 +81,7 @@ fn who_signed_and_whether_this_is_it() {
     }
     let said = examine(&ours.sign(&["-noattr"]), &[]).unwrap().to_string();
     assert!(
-        said.starts_with("the key that signed it (\"ours\", ") && said.ends_with(") is not enrolled"),
+        said.starts_with("signed with a key that is not enrolled (\"ours\", ") && said.ends_with(')'),
         "{said}"
     );
 }
@@ -101,16 +101,14 @@ fn what_kernels_cannot_read_is_said_to_be_so() {
         Signature::Malformed(why) => why,
         other => panic!("{other}"),
     };
-    assert_eq!(malformed(&key.sign(&[])), "it has signed attributes, which kernels refuse");
-    assert_eq!(malformed(&key.sign(&["-noattr", "-nodetach"])), "it carries a content of its own");
-    assert_eq!(malformed(&append(b"hello")), "it is not PKCS#7");
-    assert_eq!(malformed(elf::SIGNATURE), "the file is shorter than a signature");
+    assert_eq!(malformed(&key.sign(&[])), "contains signed attributes, which the kernel rejects");
+    assert_eq!(malformed(&key.sign(&["-noattr", "-nodetach"])), "contains embedded content");
+    assert_eq!(malformed(&append(b"hello")), "not PKCS#7");
+    assert_eq!(malformed(elf::SIGNATURE), "the file is too short for a signature");
     let module = key.sign(&["-noattr"]);
-    for (back, why) in [
-        (TRAILER, "fields that must be zero are not"),
-        (TRAILER - 2, "it is not PKCS#7"),
-        (4, "it is longer than the file"),
-    ] {
+    for (back, why) in
+        [(TRAILER, "reserved fields are not zero"), (TRAILER - 2, "not PKCS#7"), (4, "longer than the file")]
+    {
         let mut broken = module.clone();
         broken[module.len() - elf::SIGNATURE.len() - back] = 9;
         assert_eq!(malformed(&broken), why);

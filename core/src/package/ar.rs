@@ -30,7 +30,7 @@ pub(super) fn parts(file: &mut (impl Read + Seek), size: u64) -> Result<Vec<Part
             return Err(Refused::truncated());
         }
         if parts.len() >= PARTS {
-            return Err(Refused::malformed(format!("has more than {PARTS} parts")));
+            return Err(Refused::malformed(format!("contains more than {PARTS} parts")));
         }
         parts.push(part);
         // Parts begin at even places.
@@ -55,7 +55,7 @@ fn header(file: &mut (impl Read + Seek), at: u64) -> Result<Part> {
             let name = name.strip_suffix('/').unwrap_or(name).to_owned();
             Ok(Part { name, at: at + HEADER as u64, size })
         }
-        _ => Err(Refused::malformed("has a damaged header between its parts")),
+        _ => Err(Refused::malformed("contains a damaged header between its parts")),
     }
 }
 

@@ -49,7 +49,7 @@ pub(super) fn walk(
         signal::check()?;
         count += 1;
         if count > members {
-            return Err(Refused::malformed(format!("holds more than {members} files")));
+            return Err(Refused::malformed(format!("contains more than {members} files")));
         }
         let shared = entry.shared.filter(|_| entry.mode & TYPE == REGULAR);
         let member = member(entry, &mut archive)?;
@@ -130,7 +130,7 @@ fn entry(
     files: &[Listed],
     groups: &BTreeMap<u64, (usize, usize)>,
 ) -> Result<Option<Entry>> {
-    let damaged = || Refused::malformed("has a damaged payload");
+    let damaged = || Refused::malformed("contains a damaged payload");
     let magic = exactly(archive, 6)?;
     if magic == b"07070X" {
         let at = hex(&exactly(archive, 8)?).ok_or_else(damaged)? as usize;
@@ -155,7 +155,7 @@ fn entry(
     let field = |number: usize| fields.get(number).copied().unwrap_or(0);
     let length = field(11);
     if length == 0 || length > NAME {
-        return Err(Refused::malformed("names nothing, or something longer than 1024 bytes"));
+        return Err(Refused::malformed("contains a file name that is empty or longer than 1024 bytes"));
     }
     let name = exactly(archive, length)?;
     let name = name.strip_suffix(&[0]).ok_or_else(damaged)?;
@@ -174,21 +174,23 @@ fn member(entry: Entry, archive: &mut Counted<'_>) -> Result<Member> {
     Ok(match mode & TYPE {
         REGULAR => member(Kind::File { executable: mode & 0o111 != 0 }, size, mode & 0o6000 != 0),
         LINK => {
-            let bad = |why: &str| Refused::malformed(format!("has a link {path:?} {why}"));
+            let bad = |why: &str| Refused::malformed(format!("contains a link {path:?} {why}"));
             if size == 0 || size > NAME {
-                return Err(bad("that leads nowhere"));
+                return Err(bad("without a target"));
             }
             let target = exactly(archive, size)?;
             let target = checked(&target).map_err(|why| bad(&format!("to something {why}")))?;
             member(Kind::Link(target.to_owned()), 0, false)
         }
         _ if size != 0 => {
-            return Err(Refused::malformed(format!("holds {path:?}, which is no file and has content")));
+            return Err(Refused::malformed(format!(
+                "contains {path:?}, which has content but is not a file"
+            )));
         }
         DIR => member(Kind::Dir, 0, false),
         0o020_000 | 0o060_000 => member(Kind::Other("a device"), 0, false),
-        0o010_000 => member(Kind::Other("a fifo"), 0, false),
-        _ => member(Kind::Other("something that is no file, directory or link"), 0, false),
+        0o010_000 => member(Kind::Other("a FIFO"), 0, false),
+        _ => member(Kind::Other("which has an unsupported file type"), 0, false),
     })
 }
 

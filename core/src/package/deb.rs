@@ -17,7 +17,7 @@ fn part<'a>(parts: &'a [Part], name: &str) -> Result<&'a Part> {
     let is = |part: &Part| {
         part.name == name || part.name.strip_prefix(name).is_some_and(|end| end.starts_with('.'))
     };
-    parts.iter().find(|part| is(part)).ok_or_else(|| Refused::malformed(format!("has no {name}")))
+    parts.iter().find(|part| is(part)).ok_or_else(|| Refused::malformed(format!("contains no {name}")))
 }
 
 /// The parts, once it is sure that it is a .deb of the format that dpkg makes since 1995.
@@ -28,7 +28,7 @@ fn parts(file: &mut File, size: u64) -> Result<Vec<Part>> {
         ar::content(file, first)?.take(16).read_to_string(&mut version)?;
     }
     if !version.starts_with("2.") {
-        return Err(Refused::malformed("is no Debian package of format 2"));
+        return Err(Refused::malformed("is not a Debian package of format 2"));
     }
     Ok(parts)
 }
@@ -52,7 +52,7 @@ pub(super) fn describe(file: &mut File, size: u64) -> Result<Said> {
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    let mut said = control_fields(&fields.ok_or_else(|| Refused::malformed("has no control file"))?);
+    let mut said = control_fields(&fields.ok_or_else(|| Refused::malformed("contains no control file"))?);
     let mut paths = Paths::default();
     match sums {
         Some(sums) => {

@@ -34,11 +34,11 @@ impl Header {
     pub(super) fn read(from: &mut dyn Read) -> Result<Self> {
         let start = exactly(from, 16)?;
         if !start.starts_with(&MAGIC) {
-            return Err(Refused::malformed("has a damaged header"));
+            return Err(Refused::malformed("contains a damaged header"));
         }
         let (tags, store) = (number(&start, 8), number(&start, 12));
         if tags > TAGS || store > STORE {
-            return Err(Refused::malformed("has a header that is larger than any"));
+            return Err(Refused::malformed("contains a header that is too large"));
         }
         Ok(Self { index: exactly(from, u64::from(tags) * 16)?, store: exactly(from, u64::from(store))? })
     }

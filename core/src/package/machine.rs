@@ -45,5 +45,5 @@ pub(super) fn of(word: &str) -> Result<Option<Arch>> {
         return Ok(None);
     }
     let known = MACHINES.iter().find(|(theirs, _)| *theirs == word).map_or(word, |(_, ours)| ours);
-    known.parse().map(Some).map_err(|error| Refused::malformed(format!("is for no machine: {error}")))
+    known.parse().map(Some).map_err(|error| Refused::malformed(format!("has no valid architecture: {error}")))
 }

@@ -95,7 +95,7 @@ pub fn named_like_rpm(path: &Path) -> bool {
 }
 
 fn reading(path: &Path) -> String {
-    format!("reading the package {}", path.display())
+    format!("reading package {}", path.display())
 }
 
 /// Which format a file has, by its first bytes. The file is at its beginning again.
@@ -129,7 +129,7 @@ fn checked_word(what: &str, word: String) -> Result<String> {
     let bad =
         word.is_empty() || word.len() > 255 || word.chars().any(|c| c.is_whitespace() || c.is_control());
     if bad {
-        return Err(Refused::malformed(format!("has no {what} that a package could have")));
+        return Err(Refused::malformed(format!("has no valid {what}")));
     }
     Ok(word)
 }

@@ -23,7 +23,7 @@ pub(super) fn describe(file: File, size: u64) -> Result<Said> {
             (Some(".MTREE"), Kind::File { .. }) => listed = Some(mtree(content, member.size)?),
             _ if !own(&member.path) && member.kind != Kind::Dir => {
                 if info.is_none() {
-                    return Err(Refused::malformed("does not begin like a package"));
+                    return Err(Refused::malformed("is not a package: .PKGINFO is missing"));
                 }
                 paths.push(member.path.as_os_str().as_encoded_bytes())?;
             }
@@ -35,7 +35,7 @@ pub(super) fn describe(file: File, size: u64) -> Result<Said> {
             ControlFlow::Continue(())
         })
     })?;
-    let info = info.ok_or_else(|| Refused::malformed("is no package that dkms knows"))?;
+    let info = info.ok_or_else(|| Refused::malformed("is not a supported package format"))?;
     let field = |name: &str| {
         let value = info.lines().find_map(|line| {
             let (field, value) = line.split_once('=')?;
@@ -59,7 +59,7 @@ fn own(path: &Path) -> bool {
 
 fn text(content: &mut dyn Read, size: u64) -> Result<String> {
     if size > 1 << 20 {
-        return Err(Refused::malformed("says more than 1 MiB of itself"));
+        return Err(Refused::malformed("contains more than 1 MiB of metadata"));
     }
     let mut text = Vec::new();
     content.read_to_end(&mut text)?;

@@ -24,7 +24,7 @@ impl Paths {
         let path = plain(raw)?;
         self.bytes += path.as_os_str().len();
         if self.list.len() >= COUNT || self.bytes > BYTES {
-            return Err(Refused::malformed(format!("says it holds more than {COUNT} files")));
+            return Err(Refused::malformed(format!("lists more than {COUNT} files")));
         }
         self.list.push(path);
         Ok(())
@@ -38,6 +38,7 @@ impl Paths {
 /// A name as we use it, or why there can be no such file.
 pub(super) fn plain(raw: &[u8]) -> Result<PathBuf> {
     let shown = || String::from_utf8_lossy(raw.get(..200).unwrap_or(raw)).into_owned();
-    let path = checked_path(raw).map_err(|why| Refused::malformed(format!("names {:?}, {why}", shown())))?;
+    let path =
+        checked_path(raw).map_err(|why| Refused::malformed(format!("contains {:?}, {why}", shown())))?;
     Ok(merged(path))
 }

@@ -80,7 +80,7 @@ fn files(header: &Header) -> Result<Vec<Listed>> {
     let count = if bases.is_empty() { old.len() } else { bases.len() };
     let mut files = Vec::new();
     for at in 0..count {
-        let damaged = || Refused::malformed("has a damaged list of files");
+        let damaged = || Refused::malformed("contains a damaged file list");
         let name = match bases.get(at) {
             Some(base) => {
                 let dir = indexes
@@ -90,7 +90,7 @@ fn files(header: &Header) -> Result<Vec<Listed>> {
                 // Each is read once, but said as often as the header likes.
                 bytes += dir.len() + base.len();
                 if bytes > NAMES {
-                    return Err(Refused::malformed("has a list of files that is larger than any"));
+                    return Err(Refused::malformed("contains a file list that is too large"));
                 }
                 [*dir, *base].concat()
             }
@@ -134,7 +134,10 @@ pub(super) fn describe(file: &mut File) -> Result<Said> {
 /// A name of the header, which begins with a slash, relative to the root.
 pub(super) fn relative(name: &[u8]) -> Result<&[u8]> {
     name.strip_prefix(b"/").ok_or_else(|| {
-        Refused::malformed(format!("names {:?}, which is no absolute path", String::from_utf8_lossy(name)))
+        Refused::malformed(format!(
+            "contains {:?}, which is not an absolute path",
+            String::from_utf8_lossy(name)
+        ))
     })
 }
 

@@ -114,7 +114,7 @@ impl<'a> Unpacking<'a> {
     fn member(&mut self, member: Member, content: &mut dyn Read, orphans: &mut Orphans) -> Result<()> {
         let path = member.path.as_path();
         if let Kind::Other(what) = member.kind {
-            return Err(Refused::malformed(format!("holds {path:?}, {what}")));
+            return Err(Refused::malformed(format!("contains {path:?}, {what}")));
         }
         let above: Vec<&Path> = path.ancestors().skip(1).collect();
         for dir in above.into_iter().rev() {
@@ -167,7 +167,7 @@ impl<'a> Unpacking<'a> {
         match self.listing.get(dir) {
             Some(Kind::Dir) => Ok(()),
             Some(_) => {
-                let why = format!("puts {path:?} where {dir:?} is no directory");
+                let why = format!("contains {path:?}, but {dir:?} is not a directory");
                 Err(Refused::malformed(why))
             }
             None => {
@@ -182,13 +182,16 @@ impl<'a> Unpacking<'a> {
         match (self.listing.get(path), kind) {
             (None, _) | (Some(Kind::Link(_)), Kind::Link(_)) => Ok(()),
             (Some(Kind::File { .. }), Kind::File { .. }) => Ok(self.private.remove(&self.below(path))?),
-            _ => Err(Refused::malformed(format!("holds {path:?}, which is something else already"))),
+            _ => {
+                Err(Refused::malformed(format!("contains {path:?}, which already exists with another type")))
+            }
         }
     }
 
     fn insert(&mut self, path: PathBuf, kind: Kind) -> Result<()> {
         if self.listing.len() >= self.limits.members {
-            let why = format!("is one too many: more than {} files", self.limits.members);
+            let why =
+                format!("exceeds the limit: more than {} files in one transaction", self.limits.members);
             return Err(Refused::malformed(why));
         }
         self.listing.insert(path, kind);
@@ -201,7 +204,7 @@ impl<'a> Unpacking<'a> {
 
     fn too_much(&self) -> anyhow::Error {
         let mib = self.limits.bytes >> 20;
-        Refused::malformed(format!("is too much: with the others it expands to more than {mib} MiB"))
+        Refused::malformed(format!("exceeds the limit: more than {mib} MiB in one transaction"))
     }
 
     /// Makes the links.
@@ -215,10 +218,10 @@ impl<'a> Unpacking<'a> {
             }
             Ok(())
         };
-        make().context("making the links of packages")
+        make().context("creating the links of packages")
     }
 }
 
 fn no_file(name: &Path) -> anyhow::Error {
-    Refused::malformed(format!("has a hard link {name:?} to what is no file in it"))
+    Refused::malformed(format!("contains a hard link {name:?} to a missing file"))
 }

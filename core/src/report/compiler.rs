@@ -112,7 +112,7 @@ pub fn transient(log: &str) -> bool {
 /// The line of a log that tells of the machine.
 pub fn cause(log: &str) -> Option<&str> {
     const SIGNS: [&str; 11] = [
-        "cannot confine the command",
+        "cannot set up the sandbox",
         "No space left on device",
         "Cannot allocate memory",
         "virtual memory exhausted",

@@ -64,7 +64,7 @@ impl Spec {
 
     /// The command without confinement.
     pub fn plain(&self) -> Result<Cmd> {
-        let (program, args) = self.argv.split_first().context("nothing to run")?;
+        let (program, args) = self.argv.split_first().context("empty command")?;
         let plain = Cmd::new(program).args(args).cwd(&self.cwd);
         Ok(self.env.iter().fold(plain, |cmd, (name, value)| cmd.env(name, value.clone())))
     }
@@ -103,10 +103,7 @@ pub fn enter() -> Option<ExitCode> {
     Some(match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            crate::sys::run::say(
-                std::io::stderr(),
-                &format!("dkms: cannot confine the command: {error:#}\n"),
-            );
+            crate::sys::run::say(std::io::stderr(), &format!("dkms: cannot set up the sandbox: {error:#}\n"));
             ExitCode::from(NOT_RUN as u8)
         }
     })
@@ -120,7 +117,7 @@ fn outer() -> Result<u8> {
     if !spec()?.trusted {
         spaces |= UnshareFlags::NEWNET | UnshareFlags::NEWIPC;
     }
-    rustix::thread::unshare(spaces).context("making namespaces")?;
+    rustix::thread::unshare(spaces).context("creating namespaces")?;
     let status = Command::new("/proc/self/exe").arg0(INNER).status().context("starting the inner process")?;
     Ok(code(status))
 }
@@ -157,7 +154,7 @@ fn inner() -> Result<u8> {
         None,
     );
     bound();
-    let (program, args) = spec.argv.split_first().context("nothing to run")?;
+    let (program, args) = spec.argv.split_first().context("empty command")?;
     let mut command = Command::new(program);
     command.args(args).env_clear().env("PATH", PATH).envs(spec.env.iter().map(|(name, value)| (name, value)));
     command.current_dir(&spec.cwd).stdin(Stdio::null());

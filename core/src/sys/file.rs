@@ -90,8 +90,7 @@ impl Staged {
     #[allow(clippy::disallowed_methods)] // this is the place
     pub fn commit(mut self) -> Result<()> {
         fail::fail_point!("file:before-effect");
-        fs::rename(&self.temp, &self.dest)
-            .with_context(|| format!("putting {} in place", self.dest.display()))?;
+        fs::rename(&self.temp, &self.dest).with_context(|| format!("replacing {}", self.dest.display()))?;
         self.done = true;
         sync_dir(parent(&self.dest))
     }
@@ -111,7 +110,7 @@ fn parent(path: &Path) -> &Path {
 
 /// Writes a file so that a reader, and a machine that loses power, see the old or the new content.
 pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> Result<()> {
-    fs::create_dir_all(parent(path)).with_context(|| format!("making {}", parent(path).display()))?;
+    fs::create_dir_all(parent(path)).with_context(|| format!("creating {}", parent(path).display()))?;
     Staged::new(path, content, mode)?.commit()
 }
 
@@ -134,7 +133,7 @@ pub fn symlink_atomic(target: &Path, link: &Path) -> Result<()> {
 /// file is replaced on its own.
 #[allow(clippy::disallowed_methods)] // this is the place
 pub fn replace_dir(from: &Path, to: &Path) -> Result<()> {
-    let context = || format!("putting {} in place", to.display());
+    let context = || format!("replacing {}", to.display());
     fs::create_dir_all(parent(to)).with_context(context)?;
     fail::fail_point!("file:before-effect");
     if to.symlink_metadata().is_err() {
@@ -155,7 +154,7 @@ pub fn replace_dir(from: &Path, to: &Path) -> Result<()> {
 /// Moves the files of `from` over those of `to`, and deletes what only `to` has.
 #[allow(clippy::disallowed_methods)] // this is the place
 fn replace_files(from: &Path, to: &Path) -> Result<()> {
-    let context = || format!("putting {} in place", to.display());
+    let context = || format!("replacing {}", to.display());
     let wanted = sorted_entries(from);
     for new in &wanted {
         let old = to.join(new.file_name().unwrap_or_default());
@@ -178,7 +177,7 @@ fn replace_files(from: &Path, to: &Path) -> Result<()> {
 /// Takes a directory away in one rename, then deletes it; where it cannot be renamed, file by file.
 #[allow(clippy::disallowed_methods)] // this is the place
 pub fn set_aside(dir: &Path, trash: &Path) -> Result<()> {
-    fs::create_dir_all(parent(trash)).with_context(|| format!("making {}", parent(trash).display()))?;
+    fs::create_dir_all(parent(trash)).with_context(|| format!("creating {}", parent(trash).display()))?;
     match fs::rename(dir, trash) {
         Ok(()) => remove_all(trash),
         Err(_) => remove_all(dir),
@@ -282,7 +281,7 @@ pub fn read_untrusted(root: &Path, relative: &Path, limit: u64) -> Result<Vec<u8
 /// may never end.
 pub fn open_regular(path: &Path) -> io::Result<(File, u64)> {
     if !path.metadata()?.is_file() {
-        return Err(io::Error::other("it is no file"));
+        return Err(io::Error::other("not a file"));
     }
     let file = File::open(path)?;
     let size = file.metadata()?.len();
@@ -300,7 +299,7 @@ pub fn read_ends(path: &Path, ends: (u64, u64)) -> io::Result<Vec<u8>> {
         return Ok(content);
     }
     (&mut file).take(head).read_to_end(&mut content)?;
-    content.extend(format!("\n[... {} bytes left out ...]\n", size - head - tail).into_bytes());
+    content.extend(format!("\n[... {} bytes omitted ...]\n", size - head - tail).into_bytes());
     file.seek(io::SeekFrom::Start(size - tail))?;
     file.take(tail).read_to_end(&mut content)?;
     Ok(content)
@@ -496,7 +495,7 @@ mod tests {
         let path = dir.path().join("log");
         write_atomic(&path, b"begin-middle-end", 0o644).unwrap();
         assert_eq!(read_ends(&path, (10, 10)).unwrap(), b"begin-middle-end");
-        assert_eq!(read_ends(&path, (5, 3)).unwrap(), b"begin\n[... 8 bytes left out ...]\nend");
+        assert_eq!(read_ends(&path, (5, 3)).unwrap(), b"begin\n[... 8 bytes omitted ...]\nend");
     }
 
     #[test]

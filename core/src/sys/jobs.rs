@@ -99,7 +99,7 @@ const TOKEN: &[u8] = b"+";
 impl Jobs {
     /// A budget of so many jobs, with its FIFO at `path`, for the user `owner` where that is not us.
     pub fn new(limit: usize, path: PathBuf, owner: Option<u32>) -> Result<Self> {
-        let context = || format!("making the jobserver {}", path.display());
+        let context = || format!("creating the jobserver {}", path.display());
         if let Some(dir) = path.parent() {
             std::fs::create_dir_all(dir).with_context(context)?;
         }
@@ -139,7 +139,7 @@ impl Jobs {
             Ok(1) => Ok(Some(Token(Arc::clone(&self.0)))),
             Ok(_) => Ok(None),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
-            Err(error) => Err(error).context("waiting for a job"),
+            Err(error) => Err(error).context("waiting for a job token"),
         }
     }
 

@@ -20,7 +20,7 @@ use super::file;
 /// while this process has one thread only.
 #[allow(deprecated)] // the deprecation is about CLONE_FILES, which is not among our flags
 pub fn lay(pairs: &[(PathBuf, PathBuf)], scratch: &Path) -> Result<()> {
-    rustix::thread::unshare(UnshareFlags::NEWNS).context("this system gives no mount namespace")?;
+    rustix::thread::unshare(UnshareFlags::NEWNS).context("creating a mount namespace")?;
     mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
         .context("making mounts private")?;
     for (number, (place, over)) in pairs.iter().enumerate() {
@@ -28,8 +28,8 @@ pub fn lay(pairs: &[(PathBuf, PathBuf)], scratch: &Path) -> Result<()> {
         let mut below = Vec::new();
         for point in mounts_below(place) {
             let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-            let tree =
-                open_tree(CWD, &point, flags).with_context(|| format!("holding {}", point.display()))?;
+            let tree = open_tree(CWD, &point, flags)
+                .with_context(|| format!("opening mount {}", point.display()))?;
             below.push((point, tree));
         }
         layer(place, over, &scratch.join(number.to_string()))?;
@@ -46,7 +46,7 @@ pub fn lay(pairs: &[(PathBuf, PathBuf)], scratch: &Path) -> Result<()> {
 
 fn attach(tree: &OwnedFd, point: &Path) -> Result<()> {
     move_mount(tree, "", CWD, point, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .with_context(|| format!("mounting {} again", point.display()))
+        .with_context(|| format!("restoring mount {}", point.display()))
 }
 
 /// One directory over another: by overlayfs, or, where that is not to be had, by links to the files of both.
@@ -66,11 +66,11 @@ fn layer(place: &Path, over: &Path, scratch: &Path) -> Result<()> {
     // The system's own files are under it, in a directory that will be deleted: nothing may be written through it, and it goes
     // as soon as it has served. A build sees the system read-only in any case.
     mount_remount(scratch, MountFlags::BIND | MountFlags::RDONLY, c"")
-        .with_context(|| format!("making {} read-only", scratch.display()))?;
+        .with_context(|| format!("remounting {} read-only", scratch.display()))?;
     mount("tmpfs", place, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=755"))
         .with_context(|| format!("mounting over {}", place.display()))?;
     let merged = merge(place, over, scratch);
-    unmount(scratch, UnmountFlags::DETACH).with_context(|| format!("letting go of {}", scratch.display()))?;
+    unmount(scratch, UnmountFlags::DETACH).with_context(|| format!("unmounting {}", scratch.display()))?;
     merged
 }
 
@@ -110,9 +110,9 @@ fn merge(place: &Path, over: &Path, under: &Path) -> Result<()> {
 
 /// A path in the options of overlayfs, where colons and commas mean something.
 fn escaped(path: &Path) -> Result<String> {
-    let text = path.to_str().with_context(|| format!("{} is no text", path.display()))?;
+    let text = path.to_str().with_context(|| format!("{} is not valid UTF-8", path.display()))?;
     if text.contains([':', ',', '\\', '"']) {
-        bail!("{text} has a character that overlayfs does not take");
+        bail!("{text} contains a character that overlayfs does not accept");
     }
     Ok(text.to_owned())
 }

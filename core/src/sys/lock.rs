@@ -62,7 +62,7 @@ pub fn pass_on() -> Option<(&'static str, &'static str)> {
 /// Takes the lock; `waiting` is called once, with the holder's process id, when somebody else has it.
 pub fn acquire(path: &Path, waiting: impl FnOnce(&str)) -> Result<Lock> {
     if let Some(dir) = path.parent() {
-        std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+        std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
     }
     let mut file = OpenOptions::new()
         .read(true)
@@ -70,7 +70,7 @@ pub fn acquire(path: &Path, waiting: impl FnOnce(&str)) -> Result<Lock> {
         .create(true)
         .truncate(false)
         .open(path)
-        .with_context(|| format!("opening the lock {}", path.display()))?;
+        .with_context(|| format!("opening lock file {}", path.display()))?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut holder = String::new();
         // The holder's id is a courtesy of the message; without it we wait all the same.

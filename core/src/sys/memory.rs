@@ -15,10 +15,9 @@ pub struct MemoryFile(File);
 impl MemoryFile {
     /// A file with this content.
     pub fn new(content: &[u8]) -> Result<Self> {
-        let file =
-            rustix::fs::memfd_create("input", MemfdFlags::empty()).context("making a file in memory")?;
+        let file = rustix::fs::memfd_create("input", MemfdFlags::empty()).context("creating a memfd")?;
         let mut file = File::from(file);
-        file.write_all(content).context("filling a file in memory")?;
+        file.write_all(content).context("writing a memfd")?;
         Ok(Self(file))
     }
 

@@ -48,7 +48,7 @@ impl Private {
     /// Makes a fresh directory below `parent`, and deletes there what dead processes left.
     pub fn new(parent: &Path) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let context = || format!("making a directory in {}", parent.display());
+        let context = || format!("creating a directory in {}", parent.display());
         fs::create_dir_all(parent).with_context(context)?;
         sweep(parent)?;
         let number = COUNT.fetch_add(1, Ordering::Relaxed);

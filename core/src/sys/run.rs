@@ -215,7 +215,7 @@ impl Cmd {
         let text = String::from_utf8_lossy(&done.output);
         let tail: Vec<_> = text.lines().rev().take(4).collect();
         let tail: Vec<_> = tail.into_iter().rev().collect();
-        bail!("{} ended with status {}: {}", self.display(), done.code(), tail.join(" / "))
+        bail!("{} failed (exit code {}): {}", self.display(), done.code(), tail.join(" / "))
     }
 
     fn wait(&self, child: &mut Child) -> Result<(ExitStatus, Option<Exceeded>)> {

@@ -147,7 +147,7 @@ impl LockedTree {
     pub fn register(&self, id: &ModuleId, source: &Path) -> Result<()> {
         file::write_atomic(&self.layout.kept_marker(id), b"", 0o644)?;
         std::fs::create_dir_all(self.layout.build(id))
-            .with_context(|| format!("making {}", self.layout.build(id).display()))?;
+            .with_context(|| format!("creating {}", self.layout.build(id).display()))?;
         file::symlink_atomic(source, &self.layout.source_link(id))?;
         file::remove_all(&self.layout.kept_marker(id))
     }
@@ -288,7 +288,7 @@ impl LockedTree {
     /// Writes, durably, what is about to happen.
     pub fn intend(&self, intent: &Intent) -> Result<()> {
         file::write_atomic(&self.intent_file(), &serde_json::to_vec_pretty(intent)?, 0o600)
-            .context("writing down what is about to happen")
+            .context("recording the intended changes")
     }
 
     /// All of it has happened.

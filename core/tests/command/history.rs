@@ -118,5 +118,5 @@ fn history_that_is_not_there() {
     for words in [&["history", "show", "1"][..], &["history", "show", "x"], &["history", "show", "-1"]] {
         assert_ne!(root.dkms(words).code, 0, "{words:?}");
     }
-    insta::assert_snapshot!(root.dkms(&["history", "show", "1"]).stderr, @"dkms: there is no transaction 1 in the history: dkms history lists them");
+    insta::assert_snapshot!(root.dkms(&["history", "show", "1"]).stderr, @"dkms: transaction 1 not found; to list all transactions: dkms history");
 }

@@ -115,7 +115,7 @@ fn add_a_directory() {
 fn what_cannot_be_registered_leaves_nothing() {
     for (conf, code, said) in [
         ("", 8, "PACKAGE_NAME is not set"),
-        ("exit 3", 8, "ends the shell"),
+        ("exit 3", 8, "exits the shell"),
         ("PACKAGE_NAME=a\\nPACKAGE_VERSION=1\\nDEST_MODULE_LOCATION=/etc\\n", 8, "must begin with /kernel"),
         ("if true; then", 8, "syntax error"),
     ] {

@@ -16,8 +16,8 @@ fn status_of_every_state() {
     kept/1, 6.1.0-9-amd64, x86_64: installed (Differences between built and installed modules)
     ");
     insta::assert_snapshot!(run.stderr, @r"
-    dkms: kept/1 stays installed without its source until a successor is built
-    dkms: broken/1: its source, or the link to it, is gone: reinstall its package
+    dkms: kept/1 remains installed without its source until another version is built
+    dkms: broken/1: source directory or source link is missing; reinstall its package
     dkms: fails/1 FAILED for 6.1.0-9-amd64: make ended with status 2: a.c:1: error: x (log: /log)
     ");
 }
