@@ -63,7 +63,7 @@ pub(super) fn carry_out<'a>(work: &mut Work<'a>, plan: &'a Plan) -> Result<()> {
     let mut outcomes: BTreeMap<usize, Outcome> = BTreeMap::new();
     let result = thread::scope(|scope| {
         let (send, receive) = mpsc::channel();
-        let mut floor = Floor {
+        let mut executor = Executor {
             scope,
             steps: &steps,
             queue: Queue::new(items),
@@ -79,7 +79,7 @@ pub(super) fn carry_out<'a>(work: &mut Work<'a>, plan: &'a Plan) -> Result<()> {
             outcomes: &mut outcomes,
             plan,
         };
-        let result = floor.run(work, &receive);
+        let result = executor.run(work, &receive);
         if result.is_err() {
             stop.store(true, Ordering::Relaxed);
         }
@@ -152,7 +152,7 @@ fn expected(work: &Work<'_>, make: &Make) -> f64 {
 }
 
 /// Where the work is done.
-struct Floor<'scope, 'env, 'p> {
+struct Executor<'scope, 'env, 'p> {
     scope: &'scope Scope<'scope, 'env>,
     steps: &'p [Step<'p>],
     queue: Queue,
@@ -171,7 +171,7 @@ struct Floor<'scope, 'env, 'p> {
     plan: &'scope Plan,
 }
 
-impl<'scope, 'a: 'scope> Floor<'scope, '_, '_> {
+impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
     fn run(&mut self, work: &mut Work<'a>, receive: &Receiver<Message>) -> Result<()> {
         loop {
             signal::check()?;
