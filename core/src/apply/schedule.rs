@@ -29,9 +29,9 @@ const BYTES_PER_SECOND: f64 = 60_000.0;
 /// What the index of a kernel takes, about.
 const DEPMOD_SECONDS: f64 = 3.0;
 /// How long we may be deaf to a signal.
-const PATIENCE: Duration = Duration::from_millis(100);
+const POLL_IDLE: Duration = Duration::from_millis(100);
 /// How long a job may lie there before we see it.
-const HASTE: Duration = Duration::from_millis(5);
+const POLL_FOR_JOB: Duration = Duration::from_millis(5);
 
 /// What an item of the queue stands for.
 #[derive(Debug, Clone)]
@@ -197,7 +197,7 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
                 }
             }
             // Who waits for a job looks often: makes wait for it, too.
-            match receive.recv_timeout(if waiting { HASTE } else { PATIENCE }) {
+            match receive.recv_timeout(if waiting { POLL_FOR_JOB } else { POLL_IDLE }) {
                 Ok(message) => self.hear(work, message)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => bail!("the build threads exited unexpectedly"),
