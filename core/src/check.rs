@@ -87,11 +87,11 @@ pub fn check(session: &Session, questions: Vec<Question>, assumed: &Assumed) -> 
     }
     let mut kernels = BTreeMap::new();
     for target in questions.iter().map(|question| &question.target).collect::<BTreeSet<_>>() {
-        kernels.insert(target.clone(), Judge::new(session, target, &firmware, assumed)?);
+        kernels.insert(target.clone(), KernelContext::new(session, target, &firmware, assumed)?);
     }
     questions
         .into_iter()
-        .filter_map(|question| kernels.get(&question.target).map(|judge| judge.answer(session, &question)))
+        .filter_map(|question| kernels.get(&question.target).map(|kernel| kernel.answer(session, &question)))
         .collect()
 }
 
@@ -148,7 +148,7 @@ pub fn foreseen(
 }
 
 /// Everything about one kernel that decides about its modules.
-struct Judge {
+struct KernelContext {
     kernel: Kernel,
     demand: Demand,
     /// Certificates that it knows, as far as can be seen from outside.
@@ -161,7 +161,7 @@ struct Judge {
     symvers: Vec<Vec<u8>>,
 }
 
-impl Judge {
+impl KernelContext {
     fn new(session: &Session, target: &Target, firmware: &Firmware, assumed: &Assumed) -> Result<Self> {
         let layout = &session.layout;
         let kernel = session.kernel(target)?;
