@@ -18,7 +18,7 @@ use crate::types::{ModuleId, Target};
 
 /// A module file to look at.
 #[derive(Debug, Clone)]
-pub struct Question {
+pub struct Candidate {
     /// The module that it belongs to, when it was not named as a file.
     pub module: Option<ModuleId>,
     /// The kernel that shall take it.
@@ -29,9 +29,9 @@ pub struct Question {
 
 /// What was found out about one file.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct Assessment {
     /// What was asked.
-    pub question: Question,
+    pub candidate: Candidate,
     /// What becomes of it.
     pub verdict: Verdict,
     /// What its end says; `None` when the file could not be read.
@@ -56,15 +56,15 @@ pub fn installed(
     session: &Session,
     snapshot: &Snapshot,
     wanted: impl Fn(&ModuleId, &Target) -> bool,
-) -> Vec<Question> {
-    let mut questions = Vec::new();
+) -> Vec<Candidate> {
+    let mut candidates = Vec::new();
     for (id, entry) in &snapshot.modules {
         for (target, build) in
             entry.builds.iter().filter(|(target, build)| build.active && wanted(id, target))
         {
             let dir = session.layout.kernel(&target.kernel);
-            questions.extend(
-                build.places(&dir, session.policy.row.destination).into_iter().map(|file| Question {
+            candidates.extend(
+                build.places(&dir, session.policy.row.destination).into_iter().map(|file| Candidate {
                     module: Some(id.clone()),
                     target: target.clone(),
                     file,
@@ -72,11 +72,11 @@ pub fn installed(
             );
         }
     }
-    questions
+    candidates
 }
 
 /// Looks at each file.
-pub fn check(session: &Session, questions: Vec<Question>, assumed: &Assumed) -> Result<Vec<Answer>> {
+pub fn check(session: &Session, candidates: Vec<Candidate>, assumed: &Assumed) -> Result<Vec<Assessment>> {
     let mut firmware = Firmware::read(&session.layout);
     if assumed.secure_boot.is_some() {
         firmware.secure_boot = assumed.secure_boot;
@@ -86,12 +86,14 @@ pub fn check(session: &Session, questions: Vec<Question>, assumed: &Assumed) -> 
             Some(assumed.enrolled.iter().map(|path| certificate(path)).collect::<Result<_>>()?);
     }
     let mut kernels = BTreeMap::new();
-    for target in questions.iter().map(|question| &question.target).collect::<BTreeSet<_>>() {
+    for target in candidates.iter().map(|candidate| &candidate.target).collect::<BTreeSet<_>>() {
         kernels.insert(target.clone(), KernelContext::new(session, target, &firmware, assumed)?);
     }
-    questions
+    candidates
         .into_iter()
-        .filter_map(|question| kernels.get(&question.target).map(|kernel| kernel.answer(session, &question)))
+        .filter_map(|candidate| {
+            kernels.get(&candidate.target).map(|kernel| kernel.assess(session, &candidate))
+        })
         .collect()
 }
 
@@ -194,26 +196,26 @@ impl KernelContext {
         Ok(Self { kernel, demand, known, more: firmware.enrolled.is_none(), ours, symvers })
     }
 
-    fn answer(&self, session: &Session, question: &Question) -> Result<Answer> {
-        let mut answer = Answer {
-            question: question.clone(),
+    fn assess(&self, session: &Session, candidate: &Candidate) -> Result<Assessment> {
+        let mut assessment = Assessment {
+            candidate: candidate.clone(),
             verdict: Verdict::Loads,
             signature: None,
             reasons: Vec::new(),
             notes: Vec::new(),
         };
-        let content = match read_module(&question.file) {
+        let content = match read_module(&candidate.file) {
             Ok(content) => content,
             Err(error) => {
-                let missing = !question.file.exists();
+                let missing = !candidate.file.exists();
                 let verdict = if missing { Verdict::Refused } else { Verdict::Unknown };
-                answer.add(verdict, if missing { "file not found".into() } else { format!("{error:#}") });
-                return Ok(answer);
+                assessment.add(verdict, if missing { "file not found".into() } else { format!("{error:#}") });
+                return Ok(assessment);
             }
         };
-        self.content(&content, &mut answer);
+        self.content(&content, &mut assessment);
         let signature = signature::examine(&content, &self.known)
-            .with_context(|| format!("checking the signature of {}", question.file.display()))?;
+            .with_context(|| format!("checking the signature of {}", candidate.file.display()))?;
         let (mut verdict, mut why) = self.demand.judge(&signature);
         if let Signature::UnknownKey(signer) = &signature {
             if self.more && verdict == Verdict::Refused {
@@ -225,25 +227,27 @@ impl KernelContext {
                     why.push_str(&format!("; to enroll this machine's key: {enrol}"));
                 }
                 _ if verdict == Verdict::Refused => {
-                    answer.notes.push("keys built into the kernel cannot be checked".into());
+                    assessment.notes.push("keys built into the kernel cannot be checked".into());
                 }
                 _ => {}
             }
         }
         if verdict == Verdict::Loads {
-            answer.notes.push(why)
+            assessment.notes.push(why)
         } else {
-            answer.add(verdict, why)
+            assessment.add(verdict, why)
         }
-        answer.signature = Some(signature);
+        assessment.signature = Some(signature);
         if session.options.headers.is_none() && self.kernel.headers.is_none() {
-            answer.notes.push("symbol versions were not checked: kernel headers are not installed".into());
+            assessment
+                .notes
+                .push("symbol versions were not checked: kernel headers are not installed".into());
         }
-        Ok(answer)
+        Ok(assessment)
     }
 
     /// vermagic and symbols.
-    fn content(&self, content: &[u8], answer: &mut Answer) {
+    fn content(&self, content: &[u8], assessment: &mut Assessment) {
         let refused = match &self.kernel.headers {
             Some(headers) => {
                 let mut symbols = Symbols::wanted(elf::read(content).unwrap_or_default().imports.keys());
@@ -261,12 +265,12 @@ impl KernelContext {
             },
         };
         if let Some(why) = refused {
-            answer.add(Verdict::Refused, why);
+            assessment.add(Verdict::Refused, why);
         }
     }
 }
 
-impl Answer {
+impl Assessment {
     fn add(&mut self, verdict: Verdict, why: String) {
         self.verdict = self.verdict.max(verdict);
         self.reasons.push(why);

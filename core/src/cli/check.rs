@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::args::Args;
 use super::refuse;
 use super::words::Words;
-use crate::check::{self, Answer, Assumed, Question};
+use crate::check::{self, Assessment, Assumed, Candidate};
 use crate::exit::Exit;
 use crate::kernel::demand::Verdict;
 use crate::session::Session;
@@ -39,28 +39,28 @@ struct Row<'a> {
 }
 
 pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<Exit> {
-    let questions = questions(session, args, words)?;
+    let candidates = candidates(session, args, words)?;
     let assumed = Assumed {
         secure_boot: args.secure_boot.as_ref().map(|word| word == "on"),
         enrolled: args.enrolled.clone(),
     };
-    let nothing = questions.is_empty();
-    let answers = check::check(session, questions, &assumed)?;
+    let nothing = candidates.is_empty();
+    let assessments = check::check(session, candidates, &assumed)?;
     if args.json {
-        let document = Document { format: 1, modules: answers.iter().map(row).collect() };
+        let document = Document { format: 1, modules: assessments.iter().map(row).collect() };
         session.screen.answer(&format!("{}\n", serde_json::to_string_pretty(&document)?));
     } else if nothing {
         session.screen.progress("dkms: no matching module is installed");
     } else {
-        for answer in &answers {
-            session.screen.answer(&line(answer));
+        for assessment in &assessments {
+            session.screen.answer(&line(assessment));
         }
     }
-    Ok(Exit::error_if(answers.iter().any(|answer| answer.verdict != Verdict::Loads)))
+    Ok(Exit::error_if(assessments.iter().any(|assessment| assessment.verdict != Verdict::Loads)))
 }
 
 /// The files that were named, else those of the installed modules.
-fn questions(session: &Session, args: &Args, words: &Words) -> Result<Vec<Question>> {
+fn candidates(session: &Session, args: &Args, words: &Words) -> Result<Vec<Candidate>> {
     let is_file = |word: &&String| word.contains(".ko") && Path::new(word).is_file();
     let files: Vec<&String> = words.rest.iter().filter(is_file).collect();
     if !files.is_empty() {
@@ -68,14 +68,14 @@ fn questions(session: &Session, args: &Args, words: &Words) -> Result<Vec<Questi
             return refuse(Exit::ERROR, "specify either module files or one module");
         }
         let targets = args.targets()?;
-        let question = |file: &&String, target: &Target| Question {
+        let candidate = |file: &&String, target: &Target| Candidate {
             module: None,
             target: target.clone(),
             file: file.as_str().into(),
         };
         return Ok(targets
             .iter()
-            .flat_map(|target| files.iter().map(|file| question(file, target)))
+            .flat_map(|target| files.iter().map(|file| candidate(file, target)))
             .collect());
     }
     let name: Option<ModuleName> = words.name.as_deref().map(str::parse).transpose()?;
@@ -106,24 +106,24 @@ fn word(verdict: Verdict) -> &'static str {
     }
 }
 
-fn row(answer: &Answer) -> Row<'_> {
-    let Question { module, target, file } = &answer.question;
-    let signer = answer.signature.as_ref().and_then(|signature| signature.signer());
+fn row(assessment: &Assessment) -> Row<'_> {
+    let Candidate { module, target, file } = &assessment.candidate;
+    let signer = assessment.signature.as_ref().and_then(|signature| signature.signer());
     Row {
         name: module.as_ref().map(|id| &id.name),
         version: module.as_ref().map(|id| &id.version),
         target,
         file,
-        verdict: word(answer.verdict),
-        signature: answer.signature.as_ref().map(|signature| signature.word()),
+        verdict: word(assessment.verdict),
+        signature: assessment.signature.as_ref().map(|signature| signature.word()),
         signer: signer.map(ToString::to_string),
-        reasons: &answer.reasons,
-        notes: &answer.notes,
+        reasons: &assessment.reasons,
+        notes: &assessment.notes,
     }
 }
 
-fn line(answer: &Answer) -> String {
-    let Question { module, target, file } = &answer.question;
+fn line(assessment: &Assessment) -> String {
+    let Candidate { module, target, file } = &assessment.candidate;
     let what = match module {
         Some(id) => {
             let file = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
@@ -131,11 +131,11 @@ fn line(answer: &Answer) -> String {
         }
         None => format!("{}, {}", file.display(), target.kernel),
     };
-    let said = match answer.verdict {
-        Verdict::Loads => answer.notes.join("; "),
-        _ => answer.reasons.join("; "),
+    let said = match assessment.verdict {
+        Verdict::Loads => assessment.notes.join("; "),
+        _ => assessment.reasons.join("; "),
     };
-    let verdict = match answer.verdict {
+    let verdict = match assessment.verdict {
         Verdict::Loads => "would load",
         Verdict::Unknown => "unknown",
         Verdict::Refused => "would be rejected",
