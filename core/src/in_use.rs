@@ -21,15 +21,15 @@ const REJECT: u32 = 0x200;
 /// Names of modules as the kernel has them (`-` is `_`). Some of them may be built into it.
 pub fn in_use(layout: &Layout) -> BTreeSet<String> {
     let sys = layout.sys.canonicalize().unwrap_or_else(|_| layout.sys.clone());
-    let mut look = Look { layout, sys, found: BTreeSet::new(), seen: BTreeSet::new() };
-    look.mounts();
-    look.routes();
-    look.displays();
-    look.needed();
-    look.found
+    let mut scanner = Scanner { layout, sys, found: BTreeSet::new(), seen: BTreeSet::new() };
+    scanner.mounts();
+    scanner.routes();
+    scanner.displays();
+    scanner.needed();
+    scanner.found
 }
 
-struct Look<'a> {
+struct Scanner<'a> {
     layout: &'a Layout,
     /// Without links: paths that were followed are compared with it.
     sys: PathBuf,
@@ -38,7 +38,7 @@ struct Look<'a> {
     seen: BTreeSet<PathBuf>,
 }
 
-impl Look<'_> {
+impl Scanner<'_> {
     fn add(&mut self, module: &str) {
         if !module.is_empty() {
             self.found.insert(canonical_name(module));
