@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use super::ar::{self, Part};
 use super::paths::Paths;
-use super::{DESCRIPTION, Each, Said};
+use super::{DESCRIPTION, Each, Metadata};
 use crate::archive::{Kind, Limits, Refused, walk};
 
 /// The part of this name, whatever it is compressed with.
@@ -34,7 +34,7 @@ fn parts(file: &mut File, size: u64) -> Result<Vec<Part>> {
 }
 
 /// What the control archive says. Without a list of files there, the data archive is read from end to end.
-pub(super) fn describe(file: &mut File, size: u64) -> Result<Said> {
+pub(super) fn describe(file: &mut File, size: u64) -> Result<Metadata> {
     let parts = parts(file, size)?;
     let control = part(&parts, "control.tar")?;
     let (mut fields, mut sums) = (None, None);
@@ -80,7 +80,7 @@ pub(super) fn describe(file: &mut File, size: u64) -> Result<Said> {
 }
 
 /// The fields of a control file that we want.
-fn control_fields(text: &[u8]) -> Said {
+fn control_fields(text: &[u8]) -> Metadata {
     let text = String::from_utf8_lossy(text);
     let field = |name: &str| {
         let value = text.lines().find_map(|line| {
@@ -89,7 +89,7 @@ fn control_fields(text: &[u8]) -> Said {
         });
         value.unwrap_or_default().to_owned()
     };
-    Said {
+    Metadata {
         name: field("Package"),
         version: field("Version"),
         machine: field("Architecture"),

@@ -50,7 +50,7 @@ pub struct Package {
 
 /// What a package says of itself, in the words of its format.
 #[derive(Debug, Default)]
-struct Said {
+struct Metadata {
     name: String,
     version: String,
     machine: String,
@@ -74,16 +74,23 @@ impl Package {
         let read = || -> Result<Self> {
             let (file, size) = file::open_regular(path)?;
             let (format, mut file) = told(file)?;
-            let said = match format {
+            let metadata = match format {
                 Format::Deb => deb::describe(&mut file, size),
                 Format::Rpm => rpm::describe(&mut file),
                 Format::Pacman => mtree::describe(file, size),
             }
             .map_err(blame)?;
-            let name = checked_word("name", said.name)?;
-            let version = checked_word("version", said.version)?;
-            let machine = machine::of(&said.machine)?;
-            Ok(Self { file: path.to_owned(), name, version, machine, size: said.size, paths: said.paths })
+            let name = checked_word("name", metadata.name)?;
+            let version = checked_word("version", metadata.version)?;
+            let machine = machine::of(&metadata.machine)?;
+            Ok(Self {
+                file: path.to_owned(),
+                name,
+                version,
+                machine,
+                size: metadata.size,
+                paths: metadata.paths,
+            })
         };
         read().with_context(|| reading(path))
     }

@@ -8,11 +8,11 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::paths::{Paths, plain};
-use super::{DESCRIPTION, Each, Said};
+use super::{DESCRIPTION, Each, Metadata};
 use crate::archive::{Bounded, Kind, Limits, Refused, walk};
 
 /// What the files at its beginning say. Without `.MTREE` it is read from end to end.
-pub(super) fn describe(file: File, size: u64) -> Result<Said> {
+pub(super) fn describe(file: File, size: u64) -> Result<Metadata> {
     let (mut info, mut listed) = (None, None);
     let mut paths = Paths::default();
     let limits = Limits::default();
@@ -43,7 +43,7 @@ pub(super) fn describe(file: File, size: u64) -> Result<Said> {
         });
         value.unwrap_or_default().to_owned()
     };
-    Ok(Said {
+    Ok(Metadata {
         name: field("pkgname"),
         version: field("pkgver"),
         machine: field("arch"),

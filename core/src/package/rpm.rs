@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::header::{Header, exactly};
 use super::paths::Paths;
-use super::{Each, Said, cpio};
+use super::{Each, Metadata, cpio};
 use crate::archive::{Bounded, Refused, decompressed};
 
 pub(super) const MAGIC: &[u8] = &[0xed, 0xab, 0xee, 0xdb];
@@ -113,7 +113,7 @@ fn files(header: &Header) -> Result<Vec<Listed>> {
 const NAMES: usize = 64 << 20;
 
 /// What the header says.
-pub(super) fn describe(file: &mut File) -> Result<Said> {
+pub(super) fn describe(file: &mut File) -> Result<Metadata> {
     let header = header(&mut BufReader::new(file))?;
     let mut paths = Paths::default();
     for file in files(&header)?.iter().filter(|file| !file.ghost && !file.is_dir()) {
@@ -122,7 +122,7 @@ pub(super) fn describe(file: &mut File) -> Result<Said> {
     let epoch = header.numbers(tag::EPOCH).first().map(|epoch| format!("{epoch}:")).unwrap_or_default();
     let (version, release) = (header.string(tag::VERSION), header.string(tag::RELEASE));
     let size = [tag::LONG_SIZE, tag::SIZE].into_iter().find_map(|tag| header.numbers(tag).first().copied());
-    Ok(Said {
+    Ok(Metadata {
         name: header.string(tag::NAME),
         version: format!("{epoch}{version}-{release}"),
         machine: header.string(tag::ARCH),
