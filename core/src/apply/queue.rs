@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 /// One thing to do. Items name each other by their index.
 #[derive(Debug, Clone, Default)]
-pub struct Item {
+pub struct Node {
     /// What must be over before, well or not.
     pub after: BTreeSet<usize>,
     /// Seconds of work that it takes a job for; `None`: it is light, and done at once by whoever asks.
@@ -23,7 +23,7 @@ enum State {
 /// Items in the order in which they become possible, the longest way to the end first.
 #[derive(Debug)]
 pub struct Queue {
-    items: Vec<Item>,
+    items: Vec<Node>,
     states: Vec<State>,
     /// Seconds from the beginning of an item to the end of the last that waits for it.
     ways: Vec<f64>,
@@ -31,7 +31,7 @@ pub struct Queue {
 
 impl Queue {
     /// Items must not wait for each other in a circle; those that do never become possible.
-    pub fn new(items: Vec<Item>) -> Self {
+    pub fn new(items: Vec<Node>) -> Self {
         let mut ways: Vec<f64> = items.iter().map(|item| item.seconds.unwrap_or(0.0)).collect();
         // As often as the longest chain may be long; chains are short.
         for _ in 0..items.len() {
@@ -95,8 +95,8 @@ impl Queue {
 mod tests {
     use super::*;
 
-    fn heavy(seconds: f64, after: &[usize]) -> Item {
-        Item { after: after.iter().copied().collect(), seconds: Some(seconds), group: None }
+    fn heavy(seconds: f64, after: &[usize]) -> Node {
+        Node { after: after.iter().copied().collect(), seconds: Some(seconds), group: None }
     }
 
     #[test]
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_group_has_one_job() {
-        let grouped = |seconds| Item { group: Some(7), ..heavy(seconds, &[]) };
+        let grouped = |seconds| Node { group: Some(7), ..heavy(seconds, &[]) };
         let mut queue = Queue::new(vec![grouped(2.0), grouped(3.0), heavy(1.0, &[])]);
         queue.started(1);
         assert_eq!(queue.heavy(), Some(2));
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn light_items_need_no_job() {
-        let light = Item { after: BTreeSet::from([1]), ..Item::default() };
+        let light = Node { after: BTreeSet::from([1]), ..Node::default() };
         let mut queue = Queue::new(vec![light, heavy(1.0, &[])]);
         assert_eq!((queue.light(), queue.heavy()), (None, Some(1)));
         queue.over(1);

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use super::Work;
 use super::make::{self, Attempt};
 use super::prove;
-use super::queue::{Item, Queue};
+use super::queue::{Node, Queue};
 use crate::exit::Exit;
 use crate::plan::{Make, Plan};
 use crate::report::timeline::{Phases, Span};
@@ -101,9 +101,9 @@ fn builds(plan: &Plan) -> bool {
 }
 
 /// The plan as items that wait for each other.
-fn steps<'p>(work: &Work<'_>, plan: &'p Plan) -> (Vec<Step<'p>>, Vec<Item>) {
+fn steps<'p>(work: &Work<'_>, plan: &'p Plan) -> (Vec<Step<'p>>, Vec<Node>) {
     let mut steps: Vec<Step<'p>> = Vec::new();
-    let mut items: Vec<Item> = Vec::new();
+    let mut items: Vec<Node> = Vec::new();
     let place = |id: &ModuleId, target: &Target| {
         plan.make.iter().position(|make| make.module == *id && make.target == *target)
     };
@@ -111,7 +111,7 @@ fn steps<'p>(work: &Work<'_>, plan: &'p Plan) -> (Vec<Step<'p>>, Vec<Item>) {
     let shared = builds(plan) && !confine::available();
     for (index, make) in plan.make.iter().enumerate() {
         let group = plan.make.iter().position(|other| other.module == make.module);
-        items.push(Item {
+        items.push(Node {
             after: make.after.iter().filter_map(|id| place(id, &make.target)).collect(),
             seconds: make.build.then(|| if make.cached { 0.1 } else { expected(work, make) }),
             group: group.filter(|_| shared && make.build),
@@ -129,11 +129,11 @@ fn steps<'p>(work: &Work<'_>, plan: &'p Plan) -> (Vec<Step<'p>>, Vec<Item>) {
             after.extend(0..plan.make.len());
         }
         if plan.clear.iter().any(|clear| clear.target == *target) {
-            items.push(Item { after: std::mem::take(&mut after), ..Item::default() });
+            items.push(Node { after: std::mem::take(&mut after), ..Node::default() });
             steps.push(Step::Clear(target));
             after.insert(items.len() - 1);
         }
-        items.push(Item { after, seconds: Some(DEPMOD_SECONDS), group: None });
+        items.push(Node { after, seconds: Some(DEPMOD_SECONDS), group: None });
         steps.push(Step::Index(target));
     }
     (steps, items)
