@@ -51,9 +51,9 @@ pub(super) fn job<'a>(
     })
 }
 
-pub(super) type Known<'a> = (&'a Case, std::result::Result<&'a Recipe, String>, &'a Kernel);
+pub(super) type Surveyed<'a> = (&'a Case, std::result::Result<&'a Recipe, String>, &'a Kernel);
 
-pub(super) fn known<'a>(work: &Work<'a>, make: &Make) -> Result<Known<'a>> {
+pub(super) fn known<'a>(work: &Work<'a>, make: &Make) -> Result<Surveyed<'a>> {
     let survey = work.survey;
     let key = (make.module.clone(), make.target.clone());
     let (Some(case), Some(kernel)) = (survey.cases.get(&key), survey.kernels.get(&make.target)) else {
@@ -116,7 +116,7 @@ pub(super) fn signing(work: &mut Work<'_>, makes: &[Make]) -> Result<BTreeMap<Ta
 }
 
 /// A build in the registry.
-struct Made {
+struct StoredBuild {
     seconds: f64,
     notes: Vec<String>,
     cached: bool,
@@ -145,7 +145,7 @@ fn settle(
     case: &Case,
     recipe: &Recipe,
     ended: Ended,
-) -> Result<std::result::Result<Made, Outcome>> {
+) -> Result<std::result::Result<StoredBuild, Outcome>> {
     let built = match result(ended)? {
         Ok(built) => built,
         Err(unbuilt) => return Ok(Err(remember(work, make, unbuilt)?)),
@@ -183,7 +183,7 @@ fn settle(
         let from = work.session.layout.built(&make.module, &make.target);
         keep(work, make, &from, &record, &built.notes);
     }
-    Ok(Ok(Made { seconds: built.seconds, notes: built.notes, cached: built.cached }))
+    Ok(Ok(StoredBuild { seconds: built.seconds, notes: built.notes, cached: built.cached }))
 }
 
 /// Keeps a finished build for later. What cannot be kept costs time then, and nothing now.
