@@ -61,7 +61,7 @@ struct Work<'a> {
 
 /// How a plan ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Done {
+enum Completion {
     /// All of it is as it was meant.
     Whole,
     /// Something could not be finished; it stays written down.
@@ -78,7 +78,7 @@ fn apply<'a>(
     plan: &'a Plan,
     report: Report,
     began: Instant,
-) -> (Report, Result<Done>) {
+) -> (Report, Result<Completion>) {
     let mut work = Work {
         session,
         tree,
@@ -101,7 +101,7 @@ fn apply<'a>(
 }
 
 impl<'a> Work<'a> {
-    fn all(&mut self, plan: &'a Plan) -> Result<Done> {
+    fn all(&mut self, plan: &'a Plan) -> Result<Completion> {
         for Settled { module, target, outcome } in &plan.settled {
             if let (Some(target), Outcome::Present) = (target, outcome) {
                 self.session.screen.progress(&crate::report::text::progress(module, target, outcome, None));
@@ -379,7 +379,7 @@ impl<'a> Work<'a> {
     }
 
     /// What follows once every kernel's index is made.
-    fn finish(&mut self, plan: &Plan) -> Result<Done> {
+    fn finish(&mut self, plan: &Plan) -> Result<Completion> {
         for target in &plan.initramfs {
             let names = self.published.get(target).cloned().unwrap_or_default();
             if self.session.options.no_depmod
@@ -401,11 +401,11 @@ impl<'a> Work<'a> {
         self.load()?;
         self.post_transaction()?;
         if self.unfinished {
-            return Ok(Done::Part);
+            return Ok(Completion::Part);
         }
         fail::fail_point!("finish:before-fulfilled");
         self.tree.fulfilled()?;
-        Ok(Done::Whole)
+        Ok(Completion::Whole)
     }
 
     /// What was installed for the running kernel is loaded, where that was asked for.

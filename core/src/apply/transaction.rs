@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::hold::{hold, sweep};
 use super::prove::Places;
 use super::recover::{self, Recovery};
-use super::{Done, apply, boot};
+use super::{Completion, apply, boot};
 use crate::caller;
 use crate::event::Event;
 use crate::exit::Exit;
@@ -153,7 +153,7 @@ fn repair(session: &mut Session, tree: &LockedTree, report: &mut Report) -> Resu
     report.remarks.extend(repaired.remarks);
     report.problems.extend(repaired.problems);
     report.depmod.extend(repaired.depmod);
-    if let Done::Whole = result? {
+    if let Completion::Whole = result? {
         recovery.done()?;
     }
     Ok(())
