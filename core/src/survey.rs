@@ -65,7 +65,7 @@ fn look(
             (target, headers.and_then(|headers| sign::expected(session, target, headers)))
         })
         .collect();
-    let parts = parallel::parts(cases, Each::Slow, |part| -> Result<Vec<Option<Seen>>> {
+    let parts = parallel::parts(cases, Each::Slow, |part| -> Result<Vec<Option<Examined>>> {
         part.iter().map(|(id, target)| see(session, snapshot, kernels.get(target), id)).collect()
     });
     let mut all = Vec::new();
@@ -75,7 +75,7 @@ fn look(
     let signers: Vec<Option<String>> =
         cases.iter().map(|(_, target)| signers.get(target).cloned().flatten()).collect();
     for (((id, target), seen), signer) in cases.iter().zip(all).zip(signers) {
-        let Some(Seen { source, recipe, base, damaged }) = seen else { continue };
+        let Some(Examined { source, recipe, base, damaged }) = seen else { continue };
         let key = (id.clone(), target.clone());
         bases.extend(base.map(|base| (key.clone(), base)));
         survey.sources.entry(id.clone()).or_insert(source);
@@ -88,7 +88,7 @@ fn look(
 }
 
 /// What is seen of one module for one kernel.
-struct Seen {
+struct Examined {
     source: PathBuf,
     recipe: Result<Recipe, ConfError>,
     base: Option<String>,
@@ -100,7 +100,7 @@ fn see(
     snapshot: &Snapshot,
     kernel: Option<&Kernel>,
     id: &ModuleId,
-) -> Result<Option<Seen>> {
+) -> Result<Option<Examined>> {
     let (Some(kernel), Some(source)) = (kernel, source_of(session, snapshot, id)) else { return Ok(None) };
     let recipe = recipe(session, id, kernel, &source)?;
     let base = match (&recipe, &kernel.headers) {
@@ -112,7 +112,7 @@ fn see(
     };
     let target = &kernel.target;
     let damaged = snapshot.build(id, target).is_some_and(|build| damaged(session, id, target, build));
-    Ok(Some(Seen { source, recipe, base, damaged }))
+    Ok(Some(Examined { source, recipe, base, damaged }))
 }
 
 /// Modules outside of the scope that have a build, and that are built again when something in it is installed.
