@@ -2,7 +2,7 @@
 
 use super::glob::Pattern;
 use super::shell::Shell;
-use super::syntax::{Change, Expansion, Part, Place, Which};
+use super::syntax::{Anchor, Change, Expansion, Part, Which};
 use super::{Budget, Known, unknown};
 
 impl Shell {
@@ -153,7 +153,7 @@ fn first(
         .transpose()
 }
 
-fn replaced(value: &str, place: Place, pattern: &Pattern, with: &str, budget: &mut Budget) -> Known<String> {
+fn replaced(value: &str, place: Anchor, pattern: &Pattern, with: &str, budget: &mut Budget) -> Known<String> {
     if pattern.matches(b"", budget)? {
         return unknown("a replacement of nothing");
     }
@@ -162,10 +162,10 @@ fn replaced(value: &str, place: Place, pattern: &Pattern, with: &str, budget: &m
     let mut at = 0;
     while at < bytes.len() {
         let possible = match place {
-            Place::Start => at == 0,
+            Anchor::Start => at == 0,
             _ => true,
         };
-        let shortest = if place == Place::End { bytes.len() } else { at + 1 };
+        let shortest = if place == Anchor::End { bytes.len() } else { at + 1 };
         // The longest match at the leftmost place.
         let end = if possible {
             first(ordered(shortest, bytes.len(), true), |end| pattern.matches(&bytes[at..end], budget))?
@@ -177,7 +177,7 @@ fn replaced(value: &str, place: Place, pattern: &Pattern, with: &str, budget: &m
                 budget.spend(with.len() + 1)?;
                 text.push_str(with);
                 at = end;
-                if place != Place::All {
+                if place != Anchor::All {
                     break;
                 }
             }

@@ -2,7 +2,7 @@
 
 use super::glob::Pattern;
 use super::parse::Reader;
-use super::syntax::{Change, Expansion, Part, Place, Which, Word};
+use super::syntax::{Anchor, Change, Expansion, Part, Which, Word};
 use super::{Known, unknown};
 
 /// How many `${` may be open at a time.
@@ -82,7 +82,9 @@ fn change(reader: &mut Reader<'_>) -> Known<Change> {
             return Ok(Change::Case { upper, all });
         }
     }
-    for (sign, place) in [("//", Place::All), ("/#", Place::Start), ("/%", Place::End), ("/", Place::First)] {
+    for (sign, place) in
+        [("//", Anchor::All), ("/#", Anchor::Start), ("/%", Anchor::End), ("/", Anchor::First)]
+    {
         if reader.take(sign) {
             return replace(reader, place);
         }
@@ -93,7 +95,7 @@ fn change(reader: &mut Reader<'_>) -> Known<Change> {
     unknown("an unknown expansion")
 }
 
-fn replace(reader: &mut Reader<'_>, place: Place) -> Known<Change> {
+fn replace(reader: &mut Reader<'_>, place: Anchor) -> Known<Change> {
     // A slash that begins a pattern is part of it, in some places.
     if matches!(reader.need()?, b'/' | b'}') {
         return unknown("an empty pattern");

@@ -1,6 +1,6 @@
 //! Text → assignments. Whatever is not on the list of what is known ends the reading.
 
-use super::syntax::{Assignment, Expansion, Item, Part, Value, Word};
+use super::syntax::{Assignment, Element, Expansion, Part, Value, Word};
 use super::{Known, parameter, unknown};
 
 /// Files above this size are bash's.
@@ -147,7 +147,7 @@ impl Reader<'_> {
     }
 
     /// `(word [3]=word …)`
-    fn list(&mut self) -> Known<Vec<Item>> {
+    fn list(&mut self) -> Known<Vec<Element>> {
         self.skip(1);
         let mut items = Vec::new();
         loop {
@@ -167,7 +167,7 @@ impl Reader<'_> {
             if self.at == before && index.is_none() {
                 return unknown("an open end");
             }
-            items.push(Item { index, word });
+            items.push(Element { index, word });
         }
     }
 

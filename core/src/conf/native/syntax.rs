@@ -16,12 +16,12 @@ pub(super) struct Assignment {
 #[derive(Debug)]
 pub(super) enum Value {
     Plain(Word),
-    List(Vec<Item>),
+    List(Vec<Element>),
 }
 
 /// A word of a list: `[index]=word`, or one that is split into elements.
 #[derive(Debug)]
-pub(super) struct Item {
+pub(super) struct Element {
     pub(super) index: Option<usize>,
     pub(super) word: Word,
 }
@@ -93,7 +93,7 @@ pub(super) enum Change {
     },
     /// `${x/pattern/word}` and its kin.
     Replace {
-        place: Place,
+        place: Anchor,
         pattern: Pattern,
         word: Word,
     },
@@ -106,7 +106,7 @@ pub(super) enum Change {
 
 /// Where `${x/…}` replaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Anchor {
     /// `${x/…}`
     First,
     /// `${x//…}`
