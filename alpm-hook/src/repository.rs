@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use dkms_core::archive;
 use dkms_core::distro::managers::PACMAN_DATABASE;
-use dkms_core::layout::Place;
+use dkms_core::layout::PackagePath;
 use dkms_core::package::Package;
 use dkms_core::sys::run::{Cmd, Output};
 
@@ -41,9 +41,9 @@ impl PacmanInput {
 
     /// Whether a package holds nothing but what was input, as far as that was asked for.
     fn fits(&self, package: &Package) -> bool {
-        let asked = |path: &str| match Place::of(&format!("/{path}")) {
-            Some(Place::Image(_)) => path.ends_with("/vmlinuz"),
-            Some(Place::Source(_)) => true,
+        let asked = |path: &str| match PackagePath::of(&format!("/{path}")) {
+            Some(PackagePath::Image(_)) => path.ends_with("/vmlinuz"),
+            Some(PackagePath::Source(_)) => true,
             _ => path.ends_with("/build/include/config/auto.conf"),
         };
         let paths = package.paths.iter().filter_map(|path| path.to_str());

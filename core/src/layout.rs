@@ -443,7 +443,7 @@ const PARTS: [&str; 5] = ["build", "kernel", "modules.order", "System.map", "con
 
 /// What a path of a package is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place<'a> {
+pub enum PackagePath<'a> {
     /// What a kernel of this release cannot be without.
     Image(&'a str),
     /// Something else of it.
@@ -452,22 +452,22 @@ pub enum Place<'a> {
     Source(&'a str),
 }
 
-impl<'a> Place<'a> {
+impl<'a> PackagePath<'a> {
     /// What an absolute path of a package is, if it tells of a kernel or of a module's source.
     pub fn of(path: &'a str) -> Option<Self> {
         let path = path.strip_prefix("/usr").unwrap_or(path);
         if let Some(source) = path.strip_prefix("/src/") {
             if let Some(kernel) = source.strip_prefix("kernels/") {
                 // The directory itself: what it contains is thousands of lines of the same.
-                return (!kernel.is_empty() && !kernel.contains('/')).then_some(Place::Part(kernel));
+                return (!kernel.is_empty() && !kernel.contains('/')).then_some(PackagePath::Part(kernel));
             }
             let directory = source.strip_suffix("/dkms.conf")?;
-            return (!directory.contains('/')).then_some(Place::Source(directory));
+            return (!directory.contains('/')).then_some(PackagePath::Source(directory));
         }
         let (release, rest) = path.strip_prefix("/lib/modules/")?.split_once('/')?;
         match rest {
-            rest if IMAGE.contains(&rest) => Some(Place::Image(release)),
-            rest if PARTS.contains(&rest) => Some(Place::Part(release)),
+            rest if IMAGE.contains(&rest) => Some(PackagePath::Image(release)),
+            rest if PARTS.contains(&rest) => Some(PackagePath::Part(release)),
             _ => None,
         }
     }
@@ -538,28 +538,34 @@ mod tests {
     #[test]
     fn paths_tell_of_kernels_and_sources() {
         for (path, expected) in [
-            ("/usr/lib/modules/6.12.1-1.fc43.x86_64/vmlinuz", Some(Place::Image("6.12.1-1.fc43.x86_64"))),
+            (
+                "/usr/lib/modules/6.12.1-1.fc43.x86_64/vmlinuz",
+                Some(PackagePath::Image("6.12.1-1.fc43.x86_64")),
+            ),
             (
                 "/lib/modules/5.14.0-570.el9.x86_64/modules.builtin",
-                Some(Place::Image("5.14.0-570.el9.x86_64")),
+                Some(PackagePath::Image("5.14.0-570.el9.x86_64")),
             ),
-            ("/usr/lib/modules/6.4.0-150600.23-default/build", Some(Place::Part("6.4.0-150600.23-default"))),
-            ("/usr/lib/modules/6.12.1/kernel", Some(Place::Part("6.12.1"))),
+            (
+                "/usr/lib/modules/6.4.0-150600.23-default/build",
+                Some(PackagePath::Part("6.4.0-150600.23-default")),
+            ),
+            ("/usr/lib/modules/6.12.1/kernel", Some(PackagePath::Part("6.12.1"))),
             ("/usr/lib/modules/6.12.1/kernel/fs/ext4/ext4.ko.xz", None),
             // Made by depmod; another package's module: no kernel came.
             ("/usr/lib/modules/6.12.1/modules.dep", None),
             ("/usr/lib/modules/6.12.1/extra/other/other.ko", None),
             ("/usr/lib/modules/6.12.1", None),
-            ("/usr/src/kernels/6.12.1-1.fc43.x86_64", Some(Place::Part("6.12.1-1.fc43.x86_64"))),
+            ("/usr/src/kernels/6.12.1-1.fc43.x86_64", Some(PackagePath::Part("6.12.1-1.fc43.x86_64"))),
             ("/usr/src/kernels/6.12.1-1.fc43.x86_64/Makefile", None),
             ("/usr/src/kernels/", None),
-            ("/usr/src/nvidia-570.1/dkms.conf", Some(Place::Source("nvidia-570.1"))),
+            ("/usr/src/nvidia-570.1/dkms.conf", Some(PackagePath::Source("nvidia-570.1"))),
             ("/usr/src/nvidia-570.1/examples/dkms.conf", None),
             ("/usr/src/dkms.conf", None),
             ("/usr/src", None),
             ("", None),
         ] {
-            assert_eq!(Place::of(path), expected, "{path}");
+            assert_eq!(PackagePath::of(path), expected, "{path}");
         }
     }
 }

@@ -7,7 +7,7 @@ use dkms_core::apply::status_of;
 use dkms_core::event::Event;
 use dkms_core::inventory::{source_in, target, targets_of_source};
 use dkms_core::kernel::{installed, of_package};
-use dkms_core::layout::Place;
+use dkms_core::layout::PackagePath;
 use dkms_core::session::Session;
 use dkms_core::types::{KernelRelease, ModuleId};
 
@@ -29,10 +29,10 @@ impl Seen {
     pub fn paths(session: &Session, paths: impl Iterator<Item = String>) -> Self {
         let mut seen = Self::default();
         for path in paths {
-            match Place::of(&path) {
-                Some(Place::Part(release)) => seen.kernels.extend(release.parse::<KernelRelease>()),
-                Some(Place::Image(release)) => seen.images.extend(release.parse::<KernelRelease>()),
-                Some(Place::Source(directory)) => match source_in(session, directory) {
+            match PackagePath::of(&path) {
+                Some(PackagePath::Part(release)) => seen.kernels.extend(release.parse::<KernelRelease>()),
+                Some(PackagePath::Image(release)) => seen.images.extend(release.parse::<KernelRelease>()),
+                Some(PackagePath::Source(directory)) => match source_in(session, directory) {
                     Ok(module) => drop(seen.modules.insert(module)),
                     Err(error) => session.screen.alert(&format!("dkms: {error:#}; ignored")),
                 },
