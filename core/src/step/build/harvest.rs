@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{MODULE_LIMIT, Place, SYMVERS_LIMIT, Stop};
+use super::{MODULE_LIMIT, SYMVERS_LIMIT, Sandbox, Stop};
 use crate::exit::Exit;
 use crate::kernel::{Compression, elf};
 use crate::step::sign::Signing;
 use crate::step::verify;
 use crate::sys::file;
 
-impl Place<'_> {
+impl Sandbox<'_> {
     /// Where a link leads that was made inside, seen from outside: absolute ones name the canonical place.
     fn seen(&self, relative: PathBuf) -> PathBuf {
         let target = fs::read_link(self.view.join(&relative)).ok();

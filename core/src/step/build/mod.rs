@@ -140,7 +140,7 @@ impl Drop for Scratch {
     }
 }
 
-struct Place<'a> {
+struct Sandbox<'a> {
     session: &'a Session,
     job: &'a Job<'a>,
     /// What appears as `NAME/VERSION` in the registry; the same as that where nothing can be mounted.
@@ -180,7 +180,7 @@ pub fn build(
     let confined = confine::available();
     let trusted = session.policy.admin.unconfined(&job.module.name);
     let canonical = layout.version(job.module);
-    let place = Place {
+    let place = Sandbox {
         session,
         job,
         view: if confined { scratch.0.join("view") } else { canonical.clone() },
@@ -222,7 +222,7 @@ pub fn build(
     }
 }
 
-impl Place<'_> {
+impl Sandbox<'_> {
     fn all_steps(
         &self,
         scratch: &Path,

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::{LOG_LIMIT, Place, Stop};
+use super::{LOG_LIMIT, Sandbox, Stop};
 use crate::exit::Exit;
 use crate::sys::confine::{self, Spec};
 use crate::sys::lock;
@@ -20,7 +20,7 @@ pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-impl Place<'_> {
+impl Sandbox<'_> {
     /// Runs shell text in the build directory. The variables of dkms.conf are shell variables, not exported:
     /// make would take `arch` or `module` for its own.
     pub(super) fn shell(&self, what: &str, text: &str, makeflags: Option<String>) -> Result<Done> {
