@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use super::certificate::{Certificate, Signer};
 use super::der::{Der, INTEGER, SEQUENCE, SET, context};
 use super::elf;
-use crate::sys::memory::MemoryFile;
+use crate::sys::memfd::MemoryFile;
 use crate::sys::run::{Cmd, which};
 
 /// `struct module_signature`: what follows the signature and precedes the closing line.

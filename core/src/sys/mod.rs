@@ -8,7 +8,7 @@ pub mod hash;
 pub mod jobs;
 pub mod lay;
 pub mod lock;
-pub mod memory;
+pub mod memfd;
 pub mod parallel;
 pub mod private;
 pub mod run;
