@@ -24,7 +24,7 @@ use crate::plan::{Stakes, at_stake};
 use crate::report::Line;
 use crate::session::Session;
 use crate::sys::private::Private;
-use crate::sys::{lay, signal};
+use crate::sys::{overlay, signal};
 use crate::types::{ModuleName, Target};
 
 /// What is unpacked, and what of the system is seen under it where overlayfs is not to be had.
@@ -177,7 +177,7 @@ fn unpack(session: &Session, packages: &[Package], incoming: &Incoming) -> Resul
     unpacking.finish()?;
     let over = private.path().join(OVER);
     fail::fail_point!("preflight:unpacked");
-    lay::lay(&Offered::places(&over), &private.path().join(UNDER))?;
+    overlay::lay(&Offered::places(&over), &private.path().join(UNDER))?;
     Ok(private)
 }
 
