@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::kernel::certificate::Certificate;
-use crate::kernel::demand::{Demand, Running, Verdict};
 use crate::kernel::signature::{self, Signature};
+use crate::kernel::signature_policy::{Demand, Running, Verdict};
 use crate::kernel::{self, Config, Firmware, Kernel, Symbols, elf, read_module};
 use crate::session::Session;
 use crate::step::{sign, verify};

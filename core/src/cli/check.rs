@@ -10,7 +10,7 @@ use super::refuse;
 use super::words::Words;
 use crate::check::{self, Assessment, Assumed, Candidate};
 use crate::exit::Exit;
-use crate::kernel::demand::Verdict;
+use crate::kernel::signature_policy::Verdict;
 use crate::session::Session;
 use crate::types::{ModuleId, ModuleName, ModuleVersion, Target};
 

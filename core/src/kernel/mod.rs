@@ -5,13 +5,13 @@ mod compiler;
 mod compress;
 mod compression_levels;
 mod config;
-pub mod demand;
 mod der;
 pub mod elf;
 mod firmware;
 mod headers;
 mod index;
 pub mod signature;
+pub mod signature_policy;
 mod symvers;
 
 use std::path::Path;
@@ -21,10 +21,10 @@ use anyhow::Result;
 pub use compress::{Compression, read_module};
 pub use compression_levels::CompressionLevels;
 pub use config::{Config, config};
-pub use demand::Demand;
 pub use firmware::Firmware;
 pub use headers::{Headers, Vermagic};
 pub use index::Index;
+pub use signature_policy::Demand;
 pub use symvers::Symbols;
 
 use crate::distro::{Row, fill};
