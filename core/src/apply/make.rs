@@ -15,7 +15,7 @@ use crate::kernel::Kernel;
 use crate::plan::{Case, Make};
 use crate::report::{Failing, Outcome};
 use crate::step::build::{Built, Job, Unbuilt};
-use crate::step::{publish, script, sign, verify, weak};
+use crate::step::{publish, script, sign, verify, weak_modules};
 use crate::sys::jobs::Jobs;
 use crate::sys::{confine, file, signal};
 use crate::tree::{Failure, Pending, Record, unsigned};
@@ -326,7 +326,7 @@ fn publish(
     }
     work.published.entry(target.clone()).or_default().extend(names);
     if recipe.weak_modules {
-        notes.extend(weak::tell(session, target, true, &installed)?);
+        notes.extend(weak_modules::tell(session, target, true, &installed)?);
     }
     if !recipe.scripts.post_install.is_empty() {
         let post_install = &recipe.scripts.post_install;

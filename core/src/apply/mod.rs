@@ -24,7 +24,7 @@ use crate::plan::{Clear, Loading, Make, Plan, Settled, Survey};
 use crate::report::{Failing, Outcome, Report};
 use crate::session::Session;
 use crate::step::script::Trouble;
-use crate::step::{initramfs, load, publish, script, weak, withdraw};
+use crate::step::{initramfs, load, publish, script, weak_modules, withdraw};
 use crate::survey;
 use crate::sys::run::{Cmd, Output};
 use crate::sys::signal;
@@ -216,7 +216,7 @@ impl<'a> Work<'a> {
             let leaves = clear.kernel_leaves;
             let recipe = self.recipe_of(module, target)?;
             if recipe.as_ref().is_some_and(|recipe| recipe.weak_modules) {
-                let why = weak::tell(self.session, target, false, &published)?;
+                let why = weak_modules::tell(self.session, target, false, &published)?;
                 self.report.remarks.extend(why.map(|why| format!("{module}: {why}")));
             }
             if let Some(recipe) = &recipe {

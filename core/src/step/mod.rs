@@ -9,5 +9,5 @@ pub mod publish;
 pub mod script;
 pub mod sign;
 pub mod verify;
-pub mod weak;
+pub mod weak_modules;
 pub mod withdraw;
