@@ -15,7 +15,7 @@ use crate::event::Event;
 use crate::exit::Exit;
 use crate::layout::Layout;
 use crate::plan::{Plan, Survey, concerned, plan, scope};
-use crate::report::{Line, Outcome, Report, Told, history, text};
+use crate::report::{AlreadyReported, Line, Outcome, Report, history, text};
 use crate::session::Session;
 use crate::survey::survey;
 use crate::sys::signal;
@@ -44,7 +44,7 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
                 return error;
             }
             screen.alert(&format!("dkms: {}", stopped(&error)));
-            error.context(Told)
+            error.context(AlreadyReported)
         })?;
     }
     let snapshot = load(&session.layout, concerned(&events))?;
@@ -72,7 +72,7 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     }
     drop(told);
     match result {
-        Err(error) if error.is::<signal::Interrupted>() => Err(error.context(Told)),
+        Err(error) if error.is::<signal::Interrupted>() => Err(error.context(AlreadyReported)),
         result => result.map(|_| report),
     }
 }

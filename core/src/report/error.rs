@@ -1,13 +1,13 @@
 //! An error that ends a command or a hook.
 
-use super::{Screen, Told};
+use super::{AlreadyReported, Screen};
 use crate::exit::Exit;
 use crate::sys::signal::Interrupted;
 
 /// Shows an error on one line, the chain included, unless that was done; the exit code.
 pub fn broke(error: &anyhow::Error, screen: Screen) -> Exit {
     if let Some(Interrupted(signal)) = error.downcast_ref() {
-        if !error.is::<Told>() {
+        if !error.is::<AlreadyReported>() {
             screen.alert(&format!("dkms: {error:#}: nothing was changed"));
         }
         return Exit::of_signal(*signal);

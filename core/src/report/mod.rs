@@ -22,9 +22,9 @@ use crate::types::{ModuleId, Target};
 
 /// Marks an error that the user has been told of.
 #[derive(Debug, Clone, Copy)]
-pub struct Told;
+pub struct AlreadyReported;
 
-impl std::fmt::Display for Told {
+impl std::fmt::Display for AlreadyReported {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("dkms did not come to its end")
     }
