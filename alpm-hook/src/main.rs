@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use dkms_core::event::Event;
-use dkms_core::hook::{self, Adapter, Answer, Channel, Input, Power};
+use dkms_core::hook::{self, Adapter, Answer, Channel, FailureEffect, Input};
 use dkms_core::inventory::{source_in, sources_once_in, target, targets_of_source};
 use dkms_core::kernel;
 use dkms_core::preflight::Question;
@@ -46,7 +46,7 @@ fn translate(session: &Session, input: &mut Input<'_>) -> Result<Answer> {
     for odd in &targets.odd {
         session.screen.alert(&format!("dkms: {odd}; ignored"));
     }
-    Ok(Answer::Events(Power::Tells, read(session, &targets)?, Channel::StandardError))
+    Ok(Answer::Events(FailureEffect::Tells, read(session, &targets)?, Channel::StandardError))
 }
 
 fn text(input: &mut Input<'_>) -> Result<String> {

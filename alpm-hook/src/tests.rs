@@ -79,7 +79,7 @@ fn paths_and_the_disk_become_events() {
         ("pre-remove", there, "pacman -R linux", vec![Event::KernelRemoved(at("6.2"))]),
         ("pre-remove", "usr/src/c-3/dkms.conf\n", "/usr/bin/pacman -Rns c", vec![old()]),
     ] {
-        let expected = Answer::Events(Power::Tells, expected, Channel::StandardError);
+        let expected = Answer::Events(FailureEffect::Tells, expected, Channel::StandardError);
         assert_eq!(answer(words, stdin, pacman).unwrap(), expected, "{words}: {stdin} ({pacman})");
     }
 }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use dkms_core::event::Event;
-use dkms_core::hook::{self, Adapter, Answer, Channel, Input, Power};
+use dkms_core::hook::{self, Adapter, Answer, Channel, FailureEffect, Input};
 use dkms_core::inventory::{running_target, target};
 use dkms_core::preflight::Question;
 use dkms_core::session::Session;
@@ -46,7 +46,7 @@ fn translate(session: &Session, input: &mut Input<'_>) -> Result<Answer> {
         }
         _ => return Ok(Answer::Usage(USAGE)),
     };
-    Ok(Answer::Events(Power::Stops, events, Channel::StandardError))
+    Ok(Answer::Events(FailureEffect::Stops, events, Channel::StandardError))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dkms_core::hook::{Channel, Power};
+use dkms_core::hook::{Channel, FailureEffect};
 use dkms_core::inventory::this_machine;
 use dkms_core::layout::Layout;
 use dkms_core::policy::{Framework, Policy};
@@ -72,7 +72,7 @@ fn words_and_environment_become_events() {
             added(vec![Target { kernel: "6.1".parse().unwrap(), ..other.clone() }, other]),
         ),
     ] {
-        let expected = Answer::Events(Power::Stops, expected, Channel::StandardError);
+        let expected = Answer::Events(FailureEffect::Stops, expected, Channel::StandardError);
         assert_eq!(answer(words, "", maintainer).unwrap(), expected, "{words} ({maintainer})");
     }
 }

@@ -29,7 +29,7 @@ const PACKAGE_LEAVES: &str = "package-leaves";
 
 /// What the caller of a hook makes of an exit code that is not zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Power {
+pub enum FailureEffect {
     /// It stops, or leaves a package half-configured: only modules that the admin cannot do without may cause that.
     Stops,
     /// It shows that something went wrong, and goes on: every failure may.
@@ -54,7 +54,7 @@ pub struct Input<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
     /// These events, in one transaction.
-    Events(Power, Vec<Event>, Channel),
+    Events(FailureEffect, Vec<Event>, Channel),
     /// A transaction is about to install these.
     Incoming(Question, Channel),
     /// None of it concerns modules.
@@ -179,8 +179,8 @@ fn run(session: &mut Session, adapter: &Adapter, words: &[&str]) -> Result<i32> 
             Ok(2)
         }
         Answer::Incoming(question, channel) => incoming(session, &question, channel, reply),
-        Answer::Events(power, events, channel) => {
-            carry_out(session, power, events, |text| reply(channel, text, false))
+        Answer::Events(effect, events, channel) => {
+            carry_out(session, effect, events, |text| reply(channel, text, false))
         }
     }
 }
@@ -211,7 +211,7 @@ fn incoming(
 /// Carries the events out; the exit code.
 fn carry_out(
     session: &mut Session,
-    power: Power,
+    effect: FailureEffect,
     mut events: Vec<Event>,
     tell: impl FnOnce(&str),
 ) -> Result<i32> {
@@ -228,15 +228,15 @@ fn carry_out(
             if let Some(summary) = text::summary(&report, &session.policy.admin, None) {
                 tell(&summary);
             }
-            Ok(match power {
-                Power::Stops => report.hook_code(&session.policy.admin).number(),
-                Power::Tells => report.autoinstall_code().number(),
+            Ok(match effect {
+                FailureEffect::Stops => report.hook_code(&session.policy.admin).number(),
+                FailureEffect::Tells => report.autoinstall_code().number(),
             })
         }
         Err(error) if error.is::<signal::Interrupted>() => Err(error),
         // A full disk, say. It must not keep a kernel from being removed, and keeps one from being installed only
         // where the admin has said that modules matter more.
-        Err(error) if power == Power::Stops && (removal || !session.policy.admin.has_critical()) => {
+        Err(error) if effect == FailureEffect::Stops && (removal || !session.policy.admin.has_critical()) => {
             session.screen.alert(&format!(
                 "dkms: {error:#}\ndkms: the package manager continues: no module is critical"
             ));

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use dkms_core::hook::{Answer, Channel, Input, Power};
+use dkms_core::hook::{Answer, Channel, FailureEffect, Input};
 use dkms_core::preflight::Question;
 use dkms_core::session::Session;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ pub fn came(session: &Session, input: &mut Input<'_>) -> Result<Answer> {
         return Ok(Answer::Nothing);
     }
     let events = Seen::packages(session, incoming(&all).map(words)).came(session)?;
-    Ok(Answer::Events(Power::Stops, events, Channel::Protocol))
+    Ok(Answer::Events(FailureEffect::Stops, events, Channel::Protocol))
 }
 
 /// Asks dnf5 what the transaction is about to bring.

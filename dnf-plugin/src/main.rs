@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use dkms_core::event::Event;
-use dkms_core::hook::{self, Adapter, Answer, Channel, Input, Power};
+use dkms_core::hook::{self, Adapter, Answer, Channel, FailureEffect, Input};
 use dkms_core::inventory::{all_targets, target};
 use dkms_core::preflight::Question;
 use dkms_core::session::Session;
@@ -57,7 +57,7 @@ fn translate(session: &Session, input: &mut Input<'_>) -> Result<Answer> {
     };
     // A trigger that fails fails the whole run of dnf or zypper, although everything is installed: as with apt, only
     // what the admin cannot do without may do that.
-    Ok(Answer::Events(Power::Stops, events, Channel::StandardError))
+    Ok(Answer::Events(FailureEffect::Stops, events, Channel::StandardError))
 }
 
 /// The lines of standard input; what is not text is no name.

@@ -85,7 +85,7 @@ fn words_and_lines_become_events() {
         ),
         ("dnf4", "kernel-core 6\nzlib 6.2 1.fc43 x86_64\n", vec![]),
     ] {
-        let expected = Answer::Events(Power::Stops, expected, Channel::StandardError);
+        let expected = Answer::Events(FailureEffect::Stops, expected, Channel::StandardError);
         assert_eq!(answer(words, stdin).0.unwrap(), expected, "{words}: {stdin}");
     }
 }
@@ -108,7 +108,7 @@ fn dnf5_is_asked_line_by_line() {
         .replace('\n', "");
     let (after, asked) = answer("dnf5", &format!("{packages}\n{ROOT}\n"));
     let events = vec![Event::HeadersAdded(at("6.2"))];
-    assert_eq!(after.unwrap(), Answer::Events(Power::Stops, events, Channel::Protocol));
+    assert_eq!(after.unwrap(), Answer::Events(FailureEffect::Stops, events, Channel::Protocol));
     let lines: Vec<&str> = asked.lines().collect();
     assert_eq!(lines.len(), 2, "{asked}");
     assert!(
