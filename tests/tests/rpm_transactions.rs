@@ -34,15 +34,15 @@ fn story(manager: Manager) {
 
     // Modules are registered; there is no kernel yet.
     // The one that runs is another system's: nobody is told to install its headers.
-    machine.install(&["dkms-bbswitch-1.0", "dkms-acpi-call-1.0"], 0).never_says(&["put off"]);
+    machine.install(&["dkms-bbswitch-1.0", "dkms-acpi-call-1.0"], 0).never_says(&["deferred"]);
     expect_counts(&counters.take(), 0, 0, 0);
 
     // A kernel without its headers: nothing fails, and the package to install is named, once.
     let mut packages = machine.packages(older);
     let devel = packages.split_off(packages.len() - 1);
     let headers = if fedora { format!("kernel-devel-{older}") } else { "kernel-amd64-devel".to_owned() };
-    let said = machine.install(&packages, 0).says(&["2 modules put off", &format!("install {headers}")]);
-    assert_eq!(said.stdout.matches("dkms: put off for").count(), 1, "{said}");
+    let said = machine.install(&packages, 0).says(&["2 modules deferred", &format!("install {headers}")]);
+    assert_eq!(said.stdout.matches("dkms: deferred for").count(), 1, "{said}");
     assert_eq!(recorded(root, "deferred"), 1);
     expect_counts(&counters.take(), 0, 0, 0);
 
@@ -86,7 +86,7 @@ fn story(manager: Manager) {
     let said = machine.install(&["dkms-broken"], 0).says(&[
         "FAILED: broken/1.0",
         "no_such_symbol_here",
-        "the whole log:",
+        "full log:",
     ]);
     expect_counts(&counters.take(), 2, 0, 0);
     root.run("dkms history").ok().says(&["FAILED"]);

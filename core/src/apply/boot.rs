@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::hold::hold;
 use crate::boot::{self, Decision, Facts};
 use crate::event::Event;
-use crate::report::{Outcome, Report};
+use crate::report::{Report, Severity};
 use crate::session::Session;
 use crate::step::boot_default;
 use crate::sys::signal;
@@ -34,10 +34,7 @@ pub fn settle(session: &Session, tree: &LockedTree, events: &[Event], report: &m
 
 /// Whether a kernel may have come to lack something. An idle hook ends here: nothing is read.
 fn concerns(session: &Session, events: &[Event], report: &Report) -> bool {
-    let lacking = |outcome: &Outcome| {
-        outcome.failed() || matches!(outcome, Outcome::Deferred { .. } | Outcome::Excluded { .. })
-    };
-    let lacks = report.lines.iter().any(|line| line.target.is_some() && lacking(&line.outcome));
+    let lacks = report.worse_than(Severity::Fine).any(|line| line.target.is_some());
     events.iter().any(|event| match event {
         Event::KernelAdded(_)
         | Event::HeadersAdded(_)

@@ -13,7 +13,7 @@ use crate::conf::Recipe;
 use crate::exit::Exit;
 use crate::kernel::Kernel;
 use crate::plan::{Case, Make};
-use crate::report::{Failing, Outcome};
+use crate::report::{Failing, Fault, Outcome};
 use crate::step::build::{Built, Job, Unbuilt};
 use crate::step::{publish, script, sign, verify, weak_modules};
 use crate::sys::jobs::Jobs;
@@ -72,7 +72,7 @@ pub(super) fn finish(work: &mut Work<'_>, make: &Make, attempt: Attempt) -> Resu
     let (case, recipe, kernel) = known(work, make)?;
     let recipe = match recipe {
         Ok(recipe) => recipe,
-        Err(why) => return Ok(work.failing(make, why, Exit::BAD_CONF)),
+        Err(why) => return Ok(work.failed(make, Failing::new(Fault::Module, Exit::BAD_CONF, why))),
     };
     let mut notes = Vec::new();
     let mut seconds = 0.0;
@@ -133,7 +133,7 @@ pub(super) fn result(ended: Ended) -> Result<std::result::Result<Built, Unbuilt>
             code: Exit::BUILD_FAILED,
             errors: Vec::new(),
             log: Vec::new(),
-            transient: true,
+            fault: Fault::Machine,
         })),
     }
 }
@@ -217,21 +217,16 @@ pub(super) fn remember(work: &Work<'_>, make: &Make, unbuilt: Unbuilt) -> Result
             code: unbuilt.code,
         };
         // What the machine could not do is no verdict on the module: it is tried again.
-        if unbuilt.transient {
-            Ok(())
-        } else {
+        if unbuilt.fault.lasts() {
             work.tree.record_failure(&make.module, &make.target, &failure)
+        } else {
+            Ok(())
         }
     };
     let kept = keep().is_ok() && !unbuilt.log.is_empty();
-    Ok(Outcome::Failed(Failing {
-        why: unbuilt.why,
-        errors: unbuilt.errors,
-        log: kept.then(|| log.display().to_string()),
-        remembered: false,
-        remaining: crate::plan::remaining(work.snapshot, work.gone, &make.module, &make.target),
-        code: unbuilt.code,
-    }))
+    let failing = Failing::new(unbuilt.fault, unbuilt.code, unbuilt.why);
+    let log = kept.then(|| log.display().to_string());
+    Ok(work.failed(make, Failing { errors: unbuilt.errors, log, ..failing }))
 }
 
 /// Nobody has looked yet whether the kernel takes a finished build: shell DKMS made it, or it came in a tarball.
@@ -275,16 +270,17 @@ fn publish(
             Ok(remarks) => notes.extend(remarks),
             Err(why) => {
                 let rebuild = format!("dkms build {module} -k {} --force", target.kernel);
-                let why = format!("the existing build is unusable: {why}; to rebuild: {rebuild}");
-                return Ok(Err(work.failing(make, why, Exit::WOULD_NOT_LOAD)));
+                let why = format!("the existing build is unusable: {why}");
+                let failing = Failing::new(Fault::Module, Exit::WOULD_NOT_LOAD, why);
+                return Ok(Err(work.failed(make, failing.advice(format!("to rebuild: {rebuild}")))));
             }
         }
     }
     let pre_install = &recipe.scripts.pre_install;
     if let Some(trouble) = script::run(session, module, Some(target), "pre_install", pre_install)? {
         if trouble.status.is_some() && !make.force && !session.policy.forces(&module.name) {
-            let why = format!("{}; use --force to install anyway", trouble.why);
-            return Ok(Err(work.failing(make, why, Exit::PRE_INSTALL)));
+            let failing = Failing::new(Fault::Module, Exit::PRE_INSTALL, trouble.why);
+            return Ok(Err(work.failed(make, failing.advice("use --force to install anyway"))));
         }
         notes.push(trouble.why);
     }
@@ -292,11 +288,8 @@ fn publish(
     let publication = match publish::stage(session, &order) {
         Ok(publication) => publication,
         Err(error) => {
-            return Ok(Err(work.failing(
-                make,
-                format!("installation failed: {error:#}"),
-                Exit::NOT_INSTALLED,
-            )));
+            let why = format!("installation failed: {error:#}");
+            return Ok(Err(work.failed(make, Failing::new(Fault::Dkms, Exit::NOT_INSTALLED, why))));
         }
     };
     fail::fail_point!("publish:staged");

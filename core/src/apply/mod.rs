@@ -21,7 +21,7 @@ pub use transaction::{Proven, prove, run, status_of};
 use crate::exit::Exit;
 use crate::kernel::Kernel;
 use crate::plan::{Clear, Loading, Make, Plan, Settled, Survey};
-use crate::report::{Failing, Outcome, Report};
+use crate::report::{Class, Failing, Fault, Outcome, Report};
 use crate::session::Session;
 use crate::step::script::Trouble;
 use crate::step::{initramfs, load, publish, script, weak_modules, withdraw};
@@ -179,10 +179,8 @@ impl<'a> Work<'a> {
             // As shell DKMS has it: the module is registered, and the script's status is the command's.
             Some(Trouble { why, status: Some(code) }) if alone => {
                 let remaining = "the module was added to the DKMS tree".to_owned();
-                let (errors, log, remembered) = (Vec::new(), None, false);
-                let failing =
-                    Failing { why, errors, log, remembered, remaining, code: Exit::of_script(code) };
-                self.report.add(id, None, Outcome::Failed(failing));
+                let failing = Failing::new(Fault::Module, Exit::of_script(code), why);
+                self.report.add(id, None, Outcome::Failed(Failing { remaining, ..failing }));
             }
             Some(trouble) => self.report.remarks.push(format!("{id}: {}", trouble.why)),
             None => {}
@@ -413,7 +411,7 @@ impl<'a> Work<'a> {
         let session = self.session;
         let running = crate::kernel::running();
         let fresh = self.report.lines.iter().any(|line| {
-            matches!(line.outcome, Outcome::Installed { .. })
+            line.outcome.class() == Class::Installed
                 && line.target.as_ref().is_some_and(|target| Some(&target.kernel) == running.as_ref())
         });
         let here = session.layout.depmod_root() == Some(std::path::Path::new("/"));
@@ -450,14 +448,9 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn failing(&self, make: &Make, why: String, code: Exit) -> Outcome {
-        Outcome::Failed(Failing {
-            why,
-            errors: Vec::new(),
-            log: None,
-            remembered: false,
-            remaining: crate::plan::remaining(self.snapshot, self.gone, &make.module, &make.target),
-            code,
-        })
+    /// With what remains installed, for this kernel and others.
+    fn failed(&self, make: &Make, failing: Failing) -> Outcome {
+        let remaining = crate::plan::remaining(self.snapshot, self.gone, &make.module, &make.target);
+        Outcome::Failed(Failing { remaining, ..failing })
     }
 }

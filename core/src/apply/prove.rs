@@ -9,7 +9,7 @@ use super::Work;
 use super::make::{self, Ended};
 use crate::exit::Exit;
 use crate::plan::Make;
-use crate::report::{Outcome, compiler};
+use crate::report::{Failing, Fault, Outcome, Waits, compiler};
 use crate::session::Session;
 use crate::sys::file;
 use crate::tree::{Record, unsigned};
@@ -42,18 +42,18 @@ impl Drop for Places {
 pub(super) fn finish(work: &mut Work<'_>, make: &Make, ended: Ended) -> Result<Outcome> {
     let (case, recipe, _) = make::known(work, make)?;
     if let Err(why) = recipe {
-        return Ok(work.failing(make, why, Exit::BAD_CONF));
+        return Ok(work.failed(make, Failing::new(Fault::Module, Exit::BAD_CONF, why)));
     }
     let built = match make::result(ended)? {
         Ok(built) => built,
         // What the machine could not do proves nothing.
-        Err(unbuilt) if unbuilt.transient => {
+        Err(unbuilt) if unbuilt.fault == Fault::Machine => {
             let log = String::from_utf8_lossy(&unbuilt.log);
             let cause = compiler::cause(&log).map_or(String::new(), |line| format!(": {line}"));
             return Ok(Outcome::Deferred {
                 why: format!("the pre-build could not run: {}{cause}", unbuilt.why),
                 advice: "the module will be built during installation".into(),
-                code: unbuilt.code,
+                waits: Waits::Machine(unbuilt.code),
             });
         }
         Err(unbuilt) => return make::remember(work, make, unbuilt),

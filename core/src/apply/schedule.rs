@@ -17,7 +17,7 @@ use super::queue::{Node, Queue};
 use crate::exit::Exit;
 use crate::plan::{Make, Plan};
 use crate::report::timeline::{Phases, Span};
-use crate::report::{Outcome, text};
+use crate::report::{Failing, Fault, Outcome, Severity, Waits, text};
 use crate::session::Session;
 use crate::step::{build, depmod, sign};
 use crate::sys::jobs::{Jobs, Token};
@@ -356,7 +356,7 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
 
     /// How one module ended.
     fn note(&mut self, work: &mut Work<'_>, index: usize, make: &Make, outcome: Outcome) {
-        if !matches!(outcome, Outcome::Installed { .. } | Outcome::Built { .. } | Outcome::Native { .. }) {
+        if outcome.follows().severity > Severity::Fine {
             work.failed.insert((make.module.clone(), make.target.clone()));
         }
         if make.build && !confine::available() && !work.unconfined {
@@ -412,7 +412,7 @@ fn unmet(work: &Work<'_>, make: &Make) -> Option<Outcome> {
     Some(Outcome::Deferred {
         why: format!("requires {id}, which failed"),
         advice: format!("fix {id} first"),
-        code: Exit::NEEDS_OTHER,
+        waits: Waits::Dependency,
     })
 }
 
@@ -427,7 +427,8 @@ fn finished(work: &mut Work<'_>, make: &Make, attempt: Attempt) -> Result<Outcom
         // One module's trouble with the disk is not the end of the others.
         Err(error) => {
             work.unfinished = true;
-            Ok(work.failing(make, format!("could not be completed: {error:#}"), Exit::NOT_INSTALLED))
+            let why = format!("could not be completed: {error:#}");
+            Ok(work.failed(make, Failing::new(Fault::Dkms, Exit::NOT_INSTALLED, why)))
         }
         Ok(outcome) => Ok(outcome),
     }

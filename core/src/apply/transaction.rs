@@ -12,10 +12,9 @@ use super::recover::{self, Recovery};
 use super::{Completion, apply, boot};
 use crate::caller;
 use crate::event::Event;
-use crate::exit::Exit;
 use crate::layout::Layout;
 use crate::plan::{Plan, Survey, concerned, plan, scope};
-use crate::report::{AlreadyReported, Line, Outcome, Report, history, text};
+use crate::report::{AlreadyReported, Class, History, Line, Report, Severity, Waits, history, text};
 use crate::session::Session;
 use crate::survey::survey;
 use crate::sys::signal;
@@ -108,7 +107,7 @@ pub fn prove(session: &mut Session, events: &[Event]) -> Result<Proven> {
     let (mut report, result) = apply(session, &tree, &snapshot, &survey, &plan, report, began);
     result?;
     report.seconds = began.elapsed().as_secs_f64();
-    let failed = report.lines.iter().any(|line| matches!(line.outcome, Outcome::Failed(_)));
+    let failed = report.failures() > 0;
     let number = failed.then(|| history::keep(&session.layout, &report).ok()).flatten();
     Ok(Proven { report, snapshot, survey, number })
 }
@@ -140,14 +139,13 @@ fn repair(session: &mut Session, tree: &LockedTree, report: &mut Report) -> Resu
     let (survey, plan) = decide(session, &snapshot, &recovery.events, &recovery)?;
     let (repaired, result) =
         apply(session, tree, &snapshot, &survey, &plan, Report::default(), Instant::now());
-    let bad = |outcome: &Outcome| outcome.failed() || matches!(outcome, Outcome::Deferred { .. });
-    let failed = repaired.lines.iter().any(|line| bad(&line.outcome));
+    let failed = repaired.worse_than(Severity::LeftOut).next().is_some();
     for found in &recovery.found {
         let end = if failed { "attempted" } else { "completed" };
         report.repaired.push(format!("{found}: {end}"));
     }
     // How a repair ends is news, not the exit code of whatever was asked for now.
-    for line in repaired.lines.iter().filter(|line| bad(&line.outcome)) {
+    for line in repaired.worse_than(Severity::LeftOut) {
         report.remarks.push(format!("repair of {} failed: {}", line.module, text::why(&line.outcome)));
     }
     report.remarks.extend(repaired.remarks);
@@ -162,7 +160,7 @@ fn repair(session: &mut Session, tree: &LockedTree, report: &mut Report) -> Resu
 /// What is said and kept of a report. Where triggers run at the end of a transaction, headers may still come, and
 /// what waits for them without success is for those triggers to report, once.
 fn told<'r>(session: &Session, events: &[Event], report: &'r Report) -> Cow<'r, Report> {
-    let waits = |line: &Line| matches!(line.outcome, Outcome::Deferred { code: Exit::NO_HEADERS, .. });
+    let waits = |line: &Line| line.outcome.class() == Class::Deferred(Waits::Headers);
     let seen_again = |event: &Event| match event {
         Event::KernelAdded(_) => true,
         Event::Asked(request) => session.layout.source(&request.module).exists(),
@@ -181,10 +179,7 @@ fn trivial(plan: &Plan, report: &Report) -> bool {
     plan.is_empty()
         && report.repaired.is_empty()
         && report.problems.is_empty()
-        && report
-            .lines
-            .iter()
-            .all(|line| line.outcome.quiet() || matches!(line.outcome, Outcome::Refused { .. }))
+        && report.lines.iter().all(|line| line.outcome.follows().history < History::Yes)
 }
 
 fn stopped(error: &anyhow::Error) -> String {

@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::inventory::target;
 use crate::preflight::words::{self, Asked};
 use crate::preflight::{Finding, Question, preflight};
-use crate::report::{Line, Outcome};
+use crate::report::{Line, Severity};
 use crate::session::Session;
 use crate::types::Target;
 
@@ -79,12 +79,16 @@ fn question(args: &Args, words: &Words) -> Result<Question> {
 
 /// Whether a module would not be there, or not everything could be tried.
 fn code(finding: &Finding) -> Exit {
-    let lines = finding.proven.as_ref().map_or(&[][..], |proven| &proven.report.lines);
-    if !finding.held.is_empty() || lines.iter().any(|line| line.outcome.failed()) {
-        return Exit::AUTOINSTALL_FAILED;
+    let worse = |severity: Severity| {
+        finding.proven.as_ref().is_some_and(|proven| proven.report.worse_than(severity).next().is_some())
+    };
+    if !finding.held.is_empty() || worse(Severity::Waiting) {
+        Exit::AUTOINSTALL_FAILED
+    } else if !finding.untried.is_empty() || worse(Severity::LeftOut) {
+        Exit::NO_HEADERS
+    } else {
+        Exit::SUCCESS
     }
-    let waits = |line: &Line| matches!(line.outcome, Outcome::Deferred { .. });
-    if !finding.untried.is_empty() || lines.iter().any(waits) { Exit::NO_HEADERS } else { Exit::SUCCESS }
 }
 
 #[cfg(test)]
@@ -98,7 +102,7 @@ mod tests {
         let line = Line {
             module: "a/1".parse().unwrap(),
             target: Some(target.clone()),
-            outcome: Outcome::Excluded { why: "why".into() },
+            outcome: crate::report::Outcome::Excluded { why: "why".into() },
         };
         let document = Document {
             format: 1,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::proof;
 use super::scope::{installed, leaving, newest_with};
 use super::wanted::Wish;
-use super::why::{bad_conf, broken, refused, registered};
+use super::why::{bad_conf, broken, broken_as, refused, registered};
 use super::{Clear, Loading, Plan, Registration, Settled, Survey, Unregister};
 use crate::distro::Row;
 use crate::event::{Event, Load, Request, Verb};
@@ -227,16 +227,15 @@ impl Planner<'_> {
         let id = &request.module;
         let entry = self.snapshot.modules.get(id);
         let is_registered = self.snapshot.registered(id);
-        if let Some(entry) = entry.filter(|entry| entry.broken())
-            && !(request.verb == Verb::Add && entry.source == Source::Unlinked)
-            && matches!(request.verb, Verb::Add | Verb::Build | Verb::Install)
-        {
-            let mut outcome = broken(&entry.source);
-            if let (Outcome::Refused { code, .. }, Verb::Add) = (&mut outcome, request.verb) {
-                // For what is to be added the source is missing, not the link.
-                *code = Exit::NO_SOURCE;
-            }
-            return self.settle(id, None, outcome);
+        let stopped = entry.filter(|entry| match request.verb {
+            Verb::Add => entry.broken() && entry.source != Source::Unlinked,
+            Verb::Build | Verb::Install => entry.broken(),
+            _ => false,
+        });
+        if let Some(entry) = stopped {
+            // For what is to be added the source is missing, not the link.
+            let code = if request.verb == Verb::Add { Exit::NO_SOURCE } else { Exit::BROKEN };
+            return self.settle(id, None, broken_as(code, &entry.source));
         }
         match request.verb {
             Verb::Add if is_registered => self.settle(id, None, registered(Exit::ALREADY_ADDED, id)),

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use super::decide::Planner;
 use super::why::needs;
 use super::{Make, Plan, Settled, Unregister, order};
-use crate::exit::Exit;
-use crate::report::Outcome;
+use crate::report::{Outcome, Waits};
 use crate::types::{ModuleId, Target};
 
 impl Planner<'_> {
@@ -63,7 +62,7 @@ impl Planner<'_> {
                 Outcome::Deferred {
                     why: format!("circular dependency in BUILD_DEPENDS: {}", names.join(", ")),
                     advice: "report this to the package maintainers".into(),
-                    code: Exit::NEEDS_OTHER,
+                    waits: Waits::Dependency,
                 }
             } else {
                 needs(&names.join(", "))

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Make, Plan, Settled, Survey};
-use crate::exit::Exit;
 use crate::policy::Admin;
 use crate::policy::admin::Unbuildable;
-use crate::report::{Line, Outcome, Report};
+use crate::report::{Line, Outcome, Report, Severity, Waits};
 use crate::tree::Snapshot;
 use crate::types::{ModuleId, Target};
 
@@ -25,7 +24,7 @@ pub(super) fn only(plan: Plan) -> Plan {
             Some(first) => Outcome::Deferred {
                 why: format!("depends on {first}, which is not installed yet"),
                 advice: "the module will be built during installation".into(),
-                code: Exit::SUCCESS,
+                waits: Waits::Turn,
             },
             None => {
                 makes.push(make);
@@ -63,13 +62,12 @@ pub fn at_stake<'r>(
         let name = &line.module.name;
         let serves_somewhere =
             snapshot.versions(name).any(|(_, entry)| entry.builds.values().any(|build| build.active));
-        let lost = match &line.outcome {
-            Outcome::Failed(_) | Outcome::Refused { .. } => {
-                stakes.incoming.contains(target) || snapshot.active(name, target).is_some()
-            }
+        let lost = match line.outcome.follows().severity {
+            Severity::Wrong => stakes.incoming.contains(target) || snapshot.active(name, target).is_some(),
             // A module that is for no kernel of this machine is no loss on the next one.
-            Outcome::Excluded { .. } => serves_somewhere,
-            _ => false,
+            Severity::LeftOut => serves_somewhere,
+            // What could not be tried proves nothing.
+            Severity::Waiting | Severity::Fine => false,
         };
         let default = stakes.replaces && uses.get(&line.module).copied().unwrap_or(false);
         let choice = stakes.admin.on_unbuildable(name);

@@ -6,7 +6,7 @@ use super::{Case, Make};
 use crate::conf::Recipe;
 use crate::exit::Exit;
 use crate::kernel::{HeadersPackage, Kernel};
-use crate::report::{Failing, Outcome};
+use crate::report::{Failing, Fault, Outcome, Severity, Waits};
 use crate::tree::{Build, unsigned};
 use crate::types::{Fingerprint, ModuleId, ModuleName, Target, version};
 
@@ -115,12 +115,11 @@ impl Planner<'_> {
         let failure = self.snapshot.failures.get(&key).filter(|failure| failure.fingerprint == *fingerprint);
         if let Some(failure) = failure.filter(|_| wish.automatic) {
             return Err(Outcome::Failed(Failing {
-                why: failure.why.clone(),
                 errors: failure.errors.clone(),
                 log: Some(failure.log.display().to_string()),
                 remembered: true,
                 remaining: remaining(self.snapshot, &self.plan.gone, id, target),
-                code: failure.code,
+                ..Failing::new(Fault::Module, failure.code, failure.why.clone())
             }));
         }
         if !kernel.missing_tools.is_empty() {
@@ -128,7 +127,7 @@ impl Planner<'_> {
             return Err(Outcome::Deferred {
                 why: format!("build tools are not installed: {tools}"),
                 advice: format!("install {tools}, then run `dkms autoinstall -k {}`", target.kernel),
-                code: Exit::BUILD_FAILED,
+                waits: Waits::Tools,
             });
         }
         self.dependencies(recipe, target, wish)?;
@@ -178,7 +177,8 @@ impl Planner<'_> {
                         make.after.extend(leaders);
                         self.plan.make.push(make);
                     }
-                    Ok(None) | Err(Outcome::UpToDate | Outcome::Excluded { .. }) => {}
+                    Ok(None) => {}
+                    Err(outcome) if outcome.follows().severity <= Severity::LeftOut => {}
                     Err(outcome) => self.settle(id, Some(target), outcome),
                 }
             }
@@ -201,7 +201,7 @@ impl Planner<'_> {
         Outcome::Deferred {
             why: format!("kernel headers for {} are not installed", target.kernel),
             advice: format!("{advice}; the module will then be built automatically"),
-            code: Exit::NO_HEADERS,
+            waits: Waits::Headers,
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::conf::ConfError;
 use crate::exit::Exit;
-use crate::report::Outcome;
+use crate::report::{Outcome, Waits};
 use crate::tree::{Snapshot, Source};
 use crate::types::{ModuleId, Target};
 
@@ -35,7 +35,7 @@ pub(super) fn needs(missing: &str) -> Outcome {
     Outcome::Deferred {
         why: format!("requires {missing} (BUILD_DEPENDS), which is not installed for this kernel"),
         advice: format!("install {missing} first, or use --force to build without it"),
-        code: Exit::NEEDS_OTHER,
+        waits: Waits::Dependency,
     }
 }
 
@@ -44,7 +44,7 @@ pub(super) fn awaits(missing: &str) -> Outcome {
     Outcome::Deferred {
         why: format!("requires {missing} (BUILD_DEPENDS), which is not in the DKMS tree"),
         advice: "install the package that provides it; this module will then be built automatically".into(),
-        code: Exit::SUCCESS,
+        waits: Waits::Turn,
     }
 }
 
@@ -66,12 +66,16 @@ pub(super) fn bad_conf(error: &ConfError) -> Outcome {
 }
 
 pub(super) fn broken(source: &Source) -> Outcome {
+    broken_as(Exit::BROKEN, source)
+}
+
+pub(super) fn broken_as(code: Exit, source: &Source) -> Outcome {
     let why = match source {
         Source::Dangling(to) => format!("source directory {} not found", to.display()),
         _ => "the source link is missing".to_owned(),
     };
     refused(
-        Exit::BROKEN,
+        code,
         format!("broken: {why}"),
         "reinstall its package, or delete its directory from the DKMS tree",
     )

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Finding;
 use crate::policy::ALLOW;
-use crate::report::{Outcome, Report, text};
+use crate::report::{Outcome, Report, Severity, text};
 use crate::session::Session;
 
 /// Who asked.
@@ -24,9 +24,10 @@ pub fn finding(finding: &Finding, session: &Session, asked: Asked) -> Option<Str
         lines.extend(text::summary(&report, &session.policy.admin, proven.number));
     }
     lines.extend(finding.untried.iter().map(|why| format!("dkms: pre-build skipped: {why}")));
-    let failed =
-        |line: &crate::report::Line| matches!(line.outcome, Outcome::Failed(_) | Outcome::Refused { .. });
-    let fails = finding.proven.as_ref().is_some_and(|proven| proven.report.lines.iter().any(failed));
+    let fails = finding
+        .proven
+        .as_ref()
+        .is_some_and(|proven| proven.report.worse_than(Severity::Waiting).next().is_some());
     if !finding.held.is_empty() {
         lines.extend(held(finding, session, asked));
     } else if fails {

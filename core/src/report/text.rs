@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Failing, Line, Outcome, Report};
+use super::{Count, Failing, Line, Outcome, Report};
 use crate::policy::Admin;
 use crate::types::{KernelRelease, ModuleId, Target};
 
@@ -23,17 +23,22 @@ pub fn progress(
         Outcome::Installed { built: true, seconds, .. } => {
             format!("built and installed for {kernel} ({seconds:.0} s)")
         }
-        Outcome::Installed { .. } => format!("installed for {kernel}, from its finished build"),
+        Outcome::Installed { built: false, .. } => format!("installed for {kernel} (cached build)"),
         Outcome::Loaded => {
-            format!("loaded for {kernel}: dkms install puts it there, once it has proven to fit")
+            format!("imported for {kernel}; run `dkms install {module} -k {kernel}` to install it")
         }
-        Outcome::Present => format!("has a build for {kernel}, which stays (--force replaces it)"),
-        Outcome::Uninstalled => format!("taken out of {kernel}"),
+        Outcome::Present => format!("already built for {kernel}; kept (--force replaces it)"),
+        Outcome::Uninstalled => format!("uninstalled from {kernel}"),
         Outcome::Unbuilt => format!("removed from {kernel}"),
+        Outcome::UpToDate => format!("up to date for {kernel}"),
         Outcome::Failed(_) => format!("FAILED for {kernel}"),
-        Outcome::Deferred { why, .. } => format!("put off for {kernel}: {why}"),
-        Outcome::Native { why } => format!("not installed for {kernel}: {why}"),
-        _ => format!("done for {kernel}"),
+        Outcome::Deferred { why, .. } => format!("deferred for {kernel}: {why}"),
+        Outcome::Native { why } | Outcome::Excluded { why } | Outcome::Refused { why, .. } => {
+            format!("not installed for {kernel}: {why}")
+        }
+        Outcome::Registered => "registered".to_owned(),
+        Outcome::Unregistered => "unregistered".to_owned(),
+        Outcome::Kept => format!("kept for {kernel} until its new version is built"),
     };
     format!("dkms: {place}{module} {end}")
 }
@@ -53,17 +58,7 @@ pub fn summary(report: &Report, admin: &Admin, number: Option<u64>) -> Option<St
     }
     deferred(report, &mut say);
     for line in &report.lines {
-        match &line.outcome {
-            Outcome::Refused { why, advice, .. } => {
-                say(format!("dkms: {}: {why}", place(line)));
-                say(format!("      {advice}"));
-            }
-            Outcome::Failed(failing) => failed(line, failing, admin, &mut say),
-            Outcome::Excluded { why } if admin.critical(&line.module.name) => {
-                say(format!("dkms: NOT BUILT (critical): {}: {why}", place(line)));
-            }
-            _ => {}
-        }
+        details(line, admin, &mut say);
     }
     notes(report, &mut say);
     for remark in &report.remarks {
@@ -72,12 +67,40 @@ pub fn summary(report: &Report, admin: &Admin, number: Option<u64>) -> Option<St
     for problem in &report.problems {
         say(format!("dkms: {problem}"));
     }
-    let failures = report.lines.iter().filter(|line| matches!(line.outcome, Outcome::Failed(_))).count();
-    if let Some(number) = number.filter(|_| failures > 0 || !report.problems.is_empty()) {
-        say(format!("dkms: this summary again: dkms history show {number}"));
+    if let Some(number) = number.filter(|_| report.failures() > 0 || !report.problems.is_empty()) {
+        say(format!("dkms: details: dkms history show {number}"));
     }
     let text = text.trim_end().to_owned();
     (!text.is_empty()).then_some(text)
+}
+
+/// What the summary says about one module alone.
+fn details(line: &Line, admin: &Admin, say: &mut impl FnMut(String)) {
+    match &line.outcome {
+        Outcome::Refused { why, advice, .. } => {
+            say(format!("dkms: {}: {why}", place(line)));
+            say(format!("      {advice}"));
+        }
+        Outcome::Failed(failing) => failed(line, failing, admin, say),
+        Outcome::Excluded { why } => {
+            if admin.critical(&line.module.name) {
+                say(format!("dkms: NOT BUILT (critical): {}: {why}", place(line)));
+            }
+        }
+        // Modules that wait are listed together, and what went well is only counted.
+        Outcome::Deferred { .. }
+        | Outcome::Native { .. }
+        | Outcome::Installed { .. }
+        | Outcome::Built { .. }
+        | Outcome::UpToDate
+        | Outcome::Uninstalled
+        | Outcome::Unbuilt
+        | Outcome::Registered
+        | Outcome::Unregistered
+        | Outcome::Kept
+        | Outcome::Loaded
+        | Outcome::Present => {}
+    }
 }
 
 /// The reason in an outcome; empty when it has none.
@@ -88,7 +111,16 @@ pub fn why(outcome: &Outcome) -> &str {
         | Outcome::Deferred { why, .. }
         | Outcome::Refused { why, .. }
         | Outcome::Failed(Failing { why, .. }) => why,
-        _ => "",
+        Outcome::Installed { .. }
+        | Outcome::Built { .. }
+        | Outcome::UpToDate
+        | Outcome::Uninstalled
+        | Outcome::Unbuilt
+        | Outcome::Registered
+        | Outcome::Unregistered
+        | Outcome::Kept
+        | Outcome::Loaded
+        | Outcome::Present => "",
     }
 }
 
@@ -99,35 +131,26 @@ fn place(line: &Line) -> String {
     }
 }
 
-/// `21 modules installed, 2 failed`, by kernel.
+/// `21 modules installed, 2 FAILED`, by kernel.
 fn counts(report: &Report) -> BTreeMap<&KernelRelease, String> {
-    let mut by_kernel: BTreeMap<&KernelRelease, BTreeMap<&str, usize>> = BTreeMap::new();
+    let mut by_kernel: BTreeMap<&KernelRelease, BTreeMap<Count, usize>> = BTreeMap::new();
     for line in &report.lines {
-        let Some(target) = &line.target else { continue };
-        let kind = match &line.outcome {
-            Outcome::Installed { .. } => "1installed",
-            Outcome::Built { .. } => "2built",
-            Outcome::UpToDate => "3up to date",
-            Outcome::Uninstalled | Outcome::Unbuilt => "4removed",
-            Outcome::Excluded { .. } => "5not meant for this kernel",
-            Outcome::Native { .. } => "5in the kernel itself",
-            Outcome::Deferred { .. } => "6put off",
-            Outcome::Failed(_) => "7FAILED",
-            _ => continue,
-        };
-        *by_kernel.entry(&target.kernel).or_default().entry(kind).or_default() += 1;
+        if let (Some(target), Some(count)) = (&line.target, line.outcome.follows().count) {
+            *by_kernel.entry(&target.kernel).or_default().entry(count).or_default() += 1;
+        }
     }
-    by_kernel.retain(|_, kinds| kinds.keys().any(|kind| !matches!(kind.as_bytes()[0], b'3' | b'5')));
-    let text = |kinds: BTreeMap<&str, usize>| {
-        let total: usize = kinds.values().sum();
-        if let Some((kind, _)) = kinds.first_key_value().filter(|_| kinds.len() == 1) {
-            return format!("{total} module{} {}", if total == 1 { "" } else { "s" }, &kind[1..]);
+    by_kernel.retain(|_, counts| !counts.keys().all(|count| count.quiet()));
+    let text = |counts: BTreeMap<Count, usize>| {
+        let total: usize = counts.values().sum();
+        let modules = format!("{total} module{}", if total == 1 { "" } else { "s" });
+        if let Some((count, _)) = counts.first_key_value().filter(|_| counts.len() == 1) {
+            return format!("{modules} {}", count.words());
         }
         let parts: Vec<String> =
-            kinds.iter().map(|(kind, count)| format!("{count} {}", &kind[1..])).collect();
-        format!("{total} module{}: {}", if total == 1 { "" } else { "s" }, parts.join(", "))
+            counts.iter().map(|(count, number)| format!("{number} {}", count.words())).collect();
+        format!("{modules}: {}", parts.join(", "))
     };
-    by_kernel.into_iter().map(|(kernel, kinds)| (kernel, text(kinds))).collect()
+    by_kernel.into_iter().map(|(kernel, counts)| (kernel, text(counts))).collect()
 }
 
 /// Modules that wait for the same thing share their lines.
@@ -141,7 +164,7 @@ fn deferred(report: &Report, say: &mut impl FnMut(String)) {
     }
     for ((kernel, why, advice), modules) in groups {
         let kernel = kernel.map_or(String::new(), |kernel| format!(" for {kernel}"));
-        say(format!("dkms: put off{kernel}: {}", modules.join(", ")));
+        say(format!("dkms: deferred{kernel}: {}", modules.join(", ")));
         say(format!("      {why}"));
         say(format!("      {advice}"));
     }
@@ -165,16 +188,19 @@ fn notes(report: &Report, say: &mut impl FnMut(String)) {
 
 fn failed(line: &Line, failing: &Failing, admin: &Admin, say: &mut impl FnMut(String)) {
     let critical = if admin.critical(&line.module.name) { " (critical)" } else { "" };
-    let again = if failing.remembered { " (as before: nothing that goes into it has changed)" } else { "" };
+    let again = if failing.remembered { " (not retried: inputs unchanged)" } else { "" };
     say(format!("dkms: FAILED{critical}: {}: {}{again}", place(line), failing.why));
     for error in &failing.errors {
         say(format!("      {error}"));
     }
     if let Some(log) = &failing.log {
-        say(format!("      the whole log: {log}"));
+        say(format!("      full log: {log}"));
     }
     if let Some(target) = line.target.as_ref().filter(|_| failing.remembered) {
-        say(format!("      to try again all the same: dkms install {} -k {}", line.module, target.kernel));
+        say(format!("      to retry: dkms install {} -k {}", line.module, target.kernel));
+    }
+    if !failing.advice.is_empty() {
+        say(format!("      {}", failing.advice));
     }
     say(format!("      {}", failing.remaining));
 }

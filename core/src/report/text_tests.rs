@@ -1,7 +1,7 @@
 //! What people read and what programs parse: it changes here first, on purpose.
 
 use super::history::Kept;
-use super::{Failing, Outcome, Report, text};
+use super::{Failing, Fault, History, Outcome, Report, Severity, Waits, text};
 use crate::exit::Exit;
 use crate::policy::Admin;
 use crate::types::{ModuleId, Target};
@@ -48,6 +48,8 @@ fn installed(notes: &[&str]) -> Outcome {
 fn failing() -> Failing {
     Failing {
         why: "make ended with status 2".into(),
+        advice: "".into(),
+        fault: Fault::Module,
         errors: vec![
             "driver/razer.c:12:5: error: 'foo' undeclared".into(),
             "driver/razer.c:20:1: error: bar".into(),
@@ -59,15 +61,15 @@ fn failing() -> Failing {
     }
 }
 
-fn deferred(why: &str, advice: &str, code: i32) -> Outcome {
-    Outcome::Deferred { why: why.into(), advice: advice.into(), code: Exit::of_script(code) }
+fn deferred(why: &str, advice: &str, waits: Waits) -> Outcome {
+    Outcome::Deferred { why: why.into(), advice: advice.into(), waits }
 }
 
 fn headers() -> Outcome {
     deferred(
         &format!("the headers of {KERNEL} are not installed"),
         &format!("install linux-headers-{KERNEL}: the module is then built by itself"),
-        21,
+        Waits::Headers,
     )
 }
 
@@ -95,13 +97,13 @@ fn a_transaction_with_failures() {
     dkms: FAILED: lttng-modules/2.13.18 for 6.12.117+deb13-amd64: make ended with status 2
           driver/razer.c:12:5: error: 'foo' undeclared
           driver/razer.c:20:1: error: bar
-          the whole log: /var/lib/dkms/.dkms-rs/failures/a/1/6.12.117+deb13-amd64/x86_64.log
+          full log: /var/lib/dkms/.dkms-rs/failures/a/1/6.12.117+deb13-amd64/x86_64.log
           6.12.100+deb13-amd64 still has the module
     dkms: FAILED (critical): zfs/2.3.2 for 6.12.117+deb13-amd64: make ended with status 2
           6.12.100+deb13-amd64 still has the module
     dkms: 2 modules: it is not signed: no key
     dkms: nvidia/550 for 6.12.117+deb13-amd64: it is signed with the old key
-    dkms: this summary again: dkms history show 7
+    dkms: details: dkms history show 7
     ");
 }
 
@@ -115,7 +117,7 @@ fn a_transaction_without_failures() {
         ("d/1", "6.1.0-9-amd64", Outcome::Built { seconds: 3.0 }),
     ])), @r"
     dkms: 6.1.0-9-amd64: 1 module built
-    dkms: 6.12.117+deb13-amd64: 3 modules: 1 installed, 1 up to date, 1 not meant for this kernel
+    dkms: 6.12.117+deb13-amd64: 3 modules: 1 installed, 1 up to date, 1 excluded by dkms.conf
     ");
 }
 
@@ -135,13 +137,13 @@ fn what_waits_for_the_same_thing_shares_its_lines() {
     insta::assert_snapshot!(summary(&report(vec![
         ("a/1", KERNEL, headers()),
         ("b/1", KERNEL, headers()),
-        ("c/1", KERNEL, deferred("it needs d (BUILD_DEPENDS), which is not installed for this kernel", "install that first", 13)),
+        ("c/1", KERNEL, deferred("it needs d (BUILD_DEPENDS), which is not installed for this kernel", "install that first", Waits::Dependency)),
     ])), @r"
-    dkms: 6.12.117+deb13-amd64: 3 modules put off
-    dkms: put off for 6.12.117+deb13-amd64: c/1
+    dkms: 6.12.117+deb13-amd64: 3 modules deferred
+    dkms: deferred for 6.12.117+deb13-amd64: c/1
           it needs d (BUILD_DEPENDS), which is not installed for this kernel
           install that first
-    dkms: put off for 6.12.117+deb13-amd64: a/1, b/1
+    dkms: deferred for 6.12.117+deb13-amd64: a/1, b/1
           the headers of 6.12.117+deb13-amd64 are not installed
           install linux-headers-6.12.117+deb13-amd64: the module is then built by itself
     ");
@@ -153,11 +155,11 @@ fn what_waits_for_two_kernels_names_both() {
         deferred(
             "it needs d (BUILD_DEPENDS), which is not installed for this kernel",
             "install that first",
-            13,
+            Waits::Dependency,
         )
     };
     let text = summary(&report(vec![("a/1", "6.1", needs()), ("a/1", "6.2", needs())]));
-    let text: String = text.lines().filter(|line| line.contains("put off for")).collect();
+    let text: String = text.lines().filter(|line| line.contains("deferred for")).collect();
     assert!(text.contains("6.1") && text.contains("6.2"), "{text}");
 }
 
@@ -166,13 +168,13 @@ fn a_remembered_failure_says_so() {
     let known = Failing { remembered: true, ..failing() };
     insta::assert_snapshot!(summary(&report(vec![("a/1", KERNEL, Outcome::Failed(known))])), @r"
     dkms: 6.12.117+deb13-amd64: 1 module FAILED
-    dkms: FAILED: a/1 for 6.12.117+deb13-amd64: make ended with status 2 (as before: nothing that goes into it has changed)
+    dkms: FAILED: a/1 for 6.12.117+deb13-amd64: make ended with status 2 (not retried: inputs unchanged)
           driver/razer.c:12:5: error: 'foo' undeclared
           driver/razer.c:20:1: error: bar
-          the whole log: /var/lib/dkms/.dkms-rs/failures/a/1/6.12.117+deb13-amd64/x86_64.log
-          to try again all the same: dkms install a/1 -k 6.12.117+deb13-amd64
+          full log: /var/lib/dkms/.dkms-rs/failures/a/1/6.12.117+deb13-amd64/x86_64.log
+          to retry: dkms install a/1 -k 6.12.117+deb13-amd64
           6.12.100+deb13-amd64 still has the module
-    dkms: this summary again: dkms history show 7
+    dkms: details: dkms history show 7
     ");
 }
 
@@ -210,7 +212,7 @@ fn repairs_remarks_and_problems() {
     dkms: 6.12.117+deb13-amd64: 1 module installed
     dkms: a/1: post_install ended with status 1
     dkms: remaking the module index of 6.12.117+deb13-amd64: depmod ended with status 1
-    dkms: this summary again: dkms history show 7
+    dkms: details: dkms history show 7
     ");
     // Outside of a transaction that was kept, nobody can be sent to the history.
     assert!(!text::summary(&report, &admin(""), None).unwrap().contains("history"));
@@ -231,12 +233,12 @@ fn lines_of_progress() {
     .map(line);
     insta::assert_snapshot!(lines.join("\n"), @r"
     dkms: [ 3/23] a/1 built and installed for 6.12.117+deb13-amd64 (12 s)
-    dkms: [ 3/23] a/1 installed for 6.12.117+deb13-amd64, from its finished build
+    dkms: [ 3/23] a/1 installed for 6.12.117+deb13-amd64 (cached build)
     dkms: [ 3/23] a/1 built for 6.12.117+deb13-amd64 (0 s)
-    dkms: [ 3/23] a/1 taken out of 6.12.117+deb13-amd64
+    dkms: [ 3/23] a/1 uninstalled from 6.12.117+deb13-amd64
     dkms: [ 3/23] a/1 removed from 6.12.117+deb13-amd64
     dkms: [ 3/23] a/1 FAILED for 6.12.117+deb13-amd64
-    dkms: [ 3/23] a/1 put off for 6.12.117+deb13-amd64: the headers of 6.12.117+deb13-amd64 are not installed
+    dkms: [ 3/23] a/1 deferred for 6.12.117+deb13-amd64: the headers of 6.12.117+deb13-amd64 are not installed
     ");
     let alone = text::progress(&id("a/1"), &target(KERNEL), &installed(&[]), None);
     assert_eq!(alone, format!("dkms: a/1 built and installed for {KERNEL} (12 s)"));
@@ -254,7 +256,7 @@ fn all_kinds() -> Report {
         ("a/1", "k", Outcome::Uninstalled),
         ("a/1", "k", Outcome::Unbuilt),
         ("a/1", "k", Outcome::Excluded { why: "why".into() }),
-        ("a/1", "k", deferred("why", "advice", 21)),
+        ("a/1", "k", deferred("why", "advice", Waits::Headers)),
         ("a/1", "k", refused(3)),
         ("a/1", "k", Outcome::Failed(failing())),
     ]);
@@ -439,11 +441,88 @@ fn a_history_of_today_is_read_by_the_versions_to_come() {
     assert_eq!(kept.report, Report { cause: "c".into(), ..Report::default() });
 }
 
+/// A file of the history as version 0.1.0 wrote it, with one line of each kind. Never change it: add another one.
+const FROZEN: &str = include_str!("frozen/history-1.json");
+
+#[test]
+fn a_history_of_the_released_program_is_read_and_written_as_it_was() {
+    let kept: Kept = serde_json::from_str(FROZEN).unwrap();
+    let waits: Vec<Waits> = kept
+        .report
+        .lines
+        .iter()
+        .filter_map(|line| match line.outcome {
+            Outcome::Deferred { waits, .. } => Some(waits),
+            _ => None,
+        })
+        .collect();
+    let killed = Waits::Machine(Exit::of_script(137));
+    assert_eq!(waits, [Waits::Headers, Waits::Turn, Waits::Tools, Waits::Dependency, killed]);
+    assert_eq!(serde_json::to_string_pretty(&kept).unwrap(), FROZEN.trim_end());
+}
+
+#[test]
+fn advice_about_a_failure_is_shown_and_kept() {
+    let advised = Outcome::Failed(failing().advice("use --force to install anyway"));
+    let report = report(vec![("a/1", KERNEL, advised)]);
+    let text = summary(&report);
+    assert!(text.contains("x86_64.log\n      use --force to install anyway\n"), "{text}");
+    let json = serde_json::to_string(&report).unwrap();
+    assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
+}
+
+#[test]
+fn whose_fault_it_is_decides_what_is_remembered_and_not_what_a_command_returns() {
+    for (fault, lasts) in [(Fault::Module, true), (Fault::Machine, false), (Fault::Dkms, false)] {
+        assert_eq!(fault.lasts(), lasts, "{fault:?}");
+        let report = report(vec![("a/1", KERNEL, Outcome::Failed(Failing { fault, ..failing() }))]);
+        assert_eq!(report.code(), Exit::BUILD_FAILED, "{fault:?}");
+        assert_eq!(report.failures(), 1);
+    }
+}
+
+#[test]
+fn what_earns_a_transaction_its_place_in_the_history() {
+    let known = Outcome::Failed(Failing { remembered: true, ..failing() });
+    for (outcome, history) in [
+        (Outcome::UpToDate, History::No),
+        (Outcome::Excluded { why: String::new() }, History::No),
+        (Outcome::Native { why: String::new() }, History::No),
+        (known, History::No),
+        (refused(3), History::WithChanges),
+        (headers(), History::Yes),
+        (Outcome::Failed(failing()), History::Yes),
+        (installed(&[]), History::Yes),
+        (Outcome::Present, History::Yes),
+        (Outcome::Kept, History::Yes),
+    ] {
+        assert_eq!(outcome.follows().history, history, "{outcome:?}");
+        let report = report(vec![("a/1", KERNEL, outcome)]);
+        assert_eq!(report.memorable(), history > History::No);
+    }
+}
+
+#[test]
+fn how_bad_an_end_is() {
+    let turn = || deferred("", "", Waits::Turn);
+    let all = [
+        (Severity::Fine, vec![installed(&[]), Outcome::UpToDate, Outcome::Native { why: String::new() }]),
+        (Severity::LeftOut, vec![Outcome::Excluded { why: String::new() }]),
+        (Severity::Waiting, vec![headers(), turn(), deferred("", "", Waits::Tools)]),
+        (Severity::Wrong, vec![refused(3), Outcome::Failed(failing())]),
+    ];
+    for (severity, outcomes) in all {
+        for outcome in outcomes {
+            assert_eq!(outcome.follows().severity, severity, "{outcome:?}");
+        }
+    }
+}
+
 #[test]
 fn exit_codes() {
     let failed = || Outcome::Failed(failing());
     let excluded = || Outcome::Excluded { why: String::new() };
-    let needs = || deferred("", "", 13);
+    let needs = || deferred("", "", Waits::Dependency);
     // Outcomes; the codes of a command, of autoinstall, of a hook, and of a hook when `a` is critical.
     let rows: Vec<(&str, Vec<Outcome>, [i32; 4])> = vec![
         ("nothing", vec![], [0, 0, 0, 0]),
@@ -451,6 +530,9 @@ fn exit_codes() {
         ("up to date", vec![Outcome::UpToDate], [0, 0, 0, 0]),
         ("excluded", vec![excluded()], [77, 0, 0, 11]),
         ("headers", vec![headers()], [21, 21, 0, 0]),
+        ("tools", vec![deferred("", "", Waits::Tools)], [10, 21, 0, 11]),
+        ("its turn", vec![deferred("", "", Waits::Turn)], [0, 0, 0, 11]),
+        ("provided by the kernel", vec![Outcome::Native { why: String::new() }], [6, 0, 0, 0]),
         ("needs another", vec![needs()], [13, 11, 0, 11]),
         ("failed", vec![failed()], [10, 11, 0, 11]),
         ("refused", vec![refused(3)], [3, 11, 0, 11]),

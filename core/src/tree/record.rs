@@ -69,3 +69,17 @@ pub struct Failure {
     /// The exit code that shell DKMS documents for it.
     pub code: Exit,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_that_the_released_program_remembered_is_read_and_written_as_it_was() {
+        // Version 0.1.0 wrote this. Never change it: add another one.
+        let frozen = r#"{"fingerprint":"f","why":"compiling failed (exit code 2)","errors":["a.c:1: x"],"log":"/log","code":10}"#;
+        let failure: Failure = serde_json::from_str(frozen).unwrap();
+        assert_eq!(failure.code, Exit::BUILD_FAILED);
+        assert_eq!(serde_json::to_string(&failure).unwrap(), frozen);
+    }
+}

@@ -2,11 +2,11 @@
 
 use dkms_core::exit::Exit;
 use dkms_core::layout::Layout;
-use dkms_core::report::{Failing, Outcome, Report, history};
+use dkms_core::report::{Failing, Fault, Outcome, Report, Waits, history};
 
 use super::*;
 
-/// Three transactions: one that went well, one with a failure, one that was put off.
+/// Three transactions: one that went well, one with a failure, one that was deferred.
 fn three_transactions(layout: &Layout) {
     let mut good = Report { cause: "module-postinst a 1".into(), seconds: 12.3, ..Report::default() };
     good.add(&id("a/1"), None, Outcome::Registered);
@@ -17,19 +17,17 @@ fn three_transactions(layout: &Layout) {
     );
     let mut bad = Report { cause: format!("kernel-postinst {KERNEL}"), ..Report::default() };
     let failing = Failing {
-        why: "make ended with status 2".into(),
         errors: vec!["a.c:1: error: x".into()],
         log: Some("/log".into()),
-        remembered: false,
-        remaining: "no installed kernel has this module".into(),
-        code: Exit::BUILD_FAILED,
+        remaining: "not installed for any kernel".into(),
+        ..Failing::new(Fault::Module, Exit::BUILD_FAILED, "make ended with status 2".into())
     };
     bad.add(&id("a/1"), Some(&target()), Outcome::Failed(failing));
     let mut later = Report { cause: format!("kernel-postinst {KERNEL}"), ..Report::default() };
     let deferred = Outcome::Deferred {
         why: "the headers are missing".into(),
         advice: "install them".into(),
-        code: Exit::NO_HEADERS,
+        waits: Waits::Headers,
     };
     later.add(&id("a/1"), Some(&target()), deferred);
     for report in [good, bad, later] {
@@ -61,13 +59,13 @@ fn history_as_text() {
     dkms: 6.1.0-9-amd64: 1 module FAILED
     dkms: FAILED: a/1 for 6.1.0-9-amd64: make ended with status 2
           a.c:1: error: x
-          the whole log: /log
-          no installed kernel has this module
+          full log: /log
+          not installed for any kernel
     ");
     insta::assert_snapshot!(timeless(root.dkms(&["history", "show", "3"]).ok()), @r"
     kernel-postinst 6.1.0-9-amd64, <date> UTC (0 s)
-    dkms: 6.1.0-9-amd64: 1 module put off
-    dkms: put off for 6.1.0-9-amd64: a/1
+    dkms: 6.1.0-9-amd64: 1 module deferred
+    dkms: deferred for 6.1.0-9-amd64: a/1
           the headers are missing
           install them
     ");

@@ -6,7 +6,7 @@ use dkms_core::exit::Exit;
 use dkms_core::plan::{Clear, Loading, Make, Plan, Registration, Settled, Unregister};
 use dkms_core::report::history::Kept;
 use dkms_core::report::timeline::Span;
-use dkms_core::report::{Failing, Line, Outcome, Report};
+use dkms_core::report::{Failing, Fault, Line, Outcome, Report, Waits};
 use dkms_core::types::{Fingerprint, ModuleId, Target};
 
 use crate::page::{documented, fields, outcome, page, section, tags};
@@ -35,16 +35,11 @@ fn next(outcome: Option<&Outcome>) -> Option<Outcome> {
         Some(Outcome::Unbuilt) => Outcome::Kept,
         Some(Outcome::Kept) => Outcome::Excluded { why },
         Some(Outcome::Excluded { .. }) => Outcome::Native { why },
-        Some(Outcome::Native { .. }) => Outcome::Deferred { why, advice, code },
+        Some(Outcome::Native { .. }) => Outcome::Deferred { why, advice, waits: Waits::Tools },
         Some(Outcome::Deferred { .. }) => Outcome::Refused { why, advice, code },
-        Some(Outcome::Refused { .. }) => Outcome::Failed(Failing {
-            why,
-            errors: Vec::new(),
-            log: None,
-            remembered: false,
-            remaining: String::new(),
-            code,
-        }),
+        Some(Outcome::Refused { .. }) => {
+            Outcome::Failed(Failing::new(Fault::Module, code, why).advice("advice"))
+        }
         Some(Outcome::Failed(_)) => return None,
     })
 }

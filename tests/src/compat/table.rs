@@ -52,7 +52,7 @@ pub fn render(pairs: &[(Record, Record)]) -> String {
 /// The lines of a closing summary that tell why a build failed.
 fn reasons(said: &str) -> Vec<&str> {
     let from = said.lines().skip_while(|line| !line.starts_with("dkms: FAILED"));
-    from.take_while(|line| !line.contains("the whole log: ")).map(str::trim).collect()
+    from.take_while(|line| !line.contains("full log: ")).map(str::trim).collect()
 }
 
 #[cfg(test)]
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_shown_with_its_reasons() {
-        let said = "dkms: building m/1 for k\ndkms: FAILED: m/1 for k: compiling failed\n      a.c:1: x\n      the whole log: /l\n";
+        let said = "dkms: building m/1 for k\ndkms: FAILED: m/1 for k: compiling failed\n      a.c:1: x\n      full log: /l\n";
         assert_eq!(reasons(said), ["dkms: FAILED: m/1 for k: compiling failed", "a.c:1: x"]);
         let module = Module {
             own: true,

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use super::world::target;
 use crate::event::{Event, Load, Request, Verb};
+use crate::exit::Exit;
 use crate::plan::{Clear, Make, Plan};
 use crate::report::Outcome;
 use crate::types::Target;
@@ -118,7 +119,7 @@ fn outcome(outcome: &Outcome) -> String {
         Outcome::UpToDate => "up to date".into(),
         Outcome::Present => "present".into(),
         Outcome::Excluded { .. } => "excluded".into(),
-        Outcome::Deferred { code, .. } => format!("deferred {code}"),
+        Outcome::Deferred { waits, .. } => format!("deferred {}", Exit::from(*waits)),
         Outcome::Refused { code, .. } => format!("refused {code}"),
         Outcome::Failed(failing) if failing.remembered => format!("known to fail {}", failing.code),
         other => format!("{other:?}"),

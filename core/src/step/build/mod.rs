@@ -21,8 +21,8 @@ use crate::conf::{Recipe, script};
 use crate::exit::Exit;
 use crate::kernel::{Headers, Kernel};
 use crate::layout::Layout;
-use crate::report::compiler;
 use crate::report::timeline::Phases;
+use crate::report::{Fault, compiler};
 use crate::session::Session;
 use crate::sys::confine;
 use crate::sys::jobs::Jobs;
@@ -95,8 +95,8 @@ pub struct Unbuilt {
     pub errors: Vec<String>,
     /// The log.
     pub log: Vec<u8>,
-    /// The machine was not able to, for now: it says nothing about the module.
-    pub transient: bool,
+    /// Whose fault it is.
+    pub fault: Fault,
 }
 
 /// A working directory, deleted when it is dropped.
@@ -216,8 +216,8 @@ pub fn build(
         Err(Stop { why, code, killed }) => {
             let text = String::from_utf8_lossy(&log);
             let errors = compiler::errors(&text, &place.canonical.join("build"), 3);
-            let transient = killed || compiler::transient(&text);
-            Ok(Err(Unbuilt { why, code, errors, transient, log }))
+            let fault = if killed || compiler::transient(&text) { Fault::Machine } else { Fault::Module };
+            Ok(Err(Unbuilt { why, code, errors, fault, log }))
         }
     }
 }

@@ -8,7 +8,7 @@ use super::*;
 use crate::exit::Exit;
 use crate::plan::{Stakes, at_stake};
 use crate::policy::Admin;
-use crate::report::{Failing, Outcome, Report};
+use crate::report::{Failing, Fault, Outcome, Report, Waits};
 
 #[test]
 fn what_comes_is_built_and_nothing_else_is_touched() {
@@ -69,7 +69,7 @@ fn only_what_would_be_lost_stops_a_transaction() {
         // A module that no kernel has is not lost; what could not be tried proves nothing.
         (hold, "a/1", "excluded", false, false, "", false),
         (hold, "a/1@k1 installed", "excluded", false, false, "", true),
-        (hold, "a/1@k1 installed", "put off", false, false, "", false),
+        (hold, "a/1@k1 installed", "deferred", false, false, "", false),
         (hold, "a/1@k1 installed", "built", false, false, "", false),
     ] {
         let world = World::new(world);
@@ -89,15 +89,8 @@ fn end(word: &str) -> Outcome {
     match word {
         "built" => Outcome::Built { seconds: 1.0 },
         "excluded" => Outcome::Excluded { why: "x".into() },
-        "put off" => Outcome::Deferred { why: "x".into(), advice: "y".into(), code: Exit::BUILD_FAILED },
+        "deferred" => Outcome::Deferred { why: "x".into(), advice: "y".into(), waits: Waits::Tools },
         "bad" => Outcome::Refused { why: "x".into(), advice: "y".into(), code: Exit::BAD_CONF },
-        _ => Outcome::Failed(Failing {
-            why: "x".into(),
-            errors: Vec::new(),
-            log: None,
-            remembered: false,
-            remaining: String::new(),
-            code: Exit::BUILD_FAILED,
-        }),
+        _ => Outcome::Failed(Failing::new(Fault::Module, Exit::BUILD_FAILED, "x".into())),
     }
 }
