@@ -73,6 +73,27 @@ fn modules_versions_and_kernels_come_from_the_registry() {
 }
 
 #[test]
+fn every_action_that_help_shows_is_offered_with_its_explanation() {
+    let root = tree();
+    let run = |words: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_dkms")).args(words).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let help = run(&["--help"]);
+    let (_, listed) = help.split_once("Actions:\n").unwrap();
+    let explained = run(&["complete", "--", "--dkmstree", root.join("lib").to_str().unwrap(), ""]);
+    let offered: Vec<(&str, &str)> = explained.lines().map(|line| line.split_once('\t').unwrap()).collect();
+    let shown: Vec<(&str, &str)> = listed
+        .lines()
+        .filter(|line| line.starts_with("  "))
+        .map(|line| line.trim().split_once(' ').unwrap())
+        .map(|(name, what)| (name, what.trim()))
+        .collect();
+    assert_eq!(offered, shown);
+    assert_eq!(offered.len(), 18);
+}
+
+#[test]
 fn every_option_that_help_shows_is_offered() {
     let root = tree();
     let help = Command::new(env!("CARGO_BIN_EXE_dkms")).arg("--help").output().unwrap();

@@ -235,8 +235,8 @@ fn what_is_no_tarball_at_all() {
         (vec!["ldtarball", &path("etc/a.rpm")], 9, "package manager"),
         (vec!["ldtarball", "--archive", &path("etc/dir")], 1, "not a file"),
         (vec!["mktarball", "a/1"], 3, "not in the DKMS tree"),
-        (vec!["mktarball"], 1, "needs a module"),
-        (vec!["mktarball", "a/1", "--binaries-only", "--source-only"], 8, "exclude each other"),
+        (vec!["mktarball"], 1, "requires MODULE/VERSION"),
+        (vec!["mktarball", "a/1", "--binaries-only", "--source-only"], 8, "cannot be used together"),
         (vec!["mktarball", "a/1", "--all", "-k", "6.1"], 2, "--all"),
         (vec!["mktarball", "a/1", "--all", "-a", "x86_64"], 3, "--all"),
     ] {

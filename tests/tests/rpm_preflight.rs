@@ -67,7 +67,7 @@ fn held(manager: Manager) {
     expect_same(root, &before);
     expect_nothing_unpacked(root);
     // The same command again knows it already, and goes on when it is told to.
-    kernel_comes(&machine, 1).says(&["as before"]);
+    kernel_comes(&machine, 1).says(&["not retried: inputs unchanged"]);
     root.run("rpm -q kernel-core").fails();
     let dnf = if manager == Manager::Dnf5 { "dnf5" } else { "dnf" };
     let packages = machine.packages(newer).join(" ");

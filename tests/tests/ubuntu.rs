@@ -57,7 +57,7 @@ fn shims_key_is_made_by_shims_program_and_kmodsign_signs() {
     let before = root.read_bytes(&format!("{MOK}/MOK.der"));
     install(&root, &kernel).never_says(&["enroll-key"]);
     assert_eq!(root.read_bytes(&format!("{MOK}/MOK.der")), before);
-    root.run("dkms generate_mok").ok().says(&["MOK.priv", "exist already"]);
+    root.run("dkms generate_mok").ok().says(&["MOK.priv", "already exist"]);
     // Without kmodsign the kernel's own program signs.
     root.run("rm /usr/bin/kmodsign").ok();
     install(&root, &kernel);

@@ -5,17 +5,17 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser};
 
+use super::action::Action;
 use super::pairs::Pairs;
 use super::refuse;
 use super::words::{Told, Words};
 use crate::exit::Exit;
 use crate::types::Target;
 
-/// Builds and installs kernel modules that are not part of the kernel, for every kernel.
+/// Builds and installs out-of-tree kernel modules.
 #[derive(Debug, Parser)]
 #[command(name = "dkms", disable_version_flag = true, args_override_self = true)]
-#[command(after_help = "Actions: add, build, install, uninstall, unbuild, remove, match, status, check, \
-    preflight, autoinstall, mktarball, ldtarball, kernel_preinst, kernel_postinst, kernel_prerm, generate_mok, history [show ID]")]
+#[command(after_help = Action::help())]
 pub struct Args {
     /// Action, and module/version, source directory, dkms.conf or tarball
     #[arg(value_name = "ACTION|MODULE")]
@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(short = 'v', value_name = "VERSION", action = ArgAction::Append)]
     #[arg(num_args = 0..=1, default_missing_value = "")]
     module_version: Vec<String>,
-    /// Kernel release, or release/architecture; may be given several times
+    /// Kernel release, or release/architecture; can be repeated
     #[arg(short = 'k', long = "kernelver", value_name = "KERNEL", action = ArgAction::Append)]
     #[arg(num_args = 0..=1, default_missing_value = "")]
     kernelver: Vec<String>,
@@ -42,49 +42,49 @@ pub struct Args {
     /// What names action and module, in the order in which it stands there
     #[arg(skip)]
     told: Vec<Told>,
-    /// Another dkms.conf
+    /// Use this dkms.conf
     #[arg(short = 'c', value_name = "FILE")]
     pub conf: Option<PathBuf>,
-    /// Say only what went wrong
+    /// Print errors only
     #[arg(short = 'q', long = "quiet")]
     pub quiet: bool,
-    /// Parallel jobs
+    /// Number of parallel jobs
     #[arg(short = 'j', value_name = "NUMBER")]
     pub jobs: Option<usize>,
-    /// Every kernel
+    /// All kernels
     #[arg(long)]
     pub all: bool,
-    /// Do it again, or against advice
+    /// Force, overriding checks
     #[arg(long)]
     pub force: bool,
     /// Install over a newer module of the kernel
     #[arg(long)]
     pub force_version_override: bool,
-    /// Leave the kernel's module index alone
+    /// Do not run depmod
     #[arg(long)]
     pub no_depmod: bool,
-    /// Where the kernel's headers are
+    /// Directory of the kernel headers
     #[arg(long, value_name = "DIR")]
     pub kernelsourcedir: Option<PathBuf>,
-    /// The registry
+    /// DKMS tree [/var/lib/dkms]
     #[arg(long, value_name = "DIR")]
     pub dkmstree: Option<PathBuf>,
-    /// Module sources
+    /// Source tree [/usr/src]
     #[arg(long, value_name = "DIR")]
     pub sourcetree: Option<PathBuf>,
-    /// Kernel modules
+    /// Install tree [/lib/modules]
     #[arg(long, value_name = "DIR")]
     pub installtree: Option<PathBuf>,
-    /// Keep the new version in place when the old package is removed after it
+    /// Keep the new version when rpm removes the old package after installing the new one
     #[arg(long = "rpm_safe_upgrade")]
     pub rpm_safe_upgrade: bool,
-    /// Print the plan as JSON, and do nothing
+    /// Print the plan as JSON; change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Answer in JSON
+    /// Output as JSON
     #[arg(long)]
     pub json: bool,
-    /// Check as if these certificates were the enrolled ones; may be given several times
+    /// Check as if this certificate were enrolled; can be repeated
     #[arg(long, value_name = "FILE")]
     pub enrolled: Vec<PathBuf>,
     /// Check as if Secure Boot were on, or off
@@ -93,34 +93,34 @@ pub struct Args {
     /// Print the version
     #[arg(short = 'V', long)]
     pub version: bool,
-    /// Set a variable of dkms.conf after it was read; may be given several times
+    /// Override a variable of dkms.conf; can be repeated
     #[arg(long, value_name = "NAME=VALUE", action = ArgAction::Append)]
     pub directive: Vec<String>,
-    /// The kernel's configuration, where it is not with the headers
+    /// Kernel configuration file, if it is not in the headers
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The kernel whose modules `match` installs for another one
+    /// Kernel whose modules `match` installs for another kernel
     #[arg(long, value_name = "KERNEL", num_args = 0..=1, default_missing_value = "")]
     pub templatekernel: Option<String>,
-    /// The tarball to write or to load
+    /// Tarball to write or to load
     #[arg(long, value_name = "FILE")]
     pub archive: Option<PathBuf>,
-    /// A tarball without the source
+    /// Pack the builds without the source
     #[arg(long)]
     pub binaries_only: bool,
-    /// A tarball without finished builds
+    /// Pack the source without builds
     #[arg(long)]
     pub source_only: bool,
-    /// Put links to the built modules into the kernel's tree, not copies
+    /// Install symbolic links to the built modules instead of copies
     #[arg(long)]
     pub symlink_modules: bool,
-    /// Load modules for this machine's devices after installing for the running kernel
+    /// Load modules after installing them for the running kernel
     #[arg(long)]
     pub modprobe_on_install: bool,
     /// Accepted for compatibility
     #[arg(long, hide = true)]
     debug: bool,
-    /// Show the commands that build
+    /// Print build commands
     #[arg(long)]
     pub verbose: bool,
     /// Accepted for compatibility
@@ -188,20 +188,20 @@ impl Args {
     }
 
     /// The one kernel of an action that knows only one.
-    pub fn one_target(&self, action: &str) -> Result<Target> {
+    pub fn one_target(&self, action: Action) -> Result<Target> {
         if self.all {
-            return refuse(Exit::NO_ALL, format!("{action} does not know --all"));
+            return refuse(Exit::NO_ALL, format!("--all is not supported by {action}"));
         }
         match self.targets()?.as_slice() {
             [target] => Ok(target.clone()),
-            _ => refuse(Exit::ONE_KERNEL, format!("{action} is for one kernel at a time")),
+            _ => refuse(Exit::ONE_KERNEL, format!("{action} accepts only one kernel")),
         }
     }
 
     /// The one kernel of an action that does not guess.
-    pub fn named_target(&self, action: &str) -> Result<Target> {
+    pub fn named_target(&self, action: Action) -> Result<Target> {
         if !self.all && !self.pairs.one_kernel() {
-            return refuse(Exit::ONE_KERNEL, format!("{action} needs exactly one kernel: -k KERNEL"));
+            return refuse(Exit::ONE_KERNEL, format!("{action} requires exactly one kernel: -k KERNEL"));
         }
         self.one_target(action)
     }
@@ -212,7 +212,7 @@ impl Args {
         if word.is_empty() {
             return refuse(
                 Exit::ERROR,
-                "match needs --templatekernel KERNEL: the kernel whose modules are wanted",
+                "match requires --templatekernel KERNEL, the kernel whose modules to install",
             );
         }
         let template = match word.split_once('/') {
@@ -222,7 +222,7 @@ impl Args {
         if template == *target {
             return refuse(
                 Exit::SAME_KERNEL,
-                format!("{} is the template itself: nothing to match", target.kernel),
+                format!("the template kernel and the kernel are the same: {}", target.kernel),
             );
         }
         Ok(template)
@@ -244,6 +244,6 @@ fn directive(word: &str) -> Result<(String, String)> {
     });
     match name_and_value {
         Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
-        None => refuse(Exit::ERROR, format!("--directive {word:?} is no NAME=VALUE")),
+        None => refuse(Exit::ERROR, format!("--directive {word:?} is not NAME=VALUE")),
     }
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use clap::{Arg, CommandFactory};
 
+use super::action::{Action, Operand};
 use super::args::Args;
-use super::words::ACTIONS;
 use crate::kernel;
 use crate::layout::Layout;
 use crate::report::Screen;
@@ -115,21 +115,25 @@ impl Asked<'_> {
     /// Words that are no options: the action, then what it is about.
     fn words(&self) -> Vec<String> {
         let ids = |ids: Vec<ModuleId>| unique(ids.iter().map(ToString::to_string));
-        let Some(action) = self.word(0) else {
-            return ACTIONS.iter().map(|action| (*action).to_owned()).collect();
+        let Some(word) = self.word(0) else {
+            return Action::all().map(|(name, help)| format!("{name}\t{help}")).collect();
         };
+        let Some(operand) = Action::named(&word).map(|action| action.rules().operand) else {
+            return Vec::new();
+        };
+        let files = || [":files".to_owned()];
         if self.word(1).is_some() || value_of(self.before, &["-m", "--module"]).is_some() {
-            return if action == "check" { vec![":files".into()] } else { Vec::new() };
+            return if operand == Operand::AddedOrFiles { files().into() } else { Vec::new() };
         }
-        match action.as_str() {
-            "add" => ids(self.sources()).into_iter().chain([":directories".into()]).collect(),
-            "build" | "install" => ids(self.modules()),
-            "check" => ids(self.registered()).into_iter().chain([":files".into()]).collect(),
-            "preflight" => self.kernels().into_iter().chain([":files".into()]).collect(),
-            "uninstall" | "unbuild" | "remove" | "status" | "mktarball" => ids(self.registered()),
-            "ldtarball" => vec![":files".into()],
-            "history" => vec!["show".into()],
-            _ => Vec::new(),
+        match operand {
+            Operand::None => Vec::new(),
+            Operand::Source => ids(self.sources()).into_iter().chain([":directories".into()]).collect(),
+            Operand::Module => ids(self.modules()),
+            Operand::Added => ids(self.registered()),
+            Operand::AddedOrFiles => ids(self.registered()).into_iter().chain(files()).collect(),
+            Operand::KernelsOrFiles => self.kernels().into_iter().chain(files()).collect(),
+            Operand::Tarball => files().into(),
+            Operand::Show => vec!["show".into()],
         }
     }
 
@@ -175,10 +179,10 @@ impl Asked<'_> {
 
     /// Everything that can be built.
     fn modules(&self) -> Vec<ModuleId> {
-        let action = self.word(0);
-        match action.as_deref() {
-            Some("add") => self.sources(),
-            Some("build" | "install") => self.registered().into_iter().chain(self.sources()).collect(),
+        let operand = self.word(0).and_then(|word| Action::named(&word)).map(|action| action.rules().operand);
+        match operand {
+            Some(Operand::Source) => self.sources(),
+            Some(Operand::Module) => self.registered().into_iter().chain(self.sources()).collect(),
             _ => self.registered(),
         }
     }

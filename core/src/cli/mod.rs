@@ -1,5 +1,6 @@
 //! The command line: words become calls. No logic.
 
+mod action;
 mod args;
 mod check;
 mod complete;
@@ -31,6 +32,7 @@ use crate::step::sign;
 use crate::sys::signal;
 use crate::types::{ModuleId, ModuleName, Target};
 
+use action::Action;
 use args::Args;
 use words::Words;
 
@@ -91,15 +93,19 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
         return Ok(Exit::SUCCESS);
     }
     let words = args.words()?;
+    let rules = words.action.rules();
     args.pairs.check(args.all)?;
     for option in args.deprecated() {
-        screen.alert(&format!("dkms: {option} is deprecated: it does nothing"));
+        screen.alert(&format!("dkms: {option} is deprecated and has no effect"));
     }
-    for word in words.strange.iter().filter(|_| !["history", "preflight"].contains(&words.action.as_str())) {
-        screen.alert(&format!("dkms: {word:?} is neither an action nor a second module: it is ignored"));
+    for word in words.strange.iter().filter(|_| !rules.operand.takes_many()) {
+        screen.alert(&format!(
+            "dkms: ignored: {word:?} is not a command, and {} takes one module",
+            words.action
+        ));
     }
     if let Some(config) = args.config.as_ref().filter(|config| !config.is_file()) {
-        return refuse(Exit::ERROR, format!("--config {}: there is no such file", config.display()));
+        return refuse(Exit::ERROR, format!("--config {}: file not found", config.display()));
     }
     let options = Options {
         jobs: args.jobs,
@@ -127,24 +133,25 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
     };
     let mut session = Session::start(screen, options, place)?;
     if args.binaries_only && args.source_only {
-        return refuse(Exit::CONTRADICTION, "--binaries-only and --source-only exclude each other");
+        return refuse(Exit::CONTRADICTION, "--binaries-only and --source-only cannot be used together");
     }
     let brings = words.source().is_some() || words.brings_tarball(args);
-    if args.dry_run && (matches!(words.action.as_str(), "generate_mok" | "mktarball") || brings) {
-        return refuse(Exit::ERROR, "--dry-run needs a module that has its place already: module/version");
+    if args.dry_run && (!rules.plans || brings) {
+        return refuse(Exit::ERROR, "--dry-run is not supported here; it requires MODULE/VERSION");
     }
     permit::check(&session, args, &words)?;
-    match words.action.as_str() {
-        "status" => status::show(&session, args, &words),
-        "check" => check::show(&session, args, &words),
-        "preflight" => preflight::show(&mut session, args, &words),
-        "history" => history::show(&session, &words.rest, args.json),
-        "generate_mok" if !args.dry_run => generate_mok(&session),
-        "autoinstall" => {
+    let action = words.action;
+    match action {
+        Action::Status => status::show(&session, args, &words),
+        Action::Check => check::show(&session, args, &words),
+        Action::Preflight => preflight::show(&mut session, args, &words),
+        Action::History => history::show(&session, &words.rest, args.json),
+        Action::GenerateMok => generate_mok(&session),
+        Action::Autoinstall => {
             // With --all every kernel of this machine, in one plan: their builds share the processors to the end.
             let targets = match args.all {
                 true => all_targets(&session)?,
-                false => vec![args.one_target("autoinstall")?],
+                false => vec![args.one_target(action)?],
             };
             if session.autoinstall_off() {
                 return Ok(Exit::SUCCESS);
@@ -152,51 +159,61 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
             let events = targets.into_iter().map(Event::Autoinstall).collect();
             Ok(crate::apply::run(&mut session, events)?.autoinstall_code())
         }
-        "kernel_preinst" => args.named_target("kernel_preinst").map(|_| Exit::SUCCESS),
-        "kernel_postinst" => {
-            let target = args.named_target("kernel_postinst")?;
+        Action::KernelPreinst => args.named_target(action).map(|_| Exit::SUCCESS),
+        Action::KernelPostinst => {
+            let target = args.named_target(action)?;
             if session.autoinstall_off() {
                 return Ok(Exit::SUCCESS);
             }
             hook(&mut session, Event::KernelAdded(target))
         }
-        "kernel_prerm" => {
-            let target = args.named_target("kernel_prerm")?;
+        Action::KernelPrerm => {
+            let target = args.named_target(action)?;
             hook(&mut session, Event::KernelRemoved(target))
         }
-        "mktarball" => tarball::make(&session, args, &words),
-        "ldtarball" => tarball::load(&mut session, args, &words).map(|(_, code)| code),
-        "add" if words.brings_tarball(args) => tarball::add(&mut session, args, &words).map(|(_, code)| code),
-        "add" => {
-            let module = named(&session, args, &words)?;
-            if args.rpm_safe_upgrade && !args.dry_run {
-                safe_upgrade::note(&session, &module)?;
-            }
-            let target = args.targets()?.into_iter().next();
-            ask(&mut session, Verb::Add, module, target.into_iter().collect(), args)
-        }
-        "build" | "install" => {
-            let verb = if words.action == "build" { Verb::Build } else { Verb::Install };
-            let module = if words.source().is_none() && words.brings_tarball(args) {
-                match tarball::add(&mut session, args, &words)? {
-                    (module, Exit::SUCCESS) => module,
-                    (_, code) => return Ok(code),
-                }
-            } else {
-                named(&session, args, &words)?
-            };
-            ask(&mut session, verb, module, args.targets()?, args)
-        }
-        "match" => matching(&mut session, args, &words),
-        "uninstall" | "unbuild" | "remove" => withdraw(&mut session, args, &words),
-        action => refuse(Exit::ERROR, format!("dkms {action} is not available yet in this version")),
+        Action::Mktarball => tarball::make(&session, args, &words),
+        Action::Ldtarball => tarball::load(&mut session, args, &words).map(|(_, code)| code),
+        Action::Add => add(&mut session, args, &words),
+        Action::Build => build(&mut session, args, &words, Verb::Build),
+        Action::Install => build(&mut session, args, &words, Verb::Install),
+        Action::Match => matching(&mut session, args, &words),
+        Action::Uninstall => withdraw(&mut session, args, &words, Verb::Uninstall),
+        Action::Unbuild => withdraw(&mut session, args, &words, Verb::Unbuild),
+        Action::Remove => remove(&mut session, args, &words),
     }
+}
+
+fn add(session: &mut Session, args: &Args, words: &Words) -> Result<Exit> {
+    if words.brings_tarball(args) {
+        return tarball::add(session, args, words).map(|(_, code)| code);
+    }
+    let module = named(session, args, words)?;
+    if args.rpm_safe_upgrade && !args.dry_run {
+        safe_upgrade::note(session, &module)?;
+    }
+    let target = args.targets()?.into_iter().next();
+    ask(session, Verb::Add, module, target.into_iter().collect(), args)
+}
+
+fn build(session: &mut Session, args: &Args, words: &Words, verb: Verb) -> Result<Exit> {
+    let module = if words.source().is_none() && words.brings_tarball(args) {
+        match tarball::add(session, args, words)? {
+            (module, Exit::SUCCESS) => module,
+            (_, code) => return Ok(code),
+        }
+    } else {
+        named(session, args, words)?
+    };
+    ask(session, verb, module, args.targets()?, args)
 }
 
 /// The module that is to be added, built or installed; a source directory is put in its place first.
 fn named(session: &Session, args: &Args, words: &Words) -> Result<ModuleId> {
     if args.all {
-        return refuse(Exit::NO_ALL, format!("{} does not know --all: name a kernel with -k", words.action));
+        return refuse(
+            Exit::NO_ALL,
+            format!("--all is not supported by {}; name a kernel with -k", words.action),
+        );
     }
     match words.source() {
         Some(dir) => source::copy(session, dir, args.force),
@@ -205,7 +222,7 @@ fn named(session: &Session, args: &Args, words: &Words) -> Result<ModuleId> {
 }
 
 fn matching(session: &mut Session, args: &Args, words: &Words) -> Result<Exit> {
-    let target = args.one_target("match")?;
+    let target = args.one_target(words.action)?;
     let template = args.template(&target)?;
     let only = match words.name.as_deref() {
         None => None,
@@ -214,12 +231,12 @@ fn matching(session: &mut Session, args: &Args, words: &Words) -> Result<Exit> {
             _ => {
                 return refuse(
                     Exit::NOT_ADDED,
-                    format!("{word} is not registered: dkms status lists what is"),
+                    format!("{word} is not in the DKMS tree; to list all modules: dkms status"),
                 );
             }
         },
     };
-    let nothing = format!("dkms: nothing to match: no such module is installed for {}", template.kernel);
+    let nothing = format!("dkms: nothing to match: no matching module is installed for {}", template.kernel);
     let event = Event::Matched { template, target, only, force: args.force };
     let report = crate::apply::run(session, vec![event])?;
     if report.lines.is_empty() && !args.dry_run {
@@ -228,24 +245,20 @@ fn matching(session: &mut Session, args: &Args, words: &Words) -> Result<Exit> {
     Ok(report.code())
 }
 
-fn withdraw(session: &mut Session, args: &Args, words: &Words) -> Result<Exit> {
+fn remove(session: &mut Session, args: &Args, words: &Words) -> Result<Exit> {
     let module = words.module_id()?;
-    if words.action == "remove"
-        && args.rpm_safe_upgrade
-        && !args.dry_run
-        && safe_upgrade::replaced(session, &module)?
-    {
+    if args.rpm_safe_upgrade && !args.dry_run && safe_upgrade::replaced(session, &module)? {
         return Ok(Exit::SUCCESS);
     }
-    if words.action == "remove" && args.all && caller::replacing() {
+    if args.all && caller::replacing() {
         let report = crate::apply::run(session, vec![Event::SourceReplaced(module)])?;
         return Ok(report.code());
     }
-    let verb = match words.action.as_str() {
-        "uninstall" => Verb::Uninstall,
-        "unbuild" => Verb::Unbuild,
-        _ => Verb::Remove,
-    };
+    withdraw(session, args, words, Verb::Remove)
+}
+
+fn withdraw(session: &mut Session, args: &Args, words: &Words, verb: Verb) -> Result<Exit> {
+    let module = words.module_id()?;
     let targets = match (args.all, verb) {
         (false, _) => args.targets()?,
         (true, Verb::Remove) => Vec::new(),
@@ -289,9 +302,7 @@ fn generate_mok(session: &Session) -> Result<Exit> {
     match (token || Path::new(&key).exists(), certificate.exists()) {
         (true, true) => {
             let certificate = certificate.display();
-            session
-                .screen
-                .progress(&format!("dkms: {key} and {certificate} exist already: nothing was made"));
+            session.screen.progress(&format!("dkms: {key} and {certificate} already exist; nothing to do"));
             return Ok(Exit::SUCCESS);
         }
         (false, false) => {}
@@ -301,13 +312,16 @@ fn generate_mok(session: &Session) -> Result<Exit> {
             let (there, missing) = if key_exists { (&key, &certificate) } else { (&certificate, &key) };
             return refuse(
                 Exit::ERROR,
-                format!("{there} exists and may be enrolled, but {missing} is missing: nothing was made"),
+                format!("{there} exists and may be enrolled, but {missing} is missing; nothing was changed"),
             );
         }
     }
     sign::make(session, Path::new(&key), &certificate)?;
     let enrol = sign::enrol(session, &certificate);
-    session.screen.progress(&format!("dkms: made {}; enrol it once: {enrol}", certificate.display()));
+    session.screen.progress(&format!(
+        "dkms: generated a module signing key (MOK): {}; to enroll it: {enrol}",
+        certificate.display()
+    ));
     Ok(Exit::SUCCESS)
 }
 
@@ -317,7 +331,7 @@ fn running() -> Result<Target> {
         (Some(kernel), Some(arch)) => Ok(Target { kernel, arch }),
         _ => refuse(
             Exit::NO_RUNNING_KERNEL,
-            "the running kernel's release or architecture is no valid name: give -k and -a",
+            "the running kernel's release or architecture is not a valid name; use -k and -a",
         ),
     }
 }

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use super::action::Writes;
 use super::args::Args;
 use super::refuse;
 use super::words::Words;
@@ -15,17 +16,16 @@ pub(super) fn check(session: &Session, args: &Args, words: &Words) -> Result<()>
         return Ok(());
     }
     let (registry, modules) = (&session.layout.dkms_tree, &session.layout.install_tree);
-    let kernels = match words.action.as_str() {
-        "preflight" if !rustix::process::geteuid().is_root() => {
-            return refuse(Exit::ERROR, "dkms preflight must be run as root");
+    let rules = words.action.rules();
+    let kernels = match rules.writes {
+        Writes::AsRoot if !rustix::process::geteuid().is_root() => {
+            return refuse(Exit::ERROR, format!("dkms {} must be run as root", words.action));
         }
-        "add" | "build" | "remove" | "unbuild" => false,
-        "install" | "uninstall" | "autoinstall" | "match" => true,
-        action if action.starts_with("kernel_") => true,
-        _ => return Ok(()),
+        Writes::AsRoot | Writes::Nothing => return Ok(()),
+        Writes::Tree => false,
+        Writes::Kernels => true,
     };
-    let withdraws = matches!(words.action.as_str(), "remove" | "unbuild" | "uninstall");
-    if withdraws && !file::writable(registry) && !registered(session, words)? {
+    if rules.withdraws && !file::writable(registry) && !registered(session, words)? {
         return refuse(
             Exit::NOT_ADDED,
             format!("{} is not in the DKMS tree; to list all modules: dkms status", words.module_id()?),

@@ -4,32 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::action::{Action, Operand};
 use super::args::Args;
 use super::refuse;
 use crate::exit::Exit;
 use crate::types::ModuleId;
-
-/// All actions.
-pub(super) const ACTIONS: &[&str] = &[
-    "add",
-    "build",
-    "install",
-    "uninstall",
-    "unbuild",
-    "remove",
-    "status",
-    "autoinstall",
-    "check",
-    "preflight",
-    "kernel_preinst",
-    "kernel_postinst",
-    "kernel_prerm",
-    "generate_mok",
-    "history",
-    "match",
-    "mktarball",
-    "ldtarball",
-];
 
 /// Something on the command line that may name a module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,10 +22,10 @@ pub enum Told {
 }
 
 /// The words that are no options, and what they and `-m` and `-v` say together.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Words {
     /// The action.
-    pub action: String,
+    pub action: Action,
     /// The others.
     pub rest: Vec<String>,
     /// The module's name.
@@ -63,31 +42,43 @@ pub struct Words {
 impl Words {
     /// Tells the action from the other words: it may stand anywhere.
     pub fn new(all: &[Told]) -> Result<Self> {
-        let mut words = Self::default();
-        for told in all {
-            match told {
-                Told::Word(word) if ACTIONS.contains(&word.as_str()) => match words.action.as_str() {
-                    "" => words.action = word.clone(),
-                    one => {
-                        return refuse(
-                            Exit::MANY_ACTIONS,
-                            format!("only one action at a time: {one} or {word}"),
-                        );
-                    }
-                },
-                told => words.tell(told),
-            }
+        let action = |told: &Told| match told {
+            Told::Word(word) => Action::named(word),
+            Told::Module(_) | Told::Version(_) => None,
+        };
+        let mut actions = all.iter().filter_map(action);
+        let (first, second) = (actions.next(), actions.next());
+        if let (Some(one), Some(other)) = (first, second) {
+            return refuse(Exit::MANY_ACTIONS, format!("only one command at a time: {one} or {other}"));
         }
+        let others = || all.iter().filter(|told| action(told).is_none());
+        let Some(action) = first else {
+            let word = others().find_map(|told| match told {
+                Told::Word(word) => Some(word),
+                Told::Module(_) | Told::Version(_) => None,
+            });
+            return refuse(
+                Exit::NO_ACTION,
+                match word {
+                    Some(word) => format!("unknown command {word:?}; see dkms --help"),
+                    None => "no command given; see dkms --help".to_owned(),
+                },
+            );
+        };
+        let mut words = Self {
+            action,
+            rest: Vec::new(),
+            name: None,
+            version: None,
+            strange: Vec::new(),
+            source: None,
+            by_option: false,
+        };
+        others().for_each(|told| words.tell(told));
         for text in [&mut words.name, &mut words.version] {
             text.take_if(|text| text.is_empty());
         }
-        match (words.action.as_str(), words.rest.first()) {
-            ("", None) => refuse(Exit::NO_ACTION, "no action given: dkms --help lists them"),
-            ("", Some(word)) => {
-                refuse(Exit::NO_ACTION, format!("{word:?} is no action: dkms --help lists them"))
-            }
-            _ => Ok(words),
-        }
+        Ok(words)
     }
 
     /// Makes one statement after the other, as they stand there: the last one counts.
@@ -116,15 +107,6 @@ impl Words {
         }
     }
 
-    /// The exit code for a module that cannot exist.
-    fn unknown_module(&self) -> Exit {
-        if matches!(self.action.as_str(), "add" | "build" | "install") {
-            Exit::NO_SOURCE
-        } else {
-            Exit::NOT_ADDED
-        }
-    }
-
     /// The source directory that was given in place of a module.
     pub fn source(&self) -> Option<&Path> {
         self.source.as_deref().filter(|_| self.name.is_none() && self.version.is_none())
@@ -132,8 +114,10 @@ impl Words {
 
     /// Whether the module is to come out of a tarball.
     pub fn brings_tarball(&self, args: &Args) -> bool {
-        let may = matches!(self.action.as_str(), "add" | "build" | "install") && !self.by_option;
-        self.action == "ldtarball" || may && self.tarball(args).is_some()
+        match self.action.rules().operand {
+            Operand::Tarball => true,
+            operand => operand.takes_tarball() && !self.by_option && self.tarball(args).is_some(),
+        }
     }
 
     /// A tarball: the one that `--archive` names, or any file among the words that is no dkms.conf.
@@ -149,12 +133,11 @@ impl Words {
         match (&self.name, &self.version) {
             (Some(name), Some(version)) => match (name.parse(), version.parse()) {
                 (Ok(name), Ok(version)) => Ok(ModuleId { name, version }),
-                (Err(error), _) | (_, Err(error)) => refuse(self.unknown_module(), format!("{error}")),
+                (Err(error), _) | (_, Err(error)) => {
+                    refuse(self.action.rules().operand.unknown(), format!("{error}"))
+                }
             },
-            _ => refuse(
-                Exit::ERROR,
-                format!("dkms {} needs a module and its version: module/version", self.action),
-            ),
+            _ => refuse(Exit::ERROR, format!("dkms {} requires MODULE/VERSION", self.action)),
         }
     }
 }

@@ -135,18 +135,18 @@ fn what_helps_and_what_is_old() {
     }
     let old = root.dkms(&["status", "--no-initrd", "--no-prepare-kernel"]);
     insta::assert_snapshot!(old.stderr, @r"
-    dkms: --no-initrd is deprecated: it does nothing
-    dkms: --no-prepare-kernel is deprecated: it does nothing
+    dkms: --no-initrd is deprecated and has no effect
+    dkms: --no-prepare-kernel is deprecated and has no effect
     ");
     let stray = root.dkms(&["status", "a/1", "b/1"]);
-    insta::assert_snapshot!(stray.stderr, @r#"dkms: "b/1" is neither an action nor a second module: it is ignored"#);
+    insta::assert_snapshot!(stray.stderr, @r#"dkms: ignored: "b/1" is not a command, and status takes one module"#);
 }
 
 #[test]
 fn nothing_to_match_is_no_error() {
     let root = every_state();
     let run = root.dkms(&["match", "--templatekernel", "6.9", "-k", "6.8"]);
-    insta::assert_snapshot!(run.ok(), @"dkms: nothing to match: no such module is installed for 6.9");
+    insta::assert_snapshot!(run.ok(), @"dkms: nothing to match: no matching module is installed for 6.9");
 }
 
 #[test]

@@ -1,0 +1,216 @@
+//! The actions of `dkms`, defined once: the parser, the dispatch, the permission check, the help, the completion and the
+//! test of the manual page all ask here. A new action does not compile until each of them knows it.
+
+use std::fmt;
+
+use clap::ValueEnum;
+
+use crate::exit::Exit;
+
+/// What `dkms` is to do. The help shows these comments, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Action {
+    /// Add a module to the DKMS tree
+    Add,
+    /// Build a module for a kernel
+    Build,
+    /// Install a module for a kernel
+    Install,
+    /// Remove a module from a kernel; keep its build
+    Uninstall,
+    /// Remove a module from a kernel, and its build
+    Unbuild,
+    /// Remove a module's builds, and the module from the DKMS tree
+    Remove,
+    /// List modules and their state
+    Status,
+    /// Build and install all modules for a kernel
+    Autoinstall,
+    /// Check whether a kernel would load installed modules or module files
+    Check,
+    /// Check whether modules build for kernels or packages that are not installed yet
+    Preflight,
+    /// Called before a kernel is installed
+    KernelPreinst,
+    /// Called after a kernel was installed
+    KernelPostinst,
+    /// Called before a kernel is removed
+    KernelPrerm,
+    /// Generate a module signing key (MOK)
+    GenerateMok,
+    /// List past transactions, or show one of them: history show ID
+    History,
+    /// Install for one kernel what is installed for another
+    Match,
+    /// Pack a module into a tarball
+    Mktarball,
+    /// Add a module from a tarball
+    Ldtarball,
+}
+
+/// What an action is about: the words that can follow it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operand {
+    /// Nothing: all modules.
+    None,
+    /// A module or source that is not in the DKMS tree yet, its directory, or a tarball.
+    Source,
+    /// Any module, in the DKMS tree or not, or a tarball.
+    Module,
+    /// A module in the DKMS tree.
+    Added,
+    /// Installed modules, or module files.
+    AddedOrFiles,
+    /// Kernels, or package files.
+    KernelsOrFiles,
+    /// A tarball.
+    Tarball,
+    /// `show` and a number.
+    Show,
+}
+
+/// What an action changes, so that it can be refused before it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writes {
+    /// Nothing of the DKMS tree, or it finds out itself.
+    Nothing,
+    /// Nothing, but it needs root for what it does.
+    AsRoot,
+    /// The DKMS tree.
+    Tree,
+    /// The DKMS tree, and kernels' modules.
+    Kernels,
+}
+
+/// What the program has to know of an action beside how it is carried out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    /// What can follow.
+    pub(super) operand: Operand,
+    /// What it changes.
+    pub(super) writes: Writes,
+    /// It takes something of a module away.
+    pub(super) withdraws: bool,
+    /// Whether `--dry-run` has a meaning for it.
+    pub(super) plans: bool,
+}
+
+impl Action {
+    /// The action of that name.
+    pub fn named(word: &str) -> Option<Self> {
+        Self::from_str(word, false).ok()
+    }
+
+    /// All of them, with their names and what the help says about them.
+    pub fn all() -> impl Iterator<Item = (String, String)> {
+        Self::value_variants().iter().filter_map(Self::to_possible_value).map(|value| {
+            let help = value.get_help().map(ToString::to_string).unwrap_or_default();
+            (value.get_name().to_owned(), help)
+        })
+    }
+
+    /// The list of actions for `--help`.
+    pub fn help() -> String {
+        let actions: Vec<(String, String)> = Self::all().collect();
+        let width = actions.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        let lines = actions.iter().map(|(name, help)| format!("\n  {name:width$}  {help}"));
+        format!("Actions:{}", lines.collect::<String>())
+    }
+
+    /// The table.
+    #[rustfmt::skip] // one row an action
+    pub(super) fn rules(self) -> Rules {
+        use {Operand as O, Writes as W};
+        let row = |operand, writes, withdraws, plans| Rules { operand, writes, withdraws, plans };
+        match self {
+            //                         what can follow    what it changes  takes away, --dry-run
+            Self::Add            => row(O::Source,         W::Tree,    false, true),
+            Self::Build          => row(O::Module,         W::Tree,    false, true),
+            Self::Install        => row(O::Module,         W::Kernels, false, true),
+            Self::Uninstall      => row(O::Added,          W::Kernels, true,  true),
+            Self::Unbuild        => row(O::Added,          W::Tree,    true,  true),
+            Self::Remove         => row(O::Added,          W::Tree,    true,  true),
+            Self::Status         => row(O::Added,          W::Nothing, false, true),
+            Self::Autoinstall    => row(O::None,           W::Kernels, false, true),
+            Self::Check          => row(O::AddedOrFiles,   W::Nothing, false, true),
+            Self::Preflight      => row(O::KernelsOrFiles, W::AsRoot,  false, true),
+            Self::KernelPreinst  => row(O::None,           W::Kernels, false, true),
+            Self::KernelPostinst => row(O::None,           W::Kernels, false, true),
+            Self::KernelPrerm    => row(O::None,           W::Kernels, false, true),
+            Self::GenerateMok    => row(O::None,           W::Nothing, false, false),
+            Self::History        => row(O::Show,           W::Nothing, false, true),
+            Self::Match          => row(O::None,           W::Kernels, false, true),
+            Self::Mktarball      => row(O::Added,          W::Nothing, false, false),
+            Self::Ldtarball      => row(O::Tarball,        W::Nothing, false, true),
+        }
+    }
+}
+
+impl Operand {
+    /// Whether a tarball can stand in place of the module.
+    pub(super) fn takes_tarball(self) -> bool {
+        match self {
+            Self::Source | Self::Module | Self::Tarball => true,
+            Self::None | Self::Added | Self::AddedOrFiles | Self::KernelsOrFiles | Self::Show => false,
+        }
+    }
+
+    /// Whether more than one word can follow.
+    pub(super) fn takes_many(self) -> bool {
+        match self {
+            Self::KernelsOrFiles | Self::Show => true,
+            Self::None | Self::Source | Self::Module | Self::Added | Self::AddedOrFiles | Self::Tarball => {
+                false
+            }
+        }
+    }
+
+    /// The exit code for a module that cannot exist.
+    pub(super) fn unknown(self) -> Exit {
+        match self {
+            Self::Source | Self::Module => Exit::NO_SOURCE,
+            Self::None
+            | Self::Added
+            | Self::AddedOrFiles
+            | Self::KernelsOrFiles
+            | Self::Tarball
+            | Self::Show => Exit::NOT_ADDED,
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.to_possible_value() {
+            Some(value) => f.write_str(value.get_name()),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_dkms_and_are_written_out() {
+        let names: Vec<String> = Action::all().map(|(name, _)| name).collect();
+        for name in ["add", "kernel_postinst", "generate_mok", "ldtarball"] {
+            assert!(names.iter().any(|known| known == name), "{name}");
+            assert_eq!(Action::named(name).unwrap().to_string(), name);
+        }
+        for word in ["", "Add", "ADD", "ad", "kernel-postinst", "complete"] {
+            assert_eq!(Action::named(word), None, "{word}");
+        }
+    }
+
+    #[test]
+    fn the_help_has_a_line_for_each() {
+        let help = Action::help();
+        for (name, what) in Action::all() {
+            assert!(!what.is_empty(), "{name} has no help");
+            assert!(help.lines().any(|line| line.trim().starts_with(&format!("{name} "))), "{name}\n{help}");
+        }
+    }
+}
