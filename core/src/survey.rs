@@ -15,7 +15,7 @@ use crate::step::sign;
 use crate::sys::hash::{self, Watch};
 use crate::sys::parallel::{self, Each};
 use crate::tree::{Build, Snapshot};
-use crate::types::{Fingerprint, ModuleId, ModuleName, Target};
+use crate::types::{Fingerprint, ModuleId, ModuleName, Placement, Target};
 
 /// Raised when what goes into a fingerprint changes: all modules are then built again, once.
 const FORMAT: &str = "1";
@@ -27,8 +27,8 @@ pub fn survey(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<S
         let kernel = session.kernel(target).with_context(|| format!("examining kernel {target}"))?;
         survey.kernels.insert(target.clone(), kernel);
     }
-    let mut bases: BTreeMap<(ModuleId, Target), String> = BTreeMap::new();
-    let cases: Vec<(ModuleId, Target)> = scope.cases.iter().cloned().collect();
+    let mut bases: BTreeMap<Placement, String> = BTreeMap::new();
+    let cases: Vec<Placement> = scope.cases.iter().cloned().collect();
     look(session, snapshot, &mut survey, &mut bases, &cases)?;
     let followers = followers(session, snapshot, &survey)?;
     look(session, snapshot, &mut survey, &mut bases, &followers)?;
@@ -54,8 +54,8 @@ fn look(
     session: &Session,
     snapshot: &Snapshot,
     survey: &mut Survey,
-    bases: &mut BTreeMap<(ModuleId, Target), String>,
-    cases: &[(ModuleId, Target)],
+    bases: &mut BTreeMap<Placement, String>,
+    cases: &[Placement],
 ) -> Result<()> {
     let kernels = &survey.kernels;
     let signers: BTreeMap<&Target, Option<String>> = kernels
@@ -66,23 +66,24 @@ fn look(
         })
         .collect();
     let parts = parallel::parts(cases, Each::Slow, |part| -> Result<Vec<Option<Examined>>> {
-        part.iter().map(|(id, target)| see(session, snapshot, kernels.get(target), id)).collect()
+        part.iter()
+            .map(|placement| see(session, snapshot, kernels.get(&placement.target), &placement.module))
+            .collect()
     });
     let mut all = Vec::new();
     for part in parts {
         all.extend(part?);
     }
     let signers: Vec<Option<String>> =
-        cases.iter().map(|(_, target)| signers.get(target).cloned().flatten()).collect();
-    for (((id, target), seen), signer) in cases.iter().zip(all).zip(signers) {
+        cases.iter().map(|placement| signers.get(&placement.target).cloned().flatten()).collect();
+    for ((placement, seen), signer) in cases.iter().zip(all).zip(signers) {
         let Some(Examined { source, recipe, base, damaged }) = seen else { continue };
-        let key = (id.clone(), target.clone());
-        bases.extend(base.map(|base| (key.clone(), base)));
-        survey.sources.entry(id.clone()).or_insert(source);
+        bases.extend(base.map(|base| (placement.clone(), base)));
+        survey.sources.entry(placement.module.clone()).or_insert(source);
         if damaged {
-            survey.damaged.insert(key.clone());
+            survey.damaged.insert(placement.clone());
         }
-        survey.cases.insert(key, Case { recipe, fingerprint: None, signer, cached: false });
+        survey.cases.insert(placement.clone(), Case { recipe, fingerprint: None, signer, cached: false });
     }
     Ok(())
 }
@@ -116,13 +117,13 @@ fn see(
 }
 
 /// Modules outside of the scope that have a build, and that are built again when something in it is installed.
-fn followers(session: &Session, snapshot: &Snapshot, survey: &Survey) -> Result<Vec<(ModuleId, Target)>> {
+fn followers(session: &Session, snapshot: &Snapshot, survey: &Survey) -> Result<Vec<Placement>> {
     let mut candidates = Vec::new();
     for (id, entry) in &snapshot.modules {
         let Some(source) = entry.source_dir() else { continue };
         for target in entry.builds.keys() {
             let Some(kernel) = survey.kernels.get(target) else { continue };
-            let key = (id.clone(), target.clone());
+            let key = Placement::of(id, target);
             if survey.cases.contains_key(&key) {
                 continue;
             }
@@ -133,12 +134,12 @@ fn followers(session: &Session, snapshot: &Snapshot, survey: &Survey) -> Result<
             }
         }
     }
-    let cases = survey.cases.keys().map(|(id, target)| (id.name.clone(), target.clone()));
+    let cases = survey.cases.keys().map(Placement::by_name);
     Ok(crate::plan::followers(cases, candidates))
 }
 
 /// What each module depends on directly.
-type Depends = BTreeMap<(ModuleId, Target), Vec<ModuleName>>;
+type Depends = BTreeMap<Placement, Vec<ModuleName>>;
 
 /// Looks at everything that the cases depend on, also when nobody wants to build it now: a module's fingerprint
 /// must be the same whatever else is in the plan. Adds what it finds to the bases.
@@ -146,7 +147,7 @@ fn dependencies(
     session: &Session,
     snapshot: &Snapshot,
     survey: &Survey,
-    bases: &mut BTreeMap<(ModuleId, Target), String>,
+    bases: &mut BTreeMap<Placement, String>,
 ) -> Result<Depends> {
     let mut depends: Depends = survey
         .cases
@@ -156,18 +157,19 @@ fn dependencies(
     let newest: BTreeMap<&ModuleName, &ModuleId> = crate::plan::newest(snapshot);
     let mut open: Vec<(ModuleName, Target)> = Vec::new();
     let wanted = |depends: &Depends, open: &mut Vec<(ModuleName, Target)>| {
-        for ((_, target), names) in depends {
-            open.extend(names.iter().map(|name| (name.clone(), target.clone())));
+        for (placement, names) in depends {
+            open.extend(names.iter().map(|name| (name.clone(), placement.target.clone())));
         }
     };
     wanted(&depends, &mut open);
     while let Some((name, target)) = open.pop() {
         // The version that the plan will install, else the one that is installed.
         let Some(id) = newest.get(&name) else { continue };
-        let planned = survey.cases.contains_key(&((*id).clone(), target.clone()));
+        let planned = survey.cases.contains_key(&Placement::of(id, &target));
         let id = if planned { *id } else { snapshot.active(&name, &target).unwrap_or(id) };
-        let key = (id.clone(), target);
-        let (Some(kernel), Some(source)) = (survey.kernels.get(&key.1), source_of(session, snapshot, id))
+        let key = Placement { module: id.clone(), target };
+        let (Some(kernel), Some(source)) =
+            (survey.kernels.get(&key.target), source_of(session, snapshot, id))
         else {
             continue;
         };
@@ -176,7 +178,7 @@ fn dependencies(
         }
         if let (Ok(recipe), Some(headers)) = (recipe(session, id, kernel, &source)?, &kernel.headers) {
             bases.insert(key.clone(), base(session, id, &recipe, kernel, &headers.identity, &source)?);
-            open.extend(recipe.build_depends.iter().map(|name| (name.clone(), key.1.clone())));
+            open.extend(recipe.build_depends.iter().map(|name| (name.clone(), key.target.clone())));
             depends.insert(key, recipe.build_depends);
         }
     }
@@ -265,16 +267,13 @@ fn own_files(session: &Session, id: &ModuleId, recipe: &Recipe) -> Vec<PathBuf> 
 }
 
 /// A module's fingerprint contains those of all that it depends on: a rebuilt dependency has new symbols.
-fn fingerprint(
-    key: &(ModuleId, Target),
-    bases: &BTreeMap<(ModuleId, Target), String>,
-    depends: &Depends,
-) -> Fingerprint {
+fn fingerprint(key: &Placement, bases: &BTreeMap<Placement, String>, depends: &Depends) -> Fingerprint {
     let mut reached = BTreeSet::from([key]);
     let mut open = vec![key];
     while let Some(next) = open.pop() {
         for name in depends.get(next).into_iter().flatten() {
-            for other in bases.keys().filter(|(id, target)| id.name == *name && *target == key.1) {
+            for other in bases.keys().filter(|other| other.module.name == *name && other.target == key.target)
+            {
                 if reached.insert(other) {
                     open.push(other);
                 }

@@ -149,6 +149,40 @@ impl fmt::Display for Target {
     }
 }
 
+/// One module package for one kernel: what is looked at, built, installed, and remembered. Stored as a pair.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "(ModuleId, Target)", into = "(ModuleId, Target)")]
+pub struct Placement {
+    /// The module package.
+    pub module: ModuleId,
+    /// The kernel.
+    pub target: Target,
+}
+
+impl Placement {
+    /// Of copies of these.
+    pub fn of(module: &ModuleId, target: &Target) -> Self {
+        Self { module: module.clone(), target: target.clone() }
+    }
+
+    /// Without the version: any version of the module stands for it.
+    pub fn by_name(&self) -> (ModuleName, Target) {
+        (self.module.name.clone(), self.target.clone())
+    }
+}
+
+impl From<(ModuleId, Target)> for Placement {
+    fn from((module, target): (ModuleId, Target)) -> Self {
+        Self { module, target }
+    }
+}
+
+impl From<Placement> for (ModuleId, Target) {
+    fn from(Placement { module, target }: Placement) -> Self {
+        (module, target)
+    }
+}
+
 /// A fingerprint: the SHA-256, in lower-case hex, of everything that can change a build's result.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

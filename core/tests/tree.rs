@@ -6,7 +6,7 @@ mod support;
 use dkms_core::exit::Exit;
 use dkms_core::sys::file::TEMP_PREFIX;
 use dkms_core::tree::{Failure, Installed, Intent, LockedTree, Record, Snapshot, Source};
-use dkms_core::types::{Fingerprint, ModuleId, Target};
+use dkms_core::types::{Fingerprint, ModuleId, Placement, Target};
 use support::Root;
 
 fn id(text: &str) -> ModuleId {
@@ -39,7 +39,7 @@ fn found(root: &Root) -> String {
             lines.push(format!("  {target}: {state}: {}{record}", build.files.join(" ")));
         }
     }
-    for (id, target) in snapshot.failures.keys() {
+    for Placement { module: id, target } in snapshot.failures.keys() {
         lines.push(format!("{id} failed for {target}"));
     }
     for (name, target) in &snapshot.originals {
@@ -250,7 +250,7 @@ fn notes_of_format_1_are_read_for_ever() {
     a/1 failed for 6.2 (x86_64)
     ");
     let snapshot = Snapshot::load(&root.layout()).unwrap();
-    let failure = &snapshot.failures[&(id("a/1"), target("6.2"))];
+    let failure = &snapshot.failures[&Placement::of(&id("a/1"), &target("6.2"))];
     let expected = Failure {
         fingerprint: Fingerprint("f1".into()),
         why: "w".into(),
@@ -413,7 +413,7 @@ fn records_come_back() {
         code: Exit::BUILD_FAILED,
     };
     tree.record_failure(&id, &target, &failure).unwrap();
-    assert_eq!(tree.snapshot().unwrap().failures[&(id.clone(), target.clone())], failure);
+    assert_eq!(tree.snapshot().unwrap().failures[&Placement::of(&id, &target)], failure);
     tree.forget_failure(&id, &target).unwrap();
     assert!(tree.snapshot().unwrap().failures.is_empty());
 }
@@ -439,7 +439,7 @@ fn one_version_is_active() {
 fn only_unfulfilled_intents_are_found() {
     let root = Root::new("");
     let tree = locked(&root);
-    let withdraw = vec![(id("a/1"), target("6.1"))];
+    let withdraw = vec![Placement::of(&id("a/1"), &target("6.1"))];
     let intent = Intent { withdraw, ..Intent::default() };
     tree.intend(&intent).unwrap();
     tree.fulfilled().unwrap();

@@ -19,7 +19,7 @@ use crate::step::{publish, script, sign, verify, weak_modules};
 use crate::sys::jobs::Jobs;
 use crate::sys::{confine, file, signal};
 use crate::tree::{Failure, Pending, Record, unsigned};
-use crate::types::Target;
+use crate::types::{Placement, Target};
 
 /// Everything that building a module needs and that is known before any build begins.
 pub(super) fn job<'a>(
@@ -55,7 +55,7 @@ pub(super) type Surveyed<'a> = (&'a Case, std::result::Result<&'a Recipe, String
 
 pub(super) fn known<'a>(work: &Work<'a>, make: &Make) -> Result<Surveyed<'a>> {
     let survey = work.survey;
-    let key = (make.module.clone(), make.target.clone());
+    let key = Placement::of(&make.module, &make.target);
     let (Some(case), Some(kernel)) = (survey.cases.get(&key), survey.kernels.get(&make.target)) else {
         bail!("the plan contains {} for {}, which was not examined", make.module, make.target);
     };
@@ -300,7 +300,7 @@ fn publish(
         intent.publish.push(Pending { module: module.clone(), target: target.clone(), force: make.force });
         intent.depmod.insert(target.clone());
         if !recipe.scripts.post_install.is_empty() {
-            intent.post_install.insert((module.clone(), target.clone()));
+            intent.post_install.insert(Placement::of(module, target));
         }
     })?;
     fail::fail_point!("publish:intended");
@@ -326,7 +326,7 @@ fn publish(
         let trouble = script::run(session, module, Some(target), "post_install", post_install)?;
         notes.extend(trouble.map(|trouble| trouble.why));
         work.intend(|intent| {
-            intent.post_install.remove(&(module.clone(), target.clone()));
+            intent.post_install.remove(&Placement::of(module, target));
         })?;
     }
     Ok(Ok(notes))

@@ -29,7 +29,7 @@ use crate::survey;
 use crate::sys::run::{Cmd, Output};
 use crate::sys::signal;
 use crate::tree::{Installed, Intent, LockedTree, Record, Snapshot};
-use crate::types::{ModuleId, Target};
+use crate::types::{ModuleId, Placement, Target};
 
 /// A plan being carried out.
 struct Work<'a> {
@@ -50,7 +50,7 @@ struct Work<'a> {
     /// Modules published, by kernel.
     published: BTreeMap<Target, BTreeSet<String>>,
     /// What a module's installation in this plan came to.
-    failed: BTreeSet<(ModuleId, Target)>,
+    failed: BTreeSet<Placement>,
     /// Something was put into the cache.
     kept: bool,
     /// When the transaction began.
@@ -108,10 +108,10 @@ impl<'a> Work<'a> {
             }
             self.report.add(module, target.as_ref(), outcome.clone());
         }
-        for (id, target) in &plan.forget {
+        for Placement { module: id, target } in &plan.forget {
             self.tree.forget_failure(id, target)?;
         }
-        for (id, target) in &plan.post_remove {
+        for Placement { module: id, target } in &plan.post_remove {
             let command = self.recipe_of(id, target)?.map(|recipe| recipe.scripts.post_remove);
             self.post_remove(id, target, command.as_deref().filter(|command| !command.is_empty()))?;
         }
@@ -168,7 +168,7 @@ impl<'a> Work<'a> {
 
     fn register(&mut self, id: &ModuleId, source: &std::path::Path, alone: bool) -> Result<()> {
         self.tree.register(id, source)?;
-        let recipe = self.survey.cases.iter().find(|((module, _), _)| module == id);
+        let recipe = self.survey.cases.iter().find(|(placement, _)| placement.module == *id);
         let post_add =
             recipe.and_then(|(_, case)| case.recipe.as_ref().ok()).map(|recipe| &recipe.scripts.post_add);
         let trouble = post_add.map(|command| script::run(self.session, id, None, "post_add", command));
@@ -222,11 +222,11 @@ impl<'a> Work<'a> {
             }
             let post_remove = recipe.map(|recipe| recipe.scripts.post_remove);
             let post_remove = post_remove.filter(|command| !command.is_empty());
-            let pending = post_remove.is_some().then(|| (module.clone(), target.clone()));
+            let pending = post_remove.is_some().then(|| Placement::of(module, target));
             let touched = withdraw::destinations(&self.tree.layout, module, target, &published);
             self.intend(|intent| {
                 intent.touched.extend(touched);
-                intent.withdraw.push((module.clone(), target.clone()));
+                intent.withdraw.push(Placement::of(module, target));
                 intent.post_remove.extend(pending);
                 if !leaves {
                     intent.depmod.insert(target.clone());
@@ -275,7 +275,7 @@ impl<'a> Work<'a> {
             self.report.remarks.push(format!("{module}: {}", trouble.why));
         }
         self.intend(|intent| {
-            intent.post_remove.remove(&(module.clone(), target.clone()));
+            intent.post_remove.remove(&Placement::of(module, target));
         })
     }
 
@@ -339,7 +339,7 @@ impl<'a> Work<'a> {
 
     /// The recipe of a module that is not in the plan's scope; `None` when its source is gone or bad.
     fn recipe_of(&mut self, id: &ModuleId, target: &Target) -> Result<Option<crate::conf::Recipe>> {
-        if let Some(case) = self.survey.cases.get(&(id.clone(), target.clone())) {
+        if let Some(case) = self.survey.cases.get(&Placement::of(id, target)) {
             return Ok(case.recipe.as_ref().ok().cloned());
         }
         let Some(source) = self.snapshot.modules.get(id).and_then(|entry| entry.source_dir()) else {
@@ -364,7 +364,7 @@ impl<'a> Work<'a> {
             Some(Installed { sha256, ..file })
         });
         // Shell DKMS signs with the same key.
-        let case = self.survey.cases.get(&(id.clone(), target.clone()));
+        let case = self.survey.cases.get(&Placement::of(id, target));
         let signer = case.and_then(|case| case.signer.clone());
         let record = Record {
             fingerprint: fingerprint.clone(),

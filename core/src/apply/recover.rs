@@ -9,7 +9,7 @@ use crate::event::{Event, Request, Verb};
 use crate::step::withdraw;
 use crate::sys::file::{self, TEMP_PREFIX};
 use crate::tree::{Intent, LockedTree, Snapshot};
-use crate::types::{ModuleId, Target};
+use crate::types::{ModuleId, Placement, Target};
 
 /// What to do about it.
 #[derive(Debug, Default)]
@@ -17,9 +17,9 @@ pub struct Recovery {
     /// Events that complete what was begun.
     pub events: Vec<Event>,
     /// Installed builds whose files must be put there again, whatever they look like.
-    pub damaged: BTreeSet<(ModuleId, Target)>,
+    pub damaged: BTreeSet<Placement>,
     /// Modules that are out, and whose POST_REMOVE has not ended.
-    pub post_remove: BTreeSet<(ModuleId, Target)>,
+    pub post_remove: BTreeSet<Placement>,
     /// Kernels whose index may be stale.
     pub depmod: BTreeSet<Target>,
     /// What was found, for the report.
@@ -43,7 +43,9 @@ pub fn look(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Intent)>
             file::remove_empty_up_to(dir, &tree.layout.install_tree);
         }
         let published = intent.publish.iter().map(|pending| (&pending.module, &pending.target));
-        for (id, target) in published.chain(intent.withdraw.iter().map(|(id, target)| (id, target))) {
+        for (id, target) in
+            published.chain(intent.withdraw.iter().map(|placement| (&placement.module, &placement.target)))
+        {
             sweep(&tree.layout.module(&id.name))?;
             sweep(&tree.layout.originals(&id.name, target))?;
         }
@@ -61,23 +63,23 @@ pub fn look(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Intent)>
                 .is_some_and(|record| !record.installed.is_empty() && record.installed.iter().all(intact))
                 && snapshot.superseded(id, target).is_empty()
                 // The script runs at the end of an installation: that is done again, and costs nothing else.
-                && !intent.post_install.contains(&(id.clone(), target.clone()))
+                && !intent.post_install.contains(&Placement::of(id, target))
             {
                 continue;
             }
-            recovery.damaged.insert((id.clone(), target.clone()));
+            recovery.damaged.insert(Placement::of(id, target));
             recovery.events.push(asked(Verb::Install, id, target, pending.force));
             recovery.found.push(format!("interrupted installation of {id} for {}", target.kernel));
         }
-        for (id, target) in &intent.withdraw {
+        for Placement { module: id, target } in &intent.withdraw {
             if snapshot.build(id, target).is_some_and(|build| build.active) {
                 recovery.events.push(asked(Verb::Uninstall, id, target, false));
                 recovery.found.push(format!("interrupted removal of {id} for {}", target.kernel));
                 continue;
             }
             // What follows once the module counts as not installed.
-            if intent.post_remove.contains(&(id.clone(), target.clone())) && snapshot.registered(id) {
-                recovery.post_remove.insert((id.clone(), target.clone()));
+            if intent.post_remove.contains(&Placement::of(id, target)) && snapshot.registered(id) {
+                recovery.post_remove.insert(Placement::of(id, target));
                 recovery.found.push(format!("interrupted POST_REMOVE of {id} for {}", target.kernel));
             }
             withdraw::forget_restored(&tree.layout, id, target)?;

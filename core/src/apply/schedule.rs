@@ -22,7 +22,7 @@ use crate::session::Session;
 use crate::step::{build, depmod, sign};
 use crate::sys::jobs::{Jobs, Token};
 use crate::sys::{confine, file, signal};
-use crate::types::{ModuleId, Target};
+use crate::types::{ModuleId, Placement, Target};
 
 /// A module of unknown cost: so many bytes of source take about a second.
 const BYTES_PER_SECOND: f64 = 60_000.0;
@@ -357,7 +357,7 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
     /// How one module ended.
     fn note(&mut self, work: &mut Work<'_>, index: usize, make: &Make, outcome: Outcome) {
         if outcome.follows().severity > Severity::Fine {
-            work.failed.insert((make.module.clone(), make.target.clone()));
+            work.failed.insert(Placement::of(&make.module, &make.target));
         }
         if make.build && !confine::available() && !work.unconfined {
             work.unconfined = true;
@@ -407,7 +407,7 @@ fn announce(work: &Work<'_>, plan: &Plan) {
 /// Why a module cannot be made now: what it needs failed in this very plan. A finished build goes on. A new one waits
 /// even when an older version of what it needs is installed: built against that it would not fit what is meant to come.
 fn unmet(work: &Work<'_>, make: &Make) -> Option<Outcome> {
-    let failed = |id: &&ModuleId| work.failed.contains(&((*id).clone(), make.target.clone()));
+    let failed = |id: &&ModuleId| work.failed.contains(&Placement::of(id, &make.target));
     let id = make.after.iter().find(failed).filter(|_| make.build && !make.force)?;
     Some(Outcome::Deferred {
         why: format!("requires {id}, which failed"),

@@ -19,7 +19,7 @@ use crate::session::Session;
 use crate::survey::survey;
 use crate::sys::signal;
 use crate::tree::{LockedTree, Snapshot};
-use crate::types::{ModuleId, ModuleName};
+use crate::types::{ModuleId, ModuleName, Placement};
 
 /// Answers the events. The closing summary has been shown and kept when this returns.
 pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
@@ -97,7 +97,7 @@ pub fn prove(session: &mut Session, events: &[Event]) -> Result<Proven> {
     let snapshot = load(&session.layout, concerned(events))?;
     let (survey, plan) = decide(session, &snapshot, events, &Recovery::default())?;
     // What was tried for kernels that never came is of no use to anybody.
-    for (id, target) in snapshot.failures.keys() {
+    for Placement { module: id, target } in snapshot.failures.keys() {
         if !survey.kernels.contains_key(target) && !session.layout.kernel(&target.kernel).exists() {
             tree.forget_failure(id, target)?;
         }

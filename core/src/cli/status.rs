@@ -13,7 +13,7 @@ use crate::exit::Exit;
 use crate::session::Session;
 use crate::sys::{file, parallel};
 use crate::tree::{Build, Entry, Snapshot};
-use crate::types::{Arch, KernelRelease, ModuleId, ModuleName, ModuleVersion, Target};
+use crate::types::{Arch, KernelRelease, ModuleId, ModuleName, ModuleVersion, Placement, Target};
 
 #[derive(Serialize)]
 struct Row {
@@ -77,12 +77,12 @@ pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<Exit
     }
     // What was tried for a kernel that never came is nobody's trouble now.
     let there = |target: &Target| session.layout.kernel(&target.kernel).exists();
-    let failed = |(id, target): &(ModuleId, Target)| {
-        wanted(id) && pairs.iter().any(|pair| fits(pair, target)) && there(target)
+    let failed = |Placement { module, target }: &Placement| {
+        wanted(module) && pairs.iter().any(|pair| fits(pair, target)) && there(target)
     };
-    for ((id, target), failure) in snapshot.failures.iter().filter(|(key, _)| failed(key)) {
+    for (Placement { module, target }, failure) in snapshot.failures.iter().filter(|(key, _)| failed(key)) {
         document.failures.push(Failed {
-            module: id.clone(),
+            module: module.clone(),
             target: target.clone(),
             why: failure.why.clone(),
             errors: failure.errors.clone(),

@@ -146,9 +146,8 @@ impl Planner<'_> {
                 });
             }
         }
-        for (id, failed) in self.snapshot.failures.keys().filter(|(_, failed)| failed == target) {
-            self.plan.forget.push((id.clone(), failed.clone()));
-        }
+        let failed = self.snapshot.failures.keys().filter(|placement| placement.target == *target);
+        self.plan.forget.extend(failed.cloned());
     }
 
     /// Registers a module unless it is registered. False when that is not possible.
@@ -158,7 +157,7 @@ impl Planner<'_> {
         }
         match self.survey.sources.get(id) {
             Some(source) => {
-                let recipes = self.survey.cases.iter().filter(|((module, _), _)| module == id);
+                let recipes = self.survey.cases.iter().filter(|(placement, _)| placement.module == *id);
                 let bad = recipes.filter_map(|(_, case)| case.recipe.as_ref().err()).next();
                 if let Some(error) = bad {
                     self.settle(id, None, bad_conf(error));

@@ -6,7 +6,7 @@ use super::decide::Planner;
 use super::why::needs;
 use super::{Make, Plan, Settled, Unregister, order};
 use crate::report::{Outcome, Waits};
-use crate::types::{ModuleId, Target};
+use crate::types::{ModuleId, Placement, Target};
 
 impl Planner<'_> {
     /// A build that stands in leaves the registry with its last kernel.
@@ -34,13 +34,13 @@ impl Planner<'_> {
             .retain(|target| survey.kernels.get(target).is_some_and(|kernel| kernel.has_initramfs));
         // Two events may want the same; the first says it all.
         let mut seen = BTreeSet::new();
-        self.plan.make.retain(|make| seen.insert((make.module.clone(), make.target.clone())));
+        self.plan.make.retain(|make| seen.insert(Placement::of(&make.module, &make.target)));
         let mut seen = BTreeSet::new();
-        self.plan.clear.retain(|clear| seen.insert((clear.module.clone(), clear.target.clone())));
+        self.plan.clear.retain(|clear| seen.insert(Placement::of(&clear.module, &clear.target)));
         let mut seen = BTreeSet::new();
         self.plan.register.retain(|registration| seen.insert(registration.module.clone()));
         let mut seen = BTreeSet::new();
-        self.plan.adopt.retain(|(id, target, _)| seen.insert((id.clone(), target.clone())));
+        self.plan.adopt.retain(|(id, target, _)| seen.insert(Placement::of(id, target)));
         let mut seen = BTreeSet::new();
         self.plan.forget.retain(|forgotten| seen.insert(forgotten.clone()));
         self.one_version_each();
@@ -102,7 +102,7 @@ impl Planner<'_> {
     pub(super) fn drop_unsatisfied(&mut self) {
         loop {
             let planned: BTreeSet<_> =
-                self.plan.make.iter().map(|make| (make.module.clone(), make.target.clone())).collect();
+                self.plan.make.iter().map(|make| Placement::of(&make.module, &make.target)).collect();
             let unmet = |make: &Make| {
                 make.after
                     .iter()
@@ -114,7 +114,7 @@ impl Planner<'_> {
                         });
                         let active = self.snapshot.build(id, &make.target).is_some_and(|build| build.active);
                         let installed = active && !failed;
-                        !installed && !planned.contains(&((*id).clone(), make.target.clone()))
+                        !installed && !planned.contains(&Placement::of(id, &make.target))
                     })
                     .cloned()
             };

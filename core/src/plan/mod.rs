@@ -25,7 +25,7 @@ pub use why::remaining;
 use crate::conf::{ConfError, Recipe};
 use crate::kernel::Kernel;
 use crate::report::Outcome;
-use crate::types::{Fingerprint, ModuleId, Target};
+use crate::types::{Fingerprint, ModuleId, Placement, Target};
 
 /// What has been found out about the modules and kernels that the events concern.
 #[derive(Debug, Default)]
@@ -33,13 +33,13 @@ pub struct Survey {
     /// The kernels.
     pub kernels: BTreeMap<Target, Kernel>,
     /// The modules, for each kernel.
-    pub cases: BTreeMap<(ModuleId, Target), Case>,
+    pub cases: BTreeMap<Placement, Case>,
     /// Where sources are looked for: `NAME-VERSION` below it.
     pub source_tree: PathBuf,
     /// The newest of each concerned module's registered versions, and its source's directory.
     pub sources: BTreeMap<ModuleId, PathBuf>,
     /// Installed builds (by module and kernel) whose files are not, or not as they were put there.
-    pub damaged: BTreeSet<(ModuleId, Target)>,
+    pub damaged: BTreeSet<Placement>,
 }
 
 /// One module for one kernel.
@@ -63,7 +63,7 @@ pub struct Plan {
     pub proof: bool,
     /// Modules that an earlier run took out without coming to their POST_REMOVE.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    pub post_remove: BTreeSet<(ModuleId, Target)>,
+    pub post_remove: BTreeSet<Placement>,
     /// Registrations.
     pub register: Vec<Registration>,
     /// Builds that came in a tarball.
@@ -82,7 +82,7 @@ pub struct Plan {
     /// Kernels that are leaving.
     pub gone: BTreeSet<Target>,
     /// Failures to forget.
-    pub forget: Vec<(ModuleId, Target)>,
+    pub forget: Vec<Placement>,
     /// Kernels whose index is stale already.
     pub depmod: BTreeSet<Target>,
     /// Kernels whose initramfs is ours to look after: nobody makes it after us.

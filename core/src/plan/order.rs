@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 
 use super::Make;
-use crate::types::{ModuleId, Target};
+use crate::types::{ModuleId, Placement};
 
 /// Sorts so that everything comes after what it needs. Returns separately what cannot be sorted because of a circle,
 /// each with the circle's members.
 pub fn sort(mut rest: Vec<Make>) -> (Vec<Make>, Vec<(Make, Vec<ModuleId>)>) {
     let mut sorted = Vec::with_capacity(rest.len());
     loop {
-        let waiting: BTreeSet<(ModuleId, Target)> =
-            rest.iter().map(|make| (make.module.clone(), make.target.clone())).collect();
+        let waiting: BTreeSet<Placement> =
+            rest.iter().map(|make| Placement::of(&make.module, &make.target)).collect();
         let blocked = |make: &Make| {
-            make.after.iter().any(|module| waiting.contains(&(module.clone(), make.target.clone())))
+            make.after.iter().any(|module| waiting.contains(&Placement::of(module, &make.target)))
         };
         let (still, ready): (Vec<_>, Vec<_>) = rest.into_iter().partition(blocked);
         if ready.is_empty() {

@@ -7,18 +7,18 @@ use crate::policy::Admin;
 use crate::policy::admin::Unbuildable;
 use crate::report::{Line, Outcome, Report, Severity, Waits};
 use crate::tree::Snapshot;
-use crate::types::{ModuleId, Target};
+use crate::types::{ModuleId, Placement, Target};
 
 /// Of a plan for what is about to come, that which changes nothing: builds, and what is known about the rest.
 ///
 /// A module that needs another one which is built here, too, would have to find that in the registry. It is left to the
 /// transaction: a failure here would prove nothing.
 pub(super) fn only(plan: Plan) -> Plan {
-    let made: BTreeSet<_> = plan.make.iter().map(|make| (make.module.clone(), make.target.clone())).collect();
+    let made: BTreeSet<_> = plan.make.iter().map(|make| Placement::of(&make.module, &make.target)).collect();
     let mut settled = plan.settled;
     let mut makes: Vec<Make> = Vec::new();
     for make in plan.make.into_iter().filter(|make| make.build) {
-        let first = make.after.iter().find(|id| made.contains(&((*id).clone(), make.target.clone())));
+        let first = make.after.iter().find(|id| made.contains(&Placement::of(id, &make.target)));
         let outcome = match first {
             _ if make.cached => Outcome::UpToDate,
             Some(first) => Outcome::Deferred {
@@ -80,10 +80,10 @@ pub fn at_stake<'r>(
 /// Which modules bring one of these modules of the kernel.
 fn used(survey: &Survey, in_use: &BTreeSet<String>) -> BTreeMap<ModuleId, bool> {
     let mut uses: BTreeMap<ModuleId, bool> = BTreeMap::new();
-    for ((id, _), case) in &survey.cases {
+    for (Placement { module, .. }, case) in &survey.cases {
         let Ok(recipe) = &case.recipe else { continue };
         let mut names = recipe.modules.iter().map(|module| module.dest_name.replace('-', "_"));
-        *uses.entry(id.clone()).or_default() |= names.any(|name| in_use.contains(&name));
+        *uses.entry(module.clone()).or_default() |= names.any(|name| in_use.contains(&name));
     }
     uses
 }

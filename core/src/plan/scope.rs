@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::event::{Event, Verb};
 use crate::tree::Snapshot;
 use crate::types::version;
-use crate::types::{ModuleId, ModuleName, Target};
+use crate::types::{ModuleId, ModuleName, Placement, Target};
 
 /// Modules and kernels to look at.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Scope {
     /// Pairs whose recipe and fingerprint are needed.
-    pub cases: BTreeSet<(ModuleId, Target)>,
+    pub cases: BTreeSet<Placement>,
     /// Kernels to look at, also without modules.
     pub kernels: BTreeSet<Target>,
 }
@@ -99,28 +99,28 @@ pub fn scope(events: &[Event], snapshot: &Snapshot) -> Scope {
             | Event::Autoinstall(target)
             | Event::KernelIncoming(target) => {
                 scope.kernels.insert(target.clone());
-                scope.cases.extend(newest.values().map(|id| (id.clone(), target.clone())));
+                scope.cases.extend(newest.values().map(|id| Placement::of(id, target)));
             }
             Event::SourceAdded { module, targets } | Event::SourceIncoming { module, targets } => {
                 for target in targets {
                     scope.kernels.insert(target.clone());
-                    scope.cases.insert((module.clone(), target.clone()));
+                    scope.cases.insert(Placement::of(module, target));
                 }
             }
             Event::Matched { template, target, only, .. } => {
                 scope.kernels.insert(target.clone());
                 let wanted = installed(snapshot, template, only.as_ref());
-                scope.cases.extend(wanted.into_iter().map(|id| (id.clone(), target.clone())));
+                scope.cases.extend(wanted.into_iter().map(|id| Placement::of(id, target)));
             }
             Event::Asked(request) if matches!(request.verb, Verb::Build | Verb::Install | Verb::Add) => {
                 for target in &request.targets {
                     scope.kernels.insert(target.clone());
-                    scope.cases.insert((request.module.clone(), target.clone()));
+                    scope.cases.insert(Placement::of(&request.module, target));
                 }
             }
             Event::Loaded(load) => {
                 scope.kernels.insert(load.target.clone());
-                scope.cases.insert((load.module.clone(), load.target.clone()));
+                scope.cases.insert(Placement::of(&load.module, &load.target));
             }
             Event::Asked(_) | Event::KernelRemoved(_) | Event::SourceReplaced(_) | Event::SourceGone(_) => {}
         }
@@ -132,19 +132,19 @@ pub fn scope(events: &[Event], snapshot: &Snapshot) -> Scope {
 /// because something in the scope may be installed anew: over however many steps.
 pub fn followers(
     cases: impl IntoIterator<Item = (ModuleName, Target)>,
-    mut candidates: Vec<((ModuleId, Target), Vec<ModuleName>)>,
-) -> Vec<(ModuleId, Target)> {
+    mut candidates: Vec<(Placement, Vec<ModuleName>)>,
+) -> Vec<Placement> {
     let mut led: BTreeSet<(ModuleName, Target)> = cases.into_iter().collect();
     let mut found = Vec::new();
     loop {
-        let (follow, rest): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|((_, target), needs)| {
-            needs.iter().any(|name| led.contains(&(name.clone(), target.clone())))
+        let (follow, rest): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|(placement, needs)| {
+            needs.iter().any(|name| led.contains(&(name.clone(), placement.target.clone())))
         });
         if follow.is_empty() {
             return found;
         }
-        led.extend(follow.iter().map(|((id, target), _)| (id.name.clone(), target.clone())));
-        found.extend(follow.into_iter().map(|(key, _)| key));
+        led.extend(follow.iter().map(|(placement, _)| placement.by_name()));
+        found.extend(follow.into_iter().map(|(placement, _)| placement));
         candidates = rest;
     }
 }

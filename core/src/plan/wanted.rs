@@ -8,7 +8,7 @@ use crate::exit::Exit;
 use crate::kernel::{HeadersPackage, Kernel};
 use crate::report::{Failing, Fault, Outcome, Severity, Waits};
 use crate::tree::{Build, unsigned};
-use crate::types::{Fingerprint, ModuleId, ModuleName, Target, version};
+use crate::types::{Fingerprint, ModuleId, ModuleName, Placement, Target, version};
 
 /// What is wanted of one module for one kernel.
 #[derive(Clone, Copy)]
@@ -40,7 +40,7 @@ impl Planner<'_> {
         target: &Target,
         wish: Wish,
     ) -> Result<Option<Make>, Outcome> {
-        let key = (id.clone(), target.clone());
+        let key = Placement::of(id, target);
         let (Some(case), Some(kernel)) = (self.survey.cases.get(&key), self.survey.kernels.get(target))
         else {
             return Ok(None);
@@ -139,7 +139,7 @@ impl Planner<'_> {
         let survey = self.survey;
         loop {
             let before = self.plan.make.len();
-            for ((id, target), case) in &survey.cases {
+            for (Placement { module: id, target }, case) in &survey.cases {
                 let Ok(recipe) = &case.recipe else { continue };
                 let Some(build) = self.snapshot.build(id, target).filter(|_| recipe.follows) else {
                     continue;
@@ -209,7 +209,7 @@ impl Planner<'_> {
     pub(super) fn provider(&self, name: &ModuleName, target: &Target) -> Option<ModuleId> {
         let planned = self.newest.get(name);
         planned
-            .filter(|id| self.survey.cases.contains_key(&((*id).clone(), target.clone())))
+            .filter(|id| self.survey.cases.contains_key(&Placement::of(id, target)))
             .or_else(|| self.snapshot.active(name, target))
             .cloned()
     }

@@ -9,7 +9,7 @@ use super::{Build, Entry, Failure, Record, Snapshot, Source};
 use crate::layout::Layout;
 use crate::sys::parallel::Each;
 use crate::sys::{file, parallel};
-use crate::types::{ModuleId, ModuleName, Target};
+use crate::types::{ModuleId, ModuleName, Placement, Target};
 
 impl Snapshot {
     /// Loads everything.
@@ -77,7 +77,8 @@ impl Snapshot {
                         continue;
                     };
                     if let Some(failure) = json::<Failure>(&path) {
-                        self.failures.insert((id.clone(), Target { kernel, arch }), failure);
+                        let target = Target { kernel, arch };
+                        self.failures.insert(Placement { module: id.clone(), target }, failure);
                     }
                 }
             }

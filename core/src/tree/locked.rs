@@ -11,7 +11,7 @@ use super::{Failure, Installed, Record, Snapshot};
 use crate::layout::Layout;
 use crate::sys::file;
 use crate::sys::lock::{self, Lock};
-use crate::types::{Fingerprint, ModuleId, ModuleName, Target};
+use crate::types::{Fingerprint, ModuleId, ModuleName, Placement, Target};
 
 /// What a transaction is about to change in the kernels' trees. Each operation can be done again from the
 /// registry alone, so that a run after a crash completes what this one began.
@@ -22,13 +22,13 @@ pub struct Intent {
     pub publish: Vec<Pending>,
     /// Modules that are being taken out.
     #[serde(default)]
-    pub withdraw: Vec<(ModuleId, Target)>,
+    pub withdraw: Vec<Placement>,
     /// Installed modules whose POST_INSTALL has not ended.
     #[serde(default)]
-    pub post_install: BTreeSet<(ModuleId, Target)>,
+    pub post_install: BTreeSet<Placement>,
     /// Modules that were taken out and whose POST_REMOVE has not ended.
     #[serde(default)]
-    pub post_remove: BTreeSet<(ModuleId, Target)>,
+    pub post_remove: BTreeSet<Placement>,
     /// Module files (and directories of them) that may hold temporary files of ours.
     #[serde(default)]
     pub touched: BTreeSet<PathBuf>,

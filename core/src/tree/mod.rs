@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 pub use locked::{Intent, LockedTree, Pending};
 pub use record::{Failure, Installed, Record, is_unsigned, unsigned};
 
-use crate::types::{ModuleId, ModuleName, Target};
+use crate::types::{ModuleId, ModuleName, Placement, Target};
 
 /// The registry at one moment.
 #[derive(Debug, Clone, Default)]
@@ -18,7 +18,7 @@ pub struct Snapshot {
     /// Every version of every module that has a directory.
     pub modules: BTreeMap<ModuleId, Entry>,
     /// Remembered failures.
-    pub failures: BTreeMap<(ModuleId, Target), Failure>,
+    pub failures: BTreeMap<Placement, Failure>,
     /// Module packages for which files of the kernel itself are kept.
     pub originals: BTreeSet<(ModuleName, Target)>,
 }

@@ -7,7 +7,7 @@ use dkms_core::plan::{Clear, Loading, Make, Plan, Registration, Settled, Unregis
 use dkms_core::report::history::Kept;
 use dkms_core::report::timeline::Span;
 use dkms_core::report::{Failing, Fault, Line, Outcome, Report, Waits};
-use dkms_core::types::{Fingerprint, ModuleId, Target};
+use dkms_core::types::{Fingerprint, ModuleId, Placement, Target};
 
 use crate::page::{documented, fields, outcome, page, section, tags};
 
@@ -114,7 +114,7 @@ fn every_field_of_a_plan_is_described() {
     let settle = |outcome| Settled { module: module(), target: Some(target()), outcome };
     let plan = Plan {
         proof: true,
-        post_remove: [(module(), target())].into(),
+        post_remove: [Placement::of(&module(), &target())].into(),
         register: vec![Registration { module: module(), source: "/usr/src/a-1".into() }],
         load: vec![Loading { module: module(), target: target(), dir: "/tmp".into() }],
         make: vec![make],
@@ -123,7 +123,7 @@ fn every_field_of_a_plan_is_described() {
         settled: outcomes().into_iter().map(settle).collect(),
         adopt: vec![(module(), target(), fingerprint())],
         gone: [target()].into(),
-        forget: vec![(module(), target())],
+        forget: vec![Placement::of(&module(), &target())],
         depmod: [target()].into(),
         initramfs: [target()].into(),
     };

@@ -79,7 +79,11 @@ pub(super) fn show(plan: &Plan) -> String {
         format!("{}{place} is {}", settled.module, outcome(&settled.outcome))
     }));
     lines.extend(plan.adopt.iter().map(|(id, target, _)| format!("adopt {id}@{}", target.kernel)));
-    lines.extend(plan.forget.iter().map(|(id, target)| format!("forget {id}@{}", target.kernel)));
+    lines.extend(
+        plan.forget
+            .iter()
+            .map(|forgotten| format!("forget {}@{}", forgotten.module, forgotten.target.kernel)),
+    );
     lines.extend(plan.depmod.iter().map(|target| format!("depmod {}", target.kernel)));
     lines.extend(plan.initramfs.iter().map(|target| format!("initramfs {}", target.kernel)));
     lines.join("; ")

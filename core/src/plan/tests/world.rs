@@ -25,7 +25,7 @@ use crate::event::Event;
 use crate::kernel::{Compression, Index, Kernel};
 use crate::plan::{Case, Plan, Survey, plan, scope};
 use crate::tree::{Build, Entry, Failure, Installed, Record, Snapshot, Source};
-use crate::types::{Fingerprint, ModuleId, ModuleName, Target};
+use crate::types::{Fingerprint, ModuleId, ModuleName, Placement, Target};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Conf {
@@ -89,7 +89,7 @@ pub(super) struct World {
     pub modules: BTreeMap<ModuleId, Module>,
     pub kernels: BTreeMap<Target, Kern>,
     /// Every build that was started, in order.
-    pub compiled: Vec<(ModuleId, Target)>,
+    pub compiled: Vec<Placement>,
 }
 
 pub(super) fn target(kernel: &str) -> Target {
@@ -272,7 +272,7 @@ impl World {
                 module.builds.iter().map(|(target, build)| (target.clone(), entry(id, target, build)));
             snapshot.modules.insert(id.clone(), Entry { source, builds: builds.collect() });
             for (target, inputs) in &module.failed {
-                snapshot.failures.insert((id.clone(), target.clone()), failure(inputs));
+                snapshot.failures.insert(Placement::of(id, target), failure(inputs));
             }
         }
         snapshot
@@ -290,19 +290,19 @@ impl World {
         let follows = |id: &ModuleId| Some(&self.modules[id]).filter(|module| module.follows);
         let candidates = snapshot.modules.iter().filter(|(_, entry)| entry.source_dir().is_some());
         let candidates = candidates.flat_map(|(id, entry)| {
-            let keys = entry.builds.keys().map(move |target| (id.clone(), target.clone()));
-            let keys = keys.filter(|key| !scope.cases.contains(key) && scope.kernels.contains(&key.1));
-            keys.filter_map(|key| Some((key.clone(), follows(&key.0)?.needs.clone())))
+            let keys = entry.builds.keys().map(move |target| Placement::of(id, target));
+            let keys = keys.filter(|key| !scope.cases.contains(key) && scope.kernels.contains(&key.target));
+            keys.filter_map(|key| Some((key.clone(), follows(&key.module)?.needs.clone())))
         });
-        let scoped = scope.cases.iter().map(|(id, target)| (id.name.clone(), target.clone()));
+        let scoped = scope.cases.iter().map(Placement::by_name);
         cases.extend(crate::plan::followers(scoped, candidates.collect()));
-        for (id, target) in &cases {
+        for Placement { module: id, target } in &cases {
             let Some(module) = self.modules.get(id).filter(|module| usable(module)) else { continue };
             let kernel = self.kernels.get(target).cloned().unwrap_or_default();
             let known = kernel.headers && module.conf == Conf::Good;
             let fingerprint = known.then(|| Fingerprint(today(id, target)));
             survey.cases.insert(
-                (id.clone(), target.clone()),
+                Placement::of(id, target),
                 Case { recipe: recipe(id, module), fingerprint, signer: None, cached: false },
             );
             survey.sources.insert(id.clone(), source(id));
@@ -310,7 +310,7 @@ impl World {
             if build.is_some_and(|build| {
                 build.active && build.record.is_some() && build.published.as_ref() != Some(&build.inputs)
             }) {
-                survey.damaged.insert((id.clone(), target.clone()));
+                survey.damaged.insert(Placement::of(id, target));
             }
         }
         for event in events {
@@ -354,7 +354,7 @@ impl World {
 
     /// Carries out a plan, in the order in which `apply` does.
     pub fn apply(&mut self, plan: &Plan) {
-        for (id, target) in &plan.forget {
+        for Placement { module: id, target } in &plan.forget {
             self.at(id).failed.remove(target);
         }
         for registration in &plan.register {
@@ -364,10 +364,10 @@ impl World {
         let mut failed = BTreeSet::new();
         for make in &plan.make {
             let (id, target) = (&make.module, &make.target);
-            let lost = |other: &ModuleId| failed.contains(&(other.clone(), target.clone()));
+            let lost = |other: &ModuleId| failed.contains(&Placement::of(other, target));
             let unmet = make.build && make.after.iter().any(lost);
             if unmet && !make.force || make.build && !self.compile(id, target) {
-                failed.insert((id.clone(), target.clone()));
+                failed.insert(Placement::of(id, target));
             } else if make.install {
                 self.publish(id, target, &make.fingerprint);
             }
@@ -404,7 +404,7 @@ impl World {
     }
 
     fn compile(&mut self, id: &ModuleId, target: &Target) -> bool {
-        self.compiled.push((id.clone(), target.clone()));
+        self.compiled.push(Placement::of(id, target));
         let inputs = today(id, target);
         let module = self.at(id);
         if !module.compiles {

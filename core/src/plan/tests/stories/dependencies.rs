@@ -58,7 +58,7 @@ fn a_dependency_that_fails_takes_only_its_dependents_with_it() {
     let plan = world.plan(&events("kernel+ k1"));
     assert_eq!(show(&plan), "make b/1@k1; make c/1@k1; make a/1@k1 after b/1");
     world.apply(&plan);
-    let compiled: Vec<String> = world.compiled.iter().map(|(id, _)| id.to_string()).collect();
+    let compiled: Vec<String> = world.compiled.iter().map(|placement| placement.module.to_string()).collect();
     assert_eq!(compiled, ["b/1", "c/1"]);
     let plan = world.plan(&events("headers+ k1"));
     assert_eq!(show(&plan), "b/1@k1 is known to fail 10; c/1@k1 is up to date; a/1@k1 is deferred 13");
