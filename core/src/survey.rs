@@ -15,7 +15,7 @@ use crate::step::sign;
 use crate::sys::hash::{self, Watch};
 use crate::sys::parallel::{self, Each};
 use crate::tree::{Build, Snapshot};
-use crate::types::{Fingerprint, ModuleId, ModuleName, Placement, Target};
+use crate::types::{Attempt, Fingerprint, ModuleId, ModuleName, Placement, Target};
 
 /// Raised when what goes into a fingerprint changes: all modules are then built again, once.
 const FORMAT: &str = "1";
@@ -197,7 +197,7 @@ pub fn recipe(
     id: &ModuleId,
     kernel: &Kernel,
     source: &std::path::Path,
-) -> Result<Result<Recipe, ConfError>> {
+) -> Attempt<Recipe, ConfError> {
     let default = session.layout.headers(&kernel.target.kernel);
     let headers = kernel.headers.as_ref().map_or(&default, |headers| &headers.dir);
     let identity = kernel.headers.as_ref().map_or("", |headers| &headers.identity);

@@ -183,6 +183,10 @@ impl From<Placement> for (ModuleId, Target) {
     }
 }
 
+/// What came of trying something, in two levels: `Err` means that dkms broke or was interrupted, `Ok(Err(_))` is an end that
+/// can be expected, and a value of the report.
+pub type Attempt<T, E> = anyhow::Result<Result<T, E>>;
+
 /// A fingerprint: the SHA-256, in lower-case hex, of everything that can change a build's result.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

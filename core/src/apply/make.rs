@@ -19,7 +19,7 @@ use crate::step::{publish, script, sign, verify, weak_modules};
 use crate::sys::jobs::Jobs;
 use crate::sys::{confine, file, signal};
 use crate::tree::{Failure, Pending, Record, unsigned};
-use crate::types::{Placement, Target};
+use crate::types::{Attempt, Placement, Target};
 
 /// Everything that building a module needs and that is known before any build begins.
 pub(super) fn job<'a>(
@@ -63,12 +63,10 @@ pub(super) fn known<'a>(work: &Work<'a>, make: &Make) -> Result<Surveyed<'a>> {
 }
 
 /// What a build came to.
-pub(super) type Ended = Result<std::result::Result<Built, Unbuilt>>;
-/// The same; `None` where the finished build in the registry is to be used.
-pub(super) type Attempt = Option<Ended>;
+pub(super) type Ended = Attempt<Built, Unbuilt>;
 
 /// Puts what was built into the registry, and into the kernel's tree, as far as the plan wants it.
-pub(super) fn finish(work: &mut Work<'_>, make: &Make, attempt: Attempt) -> Result<Outcome> {
+pub(super) fn finish(work: &mut Work<'_>, make: &Make, attempt: Option<Ended>) -> Result<Outcome> {
     let (case, recipe, kernel) = known(work, make)?;
     let recipe = match recipe {
         Ok(recipe) => recipe,
@@ -124,7 +122,7 @@ struct StoredBuild {
 
 /// How a build ended, as far as that is not everybody's end: a full disk and a source that vanished under our hands are
 /// this module's failure.
-pub(super) fn result(ended: Ended) -> Result<std::result::Result<Built, Unbuilt>> {
+pub(super) fn result(ended: Ended) -> Ended {
     match ended {
         Ok(result) => Ok(result),
         Err(error) if error.is::<signal::Interrupted>() => Err(error),
@@ -145,7 +143,7 @@ fn settle(
     case: &Case,
     recipe: &Recipe,
     ended: Ended,
-) -> Result<std::result::Result<StoredBuild, Outcome>> {
+) -> Attempt<StoredBuild, Outcome> {
     let built = match result(ended)? {
         Ok(built) => built,
         Err(unbuilt) => return Ok(Err(remember(work, make, unbuilt)?)),
@@ -247,7 +245,7 @@ fn publish(
     make: &Make,
     recipe: &Recipe,
     kernel: &Kernel,
-) -> Result<Result<Vec<String>, Outcome>> {
+) -> Attempt<Vec<String>, Outcome> {
     let (session, tree) = (work.session, work.tree);
     let (module, target) = (&make.module, &make.target);
     let active = work.snapshot.active(&module.name, target).cloned();

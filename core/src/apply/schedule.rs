@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::Work;
-use super::make::{self, Attempt};
+use super::make::{self, Ended};
 use super::prove;
 use super::queue::{Node, Queue};
 use crate::exit::Exit;
@@ -22,7 +22,7 @@ use crate::session::Session;
 use crate::step::{build, depmod, sign};
 use crate::sys::jobs::{Jobs, Token};
 use crate::sys::{confine, file, signal};
-use crate::types::{ModuleId, Placement, Target};
+use crate::types::{Attempt, ModuleId, Placement, Target};
 
 /// A module of unknown cost: so many bytes of source take about a second.
 const BYTES_PER_SECOND: f64 = 60_000.0;
@@ -45,7 +45,7 @@ enum Step<'p> {
 }
 
 enum Message {
-    Built(usize, Attempt, Vec<Span>, Token),
+    Built(usize, Option<Ended>, Vec<Span>, Token),
     Indexed(usize, Result<bool>, Vec<Span>, Token),
 }
 
@@ -376,7 +376,7 @@ fn attempt(
     job: &build::Job<'_>,
     cached: bool,
     phases: &mut Phases,
-) -> Result<std::result::Result<build::Built, build::Unbuilt>> {
+) -> Attempt<build::Built, build::Unbuilt> {
     if cached {
         phases.begin("reuse");
         match build::again(session, job) {
@@ -417,7 +417,7 @@ fn unmet(work: &Work<'_>, make: &Make) -> Option<Outcome> {
 }
 
 /// Ends one module's part.
-fn finished(work: &mut Work<'_>, make: &Make, attempt: Attempt) -> Result<Outcome> {
+fn finished(work: &mut Work<'_>, make: &Make, attempt: Option<Ended>) -> Result<Outcome> {
     let end = match attempt {
         Some(ended) if work.proof => prove::finish(work, make, ended),
         attempt => make::finish(work, make, attempt),

@@ -9,6 +9,7 @@ use super::bash::{self, Verdict};
 use super::{ConfError, Context, RawConf, Recipe, native};
 use crate::kernel::Config;
 use crate::sys::{file, hash};
+use crate::types::Attempt;
 
 /// The variables of dkms.conf(5) that we use.
 pub const VARIABLES: &str = "PACKAGE_NAME PACKAGE_VERSION POST_ADD POST_BUILD POST_INSTALL POST_REMOVE PRE_BUILD \
@@ -80,11 +81,7 @@ fn read(paths: impl Iterator<Item = PathBuf>) -> Result<Vec<(PathBuf, Vec<u8>)>,
 }
 
 /// The recipe of a module for one kernel: its dkms.conf and the admin's overrides.
-pub fn recipe(
-    conf: &Path,
-    context: &Context<'_>,
-    config: Option<&Config>,
-) -> Result<Result<Recipe, ConfError>> {
+pub fn recipe(conf: &Path, context: &Context<'_>, config: Option<&Config>) -> Attempt<Recipe, ConfError> {
     let inputs = match Inputs::of_recipe(conf, context) {
         Ok(inputs) => inputs,
         Err(error) => return Ok(Err(error)),
@@ -96,7 +93,7 @@ pub fn recipe(
 }
 
 /// Plain variables of framework.conf and its drop-ins.
-pub fn framework(files: &[PathBuf], names: &str, memory: &Path) -> Result<Result<RawConf, ConfError>> {
+pub fn framework(files: &[PathBuf], names: &str, memory: &Path) -> Attempt<RawConf, ConfError> {
     match Inputs::of_framework(files, names) {
         Ok(inputs) => values(&inputs, "", memory),
         Err(error) => Ok(Err(error)),
@@ -104,7 +101,7 @@ pub fn framework(files: &[PathBuf], names: &str, memory: &Path) -> Result<Result
 }
 
 /// The one place where it is decided who evaluates.
-fn values(inputs: &Inputs<'_>, identity: &str, memory: &Path) -> Result<Result<RawConf, ConfError>> {
+fn values(inputs: &Inputs<'_>, identity: &str, memory: &Path) -> Attempt<RawConf, ConfError> {
     if let Ok(raw) = native::evaluate(inputs) {
         return Ok(Ok(raw));
     }

@@ -10,7 +10,7 @@ use crate::kernel::{Headers, elf};
 use crate::session::Session;
 use crate::sys::file;
 use crate::sys::run::{Cmd, which};
-use crate::types::Target;
+use crate::types::{Attempt, Target};
 
 /// Signs for one kernel.
 #[derive(Debug)]
@@ -183,7 +183,7 @@ pub fn generate(key: &Path, certificate: &Path) -> Result<()> {
 impl Signer {
     /// Signs a module's content. `scratch` is a directory that only root can write. `Err` means that we could not
     /// try; what the signing program refuses is a value.
-    pub fn sign(&self, content: &[u8], scratch: &Path) -> Result<Result<Vec<u8>, String>> {
+    pub fn sign(&self, content: &[u8], scratch: &Path) -> Attempt<Vec<u8>, String> {
         let path = scratch.join("unsigned.ko");
         file::write_atomic(&path, content, 0o600)?;
         let done =

@@ -13,6 +13,7 @@ use crate::kernel::{Compression, elf};
 use crate::step::sign::Signing;
 use crate::step::verify;
 use crate::sys::file;
+use crate::types::Attempt;
 
 impl Sandbox<'_> {
     /// Where a link leads that was made inside, seen from outside: absolute ones name the canonical place.
@@ -28,11 +29,7 @@ impl Sandbox<'_> {
     }
 
     /// Takes the modules out of the hands of whoever built them: checks, signs and compresses each.
-    pub(super) fn harvest(
-        &self,
-        scratch: &Path,
-        staged: &Path,
-    ) -> Result<std::result::Result<Vec<String>, Stop>> {
+    pub(super) fn harvest(&self, scratch: &Path, staged: &Path) -> Attempt<Vec<String>, Stop> {
         let job = self.job;
         let name = Path::new("build/Module.symvers");
         let exists = self.view.join(name).exists();
@@ -86,7 +83,7 @@ impl Sandbox<'_> {
 
     /// POST_BUILD may change what was built, in the place where it will be: it gets a copy there, and what it
     /// leaves is checked again.
-    pub(super) fn post_build(&self, staged: &Path) -> Result<std::result::Result<(), Stop>> {
+    pub(super) fn post_build(&self, staged: &Path) -> Attempt<(), Stop> {
         let job = self.job;
         let target = &job.kernel.target;
         let owner = self.owner;

@@ -27,7 +27,7 @@ use crate::session::Session;
 use crate::sys::confine;
 use crate::sys::jobs::Jobs;
 use crate::sys::{file, run};
-use crate::types::{Fingerprint, ModuleId};
+use crate::types::{Attempt, Fingerprint, ModuleId};
 
 /// More than any real module file.
 const MODULE_LIMIT: u64 = 512 << 20;
@@ -169,11 +169,7 @@ impl Stop {
 }
 
 /// Builds. `Err` means that we broke or were interrupted; a module that does not compile is a value.
-pub fn build(
-    session: &Session,
-    job: &Job<'_>,
-    phases: &mut Phases,
-) -> Result<std::result::Result<Built, Unbuilt>> {
+pub fn build(session: &Session, job: &Job<'_>, phases: &mut Phases) -> Attempt<Built, Unbuilt> {
     let began = Instant::now();
     let layout = &session.layout;
     let scratch = Scratch::new(layout)?;
@@ -223,11 +219,7 @@ pub fn build(
 }
 
 impl Sandbox<'_> {
-    fn all_steps(
-        &self,
-        scratch: &Path,
-        phases: &mut Phases,
-    ) -> Result<std::result::Result<Vec<String>, Stop>> {
+    fn all_steps(&self, scratch: &Path, phases: &mut Phases) -> Attempt<Vec<String>, Stop> {
         macro_rules! step {
             ($result:expr) => {
                 if let Err(stop) = $result? {
@@ -291,7 +283,7 @@ impl Sandbox<'_> {
         Ok(())
     }
 
-    fn patch(&self, patch: &str) -> Result<std::result::Result<(), Stop>> {
+    fn patch(&self, patch: &str) -> Attempt<(), Stop> {
         if Path::new(patch).components().any(|part| part.as_os_str() == "..") {
             return Ok(Err(Stop::new(
                 format!("patch {patch} is outside the patches directory"),
@@ -307,7 +299,7 @@ impl Sandbox<'_> {
         Ok(self.stopped(&done, &format!("applying patch {patch}"), Exit::PATCH_FAILED))
     }
 
-    fn script(&self, kind: &str, command: &str) -> Result<std::result::Result<(), Stop>> {
+    fn script(&self, kind: &str, command: &str) -> Attempt<(), Stop> {
         let Some(program) = command.split_whitespace().next() else { return Ok(Ok(())) };
         let (layout, module) = (&self.session.layout, &self.job.module.name);
         let Some(dir) = script::directory(layout, module, &self.build_dir(), command) else {
@@ -325,7 +317,7 @@ impl Sandbox<'_> {
         Ok(self.stopped(&done, &format!("the {kind} script"), Exit::of_script(done.code())))
     }
 
-    fn make(&self) -> Result<std::result::Result<(), Stop>> {
+    fn make(&self) -> Attempt<(), Stop> {
         let make = &self.job.recipe.make;
         let kernel = &self.job.kernel.target.kernel;
         // A quoted 'make', or another command, is shell DKMS's way to say that it must not run in parallel.
@@ -349,7 +341,7 @@ impl Sandbox<'_> {
         Ok(Ok(()))
     }
 
-    fn strip(&self) -> Result<std::result::Result<(), Stop>> {
+    fn strip(&self) -> Attempt<(), Stop> {
         let files: Vec<String> = self
             .job
             .recipe
