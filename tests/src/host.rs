@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
@@ -120,4 +121,28 @@ pub fn sha256(bytes: &[u8]) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// A clock tick of /proc, which is a hundredth of a second on every Linux that Debian ships.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Processor times in a `/proc/PID/stat`: the process's own, and that of its children that have ended, each in user and
+/// kernel mode together. The program's name may hold anything.
+pub fn cpu_in(stat: &str) -> [Duration; 2] {
+    let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ');
+    let ticks: Vec<u32> = fields.skip(11).take(4).filter_map(|field| field.parse().ok()).collect();
+    [0, 2].map(|from| TICK * ticks.iter().skip(from).take(2).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cpu_in;
+    use std::time::Duration;
+
+    #[test]
+    fn own_time_and_that_of_children() {
+        let stat = "42 (a ) name) Z 1 42 42 0 -1 4 10 20 0 0 100 20 3000 400 20 0 1 0 7 0 0";
+        assert_eq!(cpu_in(stat), [1_200, 34_000].map(Duration::from_millis));
+        assert_eq!(cpu_in(""), [Duration::ZERO; 2]);
+    }
 }

@@ -27,6 +27,7 @@ pub mod modules;
 pub mod output;
 pub mod pacman;
 pub mod photograph;
+pub mod preparing;
 pub mod random;
 pub mod repack;
 pub mod roots;

@@ -24,7 +24,7 @@ impl Photograph {
             "find / {left_out} ! -type f -printf '%p\\t%y %m %U %G %l\\n' && \
              find / {left_out} -type f -printf '%p\\t%y %m %U %G %T@\\n' && \
              find / {left_out} -type f -print0 | xargs -0 sha256sum --zero | \
-             while IFS= read -r -d '' line; do printf '%s\\t%s\\n' \"${{line:66}}#\" \"${{line:0:64}}\"; done"
+             sed -z 's/^\\(.\\{{64\\}}\\)..\\(.*\\)$/\\2#\\t\\1\\n/' | tr -d '\\0'"
         ));
         let lines = all.ok().stdout;
         let photograph: BTreeMap<String, String> = lines

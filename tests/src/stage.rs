@@ -34,13 +34,13 @@ pub fn with_kernel(suite: &'static Suite) -> (Layer, Kernel) {
 /// A module that compiles, `fine/1.0`, one that does not, `broken-net/1.0`, and no kernel yet.
 pub fn fine_and_broken(suite: &'static Suite) -> (Root, Kernel) {
     let kernel = cloud_kernel(suite);
-    let root = Root::on(&product(suite));
-    let packages = [
-        Sources::new("fine", "1.0").package(&root),
-        Sources::new("broken-net", "1.0").broken().package(&root),
-    ];
-    root.apt_install(&[&packages[0], &packages[1]]).ok();
-    (root, kernel)
+    let sources = [Sources::new("fine", "1.0"), Sources::new("broken-net", "1.0").broken()];
+    let key = format!("{:?}", sources.each_ref().map(Sources::files));
+    let layer = product(suite).prepared("fine-and-broken", &key, |root| {
+        let packages = sources.each_ref().map(|sources| sources.package(root));
+        root.apt_install(&packages.each_ref().map(String::as_str)).ok();
+    });
+    (Root::on(&layer), kernel)
 }
 
 /// Debian's own dkms, a kernel with headers, two module packages that it built.
@@ -96,7 +96,7 @@ pub fn two_kernels(suite: &'static Suite) -> (Layer, [Kernel; 2]) {
 }
 
 /// Removes what a kernel brings but one module, so that depmod takes no time.
-fn shrink_tree(root: &Root, kernel: &Kernel) {
+pub fn shrink_tree(root: &Root, kernel: &Kernel) {
     let (dir, keep) = (kernel.modules_dir(), "loop.ko.xz");
     root.run(&format!(
         "cd {dir} && find kernel -name '*.ko*' ! -name {keep} -delete && find kernel -type d -empty -delete"

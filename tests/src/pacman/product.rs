@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::tools;
+use crate::preparing::preparing;
 use crate::{Root, host};
 
 /// What the package is made from.
@@ -32,7 +33,11 @@ pub fn package() -> PathBuf {
         return package;
     }
     fs::remove_dir_all(kept.parent().unwrap()).ok();
-    eprintln!("making Arch's package");
+    preparing("Arch's package", || make(&kept))
+}
+
+/// Makes it, into this directory.
+fn make(kept: &Path) -> PathBuf {
     let root = Root::on(&tools());
     let target = host::workspace().join("target/arch");
     fs::create_dir_all(&target).unwrap();
@@ -50,7 +55,7 @@ pub fn package() -> PathBuf {
     ))
     .ok();
     let made = root.find("/opt/made", "-name 'dkms-rs-*.pkg.tar.zst'");
-    fs::create_dir_all(&kept).unwrap();
+    fs::create_dir_all(kept).unwrap();
     let to = kept.join(Path::new(&made[0]).file_name().unwrap());
     fs::copy(root.path(&made[0]), &to).unwrap();
     to

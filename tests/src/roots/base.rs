@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use super::Layer;
+use crate::preparing::preparing;
 use crate::{Output, host, mirror::Mirror};
 
 /// What differs between the releases that we test, as data.
@@ -71,7 +72,7 @@ impl Suite {
     pub fn base(&'static self) -> Layer {
         let mirror = Mirror::of_host();
         let lines = mirror.lines_for(self.name);
-        let recipe = format!("{PACKAGES:?}{lines:?}{APT_CONF}{}v2", mirror.apt_conf);
+        let recipe = format!("{PACKAGES:?}{lines:?}{APT_CONF}{}v3", mirror.apt_conf);
         let name = format!("base/{}-{}", self.name, host::key(&[recipe.as_bytes()]));
         let dir = host::roots_dir().join(&name);
         let _building = host::lock(&format!("build-base-{}", self.name));
@@ -83,7 +84,7 @@ impl Suite {
         if unused.is_none() && dir.exists() {
             return Layer::bottom(self, name);
         }
-        make(self.name, &dir, &lines, &mirror.apt_conf);
+        preparing(&format!("{}-base", self.name), || make(self.name, &dir, &lines, &mirror.apt_conf));
         Layer::bottom(self, name)
     }
 }
@@ -96,7 +97,6 @@ fn is_fresh(dir: &std::path::Path) -> bool {
 
 fn make(suite: &str, dir: &std::path::Path, lines: &[String], apt_conf: &str) {
     host::need_tools(&[("mmdebstrap", "mmdebstrap")]);
-    eprintln!("making the {suite} base root");
     let building = dir.with_extension("building");
     for old in [dir, &building] {
         if old.exists() {
@@ -113,6 +113,9 @@ fn make(suite: &str, dir: &std::path::Path, lines: &[String], apt_conf: &str) {
     }
     command.arg(suite).arg(&building).args(lines);
     Output::new("mmdebstrap", &command.output().expect("mmdebstrap")).ok();
+    // Without these caches, each apt command in each root parses all package indices, which takes seconds.
+    let caches = Command::new("chroot").arg(&building).args(["apt-cache", "gencaches"]).output();
+    Output::new("apt-cache gencaches", &caches.expect("chroot")).ok();
     finish(&building);
     fs::rename(&building, dir).unwrap();
 }

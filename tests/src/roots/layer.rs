@@ -4,6 +4,7 @@ use std::fs;
 
 use super::{Root, Suite};
 use crate::host;
+use crate::preparing::preparing;
 
 /// A stack of read-only directories, top first, named relative to `target/roots`.
 #[derive(Debug, Clone)]
@@ -32,16 +33,24 @@ impl Layer {
     ///
     /// `key` names everything that `prepare` depends on besides the layers below; older versions of the same name go.
     pub fn prepared(&self, name: &str, key: &str, prepare: impl FnOnce(&Root)) -> Self {
+        self.prepared_in(name, key, |root| {
+            prepare(&root);
+            root
+        })
+    }
+
+    /// The same for a `prepare` that needs to own the root; it returns it.
+    pub fn prepared_in(&self, name: &str, key: &str, prepare: impl FnOnce(Root) -> Root) -> Self {
         let below = self.stamp();
         let prefix = format!("{}-{name}", self.suite.name);
         let dir = format!("layers/{prefix}@{}", host::key(&[key.as_bytes(), below.as_bytes()]));
         let _building = host::lock(&format!("build-{prefix}"));
         if !host::roots_dir().join(&dir).exists() {
-            eprintln!("preparing {prefix}");
-            let root = Root::on(self);
-            prepare(&root);
-            forget_older(&prefix);
-            root.into_layer(&dir);
+            preparing(&prefix, || {
+                let root = prepare(Root::on(self));
+                forget_older(&prefix);
+                root.into_layer(&dir);
+            });
         }
         let mut dirs = vec![dir];
         dirs.extend(self.dirs.iter().cloned());

@@ -23,6 +23,17 @@ impl Machine {
         Self { manager, root: Root::on(&machine(manager.family())), older, newer }
     }
 
+    /// The same with a prepared state, cached as a layer. `key` names everything that `prepare` depends on.
+    pub fn prepared(manager: Manager, name: &str, key: &str, prepare: impl FnOnce(&Self)) -> Self {
+        let [older, newer] = kernels();
+        let layer = machine(manager.family()).prepared_in(name, key, |root| {
+            let machine = Self { manager, root, older: older.clone(), newer: newer.clone() };
+            prepare(&machine);
+            machine.root
+        });
+        Self { manager, root: Root::on(&layer), older, newer }
+    }
+
     /// The packages of a kernel, by name and version; the one with its headers comes last.
     pub fn packages(&self, kernel: &Kernel) -> Vec<String> {
         let names = self.manager.family().packages().iter();

@@ -1,0 +1,64 @@
+//! Budgets of suites. Exceeding one causes a warning, never a failure: other machines may be slower.
+
+use crate::order::Which;
+
+/// Suite, and seconds of processor time for its tests in `make test` and in `make test-long`, without prepared layers.
+const BUDGETS: &[(&str, u32, u32)] = &[
+    ("bad_conf", 60, 0),
+    ("bad_moments", 60, 0),
+    ("bad_names", 20, 0),
+    ("boot", 50, 0),
+    ("boot_default", 180, 120),
+    ("compat", 0, 10800),
+    ("conf_corpus", 30, 0),
+    ("counts", 60, 0),
+    ("dkms_conf", 60, 0),
+    ("failure_policy", 110, 30),
+    ("framework_conf", 50, 0),
+    ("full_transaction", 0, 1200),
+    ("hooks", 40, 0),
+    ("hostile_builds", 150, 0),
+    ("interchange", 170, 0),
+    ("kernel_change", 120, 90),
+    ("kernel_install", 120, 60),
+    ("kill_storm", 40, 240),
+    ("late_headers", 80, 0),
+    ("migration", 60, 30),
+    ("module_package", 100, 50),
+    ("ordinary_user", 20, 0),
+    ("package_files", 30, 0),
+    ("package_reading", 100, 0),
+    ("pacman", 240, 0),
+    ("pacman_odd", 180, 30),
+    ("pacman_preflight", 150, 0),
+    ("preflight", 240, 50),
+    ("reuse", 50, 0),
+    ("rpm_odd", 350, 300),
+    ("rpm_preflight", 200, 200),
+    ("rpm_transactions", 320, 320),
+    ("same_verdicts", 450, 0),
+    ("secure_boot", 40, 600),
+    ("signing", 20, 0),
+    ("tarballs", 60, 0),
+    ("ubuntu", 30, 0),
+];
+
+/// The budget of a suite.
+pub fn of(suite: &str, which: Which) -> Option<u32> {
+    let (_, everyday, long) = BUDGETS.iter().find(|(name, ..)| *name == suite)?;
+    Some(if which == Which::Long { *long } else { *everyday })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::BUDGETS;
+    use dkms_tests::host;
+
+    #[test]
+    fn every_row_is_of_a_suite() {
+        let names: Vec<&str> = BUDGETS.iter().map(|(name, ..)| *name).collect();
+        let gone = |name: &&&str| !host::workspace().join(format!("tests/tests/{name}.rs")).exists();
+        assert_eq!(names.iter().filter(gone).collect::<Vec<_>>(), [&""; 0]);
+        assert!(names.windows(2).all(|pair| pair[0] < pair[1]), "sorted, each suite once: {names:?}");
+    }
+}
