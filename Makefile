@@ -7,7 +7,7 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 export SOURCE_DATE_EPOCH
 
-.PHONY: help build check test packages deb rpm arch-package demo full compat bench corpus storm fuzz deps clean
+.PHONY: help build check test test-long packages deb rpm arch-package demo full compat bench corpus storm fuzz deps clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -27,7 +27,7 @@ check: ## formatting, clippy and unit tests: no root needed, under two minutes w
 	CUSTOM_LIBFUZZER_PATH=/nonexistent/libfuzzer.a $(CARGO) check -q --manifest-path tests/fuzz/Cargo.toml --target-dir target
 	$(CARGO) test -q -p dkms-core -p dkms-apt-hook -p dkms-dnf-plugin -p dkms-alpm-hook -p dkms-packaging
 	$(CARGO) test -q -p dkms-core --features failpoints --test failpoints
-	$(CARGO) test -q -p dkms-tests --lib
+	$(CARGO) test -q -p dkms-tests --lib --bin suites
 
 packages: deb rpm ## dist/dkms-rs_VERSION_ARCH.deb, dist/dkms-rs-VERSION-1.ARCH.rpm; as root Arch's package, too
 	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory arch-package; \
@@ -42,8 +42,11 @@ rpm: build ## dist/dkms-rs-VERSION-1.ARCH.rpm
 arch-package: deps ## dist/dkms-rs-VERSION-1-x86_64.pkg.tar.zst, made by makepkg in a throwaway root (needs root)
 	$(CARGO) run -q -p dkms-tests --bin arch-package
 
-test: deps check packages ## check, then real transactions in throwaway roots (needs root)
-	$(CARGO) test -p dkms-tests --tests -- --test-threads=2
+test: deps check packages ## check, then real transactions in throwaway roots (needs root, half an hour; SUITES="rpm boot::" runs some)
+	$(CARGO) run -q --locked -p dkms-tests --bin suites -- $(SUITES)
+
+test-long: deps packages ## the tests that take long: every package manager, Secure Boot, storms, full, compat (needs root, hours when cold)
+	$(CARGO) run -q --locked -p dkms-tests --bin suites -- --long $(SUITES)
 
 demo: deps deb ## a kernel installed by apt in a throwaway Debian, its modules rebuilt and loaded (needs root)
 	$(CARGO) run -q -p dkms-tests --bin demo
@@ -58,7 +61,7 @@ bench: deps deb ## how long it takes, against Debian's dkms and the bare compile
 	$(CARGO) run -q --release -p dkms-tests --bin bench
 
 storm: deps deb ## 200 kills at random moments of a publication (needs root)
-	DKMS_KILLS=200 $(CARGO) test -p dkms-tests --test kill_storm -- --nocapture
+	$(CARGO) test -p dkms-tests --test kill_storm -- --ignored --nocapture
 
 # How long each target runs. The fuzzer needs compiler flags that the stable toolchain keeps to itself. No sanitizer: there is
 # no unsafe code of ours that it could watch.

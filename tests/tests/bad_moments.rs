@@ -8,11 +8,11 @@ use dkms_tests::{Kernel, Output, Root, Suite, stage};
 /// A kernel with a small tree and version 1.0 of a package with three modules installed for it.
 fn prepared() -> (Root, Kernel) {
     let (layer, kernel) = stage::with_small_tree(Suite::trixie());
-    let root = Root::on(&layer);
-    let sources = trio("1.0");
-    sources.unpack(&root);
-    root.run(&format!("dkms add trio/1.0 && dkms install trio/1.0 -k {}", kernel.release)).ok();
-    (root, kernel)
+    let layer = layer.prepared("trio", &format!("{:?}", trio("1.0").files()), |root| {
+        trio("1.0").unpack(root);
+        root.run(&format!("dkms add trio/1.0 && dkms install trio/1.0 -k {}", kernel.release)).ok();
+    });
+    (Root::on(&layer), kernel)
 }
 
 fn trio(version: &str) -> Sources {

@@ -63,9 +63,10 @@ fn prepared(suite: &'static Suite) -> (Layer, [Kernel; 2]) {
     drop(base);
     let old = &kernels[0];
     let text: String = sources().into_iter().map(|(file, content)| file + &content).collect();
-    let key = format!("{}{SYS}{text}", old.release);
+    let key = format!("{}{SYS}{text}small", old.release);
     let layer = product.prepared("boot-default", &key, |root| {
         old.install(root).ok();
+        stage::shrink_tree(root, old);
         root.run(SYS).ok();
         for (file, content) in sources() {
             root.write(&format!("/usr/src/picky-1.0/{file}"), content);
@@ -153,6 +154,7 @@ fn trixie_grub_keeps_the_old_kernel_until_the_driver_builds() {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn bookworm_grub_keeps_the_old_kernel_until_the_driver_builds() {
     grub_keeps_the_old_kernel(Suite::bookworm());
 }
@@ -189,6 +191,7 @@ fn grub_keeps_the_old_kernel(suite: &'static Suite) {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn grub_forgets_when_either_kernel_goes() {
     let (root, kernels) = with_grub(Suite::trixie());
     let [old, new] = &kernels;
@@ -319,6 +322,7 @@ fn systemd_boot_is_told_in_loader_conf() {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn systemd_boots_pattern_comes_back() {
     systemd_boot("timeout 3\ndefault 4f1c2d*\neditor no\n", |ours| format!("timeout 3\n{ours}editor no\n"));
 }
@@ -369,6 +373,7 @@ fn nothing_is_written_without_a_loader_that_is_known() {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn a_module_that_nothing_uses_changes_nothing() {
     let (root, kernels) = with_grub(Suite::trixie());
     root.run("umount /sys").ok();

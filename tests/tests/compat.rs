@@ -7,7 +7,7 @@ use dkms_tests::Suite;
 use dkms_tests::compat::{Bench, Side, compare::differences, table};
 
 #[test]
-#[ignore = "more than an hour: run by `make compat`"]
+#[ignore = "long: run by `make compat` and `make test-long`"]
 fn every_module_package_comes_to_the_same() {
     let bench = Bench::of(Suite::trixie());
     let mut packages = bench.packages();

@@ -49,6 +49,7 @@ fn trixie_an_optional_module_never_breaks_the_transaction() {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn bookworm_an_optional_module_never_breaks_the_transaction() {
     optional(Suite::bookworm());
 }

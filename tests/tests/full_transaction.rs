@@ -56,7 +56,7 @@ fn expect_the_good_ones(root: &Root, kernel: &Kernel) {
 }
 
 #[test]
-#[ignore = "several minutes: run by `make full`"]
+#[ignore = "long: run by `make full` and `make test-long`"]
 fn twenty_three_packages_and_a_new_kernel() {
     let (layer, kernel) = machine();
     let root = Root::on(&layer);
@@ -72,7 +72,7 @@ fn twenty_three_packages_and_a_new_kernel() {
 }
 
 #[test]
-#[ignore = "several minutes: run by `make full`"]
+#[ignore = "long: run by `make full` and `make test-long`"]
 fn the_same_with_a_critical_module() {
     let (layer, kernel) = machine();
     let root = Root::on(&layer);

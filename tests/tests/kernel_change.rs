@@ -96,6 +96,7 @@ fn trixie_purge_leaves_no_file_and_no_directory() {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn bookworm_upgrade_with_the_same_inputs_builds_nothing() {
     upgrade(Suite::bookworm(), false, 0);
 }
@@ -106,11 +107,13 @@ fn bookworm_upgrade_with_changed_inputs_builds_each_module_once() {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn bookworm_reinstall_builds_nothing() {
     reinstall(Suite::bookworm());
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn bookworm_purge_leaves_no_file_and_no_directory() {
     purge(Suite::bookworm());
 }

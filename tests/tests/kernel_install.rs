@@ -106,11 +106,13 @@ fn trixie_headers_before_image() {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn bookworm_image_and_headers_in_one_run() {
     both_in_one_run(Suite::bookworm());
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn bookworm_image_before_headers() {
     image_then_headers(Suite::bookworm());
 }

@@ -1,5 +1,6 @@
 //! SIGKILL at random moments of a publish. After each: every module file is the whole old one or the whole new one.
-//! After the next run: everything is one version again, and nothing is left lying around. `DKMS_KILLS` runs (25).
+//! After the next run: everything is one version again, and nothing is left lying around. 25 runs in `make test`, 200 in
+//! `make test-long`; `DKMS_KILLS` is another number.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,7 +66,17 @@ fn expect_repaired(root: &Root, kernel: &Kernel, known: &Known) {
 
 #[test]
 fn killed_at_any_moment_old_or_new_and_repaired_by_the_next_run() {
-    let kills: u64 = std::env::var("DKMS_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(25);
+    storm(25);
+}
+
+#[test]
+#[ignore = "long: run by `make test-long`"]
+fn the_same_after_two_hundred_kills() {
+    storm(200);
+}
+
+fn storm(kills: u64) {
+    let kills: u64 = std::env::var("DKMS_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(kills);
     let (layer, kernel) = stage::with_small_tree(Suite::trixie());
     let root = Root::on(&layer);
     for version in ["1.0", "2.0"] {

@@ -83,6 +83,7 @@ fn trixie_what_we_built_is_theirs_too() {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn bookworm_what_we_built_is_theirs_too() {
     built_by_us_is_theirs_too(Suite::bookworm());
 }

@@ -122,6 +122,7 @@ fn trixie_removal() {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn bookworm_install() {
     install(Suite::bookworm());
 }
@@ -132,11 +133,13 @@ fn bookworm_upgrade() {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn bookworm_upgrade_that_does_not_compile_keeps_the_old_module() {
     upgrade_that_does_not_compile(Suite::bookworm());
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn bookworm_removal() {
     removal(Suite::bookworm());
 }

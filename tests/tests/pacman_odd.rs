@@ -213,6 +213,7 @@ fn another_root_without_proc() {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn another_sysroot() {
     below("--sysroot");
 }

@@ -87,6 +87,7 @@ fn trixie_otherwise_apt_goes_on_and_each_module_is_compiled_once() {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn bookworm_otherwise_apt_goes_on_and_each_module_is_compiled_once() {
     warned(Suite::bookworm());
 }

@@ -45,6 +45,7 @@ fn critical_afterwards(manager: Manager, code: i32) {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn a_critical_module_fails_the_run_of_zypper_and_rpm() {
     critical_afterwards(Manager::Zypper, 107);
     // rpm counts the packages.
@@ -135,6 +136,7 @@ fn rhel_offers_modules_to_its_other_kernels() {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn suse_offers_modules_to_its_other_kernels() {
     let options = ["--add-kernel-modules {kernel}", "--remove-kernel-modules {kernel}"];
     offered("/usr/lib/module-init-tools/weak-modules2", "opensuse-tumbleweed", "updates", options);
@@ -228,6 +230,7 @@ fn readme_installs(manager: Manager, program: &str, kernel: &str) {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn the_commands_of_the_readme_install_with_dnf4() {
     readme_installs(Manager::Dnf4, "dnf", "kernel-devel");
 }
@@ -238,6 +241,7 @@ fn the_commands_of_the_readme_install_with_dnf5() {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn the_commands_of_the_readme_install_with_zypper() {
     readme_installs(Manager::Zypper, "zypper", "kernel-default-devel");
 }
@@ -319,6 +323,7 @@ fn dnf(manager: Manager) -> &'static str {
 
 /// README's way.
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn dnf4_swaps_another_dkms_for_us_and_back() {
     let swap = readme("dnf").into_iter().find(|line| line.contains("swap dkms ")).expect("the way here");
     swapped(Manager::Dnf4, &swap);
@@ -331,6 +336,7 @@ fn dnf5_swaps_another_dkms_for_us_and_back() {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn dnf_may_erase_another_dkms_for_us() {
     swapped(Manager::Dnf4, "dnf install --allowerasing ./dist/dkms-rs-*.rpm");
 }

@@ -21,10 +21,10 @@ const HOLD: &str = "on_unbuildable = \"hold\"\n";
 
 /// A machine with a module that compiles and one that does not, and no kernel.
 fn registered(manager: Manager) -> Machine {
-    let machine = Machine::new(manager);
-    machine.install(&["dkms-bbswitch-1.0", "dkms-broken"], 0);
-    machine.root.run("dkms generate_mok").ok();
-    machine
+    Machine::prepared(manager, &format!("registered-{manager:?}"), "1", |machine| {
+        machine.install(&["dkms-bbswitch-1.0", "dkms-broken"], 0);
+        machine.root.run("dkms generate_mok").ok();
+    })
 }
 
 /// Everything in a root, byte for byte, but what dnf writes in any case; and the content of dnf4's history.
@@ -79,6 +79,7 @@ fn held(manager: Manager) {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn a_module_that_is_held_stops_dnf4_before_anything_is_changed() {
     held(Manager::Dnf4);
 }
@@ -110,6 +111,7 @@ fn otherwise_dnf4_goes_on_and_each_module_is_compiled_once() {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn otherwise_dnf5_goes_on_and_each_module_is_compiled_once() {
     warned(Manager::Dnf5);
 }
@@ -146,6 +148,7 @@ fn new_version(manager: Manager) {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn dnf4_tries_a_new_version_of_a_module_before_it_replaces_the_old_one() {
     new_version(Manager::Dnf4);
 }
@@ -181,6 +184,7 @@ fn dnf4_goes_on_when_nothing_could_be_tried() {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn dnf5_goes_on_when_nothing_could_be_tried() {
     untried(Manager::Dnf5);
 }

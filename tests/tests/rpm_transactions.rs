@@ -129,6 +129,7 @@ fn story(manager: Manager) {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn dnf4_brings_and_takes_kernels_and_modules() {
     story(Manager::Dnf4);
 }
@@ -144,6 +145,7 @@ fn zypper_brings_and_takes_kernels_and_modules() {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn rpm_brings_and_takes_kernels_and_modules() {
     story(Manager::Rpm);
 }
@@ -188,16 +190,19 @@ fn everything_at_once_and_idle_afterwards(manager: Manager, verb: &str) {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn dnf4_everything_at_once() {
     everything_at_once_and_idle_afterwards(Manager::Dnf4, "dnf4");
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn dnf5_everything_at_once() {
     everything_at_once_and_idle_afterwards(Manager::Dnf5, "transaction-end");
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn zypper_everything_at_once() {
     everything_at_once(&Machine::new(Manager::Zypper));
 }
@@ -246,6 +251,7 @@ fn rpm_upgrade_replaces_kernel_and_module_together() {
 
 /// The kernel that dnf brought boots, and loads the module that was built in its transaction.
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn a_kernel_of_dnf_boots_and_loads_its_module() {
     let machine = Machine::new(Manager::Dnf5);
     let mut packages = machine.packages(&machine.newer);
