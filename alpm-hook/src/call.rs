@@ -1,4 +1,4 @@
-//! How pacman was called: its hooks are not told, so its command line is read from the processes above.
+//! How pacman was called: its hooks do not get its command line, which is therefore read from the processes above.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What pacman tells its hooks, as events. Translates only.
+//! Input of pacman's hooks, as events. Translates only.
 //!
 //! `alpm-hook VERB`, called by the hook files in `/usr/share/libalpm/hooks`. Standard input has one path a line, without the
 //! leading slash: what the transaction touches, merged over all triggers, without versions and without operations. So

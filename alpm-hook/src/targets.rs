@@ -18,7 +18,7 @@ pub struct Targets {
 }
 
 impl Targets {
-    /// Reads lines. What has none of the forms that the hook files ask for is somebody else's.
+    /// Reads lines. What has none of the forms in the hook files is ignored.
     pub fn read(text: &str) -> Self {
         let mut targets = Self::default();
         for line in text.lines() {

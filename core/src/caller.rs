@@ -1,4 +1,4 @@
-//! Who started this process: a person, or a script of a package manager. Told from the environment and from the processes
+//! Who started this process: a person, or a script of a package manager. Found from the environment and from the processes
 //! above; what they mean stands in [`managers`](crate::distro::managers).
 
 use crate::distro::managers::{Argument, FileName, MANAGERS, Manager, Script, Triggers};

@@ -24,7 +24,7 @@ use crate::types::{Arch, ModuleId};
 /// The exit code by which a hook says that the transaction must not begin: another one than those of a hook that broke.
 pub const HELD: i32 = Exit::HELD.number();
 
-/// The word by which our own package says that it is removed: what nobody would undo later is undone now.
+/// The verb of our own package's removal: what no later run would undo is undone now.
 const PACKAGE_LEAVES: &str = "package-leaves";
 
 /// What the caller of a hook makes of an exit code that is not zero.
@@ -215,7 +215,7 @@ fn carry_out(
     mut events: Vec<Event>,
     tell: impl FnOnce(&str),
 ) -> Result<i32> {
-    // What leaves takes its modules along also where nothing is built by itself.
+    // Modules are uninstalled with what they belong to, also where automatic builds are disabled.
     if !events.iter().all(Event::leaves) && session.autoinstall_off() {
         events.retain(Event::leaves);
     }
@@ -246,8 +246,8 @@ fn carry_out(
     }
 }
 
-/// What a module package's script says through `common.postinst`: its module, and what follows that, the version of before
-/// among it.
+/// The arguments of a module package's script to `common.postinst`: its module, and what follows, with the previous version as
+/// the third word.
 pub fn module_installed(
     session: &Session,
     module: [&str; 2],

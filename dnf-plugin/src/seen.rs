@@ -1,4 +1,4 @@
-//! Which kernels and module sources a list of paths or packages tells of.
+//! Which kernels and module sources are in a list of paths or packages.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ pub struct Seen {
     pub images: BTreeSet<KernelRelease>,
     /// Modules whose source was seen.
     pub modules: BTreeSet<ModuleId>,
-    /// Somebody has seen them before: it is known which of them wait.
+    /// rpm's triggers have seen them before: it is known which of them wait.
     again: bool,
 }
 

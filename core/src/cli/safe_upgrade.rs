@@ -18,7 +18,7 @@ pub(super) fn note(session: &Session, module: &ModuleId) -> Result<()> {
     }
 }
 
-/// Whether this same transaction has added the module, which then stays. Tells the user.
+/// Whether this same transaction has added the module, which is then kept, with a message.
 pub(super) fn replaced(session: &Session, module: &ModuleId) -> Result<bool> {
     let note = session.layout.upgrade_note(module);
     let Some(noted) = file::read_optional(&note)? else { return Ok(false) };

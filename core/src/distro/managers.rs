@@ -11,7 +11,7 @@ pub struct Manager {
     pub triggers: Option<Triggers>,
 }
 
-/// A script of a package, told from others by how it is called: `INTERPRETER SCRIPT ARGUMENT…`.
+/// A script of a package, recognised by how it is called: `INTERPRETER SCRIPT ARGUMENT…`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Script {
     /// A variable of its environment, with its value.
@@ -64,7 +64,7 @@ pub const MANAGERS: &[Manager] = &[
         }),
         triggers: None,
     },
-    // A `%post` that removes what an earlier installation left is not told apart, and need not be: it adds again at once.
+    // A `%post` that removes what an earlier installation left matches, too, which does no harm: it adds again at once.
     Manager {
         variables: &[],
         replacing: Some(Script {
