@@ -45,7 +45,7 @@ pub(super) fn show(session: &mut Session, args: &Args, words: &Words) -> Result<
         };
         session.screen.answer(&format!("{}\n", serde_json::to_string_pretty(&document)?));
     } else {
-        session.screen.alert(said.as_deref().unwrap_or("dkms: every module is ready"));
+        session.screen.alert(said.as_deref().unwrap_or("dkms: all modules build"));
     }
     Ok(code(&finding))
 }
