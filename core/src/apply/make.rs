@@ -12,7 +12,7 @@ use crate::cache;
 use crate::conf::Recipe;
 use crate::exit::Exit;
 use crate::kernel::Kernel;
-use crate::plan::{Case, Make};
+use crate::plan::{Case, Task};
 use crate::report::{Failing, Fault, Outcome};
 use crate::step::build::{Built, Job, Unbuilt};
 use crate::step::{publish, script, sign, verify, weak_modules};
@@ -24,7 +24,7 @@ use crate::types::{Attempt, Placement, Target};
 /// Everything that building a module needs and that is known before any build begins.
 pub(super) fn job<'a>(
     work: &Work<'a>,
-    make: &'a Make,
+    make: &'a Task,
     signing: &'a BTreeMap<Target, sign::Signing>,
     (jobs, builds): (&'a Jobs, usize),
     stop: &'a Arc<AtomicBool>,
@@ -53,7 +53,7 @@ pub(super) fn job<'a>(
 
 pub(super) type Surveyed<'a> = (&'a Case, std::result::Result<&'a Recipe, String>, &'a Kernel);
 
-pub(super) fn known<'a>(work: &Work<'a>, make: &Make) -> Result<Surveyed<'a>> {
+pub(super) fn known<'a>(work: &Work<'a>, make: &Task) -> Result<Surveyed<'a>> {
     let survey = work.survey;
     let key = Placement::of(&make.module, &make.target);
     let (Some(case), Some(kernel)) = (survey.cases.get(&key), survey.kernels.get(&make.target)) else {
@@ -66,7 +66,7 @@ pub(super) fn known<'a>(work: &Work<'a>, make: &Make) -> Result<Surveyed<'a>> {
 pub(super) type Ended = Attempt<Built, Unbuilt>;
 
 /// Puts what was built into the registry, and into the kernel's tree, as far as the plan wants it.
-pub(super) fn finish(work: &mut Work<'_>, make: &Make, attempt: Option<Ended>) -> Result<Outcome> {
+pub(super) fn finish(work: &mut Work<'_>, make: &Task, attempt: Option<Ended>) -> Result<Outcome> {
     let (case, recipe, kernel) = known(work, make)?;
     let recipe = match recipe {
         Ok(recipe) => recipe,
@@ -99,7 +99,7 @@ pub(super) fn finish(work: &mut Work<'_>, make: &Make, attempt: Option<Ended>) -
 }
 
 /// Who signs for each kernel that something is built for.
-pub(super) fn signing(work: &mut Work<'_>, makes: &[Make]) -> Result<BTreeMap<Target, sign::Signing>> {
+pub(super) fn signing(work: &mut Work<'_>, makes: &[Task]) -> Result<BTreeMap<Target, sign::Signing>> {
     let mut all = BTreeMap::new();
     for target in makes.iter().filter(|make| make.build).map(|make| &make.target) {
         let headers = work.survey.kernels.get(target).and_then(|kernel| kernel.headers.as_ref());
@@ -139,7 +139,7 @@ pub(super) fn result(ended: Ended) -> Ended {
 /// Puts a build's result into the registry, or keeps its failure.
 fn settle(
     work: &mut Work<'_>,
-    make: &Make,
+    make: &Task,
     case: &Case,
     recipe: &Recipe,
     ended: Ended,
@@ -185,7 +185,7 @@ fn settle(
 }
 
 /// Keeps a finished build for later. What cannot be kept costs time then, and nothing now.
-pub(super) fn keep(work: &mut Work<'_>, make: &Make, from: &Path, record: &Record, notes: &[String]) {
+pub(super) fn keep(work: &mut Work<'_>, make: &Task, from: &Path, record: &Record, notes: &[String]) {
     let key = cache::key(&make.fingerprint, record.signer.as_deref());
     let manifest = cache::Manifest::new(
         &make.module,
@@ -198,7 +198,7 @@ pub(super) fn keep(work: &mut Work<'_>, make: &Make, from: &Path, record: &Recor
 }
 
 /// Keeps a failure with its log, so that nobody compiles the same again, and says where the log is.
-pub(super) fn remember(work: &Work<'_>, make: &Make, unbuilt: Unbuilt) -> Result<Outcome> {
+pub(super) fn remember(work: &Work<'_>, make: &Task, unbuilt: Unbuilt) -> Result<Outcome> {
     let layout = &work.session.layout;
     let log = layout.failure_log(&make.module, &make.target);
     let keep = || -> Result<()> {
@@ -228,13 +228,13 @@ pub(super) fn remember(work: &Work<'_>, make: &Make, unbuilt: Unbuilt) -> Result
 }
 
 /// Nobody has looked yet whether the kernel takes a finished build: shell DKMS made it, or it came in a tarball.
-fn unproven(work: &Work<'_>, make: &Make) -> bool {
+fn unproven(work: &Work<'_>, make: &Task) -> bool {
     let build = work.snapshot.build(&make.module, &make.target);
     build.is_some_and(|build| build.record.as_ref().is_none_or(|record| record.loaded))
 }
 
 /// Where the symbols are of the modules that one depends on.
-fn symvers(work: &Work<'_>, make: &Make) -> Vec<PathBuf> {
+fn symvers(work: &Work<'_>, make: &Task) -> Vec<PathBuf> {
     let layout = &work.session.layout;
     make.after.iter().map(|id| layout.built_modules(id, &make.target).join("Module.symvers")).collect()
 }
@@ -242,7 +242,7 @@ fn symvers(work: &Work<'_>, make: &Make) -> Vec<PathBuf> {
 /// Puts a finished build into the kernel's tree.
 fn publish(
     work: &mut Work<'_>,
-    make: &Make,
+    make: &Task,
     recipe: &Recipe,
     kernel: &Kernel,
 ) -> Attempt<Vec<String>, Outcome> {

@@ -20,7 +20,7 @@ pub use transaction::{Proven, prove, run, status_of};
 
 use crate::exit::Exit;
 use crate::kernel::Kernel;
-use crate::plan::{Clear, Loading, Make, Plan, Settled, Survey};
+use crate::plan::{Clear, Loading, Plan, Settled, Survey, Task};
 use crate::report::{Class, Failing, Fault, Outcome, Report};
 use crate::session::Session;
 use crate::step::script::Trouble;
@@ -449,7 +449,7 @@ impl<'a> Work<'a> {
     }
 
     /// With what remains installed, for this kernel and others.
-    fn failed(&self, make: &Make, failing: Failing) -> Outcome {
+    fn failed(&self, make: &Task, failing: Failing) -> Outcome {
         let remaining = crate::plan::remaining(self.snapshot, self.gone, &make.module, &make.target);
         Outcome::Failed(Failing { remaining, ..failing })
     }

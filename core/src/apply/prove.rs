@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use super::Work;
 use super::make::{self, Ended};
 use crate::exit::Exit;
-use crate::plan::Make;
+use crate::plan::Task;
 use crate::report::{Failing, Fault, Outcome, Waits, compiler};
 use crate::session::Session;
 use crate::sys::file;
@@ -19,7 +19,7 @@ use crate::tree::{Record, unsigned};
 pub(super) struct Places(Vec<PathBuf>, PathBuf);
 
 impl Places {
-    pub(super) fn new(session: &Session, makes: &[Make]) -> Result<Self> {
+    pub(super) fn new(session: &Session, makes: &[Task]) -> Result<Self> {
         let layout = &session.layout;
         let mut places = Self(Vec::new(), layout.dkms_tree.clone());
         for place in makes.iter().map(|make| layout.version(&make.module)) {
@@ -39,7 +39,7 @@ impl Drop for Places {
 }
 
 /// Keeps what was built, or remembers that it failed.
-pub(super) fn finish(work: &mut Work<'_>, make: &Make, ended: Ended) -> Result<Outcome> {
+pub(super) fn finish(work: &mut Work<'_>, make: &Task, ended: Ended) -> Result<Outcome> {
     let (case, recipe, _) = make::known(work, make)?;
     if let Err(why) = recipe {
         return Ok(work.failed(make, Failing::new(Fault::Module, Exit::BAD_CONF, why)));

@@ -15,7 +15,7 @@ use super::make::{self, Ended};
 use super::prove;
 use super::queue::{Node, Queue};
 use crate::exit::Exit;
-use crate::plan::{Make, Plan};
+use crate::plan::{Plan, Task};
 use crate::report::timeline::{Phases, Span};
 use crate::report::{Failing, Fault, Outcome, Severity, Waits, text};
 use crate::session::Session;
@@ -37,7 +37,7 @@ const POLL_FOR_JOB: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone)]
 enum Step<'p> {
     /// The make of this index.
-    Make(usize, &'p Make),
+    Task(usize, &'p Task),
     /// A kernel's withdrawals.
     Clear(&'p Target),
     /// A kernel's index.
@@ -116,7 +116,7 @@ fn steps<'p>(work: &Work<'_>, plan: &'p Plan) -> (Vec<Step<'p>>, Vec<Node>) {
             seconds: make.build.then(|| if make.cached { 0.1 } else { expected(work, make) }),
             group: group.filter(|_| shared && make.build),
         });
-        steps.push(Step::Make(index, make));
+        steps.push(Step::Task(index, make));
     }
     let made = plan.make.iter().map(|make| &make.target);
     let cleared = plan.clear.iter().map(|clear| &clear.target);
@@ -141,7 +141,7 @@ fn steps<'p>(work: &Work<'_>, plan: &'p Plan) -> (Vec<Step<'p>>, Vec<Node>) {
 
 /// How long a build will take, as far as can be known: as it took for another kernel or in another version, else by
 /// the size of its source.
-fn expected(work: &Work<'_>, make: &Make) -> f64 {
+fn expected(work: &Work<'_>, make: &Task) -> f64 {
     let records = work.snapshot.versions(&make.module.name).flat_map(|(_, entry)| entry.builds.values());
     let known = records.filter_map(|build| Some(build.record.as_ref()?.seconds)).fold(0.0, f64::max);
     if known > 0.0 {
@@ -223,7 +223,7 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
     /// Whether an item needs no job after all.
     fn skip(&mut self, work: &mut Work<'_>, next: usize) -> Result<bool> {
         match &self.steps[next] {
-            Step::Make(index, make) => {
+            Step::Task(index, make) => {
                 let Some(outcome) = unmet(work, make) else { return Ok(false) };
                 self.note(work, *index, make, outcome);
             }
@@ -246,7 +246,7 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
         self.lanes.insert(next, lane);
         let (session, began, send) = (work.session, work.began, self.send.clone());
         match &self.steps[next] {
-            Step::Make(index, _) => {
+            Step::Task(index, _) => {
                 let make = self.plan.make.get(*index).context("the plan does not contain this build")?;
                 if !std::mem::replace(&mut self.announced, true) {
                     announce(work, self.plan);
@@ -296,7 +296,7 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
     /// Does what needs no job.
     fn light(&mut self, work: &mut Work<'_>, next: usize) -> Result<()> {
         match &self.steps[next] {
-            Step::Make(index, make) => {
+            Step::Task(index, make) => {
                 let outcome = match unmet(work, make) {
                     Some(outcome) => outcome,
                     None => finished(work, make, None)?,
@@ -322,7 +322,7 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
                 self.token = Some(token);
                 self.start_all(work)?;
                 work.report.timeline.extend(spans);
-                if let Step::Make(index, make) = &self.steps[next] {
+                if let Step::Task(index, make) = &self.steps[next] {
                     self.done += 1;
                     let mut phases = Phases::default();
                     phases.begin("publish");
@@ -355,7 +355,7 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
     }
 
     /// How one module ended.
-    fn note(&mut self, work: &mut Work<'_>, index: usize, make: &Make, outcome: Outcome) {
+    fn note(&mut self, work: &mut Work<'_>, index: usize, make: &Task, outcome: Outcome) {
         if outcome.follows().severity > Severity::Fine {
             work.failed.insert(Placement::of(&make.module, &make.target));
         }
@@ -391,7 +391,7 @@ fn attempt(
 }
 
 fn announce(work: &Work<'_>, plan: &Plan) {
-    let builds: Vec<&Make> = plan.make.iter().filter(|make| make.build && !make.cached).collect();
+    let builds: Vec<&Task> = plan.make.iter().filter(|make| make.build && !make.cached).collect();
     if builds.is_empty() {
         return;
     }
@@ -406,7 +406,7 @@ fn announce(work: &Work<'_>, plan: &Plan) {
 
 /// Why a module cannot be made now: what it needs failed in this very plan. A finished build goes on. A new one waits
 /// even when an older version of what it needs is installed: built against that it would not fit what is meant to come.
-fn unmet(work: &Work<'_>, make: &Make) -> Option<Outcome> {
+fn unmet(work: &Work<'_>, make: &Task) -> Option<Outcome> {
     let failed = |id: &&ModuleId| work.failed.contains(&Placement::of(id, &make.target));
     let id = make.after.iter().find(failed).filter(|_| make.build && !make.force)?;
     Some(Outcome::Deferred {
@@ -417,7 +417,7 @@ fn unmet(work: &Work<'_>, make: &Make) -> Option<Outcome> {
 }
 
 /// Ends one module's part.
-fn finished(work: &mut Work<'_>, make: &Make, attempt: Option<Ended>) -> Result<Outcome> {
+fn finished(work: &mut Work<'_>, make: &Task, attempt: Option<Ended>) -> Result<Outcome> {
     let end = match attempt {
         Some(ended) if work.proof => prove::finish(work, make, ended),
         attempt => make::finish(work, make, attempt),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::decide::Planner;
 use super::why::needs;
-use super::{Make, Plan, Settled, Unregister, order};
+use super::{Plan, Settled, Task, Unregister, order};
 use crate::report::{Outcome, Waits};
 use crate::types::{ModuleId, Placement, Target};
 
@@ -87,7 +87,7 @@ impl Planner<'_> {
 
     /// Only one version of a module can be installed for a kernel: the newest that the plan has.
     pub(super) fn one_version_each(&mut self) {
-        let newer = |a: &Make, b: &Make| {
+        let newer = |a: &Task, b: &Task| {
             a.module.name == b.module.name
                 && a.target == b.target
                 && b.install
@@ -103,7 +103,7 @@ impl Planner<'_> {
         loop {
             let planned: BTreeSet<_> =
                 self.plan.make.iter().map(|make| Placement::of(&make.module, &make.target)).collect();
-            let unmet = |make: &Make| {
+            let unmet = |make: &Task| {
                 make.after
                     .iter()
                     .find(|id| {

@@ -70,7 +70,7 @@ pub struct Plan {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub load: Vec<Loading>,
     /// Builds and installations, dependencies first.
-    pub make: Vec<Make>,
+    pub make: Vec<Task>,
     /// Withdrawals.
     pub clear: Vec<Clear>,
     /// Modules to unregister after that.
@@ -111,7 +111,7 @@ pub struct Loading {
 
 /// A module to build, install, or both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Make {
+pub struct Task {
     /// The module.
     pub module: ModuleId,
     /// The kernel.

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use super::Make;
+use super::Task;
 use crate::types::{ModuleId, Placement};
 
 /// Sorts so that everything comes after what it needs. Returns separately what cannot be sorted because of a circle,
 /// each with the circle's members.
-pub fn sort(mut rest: Vec<Make>) -> (Vec<Make>, Vec<(Make, Vec<ModuleId>)>) {
+pub fn sort(mut rest: Vec<Task>) -> (Vec<Task>, Vec<(Task, Vec<ModuleId>)>) {
     let mut sorted = Vec::with_capacity(rest.len());
     loop {
         let waiting: BTreeSet<Placement> =
             rest.iter().map(|make| Placement::of(&make.module, &make.target)).collect();
-        let blocked = |make: &Make| {
+        let blocked = |make: &Task| {
             make.after.iter().any(|module| waiting.contains(&Placement::of(module, &make.target)))
         };
         let (still, ready): (Vec<_>, Vec<_>) = rest.into_iter().partition(blocked);
@@ -26,7 +26,7 @@ pub fn sort(mut rest: Vec<Make>) -> (Vec<Make>, Vec<(Make, Vec<ModuleId>)>) {
 }
 
 /// What a make needs that comes back to itself, for the same kernel.
-fn circle(make: &Make, still: &[Make]) -> Vec<ModuleId> {
+fn circle(make: &Task, still: &[Task]) -> Vec<ModuleId> {
     let needs = |id: &ModuleId| -> BTreeSet<ModuleId> {
         let mut reached = BTreeSet::new();
         let mut open = vec![id.clone()];

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Make, Plan, Settled, Survey};
+use super::{Plan, Settled, Survey, Task};
 use crate::policy::Admin;
 use crate::policy::admin::Unbuildable;
 use crate::report::{Line, Outcome, Report, Severity, Waits};
@@ -16,7 +16,7 @@ use crate::types::{ModuleId, Placement, Target};
 pub(super) fn only(plan: Plan) -> Plan {
     let made: BTreeSet<_> = plan.make.iter().map(|make| Placement::of(&make.module, &make.target)).collect();
     let mut settled = plan.settled;
-    let mut makes: Vec<Make> = Vec::new();
+    let mut makes: Vec<Task> = Vec::new();
     for make in plan.make.into_iter().filter(|make| make.build) {
         let first = make.after.iter().find(|id| made.contains(&Placement::of(id, &make.target)));
         let outcome = match first {

@@ -2,7 +2,7 @@
 
 use super::decide::Planner;
 use super::why::{awaits, bad_conf, needs, refused, remaining};
-use super::{Case, Make};
+use super::{Case, Task};
 use crate::conf::Recipe;
 use crate::exit::Exit;
 use crate::kernel::{HeadersPackage, Kernel};
@@ -39,7 +39,7 @@ impl Planner<'_> {
         id: &ModuleId,
         target: &Target,
         wish: Wish,
-    ) -> Result<Option<Make>, Outcome> {
+    ) -> Result<Option<Task>, Outcome> {
         let key = Placement::of(id, target);
         let (Some(case), Some(kernel)) = (self.survey.cases.get(&key), self.survey.kernels.get(target))
         else {
@@ -55,7 +55,7 @@ impl Planner<'_> {
         }
         let replaces = self.snapshot.active(&id.name, target).filter(|active| *active != id).cloned();
         let make = |build: bool, install: bool, fingerprint: &Fingerprint| {
-            Ok(Some(Make {
+            Ok(Some(Task {
                 module: id.clone(),
                 target: target.clone(),
                 build,
@@ -144,8 +144,8 @@ impl Planner<'_> {
                 let Some(build) = self.snapshot.build(id, target).filter(|_| recipe.follows) else {
                     continue;
                 };
-                let same = |make: &Make| make.module == *id && make.target == *target;
-                let leads = |make: &&Make| {
+                let same = |make: &Task| make.module == *id && make.target == *target;
+                let leads = |make: &&Task| {
                     // A module that names itself follows nobody: another version of it takes its place.
                     make.install
                         && !make.force

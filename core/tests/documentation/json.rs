@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use dkms_core::exit::Exit;
-use dkms_core::plan::{Clear, Loading, Make, Plan, Registration, Settled, Unregister};
+use dkms_core::plan::{Clear, Loading, Plan, Registration, Settled, Task, Unregister};
 use dkms_core::report::history::Kept;
 use dkms_core::report::timeline::Span;
 use dkms_core::report::{Failing, Fault, Line, Outcome, Report, Waits};
@@ -98,7 +98,7 @@ fn every_field_of_history_is_described() {
 #[test]
 fn every_field_of_a_plan_is_described() {
     let fingerprint = || Fingerprint("0".into());
-    let make = Make {
+    let make = Task {
         module: module(),
         target: target(),
         build: true,

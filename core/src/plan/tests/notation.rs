@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use super::world::target;
 use crate::event::{Event, Load, Request, Verb};
 use crate::exit::Exit;
-use crate::plan::{Clear, Make, Plan};
+use crate::plan::{Clear, Plan, Task};
 use crate::report::Outcome;
 use crate::types::Target;
 
@@ -89,7 +89,7 @@ pub(super) fn show(plan: &Plan) -> String {
     lines.join("; ")
 }
 
-fn make(make: &Make) -> String {
+fn make(make: &Task) -> String {
     let verb = match (make.build, make.install) {
         (true, true) => "make",
         (true, false) => "build",
