@@ -20,7 +20,7 @@ pub use transaction::{Proven, prove, run, status_of};
 
 use crate::exit::Exit;
 use crate::kernel::Kernel;
-use crate::plan::{Clear, Loading, Plan, Settled, Survey, Task};
+use crate::plan::{Loading, Plan, Removal, Settled, Survey, Task};
 use crate::report::{Class, Failing, Fault, Outcome, Report};
 use crate::session::Session;
 use crate::step::script::Trouble;
@@ -194,8 +194,8 @@ impl<'a> Work<'a> {
         self.tree.intend(&self.intent)
     }
 
-    fn clear(&mut self, clear: &Clear) -> Result<()> {
-        let Clear { module, target, .. } = clear;
+    fn clear(&mut self, clear: &Removal) -> Result<()> {
+        let Removal { module, target, .. } = clear;
         if clear.withdraw {
             let published = self.published_files(module, target)?;
             // Two packages may bring the same module: what lies there now may be the other one's.

@@ -39,7 +39,7 @@ enum Step<'p> {
     /// The make of this index.
     Task(usize, &'p Task),
     /// A kernel's withdrawals.
-    Clear(&'p Target),
+    Removal(&'p Target),
     /// A kernel's index.
     Index(&'p Target),
 }
@@ -130,7 +130,7 @@ fn steps<'p>(work: &Work<'_>, plan: &'p Plan) -> (Vec<Step<'p>>, Vec<Node>) {
         }
         if plan.clear.iter().any(|clear| clear.target == *target) {
             items.push(Node { after: std::mem::take(&mut after), ..Node::default() });
-            steps.push(Step::Clear(target));
+            steps.push(Step::Removal(target));
             after.insert(items.len() - 1);
         }
         items.push(Node { after, seconds: Some(DEPMOD_SECONDS), group: None });
@@ -232,7 +232,7 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
                     return Ok(false);
                 }
             }
-            Step::Clear(_) => return Ok(false),
+            Step::Removal(_) => return Ok(false),
         }
         self.queue.over(next);
         Ok(true)
@@ -283,7 +283,7 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
                     drop(send.send(Message::Indexed(next, result, spans, token)));
                 })?;
             }
-            Step::Clear(_) => bail!("a removal was scheduled as a job"),
+            Step::Removal(_) => bail!("a removal was scheduled as a job"),
         }
         Ok(())
     }
@@ -303,7 +303,7 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
                 };
                 self.note(work, *index, make, outcome);
             }
-            Step::Clear(target) => {
+            Step::Removal(target) => {
                 for clear in self.plan.clear.iter().filter(|clear| clear.target == **target) {
                     signal::check()?;
                     work.clear(clear)?;

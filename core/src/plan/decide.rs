@@ -6,7 +6,7 @@ use super::proof;
 use super::scope::{installed, leaving, newest_with};
 use super::wanted::Wish;
 use super::why::{bad_conf, broken, broken_as, refused, registered};
-use super::{Clear, Loading, Plan, Registration, Settled, Survey, Unregister};
+use super::{Loading, Plan, Registration, Removal, Settled, Survey, Unregister};
 use crate::distro::Row;
 use crate::event::{Event, Load, Request, Verb};
 use crate::exit::Exit;
@@ -137,7 +137,7 @@ impl Planner<'_> {
         self.plan.gone.insert(target.clone());
         for (id, entry) in &self.snapshot.modules {
             if let Some(build) = entry.builds.get(target) {
-                self.plan.clear.push(Clear {
+                self.plan.clear.push(Removal {
                     module: id.clone(),
                     target: target.clone(),
                     withdraw: build.active,
@@ -296,7 +296,7 @@ impl Planner<'_> {
 
     pub(super) fn clear(&mut self, id: &ModuleId, target: &Target, unbuild: bool) {
         match self.snapshot.build(id, target) {
-            Some(build) if build.active || unbuild => self.plan.clear.push(Clear {
+            Some(build) if build.active || unbuild => self.plan.clear.push(Removal {
                 module: id.clone(),
                 target: target.clone(),
                 withdraw: build.active,

@@ -72,7 +72,7 @@ pub struct Plan {
     /// Builds and installations, dependencies first.
     pub make: Vec<Task>,
     /// Withdrawals.
-    pub clear: Vec<Clear>,
+    pub clear: Vec<Removal>,
     /// Modules to unregister after that.
     pub unregister: Vec<Unregister>,
     /// What needs nothing to be done.
@@ -134,7 +134,7 @@ pub struct Task {
 
 /// A module to take out of a kernel's tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Clear {
+pub struct Removal {
     /// The module.
     pub module: ModuleId,
     /// The kernel.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use dkms_core::exit::Exit;
-use dkms_core::plan::{Clear, Loading, Plan, Registration, Settled, Task, Unregister};
+use dkms_core::plan::{Loading, Plan, Registration, Removal, Settled, Task, Unregister};
 use dkms_core::report::history::Kept;
 use dkms_core::report::timeline::Span;
 use dkms_core::report::{Failing, Fault, Line, Outcome, Report, Waits};
@@ -110,7 +110,7 @@ fn every_field_of_a_plan_is_described() {
         replaces: Some(module()),
     };
     let clear =
-        Clear { module: module(), target: target(), withdraw: true, unbuild: true, kernel_leaves: false };
+        Removal { module: module(), target: target(), withdraw: true, unbuild: true, kernel_leaves: false };
     let settle = |outcome| Settled { module: module(), target: Some(target()), outcome };
     let plan = Plan {
         proof: true,

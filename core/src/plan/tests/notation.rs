@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use super::world::target;
 use crate::event::{Event, Load, Request, Verb};
 use crate::exit::Exit;
-use crate::plan::{Clear, Plan, Task};
+use crate::plan::{Plan, Removal, Task};
 use crate::report::Outcome;
 use crate::types::Target;
 
@@ -107,7 +107,7 @@ fn make(make: &Task) -> String {
     if make.force { line + " by force" } else { line }
 }
 
-fn clear(clear: &Clear) -> String {
+fn clear(clear: &Removal) -> String {
     let verb = match (clear.withdraw, clear.unbuild) {
         (true, true) => "clear",
         (true, false) => "withdraw",
