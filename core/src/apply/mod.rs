@@ -20,7 +20,7 @@ pub use transaction::{Proven, prove, run, status_of};
 
 use crate::exit::Exit;
 use crate::kernel::Kernel;
-use crate::plan::{Loading, Plan, Removal, Settled, Survey, Task};
+use crate::plan::{Loading, Plan, Removal, Skip, Survey, Task};
 use crate::report::{Class, Failing, Fault, Outcome, Report};
 use crate::session::Session;
 use crate::step::script::Trouble;
@@ -102,7 +102,7 @@ fn apply<'a>(
 
 impl<'a> Work<'a> {
     fn all(&mut self, plan: &'a Plan) -> Result<Completion> {
-        for Settled { module, target, outcome } in &plan.settled {
+        for Skip { module, target, outcome } in &plan.settled {
             if let (Some(target), Outcome::Present) = (target, outcome) {
                 self.session.screen.progress(&crate::report::text::progress(module, target, outcome, None));
             }

@@ -6,7 +6,7 @@ use super::proof;
 use super::scope::{installed, leaving, newest_with};
 use super::wanted::Wish;
 use super::why::{bad_conf, broken, broken_as, refused, registered};
-use super::{Loading, Plan, Registration, Removal, Settled, Survey, Unregister};
+use super::{Loading, Plan, Registration, Removal, Skip, Survey, Unregister};
 use crate::distro::Row;
 use crate::event::{Event, Load, Request, Verb};
 use crate::exit::Exit;
@@ -309,6 +309,6 @@ impl Planner<'_> {
     }
 
     pub(super) fn settle(&mut self, id: &ModuleId, target: Option<&Target>, outcome: Outcome) {
-        self.plan.settled.push(Settled { module: id.clone(), target: target.cloned(), outcome });
+        self.plan.settled.push(Skip { module: id.clone(), target: target.cloned(), outcome });
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::decide::Planner;
 use super::why::needs;
-use super::{Plan, Settled, Task, Unregister, order};
+use super::{Plan, Skip, Task, Unregister, order};
 use crate::report::{Outcome, Waits};
 use crate::types::{ModuleId, Placement, Target};
 
@@ -69,10 +69,10 @@ impl Planner<'_> {
             };
             // Nobody knows what a build was made from that waits for another one.
             self.plan.adopt.retain(|(id, target, _)| (id, target) != (&make.module, &make.target));
-            self.plan.settled.push(Settled { module: make.module, target: Some(make.target), outcome });
+            self.plan.settled.push(Skip { module: make.module, target: Some(make.target), outcome });
         }
         // What is done needs no other word.
-        let made = |settled: &Settled| {
+        let made = |settled: &Skip| {
             sorted
                 .iter()
                 .any(|make| make.module == settled.module && Some(&make.target) == settled.target.as_ref())

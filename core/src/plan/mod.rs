@@ -76,7 +76,7 @@ pub struct Plan {
     /// Modules to unregister after that.
     pub unregister: Vec<Unregister>,
     /// What needs nothing to be done.
-    pub settled: Vec<Settled>,
+    pub settled: Vec<Skip>,
     /// Installed builds of shell DKMS whose inputs are noted from now on.
     pub adopt: Vec<(ModuleId, Target, Fingerprint)>,
     /// Kernels that are leaving.
@@ -158,7 +158,7 @@ pub struct Unregister {
 
 /// A module for which nothing is to be done, and why.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Settled {
+pub struct Skip {
     /// The module.
     pub module: ModuleId,
     /// The kernel, where one is concerned.
@@ -167,7 +167,7 @@ pub struct Settled {
     pub outcome: Outcome,
 }
 
-impl Eq for Settled {}
+impl Eq for Skip {}
 
 impl Plan {
     /// Nothing will be changed.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Plan, Settled, Survey, Task};
+use super::{Plan, Skip, Survey, Task};
 use crate::policy::Admin;
 use crate::policy::admin::Unbuildable;
 use crate::report::{Line, Outcome, Report, Severity, Waits};
@@ -31,7 +31,7 @@ pub(super) fn only(plan: Plan) -> Plan {
                 continue;
             }
         };
-        settled.push(Settled { module: make.module, target: Some(make.target), outcome });
+        settled.push(Skip { module: make.module, target: Some(make.target), outcome });
     }
     Plan { proof: true, make: makes, settled, ..Plan::default() }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use dkms_core::exit::Exit;
-use dkms_core::plan::{Loading, Plan, Registration, Removal, Settled, Task, Unregister};
+use dkms_core::plan::{Loading, Plan, Registration, Removal, Skip, Task, Unregister};
 use dkms_core::report::history::Kept;
 use dkms_core::report::timeline::Span;
 use dkms_core::report::{Failing, Fault, Line, Outcome, Report, Waits};
@@ -111,7 +111,7 @@ fn every_field_of_a_plan_is_described() {
     };
     let clear =
         Removal { module: module(), target: target(), withdraw: true, unbuild: true, kernel_leaves: false };
-    let settle = |outcome| Settled { module: module(), target: Some(target()), outcome };
+    let settle = |outcome| Skip { module: module(), target: Some(target()), outcome };
     let plan = Plan {
         proof: true,
         post_remove: [Placement::of(&module(), &target())].into(),
