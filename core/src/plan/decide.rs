@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::proof;
 use super::scope::{installed, leaving, newest_with};
-use super::wanted::Wish;
+use super::wanted::BuildRequest;
 use super::why::{bad_conf, broken, broken_as, refused, registered};
 use super::{Loading, Plan, Registration, Removal, Skip, Survey, Unregister};
 use crate::distro::Row;
@@ -37,7 +37,8 @@ pub fn plan(events: &[Event], snapshot: &Snapshot, survey: &Survey, row: &Row) -
 }
 
 /// What is wanted of a module before anything is changed: a finished build, wherever it can be had.
-const PROOF: Wish = Wish { install: false, force: false, automatic: true, trust_unknown: false, led: false };
+const PROOF: BuildRequest =
+    BuildRequest { install: false, force: false, automatic: true, trust_unknown: false, led: false };
 
 /// A plan in the making.
 pub(super) struct Planner<'a> {
@@ -88,14 +89,14 @@ impl Planner<'_> {
                             self.installers.insert(target.clone());
                         }
                         self.plan.initramfs.insert(target.clone());
-                        let wish = Wish {
+                        let wanted = BuildRequest {
                             install: true,
                             force: false,
                             automatic: true,
                             trust_unknown: false,
                             led: false,
                         };
-                        self.make(module, target, wish);
+                        self.make(module, target, wanted);
                     }
                 }
             }
@@ -103,12 +104,17 @@ impl Planner<'_> {
             Event::SourceGone(module) => self.source_gone(module),
             Event::Matched { template, target, only, force } => {
                 self.plan.initramfs.insert(target.clone());
-                let wish =
-                    Wish { install: true, force: *force, automatic: false, trust_unknown: true, led: false };
+                let wanted = BuildRequest {
+                    install: true,
+                    force: *force,
+                    automatic: false,
+                    trust_unknown: true,
+                    led: false,
+                };
                 for id in installed(self.snapshot, template, only.as_ref()) {
                     match self.snapshot.modules.get(id).filter(|entry| entry.broken()) {
                         Some(entry) => self.settle(id, Some(target), broken(&entry.source)),
-                        None => self.make(id, target, wish),
+                        None => self.make(id, target, wanted),
                     }
                 }
             }
@@ -123,13 +129,13 @@ impl Planner<'_> {
                 self.settle(id, Some(target), broken(&entry.source));
             }
         }
-        let wish = Wish { install: true, force: false, automatic: true, trust_unknown, led: false };
+        let wanted = BuildRequest { install: true, force: false, automatic: true, trust_unknown, led: false };
         for id in &self.newest.clone().into_values().collect::<Vec<_>>() {
             // Its package is being replaced, or that went wrong: whatever is there now is the best there is.
             if let Some(Source::Kept(source)) = self.snapshot.modules.get(id).map(|entry| &entry.source) {
                 self.plan.register.push(Registration { module: id.clone(), source: source.clone() });
             }
-            self.make(id, target, wish);
+            self.make(id, target, wanted);
         }
     }
 
@@ -243,7 +249,7 @@ impl Planner<'_> {
             }
             Verb::Build | Verb::Install => {
                 if self.register(id) {
-                    let wish = Wish {
+                    let wanted = BuildRequest {
                         install: request.verb == Verb::Install,
                         force: request.force,
                         automatic: false,
@@ -252,7 +258,7 @@ impl Planner<'_> {
                     };
                     for target in &request.targets {
                         self.plan.initramfs.insert(target.clone());
-                        self.make(id, target, wish);
+                        self.make(id, target, wanted);
                     }
                 }
             }

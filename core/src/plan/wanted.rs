@@ -12,7 +12,7 @@ use crate::types::{Fingerprint, ModuleId, ModuleName, Placement, Target, version
 
 /// What is wanted of one module for one kernel.
 #[derive(Clone, Copy)]
-pub(super) struct Wish {
+pub(super) struct BuildRequest {
     pub(super) install: bool,
     pub(super) force: bool,
     /// Nobody asked for this module by name: skip it when it does not want to be built by itself, and do not
@@ -25,8 +25,8 @@ pub(super) struct Wish {
 }
 
 impl Planner<'_> {
-    pub(super) fn make(&mut self, id: &ModuleId, target: &Target, wish: Wish) {
-        match self.wanted(id, target, wish) {
+    pub(super) fn make(&mut self, id: &ModuleId, target: &Target, wanted: BuildRequest) {
+        match self.wanted(id, target, wanted) {
             Ok(Some(make)) => self.plan.make.push(make),
             Ok(None) => {}
             Err(outcome) => self.settle(id, Some(target), outcome),
@@ -38,7 +38,7 @@ impl Planner<'_> {
         &mut self,
         id: &ModuleId,
         target: &Target,
-        wish: Wish,
+        wanted: BuildRequest,
     ) -> Result<Option<Task>, Outcome> {
         let key = Placement::of(id, target);
         let (Some(case), Some(kernel)) = (self.survey.cases.get(&key), self.survey.kernels.get(target))
@@ -46,7 +46,7 @@ impl Planner<'_> {
             return Ok(None);
         };
         let recipe = case.recipe.as_ref().map_err(bad_conf)?;
-        if wish.automatic && !recipe.autoinstall && !wish.led {
+        if wanted.automatic && !recipe.autoinstall && !wanted.led {
             return Ok(None);
         }
         let build = self.snapshot.build(id, target);
@@ -59,11 +59,11 @@ impl Planner<'_> {
                 module: id.clone(),
                 target: target.clone(),
                 build,
-                cached: build && case.cached && !wish.force,
+                cached: build && case.cached && !wanted.force,
                 install,
                 fingerprint: fingerprint.clone(),
                 after: recipe.build_depends.iter().filter_map(|name| self.provider(name, target)).collect(),
-                force: wish.force,
+                force: wanted.force,
                 replaces: replaces.clone(),
             }))
         };
@@ -72,18 +72,18 @@ impl Planner<'_> {
         let Some(fingerprint) = &case.fingerprint else {
             // Without headers a finished build serves as it is.
             return match build {
-                Some(_) if !wish.install && !wish.force => Err(Outcome::UpToDate),
-                Some(build) if build.active && wish.install && !damaged && !wish.force => {
+                Some(_) if !wanted.install && !wanted.force => Err(Outcome::UpToDate),
+                Some(build) if build.active && wanted.install && !damaged && !wanted.force => {
                     Err(Outcome::UpToDate)
                 }
-                Some(build) if wish.install && kernel.exists => {
+                Some(build) if wanted.install && kernel.exists => {
                     let known = build.record.as_ref().map(|record| record.fingerprint.clone());
                     make(false, true, &known.unwrap_or(Fingerprint(String::new())))
                 }
                 _ => Err(self.no_headers(target)),
             };
         };
-        if wish.install && !kernel.exists {
+        if wanted.install && !kernel.exists {
             return Err(refused(
                 Exit::NO_KERNEL,
                 format!("kernel {} is not installed", target.kernel),
@@ -93,12 +93,12 @@ impl Planner<'_> {
                 ),
             ));
         }
-        let usable = |build: &&Build| current(build, fingerprint, case, wish);
+        let usable = |build: &&Build| current(build, fingerprint, case, wanted);
         if let Some(build) = build.filter(usable) {
-            if !wish.install {
-                return if wish.force { make(true, false, fingerprint) } else { Err(Outcome::UpToDate) };
+            if !wanted.install {
+                return if wanted.force { make(true, false, fingerprint) } else { Err(Outcome::UpToDate) };
             }
-            if !build.active || damaged || wish.force {
+            if !build.active || damaged || wanted.force {
                 return make(false, true, fingerprint);
             }
             // What is known to fail with these inputs was not made from them.
@@ -113,7 +113,7 @@ impl Planner<'_> {
             return Err(Outcome::UpToDate);
         }
         let failure = self.snapshot.failures.get(&key).filter(|failure| failure.fingerprint == *fingerprint);
-        if let Some(failure) = failure.filter(|_| wish.automatic) {
+        if let Some(failure) = failure.filter(|_| wanted.automatic) {
             return Err(Outcome::Failed(Failing {
                 errors: failure.errors.clone(),
                 log: Some(failure.log.display().to_string()),
@@ -130,8 +130,8 @@ impl Planner<'_> {
                 waits: Waits::Tools,
             });
         }
-        self.dependencies(recipe, target, wish)?;
-        make(true, wish.install, fingerprint)
+        self.dependencies(recipe, target, wanted)?;
+        make(true, wanted.install, fingerprint)
     }
 
     /// What follows (BUILD_DEPENDS_REBUILD) something that is installed anew is built again, unless that was by force.
@@ -164,14 +164,14 @@ impl Planner<'_> {
                 if leaders.is_empty() || self.plan.make.iter().any(same) {
                     continue;
                 }
-                let wish = Wish {
+                let wanted = BuildRequest {
                     install: build.active,
                     force: false,
                     automatic: true,
                     trust_unknown: false,
                     led: true,
                 };
-                match self.wanted(id, target, wish) {
+                match self.wanted(id, target, wanted) {
                     Ok(Some(mut make)) => {
                         make.after.retain(|id| leaders.iter().all(|leader| leader.name != id.name));
                         make.after.extend(leaders);
@@ -214,20 +214,25 @@ impl Planner<'_> {
             .cloned()
     }
 
-    pub(super) fn dependencies(&self, recipe: &Recipe, target: &Target, wish: Wish) -> Result<(), Outcome> {
+    pub(super) fn dependencies(
+        &self,
+        recipe: &Recipe,
+        target: &Target,
+        wanted: BuildRequest,
+    ) -> Result<(), Outcome> {
         let missing: Vec<_> = recipe
             .build_depends
             .iter()
             .filter(|name| self.provider(name, target).is_none())
             .map(ToString::to_string)
             .collect();
-        if missing.is_empty() || wish.force {
+        if missing.is_empty() || wanted.force {
             return Ok(());
         }
         let registered = recipe.build_depends.iter().filter(|name| self.newest.contains_key(*name));
         let known = registered.filter(|name| self.provider(name, target).is_none()).count();
         // Its package may just not have had its turn yet: then nobody has failed.
-        Err(if wish.automatic && known == 0 {
+        Err(if wanted.automatic && known == 0 {
             awaits(&missing.join(", "))
         } else {
             needs(&missing.join(", "))
@@ -236,16 +241,16 @@ impl Planner<'_> {
 }
 
 /// A finished build that can be used as it is.
-fn current(build: &Build, fingerprint: &Fingerprint, case: &Case, wish: Wish) -> bool {
+fn current(build: &Build, fingerprint: &Fingerprint, case: &Case, wanted: BuildRequest) -> bool {
     match &build.record {
         // Whether the kernel takes it is found out before it is published.
-        Some(record) if record.loaded => wish.trust_unknown,
+        Some(record) if record.loaded => wanted.trust_unknown,
         Some(record) => {
-            let tried = || wish.automatic && record.signer == case.signer.as_deref().map(unsigned);
+            let tried = || wanted.automatic && record.signer == case.signer.as_deref().map(unsigned);
             record.fingerprint == *fingerprint
                 && (case.signer.is_none() || record.signer == case.signer || tried())
         }
-        None => wish.trust_unknown,
+        None => wanted.trust_unknown,
     }
 }
 
