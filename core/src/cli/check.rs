@@ -17,11 +17,11 @@ use crate::types::{ModuleId, ModuleName, ModuleVersion, Target};
 #[derive(Serialize)]
 struct Document<'a> {
     format: u32,
-    modules: Vec<Row<'a>>,
+    modules: Vec<CheckEntry<'a>>,
 }
 
 #[derive(Serialize)]
-struct Row<'a> {
+struct CheckEntry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a ModuleName>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -106,10 +106,10 @@ fn word(verdict: Verdict) -> &'static str {
     }
 }
 
-fn row(assessment: &Assessment) -> Row<'_> {
+fn row(assessment: &Assessment) -> CheckEntry<'_> {
     let Candidate { module, target, file } = &assessment.candidate;
     let signer = assessment.signature.as_ref().and_then(|signature| signature.signer());
-    Row {
+    CheckEntry {
         name: module.as_ref().map(|id| &id.name),
         version: module.as_ref().map(|id| &id.version),
         target,
@@ -174,7 +174,7 @@ mod tests {
     fn every_field_is_described() {
         let target = Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() };
         let (name, version) = ("a".parse().unwrap(), "1".parse().unwrap());
-        let row = Row {
+        let row = CheckEntry {
             name: Some(&name),
             version: Some(&version),
             target: &target,

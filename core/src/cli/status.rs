@@ -16,7 +16,7 @@ use crate::tree::{Build, Entry, Snapshot};
 use crate::types::{Arch, KernelRelease, ModuleId, ModuleName, ModuleVersion, Placement, Target};
 
 #[derive(Serialize)]
-struct Row {
+struct StatusEntry {
     name: ModuleName,
     version: ModuleVersion,
     #[serde(flatten)]
@@ -29,7 +29,7 @@ struct Row {
 #[derive(Serialize)]
 struct Document {
     format: u32,
-    modules: Vec<Row>,
+    modules: Vec<StatusEntry>,
     failures: Vec<Failed>,
 }
 
@@ -93,7 +93,7 @@ pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<Exit
         session.screen.answer(&format!("{}\n", serde_json::to_string_pretty(&document)?));
         return Ok(Exit::SUCCESS);
     }
-    let lines: String = document.modules.iter().map(Row::line).collect();
+    let lines: String = document.modules.iter().map(StatusEntry::line).collect();
     session.screen.answer(&lines);
     for row in &document.modules {
         if row.state == "broken" {
@@ -120,7 +120,7 @@ pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<Exit
     Ok(Exit::SUCCESS)
 }
 
-impl Row {
+impl StatusEntry {
     fn line(&self) -> String {
         let place = match &self.target {
             Some(target) => format!(", {}, {}", target.kernel, target.arch),
@@ -160,10 +160,10 @@ fn rows(
     id: &ModuleId,
     entry: &Entry,
     wanted: &dyn Fn(&Target) -> bool,
-    rows: &mut Vec<Row>,
+    rows: &mut Vec<StatusEntry>,
 ) {
     let mut row = |target: Option<&Target>, state: &'static str, notes: Vec<&'static str>| {
-        rows.push(Row {
+        rows.push(StatusEntry {
             name: id.name.clone(),
             version: id.version.clone(),
             target: target.cloned(),
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn every_field_is_described() {
         let target = || Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() };
-        let row = Row {
+        let row = StatusEntry {
             name: "a".parse().unwrap(),
             version: "1".parse().unwrap(),
             target: Some(target()),
