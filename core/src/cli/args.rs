@@ -8,7 +8,7 @@ use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser};
 use super::action::Action;
 use super::pairs::Pairs;
 use super::refuse;
-use super::words::{Told, Words};
+use super::words::{CliWord, Words};
 use crate::exit::Exit;
 use crate::types::Target;
 
@@ -41,7 +41,7 @@ pub struct Args {
     pub pairs: Pairs,
     /// What names action and module, in the order in which it stands there
     #[arg(skip)]
-    told: Vec<Told>,
+    told: Vec<CliWord>,
     /// Use this dkms.conf
     #[arg(short = 'c', value_name = "FILE")]
     pub conf: Option<PathBuf>,
@@ -146,9 +146,9 @@ impl Args {
         let mut args = Self::from_arg_matches(&matches)?;
         let mut told = Vec::new();
         for (option, values, kind) in [
-            ("module", &args.module, Told::Module as fn(String) -> Told),
-            ("module_version", &args.module_version, Told::Version),
-            ("words", &args.words, Told::Word),
+            ("module", &args.module, CliWord::Module as fn(String) -> CliWord),
+            ("module_version", &args.module_version, CliWord::Version),
+            ("words", &args.words, CliWord::Word),
         ] {
             let placed = placed(&matches, option, values).into_iter();
             told.extend(placed.map(|(at, word)| (at, kind(word.trim().to_owned()))));

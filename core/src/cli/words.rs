@@ -12,7 +12,7 @@ use crate::types::ModuleId;
 
 /// Something on the command line that may name a module.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
+pub enum CliWord {
     /// `-m`
     Module(String),
     /// `-v`
@@ -41,10 +41,10 @@ pub struct Words {
 
 impl Words {
     /// Tells the action from the other words: it may stand anywhere.
-    pub fn new(all: &[Told]) -> Result<Self> {
-        let action = |told: &Told| match told {
-            Told::Word(word) => Action::named(word),
-            Told::Module(_) | Told::Version(_) => None,
+    pub fn new(all: &[CliWord]) -> Result<Self> {
+        let action = |told: &CliWord| match told {
+            CliWord::Word(word) => Action::named(word),
+            CliWord::Module(_) | CliWord::Version(_) => None,
         };
         let mut actions = all.iter().filter_map(action);
         let (first, second) = (actions.next(), actions.next());
@@ -54,8 +54,8 @@ impl Words {
         let others = || all.iter().filter(|told| action(told).is_none());
         let Some(action) = first else {
             let word = others().find_map(|told| match told {
-                Told::Word(word) => Some(word),
-                Told::Module(_) | Told::Version(_) => None,
+                CliWord::Word(word) => Some(word),
+                CliWord::Module(_) | CliWord::Version(_) => None,
             });
             return refuse(
                 Exit::NO_ACTION,
@@ -82,14 +82,14 @@ impl Words {
     }
 
     /// Makes one statement after the other, as they stand there: the last one counts.
-    fn tell(&mut self, told: &Told) {
+    fn tell(&mut self, told: &CliWord) {
         match told {
-            Told::Module(word) => {
+            CliWord::Module(word) => {
                 self.by_option = true;
                 self.module(word);
             }
-            Told::Version(word) => self.version = Some(word.clone()),
-            Told::Word(word) => {
+            CliWord::Version(word) => self.version = Some(word.clone()),
+            CliWord::Word(word) => {
                 self.rest.push(word.clone());
                 match source_dir(Path::new(word)) {
                     Some(dir) => self.source = Some(dir),
