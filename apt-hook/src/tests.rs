@@ -20,7 +20,7 @@ fn session(dir: &Path) -> Session {
         write_atomic(&install_tree.join(kernel).join("modules.dep"), b"", 0o644).unwrap();
     }
     let layout = Layout { dkms_tree: dir.join("dkms"), install_tree, etc, ..Layout::default() };
-    let policy = Policy::load(&layout, Framework::default());
+    let policy = Policy::load(&layout, Framework::default(), "");
     Session::new(layout, policy, Options::default(), Screen::package_manager())
 }
 

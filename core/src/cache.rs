@@ -78,12 +78,7 @@ impl Cache {
         let result = copy(&entry, to);
         match &result {
             // Least recently used: the time of the manifest is that of its last use.
-            Ok(_) => drop(
-                fs::File::options()
-                    .write(true)
-                    .open(entry.join(MANIFEST))
-                    .and_then(|manifest| manifest.set_modified(SystemTime::now())),
-            ),
+            Ok(_) => drop(file::touch(&entry.join(MANIFEST))),
             Err(_) => {
                 file::remove_all(to)?;
                 file::remove_all(&entry)?;
@@ -98,7 +93,7 @@ impl Cache {
         if self.limit == 0 || self.dir.join(key).exists() {
             return Ok(());
         }
-        fs::create_dir_all(&self.dir).with_context(|| format!("creating {}", self.dir.display()))?;
+        file::make_dirs(&self.dir)?;
         let entry = self.dir.join(key);
         let staged = file::temp_beside(&entry);
         let kept = (|| {
@@ -164,11 +159,7 @@ fn share(from: &Path, to: &Path, name: &Path, files: &mut BTreeMap<PathBuf, Stri
             continue;
         }
         let content = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        fs::create_dir_all(to.parent().unwrap_or(&to))
-            .with_context(|| format!("creating {}", to.display()))?;
-        if fs::hard_link(&path, &to).is_err() {
-            file::write_atomic(&to, &content, 0o644)?;
-        }
+        file::share(&path, &to, &content)?;
         files.insert(name, hash::hex(&content));
     }
     Ok(())

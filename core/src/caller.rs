@@ -3,22 +3,19 @@
 
 use crate::distro::managers::{Argument, FileName, MANAGERS, Manager, Script, Triggers};
 use crate::report::Screen;
+use crate::sys::environment;
 use crate::sys::run::{self, Ancestor};
 
 /// Where progress goes.
 pub fn screen() -> Screen {
     let mut variables = MANAGERS.iter().flat_map(|manager| manager.variables);
-    if variables.any(|name| std::env::var_os(name).is_some()) {
-        Screen::package_manager()
-    } else {
-        Screen::person()
-    }
+    if variables.any(|name| environment::is_set(name)) { Screen::package_manager() } else { Screen::person() }
 }
 
 /// Whether a package that unregisters its module does so to be replaced by another version of itself. Its script runs the
 /// same `dkms remove` then as when it is removed for good; only the script's own arguments differ.
 pub fn replacing() -> bool {
-    replaces(MANAGERS, &run::ancestors(), |name| std::env::var(name).ok())
+    replaces(MANAGERS, &run::ancestors(), environment::variable)
 }
 
 /// Whether a script of a package runs us inside a transaction at whose end triggers report what waits for headers.

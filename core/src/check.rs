@@ -318,7 +318,7 @@ mod tests {
             install_tree: at("modules"),
             ..Layout::default()
         };
-        let policy = Policy::load(&layout, Framework::default());
+        let policy = Policy::load(&layout, Framework::default(), "");
         let (screen, options) = (Screen::package_manager(), Options::default());
         (dir, Session::new(layout, policy, options, screen))
     }

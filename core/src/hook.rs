@@ -18,7 +18,7 @@ use crate::preflight::{Question, preflight};
 use crate::report::{Screen, broke, text};
 use crate::session::{Options, Session};
 use crate::sys::run::{Ancestor, ancestors};
-use crate::sys::{confine, signal};
+use crate::sys::{confine, environment, signal};
 use crate::types::{Arch, ModuleId};
 
 /// The exit code by which a hook says that the transaction must not begin: another one than those of a hook that broke.
@@ -162,7 +162,7 @@ fn run(session: &mut Session, adapter: &Adapter, words: &[&str]) -> Result<i32> 
             words,
             reader: &mut io::stdin().lock(),
             writer: &mut io::stdout(),
-            variable: &|name| std::env::var(name).unwrap_or_default(),
+            variable: &|name| environment::variable(name).unwrap_or_default(),
             ancestors: &ancestors,
         },
     )?;

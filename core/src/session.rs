@@ -11,9 +11,10 @@ use anyhow::Result;
 use crate::cache::Cache;
 use crate::kernel::Kernel;
 use crate::layout::Layout;
-use crate::policy::{Framework, Policy};
+use crate::policy::{ALLOW, Framework, Policy};
 use crate::report::Screen;
 use crate::sys::jobs::Machine;
+use crate::sys::{environment, file};
 use crate::types::{ModuleId, ModuleName, Target};
 
 /// Options of one run.
@@ -65,11 +66,11 @@ impl Session {
     pub fn start(screen: Screen, options: Options, place: impl FnOnce(&mut Layout)) -> Result<Self> {
         // What we make must be readable for others, and writable for nobody else, whoever calls us: confined builds
         // walk through our directories, and status needs no root.
-        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+        file::set_umask();
         let mut layout = Layout::default();
         let framework = Framework::load(&mut layout)?;
         place(&mut layout);
-        let policy = Policy::load(&layout, framework);
+        let policy = Policy::load(&layout, framework, &environment::variable(ALLOW).unwrap_or_default());
         let session = Self::new(layout, policy, options, screen);
         for broken in [&session.policy.framework.broken, &session.policy.admin.broken].into_iter().flatten() {
             session.screen.alert(&format!("dkms: {broken}"));

@@ -22,7 +22,7 @@ fn session(dir: &Path) -> Session {
     let conf = b"PACKAGE_NAME=a-b\nPACKAGE_VERSION=1-2\n";
     write_atomic(&source_tree.join("a-b-1-2/dkms.conf"), conf, 0o644).unwrap();
     let layout = Layout { dkms_tree: dir.join("dkms"), install_tree, source_tree, etc, ..Layout::default() };
-    let policy = Policy::load(&layout, Framework::default());
+    let policy = Policy::load(&layout, Framework::default(), "");
     Session::new(layout, policy, Options::default(), Screen::package_manager())
 }
 

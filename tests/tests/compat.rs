@@ -1,7 +1,13 @@
 //! Every `*-dkms` package of Debian 13 comes to the same with our dkms as with Debian's, on its newest kernel.
-//! `make compat` (`cargo test -p dkms-tests --test compat -- --ignored`): more than an hour when nothing is known yet.
+//! `make compat` (`cargo test --locked -p dkms-tests --test compat -- --ignored`): more than an hour when nothing is known yet.
 //! `DKMS_COMPAT_ONLY=zfs-dkms,…` tries these packages only; `DKMS_COMPAT_SIDE=debian` only makes that side's records.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)] // tests stop at the first surprise
 
 use dkms_tests::Suite;
 use dkms_tests::compat::{Bench, Side, compare::differences, table};

@@ -1,6 +1,12 @@
 //! One registry, two programs: what Debian's dkms began, ours goes on with, and the other way round, in any order. What is
 //! there after every command is compared with a root in which Debian's dkms did all of it alone.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)] // tests stop at the first surprise
 
 use dkms_tests::random::Random;
 use dkms_tests::verdict::{self, Scenario, Side, scenario};

@@ -1,7 +1,13 @@
 //! SIGKILL at random moments of a publish. After each: every module file is the whole old one or the whole new one.
 //! After the next run: everything is one version again, and nothing is left lying around. 25 runs in `make test`, 200 in
 //! `make test-long`; `DKMS_KILLS` is another number.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)] // tests stop at the first surprise
 
 use std::collections::{BTreeMap, BTreeSet};
 

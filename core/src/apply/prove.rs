@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::Work;
 use super::make::{self, Ended};
@@ -24,7 +24,7 @@ impl Places {
         let mut places = Self(Vec::new(), layout.dkms_tree.clone());
         for place in makes.iter().map(|make| layout.version(&make.module)) {
             if !place.exists() {
-                std::fs::create_dir_all(&place).with_context(|| format!("creating {}", place.display()))?;
+                file::make_dirs(&place)?;
                 places.0.push(place);
             }
         }

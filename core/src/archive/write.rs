@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tar::{Builder, EntryType, Header};
 
 use super::{Refused, codec};
@@ -157,7 +157,7 @@ pub fn destination(default: &Path, wanted: Option<&Path>, name: &str) -> Result<
         None => default.join(name),
     };
     let dir = to.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display())).map_err(|error| {
+    file::make_dirs(dir).map_err(|error| {
         anyhow::Error::from(Refused { code: Exit::UNWRITABLE, why: format!("cannot be written: {error:#}") })
     })?;
     Ok(to)

@@ -234,7 +234,7 @@ mod tests {
 
         /// With a build of zfs for the oldest kernel.
         fn look(&self) -> Facts {
-            let policy = Policy::load(&self.layout, Framework::default());
+            let policy = Policy::load(&self.layout, Framework::default(), "");
             let arch: Arch = "x86_64".parse().unwrap();
             let target = Target { kernel: "6.1".parse().unwrap(), arch: arch.clone() };
             let build = Build { files: vec!["zfs.ko.xz".into()], active: true, record: None };

@@ -31,12 +31,12 @@ pub struct Policy {
 
 impl Policy {
     /// Reads the distribution and the admin's choices. `framework` has been read already: it says where the
-    /// layout is.
-    pub fn load(layout: &Layout, framework: Framework) -> Self {
+    /// layout is. `allowed` is what the variable [`ALLOW`] has.
+    pub fn load(layout: &Layout, framework: Framework, allowed: &str) -> Self {
         Self {
             row: Row::detect(layout),
             framework,
-            admin: Admin::load(&layout.policy()).allowing(&std::env::var(ALLOW).unwrap_or_default()),
+            admin: Admin::load(&layout.policy()).allowing(allowed),
             forced: forced(&layout.forced_modules()),
         }
     }
@@ -72,7 +72,7 @@ mod tests {
         put("one", "a\nb_version-override\n").unwrap();
         put("two", "c").unwrap();
         let layout = Layout { etc: dir.path().join("etc"), ..Layout::default() };
-        let policy = Policy { forced: forced(dir.path()), ..Policy::load(&layout, Framework::default()) };
+        let policy = Policy { forced: forced(dir.path()), ..Policy::load(&layout, Framework::default(), "") };
         for (name, all, versions) in
             [("a", true, true), ("b", false, true), ("c", true, true), ("d", false, false)]
         {

@@ -248,10 +248,8 @@ fn make_dir_inside(dir: &Path, kernel: &Path, tree: &Path) -> Result<()> {
         .components()
     {
         path.push(part);
-        match fs::create_dir(&path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => inside(&path)?,
-            Err(error) => return Err(error).with_context(|| format!("creating {}", path.display())),
+        if !file::make_dir(&path)? {
+            inside(&path)?;
         }
     }
     Ok(())

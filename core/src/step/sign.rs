@@ -1,14 +1,13 @@
 //! Signs modules with the machine owner's key, as the kernel's own sign-file does it.
 
 use std::fs;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
 use crate::kernel::{Headers, elf};
 use crate::session::Session;
-use crate::sys::file;
+use crate::sys::file::{self, Staged};
 use crate::sys::run::{Cmd, which};
 use crate::types::{Attempt, Target};
 
@@ -131,7 +130,7 @@ pub fn make(session: &Session, key: &Path, certificate: &Path) -> Result<()> {
         && (key, certificate) == (Path::new(row.mok.0), Path::new(row.mok.1))
     {
         if let Some(dir) = key.parent() {
-            fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+            file::make_dirs(dir)?;
         }
         // Whatever it says, what counts is whether the pair is there now.
         Cmd::new(*program).args(args).env(variable, value).run()?;
@@ -144,40 +143,31 @@ pub fn make(session: &Session, key: &Path, certificate: &Path) -> Result<()> {
 
 /// Makes a key pair. The certificate is good for modules only, so that a stolen key signs no kernel; the private
 /// key is never readable by anybody else, not even for a moment.
-#[allow(clippy::disallowed_methods)] // both files are complete before they get their names
 pub fn generate(key: &Path, certificate: &Path) -> Result<()> {
     if which("openssl").is_none() {
         bail!("openssl is not installed");
     }
     for path in [key, certificate] {
         if let Some(dir) = path.parent() {
-            fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+            file::make_dirs(dir)?;
         }
     }
-    let (new_key, new_certificate) = (file::temp_beside(key), file::temp_beside(certificate));
-    let made = (|| -> Result<()> {
-        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new_key)?;
-        Cmd::new("openssl")
-            .args(["req", "-new", "-x509", "-nodes", "-days", "36500", "-newkey", "rsa:2048"])
-            .args(["-subj", "/CN=DKMS module signing key", "-outform", "DER"])
-            .args(["-addext", "extendedKeyUsage=codeSigning,1.3.6.1.4.1.2312.16.1.2"])
-            .arg("-keyout")
-            .arg(&new_key)
-            .arg("-out")
-            .arg(&new_certificate)
-            .check()
-            .context("generating a signing key")?;
-        fs::set_permissions(&new_key, fs::Permissions::from_mode(0o600))?;
-        // The key last: a certificate alone is made again, a key alone would have to stay.
-        fs::rename(&new_certificate, certificate)?;
-        fs::rename(&new_key, key)?;
-        file::sync_dir(key.parent().unwrap_or(Path::new("/")))
-    })();
-    if made.is_err() {
-        let _ = fs::remove_file(&new_key);
-        let _ = fs::remove_file(&new_certificate);
-    }
-    made
+    let (new_key, new_certificate) = (Staged::empty(key, 0o600)?, Staged::empty(certificate, 0o644)?);
+    Cmd::new("openssl")
+        .args(["req", "-new", "-x509", "-nodes", "-days", "36500", "-newkey", "rsa:2048"])
+        .args(["-subj", "/CN=DKMS module signing key", "-outform", "DER"])
+        .args(["-addext", "extendedKeyUsage=codeSigning,1.3.6.1.4.1.2312.16.1.2"])
+        .arg("-keyout")
+        .arg(new_key.path())
+        .arg("-out")
+        .arg(new_certificate.path())
+        .check()
+        .context("generating a signing key")?;
+    new_key.complete(0o600)?;
+    new_certificate.complete(0o644)?;
+    // The key last: a certificate alone is made again, a key alone would have to stay.
+    new_certificate.commit()?;
+    new_key.commit()
 }
 
 impl Signer {

@@ -4,6 +4,7 @@
 //! The program that calls this runs itself twice more under other names: the *outer* process makes the
 //! namespaces, the *inner* one is process 1 in them, mounts, drops its privileges and runs the command. When
 //! the inner one ends, or anything above it dies, the kernel ends all that the command left behind.
+#![allow(clippy::disallowed_methods)] // this is the place: between the namespaces and the command nothing else may run
 
 use std::fs;
 use std::io::Write;
@@ -18,6 +19,7 @@ use rustix::process::{Resource, Rlimit, Signal};
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 
+use crate::sys::environment;
 use crate::sys::lock;
 use crate::sys::run::{Cmd, PATH};
 
@@ -79,10 +81,7 @@ pub fn available() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     *ANSWER.get_or_init(|| {
         // A unit test's own program knows nothing of the helpers' names: it would run all tests again.
-        if cfg!(test)
-            || !rustix::process::geteuid().is_root()
-            || std::env::var_os("DKMS_UNCONFINED").is_some()
-        {
+        if cfg!(test) || !rustix::process::geteuid().is_root() || environment::is_set("DKMS_UNCONFINED") {
             return false;
         }
         let spec = Spec { argv: vec!["true".into()], cwd: "/".into(), ..Spec::default() };
@@ -109,7 +108,6 @@ pub fn enter() -> Option<ExitCode> {
     })
 }
 
-#[allow(clippy::disallowed_methods)] // between the namespaces and the command nothing else may run
 #[allow(deprecated)] // the deprecation is about CLONE_FILES, which is not among our flags
 fn outer() -> Result<u8> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -123,14 +121,13 @@ fn outer() -> Result<u8> {
 }
 
 fn spec() -> Result<Spec> {
-    Ok(serde_json::from_str(&std::env::var(SPEC)?)?)
+    Ok(serde_json::from_str(&environment::variable(SPEC).context("called without a command")?)?)
 }
 
 fn code(status: std::process::ExitStatus) -> u8 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)) as u8
 }
 
-#[allow(clippy::disallowed_methods)] // between the namespaces and the command nothing else may run
 fn inner() -> Result<u8> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let spec = spec()?;

@@ -1,11 +1,13 @@
-//! Files that are never half written.
+//! Files that are never half written, and every other change of files and directories.
+#![allow(clippy::disallowed_methods)] // this is the place
 
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags};
@@ -78,6 +80,23 @@ impl Staged {
         Ok(staged)
     }
 
+    /// An empty file that another program fills, at [`Staged::path`]. [`Staged::complete`] follows.
+    pub fn empty(dest: &Path, mode: u32) -> Result<Self> {
+        Self::with(dest, mode, |_| Ok(()))
+    }
+
+    /// Where the file is until it has its final name.
+    pub fn path(&self) -> &Path {
+        &self.temp
+    }
+
+    /// Makes what another program wrote durable. That program may have made the file anew, with a mode of its own.
+    pub fn complete(&self, mode: u32) -> Result<()> {
+        fs::set_permissions(&self.temp, Permissions::from_mode(mode))
+            .and_then(|()| File::open(&self.temp)?.sync_all())
+            .with_context(|| format!("writing {}", self.dest.display()))
+    }
+
     /// Makes a link to `target` beside `dest`.
     pub fn link(dest: &Path, target: &Path) -> Result<Self> {
         let staged = Self { temp: temp_beside(dest), dest: dest.to_owned(), done: false };
@@ -87,7 +106,6 @@ impl Staged {
     }
 
     /// Gives the file its name, replacing what had it: old or new at any instant, and after a power cut.
-    #[allow(clippy::disallowed_methods)] // this is the place
     pub fn commit(mut self) -> Result<()> {
         fail::fail_point!("file:before-effect");
         fs::rename(&self.temp, &self.dest).with_context(|| format!("replacing {}", self.dest.display()))?;
@@ -108,14 +126,74 @@ fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("/"))
 }
 
+/// Makes a directory and its parents. One that is there already is fine.
+pub fn make_dirs(dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))
+}
+
+/// Makes a directory that only its owner may enter, and its parents as far as they are missing.
+pub fn make_private_dir(dir: &Path) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("creating {}", dir.display()))
+}
+
+/// Makes one directory. `false` when something has that name already, whatever it is.
+pub fn make_dir(dir: &Path) -> Result<bool> {
+    match fs::create_dir(dir) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("creating {}", dir.display())),
+    }
+}
+
+/// Makes a link to `target` where nothing is yet.
+pub fn make_link(target: &Path, link: &Path) -> Result<()> {
+    std::os::unix::fs::symlink(target, link)
+        .with_context(|| format!("linking {} to {}", link.display(), target.display()))
+}
+
+/// Gives a file, a link or a directory to a user and the group of the same number; nothing without one.
+pub fn give(path: &Path, owner: Option<u32>) -> io::Result<()> {
+    match owner {
+        Some(id) => std::os::unix::fs::lchown(path, Some(id), Some(id)),
+        None => Ok(()),
+    }
+}
+
+/// Opens a file to write behind what is in it; made when it is missing.
+pub fn open_to_append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+/// Sets a file's time of modification to now.
+pub fn touch(path: &Path) -> io::Result<()> {
+    OpenOptions::new().write(true).open(path)?.set_modified(SystemTime::now())
+}
+
+/// Gives `from` a second name where the file system can, else writes `content`, which is what is in it, to `to`.
+pub fn share(from: &Path, to: &Path, content: &[u8]) -> Result<()> {
+    make_dirs(parent(to))?;
+    if fs::hard_link(from, to).is_err() {
+        write_atomic(to, content, 0o644)?;
+    }
+    Ok(())
+}
+
+/// What this process makes from now on is readable for all and writable for its owner, whoever started it.
+pub fn set_umask() {
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+}
+
 /// Writes a file so that a reader, and a machine that loses power, see the old or the new content.
 pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> Result<()> {
-    fs::create_dir_all(parent(path)).with_context(|| format!("creating {}", parent(path).display()))?;
+    make_dirs(parent(path))?;
     Staged::new(path, content, mode)?.commit()
 }
 
 /// Makes `link` point to `target`, replacing what was there, atomically.
-#[allow(clippy::disallowed_methods)] // this is the place
 pub fn symlink_atomic(target: &Path, link: &Path) -> Result<()> {
     let temp = temp_beside(link);
     let make = || -> io::Result<()> {
@@ -131,7 +209,6 @@ pub fn symlink_atomic(target: &Path, link: &Path) -> Result<()> {
 /// Gives the finished directory `from` the name `to`. A directory that has that name is exchanged with it and
 /// then deleted, so that `to` is complete at any instant. Where the file system cannot exchange directories, each
 /// file is replaced on its own.
-#[allow(clippy::disallowed_methods)] // this is the place
 pub fn replace_dir(from: &Path, to: &Path) -> Result<()> {
     let context = || format!("replacing {}", to.display());
     fs::create_dir_all(parent(to)).with_context(context)?;
@@ -152,7 +229,6 @@ pub fn replace_dir(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Moves the files of `from` over those of `to`, and deletes what only `to` has.
-#[allow(clippy::disallowed_methods)] // this is the place
 fn replace_files(from: &Path, to: &Path) -> Result<()> {
     let context = || format!("replacing {}", to.display());
     let wanted = sorted_entries(from);
@@ -175,9 +251,8 @@ fn replace_files(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Takes a directory away in one rename, then deletes it; where it cannot be renamed, file by file.
-#[allow(clippy::disallowed_methods)] // this is the place
 pub fn set_aside(dir: &Path, trash: &Path) -> Result<()> {
-    fs::create_dir_all(parent(trash)).with_context(|| format!("creating {}", parent(trash).display()))?;
+    make_dirs(parent(trash))?;
     match fs::rename(dir, trash) {
         Ok(()) => remove_all(trash),
         Err(_) => remove_all(dir),
@@ -346,22 +421,12 @@ pub fn sub_dirs(dir: &Path) -> Vec<String> {
 pub fn copy_tree(from: &Path, to: &Path, owner: Option<u32>) -> Result<()> {
     let context = || format!("copying {} to {}", from.display(), to.display());
     let meta = from.symlink_metadata().with_context(context)?;
-    let own = |path: &Path| -> io::Result<()> {
-        match owner {
-            Some(id) => std::os::unix::fs::lchown(path, Some(id), Some(id)),
-            None => Ok(()),
-        }
-    };
+    let own = |path: &Path| give(path, owner);
     if meta.is_symlink() {
         let target = fs::read_link(from).with_context(context)?;
         std::os::unix::fs::symlink(target, to).and_then(|()| own(to)).with_context(context)
     } else if meta.is_dir() {
-        match fs::create_dir(to) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(error).with_context(context);
-            }
-            _ => {}
-        }
+        make_dir(to).with_context(context)?;
         for entry in sorted_entries(from) {
             if let Some(name) = entry.file_name() {
                 copy_tree(&entry, &to.join(name), owner)?;

@@ -1,7 +1,7 @@
 //! One job budget: a GNU make jobserver that all builds of a transaction share, and how large it may be.
 //!
 //! Whoever computes holds a token: a build takes one for itself when it starts, its `make` takes and returns more as
-//! it finds work. As many tokens as the [budget] says are all there are.
+//! it finds work. There are as many tokens as [`Machine::budget`] allows.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context, Result};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 
+use crate::sys::file;
 use crate::sys::run::{Cmd, Output};
 
 /// Memory that one compiler job may need, in bytes. Large C files of real modules peak at about this.
@@ -78,6 +79,7 @@ struct Pool {
 }
 
 impl Drop for Pool {
+    #[allow(clippy::disallowed_methods)] // the FIFO is made here, too
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
     }
@@ -98,16 +100,15 @@ const TOKEN: &[u8] = b"+";
 
 impl Jobs {
     /// A budget of so many jobs, with its FIFO at `path`, for the user `owner` where that is not us.
+    #[allow(clippy::disallowed_methods)] // the only FIFO there is
     pub fn new(limit: usize, path: PathBuf, owner: Option<u32>) -> Result<Self> {
         let context = || format!("creating the jobserver {}", path.display());
         if let Some(dir) = path.parent() {
-            std::fs::create_dir_all(dir).with_context(context)?;
+            file::make_dirs(dir)?;
         }
-        super::file::remove_all(&path)?;
+        file::remove_all(&path)?;
         mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).with_context(context)?;
-        if owner.is_some() {
-            std::os::unix::fs::chown(&path, owner, owner).with_context(context)?;
-        }
+        file::give(&path, owner).with_context(context)?;
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fifo = File::from(rustix::fs::open(&path, flags, Mode::empty()).with_context(context)?);
         let jobs = Self(Arc::new(Pool { path, fifo, limit, shared: OnceLock::new() }));

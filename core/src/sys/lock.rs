@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::sys::signal;
+use crate::sys::{environment, file, signal};
 
 /// Tells a dkms that a module's own script starts that a process above it holds the lock.
 const HOLDER: &str = "DKMS_LOCK_HOLDER";
@@ -60,9 +60,10 @@ pub fn pass_on() -> Option<(&'static str, &'static str)> {
 }
 
 /// Takes the lock; `waiting` is called once, with the holder's process id, when somebody else has it.
+#[allow(clippy::disallowed_methods)] // this is the place
 pub fn acquire(path: &Path, waiting: impl FnOnce(&str)) -> Result<Lock> {
     if let Some(dir) = path.parent() {
-        std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+        file::make_dirs(dir)?;
     }
     let mut file = OpenOptions::new()
         .read(true)
@@ -78,7 +79,7 @@ pub fn acquire(path: &Path, waiting: impl FnOnce(&str)) -> Result<Lock> {
         let holder = holder.trim().to_owned();
         // A script of the transaction under way called us. Waiting for our own grandparent, which waits for us,
         // would never end; it is at a point between two steps, so its lock covers us.
-        if std::env::var(HOLDER).is_ok_and(|pid| pid == holder) && is_ancestor(&holder) {
+        if environment::variable(HOLDER).is_some_and(|pid| pid == holder) && is_ancestor(&holder) {
             let _ = HELD_BY.set(holder);
             return Ok(Lock { file: None, unclean: false });
         }
@@ -104,7 +105,7 @@ pub fn acquire(path: &Path, waiting: impl FnOnce(&str)) -> Result<Lock> {
 
 /// Where /proc does not tell, the variable alone must do: waiting for ever would be worse.
 fn is_ancestor(pid: &str) -> bool {
-    if std::env::var(SPACE).is_ok_and(|given| Some(given) == space()) {
+    if environment::variable(SPACE).is_some_and(|given| Some(given) == space()) {
         return true;
     }
     let above = crate::sys::run::ancestors();

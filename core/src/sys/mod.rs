@@ -3,6 +3,7 @@
 
 pub mod cgroup;
 pub mod confine;
+pub mod environment;
 pub mod file;
 pub mod hash;
 pub mod jobs;

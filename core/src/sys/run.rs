@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::MemfdFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use crate::sys::signal;
+use crate::sys::{environment, signal};
 
 /// The search path of everything that we start: not the caller's, which may be a user's under sudo.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -88,7 +88,7 @@ impl Cmd {
         let mut env = vec![("PATH".to_owned(), PATH.to_owned()), ("LC_ALL".to_owned(), "C.UTF-8".to_owned())];
         env.extend(crate::sys::lock::pass_on().map(|(name, value)| (name.to_owned(), value.to_owned())));
         for kept in INHERITED {
-            if let Ok(value) = std::env::var(kept) {
+            if let Some(value) = environment::variable(kept) {
                 env.push((kept.to_owned(), value));
             }
         }
@@ -218,6 +218,7 @@ impl Cmd {
         bail!("{} failed (exit code {}): {}", self.display(), done.code(), tail.join(" / "))
     }
 
+    #[allow(clippy::disallowed_methods)] // who starts a group may end it
     fn wait(&self, child: &mut Child) -> Result<(ExitStatus, Option<Exceeded>)> {
         let deadline = self.limit.map(|limit| Instant::now() + limit);
         let pid = Pid::from_raw(child.id() as i32);

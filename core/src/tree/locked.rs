@@ -146,8 +146,7 @@ impl LockedTree {
     /// Registers a module. The mark comes first: without it a directory without a link means a broken registry.
     pub fn register(&self, id: &ModuleId, source: &Path) -> Result<()> {
         file::write_atomic(&self.layout.kept_marker(id), b"", 0o644)?;
-        std::fs::create_dir_all(self.layout.build(id))
-            .with_context(|| format!("creating {}", self.layout.build(id).display()))?;
+        file::make_dirs(&self.layout.build(id))?;
         file::symlink_atomic(source, &self.layout.source_link(id))?;
         file::remove_all(&self.layout.kept_marker(id))
     }

@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::lchown;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -91,14 +90,14 @@ impl Sandbox<'_> {
         if self.confined {
             // Whatever the build put there, links among it, must not be followed now.
             file::remove_all(&self.view.join(target.kernel.as_str()))?;
-            fs::create_dir_all(&dir)?;
+            file::make_dirs(&dir)?;
             for dir in [self.view.join(target.kernel.as_str()), dir.clone()] {
-                lchown(&dir, owner, owner)?;
+                file::give(&dir, owner)?;
             }
             file::copy_tree(staged, &dir.join("module"), owner)?;
         }
         let made = !dir.exists();
-        fs::create_dir_all(&dir)?;
+        file::make_dirs(&dir)?;
         let stopped = self.script("post_build", &job.recipe.scripts.post_build)?;
         if stopped.is_ok() {
             self.keep_besides(staged)?;
@@ -106,7 +105,7 @@ impl Sandbox<'_> {
         if made {
             // Without a directory of its own, an empty build would be seen in the registry until this one takes its place.
             file::remove_all(&dir)?;
-            let _ = fs::remove_dir(self.view.join(target.kernel.as_str()));
+            file::remove_empty_up_to(&self.view.join(target.kernel.as_str()), &self.view);
         }
         if stopped.is_err() || !self.confined {
             return Ok(stopped);

@@ -4,14 +4,12 @@
 mod harvest;
 mod shell;
 
-use std::fs;
-use std::os::unix::fs::{DirBuilderExt, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use shell::{STRUCK_DOWN, quoted};
 
@@ -110,11 +108,7 @@ impl Scratch {
         let scratch = Self(layout.work().join(format!("{}-{number}", std::process::id())));
         file::remove_all(&scratch.0)?;
         // Only for us: what is being built belongs to another user, and nobody else of that user may come near.
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&scratch.0)
-            .with_context(|| format!("creating {}", scratch.0.display()))?;
+        file::make_private_dir(&scratch.0)?;
         Ok(scratch)
     }
 }
@@ -239,7 +233,7 @@ impl Sandbox<'_> {
         phases.begin("check");
         step!(self.strip());
         let staged = scratch.join("staged/module");
-        fs::create_dir_all(&staged)?;
+        file::make_dirs(&staged)?;
         let notes = match self.harvest(scratch, &staged)? {
             Ok(notes) => notes,
             Err(stop) => return Ok(Err(stop)),
@@ -257,7 +251,7 @@ impl Sandbox<'_> {
     /// Copies the source and begins the log.
     fn prepare(&self) -> Result<()> {
         let owner = self.owner;
-        fs::create_dir_all(&self.view)?;
+        file::make_dirs(&self.view)?;
         file::remove_all(&self.build_dir())?;
         file::copy_tree(self.job.source, &self.build_dir(), owner)?;
         // The admin's patches take the place of those of the same name.
@@ -266,8 +260,8 @@ impl Sandbox<'_> {
             file::overlay_tree(&patches, &self.build_dir().join("patches"), owner)?;
         }
         if self.confined {
-            std::os::unix::fs::symlink(self.job.source, self.view.join("source"))?;
-            lchown(&self.view, owner, owner)?;
+            file::make_link(self.job.source, &self.view.join("source"))?;
+            file::give(&self.view, owner)?;
         }
         self.note(&format!(
             "DKMS (dkms-rs {}) make.log for {} for kernel {}\n",
@@ -278,7 +272,7 @@ impl Sandbox<'_> {
     }
 
     fn note(&self, text: &str) -> Result<()> {
-        let mut log = fs::File::options().append(true).create(true).open(&self.log)?;
+        let mut log = file::open_to_append(&self.log)?;
         run::say(&mut log, text);
         Ok(())
     }

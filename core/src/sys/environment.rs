@@ -1,0 +1,12 @@
+//! The environment of this process. Read here only, so that what a run depends on is what its caller passes in.
+#![allow(clippy::disallowed_methods)] // this is the place
+
+/// A variable's value; `None` when it is not set, or is not UTF-8.
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Whether a variable is set, whatever its value.
+pub fn is_set(name: &str) -> bool {
+    std::env::var_os(name).is_some()
+}
