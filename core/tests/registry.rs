@@ -98,7 +98,7 @@ fn a_command_about_one_module_reads_that_module_only() {
     assert_eq!(large.dkms(&["status"]).ok().lines().count(), 1 + 38 * 2);
 }
 
-/// For a person who wants to see: `cargo test --release -p dkms-core --test registry -- --ignored --nocapture`
+/// For a person who wants to see: `cargo test --locked --release -p dkms-core --test registry -- --ignored --nocapture`
 #[test]
 #[ignore = "prints how long it takes, which nothing may depend on"]
 fn how_long_it_takes() {

@@ -19,13 +19,21 @@ pub fn notices(repository: &Path, programs: &[&str]) -> Result<String> {
     let host =
         compiler.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host")?;
     let mut metadata = Command::new(&cargo);
-    metadata.current_dir(repository).args(["metadata", "--format-version", "1", "--filter-platform", host]);
+    metadata.current_dir(repository).args([
+        "metadata",
+        "--locked",
+        "--format-version",
+        "1",
+        "--filter-platform",
+        host,
+    ]);
     let metadata = tool::run(&mut metadata)?;
     let metadata: Value =
         serde_json::from_slice(&metadata).context("parsing the output of cargo metadata")?;
     let mut tree = Command::new(&cargo);
     tree.current_dir(repository).args([
         "tree",
+        "--locked",
         "--offline",
         "--edges",
         "normal",

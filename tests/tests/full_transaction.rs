@@ -1,5 +1,5 @@
 //! The main promise: a Debian 13 with 23 real module packages gets its newest kernel in one apt run. `make full`
-//! (`cargo test -p dkms-tests --test full_transaction -- --ignored`): several minutes.
+//! (`cargo test --locked -p dkms-tests --test full_transaction -- --ignored`): several minutes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;

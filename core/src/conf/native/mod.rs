@@ -8,7 +8,7 @@
 //! A complete parser of bash would not help: it finds the structure of loops and tests, which must go to bash anyway,
 //! while the meaning of the characters in a word, where values could differ, stays to be decided here.
 //!
-//! Time and memory are bounded by a [`Budget`], nesting by a constant: a file beyond them goes to bash, too, which
+//! Time and memory are bounded by a `Budget`, nesting by a constant: a file beyond them goes to bash, too, which
 //! has limits of its own.
 
 mod expand;
