@@ -21,6 +21,12 @@ pub fn workspace() -> PathBuf {
     here.parent().expect("tests/ lies in the workspace").to_owned()
 }
 
+/// Where this machine's cargo keeps its settings and its downloads.
+pub fn cargo_home() -> PathBuf {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    home.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").expect("HOME")).join(".cargo"))
+}
+
 /// The product under test: `DKMS_DEB`, or the newest `dist/dkms-rs_*.deb`.
 pub fn product_deb() -> PathBuf {
     product("DKMS_DEB", "dkms-rs_", ".deb")

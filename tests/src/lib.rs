@@ -16,6 +16,7 @@
 
 pub mod bench;
 pub mod boot;
+pub mod checkout;
 pub mod compat;
 pub mod corpus;
 pub mod count;

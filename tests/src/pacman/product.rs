@@ -66,10 +66,8 @@ fn bind_toolchain(root: &Root) {
     let tree = host::workspace();
     host::run_host(&format!("cd '{}' && cargo fetch --locked", tree.display()));
     let sysroot = host::run_host("rustc --print sysroot");
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").expect("HOME")).join(".cargo"));
     root.bind(Path::new(sysroot.trim()), "/opt/rust", false);
-    root.bind(&home, "/opt/cargo", false);
+    root.bind(&host::cargo_home(), "/opt/cargo", false);
 }
 
 fn package_in(dir: &Path) -> Option<PathBuf> {

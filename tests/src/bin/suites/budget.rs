@@ -39,6 +39,7 @@ const BUDGETS: &[(&str, u32, u32)] = &[
     ("same_verdicts", 450, 0),
     ("secure_boot", 40, 600),
     ("signing", 20, 0),
+    ("stock_debian", 300, 2400),
     ("tarballs", 60, 0),
     ("ubuntu", 30, 0),
 ];
