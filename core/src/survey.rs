@@ -127,9 +127,7 @@ fn followers(session: &Session, snapshot: &Snapshot, survey: &Survey) -> Result<
             if survey.cases.contains_key(&key) {
                 continue;
             }
-            if let Ok(recipe) = recipe(session, id, kernel, source)?
-                && recipe.follows
-            {
+            if let Some(recipe) = recipe(session, id, kernel, source)?.ok().filter(|recipe| recipe.follows) {
                 candidates.push((key, recipe.build_depends));
             }
         }

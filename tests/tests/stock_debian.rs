@@ -27,7 +27,7 @@ fn a_debian_without_rust_makes_the_package_with_its_own() {
 #[test]
 fn a_cargo_that_is_too_old_is_named_before_it_speaks() {
     let checkout = Checkout::on(Suite::trixie(), &checkout::kept());
-    checkout.root().write_script("/usr/local/bin/cargo", "#!/bin/sh\necho 'cargo 1.65.0'\n");
+    checkout.root().write_script("/usr/bin/cargo", "#!/bin/sh\necho 'cargo 1.65.0'\n");
     for target in ["demo", "build", "check", "test"] {
         let told = checkout.make(&format!("-s {target}")).fails();
         let lines: Vec<&str> = told.stdout.lines().filter(|line| !line.starts_with("make")).collect();

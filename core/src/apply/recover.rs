@@ -83,9 +83,8 @@ pub fn look(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Intent)>
                 recovery.found.push(format!("interrupted POST_REMOVE of {id} for {}", target.kernel));
             }
             withdraw::forget_restored(&tree.layout, id, target)?;
-            if let Some(mut record) = snapshot.build(id, target).and_then(|build| build.record.clone())
-                && !record.installed.is_empty()
-            {
+            let record = snapshot.build(id, target).and_then(|build| build.record.clone());
+            if let Some(mut record) = record.filter(|record| !record.installed.is_empty()) {
                 record.installed.clear();
                 tree.record(id, target, &record)?;
             }

@@ -82,12 +82,12 @@ fn candidates(session: &Session, args: &Args, words: &Words) -> Result<Vec<Candi
     let version: Option<ModuleVersion> = words.version.as_deref().map(str::parse).transpose()?;
     let pairs = args.pairs.wanted()?;
     let snapshot = crate::apply::status_of(session, name.as_ref())?;
-    if let Some(name) = &name
-        && !snapshot.modules.keys().any(|id| version.as_ref().is_none_or(|version| *version == id.version))
-    {
-        let version = version.map_or_else(String::new, |version| format!("/{version}"));
-        let why = format!("{name}{version} is not in the DKMS tree; to list all modules: dkms status");
-        return refuse(Exit::NOT_ADDED, why);
+    let known = |id: &ModuleId| version.as_ref().is_none_or(|version| *version == id.version);
+    if let Some(name) = name.as_ref().filter(|_| !snapshot.modules.keys().any(known)) {
+        return refuse(
+            Exit::NOT_ADDED,
+            format!("{name} is not registered in this version: dkms status lists what is"),
+        );
     }
     Ok(check::installed(session, &snapshot, |id: &ModuleId, target: &Target| {
         version.as_ref().is_none_or(|version| *version == id.version)

@@ -179,9 +179,8 @@ fn identity(
     roots.extend(config.map(Path::to_owned));
     let makefile = std::fs::read_to_string(dir.join("Makefile")).unwrap_or_default();
     for line in makefile.lines() {
-        if let Some(included) = line.trim().strip_prefix("include ").map(str::trim)
-            && included.starts_with('/')
-        {
+        let included = line.trim().strip_prefix("include ").map(str::trim);
+        if let Some(included) = included.filter(|path| path.starts_with('/')) {
             roots.extend(Path::new(included).parent().map(Path::to_path_buf));
         }
     }

@@ -192,9 +192,8 @@ impl Planner<'_> {
     /// somebody insists.
     fn loaded(&mut self, load: &Load) {
         let id = &load.module;
-        if let Some(entry) = self.snapshot.modules.get(id).filter(|entry| entry.broken())
-            && entry.source != Source::Unlinked
-        {
+        let entry = self.snapshot.modules.get(id).filter(|entry| entry.broken());
+        if let Some(entry) = entry.filter(|entry| entry.source != Source::Unlinked) {
             return self.settle(id, None, broken(&entry.source));
         }
         if self.snapshot.registered(id) && !load.force {

@@ -125,10 +125,9 @@ pub fn pair(session: &Session, target: &Target) -> (String, PathBuf) {
 pub fn make(session: &Session, key: &Path, certificate: &Path) -> Result<()> {
     let row = &session.policy.row;
     let (words, (variable, value)) = row.new_key;
-    if let Some((program, args)) = words.split_first()
-        && which(program).is_some()
-        && (key, certificate) == (Path::new(row.mok.0), Path::new(row.mok.1))
-    {
+    let own_pair = (key, certificate) == (Path::new(row.mok.0), Path::new(row.mok.1));
+    let maker = words.split_first().filter(|(program, _)| own_pair && which(program).is_some());
+    if let Some((program, args)) = maker {
         if let Some(dir) = key.parent() {
             file::make_dirs(dir)?;
         }

@@ -24,9 +24,7 @@ pub fn verify(
         return Err(why);
     }
     for (name, crc) in &info.imports {
-        if let Some(exported) = symbols.get(name)
-            && exported != *crc
-        {
+        if let Some(exported) = symbols.get(name).filter(|exported| exported != crc) {
             return Err(format!(
                 "disagrees about the version of symbol {name} (module CRC {crc:#010x}, kernel CRC {exported:#010x})"
             ));

@@ -40,9 +40,7 @@ pub fn withdraw(
 pub fn forget_restored(layout: &Layout, id: &ModuleId, target: &Target) -> Result<()> {
     let dir = layout.originals(&id.name, target);
     for origin in file::sorted_entries(&dir) {
-        if let Some(kept) = kept_beside(&origin)
-            && kept.symlink_metadata().is_err()
-        {
+        if kept_beside(&origin).is_some_and(|kept| kept.symlink_metadata().is_err()) {
             file::remove_all(&origin)?;
         }
     }

@@ -22,12 +22,15 @@ impl Shell {
 
     /// The fields of a word in a list: what an expansion without quotes gives is split at white space.
     pub(super) fn fields(&mut self, word: &[Part]) -> Known<Vec<String>> {
-        if let [Part::Expansion { expansion: all, quoted: true }] = word
-            && (all.which, matches!(all.change, Change::None)) == (Which::Each, true)
-        {
-            let all: Vec<String> = self.elements(&all.name)?.into_iter().map(str::to_owned).collect();
-            self.budget.spend(all.iter().map(|field| field.len() + 1).sum())?;
-            return Ok(all);
+        match word {
+            [Part::Expansion { expansion: all, quoted: true }]
+                if all.which == Which::Each && matches!(all.change, Change::None) =>
+            {
+                let all: Vec<String> = self.elements(&all.name)?.into_iter().map(str::to_owned).collect();
+                self.budget.spend(all.iter().map(|field| field.len() + 1).sum())?;
+                return Ok(all);
+            }
+            _ => {}
         }
         let splits = word.iter().any(|part| matches!(part, Part::Expansion { quoted: false, .. }));
         let mut fields = Vec::new();
