@@ -183,7 +183,15 @@ impl Asked<'_> {
         match operand {
             Some(Operand::Source) => self.sources(),
             Some(Operand::Module) => self.registered().into_iter().chain(self.sources()).collect(),
-            _ => self.registered(),
+            None
+            | Some(
+                Operand::None
+                | Operand::Added
+                | Operand::AddedOrFiles
+                | Operand::KernelsOrFiles
+                | Operand::Tarball
+                | Operand::Show,
+            ) => self.registered(),
         }
     }
 

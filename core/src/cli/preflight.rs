@@ -58,7 +58,7 @@ fn question(args: &Args, words: &Words) -> Result<Question> {
     for file in files {
         let file = PathBuf::from(file);
         if !file.is_file() {
-            return refuse(Exit::ERROR, format!("{}: there is no such file", file.display()));
+            return refuse(Exit::ERROR, format!("{}: file not found", file.display()));
         }
         question.files.push(file);
     }

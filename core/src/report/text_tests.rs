@@ -56,7 +56,7 @@ fn failing() -> Failing {
         ],
         log: Some(format!("/var/lib/dkms/.dkms-rs/failures/a/1/{KERNEL}/x86_64.log")),
         remembered: false,
-        remaining: "6.12.100+deb13-amd64 still has the module".into(),
+        remaining: "still installed for 6.12.100+deb13-amd64".into(),
         code: Exit::BUILD_FAILED,
     }
 }
@@ -67,15 +67,15 @@ fn deferred(why: &str, advice: &str, waits: Waits) -> Outcome {
 
 fn headers() -> Outcome {
     deferred(
-        &format!("the headers of {KERNEL} are not installed"),
-        &format!("install linux-headers-{KERNEL}: the module is then built by itself"),
+        &format!("kernel headers for {KERNEL} are not installed"),
+        &format!("install linux-headers-{KERNEL}; the module will then be built automatically"),
         Waits::Headers,
     )
 }
 
 fn refused(code: i32) -> Outcome {
     Outcome::Refused {
-        why: "it is registered already".into(),
+        why: "already in the DKMS tree".into(),
         advice: "dkms remove it first".into(),
         code: Exit::of_script(code),
     }
@@ -98,9 +98,9 @@ fn a_transaction_with_failures() {
           driver/razer.c:12:5: error: 'foo' undeclared
           driver/razer.c:20:1: error: bar
           full log: /var/lib/dkms/.dkms-rs/failures/a/1/6.12.117+deb13-amd64/x86_64.log
-          6.12.100+deb13-amd64 still has the module
+          still installed for 6.12.100+deb13-amd64
     dkms: FAILED (critical): zfs/2.3.2 for 6.12.117+deb13-amd64: make ended with status 2
-          6.12.100+deb13-amd64 still has the module
+          still installed for 6.12.100+deb13-amd64
     dkms: 2 modules: it is not signed: no key
     dkms: nvidia/550 for 6.12.117+deb13-amd64: it is signed with the old key
     dkms: details: dkms history show 7
@@ -137,15 +137,15 @@ fn what_waits_for_the_same_thing_shares_its_lines() {
     insta::assert_snapshot!(summary(&report(vec![
         ("a/1", KERNEL, headers()),
         ("b/1", KERNEL, headers()),
-        ("c/1", KERNEL, deferred("it needs d (BUILD_DEPENDS), which is not installed for this kernel", "install that first", Waits::Dependency)),
+        ("c/1", KERNEL, deferred("requires d (BUILD_DEPENDS), which is not installed for this kernel", "install d first", Waits::Dependency)),
     ])), @r"
     dkms: 6.12.117+deb13-amd64: 3 modules deferred
-    dkms: deferred for 6.12.117+deb13-amd64: c/1
-          it needs d (BUILD_DEPENDS), which is not installed for this kernel
-          install that first
     dkms: deferred for 6.12.117+deb13-amd64: a/1, b/1
-          the headers of 6.12.117+deb13-amd64 are not installed
-          install linux-headers-6.12.117+deb13-amd64: the module is then built by itself
+          kernel headers for 6.12.117+deb13-amd64 are not installed
+          install linux-headers-6.12.117+deb13-amd64; the module will then be built automatically
+    dkms: deferred for 6.12.117+deb13-amd64: c/1
+          requires d (BUILD_DEPENDS), which is not installed for this kernel
+          install d first
     ");
 }
 
@@ -153,8 +153,8 @@ fn what_waits_for_the_same_thing_shares_its_lines() {
 fn what_waits_for_two_kernels_names_both() {
     let needs = || {
         deferred(
-            "it needs d (BUILD_DEPENDS), which is not installed for this kernel",
-            "install that first",
+            "requires d (BUILD_DEPENDS), which is not installed for this kernel",
+            "install d first",
             Waits::Dependency,
         )
     };
@@ -173,7 +173,7 @@ fn a_remembered_failure_says_so() {
           driver/razer.c:20:1: error: bar
           full log: /var/lib/dkms/.dkms-rs/failures/a/1/6.12.117+deb13-amd64/x86_64.log
           to retry: dkms install a/1 -k 6.12.117+deb13-amd64
-          6.12.100+deb13-amd64 still has the module
+          still installed for 6.12.100+deb13-amd64
     dkms: details: dkms history show 7
     ");
 }
@@ -184,9 +184,9 @@ fn a_refusal_says_what_to_do() {
         ("a/1", "", refused(3)),
         ("b/1", KERNEL, refused(4)),
     ])), @r"
-    dkms: a/1: it is registered already
+    dkms: a/1: already in the DKMS tree
           dkms remove it first
-    dkms: b/1 for 6.12.117+deb13-amd64: it is registered already
+    dkms: b/1 for 6.12.117+deb13-amd64: already in the DKMS tree
           dkms remove it first
     ");
 }
@@ -238,7 +238,7 @@ fn lines_of_progress() {
     dkms: [ 3/23] a/1 uninstalled from 6.12.117+deb13-amd64
     dkms: [ 3/23] a/1 removed from 6.12.117+deb13-amd64
     dkms: [ 3/23] a/1 FAILED for 6.12.117+deb13-amd64
-    dkms: [ 3/23] a/1 deferred for 6.12.117+deb13-amd64: the headers of 6.12.117+deb13-amd64 are not installed
+    dkms: [ 3/23] a/1 deferred for 6.12.117+deb13-amd64: kernel headers for 6.12.117+deb13-amd64 are not installed
     ");
     let alone = text::progress(&id("a/1"), &target(KERNEL), &installed(&[]), None);
     assert_eq!(alone, format!("dkms: a/1 built and installed for {KERNEL} (12 s)"));
@@ -383,7 +383,7 @@ fn the_format_of_the_history() {
           "kernel": "k",
           "arch": "x86_64",
           "outcome": "refused",
-          "why": "it is registered already",
+          "why": "already in the DKMS tree",
           "advice": "dkms remove it first",
           "code": 3
         },
@@ -402,7 +402,7 @@ fn the_format_of_the_history() {
           ],
           "log": "/var/lib/dkms/.dkms-rs/failures/a/1/6.12.117+deb13-amd64/x86_64.log",
           "remembered": false,
-          "remaining": "6.12.100+deb13-amd64 still has the module",
+          "remaining": "still installed for 6.12.100+deb13-amd64",
           "code": 10
         }
       ],
