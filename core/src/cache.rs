@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,8 @@ use crate::types::{Fingerprint, ModuleId, Target};
 /// The version of the format of a manifest. Entries in another format are no entries.
 const FORMAT: u32 = 1;
 const MANIFEST: &str = "manifest.json";
+/// How long a view stays that no entry names.
+const VIEW_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 /// The cache.
 #[derive(Debug, Clone)]
@@ -38,6 +40,9 @@ pub struct Manifest {
     pub seconds: f64,
     /// Remarks that were made about it.
     pub notes: Vec<String>,
+    /// What lay over the system when it was built, before a transaction: it serves only where all of that is installed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<String>,
     /// SHA-256 of each file, by its path below `build`.
     files: BTreeMap<PathBuf, String>,
 }
@@ -52,13 +57,38 @@ impl Manifest {
         notes: Vec<String>,
     ) -> Self {
         let (module, target) = (module.clone(), target.clone());
-        Self { format: FORMAT, module, target, signer, seconds, notes, files: BTreeMap::new() }
+        Self { format: FORMAT, module, target, signer, seconds, notes, view: None, files: BTreeMap::new() }
     }
 }
 
-/// The name of an entry: what went into a build, and who signs it.
-pub fn key(fingerprint: &Fingerprint, signer: Option<&str>) -> String {
-    hash::hex(format!("{} {}", fingerprint.0, signer.unwrap_or_default()).as_bytes())
+impl Manifest {
+    /// The same for what was built in this view.
+    #[must_use]
+    pub fn within(self, view: Option<String>) -> Self {
+        Self { view, ..self }
+    }
+}
+
+/// The name of an entry: what went into a build, what ran, and who signs it.
+pub fn key(fingerprint: &Fingerprint, environment: &str, signer: Option<&str>) -> String {
+    hash::hex(format!("{} {environment} {}", fingerprint.0, signer.unwrap_or_default()).as_bytes())
+}
+
+/// The name of an entry that was built before a transaction: nothing is signed and compressed then.
+pub fn unfinished(fingerprint: &Fingerprint, environment: &str) -> String {
+    hash::hex(format!("{} {environment} unfinished", fingerprint.0).as_bytes())
+}
+
+/// What lay over the system for a build before a transaction: for each file, by its absolute path, its [digest](hash::digest).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View(pub BTreeMap<PathBuf, String>);
+
+impl View {
+    /// Whether all of it is installed now. What lies in `covered` is left out: there the fingerprint says the same.
+    pub fn is_installed(&self, covered: &[PathBuf]) -> bool {
+        let open = self.0.iter().filter(|(path, _)| !covered.iter().any(|dir| path.starts_with(dir)));
+        open.into_iter().all(|(path, digest)| hash::digest(path).is_some_and(|now| now == *digest))
+    }
 }
 
 impl Cache {
@@ -70,6 +100,43 @@ impl Cache {
     /// Whether there is an entry. Costs one look at a directory.
     pub fn holds(&self, key: &str) -> bool {
         self.limit > 0 && self.dir.join(key).join(MANIFEST).exists()
+    }
+
+    /// What lay over the system for an entry that was built before a transaction. `Err`: there is no such entry.
+    pub fn view(&self, key: &str) -> Result<Option<String>> {
+        if self.limit == 0 {
+            bail!("there is no cache");
+        }
+        Ok(manifest(&self.dir.join(key))?.view)
+    }
+
+    /// Writes down what lies over the system, and returns the name by which it is [read](Self::read_view).
+    pub fn keep_view(&self, view: &View) -> Result<String> {
+        let content = serde_json::to_vec(view)?;
+        let name = hash::hex(&content);
+        if self.limit > 0 {
+            file::write_atomic(&self.views().join(&name), &content, 0o644)?;
+        }
+        Ok(name)
+    }
+
+    /// A view by its name.
+    pub fn read_view(&self, name: &str) -> Result<View> {
+        let path = self.views().join(name);
+        let content = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        if hash::hex(&content) != name {
+            bail!("{} was changed", path.display());
+        }
+        Ok(serde_json::from_slice(&content)?)
+    }
+
+    fn views(&self) -> PathBuf {
+        self.dir.join("views")
+    }
+
+    /// Deletes an entry.
+    pub fn forget(&self, key: &str) -> Result<()> {
+        file::remove_all(&self.dir.join(key))
     }
 
     /// Copies an entry's files to a new directory. An entry that is damaged is an error, and gone afterwards.
@@ -118,6 +185,16 @@ impl Cache {
                 Err(_) => {}
             }
         }
+        let used: Vec<String> = entries.iter().filter_map(|(.., entry)| manifest(entry).ok()?.view).collect();
+        for view in file::sorted_entries(&self.views()) {
+            // A build before a transaction has a day to come to its end.
+            let age =
+                view.metadata().and_then(|meta| meta.modified()).ok().and_then(|time| time.elapsed().ok());
+            let named = view.file_name().is_some_and(|name| used.iter().any(|view| name == view.as_str()));
+            if !named && age.is_some_and(|age| age > VIEW_KEPT) {
+                file::remove_all(&view)?;
+            }
+        }
         entries.sort();
         let mut size: u64 = entries.iter().map(|(_, size, _)| size).sum();
         for (_, bytes, entry) in entries {
@@ -131,7 +208,7 @@ impl Cache {
     }
 }
 
-fn copy(entry: &Path, to: &Path) -> Result<Manifest> {
+fn manifest(entry: &Path) -> Result<Manifest> {
     let path = entry.join(MANIFEST);
     let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
     let manifest: Manifest =
@@ -139,6 +216,11 @@ fn copy(entry: &Path, to: &Path) -> Result<Manifest> {
     if manifest.format != FORMAT || manifest.files.is_empty() {
         bail!("{} has an unsupported format", path.display());
     }
+    Ok(manifest)
+}
+
+fn copy(entry: &Path, to: &Path) -> Result<Manifest> {
+    let manifest = manifest(entry)?;
     for (name, sha256) in &manifest.files {
         let from = entry.join("build").join(name);
         let content = fs::read(&from).with_context(|| format!("reading {}", from.display()))?;
@@ -228,7 +310,7 @@ mod tests {
         let hours_ago = |key: &str, hours: u64| {
             let manifest =
                 fs::File::options().write(true).open(place.cache.dir.join(key).join(MANIFEST)).unwrap();
-            manifest.set_modified(SystemTime::now() - std::time::Duration::from_secs(3600 * hours)).unwrap();
+            manifest.set_modified(SystemTime::now() - Duration::from_secs(3600 * hours)).unwrap();
         };
         hours_ago("a", 3);
         hours_ago("b", 2);

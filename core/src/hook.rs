@@ -14,7 +14,7 @@ use crate::exit::Exit;
 use crate::inventory::targets_of_source;
 use crate::layout::Layout;
 use crate::preflight::words::{self, Asked};
-use crate::preflight::{Question, preflight};
+use crate::preflight::{PARTS, Question, preflight};
 use crate::report::{Screen, broke, text};
 use crate::session::{Options, Session};
 use crate::sys::run::{Ancestor, ancestors};
@@ -133,7 +133,7 @@ impl<'a> Flags<'a> {
 ///
 /// Standard output belongs to the package manager; messages go to standard error.
 pub fn main(adapter: &Adapter) -> ExitCode {
-    if let Some(code) = confine::enter() {
+    if let Some(code) = confine::enter(PARTS) {
         return code;
     }
     signal::install();

@@ -10,14 +10,16 @@ mod offered;
 
 pub use offered::Offered;
 
-use crate::sys::file::TEMP_PREFIX;
+use serde::{Deserialize, Serialize};
+
+use crate::sys::file::{self, TEMP_PREFIX};
 use crate::types::{KernelRelease, ModuleId, ModuleName, Target};
 
 /// The name of our own directory inside the registry.
 const OWN: &str = ".dkms-rs";
 
 /// Where everything lies. Built once from defaults, framework.conf and the command line.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Layout {
     /// The registry, `/var/lib/dkms`.
     pub dkms_tree: PathBuf,
@@ -276,7 +278,7 @@ impl Layout {
     pub const GRUB_DROP_INS: &'static str = "default/grub.d";
     /// The drop-ins there are.
     pub fn grub_drop_ins(&self) -> Vec<PathBuf> {
-        let files = crate::sys::file::sorted_entries(&self.etc.join(Self::GRUB_DROP_INS)).into_iter();
+        let files = file::sorted_entries(&self.etc.join(Self::GRUB_DROP_INS)).into_iter();
         files.filter(|path| path.extension().is_some_and(|extension| extension == "cfg")).collect()
     }
     /// Our own: the last one.
@@ -337,6 +339,11 @@ impl Layout {
     pub fn lockdown(&self) -> PathBuf {
         self.sys.join("kernel/security/lockdown")
     }
+    /// Another word for each start of the machine; `None` where the kernel does not say it.
+    pub fn boot_id(&self) -> Option<String> {
+        let id = file::read_optional(&self.proc.join("sys/kernel/random/boot_id")).ok().flatten()?;
+        String::from_utf8(id).ok().map(|id| id.trim().to_owned())
+    }
     /// Whether the running kernel was told to refuse unsigned modules.
     pub fn sig_enforce(&self) -> PathBuf {
         self.sys.join("module/module/parameters/sig_enforce")
@@ -369,7 +376,7 @@ impl Layout {
     pub fn framework(&self) -> Vec<PathBuf> {
         let mut files = vec![self.config().join("framework.conf")];
         files.extend(
-            crate::sys::file::sorted_entries(&self.config().join("framework.conf.d"))
+            file::sorted_entries(&self.config().join("framework.conf.d"))
                 .into_iter()
                 .filter(|path| path.extension().is_some_and(|extension| extension == "conf"))
                 .filter(|path| path.file_name().is_some_and(|name| !name.to_string_lossy().starts_with('.'))),
@@ -418,7 +425,7 @@ impl Layout {
             PathBuf::from("/usr/share/initramfs-tools/modules.d"),
             PathBuf::from("/usr/lib/dracut/dracut.conf.d"),
         ] {
-            files.extend(crate::sys::file::sorted_entries(&dir));
+            files.extend(file::sorted_entries(&dir));
         }
         files
     }
@@ -473,6 +480,22 @@ impl<'a> PackagePath<'a> {
     }
 }
 
+/// Programs of the system and what they load.
+impl Layout {
+    /// Directories in which the system's libraries are looked for.
+    pub fn library_dirs() -> Vec<PathBuf> {
+        let usr = Path::new("/usr/lib");
+        let names = file::sub_dirs(usr).into_iter();
+        // Debian has one for each architecture.
+        let machines = names.filter(|name| name.contains("-linux-")).map(|name| usr.join(name));
+        machines.chain(["/usr/lib64", "/usr/lib", "/lib64", "/lib"].map(PathBuf::from)).collect()
+    }
+    /// Directories with the parts of gcc, `MACHINE/VERSION` below each.
+    pub fn gcc_dirs() -> [PathBuf; 2] {
+        ["/usr/libexec/gcc".into(), "/usr/lib/gcc".into()]
+    }
+}
+
 /// Directories of the root that are links into `usr` wherever a package manager of today installs.
 const MERGED: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
@@ -501,7 +524,7 @@ mod tests {
         let plain = images();
         assert!(plain.iter().all(|image| image.parent() == Some(Path::new("/boot"))), "{plain:?}");
         let write = |name: &str, text: &str| {
-            crate::sys::file::write_atomic(&etc.path().join(name), text.as_bytes(), 0o644).unwrap();
+            file::write_atomic(&etc.path().join(name), text.as_bytes(), 0o644).unwrap();
         };
         write("machine-id", "0123abcd\n");
         assert_eq!(images()[..plain.len()], plain);

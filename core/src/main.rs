@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if let Some(code) = dkms_core::sys::confine::enter() {
+    if let Some(code) = dkms_core::sys::confine::enter(dkms_core::preflight::PARTS) {
         return code;
     }
     #[cfg(feature = "failpoints")]

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
 use crate::cache::Cache;
 use crate::kernel::Kernel;
@@ -18,7 +19,7 @@ use crate::sys::{environment, file};
 use crate::types::{ModuleId, ModuleName, Target};
 
 /// Options of one run.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Options {
     /// Parallel jobs; `None`: as framework.conf says, else as many as there are processors for us.
     pub jobs: Option<usize>,

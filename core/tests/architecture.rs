@@ -178,7 +178,7 @@ fn each_step_stands_alone() {
             continue;
         }
         // A step that is a folder knows itself.
-        let parts = ["use super::{", "use super::Place", "crate::step::build::"];
+        let parts = ["use super::{", "use super::Job;", "crate::step::build::"];
         let of_itself = |place: &String| {
             source.path.starts_with("core/src/step/build/")
                 && !source.path.ends_with("mod.rs")

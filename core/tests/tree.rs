@@ -257,6 +257,9 @@ fn notes_of_format_1_are_read_for_ever() {
         errors: vec!["e".into()],
         log: "/l".into(),
         code: Exit::BUILD_FAILED,
+        environment: "programs".into(),
+        view: None,
+        boot: None,
     };
     assert_eq!(*failure, expected);
 }
@@ -370,6 +373,9 @@ fn deleting_a_build_deletes_its_notes_and_no_other_kernels() {
         errors: Vec::new(),
         log: "/l".into(),
         code: Exit::BUILD_FAILED,
+        environment: "programs".into(),
+        view: None,
+        boot: None,
     };
     for target in [&old, &other] {
         tree.record(&id, target, &record).unwrap();
@@ -411,6 +417,9 @@ fn records_come_back() {
         errors: vec!["e".into()],
         log: "/l".into(),
         code: Exit::BUILD_FAILED,
+        environment: "programs".into(),
+        view: None,
+        boot: None,
     };
     tree.record_failure(&id, &target, &failure).unwrap();
     assert_eq!(tree.snapshot().unwrap().failures[&Placement::of(&id, &target)], failure);

@@ -23,7 +23,7 @@ const KERNELS: [&str; 3] = ["6.1.0-56-amd64", "6.12.117+deb13-amd64", "7.1.4-clo
 const ROUNDS: u32 = 20;
 
 fn main() -> ExitCode {
-    if let Some(code) = confine::enter() {
+    if let Some(code) = confine::enter(&[]) {
         return code;
     }
     // The runner lists tests with libtest's options.

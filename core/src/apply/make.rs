@@ -44,6 +44,8 @@ pub(super) fn job<'a>(
         signing: signing.get(&make.target).unwrap_or(&sign::Signing::Unknown),
         signer: case.signer.as_deref(),
         fingerprint: &make.fingerprint,
+        layers: work.proof.and_then(|proof| proof.layers.as_ref()),
+        unfinished: work.proof.is_some(),
         symvers: symvers(work, make),
         jobs,
         builds,
@@ -101,6 +103,8 @@ pub(super) fn finish(work: &mut Work<'_>, make: &Task, attempt: Option<Ended>) -
 /// Who signs for each kernel that something is built for.
 pub(super) fn signing(work: &mut Work<'_>, makes: &[Task]) -> Result<BTreeMap<Target, sign::Signing>> {
     let mut all = BTreeMap::new();
+    // Nothing is signed before a transaction, and no key is made.
+    let makes = if work.proof.is_some() { &[] } else { makes };
     for target in makes.iter().filter(|make| make.build).map(|make| &make.target) {
         let headers = work.survey.kernels.get(target).and_then(|kernel| kernel.headers.as_ref());
         let Some(headers) = headers.filter(|_| !all.contains_key(target)) else { continue };
@@ -132,6 +136,7 @@ pub(super) fn result(ended: Ended) -> Ended {
             errors: Vec::new(),
             log: Vec::new(),
             fault: Fault::Machine,
+            cause: Some("dkms could not go on".into()),
         })),
     }
 }
@@ -177,7 +182,7 @@ fn settle(
     // As shell DKMS leaves it; with it goes what a killed build of shell DKMS left there. Where builds are not confined, it
     // is where they run, and the next one may have begun.
     file::remove_all(&if confine::available() { place } else { place.join("make.log") })?;
-    if !built.cached && good {
+    if !built.kept && good {
         let from = work.session.layout.built(&make.module, &make.target);
         keep(work, make, &from, &record, &built.notes);
     }
@@ -186,7 +191,7 @@ fn settle(
 
 /// Keeps a finished build for later. What cannot be kept costs time then, and nothing now.
 pub(super) fn keep(work: &mut Work<'_>, make: &Task, from: &Path, record: &Record, notes: &[String]) {
-    let key = cache::key(&make.fingerprint, record.signer.as_deref());
+    let key = cache::key(&make.fingerprint, &environment(work, &make.target), record.signer.as_deref());
     let manifest = cache::Manifest::new(
         &make.module,
         &make.target,
@@ -197,6 +202,12 @@ pub(super) fn keep(work: &mut Work<'_>, make: &Task, from: &Path, record: &Recor
     work.kept |= work.session.cache().keep(&key, from, manifest).is_ok();
 }
 
+/// What runs besides the compiler when something is built for a kernel.
+pub(super) fn environment(work: &Work<'_>, target: &Target) -> String {
+    let headers = work.survey.kernels.get(target).and_then(|kernel| kernel.headers.as_ref());
+    headers.map(|headers| headers.environment.clone()).unwrap_or_default()
+}
+
 /// Keeps a failure with its log, so that nobody compiles the same again, and says where the log is.
 pub(super) fn remember(work: &Work<'_>, make: &Task, unbuilt: Unbuilt) -> Result<Outcome> {
     let layout = &work.session.layout;
@@ -204,7 +215,7 @@ pub(super) fn remember(work: &Work<'_>, make: &Task, unbuilt: Unbuilt) -> Result
     let keep = || -> Result<()> {
         file::write_atomic(&log, &unbuilt.log, 0o644)?;
         // Where shell DKMS leaves it, for the tools that look there.
-        if !work.proof {
+        if work.proof.is_none() {
             file::write_atomic(&layout.build(&make.module).join("make.log"), &unbuilt.log, 0o644)?;
         }
         let failure = Failure {
@@ -213,6 +224,9 @@ pub(super) fn remember(work: &Work<'_>, make: &Task, unbuilt: Unbuilt) -> Result
             errors: unbuilt.errors.clone(),
             log: log.clone(),
             code: unbuilt.code,
+            environment: environment(work, &make.target),
+            view: work.proof.and_then(|proof| proof.view.clone()),
+            boot: (unbuilt.fault == Fault::Unknown).then(|| layout.boot_id()).flatten(),
         };
         // What the machine could not do is no verdict on the module: it is tried again.
         if unbuilt.fault.lasts() {

@@ -16,6 +16,7 @@ use anyhow::Result;
 
 pub use boot::let_go;
 pub use hold::hold;
+pub use prove::Proof;
 pub use transaction::{Proven, prove, run, status_of};
 
 use crate::exit::Exit;
@@ -38,7 +39,7 @@ struct Work<'a> {
     snapshot: &'a Snapshot,
     survey: &'a Survey,
     /// Nothing is changed: what is built is kept for later, and what fails is remembered.
-    proof: bool,
+    proof: Option<&'a Proof>,
     /// Kernels that leave.
     gone: &'a BTreeSet<Target>,
     report: Report,
@@ -59,6 +60,16 @@ struct Work<'a> {
     kernels: BTreeMap<Target, Kernel>,
 }
 
+/// A plan, and what it was decided from.
+#[derive(Debug, Clone, Copy)]
+struct Decided<'a> {
+    snapshot: &'a Snapshot,
+    survey: &'a Survey,
+    plan: &'a Plan,
+    /// It is carried out before a transaction.
+    proof: Option<&'a Proof>,
+}
+
 /// How a plan ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Completion {
@@ -73,18 +84,17 @@ enum Completion {
 fn apply<'a>(
     session: &'a Session,
     tree: &'a LockedTree,
-    snapshot: &'a Snapshot,
-    survey: &'a Survey,
-    plan: &'a Plan,
+    decided: Decided<'a>,
     report: Report,
     began: Instant,
 ) -> (Report, Result<Completion>) {
+    let Decided { snapshot, survey, plan, proof } = decided;
     let mut work = Work {
         session,
         tree,
         snapshot,
         survey,
-        proof: plan.proof,
+        proof,
         gone: &plan.gone,
         report,
         intent: Intent::default(),

@@ -7,12 +7,22 @@ use anyhow::Result;
 
 use super::Work;
 use super::make::{self, Ended};
+use crate::cache;
 use crate::exit::Exit;
 use crate::plan::Task;
-use crate::report::{Failing, Fault, Outcome, Waits, compiler};
+use crate::report::{Failing, Fault, Outcome, Waits};
 use crate::session::Session;
 use crate::sys::file;
-use crate::tree::{Record, unsigned};
+use crate::sys::overlay::Layers;
+
+/// What is tried before a transaction.
+#[derive(Debug, Default)]
+pub struct Proof {
+    /// What lies over the system for those that build.
+    pub layers: Option<Layers>,
+    /// The name by which that is written down.
+    pub view: Option<String>,
+}
 
 /// Directories where builds of modules are mounted that are not registered yet; gone when this is dropped. Without a source
 /// and without a build they are no modules, whoever looks meanwhile.
@@ -39,8 +49,8 @@ impl Drop for Places {
 }
 
 /// Keeps what was built, or remembers that it failed.
-pub(super) fn finish(work: &mut Work<'_>, make: &Task, ended: Ended) -> Result<Outcome> {
-    let (case, recipe, _) = make::known(work, make)?;
+pub(super) fn finish(work: &mut Work<'_>, make: &Task, proof: &Proof, ended: Ended) -> Result<Outcome> {
+    let (_, recipe, _) = make::known(work, make)?;
     if let Err(why) = recipe {
         return Ok(work.failed(make, Failing::new(Fault::Module, Exit::BAD_CONF, why)));
     }
@@ -48,8 +58,7 @@ pub(super) fn finish(work: &mut Work<'_>, make: &Task, ended: Ended) -> Result<O
         Ok(built) => built,
         // What the machine could not do proves nothing.
         Err(unbuilt) if unbuilt.fault == Fault::Machine => {
-            let log = String::from_utf8_lossy(&unbuilt.log);
-            let cause = compiler::cause(&log).map_or(String::new(), |line| format!(": {line}"));
+            let cause = unbuilt.cause.map_or(String::new(), |cause| format!(": {cause}"));
             return Ok(Outcome::Deferred {
                 why: format!("the pre-build could not run: {}{cause}", unbuilt.why),
                 advice: "the module will be built during installation".into(),
@@ -58,16 +67,13 @@ pub(super) fn finish(work: &mut Work<'_>, make: &Task, ended: Ended) -> Result<O
         }
         Err(unbuilt) => return make::remember(work, make, unbuilt),
     };
-    if built.signer.is_some() || case.signer.is_none() {
-        let record = Record {
-            fingerprint: make.fingerprint.clone(),
-            installed: Vec::new(),
-            signer: built.signer.clone().or_else(|| case.signer.as_deref().map(unsigned)),
-            seconds: built.seconds,
-            loaded: false,
-        };
-        make::keep(work, make, &built.staged, &record, &built.notes);
-    }
+    let cache = work.session.cache();
+    let key = cache::unfinished(&make.fingerprint, &make::environment(work, &make.target));
+    let manifest = cache::Manifest::new(&make.module, &make.target, None, built.seconds, built.notes)
+        .within(proof.view.clone());
+    // One that was made in another view serves nobody now.
+    cache.forget(&key)?;
+    work.kept |= cache.keep(&key, &built.staged, manifest).is_ok();
     work.tree.forget_failure(&make.module, &make.target)?;
     Ok(Outcome::Built { seconds: built.seconds })
 }

@@ -418,9 +418,9 @@ fn unmet(work: &Work<'_>, make: &Task) -> Option<Outcome> {
 
 /// Ends one module's part.
 fn finished(work: &mut Work<'_>, make: &Task, attempt: Option<Ended>) -> Result<Outcome> {
-    let end = match attempt {
-        Some(ended) if work.proof => prove::finish(work, make, ended),
-        attempt => make::finish(work, make, attempt),
+    let end = match (work.proof, attempt) {
+        (Some(proof), Some(ended)) => prove::finish(work, make, proof, ended),
+        (_, attempt) => make::finish(work, make, attempt),
     };
     match end {
         Err(error) if error.is::<signal::Interrupted>() => Err(error),

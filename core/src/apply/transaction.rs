@@ -9,14 +9,14 @@ use anyhow::Result;
 use super::hold::{hold, sweep};
 use super::prove::Places;
 use super::recover::{self, Recovery};
-use super::{Completion, apply, boot};
+use super::{Completion, Decided, Proof, apply, boot};
 use crate::caller;
 use crate::event::Event;
 use crate::layout::Layout;
 use crate::plan::{Plan, Survey, concerned, plan, scope};
 use crate::report::{AlreadyReported, Class, History, Line, Report, Severity, Waits, history, text};
 use crate::session::Session;
-use crate::survey::survey;
+use crate::survey::{self, survey};
 use crate::sys::signal;
 use crate::tree::{LockedTree, Snapshot};
 use crate::types::{ModuleId, ModuleName, Placement};
@@ -48,7 +48,8 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     }
     let snapshot = load(&session.layout, concerned(&events))?;
     let (survey, plan) = decide(session, &snapshot, &events, &Recovery::default())?;
-    let (mut report, mut result) = apply(session, &tree, &snapshot, &survey, &plan, report, began);
+    let decided = Decided { snapshot: &snapshot, survey: &survey, plan: &plan, proof: None };
+    let (mut report, mut result) = apply(session, &tree, decided, report, began);
     if result.is_ok() && !tree.nested() {
         if let Err(error) = boot::settle(session, &tree, &events, &mut report) {
             result = Err(error);
@@ -89,27 +90,38 @@ pub struct Proven {
     pub number: Option<u64>,
 }
 
-/// Tries what the events are about to bring.
-pub fn prove(session: &mut Session, events: &[Event]) -> Result<Proven> {
+/// Tries what is about to come. `look` finds out what that is: events, and facts about everything that these concern; nothing
+/// is tried when it finds no events.
+pub fn prove(
+    session: &mut Session,
+    proof: &Proof,
+    look: impl FnOnce(&Session, &Snapshot) -> Result<(Vec<Event>, Survey)>,
+) -> Result<Option<Proven>> {
     let began = Instant::now();
-    let cause = events.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let tree = hold(session)?;
-    let snapshot = load(&session.layout, concerned(events))?;
-    let (survey, plan) = decide(session, &snapshot, events, &Recovery::default())?;
-    // What was tried for kernels that never came is of no use to anybody.
+    let snapshot = tree.snapshot()?;
+    let (events, facts) = look(session, &snapshot)?;
+    if events.is_empty() {
+        return Ok(None);
+    }
+    let survey = survey::incoming(session, &snapshot, facts, proof.view.as_deref());
+    let plan = plan(&events, &snapshot, &survey, &session.policy.row);
+    // What was tried for kernels that never came is of no use.
     for Placement { module: id, target } in snapshot.failures.keys() {
         if !survey.kernels.contains_key(target) && !session.layout.kernel(&target.kernel).exists() {
             tree.forget_failure(id, target)?;
         }
     }
     let _places = Places::new(session, &plan.make)?;
+    let cause = events.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let report = Report { cause, ..Report::default() };
-    let (mut report, result) = apply(session, &tree, &snapshot, &survey, &plan, report, began);
+    let decided = Decided { snapshot: &snapshot, survey: &survey, plan: &plan, proof: Some(proof) };
+    let (mut report, result) = apply(session, &tree, decided, report, began);
     result?;
     report.seconds = began.elapsed().as_secs_f64();
     let failed = report.failures() > 0;
     let number = failed.then(|| history::keep(&session.layout, &report).ok()).flatten();
-    Ok(Proven { report, snapshot, survey, number })
+    Ok(Some(Proven { report, snapshot, survey, number }))
 }
 
 /// Looks and decides.
@@ -137,8 +149,8 @@ fn repair(session: &mut Session, tree: &LockedTree, report: &mut Report) -> Resu
     let snapshot = tree.snapshot()?;
     let recovery = recover::look(tree, &snapshot, left)?;
     let (survey, plan) = decide(session, &snapshot, &recovery.events, &recovery)?;
-    let (repaired, result) =
-        apply(session, tree, &snapshot, &survey, &plan, Report::default(), Instant::now());
+    let decided = Decided { snapshot: &snapshot, survey: &survey, plan: &plan, proof: None };
+    let (repaired, result) = apply(session, tree, decided, Report::default(), Instant::now());
     let failed = repaired.worse_than(Severity::LeftOut).next().is_some();
     for found in &recovery.found {
         let end = if failed { "attempted" } else { "completed" };

@@ -6,8 +6,10 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use super::RawConf;
-use super::evaluate::Inputs;
+use super::evaluate::{Inputs, Question};
 use crate::sys::confine::Spec;
+use crate::sys::inside;
+use crate::sys::overlay::Layers;
 use crate::sys::run::Output;
 
 /// How long a configuration file may take on the clock; of processor time it gets two seconds. A machine that is
@@ -73,8 +75,16 @@ pub enum Verdict {
     Failed(String),
 }
 
+/// What the process behind the wall asks for by this word: a [`Question`], answered by a [`Verdict`].
+pub const EVALUATE: &str = "evaluate";
+
 /// Evaluates files one after the other in one shell.
 pub fn evaluate(inputs: &Inputs<'_>) -> Result<Verdict> {
+    inside::outside(EVALUATE, &Question::from(inputs)).unwrap_or_else(|| evaluate_below(inputs, None))
+}
+
+/// The same, where more lies over the system. What that brings can be called by the files, and by nothing else.
+pub fn evaluate_below(inputs: &Inputs<'_>, layers: Option<&Layers>) -> Result<Verdict> {
     let mut argv: Vec<String> = ["bash", "--noprofile", "--norc", "-c", DRIVER, "dkms.conf", inputs.names]
         .iter()
         .map(|word| (*word).to_owned())
@@ -89,13 +99,14 @@ pub fn evaluate(inputs: &Inputs<'_>) -> Result<Verdict> {
         cwd: "/".into(),
         writable: Vec::new(),
         visible: inputs.files.iter().map(|(path, _)| path.clone()).collect(),
-        trusted: false,
+        layers: layers.cloned(),
+        ..Spec::default()
     };
     let run = |spec: &Spec| {
         spec.command()?.output(Output::Split).limit(LIMIT).run().context("evaluating dkms.conf")
     };
     let mut done = run(&spec)?;
-    if done.code() == UNREADABLE {
+    if done.code() == UNREADABLE && layers.is_none() {
         // We have read it: it is for root's eyes only, and so root's own word.
         spec.trusted = true;
         done = run(&spec)?;

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
 use super::bash::{self, Verdict};
 use super::{ConfError, Context, RawConf, Recipe, native};
@@ -29,6 +30,42 @@ pub struct Inputs<'a> {
     pub variables: Vec<(&'a str, String)>,
     /// Variables that are set after everything was read.
     pub directives: &'a [(String, String)],
+}
+
+/// The same as it crosses the wall, for whoever evaluates outside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    files: Vec<(PathBuf, Vec<u8>)>,
+    names: String,
+    variables: Vec<(String, String)>,
+    directives: Vec<(String, String)>,
+}
+
+impl From<&Inputs<'_>> for Question {
+    fn from(inputs: &Inputs<'_>) -> Self {
+        Self {
+            files: inputs.files.clone(),
+            names: inputs.names.to_owned(),
+            variables: inputs
+                .variables
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .collect(),
+            directives: inputs.directives.to_vec(),
+        }
+    }
+}
+
+impl Question {
+    /// What is asked.
+    pub fn inputs(&self) -> Inputs<'_> {
+        Inputs {
+            files: self.files.clone(),
+            names: &self.names,
+            variables: self.variables.iter().map(|(name, value)| (name.as_str(), value.clone())).collect(),
+            directives: &self.directives,
+        }
+    }
 }
 
 impl<'a> Inputs<'a> {

@@ -21,7 +21,7 @@ use crate::layout::Layout;
 use crate::types::{ModuleId, Target};
 
 /// Why a dkms.conf cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum ConfError {
     /// There is no such file, or it cannot be read.
     #[error("{}: {why}", file.display())]

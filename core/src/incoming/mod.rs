@@ -18,8 +18,10 @@ pub struct Incoming {
     pub sources: BTreeSet<String>,
     /// The packages that bring kernels and headers.
     pub packages: BTreeSet<String>,
-    /// The packages with programs that build.
+    /// The packages with programs that take part in building.
     pub tools: BTreeSet<String>,
+    /// A compiler, or what it runs on, is among them.
+    pub toolchain: bool,
 }
 
 impl Incoming {
@@ -48,6 +50,10 @@ impl Incoming {
             }
             Offered::Source(dir) => drop(self.sources.insert(dir)),
             Offered::Tool => drop(self.tools.insert(package.to_owned())),
+            Offered::Toolchain => {
+                self.toolchain = true;
+                self.tools.insert(package.to_owned());
+            }
             Offered::Other => {}
         }
     }
@@ -97,7 +103,7 @@ mod tests {
         let compiler = package("gcc-14", &["usr/bin/x86_64-linux-gnu-gcc-14"]);
         let library = package("libisl23", &["usr/lib/x86_64-linux-gnu/libisl.so.23"]);
         let module = package("zfs-dkms", &["usr/src/zfs-2.3/dkms.conf"]);
-        let shell = package("bash", &["usr/bin/bash", "etc/skel/.bashrc"]);
+        let shell = package("zsh", &["usr/bin/zsh", "etc/zsh/zshrc"]);
 
         let all = Incoming::of([&headers, &image, &compiler, &library, &module, &shell]);
         let release: KernelRelease = "6.1-amd64".parse().unwrap();

@@ -1,9 +1,16 @@
 //! Which compiler and linker a kernel's modules are built with: those that the kernel was built with.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::Config;
-use crate::sys::run::Cmd;
+use crate::sys::confine::Spec;
+use crate::sys::inside;
+use crate::sys::overlay::Layers;
+use crate::sys::run::Output;
+
+/// Where Debian's headers say which compiler they want.
+const VARIABLES: &str = ".kernelvariables";
 
 /// The tools for one kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,23 +54,38 @@ impl Toolchain {
     }
 }
 
+/// What the process behind the wall asks for by this word: the directory of headers, answered by a name or nothing.
+pub const NAMED: &str = "compiler";
+/// make has to read a few lines.
+const LIMIT: Duration = Duration::from_secs(20);
+
 /// The compiler that headers name in `.kernelvariables`, as Debian's do: make itself is asked.
 pub fn named(headers: &Path) -> Option<String> {
-    let file = headers.join(".kernelvariables");
-    if !file.is_file() {
+    if !headers.join(VARIABLES).is_file() {
         return None;
     }
-    let done = Cmd::new("make")
-        .args(["-s", "--no-print-directory", "--eval", "dkms-show-cc: ; @echo $(CC)", "-f"])
-        .arg(&file)
-        .arg("dkms-show-cc")
-        .cwd(headers)
-        .run()
-        .ok()?;
+    inside::outside(NAMED, &headers).map_or_else(|| named_below(headers, None), |answer| answer.ok()?)
+}
+
+/// The same, where more lies over the system.
+pub fn named_below(headers: &Path, layers: Option<&Layers>) -> Option<String> {
+    let words =
+        ["make", "-s", "--no-print-directory", "--eval", "dkms-show-cc: ; @echo $(CC)", "-f", VARIABLES];
+    // A makefile runs what it likes.
+    let spec = Spec {
+        argv: words.into_iter().chain(["dkms-show-cc"]).map(str::to_owned).collect(),
+        env: vec![("LC_ALL".into(), "C.UTF-8".into())],
+        cwd: headers.to_owned(),
+        visible: vec![headers.to_owned()],
+        layers: layers.cloned(),
+        ..Spec::default()
+    };
+    let done = spec.command().ok()?.output(Output::Split).limit(LIMIT).run().ok()?;
     let said = String::from_utf8_lossy(&done.output).into_owned();
     // Before the compiler itself there may be one that caches.
     let name = said.lines().next()?.split_whitespace().last()?.to_owned();
-    done.status.success().then_some(name)
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._+-/".contains(c);
+    (done.status.success() && name.chars().all(plain)).then_some(name)
 }
 
 #[cfg(test)]

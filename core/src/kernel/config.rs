@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use memchr::memchr_iter;
+use serde::{Deserialize, Serialize};
 
 use crate::layout::Layout;
 use crate::sys::file;
@@ -11,7 +12,8 @@ use crate::types::KernelRelease;
 
 /// A `.config` or `auto.conf`. It stays the text that it is: a kernel has ten thousand options, and a hook that finds
 /// nothing to do asks for a few dozen of them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 pub struct Config {
     content: Vec<u8>,
     /// Where the lines begin, in [`DRAWERS`] by two letters behind `CONFIG_`: made once, so that not every question, most of
@@ -26,6 +28,18 @@ const DRAWERS: usize = 512;
 fn drawer(line: &[u8]) -> Option<usize> {
     let at = |index: usize| line.get("CONFIG_".len() + index).copied().map(usize::from);
     Some((at(0)? * 31 + at(1)?) % DRAWERS)
+}
+
+impl From<String> for Config {
+    fn from(text: String) -> Self {
+        Self::new(text)
+    }
+}
+
+impl From<Config> for String {
+    fn from(config: Config) -> Self {
+        Self::from_utf8_lossy(&config.content).into_owned()
+    }
 }
 
 impl Config {

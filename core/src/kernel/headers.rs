@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 
 use super::Config;
 use super::compiler::{self, Toolchain};
 use super::config::config_file;
+use super::tools::Tools;
 use crate::distro::Row;
 use crate::layout::Layout;
 use crate::sys::hash::{self, Watch};
@@ -18,7 +20,7 @@ use crate::types::Target;
 const STAMPS: [&str; 3] = ["generated/compile.h", "generated/utsversion.h", "generated/package.h"];
 
 /// Installed headers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Headers {
     /// The directory that `make -C` gets.
     pub dir: PathBuf,
@@ -40,15 +42,17 @@ pub struct Headers {
     pub sig_hash: Option<String>,
     /// Hash of everything in them, in the build tools and in the compiler that can change a module.
     pub identity: String,
+    /// Hash of the other programs that run when a module is built, and of what all of them run on.
+    pub environment: String,
 }
 
 /// What `vermagic` must say.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vermagic {
     /// The kernel release that the headers are of; empty when they do not say.
     pub release: String,
     /// Words that must be there, from the configuration.
-    pub flags: Vec<&'static str>,
+    pub flags: Vec<String>,
 }
 
 impl Vermagic {
@@ -63,11 +67,11 @@ impl Vermagic {
             ("CONFIG_MODULE_UNLOAD", "mod_unload"),
             ("CONFIG_MODVERSIONS", "modversions"),
         ];
-        let mut flags: Vec<_> =
-            rows.iter().filter(|(option, _)| config.on(option)).map(|(_, flag)| *flag).collect();
+        let mut flags: Vec<String> =
+            rows.iter().filter(|(option, _)| config.on(option)).map(|(_, flag)| (*flag).to_owned()).collect();
         // As linux/vermagic.h has it: only one of the two is said, and since 6.12 kernels for real time are built with both.
         if config.on("CONFIG_PREEMPT_BUILD") {
-            flags.retain(|flag| *flag != "preempt_rt");
+            flags.retain(|flag| flag != "preempt_rt");
         }
         Self { release, flags }
     }
@@ -82,7 +86,7 @@ impl Vermagic {
         let words: Vec<_> = words.collect();
         self.flags
             .iter()
-            .find(|flag| !words.contains(flag))
+            .find(|flag| !words.contains(&flag.as_str()))
             .map(|flag| format!("vermagic {vermagic:?} lacks {flag}, which this kernel requires"))
     }
 }
@@ -106,7 +110,11 @@ impl Headers {
         let Toolchain { cc, ld, missing } =
             Toolchain::choose(&config, || compiler::named(dir), |program| run::which(program).is_some());
         let compiler = cc.as_deref().and_then(run::which).or_else(|| run::which("gcc"));
-        let identity = identity(layout, target, dir, given, compiler.as_deref(), ld.as_deref())?;
+        let tools = Tools::look(compiler.as_deref(), ld.as_deref());
+        let identity = identity(layout, target, dir, given, &tools)?;
+        let environment =
+            hash::files(&tools.drivers, &layout.hashes().join("drivers"), || tools.all_drivers())
+                .context("looking at the programs that build")?;
         Ok(Some(Self {
             vermagic: Vermagic::new(dir, &config),
             sig_hash: config.get("CONFIG_MODULE_SIG_HASH").map(str::to_owned),
@@ -117,6 +125,7 @@ impl Headers {
             ld,
             config,
             identity,
+            environment,
             dir: dir.to_owned(),
         }))
     }
@@ -165,18 +174,34 @@ fn foreign(machine: &str) -> Vec<&'static str> {
     ARCHITECTURES.into_iter().filter(|other| *other != own && *other != borrowed).collect()
 }
 
-/// Hashes the headers, what their Makefile includes from elsewhere (Debian's common headers), the build tools
-/// behind the `scripts` link, and the compiler and linker.
+/// Hashes the headers, the compiler and the linker.
 fn identity(
     layout: &Layout,
     target: &Target,
     dir: &Path,
     config: Option<&Path>,
-    compiler: Option<&Path>,
-    linker: Option<&str>,
+    tools: &Tools,
 ) -> Result<String> {
-    let mut roots = vec![dir.to_owned()];
+    let mut roots = roots(dir);
     roots.extend(config.map(Path::to_owned));
+    let memory = layout.headers_hash(target);
+    roots.retain(|root| root.exists());
+    let foreign = foreign(target.arch.as_str());
+    let skip: Vec<String> = foreign.iter().map(|arch| format!("arch/{arch}")).collect();
+    let skip: Vec<&str> = STAMPS.into_iter().chain(skip.iter().map(String::as_str)).collect();
+    let headers = hash::trees(&roots, Watch::Directories, Some(&memory), &skip)
+        .with_context(|| format!("looking at the headers in {}", dir.display()))?;
+    let compiler = tools.makers.first().and_then(|compiler| compiler.file_name()).unwrap_or_default();
+    let memory = layout.hashes().join(format!("compiler-{}", compiler.to_string_lossy()));
+    let tools =
+        hash::files(&tools.makers, &memory, || tools.all_makers()).context("looking at the compiler")?;
+    Ok(hash::hex(format!("{headers} {tools}").as_bytes()))
+}
+
+/// The directories of headers: their own, what their Makefile includes from elsewhere (Debian's common headers), and the build
+/// tools behind the `scripts` link.
+pub fn roots(dir: &Path) -> Vec<PathBuf> {
+    let mut roots = vec![dir.to_owned()];
     let makefile = std::fs::read_to_string(dir.join("Makefile")).unwrap_or_default();
     for line in makefile.lines() {
         let included = line.trim().strip_prefix("include ").map(str::trim);
@@ -190,19 +215,7 @@ fn identity(
             roots.push(link);
         }
     }
-    let memory = layout.headers_hash(target);
-    roots.retain(|root| root.exists());
-    let foreign = foreign(target.arch.as_str());
-    let skip: Vec<String> = foreign.iter().map(|arch| format!("arch/{arch}")).collect();
-    let skip: Vec<&str> = STAMPS.into_iter().chain(skip.iter().map(String::as_str)).collect();
-    let headers = hash::trees(&roots, Watch::Directories, Some(&memory), &skip)
-        .with_context(|| format!("examining the kernel headers in {}", dir.display()))?;
-    let mut tools: Vec<PathBuf> = compiler.map(Path::to_path_buf).into_iter().collect();
-    tools.extend(["ld", "as"].into_iter().chain(linker).filter_map(run::which));
-    let name = compiler.and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
-    let memory = layout.hashes().join(format!("compiler-{name}"));
-    let tools = hash::trees(&tools, Watch::Files, Some(&memory), &[]).context("examining the compiler")?;
-    Ok(hash::hex(format!("{headers} {tools}").as_bytes()))
+    roots
 }
 
 #[cfg(test)]
@@ -245,7 +258,7 @@ mod tests {
 
     #[test]
     fn vermagic_is_compared_word_by_word() {
-        let magic = Vermagic { release: "6.1".into(), flags: vec!["SMP", "mod_unload"] };
+        let magic = Vermagic { release: "6.1".into(), flags: vec!["SMP".into(), "mod_unload".into()] };
         for (text, refused) in [
             ("6.1 SMP preempt mod_unload modversions ", None),
             ("6.2 SMP mod_unload", Some("not 6.1")),

@@ -3,13 +3,27 @@
 use std::ops::Range;
 
 use memchr::memchr;
+use serde::{Deserialize, Serialize};
 
 /// The paths of the modules in it, relative to the kernel's directory. The text stays as it is: there are thousands, and a
 /// hook that finds nothing to do asks for its own.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 pub struct Index {
     text: Vec<u8>,
     paths: Vec<Range<usize>>,
+}
+
+impl From<String> for Index {
+    fn from(text: String) -> Self {
+        Self::new(text)
+    }
+}
+
+impl From<Index> for String {
+    fn from(index: Index) -> Self {
+        Self::from_utf8_lossy(&index.text).into_owned()
+    }
 }
 
 impl Index {

@@ -1,7 +1,7 @@
 //! Facts about one kernel, found without asking the running one.
 
 pub mod certificate;
-mod compiler;
+pub mod compiler;
 mod compress;
 mod compression_levels;
 mod config;
@@ -13,19 +13,22 @@ mod index;
 pub mod signature;
 pub mod signature_policy;
 mod symvers;
+mod tools;
 
 use std::path::Path;
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
 pub use compress::{Compression, read_module};
 pub use compression_levels::CompressionLevels;
 pub use config::{Config, config};
 pub use firmware::Firmware;
-pub use headers::{Headers, Vermagic};
+pub use headers::{Headers, Vermagic, roots};
 pub use index::Index;
 pub use signature_policy::Demand;
 pub use symvers::Symbols;
+pub use tools::Loads;
 
 use crate::distro::{Row, fill};
 use crate::layout::Layout;
@@ -33,7 +36,7 @@ use crate::sys::{file, run};
 use crate::types::{Arch, KernelRelease, Target};
 
 /// What is known about one kernel.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Kernel {
     /// Which one.
     pub target: Target,
@@ -56,7 +59,7 @@ pub struct Kernel {
 }
 
 /// The package that has a kernel's headers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeadersPackage {
     /// Its name.
     pub name: String,

@@ -16,8 +16,10 @@ pub enum Offered {
     Image(String),
     /// A module's source in this directory of the source tree.
     Source(String),
-    /// A program that builds.
+    /// A program that takes part in building.
     Tool,
+    /// One without which nothing is built: a compiler, a linker, make, a shell, or the C library.
+    Toolchain,
     /// Something else.
     Other,
 }
@@ -49,8 +51,11 @@ impl Offered {
                 Self::Image(release.to_owned())
             }
             ["usr", "src", dir, "dkms.conf"] => Self::Source(dir.to_owned()),
+            ["usr", "bin", name] if compiles(name) => Self::Toolchain,
             ["usr", "bin", name] if builds(name) => Self::Tool,
-            ["usr", "lib" | "libexec", "gcc", ..] => Self::Tool,
+            ["usr", "lib" | "libexec", "gcc", ..] => Self::Toolchain,
+            ["usr", "lib" | "lib64", "libc.so.6" | "crt1.o"] => Self::Toolchain,
+            ["usr", "lib", _, "libc.so.6" | "crt1.o"] => Self::Toolchain,
             _ => Self::Other,
         }
     }
@@ -69,7 +74,7 @@ impl Offered {
     pub fn of_tools(path: &Path) -> bool {
         match parts(path)[..] {
             ["usr", "lib", "modules" | "firmware" | "debug", ..] => false,
-            ["usr", "bin" | "lib" | "lib64" | "libexec", ..] => true,
+            ["usr", "bin" | "lib" | "lib64" | "libexec" | "include", ..] => true,
             _ => false,
         }
     }
@@ -81,6 +86,24 @@ impl Offered {
             ["usr", "lib" | "lib64", name] | ["usr", "lib", _, name] => {
                 name.ends_with(".so") || name.contains(".so.")
             }
+            _ => false,
+        }
+    }
+
+    /// Whether it is a file of this library, which another one loads by its name: `libelf.so.1` is in `libelf-0.192.so` or
+    /// `libelf.so.1.2`.
+    pub fn library(path: &Path, name: &str) -> bool {
+        let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
+        let rest = file.strip_prefix(name);
+        Self::program(path) && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
+
+    /// Whether it is part of a kernel's headers.
+    pub fn of_headers(path: &Path) -> bool {
+        match parts(path)[..] {
+            ["usr", "src", dir, ..] => dir.starts_with("linux-") || dir == "kernels",
+            ["usr", "lib", dir, ..] if dir.starts_with("linux-kbuild-") => true,
+            ["usr", "lib", "modules", _, "build" | "source", ..] => true,
             _ => false,
         }
     }
@@ -111,11 +134,17 @@ fn parts(path: &Path) -> Vec<&str> {
     path.to_str().unwrap_or_default().split('/').collect()
 }
 
+/// Whether nothing is built without a program.
+fn compiles(name: &str) -> bool {
+    ["as", "bash", "cc", "clang", "dash", "gcc", "ld", "make", "sh"].contains(&name)
+        || ["gcc-", "clang-", "ld."].iter().any(|start| name.starts_with(start))
+        || name.contains("-linux-gnu-")
+}
+
 /// Whether a program takes part in building a module.
 fn builds(name: &str) -> bool {
-    ["as", "cc", "clang", "gcc", "ld", "make", "strip"].contains(&name)
-        || ["gcc-", "clang-", "ld.", "llvm-"].iter().any(|start| name.starts_with(start))
-        || name.contains("-linux-gnu-")
+    ["awk", "gawk", "grep", "mawk", "objcopy", "pahole", "perl", "sed", "strip"].contains(&name)
+        || ["llvm-", "python3"].iter().any(|start| name.starts_with(start))
 }
 
 #[cfg(test)]
@@ -147,7 +176,9 @@ mod tests {
             ("boot/vmlinuz-6.1", Offered::Image("6.1".into())),
             ("usr/lib/modules/6.1/vmlinuz", Offered::Image("6.1".into())),
             ("usr/src/zfs-2.3/dkms.conf", Offered::Source("zfs-2.3".into())),
-            ("usr/bin/x86_64-linux-gnu-gcc-14", Offered::Tool),
+            ("usr/bin/x86_64-linux-gnu-gcc-14", Offered::Toolchain),
+            ("usr/lib/x86_64-linux-gnu/libc.so.6", Offered::Toolchain),
+            ("usr/bin/pahole", Offered::Tool),
             ("usr/bin/ls", Offered::Other),
         ] {
             assert_eq!(Offered::by(Path::new(path)), expected, "{path}");

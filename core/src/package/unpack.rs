@@ -207,6 +207,16 @@ impl<'a> Unpacking<'a> {
         Refused::malformed(format!("exceeds the limit: more than {mib} MiB in one transaction"))
     }
 
+    /// What has been taken so far: paths, and what each is.
+    pub fn taken(&self) -> &Listing {
+        &self.listing
+    }
+
+    /// Where a path of a package was unpacked.
+    pub fn place(&self, path: &Path) -> PathBuf {
+        self.private.path().join(self.below(path))
+    }
+
     /// Makes the links.
     pub fn finish(mut self) -> Result<()> {
         self.dir(Path::new(""), Path::new(""))?;

@@ -30,7 +30,7 @@ pub fn plan(events: &[Event], snapshot: &Snapshot, survey: &Survey, row: &Row) -
         planner.event(event);
     }
     if events.iter().any(Event::incoming) {
-        return proof::only(planner.finish());
+        return proof::only(planner.finish(), survey);
     }
     planner.followers();
     planner.finish()

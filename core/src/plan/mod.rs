@@ -40,6 +40,8 @@ pub struct Survey {
     pub sources: BTreeMap<ModuleId, PathBuf>,
     /// Installed builds (by module and kernel) whose files are not, or not as they were put there.
     pub damaged: BTreeSet<Placement>,
+    /// Remembered failures that prove nothing now: something else ran, or lay over the system, when they happened.
+    pub doubtful: BTreeSet<Placement>,
 }
 
 /// One module for one kernel.
@@ -53,6 +55,8 @@ pub struct Case {
     pub signer: Option<String>,
     /// The very same has been built before, and the result is kept.
     pub cached: bool,
+    /// It is built with all rights of the caller, as the admin wants it.
+    pub unconfined: bool,
 }
 
 /// What will be done, in this order.

@@ -13,14 +13,23 @@ use crate::types::{ModuleId, Placement, Target};
 ///
 /// A module that needs another one which is built here, too, would have to find that in the registry. It is left to the
 /// transaction: a failure here would prove nothing.
-pub(super) fn only(plan: Plan) -> Plan {
+pub(super) fn only(plan: Plan, survey: &Survey) -> Plan {
     let made: BTreeSet<_> = plan.make.iter().map(|make| Placement::of(&make.module, &make.target)).collect();
+    // With root's rights nothing runs that is not installed.
+    let unconfined = |make: &Task| {
+        survey.cases.get(&Placement::of(&make.module, &make.target)).is_some_and(|case| case.unconfined)
+    };
     let mut settled = plan.settled;
     let mut makes: Vec<Task> = Vec::new();
     for make in plan.make.into_iter().filter(|make| make.build) {
         let first = make.after.iter().find(|id| made.contains(&Placement::of(id, &make.target)));
         let outcome = match first {
             _ if make.cached => Outcome::UpToDate,
+            _ if unconfined(&make) => Outcome::Deferred {
+                why: "the build is not sandboxed (unconfined in policy.toml)".into(),
+                advice: "the module will be built during installation".into(),
+                waits: Waits::Turn,
+            },
             Some(first) => Outcome::Deferred {
                 why: format!("depends on {first}, which is not installed yet"),
                 advice: "the module will be built during installation".into(),

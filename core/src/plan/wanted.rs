@@ -113,7 +113,8 @@ impl Planner<'_> {
             return Err(Outcome::UpToDate);
         }
         let failure = self.snapshot.failures.get(&key).filter(|failure| failure.fingerprint == *fingerprint);
-        if let Some(failure) = failure.filter(|_| wanted.automatic) {
+        let believed = wanted.automatic && !self.survey.doubtful.contains(&key);
+        if let Some(failure) = failure.filter(|_| believed) {
             return Err(Outcome::Failed(Failing {
                 errors: failure.errors.clone(),
                 log: Some(failure.log.display().to_string()),

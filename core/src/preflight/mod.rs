@@ -1,35 +1,36 @@
 //! Proof before commit: builds for what is about to be installed, while the transaction can still be stopped.
 //!
-//! What comes is unpacked into a directory of ours and laid over the system, for this process only. There the ordinary
-//! engine builds, at the paths and with the compilers of later, so that what it makes is what the transaction needs.
-//! A preflight that could not be done proves nothing and stops no transaction.
+//! What comes is unpacked into a directory of ours, and laid over the system for confined processes only: there builds run, at
+//! the paths and with the compilers of later, so that what they make is what the transaction needs. This process, which is
+//! root's, never sees it so, and runs nothing of it. A preflight that could not be done proves nothing and stops no
+//! transaction.
 
+mod inside;
+mod toolchain;
+mod unpacked;
 pub mod words;
 
+pub use inside::{Found, PARTS};
+
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use serde::Serialize;
 
-use crate::apply::{self, Proven};
-use crate::event::Event;
+use crate::apply::{self, Proof, Proven};
 use crate::in_use::in_use;
 use crate::incoming::Incoming;
-use crate::inventory::{all_targets, source_in, this_machine};
-use crate::kernel::{installed, pkgbase};
-use crate::layout::Offered;
-use crate::package::{Package, Unpacking};
+use crate::inventory::this_machine;
+use crate::kernel::installed;
+use crate::package::Package;
 use crate::plan::{Stakes, at_stake};
 use crate::report::Line;
 use crate::session::Session;
-use crate::sys::private::Private;
-use crate::sys::{overlay, signal};
+use crate::sys::{confine, signal};
 use crate::types::{ModuleName, Target};
 
-/// What is unpacked, and what of the system is seen under it where overlayfs is not to be had.
-const OVER: &str = "over";
-const UNDER: &str = "under";
+use inside::Request;
 
 /// What is asked.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
@@ -105,16 +106,40 @@ fn look(session: &mut Session, question: &Question, finding: &mut Finding) -> Re
     if !incoming.concerns() && question.kernels.is_empty() {
         return Ok(());
     }
-    // Until the process ends, or the next run sweeps: who is in its namespace reads from here.
-    let _unpacked = if incoming.concerns() { Some(unpack(session, &packages, &incoming)?) } else { None };
     let arch = this_machine()?;
     let targets = incoming.headers.keys().map(|kernel| Target { kernel: kernel.clone(), arch: arch.clone() });
     finding.incoming = targets.collect();
-    let events = events(session, question, &incoming, finding)?;
-    if events.is_empty() {
-        return Ok(());
-    }
-    let proven = apply::prove(session, &events)?;
+    let unpacked = match incoming.concerns() {
+        // What comes with a package runs behind the wall or not at all.
+        true if !confine::available() => bail!("this system does not allow namespaces"),
+        true => Some(unpacked::unpack(session, &packages, &incoming)?),
+        false => None,
+    };
+    let request = Request {
+        layout: session.layout.clone(),
+        options: session.options.clone(),
+        incoming: finding.incoming.iter().cloned().collect(),
+        kernels: question.kernels.clone(),
+        sources: incoming.sources.iter().cloned().collect(),
+        replaces: question.replaces,
+    };
+    let view = unpacked.as_ref().map(|unpacked| unpacked::keep(session, &unpacked.view)).transpose()?;
+    let proof = Proof { layers: unpacked.as_ref().map(|unpacked| unpacked.layers.clone()), view };
+    let tools = incoming.toolchain;
+    let untried = &mut finding.untried;
+    let proven = apply::prove(session, &proof, |session, snapshot| {
+        let mut found = match &proof.layers {
+            Some(layers) => inside::ask(layers, &request)?,
+            None => inside::find(session, snapshot, &request)?,
+        };
+        untried.append(&mut found.untried);
+        let (events, survey) = found.into_parts();
+        if let Some(layers) = proof.layers.as_ref().filter(|_| tools && !events.is_empty()) {
+            toolchain::check(layers, &survey)?;
+        }
+        Ok((events, survey))
+    })?;
+    let Some(proven) = proven else { return Ok(()) };
     let in_use = if question.replaces { in_use(&session.layout) } else { BTreeSet::new() };
     let stakes = Stakes {
         admin: &session.policy.admin,
@@ -156,59 +181,4 @@ fn open(files: &[PathBuf], finding: &mut Finding) -> Result<(Vec<Package>, bool)
         }
     }
     Ok((packages, whole))
-}
-
-/// Unpacks what is needed to build, and lays it over the system.
-fn unpack(session: &Session, packages: &[Package], incoming: &Incoming) -> Result<Private> {
-    let private = Private::new(&session.layout.incoming())?;
-    let mut unpacking = Unpacking::new(&private, Path::new(OVER));
-    let there = |path: &Path| Path::new("/").join(path).symlink_metadata().is_ok();
-    for package in packages.iter().filter(|package| incoming.wants(package, &there)) {
-        signal::check()?;
-        unpacking.take(package, &|path| incoming.takes(package, path, &there))?;
-    }
-    // On some distributions another package than the headers' brings the link to them.
-    for (kernel, dir) in &incoming.headers {
-        let there = session.layout.headers(kernel).symlink_metadata().is_ok();
-        if !there {
-            unpacking.link(&Offered::headers_link(kernel), &Path::new("/").join(dir))?;
-        }
-    }
-    unpacking.finish()?;
-    let over = private.path().join(OVER);
-    fail::fail_point!("preflight:unpacked");
-    overlay::lay(&Offered::places(&over), &private.path().join(UNDER))?;
-    Ok(private)
-}
-
-/// What comes, as events. Everything can be seen by now.
-fn events(
-    session: &Session,
-    question: &Question,
-    incoming: &Incoming,
-    finding: &mut Finding,
-) -> Result<Vec<Event>> {
-    let mut events = Vec::new();
-    let mut replaced: BTreeSet<String> = BTreeSet::new();
-    for target in finding.incoming.iter().chain(&question.kernels) {
-        if !session.layout.headers(&target.kernel).join("include").exists() {
-            let headers = session.layout.headers(&target.kernel);
-            bail!("kernel headers for {} not found in {}", target.kernel, headers.display());
-        }
-        replaced.extend(pkgbase(&session.layout, &target.kernel).filter(|_| question.replaces));
-        events.push(Event::KernelIncoming(target.clone()));
-    }
-    let mut targets = all_targets(session)?;
-    // A kernel that leaves needs no new modules.
-    let leaves = |target: &Target| {
-        pkgbase(&session.layout, &target.kernel).is_some_and(|base| replaced.contains(&base))
-    };
-    targets.retain(|target| finding.incoming.contains(target) || !leaves(target));
-    for dir in &incoming.sources {
-        match source_in(session, dir) {
-            Ok(module) => events.push(Event::SourceIncoming { module, targets: targets.clone() }),
-            Err(error) => finding.untried.push(format!("{error:#}")),
-        }
-    }
-    Ok(events)
 }

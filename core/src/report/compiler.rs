@@ -8,7 +8,7 @@ use std::path::Path;
 pub fn errors(log: &str, dir: &Path, limit: usize) -> Vec<String> {
     let log = without_colours(log).replace(&format!("{}/", dir.display()), "");
     let lines: Vec<&str> = log.lines().collect();
-    let found = distinct((0..lines.len()).filter_map(|n| diagnosis(&lines, n)), limit);
+    let found = diagnoses(&lines, limit);
     if !found.is_empty() {
         return found;
     }
@@ -20,6 +20,16 @@ pub fn errors(log: &str, dir: &Path, limit: usize) -> Vec<String> {
     let Some(end) = lines.iter().position(|line| line.contains("*** ")) else { return Vec::new() };
     let said = lines[..end].iter().rposition(|line| !noise(line));
     distinct(said.into_iter().chain([end]).map(|n| bare(lines[n])), limit)
+}
+
+/// Whether a compiler, an assembler, a linker or a check of the kernel's build system found something wrong.
+pub fn diagnosed(log: &str) -> bool {
+    let log = without_colours(log);
+    !diagnoses(&log.lines().collect::<Vec<_>>(), 1).is_empty()
+}
+
+fn diagnoses(lines: &[&str], limit: usize) -> Vec<String> {
+    distinct((0..lines.len()).filter_map(|n| diagnosis(lines, n)), limit)
 }
 
 fn distinct(lines: impl Iterator<Item = String>, limit: usize) -> Vec<String> {
@@ -104,30 +114,6 @@ fn bare(line: &str) -> String {
     line.trim().to_owned()
 }
 
-/// Whether the log tells of the machine rather than of the module: no space, no memory, a missing program.
-pub fn transient(log: &str) -> bool {
-    cause(log).is_some()
-}
-
-/// The line of a log that tells of the machine.
-pub fn cause(log: &str) -> Option<&str> {
-    const SIGNS: [&str; 11] = [
-        "cannot set up the sandbox",
-        "No space left on device",
-        "Cannot allocate memory",
-        "virtual memory exhausted",
-        "Killed signal terminated program",
-        ": command not found",
-        "Error 127",
-        "Resource temporarily unavailable",
-        "error while loading shared libraries",
-        "Read-only file system",
-        "Input/output error",
-    ];
-    let missing = |line: &str| line.starts_with("/bin/sh: ") && line.ends_with(": not found");
-    log.lines().find(|line| missing(line) || SIGNS.iter().any(|sign| line.contains(sign))).map(str::trim)
-}
-
 /// `path/file.c:12:34: error: message` → `path/file.c:12: message`, without the build directory; `cc1: error: …` and
 /// `a.o: error: objtool: …` are errors without a line.
 fn compiler_error(line: &str) -> Option<String> {
@@ -198,13 +184,6 @@ mod tests {
                 "b.c:1: x.h: No such file or directory"
             ]
         );
-    }
-
-    #[test]
-    fn what_the_machine_lacks_is_no_verdict() {
-        assert!(transient("cc1: fatal error: cannot write: No space left on device\n"));
-        assert!(transient("/bin/sh: 1: pahole: not found\nmake: *** [all] Error 127\n"));
-        assert!(!transient("checking for x... not found\na.c:1:2: error: x\n"));
     }
 
     #[test]

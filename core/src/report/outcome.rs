@@ -165,6 +165,8 @@ pub enum Fault {
     Module,
     /// The machine's, for now: no space, no memory, a missing program, a limit that was reached.
     Machine,
+    /// That cannot be told: it is tried again after the next start of the machine, or when a person asks.
+    Unknown,
     /// Ours: what was built could not be put in place.
     Dkms,
 }
@@ -173,7 +175,7 @@ impl Fault {
     /// It is remembered, and not tried again until an input changes.
     pub fn lasts(self) -> bool {
         match self {
-            Self::Module => true,
+            Self::Module | Self::Unknown => true,
             Self::Machine | Self::Dkms => false,
         }
     }
@@ -350,7 +352,7 @@ impl Class {
             Self::Deferred(W::Tools)     => row(W::Tools.into(),       LATER, FAIL, S::Waiting, Some(C::Deferred),   H::Yes),
             Self::Deferred(W::Machine(exit)) => row(exit,              LATER, FAIL, S::Waiting, Some(C::Deferred),   H::Yes),
             Self::Refused(exit)          => row(exit,                  FAIL,  FAIL, S::Wrong,   None,                H::WithChanges),
-            Self::Failed(Fault::Module | Fault::Machine | Fault::Dkms, exit)
+            Self::Failed(Fault::Module | Fault::Machine | Fault::Unknown | Fault::Dkms, exit)
                                          => row(exit,                  FAIL,  FAIL, S::Wrong,   Some(C::Failed),     H::Yes),
             Self::KnownToFail(exit)      => row(exit,                  FAIL,  FAIL, S::Wrong,   Some(C::Failed),     H::No),
         }

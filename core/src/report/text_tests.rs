@@ -473,7 +473,9 @@ fn advice_about_a_failure_is_shown_and_kept() {
 
 #[test]
 fn whose_fault_it_is_decides_what_is_remembered_and_not_what_a_command_returns() {
-    for (fault, lasts) in [(Fault::Module, true), (Fault::Machine, false), (Fault::Dkms, false)] {
+    for (fault, lasts) in
+        [(Fault::Module, true), (Fault::Machine, false), (Fault::Unknown, true), (Fault::Dkms, false)]
+    {
         assert_eq!(fault.lasts(), lasts, "{fault:?}");
         let report = report(vec![("a/1", KERNEL, Outcome::Failed(Failing { fault, ..failing() }))]);
         assert_eq!(report.code(), Exit::BUILD_FAILED, "{fault:?}");

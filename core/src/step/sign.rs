@@ -35,6 +35,16 @@ pub enum Signing {
     Unknown,
 }
 
+impl Signing {
+    /// Who signed, when this was said about it: each module that is not signed has its note.
+    pub fn signer(&self, notes: &[String]) -> Option<String> {
+        match self {
+            Self::With(signer) if notes.is_empty() => Some(signer.identity.clone()),
+            _ => None,
+        }
+    }
+}
+
 /// Finds program and keys, making a key pair when there is none. What decides is the kernel's configuration and the
 /// admin's, never the place in which we run.
 pub fn prepare(session: &Session, target: &Target, headers: &Headers) -> Result<Signing> {

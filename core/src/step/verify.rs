@@ -34,9 +34,9 @@ pub fn verify(
 }
 
 /// What `Module.symvers` of the kernel and of the packages that a module depends on say about what these modules import.
-pub fn known_symbols(headers: &Path, others: &[PathBuf], modules: &[ModInfo]) -> Result<Symbols> {
+pub fn known_symbols(kernel: &Path, others: &[PathBuf], modules: &[ModInfo]) -> Result<Symbols> {
     let mut symbols = Symbols::wanted(modules.iter().flat_map(|info| info.imports.keys()));
-    for path in [headers.join("Module.symvers")].iter().chain(others) {
+    for path in std::iter::once(kernel).chain(others.iter().map(PathBuf::as_path)) {
         match File::open(path) {
             Ok(file) => {
                 symbols.read(BufReader::new(file)).with_context(|| format!("reading {}", path.display()))?;
@@ -69,7 +69,7 @@ pub fn finished(
         let content = read_module(&dir.join(&name)).map_err(|error| format!("{error:#}"))?;
         let checked = match &kernel.headers {
             Some(headers) => elf::read(&content)
-                .and_then(|info| known_symbols(&headers.dir, symvers, &[info]))
+                .and_then(|info| known_symbols(&headers.dir.join("Module.symvers"), symvers, &[info]))
                 .map_err(|error| format!("{error:#}"))
                 .and_then(|symbols| verify(&content, kernel, headers, &symbols).map(|_| ())),
             None => release(&content, kernel),

@@ -10,6 +10,13 @@ pub fn memory_left() -> Option<u64> {
     left(Path::new(ROOT), &own)
 }
 
+/// How many processes the kernel has killed for lack of memory, since it was started.
+pub fn killed_for_memory() -> u64 {
+    let counters = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    let count = counters.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok());
+    count.unwrap_or(0)
+}
+
 /// The same for a hierarchy mounted at `root` and the text of /proc/PID/cgroup.
 fn left(root: &Path, own: &str) -> Option<u64> {
     let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;

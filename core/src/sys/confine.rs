@@ -15,17 +15,18 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 use rustix::mount::{MountFlags, MountPropagationFlags};
-use rustix::process::{Resource, Rlimit, Signal};
+use rustix::process::{Gid, Resource, Rlimit, Signal, Uid};
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::sys::environment;
 use crate::sys::lock;
+use crate::sys::overlay::{self, Layers};
 use crate::sys::run::{Cmd, PATH};
 
-const OUTER: &str = "dkms-confine-outer";
+pub(super) const OUTER: &str = "dkms-confine-outer";
 const INNER: &str = "dkms-confine-inner";
-const SPEC: &str = "DKMS_CONFINE";
+pub(super) const SPEC: &str = "DKMS_CONFINE";
 /// The exit code by which the two helpers say that the command was not run.
 pub const NOT_RUN: i32 = 125;
 /// The user that confined commands run as. Not `nobody`: daemons run as that, and could change what is being built.
@@ -52,7 +53,17 @@ pub struct Spec {
     /// The command may do all that we may; it only gets its directories, and leaves no process behind.
     #[serde(default)]
     pub trusted: bool,
+    /// What lies over the system for it.
+    #[serde(default)]
+    pub layers: Option<Layers>,
+    /// Not a command but this part of our own program runs, which starts no other: nothing of what lies over the system is
+    /// executed then.
+    #[serde(default)]
+    pub inside: Option<String>,
 }
+
+/// Parts of our own program that can run confined, by their names.
+pub type Inside = [(&'static str, fn() -> Result<()>)];
 
 impl Spec {
     /// The command, ready to run in confinement, or plainly where that is [not possible](available).
@@ -92,11 +103,11 @@ pub fn available() -> bool {
 
 /// To be called first in `main` of every program that uses this module: does not return `None` when the
 /// process is one of the two helpers.
-pub fn enter() -> Option<ExitCode> {
+pub fn enter(parts: &Inside) -> Option<ExitCode> {
     let name = std::env::args().next()?;
     let result = match name.as_str() {
         OUTER => outer(),
-        INNER => inner(),
+        INNER => inner(parts),
         _ => return None,
     };
     Some(match result {
@@ -128,13 +139,16 @@ fn code(status: std::process::ExitStatus) -> u8 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)) as u8
 }
 
-fn inner() -> Result<u8> {
+fn inner(parts: &Inside) -> Result<u8> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let spec = spec()?;
     // Without a controlling terminal nothing can type into the shell that started us.
     rustix::process::setsid()?;
     rustix::mount::mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
         .context("making mounts private")?;
+    if let Some(layers) = &spec.layers {
+        overlay::lay(layers).context("laying what comes over the system")?;
+    }
     for (from, to) in &spec.writable {
         rustix::mount::mount_bind_recursive(from, to)
             .with_context(|| format!("mounting {} on {}", from.display(), to.display()))?;
@@ -151,6 +165,11 @@ fn inner() -> Result<u8> {
         None,
     );
     bound();
+    if let Some(name) = &spec.inside {
+        let part = parts.iter().find(|(known, _)| known == name).context("an unknown part of dkms")?.1;
+        become_builder()?;
+        return part().map(|()| 0);
+    }
     let (program, args) = spec.argv.split_first().context("empty command")?;
     let mut command = Command::new(program);
     command.args(args).env_clear().env("PATH", PATH).envs(spec.env.iter().map(|(name, value)| (name, value)));
@@ -164,6 +183,18 @@ fn inner() -> Result<u8> {
     }
     let status = command.status().with_context(|| format!("starting {program}"))?;
     Ok(code(status))
+}
+
+/// Gives up everything that root may do, for good. To be called while this process has one thread only: others would keep it.
+fn become_builder() -> Result<()> {
+    let (uid, gid) = (Uid::from_raw(USER), Gid::from_raw(USER));
+    rustix::thread::set_no_new_privs(true)?;
+    rustix::thread::set_thread_groups(&[]).context("leaving all groups")?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid).context("changing the group")?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).context("changing the user")?;
+    // Whoever becomes another user loses this.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    Ok(())
 }
 
 /// When memory runs out the command goes before anybody else, and before that it is refused more than any compiler

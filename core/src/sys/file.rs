@@ -472,6 +472,13 @@ pub fn overlay_tree(from: &Path, to: &Path, owner: Option<u32>) -> Result<()> {
     Ok(())
 }
 
+/// Bytes that are free for us on the file system of a directory; none where it has no room for another file.
+pub fn room(dir: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(dir).ok()?;
+    let files = stat.f_files == 0 || stat.f_favail > 0;
+    Some(if files { stat.f_bavail.saturating_mul(stat.f_frsize) } else { 0 })
+}
+
 /// Whether a file is there and may be run.
 pub fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|meta| meta.is_file() && meta.mode() & 0o111 != 0)

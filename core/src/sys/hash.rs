@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -25,6 +26,52 @@ pub fn hex(content: &[u8]) -> String {
 
 fn finish(hash: Sha256) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What a file is, in a word that another file has only when it is the same: of a regular file content and whether it may be
+/// run, of a link its target. `None`: there is neither.
+pub fn digest(path: &Path) -> Option<String> {
+    let meta = path.symlink_metadata().ok()?;
+    if meta.is_symlink() {
+        return Some(link_digest(&fs::read_link(path).ok()?));
+    }
+    if !meta.is_file() {
+        return None;
+    }
+    let mut content = Hashing::new(fs::File::open(path).ok()?);
+    std::io::copy(&mut content, &mut std::io::sink()).ok()?;
+    Some(content.digest(meta.mode() & 0o111 != 0))
+}
+
+/// The [digest] of a link.
+pub fn link_digest(target: &Path) -> String {
+    format!("l:{}", hex(target.as_os_str().as_bytes()))
+}
+
+/// A reader that knows the [digest] of what was read through it.
+pub struct Hashing<R> {
+    inner: R,
+    hash: Sha256,
+}
+
+impl<R: Read> Hashing<R> {
+    /// Around a reader.
+    pub fn new(inner: R) -> Self {
+        Self { inner, hash: Sha256::new() }
+    }
+
+    /// The digest of a file with this content.
+    pub fn digest(self, executable: bool) -> String {
+        format!("{}:{}", if executable { "x" } else { "f" }, finish(self.hash))
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hash.update(buffer.get(..count).unwrap_or_default());
+        Ok(count)
+    }
 }
 
 /// How closely `stat` looks before a remembered hash is believed.
@@ -126,6 +173,19 @@ pub fn trees(roots: &[PathBuf], watch: Watch, memory: Option<&Path>, skip: &[&st
         let _ = remember(memory, &hash, &seen);
     }
     Ok(hash)
+}
+
+/// The content hash of some files. `start` decides which these are, and `all` finds them: it is called only when what is
+/// remembered does not hold.
+pub fn files(start: &[PathBuf], memory: &Path, all: impl FnOnce() -> Vec<PathBuf>) -> Result<String> {
+    if let Some(known) = recall(memory, start) {
+        return Ok(known);
+    }
+    let mut roots = start.to_vec();
+    roots.extend(all());
+    roots.sort();
+    roots.dedup();
+    trees(&roots, Watch::Files, Some(memory), &[])
 }
 
 fn walk(

@@ -6,6 +6,7 @@ pub mod confine;
 pub mod environment;
 pub mod file;
 pub mod hash;
+pub mod inside;
 pub mod jobs;
 pub mod lock;
 pub mod memfd;

@@ -1,29 +1,87 @@
-//! Lays a directory over the system's own, as this process and what it starts see it; everybody else sees nothing of it.
+//! Directories that are laid over the system's own, as one confined process and what it starts see them. Nothing else sees
+//! them, root among it: what an incoming package brings is data there.
 #![allow(clippy::disallowed_methods)] // this is the place
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::CWD;
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount,
-    mount_bind_recursive, mount_change, mount_remount, move_mount, open_tree, unmount,
+    MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_bind_recursive, mount_remount,
+    move_mount, open_tree, unmount,
 };
-use rustix::thread::UnshareFlags;
+use serde::{Deserialize, Serialize};
 
 use super::file;
 
-/// From now on the caller and what it starts see `over/A/B` as `/A/B`, for every file in `over`. `pairs` are directories
-/// of the system, each with the one that goes over it; `scratch` is an empty directory of ours. Must be called
-/// while this process has one thread only.
-#[allow(deprecated)] // the deprecation is about CLONE_FILES, which is not among our flags
-pub fn lay(pairs: &[(PathBuf, PathBuf)], scratch: &Path) -> Result<()> {
-    rustix::thread::unshare(UnshareFlags::NEWNS).context("creating a mount namespace")?;
-    mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
-        .context("making mounts private")?;
+/// Links that are followed before a path counts as a loop.
+const LINKS: usize = 40;
+
+/// What lies over the system.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layers {
+    /// Directories of the system, each with the one that goes over it.
+    pub pairs: Vec<(PathBuf, PathBuf)>,
+    /// An empty directory of ours.
+    pub scratch: PathBuf,
+}
+
+impl Layers {
+    /// Where the content of a path really is, as a process below the layers would see it: links are followed through the
+    /// layers and the system. A path that exists in neither is returned as it is.
+    pub fn find(&self, path: &Path) -> PathBuf {
+        let mut seen = PathBuf::from("/");
+        let mut open: Vec<OsString> = components(path);
+        let mut links = 0;
+        while let Some(name) = open.pop() {
+            if name == ".." {
+                seen.pop();
+                continue;
+            }
+            seen.push(&name);
+            let Ok(target) = fs::read_link(self.real(&seen)) else { continue };
+            links += 1;
+            if links > LINKS {
+                return path.to_owned();
+            }
+            seen.pop();
+            if target.is_absolute() {
+                seen = PathBuf::from("/");
+            }
+            open.extend(components(&target));
+        }
+        self.real(&seen)
+    }
+
+    /// A path without links, in the layer that has it.
+    fn real(&self, path: &Path) -> PathBuf {
+        let layer = |(place, over): &(PathBuf, PathBuf)| {
+            let there = over.join(path.strip_prefix(place).ok()?);
+            there.symlink_metadata().is_ok().then_some(there)
+        };
+        self.pairs.iter().find_map(layer).unwrap_or_else(|| path.to_owned())
+    }
+}
+
+/// The names in a path, the last one first.
+fn components(path: &Path) -> Vec<OsString> {
+    let names = path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        _ => None,
+    });
+    let mut names: Vec<OsString> = names.collect();
+    names.reverse();
+    names
+}
+
+/// From now on the caller and what it starts see `over/A/B` as `/A/B`, for every file in `over`. The caller is in a mount
+/// namespace of its own, whose mounts are private, and has one thread.
+pub fn lay(layers: &Layers) -> Result<()> {
+    let Layers { pairs, scratch } = layers;
     for (number, (place, over)) in pairs.iter().enumerate() {
         // What is mounted below would vanish behind the new layer.
         let mut below = Vec::new();
@@ -54,7 +112,6 @@ fn attach(tree: &OwnedFd, point: &Path) -> Result<()> {
 fn layer(place: &Path, over: &Path, scratch: &Path) -> Result<()> {
     let options = format!("lowerdir={}:{}", escaped(over)?, escaped(place)?);
     let by_overlay = || -> Result<()> {
-        fail::fail_point!("lay:overlay", |_| Err(anyhow::anyhow!("failpoint")));
         let options = CString::new(options)?;
         Ok(mount("overlay", place, "overlay", MountFlags::RDONLY, Some(options.as_c_str()))?)
     };
@@ -127,4 +184,38 @@ fn mounts_below(dir: &Path) -> Vec<PathBuf> {
     points.sort();
     points.dedup();
     points
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_found_where_a_process_below_the_layers_would_see_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (place, over) = (dir.path().join("usr"), dir.path().join("over"));
+        for (root, files) in
+            [(&place, &["src/old/a.h", "src/both/a.h"][..]), (&over, &["src/new/a.h", "src/both/a.h"])]
+        {
+            for file in files {
+                file::write_atomic(&root.join(file), b"", 0o644).unwrap();
+            }
+        }
+        std::os::unix::fs::symlink("../src/new", place.join("src/relative")).unwrap();
+        std::os::unix::fs::symlink(place.join("src/both"), over.join("src/absolute")).unwrap();
+        std::os::unix::fs::symlink("loop", over.join("loop")).unwrap();
+        let layers = Layers { pairs: vec![(place.clone(), over.clone())], scratch: PathBuf::new() };
+        for (path, root, real) in [
+            ("src/old/a.h", &place, "src/old/a.h"),
+            ("src/new/a.h", &over, "src/new/a.h"),
+            ("src/both/a.h", &over, "src/both/a.h"),
+            ("src/relative/a.h", &over, "src/new/a.h"),
+            ("src/absolute/a.h", &over, "src/both/a.h"),
+            ("src/old/../new/a.h", &over, "src/new/a.h"),
+            ("src/nowhere/a.h", &place, "src/nowhere/a.h"),
+            ("loop", &place, "loop"),
+        ] {
+            assert_eq!(layers.find(&place.join(path)), root.join(real), "{path}");
+        }
+    }
 }

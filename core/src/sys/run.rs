@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::MemfdFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use crate::sys::{environment, signal};
+use crate::sys::{environment, inside, signal};
 
 /// The search path of everything that we start: not the caller's, which may be a user's under sudo.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -162,6 +162,9 @@ impl Cmd {
     #[allow(clippy::disallowed_methods)] // this is the place
     pub fn run(&self) -> Result<Done> {
         signal::check()?;
+        if inside::here() {
+            bail!("{} is not started behind the wall", self.display());
+        }
         let mut command = Command::new(&self.program);
         command.args(&self.args).env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).process_group(0);

@@ -68,6 +68,15 @@ pub struct Failure {
     pub log: PathBuf,
     /// The exit code that shell DKMS documents for it.
     pub code: Exit,
+    /// Hash of the programs that ran, beside those that are part of the fingerprint.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub environment: String,
+    /// What lay over the system when it was tried before a transaction: it is believed only where all of that is installed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<String>,
+    /// The boot in which it was tried, where it is not certain that the module is to blame: in another one it is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<String>,
 }
 
 #[cfg(test)]

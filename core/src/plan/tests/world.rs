@@ -303,7 +303,13 @@ impl World {
             let fingerprint = known.then(|| Fingerprint(today(id, target)));
             survey.cases.insert(
                 Placement::of(id, target),
-                Case { recipe: recipe(id, module), fingerprint, signer: None, cached: false },
+                Case {
+                    recipe: recipe(id, module),
+                    fingerprint,
+                    signer: None,
+                    cached: false,
+                    unconfined: false,
+                },
             );
             survey.sources.insert(id.clone(), source(id));
             let build = module.builds.get(target);
@@ -494,5 +500,8 @@ fn failure(inputs: &str) -> Failure {
         errors: vec!["a.c:1: error".into()],
         log: "/log".into(),
         code: crate::exit::Exit::BUILD_FAILED,
+        environment: String::new(),
+        view: None,
+        boot: None,
     }
 }

@@ -4,12 +4,11 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::{MODULE_LIMIT, SYMVERS_LIMIT, Sandbox, Stop};
+use super::{MODULE_LIMIT, SYMVERS_LIMIT, Sandbox, Stop, seal};
 use crate::exit::Exit;
 use crate::kernel::{Compression, elf};
-use crate::step::sign::Signing;
 use crate::step::verify;
 use crate::sys::file;
 use crate::types::Attempt;
@@ -39,12 +38,11 @@ impl Sandbox<'_> {
             // What is no module is said below.
             infos.extend(elf::read(&content));
         }
-        let mut symbols = verify::known_symbols(&self.job.headers.dir, &self.job.symvers, &infos)?;
+        let mut symbols = verify::known_symbols(&job.symbols_of_kernel(), &job.symvers, &infos)?;
         if let Some(own) = &own {
             symbols.read(own.as_slice())?;
         }
         let mut notes = Vec::new();
-        let levels = &self.session.policy.framework.compression;
         for module in &job.recipe.modules {
             let content = file::read_untrusted(&self.view, &self.built(&module.built), MODULE_LIMIT)?;
             if let Err(why) = verify::verify(&content, job.kernel, job.headers, &symbols) {
@@ -53,26 +51,16 @@ impl Sandbox<'_> {
                     Exit::WOULD_NOT_LOAD,
                 )));
             }
-            let content = match job.signing {
-                Signing::With(signer) => match signer.sign(&content, scratch)? {
-                    Ok(signed) => signed,
-                    Err(why) => {
-                        notes.push(format!("{} is unsigned: {why}", module.dest_name));
-                        content
-                    }
-                },
-                Signing::Not(why) => {
-                    if notes.is_empty() {
-                        notes.push(format!("unsigned: {why}"));
-                    }
-                    content
-                }
-                Signing::Off | Signing::Unknown => content,
-            };
-            let compression = job.kernel.compression;
-            let packed = compression.compress(&content, levels).context("compressing")?;
-            let name = format!("{}.ko{}", module.dest_name, compression.suffix());
-            file::write_atomic(&staged.join(name), &packed, 0o644)?;
+            let (compression, scratch) = (job.compression(), scratch);
+            seal::one(
+                self.session,
+                job,
+                compression,
+                scratch,
+                (&module.dest_name, content),
+                staged,
+                &mut notes,
+            )?;
         }
         if let Some(own) = own {
             file::write_atomic(&staged.join("Module.symvers"), &own, 0o644)?;
@@ -120,7 +108,7 @@ impl Sandbox<'_> {
                 let checked = plain
                     .and_then(|plain| Ok((elf::read(&plain)?, plain)))
                     .and_then(|(info, plain)| {
-                        Ok((verify::known_symbols(&job.headers.dir, &job.symvers, &[info])?, plain))
+                        Ok((verify::known_symbols(&job.symbols_of_kernel(), &job.symvers, &[info])?, plain))
                     })
                     .map_err(|error| format!("{error:#}"))
                     .and_then(|(symbols, plain)| verify::verify(&plain, job.kernel, job.headers, &symbols));

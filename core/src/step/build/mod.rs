@@ -1,7 +1,9 @@
 //! Builds one module package for one kernel, in a directory of its own that appears at the place where every
 //! dkms.conf expects it, `NAME/VERSION/build` in the registry. Two kernels' builds never meet.
 
+pub mod fault;
 mod harvest;
+mod seal;
 mod shell;
 
 use std::path::{Path, PathBuf};
@@ -17,13 +19,14 @@ use super::sign::Signing;
 use crate::cache;
 use crate::conf::{Recipe, script};
 use crate::exit::Exit;
-use crate::kernel::{Headers, Kernel};
+use crate::kernel::{Compression, Headers, Kernel};
 use crate::layout::Layout;
 use crate::report::timeline::Phases;
 use crate::report::{Fault, compiler};
 use crate::session::Session;
 use crate::sys::confine;
 use crate::sys::jobs::Jobs;
+use crate::sys::overlay::Layers;
 use crate::sys::{file, run};
 use crate::types::{Attempt, Fingerprint, ModuleId};
 
@@ -57,6 +60,10 @@ pub struct Job<'a> {
     pub signer: Option<&'a str>,
     /// Everything that goes into it.
     pub fingerprint: &'a Fingerprint,
+    /// What lies over the system while it is built.
+    pub layers: Option<&'a Layers>,
+    /// It is built before a transaction: signed and compressed when it is installed, by what is installed then.
+    pub unfinished: bool,
     /// The budget that its make shares with the others.
     pub jobs: &'a Jobs,
     /// How many builds may run beside it, itself among them.
@@ -78,6 +85,8 @@ pub struct Built {
     pub signer: Option<String>,
     /// Nothing was compiled: it was built before.
     pub cached: bool,
+    /// It is kept as it is here.
+    pub kept: bool,
     /// Deletes the working directory.
     pub scratch: Scratch,
 }
@@ -95,6 +104,8 @@ pub struct Unbuilt {
     pub log: Vec<u8>,
     /// Whose fault it is.
     pub fault: Fault,
+    /// What the machine lacked.
+    pub cause: Option<String>,
 }
 
 /// A working directory, deleted when it is dropped.
@@ -117,15 +128,32 @@ impl Scratch {
 pub fn again(session: &Session, job: &Job<'_>) -> Result<Built> {
     let scratch = Scratch::new(&session.layout)?;
     let staged = scratch.0.join("staged");
-    let known = session.cache().take(&cache::key(job.fingerprint, job.signer), &staged)?;
-    Ok(Built {
-        staged,
-        seconds: known.seconds,
-        notes: known.notes,
-        signer: known.signer,
-        cached: true,
-        scratch,
-    })
+    let (cache, environment) = (session.cache(), &job.headers.environment);
+    let finished = cache::key(job.fingerprint, environment, job.signer);
+    if cache.holds(&finished) {
+        let cache::Manifest { seconds, notes, signer, .. } = cache.take(&finished, &staged)?;
+        return Ok(Built { staged, seconds, notes, signer, cached: true, kept: true, scratch });
+    }
+    let known = cache.take(&cache::unfinished(job.fingerprint, environment), &staged)?;
+    let mut notes = seal::all(session, job, &scratch.0, &staged.join("module"))?;
+    let signer = job.signing.signer(&notes);
+    notes.splice(0..0, known.notes);
+    Ok(Built { staged, seconds: known.seconds, notes, signer, cached: true, kept: false, scratch })
+}
+
+impl Job<'_> {
+    /// The kernel's own list of symbols, where it can be read now.
+    pub(super) fn symbols_of_kernel(&self) -> PathBuf {
+        let list = self.headers.dir.join("Module.symvers");
+        self.layers.map_or_else(|| list.clone(), |layers| layers.find(&list))
+    }
+
+    /// How what is built is compressed.
+    fn compression(&self) -> Compression {
+        // A POST_BUILD sees files of the names that they will have.
+        let later = self.unfinished && self.recipe.scripts.post_build.is_empty();
+        if later { Compression::None } else { self.kernel.compression }
+    }
 }
 
 impl Drop for Scratch {
@@ -154,17 +182,19 @@ struct Stop {
     code: Exit,
     /// By a signal or a limit, not by itself.
     killed: bool,
+    /// The exit status of what ended it; 0 when that is our own finding.
+    status: i32,
 }
 
 impl Stop {
     fn new(why: String, code: Exit) -> Self {
-        Self { why, code, killed: false }
+        Self { why, code, killed: false, status: 0 }
     }
 }
 
 /// Builds. `Err` means that we broke or were interrupted; a module that does not compile is a value.
 pub fn build(session: &Session, job: &Job<'_>, phases: &mut Phases) -> Attempt<Built, Unbuilt> {
-    let began = Instant::now();
+    let (began, before) = (Instant::now(), fault::Before::look());
     let layout = &session.layout;
     let scratch = Scratch::new(layout)?;
     let confined = confine::available();
@@ -189,25 +219,22 @@ pub fn build(session: &Session, job: &Job<'_>, phases: &mut Phases) -> Attempt<B
         Ok(notes) => {
             let staged = scratch.0.join("staged");
             file::write_atomic(&staged.join("log/make.log"), &log, 0o644)?;
-            let signer = match job.signing {
-                // Each module that is not signed has its note.
-                Signing::With(signer) if notes.is_empty() => Some(signer.identity.clone()),
-                _ => None,
-            };
+            let signer = job.signing.signer(&notes);
             Ok(Ok(Built {
                 staged,
                 seconds: began.elapsed().as_secs_f64(),
                 notes,
                 signer,
                 cached: false,
+                kept: false,
                 scratch,
             }))
         }
-        Err(Stop { why, code, killed }) => {
+        Err(Stop { why, code, killed, status }) => {
             let text = String::from_utf8_lossy(&log);
             let errors = compiler::errors(&text, &place.canonical.join("build"), 3);
-            let fault = if killed || compiler::transient(&text) { Fault::Machine } else { Fault::Module };
-            Ok(Err(Unbuilt { why, code, errors, fault, log }))
+            let fault::Blame { fault, cause } = fault::whose(&text, before.facts(&scratch.0, killed, status));
+            Ok(Err(Unbuilt { why, code, errors, fault, cause, log }))
         }
     }
 }
@@ -253,7 +280,7 @@ impl Sandbox<'_> {
         let owner = self.owner;
         file::make_dirs(&self.view)?;
         file::remove_all(&self.build_dir())?;
-        file::copy_tree(self.job.source, &self.build_dir(), owner)?;
+        self.copy_source(owner)?;
         // The admin's patches take the place of those of the same name.
         let patches = self.session.layout.module_config(&self.job.module.name).join("patches");
         if let Ok(patches) = patches.canonicalize() {
@@ -269,6 +296,19 @@ impl Sandbox<'_> {
             self.job.module,
             self.job.kernel.target
         ))
+    }
+
+    /// What is installed, and over it what is about to come.
+    fn copy_source(&self, owner: Option<u32>) -> Result<()> {
+        let (source, to) = (self.job.source, self.build_dir());
+        let comes = self.job.layers.map_or_else(|| source.to_owned(), |layers| layers.find(source));
+        if comes == source {
+            return file::copy_tree(source, &to, owner);
+        }
+        if source.is_dir() {
+            file::copy_tree(source, &to, owner)?;
+        }
+        file::overlay_tree(&comes, &to, owner)
     }
 
     fn note(&self, text: &str) -> Result<()> {

@@ -83,6 +83,8 @@ impl Sandbox<'_> {
             .chain(environment)
             .collect(),
             trusted: self.owner.is_none(),
+            layers: job.layers.cloned(),
+            inside: None,
         };
         self.note(&format!("\n{what}\n# command: {text}\n"))?;
         if session.options.verbose {
@@ -110,7 +112,7 @@ impl Sandbox<'_> {
         match done.exceeded {
             Some(Exceeded::Time) => {
                 let why = format!("{what} timed out after {minutes} minutes (build_minutes in policy.toml)");
-                return Err(Stop { why, code, killed: true });
+                return Err(Stop { why, code, killed: true, status: 0 });
             }
             Some(Exceeded::Log) => {
                 let why = format!("{what} was stopped: its log exceeded {} MiB", LOG_LIMIT >> 20);
@@ -122,7 +124,7 @@ impl Sandbox<'_> {
             0 => Ok(()),
             status => {
                 let why = format!("{what} failed (exit code {status})");
-                Err(Stop { why, code, killed: STRUCK_DOWN.contains(&status) })
+                Err(Stop { why, code, killed: STRUCK_DOWN.contains(&status), status })
             }
         }
     }

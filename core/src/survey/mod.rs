@@ -1,13 +1,17 @@
 //! Finds out what the plan needs to know: kernels, evaluated recipes, fingerprints. Reads only, and remembers.
 
+mod wire;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
+pub use wire::Wire;
+
 use crate::cache;
 use crate::conf::{ConfError, Context, Recipe, evaluate};
-use crate::kernel::Kernel;
+use crate::kernel::{self, Kernel};
 use crate::layout::Layout;
 use crate::plan::{Case, Scope, Survey};
 use crate::session::Session;
@@ -18,10 +22,98 @@ use crate::tree::{Build, Snapshot};
 use crate::types::{Attempt, Fingerprint, ModuleId, ModuleName, Placement, Target};
 
 /// Raised when what goes into a fingerprint changes: all modules are then built again, once.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 
 /// Looks at everything in the scope.
 pub fn survey(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<Survey> {
+    let mut survey = facts(session, scope, snapshot)?;
+    signers(session, &mut survey);
+    memories(session, snapshot, &mut survey, None);
+    Ok(survey)
+}
+
+/// The same for what is about to come, of which the facts were found behind the wall: what is remembered counts only where
+/// this view lay over the system.
+pub fn incoming(session: &Session, snapshot: &Snapshot, facts: Survey, view: Option<&str>) -> Survey {
+    let mut survey = Survey { source_tree: session.layout.source_tree.clone(), ..facts };
+    survey.sources = survey
+        .cases
+        .keys()
+        .map(|place| (place.module.clone(), place_of(session, snapshot, &place.module)))
+        .collect();
+    for (place, case) in &mut survey.cases {
+        case.unconfined = session.policy.admin.unconfined(&place.module.name);
+    }
+    memories(session, snapshot, &mut survey, Some(view));
+    survey
+}
+
+/// Who should sign.
+fn signers(session: &Session, survey: &mut Survey) {
+    let kernels = survey.kernels.iter();
+    let signers: BTreeMap<&Target, Option<String>> = kernels
+        .map(|(target, kernel)| {
+            let headers = kernel.headers.as_ref();
+            (target, headers.and_then(|headers| sign::expected(session, target, headers)))
+        })
+        .collect();
+    for (place, case) in &mut survey.cases {
+        case.signer = signers.get(&place.target).cloned().flatten();
+    }
+}
+
+/// Which finished builds and which failures are remembered and hold.
+fn memories(session: &Session, snapshot: &Snapshot, survey: &mut Survey, now: Option<Option<&str>>) {
+    let kept = session.cache();
+    let mut views = Views { cache: &kept, now, known: BTreeMap::new() };
+    let Survey { kernels, cases, sources, doubtful, .. } = survey;
+    for (key, case) in cases {
+        let headers = kernels.get(&key.target).and_then(|kernel| kernel.headers.as_ref());
+        let (Some(headers), Some(fingerprint)) = (headers, &case.fingerprint) else { continue };
+        let mut covered = kernel::roots(&headers.dir);
+        covered.extend(sources.get(&key.module).cloned());
+        let finished = cache::key(fingerprint, &headers.environment, case.signer.as_deref());
+        let unfinished = cache::unfinished(fingerprint, &headers.environment);
+        case.cached = now.is_none() && kept.holds(&finished)
+            || kept.view(&unfinished).is_ok_and(|view| views.hold(view.as_deref(), &covered));
+        if let Some(failure) = snapshot.failures.get(key) {
+            let boot =
+                failure.boot.as_ref().is_none_or(|boot| Some(boot) == session.layout.boot_id().as_ref());
+            let same = failure.environment == headers.environment && boot;
+            if !(same && views.hold(failure.view.as_deref(), &covered)) {
+                doubtful.insert(key.clone());
+            }
+        }
+    }
+}
+
+/// Which views hold: those that lie over the system now, or are installed.
+struct Views<'a> {
+    cache: &'a cache::Cache,
+    now: Option<Option<&'a str>>,
+    known: BTreeMap<(String, Vec<PathBuf>), bool>,
+}
+
+impl Views<'_> {
+    fn hold(&mut self, view: Option<&str>, covered: &[PathBuf]) -> bool {
+        let Some(view) = view else { return true };
+        if let Some(now) = self.now {
+            return now == Some(view);
+        }
+        let covered: Vec<PathBuf> = covered.iter().filter_map(|dir| dir.canonicalize().ok()).collect();
+        let cache = self.cache;
+        let key = (view.to_owned(), covered);
+        if let Some(known) = self.known.get(&key) {
+            return *known;
+        }
+        let holds = cache.read_view(view).is_ok_and(|view| view.is_installed(&key.1));
+        self.known.insert(key, holds);
+        holds
+    }
+}
+
+/// What is found about everything in the scope, without what only root knows.
+pub fn facts(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<Survey> {
     let mut survey = Survey { source_tree: session.layout.source_tree.clone(), ..Survey::default() };
     for target in &scope.kernels {
         let kernel = session.kernel(target).with_context(|| format!("examining kernel {target}"))?;
@@ -39,12 +131,9 @@ pub fn survey(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<S
             survey.sources.extend(source.map(|source| (event.clone(), source)));
         }
     }
-    let kept = session.cache();
     let depends = dependencies(session, snapshot, &survey, &mut bases)?;
     for (key, case) in &mut survey.cases {
         case.fingerprint = bases.contains_key(key).then(|| fingerprint(key, &bases, &depends));
-        let known = case.fingerprint.as_ref().map(|known| cache::key(known, case.signer.as_deref()));
-        case.cached = known.is_some_and(|key| kept.holds(&key));
     }
     Ok(survey)
 }
@@ -58,13 +147,6 @@ fn look(
     cases: &[Placement],
 ) -> Result<()> {
     let kernels = &survey.kernels;
-    let signers: BTreeMap<&Target, Option<String>> = kernels
-        .iter()
-        .map(|(target, kernel)| {
-            let headers = kernel.headers.as_ref();
-            (target, headers.and_then(|headers| sign::expected(session, target, headers)))
-        })
-        .collect();
     let parts = parallel::parts(cases, Each::Slow, |part| -> Result<Vec<Option<Examined>>> {
         part.iter()
             .map(|placement| see(session, snapshot, kernels.get(&placement.target), &placement.module))
@@ -74,16 +156,16 @@ fn look(
     for part in parts {
         all.extend(part?);
     }
-    let signers: Vec<Option<String>> =
-        cases.iter().map(|placement| signers.get(&placement.target).cloned().flatten()).collect();
-    for ((placement, seen), signer) in cases.iter().zip(all).zip(signers) {
+    for (placement, seen) in cases.iter().zip(all) {
         let Some(Examined { source, recipe, base, damaged }) = seen else { continue };
         bases.extend(base.map(|base| (placement.clone(), base)));
         survey.sources.entry(placement.module.clone()).or_insert(source);
         if damaged {
             survey.damaged.insert(placement.clone());
         }
-        survey.cases.insert(placement.clone(), Case { recipe, fingerprint: None, signer, cached: false });
+        let unconfined = session.policy.admin.unconfined(&placement.module.name);
+        let case = Case { recipe, fingerprint: None, signer: None, cached: false, unconfined };
+        survey.cases.insert(placement.clone(), case);
     }
     Ok(())
 }
@@ -185,8 +267,14 @@ fn dependencies(
 
 /// The directory of a module's source: where its link leads, or where a package would have put it.
 fn source_of(session: &Session, snapshot: &Snapshot, id: &ModuleId) -> Option<PathBuf> {
+    let linked = snapshot.modules.get(id).is_some_and(|entry| entry.source_dir().is_some());
+    Some(place_of(session, snapshot, id)).filter(|dir| linked || dir.is_dir())
+}
+
+/// The same, whether it is there or not.
+fn place_of(session: &Session, snapshot: &Snapshot, id: &ModuleId) -> PathBuf {
     let linked = snapshot.modules.get(id).and_then(|entry| entry.source_dir()).cloned();
-    linked.or_else(|| Some(session.layout.source(id)).filter(|dir| dir.is_dir()))
+    linked.unwrap_or_else(|| session.layout.source(id))
 }
 
 /// A module's recipe for one kernel.

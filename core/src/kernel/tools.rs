@@ -1,0 +1,187 @@
+//! What really runs when a module is built: the programs that make its code, and those that drive them, with the libraries
+//! that each of them loads.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use object::elf::{DT_NEEDED, DT_RPATH, DT_RUNPATH, FileHeader32, FileHeader64};
+use object::read::elf::{Dyn, FileHeader};
+use object::{Endianness, FileKind};
+
+use crate::layout::Layout;
+use crate::sys::{file, run};
+
+/// Programs that make code of a module beside its compiler.
+const MAKERS: [&str; 3] = ["as", "ld", "objcopy"];
+/// Programs that drive a build: make, the shells, and what the kernel's build system calls.
+const DRIVERS: [&str; 11] =
+    ["make", "sh", "bash", "perl", "python3", "awk", "sed", "grep", "pahole", "strip", "llvm-strip"];
+/// Parts of gcc that its driver starts or loads.
+const OF_GCC: [&str; 5] = ["cc1", "cc1plus", "collect2", "lto1", "liblto_plugin.so"];
+/// The C runtime, without its versions: it runs the compiler, and leaves nothing of itself in a module.
+const RUNTIME: [&str; 11] = [
+    "libc.so",
+    "ld-linux",
+    "libm.so",
+    "libdl.so",
+    "libpthread.so",
+    "librt.so",
+    "libgcc_s.so",
+    "libstdc++.so",
+    "libz.so",
+    "libzstd.so",
+    "libjansson.so",
+];
+
+/// The programs that take part in building.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Tools {
+    /// Compiler, assembler, linker and their plugins: another one of these may make another module.
+    pub makers: Vec<PathBuf>,
+    /// Everything else that runs: a module is not built anew for these, but a result that they made serves only where they
+    /// are the same.
+    pub drivers: Vec<PathBuf>,
+}
+
+impl Tools {
+    /// Looks for them on this system. `compiler` and `linker` are the kernel's own.
+    pub fn look(compiler: Option<&Path>, linker: Option<&str>) -> Self {
+        let mut makers: Vec<PathBuf> = compiler.map(Path::to_path_buf).into_iter().collect();
+        makers.extend(MAKERS.into_iter().chain(linker).filter_map(run::which));
+        makers.extend(of_gcc());
+        let drivers = DRIVERS.into_iter().filter_map(run::which).collect();
+        Self { makers, drivers }
+    }
+
+    /// The makers with their own libraries.
+    pub fn all_makers(&self) -> Vec<PathBuf> {
+        closure(&self.makers).into_iter().filter(|path| !is_runtime(path)).collect()
+    }
+
+    /// The drivers with their libraries, and what the makers run on.
+    pub fn all_drivers(&self) -> Vec<PathBuf> {
+        let mut all = closure(&self.drivers);
+        all.extend(closure(&self.makers).into_iter().filter(|path| is_runtime(path)));
+        all.into_iter().collect()
+    }
+}
+
+fn is_runtime(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    RUNTIME.iter().any(|start| name.starts_with(start))
+}
+
+/// The parts of every gcc that is installed, and its plugins.
+fn of_gcc() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for top in Layout::gcc_dirs() {
+        for machine in file::sub_dirs(&top) {
+            for version in file::sub_dirs(&top.join(&machine)) {
+                let dir = top.join(&machine).join(version);
+                found.extend(OF_GCC.iter().map(|name| dir.join(name)).filter(|path| path.is_file()));
+                let plugins = file::sorted_entries(&dir.join("plugin")).into_iter();
+                found.extend(plugins.filter(|path| path.extension().is_some_and(|end| end == "so")));
+            }
+        }
+    }
+    found
+}
+
+/// These files and all libraries that they load, as far as they are found.
+fn closure(start: &[PathBuf]) -> BTreeSet<PathBuf> {
+    let dirs = Layout::library_dirs();
+    let mut found: BTreeSet<PathBuf> = BTreeSet::new();
+    let mut open = start.to_vec();
+    while let Some(path) = open.pop() {
+        if !found.insert(path.clone()) {
+            continue;
+        }
+        let Ok(content) = std::fs::read(&path) else { continue };
+        let loads = Loads::of(&content);
+        let here = path.canonicalize().unwrap_or(path);
+        let own = loads
+            .dirs
+            .iter()
+            .map(|dir| dir.replace("$ORIGIN", &here.parent().unwrap_or(&here).to_string_lossy()));
+        let own: Vec<PathBuf> = own.map(PathBuf::from).collect();
+        for name in &loads.names {
+            let places = own.iter().chain(&dirs).map(|dir| dir.join(name));
+            open.extend(places.into_iter().find(|place| place.is_file()));
+        }
+    }
+    found
+}
+
+/// What a program or a library loads when it is started.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Loads {
+    /// Names of libraries.
+    pub names: Vec<String>,
+    /// Directories of its own in which they are looked for.
+    pub dirs: Vec<String>,
+}
+
+impl Loads {
+    /// Reads an ELF file. What is none, or is malformed, loads nothing.
+    pub fn of(content: &[u8]) -> Self {
+        let read = match FileKind::parse(content) {
+            Ok(FileKind::Elf64) => Self::read::<FileHeader64<Endianness>>(content),
+            Ok(FileKind::Elf32) => Self::read::<FileHeader32<Endianness>>(content),
+            _ => None,
+        };
+        read.unwrap_or_default()
+    }
+
+    fn read<H: FileHeader<Endian = Endianness>>(content: &[u8]) -> Option<Self> {
+        let header = H::parse(content).ok()?;
+        let endian = header.endian().ok()?;
+        let sections = header.sections(endian, content).ok()?;
+        let (entries, strings) = sections.dynamic(endian, content).ok()??;
+        let strings = sections.strings(endian, content, strings).ok()?;
+        let mut loads = Self::default();
+        for entry in entries {
+            let text = || {
+                let text = strings.get(entry.val32(endian)?).ok()?;
+                Some(String::from_utf8_lossy(text).into_owned())
+            };
+            let tag = entry.tag(endian);
+            match tag {
+                DT_NEEDED => loads.names.extend(text().filter(|name| !name.contains('/'))),
+                DT_RPATH | DT_RUNPATH => {
+                    loads.dirs.extend(text().iter().flat_map(|dirs| dirs.split(':').map(str::to_owned)));
+                }
+                _ => {}
+            }
+        }
+        Some(loads)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_here_is_found_with_its_libraries() {
+        let gcc = run::which("gcc").unwrap();
+        let tools = Tools::look(Some(&gcc), None);
+        let has = |all: &[PathBuf], start: &str| {
+            all.iter().any(|path| path.file_name().unwrap_or_default().to_string_lossy().starts_with(start))
+        };
+        let (makers, drivers) = (tools.all_makers(), tools.all_drivers());
+        for maker in ["gcc", "as", "ld", "cc1", "collect2", "liblto_plugin.so", "libbfd"] {
+            assert!(has(&makers, maker), "{maker}: {makers:?}");
+        }
+        for driver in ["make", "sh", "bash", "libc.so", "sed"] {
+            assert!(has(&drivers, driver), "{driver}: {drivers:?}");
+        }
+        assert!(!has(&makers, "libc.so"));
+    }
+
+    #[test]
+    fn what_is_no_program_loads_nothing() {
+        for content in [&b""[..], b"#!/bin/sh\n", b"\x7fELF\x02\x01\x01", &[0x7f; 200]] {
+            assert_eq!(Loads::of(content), Loads::default());
+        }
+    }
+}

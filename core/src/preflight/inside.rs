@@ -1,0 +1,123 @@
+//! The part of a preflight that runs behind the wall: it sees what comes where it will be, reads it, and starts nothing.
+
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::conf::bash;
+use crate::conf::evaluate;
+use crate::event::Event;
+use crate::inventory::{all_targets, source_in};
+use crate::kernel::{compiler, pkgbase};
+use crate::layout::Layout;
+use crate::plan::{Survey, scope};
+use crate::report::Screen;
+use crate::session::{Options, Session};
+use crate::survey::{self, Wire};
+use crate::sys::confine;
+use crate::sys::inside;
+use crate::sys::overlay::Layers;
+use crate::tree::Snapshot;
+use crate::types::{ModuleId, Target};
+
+/// The parts of our programs that run confined.
+pub const PARTS: &confine::Inside = &[(PART, serve)];
+/// This one's name.
+pub(super) const PART: &str = "incoming";
+
+/// What is to be looked at.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Request {
+    pub(super) layout: Layout,
+    pub(super) options: Options,
+    /// Kernels that come.
+    pub(super) incoming: Vec<Target>,
+    /// Kernels that are there and were asked for.
+    pub(super) kernels: Vec<Target>,
+    /// Directories of the source tree with the source of a module that comes.
+    pub(super) sources: Vec<String>,
+    /// A kernel takes the place of the one before it.
+    pub(super) replaces: bool,
+}
+
+/// What was found.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Found {
+    kernels: Vec<Target>,
+    modules: Vec<(ModuleId, Vec<Target>)>,
+    /// What cannot be tried, and why.
+    pub(super) untried: Vec<String>,
+    survey: Wire,
+}
+
+impl Found {
+    /// As events, and the facts about what they concern.
+    pub fn into_parts(self) -> (Vec<Event>, Survey) {
+        let kernels = self.kernels.into_iter().map(Event::KernelIncoming);
+        let sources =
+            self.modules.into_iter().map(|(module, targets)| Event::SourceIncoming { module, targets });
+        (kernels.chain(sources).collect(), self.survey.into())
+    }
+}
+
+fn serve() -> Result<()> {
+    inside::serve(|request: Request| {
+        let place = |layout: &mut Layout| *layout = request.layout.clone();
+        let session = Session::start(Screen::package_manager().quiet(true), request.options.clone(), place)?;
+        let snapshot = Snapshot::load(&session.layout)?;
+        find(&session, &snapshot, &request)
+    })
+}
+
+/// Asks dkms behind the wall.
+pub(super) fn ask(layers: &Layers, request: &Request) -> Result<Found> {
+    let spec = confine::Spec { layers: Some(layers.clone()), ..confine::Spec::default() };
+    inside::ask(PART, &spec, request, |kind, content| answer(layers, kind, content))
+}
+
+/// What needs a program runs in a confinement of its own.
+fn answer(layers: &Layers, kind: &str, content: Value) -> Result<Value> {
+    Ok(match kind {
+        bash::EVALUATE => {
+            let question: evaluate::Question = serde_json::from_value(content)?;
+            serde_json::to_value(bash::evaluate_below(&question.inputs(), Some(layers))?)?
+        }
+        compiler::NAMED => {
+            let headers: std::path::PathBuf = serde_json::from_value(content)?;
+            serde_json::to_value(compiler::named_below(&headers, Some(layers)))?
+        }
+        other => bail!("dkms behind the wall asks for {other:?}, which is nothing"),
+    })
+}
+
+/// What comes, as events, and the facts about it. Everything can be seen by now.
+pub(super) fn find(session: &Session, snapshot: &Snapshot, request: &Request) -> Result<Found> {
+    let mut found = Found::default();
+    let mut replaced = std::collections::BTreeSet::new();
+    for target in request.incoming.iter().chain(&request.kernels) {
+        if !session.layout.headers(&target.kernel).join("include").exists() {
+            let headers = session.layout.headers(&target.kernel);
+            bail!("kernel headers for {} not found in {}", target.kernel, headers.display());
+        }
+        replaced.extend(pkgbase(&session.layout, &target.kernel).filter(|_| request.replaces));
+        found.kernels.push(target.clone());
+    }
+    let mut targets = all_targets(session)?;
+    // A kernel that leaves needs no new modules.
+    let leaves = |target: &Target| {
+        pkgbase(&session.layout, &target.kernel).is_some_and(|base| replaced.contains(&base))
+    };
+    targets.retain(|target| request.incoming.contains(target) || !leaves(target));
+    for dir in &request.sources {
+        match source_in(session, dir) {
+            Ok(module) => found.modules.push((module, targets.clone())),
+            Err(error) => found.untried.push(format!("{error:#}")),
+        }
+    }
+    let kernels = found.kernels.iter().cloned().map(Event::KernelIncoming);
+    let sources = found.modules.iter().cloned();
+    let sources = sources.map(|(module, targets)| Event::SourceIncoming { module, targets });
+    let events: Vec<Event> = kernels.chain(sources).collect();
+    found.survey = survey::facts(session, &scope(&events, snapshot), snapshot)?.into();
+    Ok(found)
+}

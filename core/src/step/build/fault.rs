@@ -1,0 +1,288 @@
+//! Whose fault was it? Decided from facts: how the step ended, what the kernel counted, what is free on the disk. A log can
+//! say anything, and a phrase in it decides nothing: only the error with which make itself ended does.
+
+use std::path::Path;
+
+use crate::report::{Fault, compiler};
+use crate::sys::{cgroup, file};
+
+/// Free space below which a build cannot be told from one that ran out of it.
+const ROOM: u64 = 64 << 20;
+
+/// Programs that the kernel's build system and common build scripts call. One of these that is missing is missing on the
+/// machine; any other name may be the module's own mistake.
+const KNOWN: [&str; 41] = [
+    "ar",
+    "as",
+    "autoconf",
+    "automake",
+    "awk",
+    "bc",
+    "bison",
+    "cc",
+    "clang",
+    "cpio",
+    "depmod",
+    "dwarfdump",
+    "file",
+    "flex",
+    "g++",
+    "gcc",
+    "gunzip",
+    "gzip",
+    "kmod",
+    "ld",
+    "ld.lld",
+    "libtool",
+    "lz4",
+    "m4",
+    "make",
+    "nm",
+    "objcopy",
+    "objdump",
+    "openssl",
+    "pahole",
+    "patch",
+    "perl",
+    "pkg-config",
+    "python",
+    "python3",
+    "rsync",
+    "strip",
+    "unxz",
+    "which",
+    "xz",
+    "zstd",
+];
+
+/// What a build's end proves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blame {
+    /// Whose fault it was.
+    pub fault: Fault,
+    /// What the machine lacked.
+    pub cause: Option<String>,
+}
+
+impl Blame {
+    fn machine(cause: impl Into<String>) -> Self {
+        Self { fault: Fault::Machine, cause: Some(cause.into()) }
+    }
+
+    fn on(fault: Fault) -> Self {
+        Self { fault, cause: None }
+    }
+}
+
+/// What was seen when a build ended.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Facts {
+    /// It was ended by a signal or a limit.
+    pub killed: bool,
+    /// The exit status of the step that ended it.
+    pub status: i32,
+    /// The kernel has killed processes for lack of memory meanwhile.
+    pub out_of_memory: bool,
+    /// There is no room left where it was built.
+    pub full: bool,
+}
+
+/// What is noted before a build, to be compared with afterwards.
+#[derive(Debug, Clone, Copy)]
+pub struct Before(u64);
+
+impl Before {
+    /// Looks now.
+    pub fn look() -> Self {
+        Self(cgroup::killed_for_memory())
+    }
+
+    /// What happened since.
+    pub fn facts(self, dir: &Path, killed: bool, status: i32) -> Facts {
+        let full = file::room(dir).is_some_and(|free| free < ROOM);
+        Facts { killed, status, out_of_memory: cgroup::killed_for_memory() > self.0, full }
+    }
+}
+
+/// Decides.
+pub fn whose(log: &str, facts: Facts) -> Blame {
+    if facts.out_of_memory {
+        return Blame::machine("the machine ran out of memory");
+    }
+    if facts.killed {
+        return Blame::machine("it was stopped");
+    }
+    if facts.full {
+        return Blame::machine("no space is left where modules are built");
+    }
+    let ended = made(log).or_else(|| (facts.status != 0).then(|| (status(facts.status), log)));
+    match ended {
+        Some((End::Signal(signal), _)) => {
+            Blame::machine(format!("a program of it was killed by signal {signal}"))
+        }
+        Some((End::Status(126 | 127), before)) => match missing(before) {
+            Some(library) if library.starts_with("lib") && library.contains(".so") => {
+                Blame::machine(format!("{library} is not installed"))
+            }
+            Some(program) if KNOWN.contains(&program) => {
+                Blame::machine(format!("{program} is not installed"))
+            }
+            _ => Blame::on(Fault::Unknown),
+        },
+        _ if compiler::diagnosed(log) => Blame::on(Fault::Module),
+        _ => Blame::on(Fault::Unknown),
+    }
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Status(i32),
+    Signal(i32),
+}
+
+/// A shell gives 128 and the signal's number for what was killed.
+fn status(code: i32) -> End {
+    if (129..=128 + 64).contains(&code) { End::Signal(code - 128) } else { End::Status(code) }
+}
+
+/// Signals that end a program from outside, as make names them.
+const SIGNALS: [(&str, i32); 5] =
+    [("Killed", 9), ("Terminated", 15), ("Bus error", 7), ("Aborted", 6), ("Segmentation fault", 11)];
+
+/// How the first program ended that make could not do without, and the log before that: `make[1]: *** [x.mk:3: a.o] Error 2`.
+/// What make was told to ignore it shows without the stars.
+fn made(log: &str) -> Option<(End, &str)> {
+    let mut at = 0;
+    for line in log.split_inclusive('\n') {
+        let before = &log[..at];
+        at += line.len();
+        let line = line.trim_end();
+        let Some((make, rest)) = line.split_once(": *** [") else { continue };
+        let make = make.split('[').next().unwrap_or_default();
+        let Some((_, end)) = rest.rsplit_once("] ").filter(|_| make.ends_with("make")) else { continue };
+        let end = end.trim_end_matches(" (core dumped)");
+        if let Some(code) = end.strip_prefix("Error ").and_then(|code| code.parse().ok()) {
+            return Some((status(code), before));
+        }
+        if let Some((_, signal)) = SIGNALS.iter().find(|(name, _)| *name == end) {
+            return Some((End::Signal(*signal), before));
+        }
+    }
+    None
+}
+
+/// The program that a shell or make did not find, or the library that a program needs, in the last lines of a log.
+fn missing(log: &str) -> Option<&str> {
+    log.lines().rev().take(5).find_map(|line| {
+        if let Some((_, library)) = line.split_once(": error while loading shared libraries: ") {
+            return library.split(':').next();
+        }
+        let line = line
+            .strip_suffix(": not found")
+            .or_else(|| line.strip_suffix(": command not found"))
+            .or_else(|| line.strip_suffix(": No such file or directory"))?;
+        line.rsplit(": ").next().map(|name| name.rsplit('/').next().unwrap_or(name))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_decide_and_no_phrase_does() {
+        let error = "a.c:1:2: error: x\n";
+        let failed = Facts { status: 2, ..Facts::default() };
+        let machine = |why: &str| Blame::machine(why);
+        for (log, facts, expected) in [
+            (error.to_owned(), failed, Blame::on(Fault::Module)),
+            // An optional tool is missing, and the compiler finds an error.
+            (
+                format!(
+                    "make: optional: No such file or directory\nmake: [Makefile:3: all] Error 127 (ignored)\n{error}make: *** [Makefile:4: a.o] Error 1\n"
+                ),
+                failed,
+                Blame::on(Fault::Module),
+            ),
+            (format!("echo No space left on device\n{error}"), failed, Blame::on(Fault::Module)),
+            (
+                format!("{error}make[2]: *** [x.mk:1: a.o] Error 1\nmake: *** [b] Error 137\n"),
+                failed,
+                Blame::on(Fault::Module),
+            ),
+            (
+                "mkdir: cannot create '/x': Read-only file system\nmake: *** [Makefile:1: all] Error 1\n"
+                    .into(),
+                failed,
+                Blame::on(Fault::Unknown),
+            ),
+            (
+                "make[3]: *** [scripts/Makefile:9: a.ko] Error 137\nmake: *** [all] Error 2\n".into(),
+                failed,
+                machine("a program of it was killed by signal 9"),
+            ),
+            (
+                "make: *** [Makefile:3: all] Killed\n".into(),
+                failed,
+                machine("a program of it was killed by signal 9"),
+            ),
+            (
+                "make: *** [Makefile:3: all] Segmentation fault (core dumped)\n".into(),
+                failed,
+                machine("a program of it was killed by signal 11"),
+            ),
+            (
+                "/bin/sh: 1: pahole: not found\nmake: *** [all] Error 127\n".into(),
+                failed,
+                machine("pahole is not installed"),
+            ),
+            (
+                "/bin/sh: line 1: bc: command not found\nmake[1]: *** [Makefile:3: x] Error 127\n".into(),
+                failed,
+                machine("bc is not installed"),
+            ),
+            (
+                "make: bison: No such file or directory\nmake: *** [Makefile:3: x] Error 127\n".into(),
+                failed,
+                machine("bison is not installed"),
+            ),
+            (
+                "/bin/sh: 1: my-own-tool: not found\nmake: *** [all] Error 127\n".into(),
+                failed,
+                Blame::on(Fault::Unknown),
+            ),
+            (
+                "bash: line 1: flex: command not found\n".into(),
+                Facts { status: 127, ..failed },
+                machine("flex is not installed"),
+            ),
+            (
+                String::new(),
+                Facts { status: 137, ..failed },
+                machine("a program of it was killed by signal 9"),
+            ),
+            (String::new(), failed, Blame::on(Fault::Unknown)),
+            (error.to_owned(), Facts { killed: true, ..failed }, machine("it was stopped")),
+            (
+                error.to_owned(),
+                Facts { out_of_memory: true, ..failed },
+                machine("the machine ran out of memory"),
+            ),
+            (
+                error.to_owned(),
+                Facts { full: true, ..failed },
+                machine("no space is left where modules are built"),
+            ),
+            (
+                "scripts/mod/modpost: error while loading shared libraries: libelf.so.1: cannot open shared object \
+                 file: No such file or directory\nmake: *** [all] Error 127\n"
+                    .into(),
+                failed,
+                machine("libelf.so.1 is not installed"),
+            ),
+        ] {
+            assert_eq!(whose(&log, facts), expected, "{log}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Gives module files what they need to be installed: a signature and the kernel's compression. Done by root, with what is
+//! installed, and never before a transaction.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use super::Job;
+use crate::kernel::{Compression, elf};
+use crate::session::Session;
+use crate::step::sign::Signing;
+use crate::step::verify;
+use crate::sys::file;
+
+/// Signs and compresses one module and writes it to `staged`. What could not be signed is noted.
+pub(super) fn one(
+    session: &Session,
+    job: &Job<'_>,
+    compression: Compression,
+    scratch: &Path,
+    (name, content): (&str, Vec<u8>),
+    staged: &Path,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    let content = match job.signing {
+        Signing::With(signer) => match signer.sign(&content, scratch)? {
+            Ok(signed) => signed,
+            Err(why) => {
+                notes.push(format!("{name} is unsigned: {why}"));
+                content
+            }
+        },
+        Signing::Not(why) => {
+            if notes.is_empty() {
+                notes.push(format!("unsigned: {why}"));
+            }
+            content
+        }
+        Signing::Off | Signing::Unknown => content,
+    };
+    let levels = &session.policy.framework.compression;
+    let packed = compression.compress(&content, levels).context("compressing")?;
+    file::write_atomic(&staged.join(format!("{name}.ko{}", compression.suffix())), &packed, 0o644)
+}
+
+/// Finishes modules that were built before a transaction, in place. They are proven again: what they were proven with then
+/// came from a package.
+pub(super) fn all(session: &Session, job: &Job<'_>, scratch: &Path, staged: &Path) -> Result<Vec<String>> {
+    let mut notes = Vec::new();
+    let mut modules = Vec::new();
+    for path in file::sorted_entries(staged) {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        let Some((stem, _)) = name.rsplit_once(".ko") else { continue };
+        let content = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        modules.push((stem.to_owned(), Compression::of(name).decompress(&content)?, path));
+    }
+    let infos: Vec<_> = modules.iter().filter_map(|(_, content, _)| elf::read(content).ok()).collect();
+    let mut symbols = verify::known_symbols(&job.symbols_of_kernel(), &job.symvers, &infos)?;
+    let own = file::read_optional(&staged.join("Module.symvers"))?;
+    symbols.read(own.unwrap_or_default().as_slice())?;
+    for (name, content, path) in modules {
+        if let Err(why) = verify::verify(&content, job.kernel, job.headers, &symbols) {
+            bail!("{name}.ko would be rejected: {why}");
+        }
+        file::remove_all(&path)?;
+        one(session, job, job.kernel.compression, scratch, (&name, content), staged, &mut notes)?;
+    }
+    Ok(notes)
+}

@@ -1,0 +1,195 @@
+//! A part of our own program behind the wall: it runs [confined](super::confine), below what lies over the system, reads there
+//! and starts no program. It tells us what it found, and asks for what needs a program: that runs in a confinement of its
+//! own, so that nothing that a package brings can speak in the name of this one.
+//!
+//! Messages are JSON, each after its length: four bytes, the lowest first.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::confine::{self, Spec};
+use super::signal;
+
+/// More than any message is. A survey of a hundred modules for ten kernels is a tenth of it.
+pub const LIMIT: usize = 64 << 20;
+/// How long all of it may take. Reading the headers of several kernels takes seconds.
+const TIME: Duration = Duration::from_secs(300);
+
+/// What the part behind the wall says.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub enum Message {
+    /// It needs this, of that kind, to go on.
+    Ask(String, Value),
+    /// This is what it found.
+    Found(Value),
+    /// It could not do its work, because of this.
+    Failed(String),
+}
+
+impl Message {
+    /// Reads a message as it crosses the wall, without its length.
+    pub fn read(content: &[u8]) -> Result<Self> {
+        serde_json::from_slice(content).context("a message from behind the wall is malformed")
+    }
+}
+
+/// Runs a part of our program behind the wall and returns what it found. `answer` gets the kind and the content of what it
+/// asks for.
+pub fn ask<F: DeserializeOwned>(
+    part: &str,
+    spec: &Spec,
+    request: &impl Serialize,
+    mut answer: impl FnMut(&str, Value) -> Result<Value>,
+) -> Result<F> {
+    let spec = Spec { inside: Some(part.to_owned()), cwd: "/".into(), ..spec.clone() };
+    let mut other = Other::start(&spec)?;
+    other.send(request)?;
+    loop {
+        match Message::read(&other.receive()?)? {
+            Message::Ask(kind, content) => {
+                let content = answer(&kind, content)?;
+                other.send(&content)?;
+            }
+            Message::Found(found) => {
+                return serde_json::from_value(found).context("what was found behind the wall is malformed");
+            }
+            Message::Failed(why) => bail!("{why}"),
+        }
+    }
+}
+
+/// The process behind the wall. It ends with this value.
+struct Other {
+    child: Child,
+    output: ChildStdout,
+    deadline: Instant,
+}
+
+impl Other {
+    #[allow(clippy::disallowed_methods)] // like `sys::run`, with a pipe in place of a file
+    fn start(spec: &Spec) -> Result<Self> {
+        let mut child = Command::new("/proc/self/exe")
+            .arg0(confine::OUTER)
+            .env_clear()
+            .env(confine::SPEC, serde_json::to_string(spec)?)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .context("starting dkms behind the wall")?;
+        let output = child.stdout.take().context("a process without output")?;
+        rustix::fs::fcntl_setfl(&output, OFlags::NONBLOCK)?;
+        Ok(Self { child, output, deadline: Instant::now() + TIME })
+    }
+
+    fn send(&mut self, message: &impl Serialize) -> Result<()> {
+        let input = self.child.stdin.as_mut().context("a process without input")?;
+        send(input, message).context("speaking to dkms behind the wall")
+    }
+
+    fn receive(&mut self) -> Result<Vec<u8>> {
+        let mut length = [0; 4];
+        self.fill(&mut length)?;
+        let mut content = vec![0; checked(length)?];
+        self.fill(&mut content)?;
+        Ok(content)
+    }
+
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<()> {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            signal::check()?;
+            match self.output.read(rest) {
+                Ok(0) => bail!("dkms behind the wall ended early"),
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if Instant::now() >= self.deadline {
+                        bail!("dkms behind the wall took longer than {} s", TIME.as_secs());
+                    }
+                    let slice = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+                    let _ = poll(&mut [PollFd::new(&self.output, PollFlags::IN)], Some(&slice));
+                }
+                Err(error) => return Err(error).context("listening to dkms behind the wall"),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        // With the outer process the kernel ends the inner one.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn send(mut to: impl Write, message: &impl Serialize) -> Result<()> {
+    let content = serde_json::to_vec(message)?;
+    let length = u32::try_from(content.len()).ok().filter(|_| content.len() <= LIMIT);
+    to.write_all(&length.context("a message is too long")?.to_le_bytes())?;
+    to.write_all(&content)?;
+    Ok(to.flush()?)
+}
+
+fn checked(length: [u8; 4]) -> Result<usize> {
+    let length = u32::from_le_bytes(length) as usize;
+    if length > LIMIT {
+        bail!("a message from behind the wall is longer than {} MiB", LIMIT >> 20);
+    }
+    Ok(length)
+}
+
+/// The way from behind the wall, in the process that is there.
+struct Way(Mutex<()>);
+
+static WAY: OnceLock<Way> = OnceLock::new();
+
+/// Whether this process is the one behind the wall: it starts no program.
+pub fn here() -> bool {
+    WAY.get().is_some()
+}
+
+/// The work of the part behind the wall: gets the request, and returns what it found.
+pub fn serve<R: DeserializeOwned, F: Serialize>(work: impl FnOnce(R) -> Result<F>) -> Result<()> {
+    let request: R = hear()?;
+    WAY.get_or_init(|| Way(Mutex::new(())));
+    let message = match work(request).and_then(|found| Ok(serde_json::to_value(found)?)) {
+        Ok(found) => Message::Found(found),
+        Err(error) => Message::Failed(format!("{error:#}")),
+    };
+    send(std::io::stdout().lock(), &message)
+}
+
+/// Asks the process outside for something that needs a program. `None` where this process is not behind the wall.
+pub fn outside<A: DeserializeOwned>(kind: &str, content: &impl Serialize) -> Option<Result<A>> {
+    let way = WAY.get()?;
+    let asked = || -> Result<A> {
+        // Several threads look at modules.
+        let _one = way.0.lock().map_err(|_| anyhow::anyhow!("another thread has failed"))?;
+        send(std::io::stdout().lock(), &Message::Ask(kind.to_owned(), serde_json::to_value(content)?))?;
+        hear()
+    };
+    Some(asked())
+}
+
+fn hear<T: DeserializeOwned>() -> Result<T> {
+    let mut input = std::io::stdin().lock();
+    let mut length = [0; 4];
+    input.read_exact(&mut length)?;
+    let mut content = vec![0; checked(length)?];
+    input.read_exact(&mut content)?;
+    Ok(serde_json::from_slice(&content)?)
+}

@@ -1,0 +1,124 @@
+//! A pre-build runs nothing of what comes with root's rights, and believes nothing of it later.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests stop at the first surprise
+
+use dkms_tests::count::Counters;
+use dkms_tests::modules::Sources;
+use dkms_tests::{Kernel, Root, Suite, stage};
+
+/// Where a hostile program leaves its mark: what only root can write, and what anyone can.
+const MARKS: [&str; 3] = ["/root/mark", "/usr/lib/mark", "/var/tmp/mark"];
+
+/// A package with these programs, each a shell script that leaves marks and then does what it says.
+fn hostile(root: &Root, name: &str, programs: &[(&str, &str)]) -> String {
+    let dir = format!("/opt/{name}");
+    for (program, then) in programs {
+        let marks: Vec<String> = MARKS.iter().map(|mark| format!("echo \"$0 $(id -u)\" >>{mark}")).collect();
+        let script = format!("#!/bin/bash\n{{ {}; }} 2>/dev/null\n{then}\n", marks.join("; "));
+        root.write_script(&format!("{dir}{program}"), &script);
+    }
+    root.write(
+        &format!("{dir}/DEBIAN/control"),
+        format!(
+            "Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: x <x@x>\nDescription: hostile\n"
+        ),
+    );
+    let file = format!("/opt/{name}.deb");
+    root.run(&format!("dpkg-deb --root-owner-group -b {dir} {file}")).ok();
+    file
+}
+
+/// A module that says with which flags it was built, and the packages of a kernel that is not installed yet, as files.
+fn prepared() -> (Root, Kernel, String) {
+    let kernel = stage::cloud_kernel(Suite::trixie());
+    let root = Root::on(&stage::product(Suite::trixie()));
+    let package = Sources::new("fine", "1.0").package(&root);
+    root.apt_install(&[&package]).ok();
+    let plan = format!("apt-get -q -s install {} {}", kernel.image(), kernel.headers());
+    let plan = root.run(&format!("{plan} | sed -n 's/^Inst \\([^ ]*\\).*/\\1/p'")).ok().stdout;
+    let names: Vec<&str> = plan.lines().collect();
+    root.run(&format!("mkdir /opt/kernel && cd /opt/kernel && apt-get -q download {}", names.join(" "))).ok();
+    (root, kernel, "/opt/kernel/*.deb".to_owned())
+}
+
+#[track_caller]
+fn expect_no_marks(root: &Root) {
+    for mark in MARKS {
+        root.run(&format!("! cat {mark}")).ok();
+    }
+}
+
+#[test]
+fn programs_that_come_run_as_nobody_that_matters() {
+    let (root, kernel, files) = prepared();
+    let real = |program: &str| format!("exec {program}.real \"$@\"");
+    // The real make and bash stay where these can call them.
+    root.run(
+        "for p in make bash sh gcc ld true openssl strip; do cp -L $(command -v $p) /usr/bin/$p.real; done",
+    )
+    .ok();
+    let all: Vec<(String, String)> = ["make", "bash", "sh", "gcc", "ld", "openssl", "strip"]
+        .iter()
+        .map(|name| (format!("/usr/bin/{name}"), real(&format!("/usr/bin/{name}"))))
+        .chain([("/usr/bin/true".to_owned(), "exit 1".to_owned())])
+        .collect();
+    let all: Vec<(&str, &str)> = all.iter().map(|(path, then)| (path.as_str(), then.as_str())).collect();
+    let evil = hostile(&root, "evil", &all);
+    root.run(&format!("dkms preflight {files} {evil}"));
+    expect_no_marks(&root);
+    // Nor the signing program of the headers, in the transaction's own pre-build.
+    let sign = format!("/usr/src/linux-headers-{}/scripts/sign-file", kernel.release);
+    let sign = hostile(&root, "evil-sign", &[(&sign, "exit 0")]);
+    root.run(&format!("dkms preflight {files} {sign}"));
+    expect_no_marks(&root);
+    root.run("! test -e /var/lib/dkms/mok.key").ok().says(&[]);
+}
+
+#[test]
+fn what_a_hostile_make_built_is_never_installed() {
+    let (root, kernel, files) = prepared();
+    root.run("cp /usr/bin/make /usr/bin/make.real").ok();
+    let evil = hostile(
+        &root,
+        "evil-make",
+        &[("/usr/bin/make", "exec /usr/bin/make.real \"$@\" KCFLAGS=\"-include /usr/lib/evil.h\"")],
+    );
+    root.write(
+        "/opt/evil-make/usr/lib/evil.h",
+        "static const char evil[] __attribute__((used)) = \"EVIL-MARK\";\n",
+    );
+    root.run(&format!("dpkg-deb --root-owner-group -b /opt/evil-make {evil}")).ok();
+    root.run(&format!("dkms preflight {files} {evil}")).ok();
+    expect_no_marks(&root);
+    // The clean packages alone: the same sources, the same headers, the same compiler.
+    let counters = Counters::install(&root);
+    root.run(&format!("apt-get -q -y install {files}")).ok();
+    assert_eq!(counters.take().builds, 1, "what was built with another make does not serve");
+    root.expect_installed(&["fine/1.0"], &kernel.release);
+    let file = format!("{}/fine.ko*", kernel.dkms_dir());
+    root.run(&format!("! xzcat -f {file} | grep -q EVIL-MARK")).ok();
+}
+
+#[test]
+fn a_failure_that_only_a_hostile_make_had_is_not_believed() {
+    let (root, kernel, files) = prepared();
+    let evil = hostile(&root, "evil-make", &[("/usr/bin/make", "echo 'a.c:1:2: error: no'; exit 2")]);
+    root.run(&format!("dkms preflight {files} {evil}"));
+    root.run(&format!("apt-get -q -y install {files}")).ok();
+    root.expect_installed(&["fine/1.0"], &kernel.release);
+}
+
+#[test]
+fn new_tools_that_cannot_run_prove_nothing() {
+    let (root, kernel, files) = prepared();
+    root.write("/etc/dkms/policy.toml", "critical = [\"fine\"]\non_unbuildable = \"hold\"\n");
+    // As a compiler that needs a newer C library.
+    let lame = hostile(
+        &root,
+        "lame",
+        &[("/usr/bin/x86_64-linux-gnu-gcc-14", "echo \"gcc: GLIBC_9.99 not found\" >&2; exit 1")],
+    );
+    let told = root.run(&format!("dkms preflight {files} {lame}")).exits(21);
+    told.says(&["pre-build skipped", "GLIBC_9.99"]).never_says(&["FAILED"]);
+    root.run(&format!("apt-get -q -y install {files}")).ok();
+    root.expect_installed(&["fine/1.0"], &kernel.release);
+}
