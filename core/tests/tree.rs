@@ -257,7 +257,7 @@ fn notes_of_format_1_are_read_for_ever() {
         errors: vec!["e".into()],
         log: "/l".into(),
         code: Exit::BUILD_FAILED,
-        environment: "programs".into(),
+        environment: String::new(),
         view: None,
         boot: None,
     };

@@ -86,7 +86,7 @@ fn candidates(session: &Session, args: &Args, words: &Words) -> Result<Vec<Candi
     if let Some(name) = name.as_ref().filter(|_| !snapshot.modules.keys().any(known)) {
         return refuse(
             Exit::NOT_ADDED,
-            format!("{name} is not registered in this version: dkms status lists what is"),
+            format!("{name} is not in the DKMS tree in this version; `dkms status` lists what is"),
         );
     }
     Ok(check::installed(session, &snapshot, |id: &ModuleId, target: &Target| {
