@@ -8,6 +8,7 @@ mod page;
 mod documentation {
     mod environment;
     mod json;
+    mod readme;
     mod settings;
 }
 

@@ -1,0 +1,77 @@
+//! README's terminal examples are what the program prints.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use dkms_core::exit::Exit;
+use dkms_core::plan::remaining;
+use dkms_core::policy::Admin;
+use dkms_core::report::{Failing, Fault, Outcome, Report, text};
+use dkms_core::tree::Snapshot;
+use dkms_core::types::{ModuleId, Target};
+
+/// README's lines from ours that name this kernel, and what is indented below them.
+fn shown(kernel: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut examples = text.split("```").skip(1).step_by(2);
+    let example = examples.find(|example| example.contains(&format!("dkms: {kernel}: ")));
+    let example = example.unwrap_or_else(|| panic!("README has no example for {kernel}"));
+    let ours = example.lines().filter(|line| line.starts_with("dkms: ") || line.starts_with("      "));
+    ours.map(str::to_owned).collect()
+}
+
+/// What is printed when two modules of three are built before a transaction, and then installed.
+fn printed(kernel: &str, modules: [&str; 3], seconds: f64, error: &str, installed: [&str; 2]) -> Vec<String> {
+    let target = Target { kernel: kernel.parse().unwrap(), arch: "x86_64".parse().unwrap() };
+    let id = |module: &str| -> ModuleId { module.parse().unwrap() };
+    let failed = id(modules[2]);
+    let log = format!("/var/lib/dkms/.dkms-rs/failures/{failed}/{kernel}/x86_64.make.log");
+    let failing = Failing {
+        errors: vec![error.to_owned()],
+        log: Some(log),
+        remaining: remaining(&Snapshot::default(), &BTreeSet::new(), &failed, &target),
+        ..Failing::new(Fault::Module, Exit::BUILD_FAILED, "compiling failed (exit code 2)".into())
+    };
+    let built = || Outcome::Built { seconds };
+    let before = [built(), built(), Outcome::Failed(failing)];
+    let after = || Outcome::Installed { built: false, seconds: 0.0, notes: Vec::new() };
+
+    let mut lines = Vec::new();
+    let mut report = Report::default();
+    for (number, (module, outcome)) in modules.iter().zip(before).enumerate() {
+        lines.push(text::progress(&id(module), &target, &outcome, Some((number + 1, 3))));
+        report.add(&id(module), Some(&target), outcome);
+    }
+    let summary = text::summary(&report, &Admin::default(), Some(4)).unwrap();
+    lines.extend(summary.lines().map(str::to_owned));
+    for (number, module) in installed.iter().enumerate() {
+        lines.push(text::progress(&id(module), &target, &after(), Some((number + 1, 2))));
+    }
+    lines
+}
+
+#[test]
+fn the_example_of_debian() {
+    let kernel = "6.12.118+deb13-amd64";
+    let error = "include/lttng/tracepoint-event-impl.h:133: conflicting types for 'trace_hrtimer_start'; have \
+        'void(struct hrtimer *, enum hrtimer_mode)' (included by src/probes/lttng-probe-timer.c)";
+    let modules = ["v4l2loopback/0.15.0", "bbswitch/0.8", "lttng-modules/2.13.18"];
+    let expected = printed(kernel, modules, 2.0, error, ["bbswitch/0.8", "v4l2loopback/0.15.0"]);
+    let shown = shown(kernel);
+    for line in &expected {
+        assert!(shown.contains(line), "README does not show this line:\n{line}\nbut:\n{shown:#?}");
+    }
+}
+
+#[test]
+fn the_example_of_arch() {
+    let kernel = "7.2.13-arch1-1";
+    let error = "failing.c:533: 'no_such_symbol_here' undeclared (first use in this function)";
+    let modules = ["acpi-call/1.2.2", "bbswitch/0.8", "failing/1"];
+    let expected = printed(kernel, modules, 4.0, error, ["acpi-call/1.2.2", "bbswitch/0.8"]);
+    let shown = shown(kernel);
+    for line in &expected {
+        assert!(shown.contains(line), "README does not show this line:\n{line}\nbut:\n{shown:#?}");
+    }
+}
