@@ -1,96 +1,96 @@
-# `make` shows what there is. Everything is made below target/ and dist/.
+# `make` lists the targets. All output is in target/ and dist/.
 
 CARGO ?= cargo
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 
-# Packages are the same bytes for the same commit.
+# Reproducible packages: the same commit gives the same bytes.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 export SOURCE_DATE_EPOCH
 
 .PHONY: help build check subjects audit test test-long packages deb rpm arch-package demo full compat bench corpus storm fuzz deps clean
 .DEFAULT_GOAL := help
 
-help: ## what can be made
+help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r target text; do \
 	    printf '  make %-13s %s\n' "$$target" "$$text"; done
 
-build: ## the programs, optimised
+build: ## build the programs in release mode
 	@packaging/host-deps build
 	$(CARGO) build --locked --release -p dkms-core -p dkms-apt-hook -p dkms-dnf-plugin
 
-check: ## formatting, spelling, clippy, rustdoc and unit tests: no root needed, about two minutes when warm
+check: ## check formatting, spelling, clippy and rustdoc, and run the unit tests (no root, about two minutes when cached)
 	@packaging/host-deps check
 	$(CARGO) fmt --all --check
-	@# .codespellrc has the words that are meant as they stand.
+	@# .codespellrc lists words that codespell must accept.
 	codespell
 	@! git rev-parse -q --verify HEAD >/dev/null 2>&1 || $(MAKE) --no-print-directory subjects
-	@# Of alpm-hook, all but the program that needs pacman's library, which is checked where its package is made.
+	@# This does not include alpm-hook's program that needs libalpm; it is checked when its package is built.
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	@# The fuzz targets are a workspace of their own, and must not rot. Nothing is linked: the fuzzer itself is not made.
+	@# The fuzz targets are a separate workspace. Only checked, not linked: libFuzzer is not built.
 	CUSTOM_LIBFUZZER_PATH=/nonexistent/libfuzzer.a $(CARGO) check --locked -q --manifest-path tests/fuzz/Cargo.toml --target-dir target
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked -q --no-deps --workspace
 	$(CARGO) test --locked -q -p dkms-core -p dkms-apt-hook -p dkms-dnf-plugin -p dkms-alpm-hook -p dkms-packaging
 	$(CARGO) test --locked -q -p dkms-core --features failpoints --test failpoints
 	$(CARGO) test --locked -q -p dkms-tests --lib --bin suites
 
-# The rule for commits is in CONTRIBUTING.md. Those that upstream lacks are checked; without an upstream, the newest.
+# Checks the commits that are not upstream, or the newest one if there is no upstream. See CONTRIBUTING.md.
 subjects:
 	@git log --format=%s $$(git rev-parse -q --verify '@{upstream}' >/dev/null 2>&1 && echo '@{upstream}..' || echo -1) -- | \
 	    awk 'length > 72 { print "commit subject over 72 columns: " $$0; bad = 1 } END { exit bad }'
 
-# The newest that compiles with the Rust that Cargo.toml asks for.
+# The newest version that compiles with the rust-version in Cargo.toml.
 CARGO_DENY := 0.18.3
 AUDITED := Cargo.toml tests/fuzz/Cargo.toml $(wildcard tests/oracle/Cargo.toml)
-audit: ## bans, licences and sources of all dependencies, and advisories where their database can be had, with cargo-deny
+audit: ## check bans, licences, sources and, if the database is available, advisories of all dependencies with cargo-deny
 	@packaging/host-deps build
 	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install cargo-deny --locked --version $(CARGO_DENY)
 	@what='bans licenses sources'; \
 	if $(CARGO) deny fetch --config deny.toml db >/dev/null 2>&1; then what="advisories $$what"; \
-	    else echo 'the database of advisories cannot be fetched: only bans, licences and sources are checked'; fi; \
+	    else echo 'cannot fetch the advisory database: checking only bans, licences and sources'; fi; \
 	for manifest in $(AUDITED); do \
 	    echo "$$manifest:"; \
 	    $(CARGO) deny --locked --manifest-path $$manifest check --config deny.toml $$what || exit 1; done
 
-packages: deb rpm ## dist/dkms-rs_VERSION_ARCH.deb, dist/dkms-rs-VERSION-1.ARCH.rpm; as root Arch's package, too
+packages: deb rpm ## build the .deb and the .rpm in dist/, and as root also the Arch package
 	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory arch-package; \
-	    else echo "Arch's package is made in a throwaway root, by root: left out"; fi
+	    else echo "skipping the Arch package: it is built in a throwaway root, which requires root"; fi
 
-deb: build ## dist/dkms-rs_VERSION_ARCH.deb
+deb: build ## build dist/dkms-rs_VERSION_ARCH.deb
 	$(CARGO) run --locked -q -p dkms-packaging -- deb --binaries $(RELEASE) --out dist
 
-rpm: build ## dist/dkms-rs-VERSION-1.ARCH.rpm
+rpm: build ## build dist/dkms-rs-VERSION-1.ARCH.rpm
 	$(CARGO) run --locked -q -p dkms-packaging -- rpm --binaries $(RELEASE) --out dist
 
-arch-package: deps ## dist/dkms-rs-VERSION-1-x86_64.pkg.tar.zst, made by makepkg in a throwaway root (needs root)
+arch-package: deps ## build dist/dkms-rs-VERSION-1-x86_64.pkg.tar.zst with makepkg in a throwaway root (needs root)
 	$(CARGO) run --locked -q -p dkms-tests --bin arch-package
 
-test: deps check packages ## check, then real transactions in throwaway roots (needs root, half an hour; SUITES="rpm boot::" runs some)
+test: deps check packages ## run check, then real transactions in throwaway roots (needs root, half an hour; SUITES="rpm boot::" selects suites)
 	$(CARGO) run -q --locked -p dkms-tests --bin suites -- $(SUITES)
 
-test-long: deps packages ## the tests that take long: every package manager, Secure Boot, storms, full, compat (needs root, hours when cold)
+test-long: deps packages ## run the slow tests: all package managers, Secure Boot, storm, full, compat (needs root, hours on the first run)
 	$(CARGO) run -q --locked -p dkms-tests --bin suites -- --long $(SUITES)
 
-demo: deps deb ## a kernel installed by apt in a throwaway Debian, its modules rebuilt and loaded (needs root)
+demo: deps deb ## install a kernel with apt in a throwaway Debian, rebuild and load its modules (needs root)
 	$(CARGO) run --locked -q -p dkms-tests --bin demo
 
-full: deps deb ## 23 real module packages and a new kernel in one transaction (needs root, long)
+full: deps deb ## install 23 real module packages and a new kernel in one transaction (needs root, slow)
 	$(CARGO) test --locked -p dkms-tests --test full_transaction -- --ignored --test-threads=1 --nocapture
 
-compat: deps deb ## every *-dkms package of Debian 13, built by Debian's dkms and by ours, compared (needs root, hours when cold)
+compat: deps deb ## build every *-dkms package of Debian 13 with Debian's dkms and with ours, and compare (needs root, hours on the first run)
 	$(CARGO) test --locked -p dkms-tests --test compat -- --ignored --test-threads=1 --nocapture
 
-bench: deps deb ## how long it takes, against Debian's dkms and the bare compilers (needs root, half an hour, a quiet machine)
+bench: deps deb ## compare build times with Debian's dkms and plain compiler runs (needs root, half an hour, an idle machine)
 	$(CARGO) run --locked -q --release -p dkms-tests --bin bench
 
-storm: deps deb ## 200 kills at random moments of a publication (needs root)
+storm: deps deb ## kill 200 installations at random moments (needs root)
 	$(CARGO) test --locked -p dkms-tests --test kill_storm -- --ignored --nocapture
 
-# How long each target runs. The fuzzer needs compiler flags that the stable toolchain keeps to itself. No sanitizer: there is
-# no unsafe code of ours that it could watch.
+# Run time of each target. RUSTC_BOOTSTRAP enables compiler flags that libFuzzer needs and the stable toolchain does not accept. No
+# sanitizer: this tree contains no unsafe code.
 FUZZ_SECONDS ?= 600
-fuzz: ## the readers of hostile input, ten minutes each, with cargo-fuzz (installed when missing)
+fuzz: ## fuzz the parsers of untrusted input with cargo-fuzz, ten minutes each (installs it if necessary)
 	@packaging/host-deps fuzz
-	@# cargo-fuzz knows no --locked.
+	@# cargo-fuzz does not support --locked.
 	@$(CARGO) fetch --locked -q --manifest-path tests/fuzz/Cargo.toml
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked
 	@cd tests/fuzz && for target in $$($(CARGO) fuzz list --fuzz-dir .); do \
@@ -98,14 +98,14 @@ fuzz: ## the readers of hostile input, ten minutes each, with cargo-fuzz (instal
 	    RUSTC_BOOTSTRAP=1 nice $(CARGO) fuzz run -s none --fuzz-dir . $$target corpus/$$target seeds/$$target -- \
 	        -max_total_time=$(FUZZ_SECONDS) -timeout=5 -rss_limit_mb=1024 || exit 1; done
 
-corpus: deps ## every dkms.conf of every Debian suite, evaluated natively and by bash (fetches 800 MB once)
+corpus: deps ## evaluate every dkms.conf of every Debian suite natively and with bash (downloads 800 MB once)
 	DKMS_CORPUS=all $(CARGO) test --locked -p dkms-tests --test conf_corpus
 
-deps: ## install what the throwaway roots need on this machine, if it is missing (needs root)
+deps: ## install the packages that throwaway roots need on this machine (needs root)
 	@packaging/host-deps roots
 
-clean: ## remove everything that was made, throwaway roots with their mounts included
-	@# Innermost mounts first. A root whose run was killed may still have some: deleting through them would reach the host.
+clean: ## delete all output, including throwaway roots and their mounts
+	@# Unmount first, innermost mounts first: roots of killed runs may still contain mounts, and deleting through them would reach the host.
 	@sed 's/^[^ ]* [^ ]* [^ ]* [^ ]* \([^ ]*\) .*/\1/' /proc/self/mountinfo | grep -F "$(CURDIR)/target/" | sort -r | \
 	    while read -r mount; do umount --lazy "$$mount" || exit 1; done
 	rm -rf --one-file-system target/roots dist

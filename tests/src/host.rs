@@ -70,7 +70,7 @@ pub fn need_tools(rows: &[(&str, &str)]) {
         return;
     }
     let _lock = lock("host-apt");
-    eprintln!("installing on this machine: {}", packages.join(" "));
+    eprintln!("installing packages: {}", packages.join(" "));
     let shell = format!(
         "apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install {}",
         packages.join(" ")

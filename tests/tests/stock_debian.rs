@@ -16,7 +16,7 @@ fn a_debian_without_rust_makes_the_package_with_its_own() {
     // What compiles does not depend on how well it is optimised, and this is for every run of the tests.
     let quick = "CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=0";
     let made = checkout.make(&format!("{quick} deb")).ok();
-    made.says(&["installing on this machine: ", "cargo"]);
+    made.says(&["installing packages: ", "cargo"]);
     let root = checkout.root();
     root.run("cargo --version").ok().says(&[STOCK]);
     root.run("ls -l /root/dkms-rs/dist && dpkg-deb --info /root/dkms-rs/dist/dkms-rs_*.deb")
@@ -32,7 +32,7 @@ fn a_cargo_that_is_too_old_is_named_before_it_speaks() {
         let told = checkout.make(&format!("-s {target}")).fails();
         let lines: Vec<&str> = told.stdout.lines().filter(|line| !line.starts_with("make")).collect();
         let [line] = lines[..] else { panic!("more than one line\n{told}") };
-        for word in ["Rust 1.85 or newer is needed", "cargo here is 1.65.0", "rustup"] {
+        for word in ["Rust 1.85 or newer is required", "cargo is version 1.65.0", "rustup"] {
             assert!(line.contains(word), "{word}: {line}");
         }
     }
@@ -44,7 +44,7 @@ fn a_cargo_that_is_too_old_is_named_before_it_speaks() {
 fn debian_12_has_a_new_enough_rust_under_another_name() {
     let checkout = Checkout::on(Suite::bookworm(), &checkout::kept());
     let told = checkout.root().run("cd /root/dkms-rs && packaging/host-deps build").ok();
-    told.says(&["installing on this machine: ", "cargo-web", "rustc-web"]);
+    told.says(&["installing packages: ", "cargo-web", "rustc-web"]);
     let version = checkout.root().run("cargo --version").ok();
     assert!(!version.stdout.contains("cargo 1.6"), "{version}");
     // Nothing is left to do.
