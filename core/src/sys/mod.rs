@@ -1,4 +1,4 @@
-//! The rim: the only place that runs processes, takes locks, renames and makes namespaces.
+//! The rim: the only place that runs processes, takes locks, changes files, reads the environment and makes namespaces.
 //! Nothing here knows what a module is.
 
 pub mod cgroup;
