@@ -48,6 +48,7 @@ fn every_module_survives_the_upgrade_from_bookworm_to_trixie() {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn the_same_with_a_critical_module() {
     upgraded("critical = [\"v4l2loopback\"]\n");
 }

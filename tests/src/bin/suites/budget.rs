@@ -32,6 +32,8 @@ const BUDGETS: &[(&str, u32, u32)] = &[
     ("pacman_odd", 180, 30),
     ("pacman_preflight", 150, 0),
     ("preflight", 240, 50),
+    ("preflight_wall", 120, 0),
+    ("release_upgrade", 300, 300),
     ("reuse", 50, 0),
     ("rpm_odd", 350, 300),
     ("rpm_preflight", 200, 200),
