@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use super::plain::plain;
+
 /// The first `limit` distinct errors in the words of whoever found them: compiler, configure, modpost, linker. When none
 /// of them said a word, the lines by which shell and make say what ended it. `dir` is where it was built: paths below it
 /// are quoted without it.
 pub fn errors(log: &str, dir: &Path, limit: usize) -> Vec<String> {
-    let log = without_colours(log).replace(&format!("{}/", dir.display()), "");
+    let log = plain(log).replace(&format!("{}/", dir.display()), "");
     let lines: Vec<&str> = log.lines().collect();
     let found = diagnoses(&lines, limit);
     if !found.is_empty() {
@@ -95,18 +97,6 @@ fn noise(line: &str) -> bool {
     let capitals = |word: &str| word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
     let quiet = line.starts_with("  ") && line.split_whitespace().next().is_some_and(capitals);
     line.trim().is_empty() || line.starts_with("make") || line.starts_with('#') || quiet
-}
-
-/// Without terminal colours: ESC, `[`, digits, `m`.
-fn without_colours(log: &str) -> String {
-    let mut parts = log.split("\u{1b}[");
-    let mut plain = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        plain.push_str(
-            part.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').trim_start_matches(['m', 'K']),
-        );
-    }
-    plain
 }
 
 /// A line as it is quoted.

@@ -4,6 +4,8 @@ pub mod compiler;
 mod error;
 pub mod history;
 mod outcome;
+mod plain;
+pub mod refused;
 mod screen;
 pub mod text;
 #[cfg(test)]
@@ -16,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::broke;
 pub use outcome::{Class, Count, Failing, Fault, Follows, History, Outcome, Severity, Waits};
+pub use plain::plain;
 pub use screen::Screen;
 
 use crate::exit::Exit;

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::plain::{plain, whole};
 use crate::sys::run::say;
 
 /// Somebody who reads along.
@@ -29,15 +30,15 @@ impl Screen {
         if self.quiet {
             return;
         }
-        let line = format!("{line}\n");
+        let line = format!("{}\n", plain(line));
         if self.stdout { say(io::stdout(), &line) } else { say(io::stderr(), &line) }
     }
     /// Something that must be read.
     pub fn alert(&self, text: &str) {
-        say(io::stderr(), &format!("{text}\n"));
+        say(io::stderr(), &format!("{}\n", plain(text)));
     }
     /// The answer to a question: always on standard output.
     pub fn answer(&self, text: &str) {
-        say(io::stdout(), text);
+        say(io::stdout(), &whole(text));
     }
 }
