@@ -1,6 +1,8 @@
 //! Files that are never half written, and every other change of files and directories.
 #![allow(clippy::disallowed_methods)] // this is the place
 
+mod tree;
+
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
@@ -10,8 +12,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags};
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
+
+pub use tree::copy as copy_tree;
 
 /// What our temporary files beside a final file begin with. Shell tools and depmod ignore them.
 pub const TEMP_PREFIX: &str = ".dkms-tmp-";
@@ -266,7 +270,7 @@ pub fn remove_all(path: &Path) -> Result<()> {
         Err(error) => Err(error),
         Ok(meta) => {
             fail::fail_point!("file:before-effect");
-            if meta.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+            if meta.is_dir() { tree::remove(path) } else { fs::remove_file(path) }
         }
     };
     match result {
@@ -416,47 +420,6 @@ pub fn sub_dirs(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Copies a tree: files, links, directories and their modes and times; owner `uid` when given. Devices,
-/// sockets and fifos are left out. The kernel shares the blocks where the file system can.
-pub fn copy_tree(from: &Path, to: &Path, owner: Option<u32>) -> Result<()> {
-    let context = || format!("copying {} to {}", from.display(), to.display());
-    let meta = from.symlink_metadata().with_context(context)?;
-    let own = |path: &Path| give(path, owner);
-    if meta.is_symlink() {
-        let target = fs::read_link(from).with_context(context)?;
-        std::os::unix::fs::symlink(target, to).and_then(|()| own(to)).with_context(context)
-    } else if meta.is_dir() {
-        make_dir(to).with_context(context)?;
-        for entry in sorted_entries(from) {
-            if let Some(name) = entry.file_name() {
-                copy_tree(&entry, &to.join(name), owner)?;
-            }
-        }
-        fs::set_permissions(to, Permissions::from_mode(meta.mode() & 0o755 | 0o700))
-            .and_then(|()| own(to))
-            .with_context(context)
-    } else if meta.is_file() {
-        // Neither a link that waits at the destination nor a set-user-id bit is taken along.
-        let mode = Permissions::from_mode(meta.mode() & 0o755);
-        File::create_new(to)
-            .and_then(|copy| copy_content(&File::open(from)?, copy))
-            .and_then(|()| fs::set_permissions(to, mode))
-            .and_then(|()| keep_times(to, &meta))
-            .and_then(|()| own(to))
-            .with_context(context)
-    } else {
-        Ok(())
-    }
-}
-
-/// Shares the blocks where the file system can (a hard link would let a build write to the original).
-fn copy_content(mut from: &File, mut to: File) -> io::Result<()> {
-    if rustix::fs::ioctl_ficlone(&to, from).is_ok() {
-        return Ok(());
-    }
-    io::copy(&mut from, &mut to).map(drop)
-}
-
 /// Copies a tree over another one: files and links take the place of what has their names, directories are merged.
 pub fn overlay_tree(from: &Path, to: &Path, owner: Option<u32>) -> Result<()> {
     let real_dir = |path: &Path| path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
@@ -482,16 +445,6 @@ pub fn room(dir: &Path) -> Option<u64> {
 /// Whether a file is there and may be run.
 pub fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|meta| meta.is_file() && meta.mode() & 0o111 != 0)
-}
-
-/// make compares times: a copy that is newer than its original would change what gets built.
-fn keep_times(to: &Path, meta: &fs::Metadata) -> io::Result<()> {
-    let time = |seconds: i64, nanos: i64| rustix::fs::Timespec { tv_sec: seconds, tv_nsec: nanos };
-    let times = rustix::fs::Timestamps {
-        last_access: time(meta.atime(), meta.atime_nsec()),
-        last_modification: time(meta.mtime(), meta.mtime_nsec()),
-    };
-    rustix::fs::utimensat(CWD, to, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from)
 }
 
 #[cfg(test)]

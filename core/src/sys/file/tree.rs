@@ -1,0 +1,274 @@
+//! Whole trees that belong to others: deleted and copied through open directories, one name at a time. No link is followed,
+//! however quickly its owner puts it there, and no depth of nesting ends us.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
+use rustix::io::Errno;
+
+const DIRECTORY: OFlags =
+    OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::RDONLY).union(OFlags::CLOEXEC);
+/// Directories in each other that a copy may have. Sources have a dozen; each takes two open files here.
+const DEPTH: usize = 64;
+
+/// Deletes a directory and all that is in it. Memory grows with the depth by a name; open files and stack do not.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    let mut dir = rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty())?;
+    // Names of the directories that we are in, each with what its parent is.
+    let mut above: Vec<(CString, (u64, u64))> = Vec::new();
+    loop {
+        if let Some(child) = emptied(dir.as_fd())? {
+            let next = rustix::fs::openat(&dir, &child, DIRECTORY, Mode::empty())?;
+            above.push((child, identity(dir.as_fd())?));
+            dir = next;
+            continue;
+        }
+        let Some((name, parent)) = above.pop() else { break };
+        let up = rustix::fs::openat(&dir, c"..", DIRECTORY, Mode::empty())?;
+        if identity(up.as_fd())? != parent {
+            return Err(io::Error::other("a directory was moved while it was being deleted"));
+        }
+        unlink(up.as_fd(), &name, AtFlags::REMOVEDIR)?;
+        dir = up;
+    }
+    Ok(rustix::fs::unlinkat(CWD, path, AtFlags::REMOVEDIR)?)
+}
+
+/// Deletes what is no directory, and directories that are empty. The first one that is not.
+fn emptied(dir: BorrowedFd<'_>) -> io::Result<Option<CString>> {
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if is_dot(name) {
+            continue;
+        }
+        if entry.file_type() != FileType::Directory {
+            match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => continue,
+                // Some file systems do not say in a listing what a name is.
+                Err(Errno::ISDIR | Errno::PERM) if entry.file_type() == FileType::Unknown => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match unlink(dir, name, AtFlags::REMOVEDIR) {
+            Ok(()) => {}
+            Err(Errno::NOTEMPTY | Errno::EXIST) => return Ok(Some(name.to_owned())),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
+}
+
+/// What is gone already is no error.
+fn unlink(dir: BorrowedFd<'_>, name: &CStr, flags: AtFlags) -> rustix::io::Result<()> {
+    match rustix::fs::unlinkat(dir, name, flags) {
+        Err(Errno::NOENT) => Ok(()),
+        other => other,
+    }
+}
+
+fn identity(dir: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+    let stat = rustix::fs::fstat(dir)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+fn is_dot(name: &CStr) -> bool {
+    matches!(name.to_bytes(), b"." | b"..")
+}
+
+/// Copies a tree: files, links, directories and their modes and times; owner `owner` when given. Devices, sockets and fifos
+/// are left out. The kernel shares the blocks where the file system can.
+pub fn copy(from: &Path, to: &Path, owner: Option<u32>) -> Result<()> {
+    let parent = |path: &Path| {
+        path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+    };
+    let open = |path: &Path| {
+        rustix::fs::openat(CWD, path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .with_context(|| format!("opening {}", path.display()))
+    };
+    let name = |path: &Path| CString::new(path.file_name().unwrap_or(OsStr::new(".")).as_bytes());
+    let (source, target) = (open(&parent(from))?, open(&parent(to))?);
+    let pair = Pair { from: (source.as_fd(), &name(from)?), to: (target.as_fd(), &name(to)?) };
+    entry(&pair, owner, 0).with_context(|| format!("copying {} to {}", from.display(), to.display()))
+}
+
+/// A name in an open directory, and the name of its copy in another one.
+struct Pair<'a> {
+    from: (BorrowedFd<'a>, &'a CStr),
+    to: (BorrowedFd<'a>, &'a CStr),
+}
+
+fn entry(pair: &Pair<'_>, owner: Option<u32>, depth: usize) -> Result<()> {
+    let (dir, name) = pair.from;
+    let context = || name.to_string_lossy().into_owned();
+    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).with_context(context)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Symlink => link(pair, owner).with_context(context),
+        FileType::Directory => directory(pair, owner, depth),
+        FileType::RegularFile => file(pair, owner).with_context(context),
+        _ => Ok(()),
+    }
+}
+
+fn own(fd: BorrowedFd<'_>, owner: Option<u32>) -> io::Result<()> {
+    match owner {
+        Some(id) => Ok(rustix::fs::fchown(fd, Some(Uid::from_raw(id)), Some(Gid::from_raw(id)))?),
+        None => Ok(()),
+    }
+}
+
+fn link(pair: &Pair<'_>, owner: Option<u32>) -> io::Result<()> {
+    let target = rustix::fs::readlinkat(pair.from.0, pair.from.1, Vec::new())?;
+    let (dir, name) = pair.to;
+    rustix::fs::symlinkat(&target, dir, name)?;
+    if let Some(id) = owner {
+        let (user, group) = (Uid::from_raw(id), Gid::from_raw(id));
+        rustix::fs::chownat(dir, name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    Ok(())
+}
+
+fn directory(pair: &Pair<'_>, owner: Option<u32>, depth: usize) -> Result<()> {
+    let context = || pair.from.1.to_string_lossy().into_owned();
+    if depth >= DEPTH {
+        bail!("directories are nested more than {DEPTH} deep");
+    }
+    let from =
+        rustix::fs::openat(pair.from.0, pair.from.1, DIRECTORY, Mode::empty()).with_context(context)?;
+    match rustix::fs::mkdirat(pair.to.0, pair.to.1, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(error).with_context(context),
+    }
+    let to = rustix::fs::openat(pair.to.0, pair.to.1, DIRECTORY, Mode::empty()).with_context(context)?;
+    for name in names(from.as_fd()).with_context(context)? {
+        let inner = Pair { from: (from.as_fd(), &name), to: (to.as_fd(), &name) };
+        entry(&inner, owner, depth + 1).with_context(context)?;
+    }
+    let stat = rustix::fs::fstat(&from)?;
+    rustix::fs::fchmod(&to, Mode::from_raw_mode(stat.st_mode & 0o755 | 0o700)).with_context(context)?;
+    own(to.as_fd(), owner).with_context(context)
+}
+
+/// The names in a directory, in byte order.
+fn names(dir: BorrowedFd<'_>) -> io::Result<Vec<CString>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let name = entry?.file_name().to_owned();
+        if !is_dot(&name) {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn file(pair: &Pair<'_>, owner: Option<u32>) -> io::Result<()> {
+    let (dir, name) = pair.from;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let from = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+    // What is open now is what counts, whatever had the name before.
+    let stat = rustix::fs::fstat(&from)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Ok(());
+    }
+    borrowed(dir, &stat)?;
+    // Neither a link that waits at the destination nor a set-user-id bit is taken along.
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let to = rustix::fs::openat(pair.to.0, pair.to.1, flags, Mode::RUSR | Mode::WUSR)?;
+    let to = content(from, to)?;
+    rustix::fs::fchmod(&to, Mode::from_raw_mode(stat.st_mode & 0o755))?;
+    keep_times(to.as_fd(), &stat)?;
+    own(to.as_fd(), owner)
+}
+
+/// A second name for a file of another owner is how a user would have us read what only root may.
+fn borrowed(dir: BorrowedFd<'_>, stat: &Stat) -> io::Result<()> {
+    let place = rustix::fs::fstat(dir)?;
+    if place.st_uid != 0 && stat.st_uid != place.st_uid && stat.st_nlink > 1 {
+        return Err(io::Error::other("it is a hard link to a file of another owner"));
+    }
+    Ok(())
+}
+
+/// Shares the blocks where the file system can (a hard link would let a build write to the original).
+fn content(from: OwnedFd, to: OwnedFd) -> io::Result<OwnedFd> {
+    if rustix::fs::ioctl_ficlone(&to, &from).is_ok() {
+        return Ok(to);
+    }
+    let (mut from, mut to) = (File::from(from), File::from(to));
+    io::copy(&mut from, &mut to)?;
+    Ok(to.into())
+}
+
+/// make compares times: a copy that is newer than its original would change what gets built.
+fn keep_times(to: BorrowedFd<'_>, stat: &Stat) -> io::Result<()> {
+    let time = |seconds, nanos| Timespec { tv_sec: seconds, tv_nsec: nanos as _ };
+    let times = Timestamps {
+        last_access: time(stat.st_atime, stat.st_atime_nsec),
+        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
+    };
+    Ok(rustix::fs::futimens(to, &times)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A chain of directories, made without a path that long.
+    fn nest(dir: &Path, depth: usize) {
+        let mut at = rustix::fs::openat(CWD, dir, DIRECTORY, Mode::empty()).unwrap();
+        for _ in 0..depth {
+            rustix::fs::mkdirat(&at, c"d", Mode::RWXU).unwrap();
+            rustix::fs::mkdirat(&at, c"e", Mode::RWXU).unwrap();
+            at = rustix::fs::openat(&at, c"d", DIRECTORY, Mode::empty()).unwrap();
+        }
+    }
+
+    #[test]
+    fn any_depth_is_deleted_and_none_is_copied() {
+        // In memory: a disk may take ten milliseconds to free a directory.
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let deep = dir.path().join("deep");
+        std::fs::create_dir(&deep).unwrap();
+        nest(&deep, 15_000);
+        // On a thread with a small stack.
+        let copied = std::thread::scope(|scope| {
+            let builder = std::thread::Builder::new().stack_size(256 << 10);
+            let worker = || {
+                let copied = copy(&deep, &dir.path().join("copy"), None);
+                remove(&deep).unwrap();
+                copied
+            };
+            builder.spawn_scoped(scope, worker).unwrap().join().unwrap()
+        });
+        assert!(format!("{:#}", copied.unwrap_err()).contains("nested more than 64 deep"));
+        assert!(!deep.exists());
+    }
+
+    #[test]
+    fn links_are_deleted_and_copied_and_never_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (outside, tree) = (dir.path().join("outside"), dir.path().join("tree"));
+        for path in [&outside, &tree] {
+            std::fs::create_dir(path).unwrap();
+        }
+        File::create(outside.join("kept")).unwrap();
+        std::os::unix::fs::symlink(&outside, tree.join("link")).unwrap();
+        copy(&tree, &dir.path().join("copy"), None).unwrap();
+        assert!(dir.path().join("copy/link").is_symlink());
+        // A link that waits where a directory is to be made.
+        std::fs::create_dir(tree.join("sub")).unwrap();
+        std::fs::remove_dir_all(dir.path().join("copy")).unwrap();
+        std::fs::create_dir(dir.path().join("copy")).unwrap();
+        std::os::unix::fs::symlink(&outside, dir.path().join("copy/sub")).unwrap();
+        assert!(copy(&tree.join("sub"), &dir.path().join("copy/sub"), None).is_err());
+        remove(&tree).unwrap();
+        assert!(outside.join("kept").exists() && !tree.exists());
+    }
+}
