@@ -13,6 +13,9 @@ const MAGIC: [u8; 3] = [0x8e, 0xad, 0xe8];
 /// As rpm itself bounds them; the store only by what a list of half a million files needs.
 const TAGS: u32 = 0xffff;
 const STORE: u32 = 128 << 20;
+/// Values that one tag may have: the largest packages have a hundred thousand files. Each value takes more memory here than in
+/// the header, where a million empty names are a megabyte.
+const VALUES: u32 = 250_000;
 
 /// Types of values.
 const INT16: u32 = 3;
@@ -40,7 +43,14 @@ impl Header {
         if tags > TAGS || store > STORE {
             return Err(Refused::malformed("contains a header that is too large"));
         }
-        Ok(Self { index: exactly(from, u64::from(tags) * 16)?, store: exactly(from, u64::from(store))? })
+        let index = exactly(from, u64::from(tags) * 16)?;
+        // Of bytes there may be as many as there is room for.
+        let many = |entry: &[u8]| matches!(number(entry, 4), INT16..=STRING | STRING_ARRAY..=I18N_STRING);
+        let counts = index.chunks_exact(16).filter(|entry| many(entry)).map(|entry| number(entry, 12));
+        if counts.max().is_some_and(|count| count > VALUES) {
+            return Err(Refused::malformed("has a list that is larger than any"));
+        }
+        Ok(Self { index, store: exactly(from, u64::from(store))? })
     }
 
     /// The bytes that it took.

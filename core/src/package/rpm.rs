@@ -110,7 +110,7 @@ fn files(header: &Header) -> Result<Vec<Listed>> {
 }
 
 /// Bytes of all names together.
-const NAMES: usize = 64 << 20;
+const NAMES: usize = 32 << 20;
 
 /// What the header says.
 pub(super) fn describe(file: &mut File) -> Result<Metadata> {
