@@ -63,6 +63,11 @@ pub fn prepare(session: &Session, target: &Target, headers: &Headers) -> Result<
     }
     let (key, certificate) = pair(session, target);
     if !key.starts_with("pkcs11:") && !Path::new(&key).exists() {
+        if let Err(error) = heal(Path::new(&key), &certificate) {
+            return Ok(Signing::Not(format!("no signing key: {error:#}")));
+        }
+    }
+    if !key.starts_with("pkcs11:") && !Path::new(&key).exists() {
         // Nor is a certificate: the key may be on a medium that is not there now.
         if certificate.exists() {
             let certificate = certificate.display();
@@ -150,33 +155,81 @@ pub fn make(session: &Session, key: &Path, certificate: &Path) -> Result<()> {
     generate(key, certificate)
 }
 
-/// Makes a key pair. The certificate is good for modules only, so that a stolen key signs no kernel; the private
-/// key is never readable by anybody else, not even for a moment.
+/// The names under which the halves of a new pair are written. They are the same in each run, so that the next one finds what
+/// a killed one left.
+fn halves(key: &Path, certificate: &Path) -> (PathBuf, PathBuf) {
+    let beside = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        path.with_file_name(format!(".{name}.new"))
+    };
+    (beside(key), beside(certificate))
+}
+
+/// Ends what a run began that was killed while it made a pair. Both halves were complete and synced before the certificate got
+/// its name; from then on the key needs nothing but its own. Before that nothing counts.
+#[allow(clippy::disallowed_methods)] // the file is complete and synced
+pub fn heal(key: &Path, certificate: &Path) -> Result<()> {
+    let (new_key, new_certificate) = halves(key, certificate);
+    let half_done = new_key.exists() && !new_certificate.exists() && certificate.exists() && !key.exists();
+    if half_done {
+        fs::rename(&new_key, key).with_context(|| format!("putting {} in place", key.display()))?;
+        return file::sync_dir(key.parent().unwrap_or(Path::new("/")));
+    }
+    // The key first: a key without the other half would look like one that only needs its name.
+    file::remove_all(&new_key)?;
+    file::remove_all(&new_certificate)
+}
+
+/// Generates a key pair: RSA with 2048 bits, because Shim and firmware verify no longer ones everywhere; valid for a hundred
+/// years, because a kernel does not ask for the date and an expired certificate would only mislead. The certificate is good for
+/// modules only, so that a stolen key signs no kernel. The private key is never readable by anyone else, not even for a
+/// moment. Whenever this is interrupted, [`heal`] makes a pair or nothing of what it left.
+#[allow(clippy::disallowed_methods)] // both files are complete and synced before they get their names
 pub fn generate(key: &Path, certificate: &Path) -> Result<()> {
     if which("openssl").is_none() {
         bail!("openssl is not installed");
     }
-    for path in [key, certificate] {
-        if let Some(dir) = path.parent() {
-            file::make_dirs(dir)?;
-        }
+    let dirs = [key, certificate].map(|path| path.parent().unwrap_or(Path::new("/")));
+    for dir in dirs {
+        fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
     }
-    let (new_key, new_certificate) = (Staged::empty(key, 0o600)?, Staged::empty(certificate, 0o644)?);
-    Cmd::new("openssl")
-        .args(["req", "-new", "-x509", "-nodes", "-days", "36500", "-newkey", "rsa:2048"])
-        .args(["-subj", "/CN=DKMS module signing key", "-outform", "DER"])
-        .args(["-addext", "extendedKeyUsage=codeSigning,1.3.6.1.4.1.2312.16.1.2"])
-        .arg("-keyout")
-        .arg(new_key.path())
-        .arg("-out")
-        .arg(new_certificate.path())
-        .check()
-        .context("generating a signing key")?;
-    new_key.complete(0o600)?;
-    new_certificate.complete(0o644)?;
-    // The key last: a certificate alone is made again, a key alone would have to stay.
-    new_certificate.commit()?;
-    new_key.commit()
+    heal(key, certificate)?;
+    let (new_key, new_certificate) = halves(key, certificate);
+    // The certificate's place is there before the key's, also on disk: see `heal`.
+    for (path, mode) in [(&new_certificate, 0o644), (&new_key, 0o600)] {
+        let file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+        file.with_context(|| format!("creating {}", path.display()))?;
+        file::sync_dir(path.parent().unwrap_or(Path::new("/")))?;
+    }
+    let made = (|| -> Result<()> {
+        Cmd::new("openssl")
+            .args(["req", "-new", "-x509", "-nodes", "-days", "36500", "-newkey", "rsa:2048"])
+            .args(["-subj", "/CN=DKMS module signing key", "-outform", "DER"])
+            .args(["-addext", "extendedKeyUsage=codeSigning,1.3.6.1.4.1.2312.16.1.2"])
+            .arg("-keyout")
+            .arg(&new_key)
+            .arg("-out")
+            .arg(&new_certificate)
+            .check()
+            .context("generating a signing key")?;
+        fs::set_permissions(&new_key, fs::Permissions::from_mode(0o600))?;
+        for path in [&new_key, &new_certificate] {
+            let synced = fs::File::open(path).and_then(|file| file.sync_all());
+            synced.with_context(|| format!("syncing {}", path.display()))?;
+        }
+        Ok(())
+    })();
+    if made.is_err() {
+        let _ = fs::remove_file(&new_key);
+        let _ = fs::remove_file(&new_certificate);
+        return made;
+    }
+    for (new, name) in [(&new_certificate, certificate), (&new_key, key)] {
+        fail::fail_point!("sign:before-rename");
+        fs::rename(new, name).with_context(|| format!("putting {} in place", name.display()))?;
+        file::sync_dir(name.parent().unwrap_or(Path::new("/")))?;
+    }
+    Ok(())
 }
 
 impl Signer {
@@ -195,5 +248,34 @@ impl Signer {
         let said = String::from_utf8_lossy(&done.output);
         let said = said.lines().last().unwrap_or("no signature was added");
         Ok(Err(format!("{} failed (exit code {}): {said}", self.program.display(), done.code())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every state that a kill can leave, and what becomes of it.
+    #[test]
+    fn a_kill_leaves_a_pair_or_nothing() {
+        let names = [".mok.pub.new", ".mok.key.new", "mok.pub", "mok.key"];
+        for (left, becomes) in [
+            (&[][..], &[][..]),
+            (&[".mok.pub.new"], &[]),
+            (&[".mok.pub.new", ".mok.key.new"], &[]),
+            (&["mok.pub", ".mok.key.new"], &["mok.pub", "mok.key"]),
+            (&["mok.pub", "mok.key"], &["mok.pub", "mok.key"]),
+            // The admin's own certificate, whose key is elsewhere.
+            (&["mok.pub"], &["mok.pub"]),
+            (&["mok.pub", ".mok.pub.new", ".mok.key.new"], &["mok.pub"]),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            for name in left {
+                file::write_atomic(&dir.path().join(name), name.as_bytes(), 0o600).unwrap();
+            }
+            heal(&dir.path().join("mok.key"), &dir.path().join("mok.pub")).unwrap();
+            let there: Vec<&str> = names.into_iter().filter(|name| dir.path().join(name).exists()).collect();
+            assert_eq!(there, becomes, "{left:?}");
+        }
     }
 }
