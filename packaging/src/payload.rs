@@ -123,6 +123,7 @@ mod tests {
             "usr/lib/dkms/apt-hook",
             "usr/lib/dkms/common.postinst",
             "usr/lib/dkms/dkms_autoinstaller",
+            "usr/lib/dkms/run-hook",
             "usr/lib/kernel/install.d/40-dkms.install",
             "usr/lib/systemd/system/dkms.service",
             "usr/sbin/dkms",
@@ -166,6 +167,46 @@ mod tests {
                 .status()
                 .unwrap();
             assert!(status.success(), "{hook}");
+        }
+    }
+
+    /// Runs an adapter around a hook that ends with this status; the adapter's status, and what it says.
+    fn adapter(file: &str, program: &str, ends: &str) -> (Option<i32>, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let hook = dir.path().join("hook");
+        fs::write(&hook, format!("{ends}\n")).unwrap();
+        let script = fs::read_to_string(repository().join(file)).unwrap();
+        let script = script.replace(program, &format!("sh {}", hook.display()));
+        let done =
+            std::process::Command::new("sh").args(["-c", &script, "adapter", "verb"]).output().unwrap();
+        (done.status.code(), String::from_utf8_lossy(&done.stderr).into_owned())
+    }
+
+    #[test]
+    fn only_what_a_hook_decides_is_passed_on() {
+        for (file, program) in [
+            ("apt-hook/files/usr/lib/dkms/run-hook", "/usr/lib/dkms/apt-hook \"$@\""),
+            ("dnf-plugin/files/usr/lib/dkms/rpm-trigger", "/usr/lib/dkms/dnf-hook \"$@\""),
+        ] {
+            for code in [0, 11, 129, 130, 143] {
+                let (status, said) = adapter(file, program, &format!("exit {code}"));
+                assert_eq!((status, said.as_str()), (Some(code), ""), "{file} {code}");
+            }
+            // A crash (abort, segmentation fault, kill), a program that is gone or cannot start, an internal error.
+            for ends in [
+                "kill -ABRT $$",
+                "kill -SEGV $$",
+                "kill -KILL $$",
+                "exit 127",
+                "exit 126",
+                "exit 1",
+                "exit 77",
+                "exit 255",
+            ] {
+                let (status, said) = adapter(file, program, ends);
+                assert_eq!(status, Some(0), "{file}: {ends}");
+                assert!(said.contains("exited with status"), "{file}: {ends}: {said}");
+            }
         }
     }
 }
