@@ -19,6 +19,15 @@ pub struct Trouble {
     pub status: Option<i32>,
 }
 
+/// Runs a script without the files that we have open, the lock among them: what it leaves running must not keep the lock.
+/// The shell around it keeps that for as long as the script runs.
+const WRAPPER: &str = r#"
+(
+    for fd in /proc/self/fd/*; do case ${fd##*/} in [012]|*[!0-9]*) ;; *) eval "exec ${fd##*/}>&-" ;; esac; done
+    exec "$PWD/"$0
+)
+exit $?"#;
+
 /// Runs a script of the module's source directory. `None`: all is well, or there is no such script.
 pub fn run(
     session: &Session,
@@ -43,7 +52,7 @@ pub fn run(
     };
     let text = |path: &Path| path.display().to_string();
     let mut cmd = Cmd::new("bash")
-        .args(["--noprofile", "--norc", "-c", r#"exec "$PWD/"$0"#, command])
+        .args(["--noprofile", "--norc", "-c", WRAPPER, command])
         .cwd(&dir)
         .env("dkms_tree", text(&session.layout.dkms_tree))
         .env("source_tree", text(&session.layout.source_tree))

@@ -1,13 +1,15 @@
 //! One writer: an flock on one file, held as a value.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, Write};
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::{Errno, FdFlags};
 
 use crate::sys::{environment, file, signal};
 
@@ -25,7 +27,7 @@ pub fn space() -> Option<String> {
 /// Who holds the lock for this process: itself, or the one that it got the lock from.
 static HELD_BY: OnceLock<String> = OnceLock::new();
 
-/// The held lock. Children inherit neither the descriptor nor, after our death, the lock.
+/// The held lock. What we start holds it, too, until it ends.
 #[derive(Debug)]
 pub struct Lock {
     /// `None` when a process above holds it for us.
@@ -59,22 +61,56 @@ pub fn pass_on() -> Option<(&'static str, &'static str)> {
     HELD_BY.get().map(|holder| (HOLDER, holder.as_str()))
 }
 
-/// Takes the lock; `waiting` is called once, with the holder's process id, when somebody else has it.
+/// How long a lock that another process holds is waited for. The longest transactions are shorter; whoever waits longer
+/// than this, waits for something that hangs.
+const PATIENCE: Duration = Duration::from_secs(2 * 3600);
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// Opens the lock file, for root alone: whoever may open it may lock it, and so stop every transaction.
 #[allow(clippy::disallowed_methods)] // this is the place
-pub fn acquire(path: &Path, waiting: impl FnOnce(&str)) -> Result<Lock> {
-    if let Some(dir) = path.parent() {
-        file::make_dirs(dir)?;
-    }
-    let mut file = OpenOptions::new()
+fn open(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
-        .open(path)
-        .with_context(|| format!("opening lock file {}", path.display()))?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)?;
+    let meta = file.metadata()?;
+    if meta.permissions().mode() & 0o077 != 0 {
+        // Older versions left it open to all.
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
+}
+
+/// Whether we got it. Only that another process holds it means that: any other error is one.
+fn try_lock(file: &File) -> io::Result<bool> {
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Takes the lock; `waiting` is called once, with the holder's process id, when another process has it.
+pub fn acquire(path: &Path, waiting: impl FnOnce(&str)) -> Result<Lock> {
+    acquire_within(path, PATIENCE, waiting)
+}
+
+fn acquire_within(path: &Path, patience: Duration, waiting: impl FnOnce(&str)) -> Result<Lock> {
+    if let Some(dir) = path.parent() {
+        file::make_dirs(dir)?;
+    }
+    let mut file = open(path).with_context(|| format!("opening lock file {}", path.display()))?;
+    let taken = |file: &File| try_lock(file).with_context(|| format!("locking {}", path.display()));
+    if !taken(&file)? {
         let mut holder = String::new();
-        // The holder's id is a courtesy of the message; without it we wait all the same.
+        // The holder's id is a courtesy of the message; without it we wait, too.
         let _ = file.read_to_string(&mut holder);
         let holder = holder.trim().to_owned();
         // A script of the transaction under way called us. Waiting for our own grandparent, which waits for us,
@@ -84,21 +120,33 @@ pub fn acquire(path: &Path, waiting: impl FnOnce(&str)) -> Result<Lock> {
             return Ok(Lock { file: None, unclean: false });
         }
         waiting(&holder);
-        while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let began = Instant::now();
+        while !taken(&file)? {
             signal::check()?;
-            std::thread::sleep(Duration::from_millis(50));
+            if began.elapsed() >= patience {
+                bail!(
+                    "{} has been locked for more than {} minutes (process {holder}): end that process, then run dkms \
+                     again",
+                    path.display(),
+                    patience.as_secs() / 60
+                );
+            }
+            std::thread::sleep(INTERVAL);
         }
     }
     let mut before = String::new();
     file.rewind()?;
     let unclean = file.read_to_string(&mut before).is_err() || !before.is_empty();
-    let mut note = || -> std::io::Result<()> {
+    let mut note = || -> io::Result<()> {
         file.set_len(0)?;
         file.rewind()?;
         file.write_all(std::process::id().to_string().as_bytes())
     };
     // On a full disk the id is missing from the message above, nothing else.
     let _ = note();
+    // What we start inherits the lock: when we are killed, a depmod that is still running keeps the next run away from what it
+    // writes. Confined commands do not get it, nor do scripts of modules, which may leave daemons behind.
+    rustix::io::fcntl_setfd(&file, FdFlags::empty())?;
     let _ = HELD_BY.set(std::process::id().to_string());
     Ok(Lock { file: Some(file), unclean })
 }
@@ -110,4 +158,33 @@ fn is_ancestor(pid: &str) -> bool {
     }
     let above = crate::sys::run::ancestors();
     above.is_empty() || above.iter().any(|ancestor| ancestor.pid.to_string() == pid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_roots_alone_and_waiting_for_it_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        File::create(&path).unwrap().set_permissions(Permissions::from_mode(0o644)).unwrap();
+        let other = File::open(&path).unwrap();
+        flock(&other, FlockOperation::LockExclusive).unwrap();
+        let mut waited = false;
+        let error = acquire_within(&path, Duration::from_millis(120), |_| waited = true).unwrap_err();
+        assert!(waited && error.to_string().contains("has been locked for more than"), "{error:#}");
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        drop(other);
+        assert!(!acquire_within(&path, Duration::ZERO, |_| {}).unwrap().inherited());
+    }
+
+    #[test]
+    fn what_is_no_lock_file_is_an_error_and_not_a_lock_that_is_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), &link).unwrap();
+        assert!(acquire_within(&link, Duration::ZERO, |_| {}).is_err());
+        assert!(!dir.path().join("elsewhere").exists());
+    }
 }
