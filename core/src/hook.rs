@@ -243,8 +243,8 @@ fn carry_out(
             Ok(0)
         }
         // Our own verdict, told apart from that of a hook that crashed: the admin has said that modules matter more.
-        Err(error) if power == Power::Stops => {
-            explain(&error, session.screen);
+        Err(error) if effect == FailureEffect::Stops => {
+            broke(&error, session.screen);
             Ok(Exit::AUTOINSTALL_FAILED.number())
         }
         Err(error) => Err(error),

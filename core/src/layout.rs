@@ -12,7 +12,7 @@ pub use offered::Offered;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sys::file::{self, TEMP_PREFIX};
+use crate::sys::file;
 use crate::types::{KernelRelease, ModuleId, ModuleName, Target};
 
 /// The name of our own directory inside the registry.
@@ -174,10 +174,6 @@ impl Layout {
     /// Tarballs of strangers while they are unpacked and checked, by process.
     pub fn incoming(&self) -> PathBuf {
         self.own().join("incoming")
-    }
-    /// The jobserver of a run that builds. It is called like a temporary file, so that it is swept after a kill.
-    pub fn jobs(&self) -> PathBuf {
-        self.own().join(format!("{TEMP_PREFIX}{}-jobs", std::process::id()))
     }
     /// The kernel that was made the boot default, and what that changed.
     pub fn boot_default(&self) -> PathBuf {

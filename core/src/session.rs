@@ -125,6 +125,13 @@ impl Session {
         Machine::look().budget(self.options.jobs.or(self.policy.framework.parallel_jobs))
     }
 
+    /// Files that no build may read: the private keys that modules of this kernel are signed with.
+    pub fn secrets(&self, target: &Target) -> Vec<PathBuf> {
+        let (own, _) = self.policy.row.mok;
+        let configured = self.policy.framework.signing_key(target).map(PathBuf::from);
+        configured.into_iter().chain([self.layout.keys.join(own)]).collect()
+    }
+
     /// Finished builds that are kept for later.
     pub fn cache(&self) -> Cache {
         Cache::new(self.layout.cache(), self.policy.admin.cache_bytes())

@@ -14,6 +14,7 @@
     clippy::print_stdout
 )]
 
+pub mod attacks;
 pub mod bench;
 pub mod boot;
 pub mod checkout;

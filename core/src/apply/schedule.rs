@@ -20,6 +20,7 @@ use crate::report::timeline::{Phases, Span};
 use crate::report::{Failing, Fault, Outcome, Severity, Waits, text};
 use crate::session::Session;
 use crate::step::{build, depmod, sign};
+use crate::sys::confine::Wall;
 use crate::sys::jobs::{Jobs, Token};
 use crate::sys::{confine, file, signal};
 use crate::types::{Attempt, ModuleId, Placement, Target};
@@ -56,8 +57,7 @@ pub(super) fn carry_out<'a>(work: &mut Work<'a>, plan: &'a Plan) -> Result<()> {
         return Ok(());
     }
     let signing = make::signing(work, &plan.make)?;
-    let owner = (builds(plan) && confine::available()).then_some(confine::USER);
-    let jobs = Jobs::new(work.session.jobs(), work.session.layout.jobs(), owner)?;
+    let jobs = Jobs::new(work.session.jobs())?;
     let stop = Arc::new(AtomicBool::new(false));
     let first = work.report.lines.len();
     let mut outcomes: BTreeMap<usize, Outcome> = BTreeMap::new();
@@ -175,11 +175,6 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
     fn run(&mut self, work: &mut Work<'a>, receive: &Receiver<Message>) -> Result<()> {
         loop {
             signal::check()?;
-            if self.queue.running() == 0 {
-                // Nobody has a job now: whatever a killed or a hostile make did to the budget is put right.
-                self.token = None;
-                self.jobs.restore(0)?;
-            }
             // Builds first: then the processors are busy while the light things are done.
             self.start_all(work)?;
             if let Some(next) = self.queue.light() {
@@ -211,10 +206,7 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
             if self.skip(work, next)? {
                 continue;
             }
-            let Some(token) = self.token.take().map_or_else(|| self.jobs.take(), |token| Ok(Some(token)))?
-            else {
-                break;
-            };
+            let Some(token) = self.token.take().or_else(|| self.jobs.take()) else { break };
             self.start(work, next, token)?;
         }
         Ok(())
@@ -359,10 +351,13 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
         if outcome.follows().severity > Severity::Fine {
             work.failed.insert(Placement::of(&make.module, &make.target));
         }
-        if make.build && !confine::available() && !work.unconfined {
-            work.unconfined = true;
-            let why = "namespaces are not available: builds are not sandboxed";
-            work.report.remarks.push(why.to_owned());
+        if make.build && !work.unconfined {
+            if let Wall::User(why) = confine::wall() {
+                work.unconfined = true;
+                work.report.remarks.push(format!(
+                    "namespaces are not available: builds run as an unprivileged user, not sandboxed: {why}"
+                ));
+            }
         }
         let count = (self.builds > 1 && make.build).then_some((self.done, self.builds));
         work.session.screen.progress(&text::progress(&make.module, &make.target, &outcome, count));

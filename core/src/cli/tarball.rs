@@ -14,8 +14,8 @@ use crate::exit::Exit;
 use crate::package;
 use crate::session::Session;
 use crate::survey;
+use crate::sys::file;
 use crate::sys::hash::{self, Watch};
-use crate::sys::{confine, file};
 use crate::tree::{Entry, Source};
 use crate::types::{ModuleId, Target};
 
@@ -165,16 +165,6 @@ fn bring(session: &mut Session, args: &Args, words: &Words, sourceless: Exit) ->
 fn module_in(session: &Session, tarball: &Unpacked, name: &str) -> Result<ModuleId> {
     let Contents { conf, claims, .. } = &tarball.contents;
     let conf = tarball.path(conf);
-    if confine::available() && !open_to_all(&conf) {
-        let dir = session.layout.incoming();
-        return refuse(
-            Exit::ERROR,
-            format!(
-                "{} is not accessible to other users; the dkms.conf in {name} would run as root",
-                dir.display()
-            ),
-        );
-    }
     let module = source::module_of(session, &conf).map_err(|error| match error.downcast::<Refusal>() {
         Ok(Refusal { code, message }) => {
             // Where it was unpacked is gone when this is read.
@@ -217,14 +207,6 @@ fn sound(
             refuse(Exit::BAD_CONF, format!("{name}: {why}"))
         }
     }
-}
-
-/// Whether the user that evaluates a stranger's dkms.conf can read it. If not, it would be taken for root's own.
-fn open_to_all(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    path.ancestors()
-        .skip(1)
-        .all(|dir| dir.metadata().is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0))
 }
 
 /// Whether two source trees are the same.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RawConf;
 use super::evaluate::{Inputs, Question};
+use crate::report::plain;
 use crate::sys::confine::Spec;
 use crate::sys::inside;
 use crate::sys::overlay::Layers;
@@ -15,26 +16,35 @@ use crate::sys::run::Output;
 /// How long a configuration file may take on the clock; of processor time it gets two seconds. A machine that is
 /// busy with something else must not make a good file look bad.
 const LIMIT: Duration = Duration::from_secs(20);
-/// The driver's status when a file cannot be read by the user that it runs as.
-const UNREADABLE: i32 = 66;
 /// What bash's status is after SIGXCPU, as seen through the confinement.
 const OUT_OF_TIME: i32 = 128 + 24;
 /// The status of what was killed: for having ignored SIGXCPU, or because the machine ran out of memory.
 const KILLED: i32 = 128 + 9;
 
+/// More than any real file has to say, in bytes.
+const OUTPUT_LIMIT: usize = 1 << 20;
+/// As much of what it prints to standard error as is looked at.
+const ERRORS_KEPT: usize = 64 << 10;
+
 /// Sources the files that follow `--`, and sets the variables that stand there as `=NAME=VALUE`; then prints `name NUL index NUL value NUL` for each set element, and a
 /// closing mark: without it the file ended the shell. What the file itself prints is thrown away.
+///
+/// All that is printed is the file's own word, the mark among it: whatever a file prints there, it says of itself. Whether the
+/// shell was run, and how it ended, is not told here but by the processes that confine it. A file that the shell may not open
+/// is in a descriptor: the first has number 100.
 pub(super) const DRIVER: &str = r#"
-for __fd in /proc/self/fd/*; do case ${__fd##*/} in [012]|*[!0-9]*) ;; *) eval "exec ${__fd##*/}>&-" ;; esac; done
 ulimit -f 20480 -t 3; ulimit -S -t 2
 exec 4>&1 >/dev/null
 __names=$1; shift
 while [[ $1 != -- ]]; do printf -v "${1%%=*}" %s "${1#*=}"; shift; done
 shift
 __files=("$@"); set --
+__fd=100
 for __file in "${__files[@]}"; do
     if [[ $__file = =* ]]; then __file=${__file#=}; printf -v "${__file%%=*}" %s "${__file#*=}"; continue; fi
-    [[ -r $__file ]] || exit 66; . "$__file"
+    [[ -r $__file ]] || __file=/proc/self/fd/$__fd
+    (( ++__fd ))
+    . "$__file"
 done
 set +eux; unset -f printf eval builtin; IFS=$' \t\n'
 __show() { builtin printf '%s\0%s\0%s\0' "$@" >&4; }
@@ -93,23 +103,18 @@ pub fn evaluate_below(inputs: &Inputs<'_>, layers: Option<&Layers>) -> Result<Ve
     argv.push("--".to_owned());
     argv.extend(inputs.files.iter().map(|(path, _)| path.display().to_string()));
     argv.extend(inputs.directives.iter().map(|(name, value)| format!("={name}={value}")));
-    let mut spec = Spec {
+    let spec = Spec {
         argv,
         env: vec![("LC_ALL".into(), "C.UTF-8".into()), ("HOME".into(), "/".into())],
         cwd: "/".into(),
-        writable: Vec::new(),
         visible: inputs.files.iter().map(|(path, _)| path.clone()).collect(),
+        handed: inputs.files.iter().map(|(_, content)| content.clone()).collect(),
         layers: layers.cloned(),
         ..Spec::default()
     };
-    let run = |spec: &Spec| {
-        spec.command()?.output(Output::Split).limit(LIMIT).run().context("evaluating dkms.conf")
-    };
-    let mut done = run(&spec)?;
-    if done.code() == UNREADABLE && layers.is_none() {
-        // We have read it: it is for root's eyes only, and so root's own word.
-        spec.trusted = true;
-        done = run(&spec)?;
+    let done = spec.run(|cmd| cmd.output(Output::Split).limit(LIMIT)).context("evaluating dkms.conf")?;
+    if let Some(why) = &done.not_run {
+        return Ok(Verdict::Failed(format!("it could not be evaluated: {why}")));
     }
     let slow = "evaluation timed out (endless loop?)".to_owned();
     match done.code() {
@@ -118,12 +123,16 @@ pub fn evaluate_below(inputs: &Inputs<'_>, layers: Option<&Layers>) -> Result<Ve
         OUT_OF_TIME => return Ok(Verdict::Bad(slow)),
         _ => {}
     }
-    Ok(verdict(inputs, done.code(), &done.output, &done.errors))
+    if done.output.len() > OUTPUT_LIMIT {
+        return Ok(Verdict::Bad("its variables have more than a mebibyte".into()));
+    }
+    let errors = done.errors.get(..ERRORS_KEPT).unwrap_or(&done.errors);
+    Ok(verdict(inputs, done.code(), &done.output, errors))
 }
 
 /// What a run of the driver that came to an end of its own says.
 pub(super) fn verdict(inputs: &Inputs<'_>, code: i32, output: &[u8], errors: &[u8]) -> Verdict {
-    let said = String::from_utf8_lossy(errors).into_owned();
+    let said = plain(&String::from_utf8_lossy(errors));
     // bash goes on after a syntax error, with whatever came before it: half a configuration.
     let syntax = said.lines().find(|line| line.contains(": line ") && line.contains(": syntax error"));
     let why = match parse(output) {

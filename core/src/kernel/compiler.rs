@@ -80,7 +80,7 @@ pub fn named_below(headers: &Path, layers: Option<&Layers>) -> Option<String> {
         layers: layers.cloned(),
         ..Spec::default()
     };
-    let done = spec.command().ok()?.output(Output::Split).limit(LIMIT).run().ok()?;
+    let done = spec.run(|cmd| cmd.output(Output::Split).limit(LIMIT)).ok()?;
     let said = String::from_utf8_lossy(&done.output).into_owned();
     // Before the compiler itself there may be one that caches.
     let name = said.lines().next()?.split_whitespace().last()?.to_owned();

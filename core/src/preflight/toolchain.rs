@@ -44,7 +44,7 @@ pub(super) fn check(layers: &Layers, survey: &Survey) -> Result<()> {
         layers: Some(layers.clone()),
         ..Spec::default()
     };
-    let done = spec.command()?.output(Output::Memory).limit(LIMIT).run()?;
+    let done = spec.run(|cmd| cmd.output(Output::Memory).limit(LIMIT))?;
     if done.status.success() {
         return Ok(());
     }

@@ -26,7 +26,7 @@ pub fn errors(log: &str, dir: &Path, limit: usize) -> Vec<String> {
 
 /// Whether a compiler, an assembler, a linker or a check of the kernel's build system found something wrong.
 pub fn diagnosed(log: &str) -> bool {
-    let log = without_colours(log);
+    let log = plain(log);
     !diagnoses(&log.lines().collect::<Vec<_>>(), 1).is_empty()
 }
 

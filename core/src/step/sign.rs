@@ -1,13 +1,14 @@
 //! Signs modules with the machine owner's key, as the kernel's own sign-file does it.
 
 use std::fs;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
 use crate::kernel::{Headers, elf};
 use crate::session::Session;
-use crate::sys::file::{self, Staged};
+use crate::sys::file;
 use crate::sys::run::{Cmd, which};
 use crate::types::{Attempt, Target};
 

@@ -1,17 +1,18 @@
-//! One job budget: a GNU make jobserver that all builds of a transaction share, and how large it may be.
+//! One job budget that all builds of a transaction share, through a GNU make jobserver for each, and how large it may be.
 //!
 //! Whoever computes holds a token: a build takes one for itself when it starts, its `make` takes and returns more as
 //! it finds work. There are as many tokens as [`Machine::budget`] allows.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 
-use crate::sys::file;
 use crate::sys::run::{Cmd, Output};
 
 /// Memory that one compiler job may need, in bytes. Large C files of real modules peak at about this.
@@ -62,26 +63,150 @@ fn available(meminfo: &str) -> Option<u64> {
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
-/// The jobserver: a FIFO with a byte for every job that nobody has. make 4.4 opens it by name. The makes before that
-/// inherit open files, which a make that is started in `$(shell …)` finds closed and complains about, in the middle of
-/// what somebody reads; so they get their share as a number.
+/// The budget. Each build has a jobserver of its own, a FIFO with a byte for every job that it may start; a broker moves jobs
+/// from builds that leave theirs lying to those that have none. What a build takes and never returns, or invents, is its own
+/// affair: the broker knows what it gave to whom.
+///
+/// make 4.4 opens the FIFO by name. The makes before that inherit open files, which a make that is started in `$(shell …)` finds
+/// closed and complains about, in the middle of what is read; so they get their share as a number.
 #[derive(Debug, Clone)]
-pub struct Jobs(Arc<Pool>);
+pub struct Jobs {
+    pool: Arc<Pool>,
+    _broker: Arc<Broker>,
+}
 
 #[derive(Debug)]
 struct Pool {
-    path: PathBuf,
-    /// Ours: reading from it never waits.
-    fifo: File,
     limit: usize,
     /// Whether make knows FIFOs by name. Asked when the first one is started, not for runs that build nothing.
     shared: OnceLock<bool>,
+    ledger: Mutex<Ledger>,
+    changed: Condvar,
 }
 
-impl Drop for Pool {
-    #[allow(clippy::disallowed_methods)] // the FIFO is made here, too
+#[derive(Debug, Default)]
+struct Ledger {
+    /// Jobs in our own hands.
+    free: usize,
+    accounts: Vec<Account>,
+    opened: u64,
+    over: bool,
+}
+
+/// What one build was given.
+#[derive(Debug)]
+struct Account {
+    number: u64,
+    /// Our end: reading and writing never wait.
+    fifo: File,
+    given: usize,
+}
+
+impl Account {
+    /// Jobs that lie there. There are no more than it was given: others were invented.
+    fn there(&self) -> usize {
+        let there =
+            rustix::io::ioctl_fionread(&self.fifo).map_or(0, |bytes| usize::try_from(bytes).unwrap_or(0));
+        if there > self.given {
+            let _ = (&self.fifo).read(&mut vec![0; there - self.given]);
+        }
+        there.min(self.given)
+    }
+
+    /// Takes back as many of those that lie there.
+    fn collect(&mut self, count: usize) -> usize {
+        let taken = (&self.fifo).read(&mut vec![0; count]).unwrap_or(0).min(self.given);
+        self.given -= taken;
+        taken
+    }
+
+    fn give(&mut self, count: usize) -> usize {
+        let given = (&self.fifo).write(&vec![TOKEN; count]).unwrap_or(0);
+        self.given += given;
+        given
+    }
+}
+
+impl Ledger {
+    /// Spreads what is free, or lies where it is not used, over all builds; what does not go round goes to those that have
+    /// nothing left.
+    fn balance(&mut self) {
+        let there: Vec<usize> = self.accounts.iter().map(Account::there).collect();
+        let total = self.free + there.iter().sum::<usize>();
+        let mut order: Vec<usize> = (0..there.len()).collect();
+        order.sort_by_key(|index| there[*index]);
+        let mut wanted = vec![0; there.len()];
+        for (rank, index) in order.into_iter().enumerate() {
+            wanted[index] = total / there.len() + usize::from(rank < total % there.len());
+        }
+        for ((account, there), wanted) in self.accounts.iter_mut().zip(&there).zip(&wanted) {
+            if there > wanted {
+                self.free += account.collect(there - wanted);
+            }
+        }
+        for ((account, there), wanted) in self.accounts.iter_mut().zip(&there).zip(&wanted) {
+            if there < wanted {
+                self.free -= account.give((wanted - there).min(self.free));
+            }
+        }
+    }
+
+    /// One job for a build that is to start: a free one, else one that lies unused.
+    fn take(&mut self) -> bool {
+        if self.free == 0 {
+            let most = self.accounts.iter_mut().max_by_key(|account| account.there());
+            self.free += most.filter(|account| account.there() > 0).map_or(0, |account| account.collect(1));
+        }
+        let there = self.free > 0;
+        self.free -= usize::from(there);
+        there
+    }
+}
+
+impl Pool {
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Ledger)) {
+        let mut ledger = self.ledger();
+        change(&mut ledger);
+        ledger.balance();
+        self.changed.notify_all();
+    }
+}
+
+/// The thread that looks after the builds' jobs while there is more than one.
+#[derive(Debug)]
+struct Broker(Arc<Pool>, Option<JoinHandle<()>>);
+
+/// How long a job may lie with one build while another one waits for it.
+const INTERVAL: Duration = Duration::from_millis(3);
+
+impl Broker {
+    fn new(pool: &Arc<Pool>) -> Result<Self> {
+        let own = Arc::clone(pool);
+        let work = move || {
+            let mut ledger = own.ledger();
+            while !ledger.over {
+                ledger = if ledger.accounts.len() > 1 {
+                    ledger.balance();
+                    own.changed.wait_timeout(ledger, INTERVAL).unwrap_or_else(PoisonError::into_inner).0
+                } else {
+                    own.changed.wait(ledger).unwrap_or_else(PoisonError::into_inner)
+                };
+            }
+        };
+        let thread = std::thread::Builder::new().spawn(work).context("starting a thread for the jobs")?;
+        Ok(Self(Arc::clone(pool), Some(thread)))
+    }
+}
+
+impl Drop for Broker {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        self.0.ledger().over = true;
+        self.0.changed.notify_all();
+        let _ = self.1.take().map(JoinHandle::join);
     }
 }
 
@@ -91,71 +216,78 @@ pub struct Token(Arc<Pool>);
 
 impl Drop for Token {
     fn drop(&mut self) {
-        // The FIFO has room for all there are.
-        let _ = (&self.0.fifo).write_all(TOKEN);
+        self.0.change(|ledger| ledger.free += 1);
     }
 }
 
-const TOKEN: &[u8] = b"+";
+/// One build's jobserver. Whatever is left of it when it is dropped, the budget has all of its jobs back.
+#[derive(Debug)]
+pub struct Lane {
+    pool: Arc<Pool>,
+    number: u64,
+    path: PathBuf,
+}
+
+impl Drop for Lane {
+    #[allow(clippy::disallowed_methods)] // the FIFO is made here, too
+    fn drop(&mut self) {
+        self.pool.change(|ledger| {
+            if let Some(index) = ledger.accounts.iter().position(|account| account.number == self.number) {
+                ledger.free += ledger.accounts.remove(index).given;
+            }
+        });
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl Lane {
+    /// What make needs to know when so many builds run at the same time: an option, and the value of `MAKEFLAGS`. `seen` is
+    /// where it finds the FIFO.
+    pub fn for_make(&self, builds: usize, seen: &Path) -> (String, Option<String>) {
+        if *self.pool.shared.get_or_init(understands_names) {
+            return (String::new(), Some(format!("-j --jobserver-auth=fifo:{}", seen.display())));
+        }
+        (format!(" -j{}", (self.pool.limit / builds.max(1)).max(1)), None)
+    }
+}
+
+const TOKEN: u8 = b'+';
 
 impl Jobs {
-    /// A budget of so many jobs, with its FIFO at `path`, for the user `owner` where that is not us.
-    #[allow(clippy::disallowed_methods)] // the only FIFO there is
-    pub fn new(limit: usize, path: PathBuf, owner: Option<u32>) -> Result<Self> {
-        let context = || format!("creating the jobserver {}", path.display());
-        if let Some(dir) = path.parent() {
-            file::make_dirs(dir)?;
-        }
-        file::remove_all(&path)?;
-        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).with_context(context)?;
-        file::give(&path, owner).with_context(context)?;
-        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let fifo = File::from(rustix::fs::open(&path, flags, Mode::empty()).with_context(context)?);
-        let jobs = Self(Arc::new(Pool { path, fifo, limit, shared: OnceLock::new() }));
-        jobs.restore(0)?;
-        Ok(jobs)
+    /// A budget of so many jobs.
+    pub fn new(limit: usize) -> Result<Self> {
+        let ledger = Mutex::new(Ledger { free: limit, ..Ledger::default() });
+        let pool = Arc::new(Pool { limit, shared: OnceLock::new(), ledger, changed: Condvar::new() });
+        let broker = Arc::new(Broker::new(&pool)?);
+        Ok(Self { pool, _broker: broker })
     }
 
     /// How many jobs there may be.
     pub fn limit(&self) -> usize {
-        self.0.limit
-    }
-
-    /// The FIFO.
-    pub fn path(&self) -> &Path {
-        &self.0.path
-    }
-
-    /// What make needs to know when so many builds run at the same time: an option, and the value of `MAKEFLAGS`.
-    pub fn for_make(&self, builds: usize) -> (String, Option<String>) {
-        if *self.0.shared.get_or_init(understands_names) {
-            return (String::new(), Some(format!("-j --jobserver-auth=fifo:{}", self.0.path.display())));
-        }
-        (format!(" -j{}", (self.0.limit / builds.max(1)).max(1)), None)
+        self.pool.limit
     }
 
     /// A job, when there is one.
-    pub fn take(&self) -> Result<Option<Token>> {
-        match (&self.0.fifo).read(&mut [0]) {
-            Ok(1) => Ok(Some(Token(Arc::clone(&self.0)))),
-            Ok(_) => Ok(None),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
-            Err(error) => Err(error).context("waiting for a job token"),
-        }
+    pub fn take(&self) -> Option<Token> {
+        self.pool.ledger().take().then(|| Token(Arc::clone(&self.pool)))
     }
 
-    /// Puts the budget right while no build runs and `held` jobs are in our own hands: a make that was killed took its
-    /// jobs with it, and nothing keeps a hostile one from inventing some.
-    pub fn restore(&self, held: usize) -> Result<()> {
-        let wanted = self.0.limit.saturating_sub(held) as u64;
-        let there = rustix::io::ioctl_fionread(&self.0.fifo)?;
-        for _ in wanted..there {
-            let _ = (&self.0.fifo).read(&mut [0])?;
-        }
-        for _ in there..wanted {
-            (&self.0.fifo).write_all(TOKEN)?;
-        }
-        Ok(())
+    /// A jobserver at `path`, for the user `owner` where that is not us. Nothing else may be at work in its directory.
+    #[allow(clippy::disallowed_methods)] // this is the place
+    pub fn lane(&self, path: PathBuf, owner: Option<u32>) -> Result<Lane> {
+        let context = || format!("creating the jobserver {}", path.display());
+        super::file::remove_all(&path)?;
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).with_context(context)?;
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fifo = File::from(rustix::fs::open(&path, flags, Mode::empty()).with_context(context)?);
+        std::os::unix::fs::fchown(&fifo, owner, owner).with_context(context)?;
+        let mut number = 0;
+        self.pool.change(|ledger| {
+            ledger.opened += 1;
+            number = ledger.opened;
+            ledger.accounts.push(Account { number, fifo, given: 0 });
+        });
+        Ok(Lane { pool: Arc::clone(&self.pool), number, path })
     }
 }
 
@@ -215,53 +347,117 @@ mod tests {
         }
     }
 
-    fn jobs(dir: &tempfile::TempDir, limit: usize) -> Jobs {
-        Jobs::new(limit, dir.path().join("own/jobs"), None).unwrap()
+    fn lane(dir: &tempfile::TempDir, jobs: &Jobs, name: &str) -> (Lane, File) {
+        let path = dir.path().join(name);
+        let lane = jobs.lane(path.clone(), None).unwrap();
+        let flags = OFlags::RDWR | OFlags::NONBLOCK;
+        (lane, File::from(rustix::fs::open(&path, flags, Mode::empty()).unwrap()))
+    }
+
+    /// What a make takes that takes all it can.
+    fn drain(mut fifo: &File) -> usize {
+        fifo.read(&mut [0; 4096]).unwrap_or(0)
+    }
+
+    /// Until the broker has seen it.
+    fn eventually(what: &str, is_so: impl Fn() -> bool) {
+        for _ in 0..2000 {
+            if is_so() {
+                return;
+            }
+            std::thread::sleep(INTERVAL);
+        }
+        panic!("{what}");
+    }
+
+    fn lies(fifo: &File) -> u64 {
+        rustix::io::ioctl_fionread(fifo).unwrap()
     }
 
     #[test]
     fn there_are_as_many_as_there_are() {
-        let dir = tempfile::tempdir().unwrap();
-        let jobs = jobs(&dir, 2);
-        let first = jobs.take().unwrap().unwrap();
-        let _second = jobs.take().unwrap().unwrap();
-        assert!(jobs.take().unwrap().is_none());
+        let jobs = Jobs::new(2).unwrap();
+        let first = jobs.take().unwrap();
+        let _second = jobs.take().unwrap();
+        assert!(jobs.take().is_none());
         drop(first);
-        assert!(jobs.take().unwrap().is_some());
-        let path = jobs.path().to_owned();
-        assert!(path.exists());
-        drop((jobs, _second));
-        assert!(!path.exists());
+        assert!(jobs.take().is_some());
     }
 
     #[test]
-    fn tokens_that_were_lost_or_invented_are_put_right() {
+    fn the_only_build_has_all_and_a_new_one_takes_its_job_from_what_lies_there() {
         let dir = tempfile::tempdir().unwrap();
-        let jobs = jobs(&dir, 3);
-        let count = || rustix::io::ioctl_fionread(&jobs.0.fifo).unwrap();
-        let (a, b) = (jobs.take().unwrap().unwrap(), jobs.take().unwrap().unwrap());
-        jobs.restore(1).unwrap();
-        assert_eq!(count(), 2);
-        drop((a, b));
-        (0..5).for_each(|_| (&jobs.0.fifo).write_all(TOKEN).unwrap());
-        jobs.restore(0).unwrap();
-        assert_eq!(count(), 3);
+        let jobs = Jobs::new(4).unwrap();
+        let own = jobs.take().unwrap();
+        let (lane, fifo) = lane(&dir, &jobs, "a");
+        assert_eq!(lies(&fifo), 3);
+        let next = jobs.take().unwrap();
+        assert_eq!(lies(&fifo), 2);
+        drop((next, own));
+        assert_eq!(lies(&fifo), 4, "what others give back is for it");
+        drop(lane);
+        assert!(!dir.path().join("a").exists());
+        assert_eq!((0..5).filter_map(|_| jobs.take()).collect::<Vec<_>>().len(), 4);
+    }
+
+    #[test]
+    fn jobs_go_from_who_leaves_them_to_who_needs_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let jobs = Jobs::new(4).unwrap();
+        let ((_a, idle), (_b, busy)) = (lane(&dir, &jobs, "a"), lane(&dir, &jobs, "b"));
+        assert_eq!((lies(&idle), lies(&busy)), (2, 2));
+        let mut taken = 0;
+        for _ in 0..2000 {
+            taken += drain(&busy);
+            if taken == 4 {
+                return;
+            }
+            std::thread::sleep(INTERVAL);
+        }
+        panic!("it got {taken} of 4");
+    }
+
+    #[test]
+    fn who_steals_or_invents_jobs_does_it_to_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let jobs = Jobs::new(4).unwrap();
+        let (honest, own) = lane(&dir, &jobs, "honest");
+        let (thief, stolen) = lane(&dir, &jobs, "thief");
+        // It floods its own: no one gets a job of that.
+        (&stolen).write_all(&[TOKEN; 4096]).unwrap();
+        eventually("the flood is drained", || lies(&stolen) + lies(&own) == 4);
+        // It takes all it can and returns none, while the other has two in use.
+        assert!(drain(&own) >= 1);
+        eventually("it has taken what it could", || {
+            drain(&stolen);
+            lies(&stolen) == 0 && lies(&own) == 0
+        });
+        // At its end all of them are back, and the other one has what it had not.
+        drop((thief, stolen));
+        let mut had = 1;
+        eventually("the other one has them", || lies(&own) >= 1);
+        had += drain(&own);
+        assert!(had >= 2, "{had}");
+        drop(honest);
+        assert_eq!((0..5).filter_map(|_| jobs.take()).collect::<Vec<_>>().len(), 4);
     }
 
     #[test]
     fn old_makes_get_their_share() {
         let dir = tempfile::tempdir().unwrap();
-        let Jobs(pool) = jobs(&dir, 4);
-        let pool = Arc::into_inner(pool).unwrap();
-        let shared = |shared| {
-            let (path, fifo) = (pool.path.clone(), pool.fifo.try_clone().unwrap());
-            Jobs(Arc::new(Pool { path, fifo, limit: 4, shared: OnceLock::from(shared) }))
+        let pool = |shared| {
+            let jobs = Jobs::new(4).unwrap();
+            jobs.pool.shared.set(shared).unwrap();
+            let path = dir.path().join(format!("{shared}"));
+            (jobs.lane(path, None).unwrap(), jobs)
         };
-        assert_eq!(shared(false).for_make(1), (" -j4".into(), None));
-        assert_eq!(shared(false).for_make(3), (" -j1".into(), None));
-        assert_eq!(shared(false).for_make(9), (" -j1".into(), None));
-        let (option, flags) = shared(true).for_make(3);
-        assert_eq!(option, "");
-        assert_eq!(flags.unwrap(), format!("-j --jobserver-auth=fifo:{}", pool.path.display()));
+        let (lane, _jobs) = pool(false);
+        let seen = Path::new("/seen");
+        for (builds, option) in [(1, " -j4"), (3, " -j1"), (9, " -j1")] {
+            assert_eq!(lane.for_make(builds, seen), (option.into(), None));
+        }
+        let (lane, _jobs) = pool(true);
+        let (option, flags) = lane.for_make(3, seen);
+        assert_eq!((option.as_str(), flags.as_deref()), ("", Some("-j --jobserver-auth=fifo:/seen")));
     }
 }

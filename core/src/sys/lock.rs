@@ -86,6 +86,7 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Whether we got it. Only that another process holds it means that: any other error is one.
+#[allow(clippy::disallowed_methods)] // this is the place
 fn try_lock(file: &File) -> io::Result<bool> {
     loop {
         match flock(file, FlockOperation::NonBlockingLockExclusive) {

@@ -10,6 +10,7 @@ pub mod inside;
 pub mod jobs;
 pub mod lock;
 pub mod memfd;
+pub mod mounts;
 pub mod overlay;
 pub mod parallel;
 pub mod private;

@@ -15,7 +15,7 @@ use rustix::mount::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::file;
+use super::{file, mounts};
 
 /// Links that are followed before a path counts as a loop.
 const LINKS: usize = 40;
@@ -85,7 +85,7 @@ pub fn lay(layers: &Layers) -> Result<()> {
     for (number, (place, over)) in pairs.iter().enumerate() {
         // What is mounted below would vanish behind the new layer.
         let mut below = Vec::new();
-        for point in mounts_below(place) {
+        for point in mounts::below(place).context("reading the mount table")? {
             let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
             let tree = open_tree(CWD, &point, flags)
                 .with_context(|| format!("opening mount {}", point.display()))?;
@@ -173,17 +173,6 @@ fn escaped(path: &Path) -> Result<String> {
         bail!("{text} contains a character that overlayfs does not accept");
     }
     Ok(text.to_owned())
-}
-
-/// Mount points below a directory, outer ones first.
-fn mounts_below(dir: &Path) -> Vec<PathBuf> {
-    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
-    let mut points: Vec<PathBuf> = points.map(|point| point.replace("\\040", " ").into()).collect();
-    points.retain(|point| point != dir && point.starts_with(dir));
-    points.sort();
-    points.dedup();
-    points
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 
-use super::file;
+use super::{file, mounts};
 
 /// The directory. Everything in it was made through this value: each name once, nothing through a link.
 #[derive(Debug)]
@@ -30,19 +30,11 @@ fn let_go(dir: &Path) -> bool {
     // The table says where things really are.
     let Ok(dir) = dir.canonicalize() else { return false };
     let dir = dir.as_path();
-    let Some(points) = mounted_below(dir) else { return false };
+    let Ok(points) = mounts::below(dir) else { return false };
     for point in points.iter().rev() {
         let _ = rustix::mount::unmount(point, rustix::mount::UnmountFlags::DETACH);
     }
-    mounted_below(dir).is_some_and(|left| left.is_empty())
-}
-
-/// Mount points below a directory, outer ones first; `None` when that cannot be told.
-fn mounted_below(dir: &Path) -> Option<Vec<PathBuf>> {
-    let table = fs::read_to_string("/proc/thread-self/mountinfo").ok()?;
-    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
-    let points = points.map(|point| PathBuf::from(point.replace("\\040", " ")));
-    Some(points.filter(|point| point.starts_with(dir)).collect())
+    mounts::below(dir).is_ok_and(|left| left.is_empty())
 }
 
 impl Private {

@@ -47,6 +47,7 @@ pub struct Cmd {
     limit: Option<Duration>,
     log_limit: Option<u64>,
     stop: Option<Arc<AtomicBool>>,
+    input: Option<Arc<File>>,
 }
 
 /// How a process ended.
@@ -60,6 +61,8 @@ pub struct Done {
     pub errors: Vec<u8>,
     /// It was killed because it went beyond a limit.
     pub exceeded: Option<Exceeded>,
+    /// The command was not run, for this reason: what was to be put around it could not be made.
+    pub not_run: Option<String>,
 }
 
 /// A limit that a process was killed for.
@@ -86,6 +89,8 @@ impl Cmd {
     /// A program by name or path, with a clean environment.
     pub fn new(program: impl Into<PathBuf>) -> Self {
         let mut env = vec![("PATH".to_owned(), PATH.to_owned()), ("LC_ALL".to_owned(), "C.UTF-8".to_owned())];
+        // What we start holds the lock, and LVM's tools complain about open files that they do not know.
+        env.push(("LVM_SUPPRESS_FD_WARNINGS".to_owned(), "1".to_owned()));
         env.extend(crate::sys::lock::pass_on().map(|(name, value)| (name.to_owned(), value.to_owned())));
         for kept in INHERITED {
             if let Some(value) = environment::variable(kept) {
@@ -102,7 +107,13 @@ impl Cmd {
             limit: None,
             log_limit: None,
             stop: None,
+            input: None,
         }
+    }
+    /// Gives it a file as standard input.
+    pub fn input(mut self, file: File) -> Self {
+        self.input = Some(Arc::new(file));
+        self
     }
     /// The name under which the program sees itself.
     pub fn named(mut self, name: &str) -> Self {
@@ -167,7 +178,11 @@ impl Cmd {
         }
         let mut command = Command::new(&self.program);
         command.args(&self.args).env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).process_group(0);
+        match &self.input {
+            Some(file) => command.stdin(file.try_clone()?),
+            None => command.stdin(Stdio::null()),
+        };
+        command.process_group(0);
         if let Some(name) = &self.name {
             command.arg0(name);
         }
@@ -206,7 +221,7 @@ impl Cmd {
             }
             Ok(content)
         };
-        Ok(Done { status, output: read(output)?, errors: read(errors)?, exceeded })
+        Ok(Done { status, output: read(output)?, errors: read(errors)?, exceeded, not_run: None })
     }
 
     /// Runs it and fails when it does, with the end of what it said.

@@ -22,7 +22,7 @@ use crate::exit::Exit;
 use crate::kernel::{Compression, Headers, Kernel};
 use crate::layout::Layout;
 use crate::report::timeline::Phases;
-use crate::report::{Fault, compiler};
+use crate::report::{Fault, compiler, refused};
 use crate::session::Session;
 use crate::sys::confine;
 use crate::sys::jobs::Jobs;
@@ -36,6 +36,8 @@ const MODULE_LIMIT: u64 = 512 << 20;
 const SYMVERS_LIMIT: u64 = 64 << 20;
 /// More than any real build says. One that goes on and on would fill the disk.
 const LOG_LIMIT: u64 = 64 << 20;
+/// The jobserver of a build, beside its directory.
+const JOBSERVER: &str = ".jobserver";
 /// As much of a log as is kept: its beginning and its end.
 const LOG_KEPT: (u64, u64) = (1 << 20, 3 << 20);
 
@@ -174,6 +176,8 @@ struct Sandbox<'a> {
     confined: bool,
     /// The user that it runs as, when that is not us.
     owner: Option<u32>,
+    /// The admin lets it do all that we may.
+    trusted: bool,
 }
 
 /// Why a step of the build ended it.
@@ -207,7 +211,8 @@ pub fn build(session: &Session, job: &Job<'_>, phases: &mut Phases) -> Attempt<B
         canonical,
         log: scratch.0.join("make.log"),
         confined,
-        owner: (confined && !trusted).then_some(confine::USER),
+        owner: confine::user().filter(|_| !trusted),
+        trusted,
     };
     let result = place.all_steps(&scratch.0, phases);
     phases.end();
@@ -232,7 +237,10 @@ pub fn build(session: &Session, job: &Job<'_>, phases: &mut Phases) -> Attempt<B
         }
         Err(Stop { why, code, killed, status }) => {
             let text = String::from_utf8_lossy(&log);
-            let errors = compiler::errors(&text, &place.canonical.join("build"), 3);
+            let mut errors = compiler::errors(&text, &place.canonical.join("build"), 3);
+            if let Some(refused) = refused::refused(&text).filter(|_| place.owner.is_some() && !killed) {
+                errors.extend([refused, refused::permission(job.module.name.as_str())]);
+            }
             let fault::Blame { fault, cause } = fault::whose(&text, before.facts(&scratch.0, killed, status));
             Ok(Err(Unbuilt { why, code, errors, fault, cause, log }))
         }
@@ -355,12 +363,13 @@ impl Sandbox<'_> {
         let make = &self.job.recipe.make;
         let kernel = &self.job.kernel.target.kernel;
         // A quoted 'make', or another command, is shell DKMS's way to say that it must not run in parallel.
-        let (text, makeflags) = match make.strip_prefix("make") {
+        let (text, makeflags, _lane) = match make.strip_prefix("make") {
             Some(rest) => {
-                let (option, makeflags) = self.job.jobs.for_make(self.job.builds);
-                (format!("make{option} KERNELRELEASE={kernel}{rest}"), makeflags)
+                let lane = self.job.jobs.lane(self.view.join(JOBSERVER), self.owner)?;
+                let (option, makeflags) = lane.for_make(self.job.builds, &self.canonical.join(JOBSERVER));
+                (format!("make{option} KERNELRELEASE={kernel}{rest}"), makeflags, Some(lane))
             }
-            None => (make.clone(), None),
+            None => (make.clone(), None, None),
         };
         let done = self.shell("Building module(s)", &text, makeflags)?;
         if let Err(stop) = self.stopped(&done, "compiling", Exit::BUILD_FAILED) {
@@ -390,7 +399,7 @@ impl Sandbox<'_> {
         let program = if self.job.headers.cc.as_deref() == Some("clang") { "llvm-strip" } else { "strip" };
         let done =
             self.shell("Removing debug sections", &format!("{program} -g {}", files.join(" ")), None)?;
-        if done.timed_out() || STRUCK_DOWN.contains(&done.code()) {
+        if done.timed_out() || done.not_run.is_some() || STRUCK_DOWN.contains(&done.code()) {
             return Ok(self.stopped(&done, "removing debug sections", Exit::WOULD_NOT_LOAD));
         }
         // A module that could not be made smaller is a module all the same; whether it is whole is checked next.

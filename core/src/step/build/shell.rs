@@ -7,13 +7,13 @@ use anyhow::Result;
 
 use super::{LOG_LIMIT, Sandbox, Stop};
 use crate::exit::Exit;
-use crate::sys::confine::{self, Spec};
+use crate::sys::confine::Spec;
 use crate::sys::lock;
 use crate::sys::run::{Done, Exceeded, Output};
 
-/// Exit codes by which not the command speaks: the confinement could not be made, or a signal ended it (abort, bus
-/// error, kill, segmentation fault, termination, limits of time and size).
-pub(super) const STRUCK_DOWN: [i32; 8] = [confine::NOT_RUN, 134, 135, 137, 139, 143, 152, 153];
+/// Exit codes by which not the command speaks: a signal ended it (abort, bus error, kill, segmentation fault, termination,
+/// limits of time and size).
+pub(super) const STRUCK_DOWN: [i32; 7] = [134, 135, 137, 139, 143, 152, 153];
 
 /// A word that the shell takes as it is.
 pub(super) fn quoted(text: &str) -> String {
@@ -65,7 +65,7 @@ impl Sandbox<'_> {
             }
         }
         env.extend(makeflags.map(|flags| ("MAKEFLAGS".to_owned(), flags)));
-        if self.owner.is_none() {
+        if self.trusted {
             env.extend(lock::pass_on().map(|(name, value)| (name.to_owned(), value.to_owned())));
         }
         let spec = Spec {
@@ -77,27 +77,26 @@ impl Sandbox<'_> {
                 job.source.to_owned(),
                 job.headers.dir.clone(),
                 layout.module_config(&job.module.name),
-                job.jobs.path().to_owned(),
             ]
             .into_iter()
             .chain(environment)
             .collect(),
-            trusted: self.owner.is_none(),
+            hidden: session.secrets(&job.kernel.target),
+            trusted: self.trusted,
             layers: job.layers.cloned(),
-            inside: None,
+            ..Spec::default()
         };
         self.note(&format!("\n{what}\n# command: {text}\n"))?;
         if session.options.verbose {
             session.screen.progress(&format!("dkms: {what}: {text}"));
         }
         let began = Instant::now();
-        let command = spec
-            .command()?
-            .output(Output::Log(self.log.clone()))
-            .limit(session.build_limit(&job.module.name))
-            .log_limit(LOG_LIMIT)
-            .until(job.stop);
-        let done = command.run()?;
+        let done = spec.run(|cmd| {
+            cmd.output(Output::Log(self.log.clone()))
+                .limit(session.build_limit(&job.module.name))
+                .log_limit(LOG_LIMIT)
+                .until(job.stop)
+        })?;
         self.note(&format!(
             "\n# exit code: {}\n# elapsed time: {:.1} s\n{}\n",
             done.code(),
@@ -119,6 +118,14 @@ impl Sandbox<'_> {
                 return Err(Stop::new(why, code));
             }
             None => {}
+        }
+        if let Some(why) = &done.not_run {
+            return Err(Stop {
+                why: format!("{what} was not run: cannot set up the sandbox: {why}"),
+                code,
+                killed: true,
+                status: 0,
+            });
         }
         match done.code() {
             0 => Ok(()),

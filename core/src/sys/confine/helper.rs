@@ -1,0 +1,291 @@
+//! The two processes between us and a confined command.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::MemfdFlags;
+use rustix::io::{Errno, FdFlags};
+use rustix::process::{Gid, Pid, Signal, Uid, WaitOptions};
+use rustix::thread::UnshareFlags;
+
+use super::{FIRST_HANDED, Inside, NOT_RUN, Question, Spec, USER, Verdict, limits, view};
+use crate::sys::run::{PATH, say};
+use crate::sys::{environment, lock, overlay, signal};
+
+pub(in crate::sys) const OUTER: &str = "dkms-confine-outer";
+/// The question of a caller that speaks over standard input and output with what runs inside.
+pub(in crate::sys) const SPEC: &str = "DKMS_CONFINE";
+const INNER: &str = "dkms-confine-inner";
+/// How often we look whether the command has ended, where we must listen to a signal, too.
+const INTERVAL: Duration = Duration::from_millis(10);
+
+/// This system has not got what it takes: to be told apart from what it has and what failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Unsupported(String);
+
+/// To be called first in `main` of every program that uses confinement: does not return `None` when the process is one of
+/// the two helpers.
+pub fn enter(parts: &Inside) -> Option<ExitCode> {
+    let name = std::env::args().next()?;
+    let result = match name.as_str() {
+        OUTER => outer(),
+        INNER => inner(parts),
+        _ => return None,
+    };
+    let verdict = match result {
+        Ok(verdict) => verdict,
+        Err(error) => {
+            say(std::io::stderr(), &format!("dkms: cannot set up the sandbox: {error:#}\n"));
+            match error.downcast::<Unsupported>() {
+                Ok(Unsupported(why)) => Some(Verdict::Unsupported(why)),
+                Err(error) => Some(Verdict::NotRun(format!("{error:#}"))),
+            }
+        }
+    };
+    let Some(verdict) = verdict else { return Some(ExitCode::SUCCESS) };
+    if environment::is_set(SPEC) {
+        return Some(ExitCode::from(NOT_RUN as u8));
+    }
+    match answer(&verdict) {
+        Ok(()) if matches!(verdict, Verdict::Ended(_)) => Some(ExitCode::SUCCESS),
+        _ => Some(ExitCode::from(NOT_RUN as u8)),
+    }
+}
+
+/// The file that we were given as standard input: the question comes in it, the answer goes there.
+fn exchange() -> Result<File> {
+    let input = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3).context("opening the question")?;
+    Ok(File::from(input))
+}
+
+fn question() -> Result<Question> {
+    if let Some(spec) = environment::variable(SPEC) {
+        let spec = serde_json::from_str(&spec).context("reading the question")?;
+        return Ok(Question { spec, plain_view: false, caller: parent() });
+    }
+    let mut file = exchange()?;
+    let mut text = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut text)?;
+    serde_json::from_slice(&text).context("reading the question")
+}
+
+fn parent() -> i32 {
+    rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get())
+}
+
+fn answer(verdict: &Verdict) -> Result<()> {
+    let mut file = exchange()?;
+    file.set_len(0)?;
+    file.rewind()?;
+    Ok(file.write_all(&serde_json::to_vec(verdict)?)?)
+}
+
+#[allow(clippy::disallowed_methods)] // between the namespaces and the command nothing else may run
+#[allow(deprecated)] // the deprecation is about CLONE_FILES, which is not among our flags
+fn outer() -> Result<Option<Verdict>> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // What a package manager left open is none of the command's business.
+    close_fds::set_fds_cloexec(3, &[]);
+    let Question { spec, plain_view, caller } = question()?;
+    if parent() != caller {
+        bail!("the process above is gone");
+    }
+    if !plain_view {
+        let mut spaces = UnshareFlags::NEWNS | UnshareFlags::NEWPID;
+        if !spec.trusted {
+            spaces |= UnshareFlags::NEWNET | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
+        }
+        rustix::thread::unshare(spaces).map_err(|errno| not_here(errno, "there are no namespaces"))?;
+    }
+    let me = std::process::id().to_string();
+    let mut inner = Command::new("/proc/self/exe");
+    inner.arg0(INNER).arg(me);
+    if !environment::is_set(SPEC) {
+        inner.stdin(Stdio::from(exchange()?));
+    }
+    let status = inner.status().context("starting the inner process")?;
+    // The inner process has answered, unless it was killed.
+    if status.success() || status.code() == Some(NOT_RUN) {
+        Ok(None)
+    } else {
+        bail!("it was killed: {status}")
+    }
+}
+
+/// An error that says that this system lacks something, or forbids it, is not one that may pass.
+fn not_here(errno: Errno, what: &str) -> anyhow::Error {
+    let limited = || {
+        ["mnt", "pid", "net", "ipc", "uts"].iter().any(|kind| {
+            let limit = std::fs::read_to_string(format!("/proc/sys/user/max_{kind}_namespaces"));
+            limit.is_ok_and(|limit| limit.trim() == "0")
+        })
+    };
+    match errno {
+        Errno::PERM | Errno::ACCESS | Errno::NOSYS | Errno::INVAL => {
+            Unsupported(format!("{what}: {errno}")).into()
+        }
+        Errno::NOSPC if limited() => Unsupported(format!("{what}: they are limited to none")).into(),
+        errno => anyhow::Error::new(errno).context(what.to_owned()),
+    }
+}
+
+/// The same of the view's first steps.
+fn view_not_here(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<Errno>().copied() {
+        Some(Errno::PERM | Errno::ACCESS | Errno::NOSYS) => Unsupported(format!("{error:#}")).into(),
+        _ => error,
+    }
+}
+
+fn inner(parts: &Inside) -> Result<Option<Verdict>> {
+    let Question { spec, plain_view, .. } = question()?;
+    // From now on we end with the process that started us: not even a kill leaves us behind. Where the kernel does not end
+    // what the command left, we do that first.
+    let signal = if plain_view { Signal::TERM } else { Signal::KILL };
+    rustix::process::set_parent_process_death_signal(Some(signal))?;
+    let parent = std::env::args().nth(1).unwrap_or_default();
+    if !Path::new("/proc").join(parent).exists() {
+        bail!("the process above is gone");
+    }
+    // Without a controlling terminal nothing can type into the shell that started us.
+    rustix::process::setsid()?;
+    if plain_view {
+        return without_namespaces(&spec).map(Some);
+    }
+    view::detach().map_err(view_not_here)?;
+    if let Some(layers) = &spec.layers {
+        overlay::lay(layers).context("laying what comes over the system")?;
+    }
+    if spec.trusted {
+        view::places(&spec)?;
+        view::fresh_proc()?;
+    } else {
+        view::build(&spec).map_err(view_not_here)?;
+    }
+    if let Some(name) = &spec.inside {
+        let part = parts.iter().find(|(known, _)| known == name).context("an unknown part of dkms")?.1;
+        limits::bound(&spec)?;
+        limits::give_up()?;
+        become_builder()?;
+        return part().map(|()| None);
+    }
+    let child = start(&spec)?;
+    loop {
+        if let Some(verdict) = ended(&child, WaitOptions::empty())? {
+            return Ok(Some(verdict));
+        }
+    }
+}
+
+/// Gives up everything that root may do, for good. To be called while this process has one thread only: others would keep it.
+fn become_builder() -> Result<()> {
+    let (uid, gid) = (Uid::from_raw(USER), Gid::from_raw(USER));
+    rustix::thread::set_thread_groups(&[]).context("leaving all groups")?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid).context("changing the group")?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).context("changing the user")?;
+    // Whoever becomes another user loses this.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    Ok(())
+}
+
+/// Where there are no namespaces: whoever the command starts is ours to end.
+fn without_namespaces(spec: &Spec) -> Result<Verdict> {
+    if !mapped("uid_map") || !mapped("gid_map") {
+        return Err(Unsupported(format!("user {USER} does not exist in this container")).into());
+    }
+    signal::install();
+    rustix::process::set_child_subreaper(Some(Pid::INIT))?;
+    let child = start(spec)?;
+    let verdict = loop {
+        match ended(&child, WaitOptions::NOHANG)? {
+            Some(verdict) => break verdict,
+            None if signal::check().is_err() => break Verdict::NotRun("interrupted".into()),
+            None => std::thread::sleep(INTERVAL),
+        }
+    };
+    end_all();
+    Ok(verdict)
+}
+
+/// Whether the build's user has a number outside of this user namespace.
+fn mapped(map: &str) -> bool {
+    let text = std::fs::read_to_string(format!("/proc/self/{map}")).unwrap_or_default();
+    text.lines().any(|line| {
+        let mut numbers = line.split_whitespace().filter_map(|number| number.parse::<u64>().ok());
+        let (Some(first), _, Some(count)) = (numbers.next(), numbers.next(), numbers.next()) else {
+            return false;
+        };
+        (first..first.saturating_add(count)).contains(&u64::from(USER))
+    })
+}
+
+/// Ends whatever the command left: its orphans become our children.
+fn end_all() {
+    let me = std::process::id();
+    // Each round ends what is there; what was started meanwhile is there in the next.
+    for _ in 0..10_000 {
+        let children = std::fs::read_to_string(format!("/proc/{me}/task/{me}/children")).unwrap_or_default();
+        for child in children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
+            let _ = rustix::process::kill_process(child, Signal::KILL);
+        }
+        if rustix::process::wait(WaitOptions::empty()).is_err() {
+            return;
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods)] // between the namespaces and the command nothing else may run
+fn start(spec: &Spec) -> Result<Child> {
+    limits::bound(spec)?;
+    let (program, args) = spec.argv.split_first().context("empty command")?;
+    let mut command = Command::new(program);
+    command.args(args).env_clear().env("PATH", PATH).envs(spec.env.iter().map(|(name, value)| (name, value)));
+    command.current_dir(&spec.cwd).stdin(Stdio::null());
+    let _handed = handed(spec)?;
+    if spec.trusted {
+        // Process numbers mean something else in here: a dkms that it calls must know that.
+        command.env(lock::SPACE, lock::space().unwrap_or_default());
+    } else {
+        limits::give_up()?;
+        command.uid(USER).gid(USER);
+    }
+    command.spawn().with_context(|| format!("starting {program}"))
+}
+
+/// Waits for whatever ends; how the command ended when it was that. Others that end here had no parent left.
+fn ended(child: &Child, options: WaitOptions) -> Result<Option<Verdict>> {
+    match rustix::process::wait(options) {
+        Ok(Some((pid, status))) if pid.as_raw_nonzero().get() == child.id() as i32 => {
+            Ok(Some(Verdict::Ended(status.as_raw())))
+        }
+        Ok(_) | Err(Errno::INTR) => Ok(None),
+        Err(error) => Err(error).context("waiting for the command"),
+    }
+}
+
+/// Files in memory for what the command could not open itself, in descriptors of known numbers that it inherits.
+fn handed(spec: &Spec) -> Result<Vec<File>> {
+    let mut files = Vec::new();
+    for (content, number) in spec.handed.iter().zip(FIRST_HANDED..) {
+        let memory =
+            rustix::fs::memfd_create("handed", MemfdFlags::CLOEXEC).context("making a file in memory")?;
+        let mut memory = File::from(memory);
+        memory.write_all(content)?;
+        memory.rewind()?;
+        let file = rustix::io::fcntl_dupfd_cloexec(&memory, number as i32)?;
+        if file.as_raw_fd() != number as i32 {
+            bail!("descriptor {number} is taken");
+        }
+        rustix::io::fcntl_setfd(&file, FdFlags::empty())?;
+        files.push(File::from(file));
+    }
+    Ok(files)
+}

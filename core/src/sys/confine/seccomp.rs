@@ -1,0 +1,124 @@
+//! System calls that a build has no use for, and that kernels were attacked through.
+//!
+//! A list of what is refused, not of what is allowed: a build may run any program there is. Every refusal is an error
+//! that programs know how to live with; none kills.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use libc::c_long;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch,
+};
+
+/// Refused with EPERM: each with what it would reach.
+const REFUSED: &[c_long] = &[
+    // Other processes of the same user, and their memory.
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_kcmp,
+    libc::SYS_pidfd_getfd,
+    // Keys of the kernel.
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+    // Parts of the kernel with a long record of holes, of no use to a compiler.
+    libc::SYS_bpf,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_userfaultfd,
+    libc::SYS_perf_event_open,
+    libc::SYS_fanotify_init,
+    // Namespaces and mounts: a user namespace would give all of the capabilities back that were taken away.
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_fsopen,
+    libc::SYS_fsmount,
+    libc::SYS_fsconfig,
+    libc::SYS_fspick,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_mount_setattr,
+    libc::SYS_open_by_handle_at,
+    // The kernel itself.
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
+    libc::SYS_reboot,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_acct,
+    libc::SYS_syslog,
+    libc::SYS_quotactl,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+];
+
+/// Families of addresses that sockets may have.
+const FAMILIES: [u64; 3] = [libc::AF_UNIX as u64, libc::AF_INET as u64, libc::AF_NETLINK as u64];
+
+/// Types text into a terminal, as if a person had.
+const TIOCSTI: u64 = 0x5412;
+/// Pastes on a virtual console.
+const TIOCLINUX: u64 = 0x541c;
+
+/// The calls of x86-64's other table: the same numbers with this bit.
+const X32: c_long = 0x4000_0000;
+/// Numbers of those that x32 has of its own: ptrace, kexec_load, process_vm_readv, process_vm_writev.
+const X32_OWN: [c_long; 4] = [521, 528, 539, 540];
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// Refuses the calls for this process and all that it starts, which must not be able to gain privileges any more. On
+/// architectures that the library does not know there is no filter.
+pub(super) fn refuse() -> Result<()> {
+    let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else { return Ok(()) };
+    let mut refused: Rules = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
+    refused.insert(
+        libc::SYS_clone,
+        vec![rule(SeccompCondition::new(
+            0,
+            SeccompCmpArgLen::Qword,
+            SeccompCmpOp::MaskedEq(libc::CLONE_NEWUSER as u64),
+            libc::CLONE_NEWUSER as u64,
+        ))?],
+    );
+    let request = |number| SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, number);
+    refused.insert(libc::SYS_ioctl, vec![rule(request(TIOCSTI))?, rule(request(TIOCLINUX))?]);
+    install(refused, libc::EPERM, arch)?;
+    // Its flags lie in memory, where a filter cannot look. The C library takes clone then.
+    install([(libc::SYS_clone3, Vec::new())].into(), libc::ENOSYS, arch)?;
+    let other =
+        FAMILIES.map(|family| SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, family));
+    let other = other.into_iter().collect::<std::result::Result<Vec<_>, _>>()?;
+    install([(libc::SYS_socket, vec![SeccompRule::new(other)?])].into(), libc::EAFNOSUPPORT, arch)
+}
+
+fn rule(condition: std::result::Result<SeccompCondition, seccompiler::BackendError>) -> Result<SeccompRule> {
+    Ok(SeccompRule::new(vec![condition?])?)
+}
+
+fn install(mut rules: Rules, errno: i32, arch: TargetArch) -> Result<()> {
+    if cfg!(target_arch = "x86_64") {
+        let twins: Rules = rules.iter().map(|(call, rules)| (call | X32, rules.clone())).collect();
+        rules.extend(twins);
+        if errno == libc::EPERM {
+            rules.extend(X32_OWN.map(|call| (call | X32, Vec::new())));
+        }
+    }
+    let action = SeccompAction::Errno(errno as u32);
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, action, arch)?;
+    let program: BpfProgram = filter.try_into()?;
+    seccompiler::apply_filter(&program).context("installing the filter of system calls")
+}
