@@ -119,8 +119,20 @@ fn the_plan_does_no_input_or_output() {
 const SYSTEM: [&str; 11] =
     ["/boot", "/dev", "/etc", "/lib", "/opt", "/proc", "/root", "/run", "/sys", "/usr", "/var"];
 
-/// Interfaces of the kernel, and the sandbox's own mounts: the business of `sys`.
-const OF_SYS: [&str; 5] = ["/proc", "/run", "/sys/fs/cgroup", "/dev/shm", "/var/tmp"];
+/// Interfaces of the kernel, the sandbox's own mounts, and what it hides: the business of `sys`.
+const OF_SYS: [&str; 11] = [
+    "/proc",
+    "/run",
+    "/sys/fs/cgroup",
+    "/dev",
+    "/var/tmp",
+    "/root",
+    "/etc/ssh",
+    "/etc/ssl/private",
+    "/etc/pki/akmods/private",
+    "/etc/shadow",
+    "/etc/gshadow",
+];
 
 #[test]
 fn only_the_layout_and_the_distributions_rows_name_directories_of_the_system() {

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::RawConf;
 use super::evaluate::{Inputs, Question};
-use crate::report::plain;
 use crate::sys::confine::Spec;
 use crate::sys::inside;
 use crate::sys::overlay::Layers;
+use crate::sys::plain::plain;
 use crate::sys::run::Output;
 
 /// How long a configuration file may take on the clock; of processor time it gets two seconds. A machine that is

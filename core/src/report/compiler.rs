@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::plain::plain;
+use crate::sys::plain::plain;
 
 /// The first `limit` distinct errors in the words of whoever found them: compiler, configure, modpost, linker. When none
 /// of them said a word, the lines by which shell and make say what ended it. `dir` is where it was built: paths below it

@@ -35,7 +35,7 @@ pub fn keep(layout: &Layout, report: &Report) -> Result<u64> {
     let kept = Kept { format: 1, id, time, report: report.clone() };
     let path = layout.history().join(format!("{id:06}.json"));
     let mut kept = serde_json::to_value(&kept)?;
-    super::plain::json(&mut kept);
+    crate::sys::plain::json(&mut kept);
     file::write_atomic(&path, &serde_json::to_vec_pretty(&kept)?, 0o644).context("keeping the report")?;
     for (_, old) in files.iter().rev().skip(KEPT - 1) {
         file::remove_all(old)?;

@@ -4,7 +4,7 @@ pub mod compiler;
 mod error;
 pub mod history;
 mod outcome;
-mod plain;
+
 pub mod refused;
 mod screen;
 pub mod text;
@@ -16,9 +16,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::sys::plain::plain;
 pub use error::broke;
 pub use outcome::{Class, Count, Failing, Fault, Follows, History, Outcome, Severity, Waits};
-pub use plain::plain;
 pub use screen::Screen;
 
 use crate::exit::Exit;

@@ -12,10 +12,10 @@ const SIGNS: [(&[&str], &str); 14] = [
     (&["must be run as root"], "running as root"),
     (&["are you root"], "running as root"),
     (&["Operation not permitted"], "a privileged operation"),
-    (&["/run/", "No such file or directory"], "access to /run"),
-    (&["/home/", "No such file or directory"], "access to a home directory"),
-    (&["/root/", "No such file or directory"], "access to a home directory"),
-    (&["/dev/", "No such file or directory"], "access to a device"),
+    (&[" /run/", "No such file or directory"], "access to /run"),
+    (&[" /home/", "No such file or directory"], "access to a home directory"),
+    (&[" /root/", "No such file or directory"], "access to a home directory"),
+    (&[" /dev/", "No such file or directory"], "access to a device"),
 ];
 
 /// As many lines at the end of the log are looked at: what a configure script tried long before is no reason.
@@ -24,6 +24,8 @@ const LAST: usize = 40;
 /// What was refused, with the line that tells it; `None` when no line does.
 pub fn refused(log: &str) -> Option<String> {
     let tells = |line: &str| {
+        // Some programs quote a path, others do not.
+        let line = line.replace(['\'', '"', '`', '\u{2018}'], " ");
         let sign = SIGNS.iter().find(|(parts, _)| parts.iter().all(|part| line.contains(part)));
         sign.map(|(_, what)| *what)
     };

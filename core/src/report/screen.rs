@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::plain::{plain, whole};
+use crate::sys::plain::{plain, whole};
 use crate::sys::run::say;
 
 /// Somebody who reads along.

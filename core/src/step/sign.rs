@@ -168,13 +168,11 @@ fn halves(key: &Path, certificate: &Path) -> (PathBuf, PathBuf) {
 
 /// Ends what a run began that was killed while it made a pair. Both halves were complete and synced before the certificate got
 /// its name; from then on the key needs nothing but its own. Before that nothing counts.
-#[allow(clippy::disallowed_methods)] // the file is complete and synced
 pub fn heal(key: &Path, certificate: &Path) -> Result<()> {
     let (new_key, new_certificate) = halves(key, certificate);
     let half_done = new_key.exists() && !new_certificate.exists() && certificate.exists() && !key.exists();
     if half_done {
-        fs::rename(&new_key, key).with_context(|| format!("putting {} in place", key.display()))?;
-        return file::sync_dir(key.parent().unwrap_or(Path::new("/")));
+        return file::name_synced(&new_key, key);
     }
     // The key first: a key without the other half would look like one that only needs its name.
     file::remove_all(&new_key)?;
@@ -227,8 +225,7 @@ pub fn generate(key: &Path, certificate: &Path) -> Result<()> {
     }
     for (new, name) in [(&new_certificate, certificate), (&new_key, key)] {
         fail::fail_point!("sign:before-rename");
-        fs::rename(new, name).with_context(|| format!("putting {} in place", name.display()))?;
-        file::sync_dir(name.parent().unwrap_or(Path::new("/")))?;
+        file::name_synced(new, name)?;
     }
     Ok(())
 }

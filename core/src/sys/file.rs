@@ -130,6 +130,12 @@ fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("/"))
 }
 
+/// Gives a file that is complete and synced its name, and syncs that.
+pub fn name_synced(new: &Path, name: &Path) -> Result<()> {
+    fs::rename(new, name).with_context(|| format!("putting {} in place", name.display()))?;
+    sync_dir(parent(name))
+}
+
 /// Makes a directory and its parents. One that is there already is fine.
 pub fn make_dirs(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))

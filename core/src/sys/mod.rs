@@ -13,6 +13,7 @@ pub mod memfd;
 pub mod mounts;
 pub mod overlay;
 pub mod parallel;
+pub mod plain;
 pub mod private;
 pub mod run;
 pub mod signal;
