@@ -1,8 +1,8 @@
 //! Runs a command that is not trusted: as an unprivileged user, without network, with a private process table,
 //! seeing the whole system read-only and only the given directories writable.
 //!
-//! The program that calls this runs itself twice more under other names ([`helper`]): the *outer* process makes the
-//! namespaces, the *inner* one is process 1 in them, builds the [`view`], takes the [`limits`] and runs the command. When
+//! The program that calls this runs itself twice more under other names (`helper`): the *outer* process makes the
+//! namespaces, the *inner* one is process 1 in them, builds the `view`, takes the `limits` and runs the command. When
 //! the inner one ends, or anything above it dies, the kernel ends all that the command left behind.
 //!
 //! What is to be run goes to the helpers in a file without a name; how it ended comes back in the same one. The command
