@@ -69,9 +69,9 @@ impl Manifest {
     }
 }
 
-/// The name of an entry: what went into a build, what ran, and who signs it.
-pub fn key(fingerprint: &Fingerprint, environment: &str, signer: Option<&str>) -> String {
-    hash::hex(format!("{} {environment} {}", fingerprint.0, signer.unwrap_or_default()).as_bytes())
+/// The name of an entry: what went into a build, and who signs it.
+pub fn key(fingerprint: &Fingerprint, signer: Option<&str>) -> String {
+    hash::hex(format!("{} {}", fingerprint.0, signer.unwrap_or_default()).as_bytes())
 }
 
 /// The name of an entry that was built before a transaction: nothing is signed and compressed then.

@@ -191,7 +191,7 @@ fn settle(
 
 /// Keeps a finished build for later. What cannot be kept costs time then, and nothing now.
 pub(super) fn keep(work: &mut Work<'_>, make: &Task, from: &Path, record: &Record, notes: &[String]) {
-    let key = cache::key(&make.fingerprint, &environment(work, &make.target), record.signer.as_deref());
+    let key = cache::key(&make.fingerprint, record.signer.as_deref());
     let manifest = cache::Manifest::new(
         &make.module,
         &make.target,

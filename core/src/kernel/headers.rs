@@ -194,7 +194,7 @@ fn identity(
     let compiler = tools.makers.first().and_then(|compiler| compiler.file_name()).unwrap_or_default();
     let memory = layout.hashes().join(format!("compiler-{}", compiler.to_string_lossy()));
     let tools =
-        hash::files(&tools.makers, &memory, || tools.all_makers()).context("looking at the compiler")?;
+        hash::trees(&tools.makers, Watch::Files, Some(&memory), &[]).context("looking at the compiler")?;
     Ok(hash::hex(format!("{headers} {tools}").as_bytes()))
 }
 

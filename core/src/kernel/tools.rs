@@ -12,34 +12,19 @@ use crate::layout::Layout;
 use crate::sys::{file, run};
 
 /// Programs that make code of a module beside its compiler.
-const MAKERS: [&str; 3] = ["as", "ld", "objcopy"];
+const MAKERS: [&str; 2] = ["as", "ld"];
 /// Programs that drive a build: make, the shells, and what the kernel's build system calls.
 const DRIVERS: [&str; 11] =
     ["make", "sh", "bash", "perl", "python3", "awk", "sed", "grep", "pahole", "strip", "llvm-strip"];
 /// Parts of gcc that its driver starts or loads.
 const OF_GCC: [&str; 5] = ["cc1", "cc1plus", "collect2", "lto1", "liblto_plugin.so"];
-/// The C runtime, without its versions: it runs the compiler, and leaves nothing of itself in a module.
-const RUNTIME: [&str; 11] = [
-    "libc.so",
-    "ld-linux",
-    "libm.so",
-    "libdl.so",
-    "libpthread.so",
-    "librt.so",
-    "libgcc_s.so",
-    "libstdc++.so",
-    "libz.so",
-    "libzstd.so",
-    "libjansson.so",
-];
-
 /// The programs that take part in building.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Tools {
-    /// Compiler, assembler, linker and their plugins: another one of these may make another module.
+    /// Compiler, assembler and linker: another one of these is another fingerprint.
     pub makers: Vec<PathBuf>,
-    /// Everything else that runs: a module is not built anew for these, but a result that they made serves only where they
-    /// are the same.
+    /// Everything else that runs, the parts and plugins of compilers among it: a module is not built anew for these, but what
+    /// was built before a transaction serves only where they are the same.
     pub drivers: Vec<PathBuf>,
 }
 
@@ -48,27 +33,17 @@ impl Tools {
     pub fn look(compiler: Option<&Path>, linker: Option<&str>) -> Self {
         let mut makers: Vec<PathBuf> = compiler.map(Path::to_path_buf).into_iter().collect();
         makers.extend(MAKERS.into_iter().chain(linker).filter_map(run::which));
-        makers.extend(of_gcc());
-        let drivers = DRIVERS.into_iter().filter_map(run::which).collect();
+        let mut drivers = of_gcc();
+        drivers.extend(DRIVERS.into_iter().filter_map(run::which));
         Self { makers, drivers }
     }
 
-    /// The makers with their own libraries.
-    pub fn all_makers(&self) -> Vec<PathBuf> {
-        closure(&self.makers).into_iter().filter(|path| !is_runtime(path)).collect()
-    }
-
-    /// The drivers with their libraries, and what the makers run on.
+    /// Everything that runs, with the libraries that each of it loads.
     pub fn all_drivers(&self) -> Vec<PathBuf> {
         let mut all = closure(&self.drivers);
-        all.extend(closure(&self.makers).into_iter().filter(|path| is_runtime(path)));
+        all.extend(closure(&self.makers));
         all.into_iter().collect()
     }
-}
-
-fn is_runtime(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    RUNTIME.iter().any(|start| name.starts_with(start))
 }
 
 /// The parts of every gcc that is installed, and its plugins.
@@ -168,14 +143,24 @@ mod tests {
         let has = |all: &[PathBuf], start: &str| {
             all.iter().any(|path| path.file_name().unwrap_or_default().to_string_lossy().starts_with(start))
         };
-        let (makers, drivers) = (tools.all_makers(), tools.all_drivers());
-        for maker in ["gcc", "as", "ld", "cc1", "collect2", "liblto_plugin.so", "libbfd"] {
-            assert!(has(&makers, maker), "{maker}: {makers:?}");
+        let all = tools.all_drivers();
+        let expected = [
+            "gcc",
+            "as",
+            "ld",
+            "cc1",
+            "collect2",
+            "liblto_plugin.so",
+            "libbfd",
+            "make",
+            "sh",
+            "bash",
+            "libc.so",
+            "sed",
+        ];
+        for program in expected {
+            assert!(has(&all, program), "{program}: {all:?}");
         }
-        for driver in ["make", "sh", "bash", "libc.so", "sed"] {
-            assert!(has(&drivers, driver), "{driver}: {drivers:?}");
-        }
-        assert!(!has(&makers, "libc.so"));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::tree::{Build, Snapshot};
 use crate::types::{Attempt, Fingerprint, ModuleId, ModuleName, Placement, Target};
 
 /// Raised when what goes into a fingerprint changes: all modules are then built again, once.
-const FORMAT: &str = "2";
+const FORMAT: &str = "1";
 
 /// Looks at everything in the scope.
 pub fn survey(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<Survey> {
@@ -72,14 +72,14 @@ fn memories(session: &Session, snapshot: &Snapshot, survey: &mut Survey, now: Op
         let (Some(headers), Some(fingerprint)) = (headers, &case.fingerprint) else { continue };
         let mut covered = kernel::roots(&headers.dir);
         covered.extend(sources.get(&key.module).cloned());
-        let finished = cache::key(fingerprint, &headers.environment, case.signer.as_deref());
+        let finished = cache::key(fingerprint, case.signer.as_deref());
         let unfinished = cache::unfinished(fingerprint, &headers.environment);
         case.cached = now.is_none() && kept.holds(&finished)
             || kept.view(&unfinished).is_ok_and(|view| views.hold(view.as_deref(), &covered));
         if let Some(failure) = snapshot.failures.get(key) {
             let boot =
                 failure.boot.as_ref().is_none_or(|boot| Some(boot) == session.layout.boot_id().as_ref());
-            let same = failure.environment == headers.environment && boot;
+            let same = boot && (failure.view.is_none() || failure.environment == headers.environment);
             if !(same && views.hold(failure.view.as_deref(), &covered)) {
                 doubtful.insert(key.clone());
             }

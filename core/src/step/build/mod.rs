@@ -131,7 +131,7 @@ pub fn again(session: &Session, job: &Job<'_>) -> Result<Built> {
     let scratch = Scratch::new(&session.layout)?;
     let staged = scratch.0.join("staged");
     let (cache, environment) = (session.cache(), &job.headers.environment);
-    let finished = cache::key(job.fingerprint, environment, job.signer);
+    let finished = cache::key(job.fingerprint, job.signer);
     if cache.holds(&finished) {
         let cache::Manifest { seconds, notes, signer, .. } = cache.take(&finished, &staged)?;
         return Ok(Built { staged, seconds, notes, signer, cached: true, kept: true, scratch });
