@@ -43,6 +43,7 @@ fn upgraded(policy: &str) {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn every_module_survives_the_upgrade_from_bookworm_to_trixie() {
     upgraded("");
 }

@@ -10,6 +10,7 @@ use dkms_tests::{Suite, host};
 const STOCK: &str = "cargo 1.85.";
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn a_debian_without_rust_makes_the_package_with_its_own() {
     let _one_at_a_time = host::lock("stock");
     let checkout = Checkout::on(Suite::trixie(), &checkout::kept());
