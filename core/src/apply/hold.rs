@@ -7,7 +7,7 @@ use crate::session::Session;
 use crate::sys::private;
 use crate::tree::LockedTree;
 
-/// Waits until nobody else writes to the registry, and sweeps what a run that was killed has left.
+/// Waits for the lock of the DKMS tree, and deletes what a killed run has left.
 pub fn hold(session: &Session) -> Result<LockedTree> {
     let tree = LockedTree::lock(&session.layout, |holder| {
         let who = if holder.is_empty() { "another dkms".to_owned() } else { format!("dkms (pid {holder})") };
@@ -25,7 +25,7 @@ pub(super) fn sweep(session: &Session, tree: &LockedTree) -> Result<()> {
     private::sweep(&tree.layout.incoming())?;
     if tree.unclean() {
         recover::sweep_work(tree)?;
-        // What is left in the cache is in nobody's way.
+        // What is left in the cache does no harm.
         drop(session.cache().trim());
     }
     Ok(())

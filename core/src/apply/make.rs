@@ -136,7 +136,7 @@ pub(super) fn result(ended: Ended) -> Ended {
             errors: Vec::new(),
             log: Vec::new(),
             fault: Fault::Machine,
-            cause: Some("dkms could not go on".into()),
+            cause: Some("dkms could not continue".into()),
         })),
     }
 }

@@ -71,7 +71,7 @@ pub(super) fn finish(work: &mut Work<'_>, make: &Task, proof: &Proof, ended: End
     let key = cache::unfinished(&make.fingerprint, &make::environment(work, &make.target));
     let manifest = cache::Manifest::new(&make.module, &make.target, None, built.seconds, built.notes)
         .within(proof.view.clone());
-    // One that was made in another view serves nobody now.
+    // One that was made in another view is of no use now.
     cache.forget(&key)?;
     work.kept |= cache.keep(&key, &built.staged, manifest).is_ok();
     work.tree.forget_failure(&make.module, &make.target)?;

@@ -114,7 +114,7 @@ impl Headers {
         let identity = identity(layout, target, dir, given, &tools)?;
         let environment =
             hash::files(&tools.drivers, &layout.hashes().join("drivers"), || tools.all_drivers())
-                .context("looking at the programs that build")?;
+                .context("examining the build tools")?;
         Ok(Some(Self {
             vermagic: Vermagic::new(dir, &config),
             sig_hash: config.get("CONFIG_MODULE_SIG_HASH").map(str::to_owned),

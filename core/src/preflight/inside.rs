@@ -69,7 +69,7 @@ fn serve() -> Result<()> {
     })
 }
 
-/// Asks dkms behind the wall.
+/// Asks the sandboxed dkms.
 pub(super) fn ask(layers: &Layers, request: &Request) -> Result<Found> {
     let spec = confine::Spec { layers: Some(layers.clone()), ..confine::Spec::default() };
     inside::ask(PART, &spec, request, |kind, content| answer(layers, kind, content))
@@ -86,7 +86,7 @@ fn answer(layers: &Layers, kind: &str, content: Value) -> Result<Value> {
             let headers: std::path::PathBuf = serde_json::from_value(content)?;
             serde_json::to_value(compiler::named_below(&headers, Some(layers)))?
         }
-        other => bail!("dkms behind the wall asks for {other:?}, which is nothing"),
+        other => bail!("the sandboxed dkms asks for {other:?}, which is nothing"),
     })
 }
 

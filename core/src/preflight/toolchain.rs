@@ -52,8 +52,5 @@ pub(super) fn check(layers: &Layers, survey: &Survey) -> Result<()> {
     // The first word counts: everything after it follows from it.
     let said =
         text.lines().find(|line| line.contains("rror") || line.contains("not found")).or(text.lines().last());
-    bail!(
-        "the compiler of this transaction does not run yet: {}",
-        said.unwrap_or("it ended without a word").trim()
-    )
+    bail!("the compiler of this transaction does not run yet: {}", said.unwrap_or("no output").trim())
 }

@@ -124,5 +124,5 @@ fn view(unpacking: &Unpacking<'_>, incoming: &Incoming) -> View {
 
 /// Writes down what lies over the system.
 pub(super) fn keep(session: &Session, view: &View) -> Result<String> {
-    session.cache().keep_view(view).context("writing down what lies over the system")
+    session.cache().keep_view(view).context("recording the files of the overlay")
 }

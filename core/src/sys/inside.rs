@@ -87,7 +87,7 @@ impl Other {
             .stderr(Stdio::null())
             .process_group(0)
             .spawn()
-            .context("starting dkms behind the wall")?;
+            .context("starting the sandboxed dkms")?;
         let output = child.stdout.take().context("a process without output")?;
         rustix::fs::fcntl_setfl(&output, OFlags::NONBLOCK)?;
         Ok(Self { child, output, deadline: Instant::now() + TIME })
@@ -95,7 +95,7 @@ impl Other {
 
     fn send(&mut self, message: &impl Serialize) -> Result<()> {
         let input = self.child.stdin.as_mut().context("a process without input")?;
-        send(input, message).context("speaking to dkms behind the wall")
+        send(input, message).context("speaking to the sandboxed dkms")
     }
 
     fn receive(&mut self) -> Result<Vec<u8>> {
@@ -111,17 +111,17 @@ impl Other {
         while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             signal::check()?;
             match self.output.read(rest) {
-                Ok(0) => bail!("dkms behind the wall ended early"),
+                Ok(0) => bail!("the sandboxed dkms ended early"),
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     if Instant::now() >= self.deadline {
-                        bail!("dkms behind the wall took longer than {} s", TIME.as_secs());
+                        bail!("the sandboxed dkms took longer than {} s", TIME.as_secs());
                     }
                     let slice = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
                     let _ = poll(&mut [PollFd::new(&self.output, PollFlags::IN)], Some(&slice));
                 }
-                Err(error) => return Err(error).context("listening to dkms behind the wall"),
+                Err(error) => return Err(error).context("listening to the sandboxed dkms"),
             }
         }
         Ok(())

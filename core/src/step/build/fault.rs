@@ -110,16 +110,14 @@ pub fn whose(log: &str, facts: Facts) -> Blame {
         return Blame::machine("the machine ran out of memory");
     }
     if facts.killed {
-        return Blame::machine("it was stopped");
+        return Blame::machine("the build was terminated");
     }
     if facts.full {
-        return Blame::machine("no space is left where modules are built");
+        return Blame::machine("no space left in the build directory");
     }
     let ended = made(log).or_else(|| (facts.status != 0).then(|| (status(facts.status), log)));
     match ended {
-        Some((End::Signal(signal), _)) => {
-            Blame::machine(format!("a program of it was killed by signal {signal}"))
-        }
+        Some((End::Signal(signal), _)) => Blame::machine(format!("a program was killed by signal {signal}")),
         Some((End::Status(126 | 127), before)) => match missing(before) {
             Some(library) if library.starts_with("lib") && library.contains(".so") => {
                 Blame::machine(format!("{library} is not installed"))
@@ -220,17 +218,17 @@ mod tests {
             (
                 "make[3]: *** [scripts/Makefile:9: a.ko] Error 137\nmake: *** [all] Error 2\n".into(),
                 failed,
-                machine("a program of it was killed by signal 9"),
+                machine("a program was killed by signal 9"),
             ),
             (
                 "make: *** [Makefile:3: all] Killed\n".into(),
                 failed,
-                machine("a program of it was killed by signal 9"),
+                machine("a program was killed by signal 9"),
             ),
             (
                 "make: *** [Makefile:3: all] Segmentation fault (core dumped)\n".into(),
                 failed,
-                machine("a program of it was killed by signal 11"),
+                machine("a program was killed by signal 11"),
             ),
             (
                 "/bin/sh: 1: pahole: not found\nmake: *** [all] Error 127\n".into(),
@@ -260,10 +258,10 @@ mod tests {
             (
                 String::new(),
                 Facts { status: 137, ..failed },
-                machine("a program of it was killed by signal 9"),
+                machine("a program was killed by signal 9"),
             ),
             (String::new(), failed, Blame::on(Fault::Unknown)),
-            (error.to_owned(), Facts { killed: true, ..failed }, machine("it was stopped")),
+            (error.to_owned(), Facts { killed: true, ..failed }, machine("the build was terminated")),
             (
                 error.to_owned(),
                 Facts { out_of_memory: true, ..failed },
@@ -272,7 +270,7 @@ mod tests {
             (
                 error.to_owned(),
                 Facts { full: true, ..failed },
-                machine("no space is left where modules are built"),
+                machine("no space left in the build directory"),
             ),
             (
                 "scripts/mod/modpost: error while loading shared libraries: libelf.so.1: cannot open shared object \
