@@ -25,6 +25,7 @@ mod tag {
     pub(super) const FILE_MODES: u32 = 1030;
     pub(super) const FILE_MTIMES: u32 = 1034;
     pub(super) const FILE_FLAGS: u32 = 1037;
+    pub(super) const SOURCE_RPM: u32 = 1044;
     pub(super) const FILE_INODES: u32 = 1096;
     pub(super) const SOURCE_PACKAGE: u32 = 1106;
     pub(super) const DIR_INDEXES: u32 = 1116;
@@ -62,10 +63,16 @@ fn header(file: &mut dyn Read) -> Result<Header> {
     let signatures = Header::read(file)?;
     exactly(file, (signatures.size().next_multiple_of(8) - signatures.size()) as u64)?;
     let header = Header::read(file)?;
-    if header.has(tag::SOURCE_PACKAGE) {
+    if is_source(&header) {
         return Err(Refused::malformed("is a source package"));
     }
     Ok(header)
+}
+
+/// The rule of librpm: older versions of rpm wrote no tag, but the files of a source package are in a directory without a name.
+fn is_source(header: &Header) -> bool {
+    header.has(tag::SOURCE_PACKAGE)
+        || !header.has(tag::SOURCE_RPM) && header.strings(tag::DIR_NAMES) == [b""]
 }
 
 /// The files that a header lists.

@@ -259,6 +259,8 @@ fn a_header_is_not_believed() {
         (huge(100, 1 << 20), "truncated"),
         (huge(0, 0), "no valid name"),
         (edited(&|tags| tags.push((1106, 4, 1, vec![0, 0, 0, 1]))), "source package"),
+        // Written by older versions of rpm: no tag, but the directory has no name.
+        (set(1118, (1118, 8, 1, vec![0])), "source package"),
         (set(1116, (1116, 4, 1, vec![0, 0, 0, 9])), "damaged file list"),
         (set(1116, (1116, 4, 0, vec![])), "damaged file list"),
         (set(1030, (1030, 3, 0, vec![])), "damaged file list"),
