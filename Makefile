@@ -7,7 +7,7 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 export SOURCE_DATE_EPOCH
 
-.PHONY: help build check subjects audit test test-long packages deb rpm arch-package demo full compat bench corpus storm fuzz deps clean
+.PHONY: help build check subjects audit test test-long packages deb rpm arch-package demo full compat bench corpus storm fuzz oracle oracle-sample deps clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -64,7 +64,7 @@ rpm: build ## build dist/dkms-rs-VERSION-1.ARCH.rpm
 arch-package: deps ## build dist/dkms-rs-VERSION-1-x86_64.pkg.tar.zst with makepkg in a throwaway root (needs root)
 	$(CARGO) run --locked -q -p dkms-tests --bin arch-package
 
-test: deps check packages ## run check, then real transactions in throwaway roots (needs root, half an hour; SUITES="rpm boot::" selects suites)
+test: deps check packages oracle-sample ## run check, then real transactions in throwaway roots (needs root, half an hour; SUITES="rpm boot::" selects suites)
 	$(CARGO) run -q --locked -p dkms-tests --bin suites -- $(SUITES)
 
 test-long: deps packages ## run the slow tests: all package managers, Secure Boot, storm, full, compat (needs root, hours on the first run)
@@ -97,6 +97,18 @@ fuzz: ## fuzz the parsers of untrusted input with cargo-fuzz, ten minutes each (
 	    mkdir -p corpus/$$target; \
 	    RUSTC_BOOTSTRAP=1 nice $(CARGO) fuzz run -s none --fuzz-dir . $$target corpus/$$target seeds/$$target -- \
 	        -max_total_time=$(FUZZ_SECONDS) -timeout=5 -rss_limit_mb=1024 || exit 1; done
+
+# A separate workspace, like the fuzz targets. The crate `rpm` needs a newer Rust than the rest of the tree.
+ORACLE = $(CARGO) run -q --locked --manifest-path tests/oracle/Cargo.toml --target-dir target/oracle -- --at-least
+oracle: packages deps ## compare our package parsers and packages with the crates debian-packaging and rpm (needs root, downloads 300 MB once)
+	tests/oracle/collect target/oracle-packages
+	$(ORACLE) 500 dist target/oracle-packages/debs target/oracle-packages/rpms
+
+oracle-sample: packages ## the same for our packages and a few others (needs Rust 1.88)
+	@if [ "$$(rustc -vV | sed -n 's/^release: 1\.\([0-9]*\).*/\1/p')" -lt 88 ]; then \
+	    echo "skipping oracle-sample: the crate rpm needs Rust 1.88"; \
+	else \
+	    tests/oracle/collect --few target/oracle-few && $(ORACLE) 25 dist target/oracle-few; fi
 
 corpus: deps ## evaluate every dkms.conf of every Debian suite natively and with bash (downloads 800 MB once)
 	DKMS_CORPUS=all $(CARGO) test --locked -p dkms-tests --test conf_corpus

@@ -1,0 +1,2 @@
+//! xz2, as its maintained fork has it.
+pub use liblzma::*;
