@@ -13,8 +13,7 @@ use crate::event::Event;
 use crate::exit::Exit;
 use crate::inventory::targets_of_source;
 use crate::layout::Layout;
-use crate::preflight::words::{self, Asked};
-use crate::preflight::{PARTS, Question, preflight};
+use crate::preflight::{PARTS, Question, RequestedBy, preflight, summary};
 use crate::report::{Screen, broke, text};
 use crate::session::{Options, Session};
 use crate::sys::run::{Ancestor, ancestors};
@@ -198,7 +197,7 @@ fn incoming(
     }
     let finding = preflight(session, question)?;
     let held = !finding.held.is_empty();
-    if let Some(text) = words::finding(&finding, session, Asked::Transaction) {
+    if let Some(text) = summary(&finding, session, RequestedBy::Transaction) {
         // A package manager that has its own protocol shows itself why it stops.
         if !held || channel == Channel::StandardError {
             session.screen.alert(&text);

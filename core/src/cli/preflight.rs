@@ -10,8 +10,7 @@ use super::refuse;
 use super::words::Words;
 use crate::exit::Exit;
 use crate::inventory::target;
-use crate::preflight::words::{self, Asked};
-use crate::preflight::{Finding, Question, preflight};
+use crate::preflight::{Finding, Question, RequestedBy, preflight, summary};
 use crate::report::{Line, Severity};
 use crate::session::Session;
 use crate::types::Target;
@@ -34,7 +33,7 @@ pub(super) fn show(session: &mut Session, args: &Args, words: &Words) -> Result<
     }
     let question = question(args, words)?;
     let finding = preflight(session, &question)?;
-    let said = words::finding(&finding, session, Asked::ByHand);
+    let said = summary(&finding, session, RequestedBy::User);
     if args.json {
         let document = Document {
             format: 1,

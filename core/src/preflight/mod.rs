@@ -6,11 +6,12 @@
 //! transaction.
 
 mod inside;
+mod summary;
 mod toolchain;
 mod unpacked;
-pub mod words;
 
 pub use inside::{Found, PARTS};
+pub use summary::{RequestedBy, summary};
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

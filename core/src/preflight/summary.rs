@@ -1,4 +1,4 @@
-//! A finding in words.
+//! The text that reports a finding to the administrator.
 
 use std::collections::BTreeSet;
 
@@ -7,17 +7,17 @@ use crate::policy::ALLOW;
 use crate::report::{Outcome, Report, Severity, text};
 use crate::session::Session;
 
-/// Who asked.
+/// Who requested the pre-build: the two readers need different advice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
-    /// A package manager, with a transaction that has not begun.
+pub enum RequestedBy {
+    /// A package manager, for a transaction that has not begun.
     Transaction,
-    /// A person who asks what an installation would do.
-    ByHand,
+    /// A user, with `dkms preflight`: no transaction is waiting.
+    User,
 }
 
-/// What there is to say; `None` when nothing came that concerns modules.
-pub fn finding(finding: &Finding, session: &Session, asked: Asked) -> Option<String> {
+/// The summary of a finding; `None` if the packages do not concern any module.
+pub fn summary(finding: &Finding, session: &Session, requested_by: RequestedBy) -> Option<String> {
     let mut lines: Vec<String> = Vec::new();
     if let Some(proven) = &finding.proven {
         let report = Report { remarks: Vec::new(), ..proven.report.clone() };
@@ -29,19 +29,21 @@ pub fn finding(finding: &Finding, session: &Session, asked: Asked) -> Option<Str
         .as_ref()
         .is_some_and(|proven| proven.report.worse_than(Severity::Waiting).next().is_some());
     if !finding.held.is_empty() {
-        lines.extend(held(finding, session, asked));
+        lines.extend(held(finding, session, requested_by));
     } else if fails {
-        let goes_on = match asked {
-            Asked::Transaction => "continuing; failed modules do not block this transaction",
-            Asked::ByHand => "a package manager would continue; failed modules do not block a transaction",
+        let goes_on = match requested_by {
+            RequestedBy::Transaction => "continuing; failed modules do not block this transaction",
+            RequestedBy::User => {
+                "a package manager would continue; failed modules do not block a transaction"
+            }
         };
         lines.push(format!("dkms: {goes_on} (on_unbuildable in policy.toml)"));
     }
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
-/// Why the transaction must not begin, and how it can.
-fn held(finding: &Finding, session: &Session, asked: Asked) -> Vec<String> {
+/// Why the transaction is aborted, and the commands that avoid it.
+fn held(finding: &Finding, session: &Session, requested_by: RequestedBy) -> Vec<String> {
     let names: Vec<String> = finding.held_names().iter().map(ToString::to_string).collect();
     let mut lines = Vec::new();
     for line in &finding.held {
@@ -53,9 +55,9 @@ fn held(finding: &Finding, session: &Session, asked: Asked) -> Vec<String> {
         finding.held.iter().filter_map(|line| Some(line.target.as_ref()?.kernel.as_str())).collect();
     let kernels: Vec<&str> = kernels.into_iter().collect();
     let does = if names.len() == 1 { "does" } else { "do" };
-    let (what, command) = match asked {
-        Asked::Transaction => ("transaction aborted, nothing changed", "run the same command"),
-        Asked::ByHand => ("the transaction would be aborted before anything is changed", "run it"),
+    let (what, command) = match requested_by {
+        RequestedBy::Transaction => ("transaction aborted, nothing changed", "run the same command"),
+        RequestedBy::User => ("the transaction would be aborted before anything is changed", "run it"),
     };
     let (names, kernels) = (names.join(","), kernels.join(", "));
     lines.push(format!("dkms: {what}: {} {does} not build for {kernels}", names.replace(',', ", ")));
