@@ -1,32 +1,32 @@
-//! How pacman was called: its hooks do not get its command line, which is therefore read from the processes above.
+//! How pacman was called: its hooks do not get its command line, which is therefore read from the parent processes.
 
 use std::path::PathBuf;
 
 use dkms_core::sys::run::{self, Ancestor};
 
-/// How pacman was called.
+/// A call of pacman.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Call {
     /// Its command line.
     pub words: Vec<String>,
-    /// Directories of which one is where it was called.
+    /// Directories of which one is the working directory of the call.
     pub dirs: Vec<PathBuf>,
 }
 
 impl Call {
-    /// Of the process above us that is pacman, and no other program of libalpm's.
+    /// The call of the nearest parent process that is pacman, and not another program that uses libalpm.
     pub fn above(ancestors: Vec<Ancestor>) -> Option<Self> {
         let is_pacman = |argv: &[String]| {
             argv.first().is_some_and(|program| program.rsplit('/').next() == Some("pacman"))
         };
         let pacman = ancestors.into_iter().find(|ancestor| is_pacman(&ancestor.argv))?;
-        // Pacman is in its root while its hooks run.
+        // pacman changes to its root while hooks run.
         let dirs = run::directories(pacman.pid);
         Some(Self { words: pacman.argv, dirs })
     }
 
-    /// Whether it was called to remove packages, and for nothing else. What its hooks read when a source or a kernel leaves is
-    /// the same when another version takes its place.
+    /// Whether it was called only to remove packages. The input of its hooks is the same when a source or kernel is
+    /// removed and when it is replaced.
     pub fn is_removal(&self) -> bool {
         let options = self.words.iter().skip(1).take_while(|word| *word != "--");
         options.into_iter().any(|word| {
@@ -43,13 +43,13 @@ impl Call {
         })
     }
 
-    /// What a word means that is a path.
+    /// A path on the command line, made absolute.
     pub fn path(&self, word: &str) -> PathBuf {
         let places = self.dirs.iter().map(|dir| dir.join(word));
         places.into_iter().find(|path| path.exists()).unwrap_or_else(|| word.into())
     }
 
-    /// Words that are no options. Values of options are among them: no package is called like one.
+    /// Arguments that are not options. Includes the values of options: no package has such a name.
     pub fn targets(&self) -> impl Iterator<Item = &str> {
         self.words
             .iter()

@@ -1,8 +1,10 @@
-//! Input of pacman's hooks, as events. Translates only.
+//! Translates the input of pacman's hooks into events.
 //!
-//! `alpm-hook VERB`, called by the hook files in `/usr/share/libalpm/hooks`. Standard input has one path a line, without the
-//! leading slash: what the transaction touches, merged over all triggers, without versions and without operations. So
-//! after the transaction it is the disk that decides: what is there has come, what is not has gone.
+//! `alpm-hook VERB`, called by the hook files in `/usr/share/libalpm/hooks`. Standard input has one path per line,
+//! without the
+//! leading slash: the files of the transaction, merged over all triggers, without versions and operations. So after the
+//! transaction
+//! the disk decides: what exists was installed, what does not was removed.
 
 mod call;
 mod repository;
@@ -27,7 +29,7 @@ const USAGE: &str =
     "alpm-hook {pre-transaction|post-transaction|pre-remove}, with packages and paths on standard input";
 
 fn main() -> ExitCode {
-    // Pacman shows what a hook writes, and reads nothing of it.
+    // pacman prints a hook's output, and does not interpret it.
     hook::main(&Adapter { translate, reply: |text, _| text.to_owned() })
 }
 
@@ -37,7 +39,7 @@ fn translate(session: &Session, input: &mut Input<'_>) -> Result<Answer> {
     let read = match input.words {
         ["pre-transaction"] => return before(session, &text(input)?, call),
         ["post-transaction"] => after,
-        // What leaves may only make room for another version: then all is decided when that is there.
+        // A removal may be part of an upgrade: then everything is decided after the new version is installed.
         ["pre-remove"] if call().is_some_and(|call| call.is_removal()) => before_removal,
         ["pre-remove"] => return Ok(Answer::Nothing),
         _ => return Ok(Answer::Usage(USAGE)),
@@ -55,7 +57,7 @@ fn text(input: &mut Input<'_>) -> Result<String> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Nothing is changed yet: the files that are about to be installed. A kernel takes the place of the one before it.
+/// Before the transaction: the files that are about to be installed. A kernel replaces the previous one.
 fn before(session: &Session, text: &str, call: impl Fn() -> Option<Call>) -> Result<Answer> {
     let input = PacmanInput::read(text);
     if !input.concerns() {
@@ -73,7 +75,7 @@ fn before(session: &Session, text: &str, call: impl Fn() -> Option<Call>) -> Res
     }
 }
 
-/// The transaction is over: one list of events for all of it, so that there is one plan.
+/// After the transaction: all events in one list, so that there is one plan.
 fn after(session: &Session, targets: &Targets) -> Result<Vec<Event>> {
     let layout = &session.layout;
     let (came, went): (Vec<_>, Vec<_>) =
@@ -89,7 +91,7 @@ fn after(session: &Session, targets: &Targets) -> Result<Vec<Event>> {
     for directory in gone {
         match sources_once_in(session, directory) {
             Ok(modules) => events.extend(modules.into_iter().map(Event::SourceGone)),
-            // What was never a module's source is not missed.
+            // A directory that was never a module's source is not a removed one.
             Err(_) => continue,
         }
     }
@@ -109,7 +111,7 @@ fn after(session: &Session, targets: &Targets) -> Result<Vec<Event>> {
         events.push(Event::KernelAdded(target(kernel.as_str())?));
     }
     for kernel in targets.headers.iter().filter(|kernel| !targets.kernels.contains(*kernel)) {
-        // Without its kernel nothing is to be built yet: the kernel's own arrival brings it about.
+        // Without its kernel nothing is built yet: this is done when the kernel is installed.
         if layout.headers(kernel).join("include").exists() && kernel::is_there(layout, kernel) {
             events.push(Event::HeadersAdded(target(kernel.as_str())?));
         }
@@ -117,7 +119,7 @@ fn after(session: &Session, targets: &Targets) -> Result<Vec<Event>> {
     Ok(events)
 }
 
-/// Packages will be removed and nothing comes in their place: modules go while their sources and scripts are there.
+/// Before packages are removed without replacement: modules are removed while their sources and scripts exist.
 fn before_removal(session: &Session, targets: &Targets) -> Result<Vec<Event>> {
     let mut events = Vec::new();
     for kernel in &targets.kernels {

@@ -1,8 +1,10 @@
-//! Which files pacman is about to install. Its hooks read names and paths, and neither versions nor files: files that it was
-//! given are on its command line, those of its repositories lie in its cache under the names that the repositories list.
+//! The files that pacman is about to install. Its hooks get names and paths, without versions and files. Files that
+//! were given to pacman are on its command line; those of its repositories are in its cache, with the names that the
+//! repositories list.
 //!
-//! A wrong file would be a wrong proof. So none is guessed, and each must hold what pacman has named for the transaction.
-//! More than translation, and therefore apart from it: no package file may be opened that pacman does not mean.
+//! A wrong file would prove something wrong, so none is guessed, and each must contain what pacman has named for the
+//! transaction. This is more than translation, and therefore in a separate file: only package files of the transaction
+//! may be opened.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,29 +19,29 @@ use dkms_core::sys::run::{Cmd, Output};
 
 use crate::call::Call;
 
-/// What pacman writes to the hook.
+/// The input that pacman gives to the hook.
 #[derive(Debug, Default)]
 pub struct PacmanInput {
-    /// Packages that come.
+    /// Packages that are installed.
     names: BTreeSet<String>,
-    /// Paths that they touch, as far as they were asked for.
+    /// Their paths, as far as the hook file selects them.
     paths: BTreeSet<String>,
 }
 
 impl PacmanInput {
-    /// Reads lines: what has a slash is a path, and packages' names have none.
+    /// Reads lines: a path has a slash, and a package name does not.
     pub fn read(text: &str) -> Self {
         let lines = text.lines().filter(|line| !line.is_empty()).map(str::to_owned);
         let (paths, names) = lines.partition(|line| line.contains('/'));
         Self { names, paths }
     }
 
-    /// Whether any of it has to do with kernels or modules.
+    /// Whether any of it concerns kernels or modules.
     pub fn concerns(&self) -> bool {
         !self.paths.is_empty()
     }
 
-    /// Whether a package holds nothing but what was input, as far as that was asked for.
+    /// Whether the selected paths of a package are all in the input.
     fn fits(&self, package: &Package) -> bool {
         let asked = |path: &str| match PackagePath::of(&format!("/{path}")) {
             Some(PackagePath::Image(_)) => path.ends_with("/vmlinuz"),
@@ -51,7 +53,7 @@ impl PacmanInput {
     }
 }
 
-/// All files of the transaction, or why they are not known.
+/// All files of the transaction, or why they are unknown.
 pub fn files(input: &PacmanInput, call: &Call) -> Result<Vec<PathBuf>> {
     if call.targets().any(|word| word == "-") {
         bail!("pacman reads its targets from a pipe");
@@ -73,7 +75,7 @@ pub fn files(input: &PacmanInput, call: &Call) -> Result<Vec<PathBuf>> {
         bail!("the package file of {name} is not known");
     }
     for path in found.values() {
-        // What cannot be read is said later, by whoever needs it.
+        // Unreadable files are reported later, when they are used.
         if Package::open(path).is_ok_and(|package| !input.fits(&package)) {
             bail!("{} does not match the transaction", path.display());
         }
@@ -81,7 +83,7 @@ pub fn files(input: &PacmanInput, call: &Call) -> Result<Vec<PathBuf>> {
     Ok(found.into_values().collect())
 }
 
-/// What pacman's configuration says.
+/// A value of pacman's configuration.
 fn ask(call: &Call, key: &str) -> Result<Vec<String>> {
     let mut words = vec![key.to_owned()];
     words.extend(call.option("--config").map(|file| format!("--config={}", call.path(file).display())));
@@ -93,7 +95,7 @@ fn ask(call: &Call, key: &str) -> Result<Vec<String>> {
     Ok(String::from_utf8_lossy(&said).lines().map(str::to_owned).collect())
 }
 
-/// Files that pacman was given, by the names of their packages; what was fetched from an address lies in the cache.
+/// Files that were given to pacman, by package name; those from a URL are in the cache.
 fn given(
     input: &PacmanInput,
     call: &Call,
@@ -116,7 +118,7 @@ fn given(
         .collect()
 }
 
-/// The files that repositories offer, by the names of their packages. The first repository counts, unless pacman was input another.
+/// The files in repositories, by package name. The first repository takes precedence, unless one was named.
 fn offered(
     input: &PacmanInput,
     call: &Call,
@@ -152,7 +154,7 @@ fn listed(list: &Path, names: &BTreeSet<String>) -> Result<Vec<(String, String)>
     let texts = archive::texts(list, |path| name(path).is_some())?;
     let listed = texts.iter().filter_map(|(path, text)| {
         let file = text.split("\n\n").find_map(|field| field.trim_start().strip_prefix("%FILENAME%\n"));
-        // A name, and no way to elsewhere.
+        // A file name, without a path.
         let file = file.map(str::trim).filter(|file| !file.is_empty() && !file.contains('/'));
         Some((name(path)?, file?.to_owned()))
     });

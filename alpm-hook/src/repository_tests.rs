@@ -16,7 +16,7 @@ fn tarball(files: &[(String, String)]) -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
-/// The lists of two repositories, of which the first one counts.
+/// The lists of two repositories, of which the first one takes precedence.
 #[test]
 fn the_first_repository_counts_unless_another_is_named() {
     let dir = tempfile::tempdir().unwrap();
@@ -44,7 +44,7 @@ fn the_first_repository_counts_unless_another_is_named() {
     }
 }
 
-/// What a package file says of itself is read and tested in `dkms_core::package`.
+/// Reading a package file is tested in `dkms_core::package`.
 fn package(file: PathBuf, paths: &[&str]) -> Package {
     let paths = paths.iter().map(PathBuf::from).collect();
     Package { file, name: "some".to_owned(), version: "1-1".to_owned(), machine: None, size: 0, paths }
@@ -70,7 +70,7 @@ fn files_are_known_by_what_they_say_and_believed_for_what_pacman_says() {
 
     let fits = |paths: &[&str]| input.fits(&package(path.clone(), paths));
     assert!(fits(&any) && fits(&["usr/bin/ls", "usr/lib/modules/6.2/kernel/a.ko"]));
-    // Another version than the one that comes.
+    // Another version than the one that is installed.
     assert!(!fits(&["usr/lib/modules/6.2/vmlinuz"]));
     assert!(!fits(&["usr/lib/modules/6.2/build/include/config/auto.conf"]));
 }

@@ -1,24 +1,24 @@
-//! The paths that pacman hands to a hook.
+//! The paths that pacman passes to a hook.
 
 use std::collections::BTreeSet;
 
 use dkms_core::types::KernelRelease;
 
-/// What the paths are about.
+/// What the paths refer to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Targets {
     /// Directories of `usr/src` with a dkms.conf.
     pub sources: BTreeSet<String>,
-    /// Kernels whose image is touched.
+    /// Kernels with changes of the image.
     pub kernels: BTreeSet<KernelRelease>,
-    /// Kernels whose headers are touched.
+    /// Kernels with changes of the headers.
     pub headers: BTreeSet<KernelRelease>,
-    /// Paths of one of these forms with a name in them that cannot be, each with the reason.
+    /// Paths with an invalid name, each with the reason.
     pub odd: Vec<String>,
 }
 
 impl Targets {
-    /// Reads lines. What has none of the forms in the hook files is ignored.
+    /// Reads lines. Paths that do not match the hook files are ignored.
     pub fn read(text: &str) -> Self {
         let mut targets = Self::default();
         for line in text.lines() {

@@ -1,4 +1,4 @@
-//! The whole translator: words, standard input and the processes above → answer.
+//! The whole translation: arguments, standard input and parent processes → answer.
 
 use std::path::Path;
 
@@ -68,7 +68,7 @@ fn paths_and_the_disk_become_events() {
             "pacman -S x",
             vec![Event::HeadersAdded(at("6.2"))],
         ),
-        // The kernel's own arrival covers its headers.
+        // The event of the kernel includes its headers.
         (
             "post-transaction",
             "usr/lib/modules/6.2/vmlinuz\nusr/lib/modules/6.2/build/include/\n",
@@ -89,10 +89,10 @@ fn what_leaves_to_make_room_and_what_is_not_ours_is_nothing() {
     let image = "linux\nusr/lib/modules/6.3/vmlinuz\n";
     for (words, stdin, pacman) in [
         ("pre-remove", "usr/lib/modules/6.2/vmlinuz\n", "pacman -Syu"),
-        // Another program of libalpm's does not say that it removes.
+        // Another program that uses libalpm does not show whether it removes.
         ("pre-remove", "usr/lib/modules/6.2/vmlinuz\n", "pamac-daemon -R"),
         ("pre-transaction", "zlib\nlinux\n", "pacman -Syu"),
-        // Whose files are not known: nothing is proven, and nothing is stopped.
+        // If the files are unknown, nothing is proven, and nothing is aborted.
         ("pre-transaction", image, "pacman -U -"),
     ] {
         assert_eq!(answer(words, stdin, pacman).unwrap(), Answer::Nothing, "{words}: {stdin} ({pacman})");

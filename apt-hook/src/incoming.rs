@@ -1,7 +1,8 @@
-//! What apt writes before a transaction: its protocol for hooks of `DPkg::Pre-Install-Pkgs`, version 3.
+//! The input from apt before a transaction: its protocol for hooks of `DPkg::Pre-Install-Pkgs`, version 3.
 //!
-//! `VERSION 3`, lines of configuration, an empty line, and then a line a package:
-//! `NAME OLD ARCH MULTI-ARCH < NEW ARCH MULTI-ARCH FILE`. FILE is `**CONFIGURE**` or `**REMOVE**` when nothing is unpacked.
+//! `VERSION 3`, lines of configuration, an empty line, and then one line per package:
+//! `NAME OLD ARCH MULTI-ARCH < NEW ARCH MULTI-ARCH FILE`. FILE is `**CONFIGURE**` or `**REMOVE**` if nothing is
+//! unpacked.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ fn parse(text: &str) -> Result<Vec<PathBuf>> {
         Some(("DPkg::Chroot-Directory", place)) => !place.is_empty(),
         _ => false,
     };
-    // Another system's packages are none of this one's.
+    // With another root directory, the packages are not for this system.
     if lines.by_ref().take_while(|line| !line.is_empty()).any(elsewhere) {
         return Ok(Vec::new());
     }
@@ -41,7 +42,7 @@ mod tests {
 
     #[test]
     fn only_what_is_unpacked_counts() {
-        // As apt 3.0 says it.
+        // As written by apt 3.0.
         let text = "VERSION 3\nAPT::Architecture=amd64\nDir=/\n\n\
             linux-image-amd64 6.12.1-1 amd64 none < 6.12.2-1 amd64 none /var/cache/apt/archives/a.deb\n\
             linux-image-amd64 6.12.1-1 amd64 none < 6.12.2-1 amd64 none **CONFIGURE**\n\

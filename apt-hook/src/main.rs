@@ -1,7 +1,7 @@
-//! Arguments and input of dpkg's hooks, as events. Translates only.
+//! Translates arguments and input of dpkg's hooks into events.
 //!
 //! `apt-hook VERB ARGUMENTS…`: the hook files in `/etc/kernel/*.d` and `/usr/lib/dkms` call it with their name as
-//! the verb and hand on the arguments that they get themselves.
+//! the verb and pass on their own arguments.
 
 mod incoming;
 
@@ -20,7 +20,7 @@ const USAGE: &str = "apt-hook {kernel-preinst|kernel-postinst|kernel-prerm} KERN
     incoming <PACKAGES";
 
 fn main() -> ExitCode {
-    // dpkg and apt read nothing on standard output.
+    // dpkg and apt do not interpret standard output.
     hook::main(&Adapter { translate, reply: |text, _| text.to_owned() })
 }
 
@@ -31,7 +31,7 @@ fn translate(session: &Session, input: &mut Input<'_>) -> Result<Answer> {
             let question = Question::of(incoming::files(&mut *input.reader)?);
             return Ok(Answer::Incoming(question, Channel::StandardError));
         }
-        // A module that serves stays until its successor does: nothing to do before the kernel is unpacked.
+        // Installed modules are kept until their successors are verified: nothing to do before the kernel is unpacked.
         ["kernel-preinst", _, ..] => Vec::new(),
         ["kernel-postinst", kernel, ..] => vec![Event::KernelAdded(target(kernel)?)],
         ["header-postinst", kernel, ..] => vec![Event::HeadersAdded(target(kernel)?)],

@@ -1,4 +1,4 @@
-//! The whole translator: words, standard input and environment → answer.
+//! The whole translation: arguments, standard input and environment → answer.
 
 use std::path::Path;
 
@@ -57,14 +57,14 @@ fn words_and_environment_become_events() {
         ("kernel-postinst 6.1 /boot/vmlinuz-6.1", "configure 6.0", vec![Event::KernelAdded(at("6.1"))]),
         ("header-postinst 6.1", "", vec![Event::HeadersAdded(at("6.1"))]),
         ("kernel-prerm 6.1 /boot/vmlinuz-6.1", "remove", vec![Event::KernelRemoved(at("6.1"))]),
-        // From a hand-made call there is no environment: the kernel leaves.
+        // A manual call has no environment: the kernel is removed.
         ("kernel-prerm 6.1", "", vec![Event::KernelRemoved(at("6.1"))]),
         ("kernel-prerm 6.1", "upgrade 6.1.2", vec![]),
         ("autoinstaller start 6.1", "", vec![Event::Autoinstall(at("6.1"))]),
         ("autoinstaller start", "", vec![Event::Autoinstall(running_target().unwrap())]),
         ("autoinstaller stop", "", vec![]),
         ("module-postinst a 1", "configure", added(vec![at("6.1"), at("6.2")])),
-        // An upgrade where the running kernel is a chroot's host's: only the newest kernel.
+        // An upgrade where the running kernel is that of a chroot's host: only the newest kernel.
         ("module-postinst a 1   0.9", "configure 0.9", added(vec![at("6.2")])),
         (
             "module-postinst a 1 /x riscv64",
@@ -92,6 +92,6 @@ fn other_words_get_the_usage() {
     {
         assert_eq!(answer(words, "", "").unwrap(), Answer::Usage(USAGE), "{words}");
     }
-    // A name that would lead elsewhere is an error, not an event.
+    // A name that would lead to another directory is an error, not an event.
     assert!(answer("kernel-postinst ../6.1", "", "").is_err());
 }

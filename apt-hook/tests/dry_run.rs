@@ -1,4 +1,4 @@
-//! The program itself: `--dry-run` on trees elsewhere prints the plan and changes nothing, without root.
+//! The program itself: `--dry-run` on relocated trees prints the plan and changes nothing, without root.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)] // starts the program under test, and stops at the first surprise
 
 use std::collections::BTreeSet;

@@ -1,5 +1,5 @@
-//! Finished builds, kept by everything that went into them, for kernels and modules that come back. Each entry is a
-//! directory `KEY/{manifest.json,build/…}` that appears in one rename. Nothing in it is believed without its hash.
+//! Builds, cached under their inputs, for kernels and modules that are installed again. An entry is a directory
+//! `KEY/{manifest.json,build/…}` that appears in one rename. Every file is checked against its hash before it is used.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,35 +12,35 @@ use serde::{Deserialize, Serialize};
 use crate::sys::{file, hash};
 use crate::types::{Fingerprint, ModuleId, Target};
 
-/// The version of the format of a manifest. Entries in another format are no entries.
+/// The format version of a manifest. Entries in another format are ignored.
 const FORMAT: u32 = 1;
 const MANIFEST: &str = "manifest.json";
-/// How long a view stays that no entry names.
+/// How long a view that no entry refers to is kept.
 const VIEW_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 /// The cache.
 #[derive(Debug, Clone)]
 pub struct Cache {
     dir: PathBuf,
-    /// Bytes that it may take; none: there is no cache.
+    /// Size limit in bytes; 0 disables the cache.
     limit: u64,
 }
 
-/// What is known about an entry.
+/// The facts about an entry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     format: u32,
-    /// The module, for people who look.
+    /// The module, for information only.
     pub module: ModuleId,
-    /// The kernel, for people who look.
+    /// The kernel, for information only.
     pub target: Target,
-    /// Who signed it.
+    /// The signer.
     pub signer: Option<String>,
     /// How long the build took, in seconds.
     pub seconds: f64,
-    /// Remarks that were made about it.
+    /// Remarks about the build.
     pub notes: Vec<String>,
-    /// What lay over the system when it was built, before a transaction: it serves only where all of that is installed.
+    /// The overlay of the pre-build that made it: it is usable only if all of that is installed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub view: Option<String>,
     /// SHA-256 of each file, by its path below `build`.
@@ -48,7 +48,7 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// What is known before the files are looked at.
+    /// A manifest without the hashes of the files.
     pub fn new(
         module: &ModuleId,
         target: &Target,
@@ -62,29 +62,29 @@ impl Manifest {
 }
 
 impl Manifest {
-    /// The same for what was built in this view.
+    /// The same for a build that was made under this view.
     #[must_use]
     pub fn within(self, view: Option<String>) -> Self {
         Self { view, ..self }
     }
 }
 
-/// The name of an entry: what went into a build, and who signs it.
+/// The key of an entry: the inputs of a build, and the signer.
 pub fn key(fingerprint: &Fingerprint, signer: Option<&str>) -> String {
     hash::hex(format!("{} {}", fingerprint.0, signer.unwrap_or_default()).as_bytes())
 }
 
-/// The name of an entry that was built before a transaction: nothing is signed and compressed then.
+/// The key of an entry from a pre-build, which is neither signed nor compressed.
 pub fn unfinished(fingerprint: &Fingerprint, environment: &str) -> String {
     hash::hex(format!("{} {environment} unfinished", fingerprint.0).as_bytes())
 }
 
-/// What lay over the system for a build before a transaction: for each file, by its absolute path, its [digest](hash::digest).
+/// The overlay of a pre-build: the [digest](hash::digest) of each file, by absolute path.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View(pub BTreeMap<PathBuf, String>);
 
 impl View {
-    /// Whether all of it is installed now. What lies in `covered` is left out: there the fingerprint says the same.
+    /// Whether all of it is installed now. Files in `covered` are skipped: the fingerprint covers them.
     pub fn is_installed(&self, covered: &[PathBuf]) -> bool {
         let open = self.0.iter().filter(|(path, _)| !covered.iter().any(|dir| path.starts_with(dir)));
         open.into_iter().all(|(path, digest)| hash::digest(path).is_some_and(|now| now == *digest))
@@ -97,12 +97,12 @@ impl Cache {
         Self { dir, limit }
     }
 
-    /// Whether there is an entry. Costs one look at a directory.
+    /// Whether there is an entry. Costs one lookup.
     pub fn holds(&self, key: &str) -> bool {
         self.limit > 0 && self.dir.join(key).join(MANIFEST).exists()
     }
 
-    /// What lay over the system for an entry that was built before a transaction. `Err`: there is no such entry.
+    /// The view of an entry from a pre-build. `Err`: there is no such entry.
     pub fn view(&self, key: &str) -> Result<Option<String>> {
         if self.limit == 0 {
             bail!("there is no cache");
@@ -110,7 +110,7 @@ impl Cache {
         Ok(manifest(&self.dir.join(key))?.view)
     }
 
-    /// Writes down what lies over the system, and returns the name by which it is [read](Self::read_view).
+    /// Stores a view, and returns the name under which it is [read](Self::read_view).
     pub fn keep_view(&self, view: &View) -> Result<String> {
         let content = serde_json::to_vec(view)?;
         let name = hash::hex(&content);
@@ -139,12 +139,12 @@ impl Cache {
         file::remove_all(&self.dir.join(key))
     }
 
-    /// Copies an entry's files to a new directory. An entry that is damaged is an error, and gone afterwards.
+    /// Copies an entry's files to a new directory. A damaged entry is an error, and is deleted.
     pub fn take(&self, key: &str, to: &Path) -> Result<Manifest> {
         let entry = self.dir.join(key);
         let result = copy(&entry, to);
         match &result {
-            // Least recently used: the time of the manifest is that of its last use.
+            // For least-recently-used eviction, the manifest's mtime is the time of its last use.
             Ok(_) => drop(file::touch(&entry.join(MANIFEST))),
             Err(_) => {
                 file::remove_all(to)?;
@@ -154,8 +154,8 @@ impl Cache {
         result
     }
 
-    /// Keeps a finished build that lies in `from`. Its files are shared with the cache where they can be: whoever
-    /// changes one in place, as shell tools do, makes the entry worthless, not wrong.
+    /// Stores the build in `from`. Its files are shared with the cache if possible: a tool that changes one in place,
+    /// as shell tools do, invalidates the entry, because its hash no longer matches.
     pub fn keep(&self, key: &str, from: &Path, manifest: Manifest) -> Result<()> {
         if self.limit == 0 || self.dir.join(key).exists() {
             return Ok(());
@@ -175,7 +175,7 @@ impl Cache {
         kept
     }
 
-    /// Deletes what was not used for longest, until the rest is within the limit, and what killed runs left.
+    /// Deletes the least recently used entries until the rest is within the limit, and what killed runs left.
     pub fn trim(&self) -> Result<()> {
         let mut entries: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
         for entry in file::sorted_entries(&self.dir) {
@@ -187,7 +187,7 @@ impl Cache {
         }
         let used: Vec<String> = entries.iter().filter_map(|(.., entry)| manifest(entry).ok()?.view).collect();
         for view in file::sorted_entries(&self.views()) {
-            // A build before a transaction has a day to come to its end.
+            // A pre-build may take up to a day.
             let age =
                 view.metadata().and_then(|meta| meta.modified()).ok().and_then(|time| time.elapsed().ok());
             let named = view.file_name().is_some_and(|name| used.iter().any(|view| name == view.as_str()));
@@ -315,7 +315,7 @@ mod tests {
         hours_ago("a", 3);
         hours_ago("b", 2);
         hours_ago("c", 1);
-        // Using it makes it the youngest.
+        // Using it makes it the most recent one.
         place.cache.take("a", &place.out).unwrap();
         let abandoned = place.cache.dir.join(format!("{}4000000-0-k", file::TEMP_PREFIX));
         fs::create_dir(&abandoned).unwrap();

@@ -1,29 +1,30 @@
-//! Who started this process: a person, or a script of a package manager. Found from the environment and from the processes
-//! above; what they mean stands in [`managers`](crate::distro::managers).
+//! Who started this process: a user, or a script of a package manager. Determined from the environment and the parent
+//! processes; [`managers`](crate::distro::managers) has the rules.
 
 use crate::distro::managers::{Argument, FileName, MANAGERS, Manager, Script, Triggers};
 use crate::report::Screen;
 use crate::sys::environment;
 use crate::sys::run::{self, Ancestor};
 
-/// Where progress goes.
+/// The screen for progress messages.
 pub fn screen() -> Screen {
     let mut variables = MANAGERS.iter().flat_map(|manager| manager.variables);
     if variables.any(|name| environment::is_set(name)) { Screen::package_manager() } else { Screen::person() }
 }
 
-/// Whether a package that unregisters its module does so to be replaced by another version of itself. Its script runs the
-/// same `dkms remove` then as when it is removed for good; only the script's own arguments differ.
+/// Whether a package unregisters its module because another version replaces it. Its script calls the same `dkms
+/// remove` as for a removal; only the arguments of the script differ.
 pub fn replacing() -> bool {
     replaces(MANAGERS, &run::ancestors(), environment::variable)
 }
 
-/// Whether a script of a package runs us inside a transaction at whose end triggers report what waits for headers.
+/// Whether dkms was called by a package's script inside a transaction whose triggers report modules that wait for
+/// headers.
 pub fn triggers_left() -> bool {
     triggers_follow(MANAGERS, &run::ancestors())
 }
 
-/// The process that runs the script that runs us: its number, and when it started, since numbers are used again.
+/// The process that runs the calling script: its pid and start time, because pids are reused.
 pub fn transaction() -> Option<String> {
     let above = run::ancestors();
     let manager = above.get(1)?;
@@ -42,7 +43,7 @@ fn replaces(managers: &[Manager], above: &[Ancestor], variable: impl Fn(&str) ->
 }
 
 fn triggers_follow(managers: &[Manager], above: &[Ancestor]) -> bool {
-    // By the program's name, or by that of the script which an interpreter runs.
+    // By the program's name, or by that of the script that an interpreter runs.
     let runs = |triggers: &Triggers, ancestor: &Ancestor| {
         ancestor.argv.iter().take(2).any(|word| triggers.programs.contains(&file_name(word)))
     };

@@ -1,5 +1,5 @@
-//! Will the kernel take them? Looks at module files as a kernel would, without that kernel: vermagic, symbols,
-//! signature. Nothing is changed.
+//! Would the kernel load these modules? Checks module files as a kernel would, without that kernel: vermagic, symbols,
+//! signature. Changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,42 +16,42 @@ use crate::sys::file;
 use crate::tree::{Snapshot, is_unsigned};
 use crate::types::{ModuleId, Target};
 
-/// A module file to look at.
+/// A module file to check.
 #[derive(Debug, Clone)]
 pub struct Candidate {
-    /// The module that it belongs to, when it was not named as a file.
+    /// The module package that it belongs to, unless it was named as a file.
     pub module: Option<ModuleId>,
-    /// The kernel that shall take it.
+    /// The kernel to check it against.
     pub target: Target,
     /// The file.
     pub file: PathBuf,
 }
 
-/// What was found out about one file.
+/// The result for one file.
 #[derive(Debug, Clone)]
 pub struct Assessment {
     /// What was asked.
     pub candidate: Candidate,
-    /// What becomes of it.
+    /// Whether it would be loaded.
     pub verdict: Verdict,
-    /// What its end says; `None` when the file could not be read.
+    /// Its signature; `None` if the file could not be read.
     pub signature: Option<Signature>,
-    /// Why the kernel refuses it, or why nobody can tell.
+    /// Why the kernel would reject it, or why that is unknown.
     pub reasons: Vec<String>,
-    /// What else is worth knowing.
+    /// Other remarks.
     pub notes: Vec<String>,
 }
 
-/// What a person assumes about the machine, in place of what this one says.
+/// Assumptions of the user that replace facts about this machine.
 #[derive(Debug, Clone, Default)]
 pub struct Assumed {
-    /// Secure Boot is on, or off.
+    /// Whether Secure Boot is on.
     pub secure_boot: Option<bool>,
-    /// These certificates are the enrolled ones; empty: those of this machine.
+    /// The enrolled certificates; empty for those of this machine.
     pub enrolled: Vec<PathBuf>,
 }
 
-/// The files of every installed module that is wanted.
+/// The files of every selected installed module.
 pub fn installed(
     session: &Session,
     snapshot: &Snapshot,
@@ -75,7 +75,7 @@ pub fn installed(
     candidates
 }
 
-/// Looks at each file.
+/// Checks each file.
 pub fn check(session: &Session, candidates: Vec<Candidate>, assumed: &Assumed) -> Result<Vec<Assessment>> {
     let mut firmware = Firmware::read(&session.layout);
     if assumed.secure_boot.is_some() {
@@ -97,9 +97,9 @@ pub fn check(session: &Session, candidates: Vec<Candidate>, assumed: &Assumed) -
         .collect()
 }
 
-/// What these kernels will refuse on this machine for its signature, as far as notes about builds and the list of
-/// enrolled keys tell: no module file is read, so that it may be said after every transaction and beside `dkms status`.
-/// The registry is looked at only when a kernel refuses anything at all.
+/// Modules that these kernels will reject on this machine because of their signature, according to the records of
+/// builds and the list of enrolled keys. No module file is read, so that this can run after every transaction and in
+/// `dkms status`. The DKMS tree is read only if a kernel rejects anything.
 pub fn foreseen(
     session: &Session,
     targets: &BTreeSet<Target>,
@@ -149,17 +149,17 @@ pub fn foreseen(
     Ok(lines.into_iter().collect())
 }
 
-/// Everything about one kernel that decides about its modules.
+/// Everything about one kernel that the verdict on its modules depends on.
 struct KernelContext {
     kernel: Kernel,
     demand: Demand,
-    /// Certificates that it knows, as far as can be seen from outside.
+    /// Certificates that it trusts, as far as they are visible from user space.
     known: Vec<Certificate>,
-    /// Whether more may be enrolled than we know of.
+    /// Whether certificates may be enrolled that cannot be read.
     more: bool,
-    /// Our own certificate, and the command that enrols it.
+    /// Our own certificate, and the command that enrolls it.
     ours: Option<(Certificate, String)>,
-    /// Texts of every `Module.symvers` that its modules may import from.
+    /// The texts of every `Module.symvers` that its modules may import from.
     symvers: Vec<Vec<u8>>,
 }
 
@@ -170,14 +170,14 @@ impl KernelContext {
         let headers = kernel.headers.as_ref();
         let boot = headers.is_none().then(|| kernel::config(layout, &target.kernel)).flatten();
         let config: Option<&Config> = headers.map(|headers| &headers.config).or(boot.as_ref());
-        // Who assumes another machine does not ask about this one's kernel.
+        // With assumptions about another machine, the running kernel does not matter.
         let here = kernel::running().is_some_and(|running| running == target.kernel);
         let running = (here && assumed.secure_boot.is_none()).then(|| Running::read(layout));
         let demand = Demand::of(config, running.as_ref(), firmware);
         let mut known = firmware.enrolled.clone().unwrap_or_default();
         let mut symvers = Vec::new();
         if let Some(headers) = headers {
-            // A kernel that was built here brings the certificate that is built into it.
+            // A kernel that was built here has its built-in certificate next to it.
             let own = headers.dir.join("certs/signing_key.x509");
             known.extend(file::read_optional(&own).ok().flatten().and_then(|der| Certificate::parse(&der)));
             let mut files = vec![headers.dir.join("Module.symvers")];
@@ -246,16 +246,16 @@ impl KernelContext {
         Ok(assessment)
     }
 
-    /// vermagic and symbols.
+    /// Checks vermagic and symbols.
     fn content(&self, content: &[u8], assessment: &mut Assessment) {
         let refused = match &self.kernel.headers {
             Some(headers) => {
                 let mut symbols = Symbols::wanted(elf::read(content).unwrap_or_default().imports.keys());
-                // Memory has no errors.
+                // Reading from memory does not fail.
                 self.symvers.iter().for_each(|list| drop(symbols.read(list.as_slice())));
                 verify::verify(content, &self.kernel, headers, &symbols).err()
             }
-            // Without headers only the release is known that its vermagic must begin with.
+            // Without headers, only the kernel release at the beginning of its vermagic is known.
             None => match elf::read(content) {
                 Ok(info) => {
                     let any = kernel::Vermagic { release: String::new(), flags: Vec::new() };
@@ -292,7 +292,7 @@ mod tests {
 
     const TARGET: &str = "6.1.0-9-amd64/x86_64";
 
-    /// A machine with Secure Boot and nothing enrolled; one module is installed, with this note about its signer.
+    /// A machine with Secure Boot and no enrolled key; one module is installed, with this signer in its record.
     fn machine(signer: &str) -> (tempfile::TempDir, Session) {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);

@@ -1,4 +1,4 @@
-//! What happened, or what a person asked for: the one vocabulary that all front doors speak.
+//! What happened, or what a user requested: the one vocabulary of all front doors.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,123 +6,123 @@ use std::path::PathBuf;
 
 use crate::types::{ModuleId, ModuleName, Target};
 
-/// Something that the plan answers.
+/// An input of the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A kernel has been installed or upgraded. Whoever installs it makes its initramfs after us.
+    /// A kernel was installed or upgraded. Its installer generates the initramfs after dkms.
     KernelAdded(Target),
-    /// A kernel's headers have been installed or upgraded; the kernel may be there already, or come later.
+    /// A kernel's headers were installed or upgraded; the kernel may be installed before or after them.
     HeadersAdded(Target),
-    /// Somebody wants every module to be up to date for this kernel.
+    /// All modules should be up to date for this kernel.
     Autoinstall(Target),
-    /// A kernel is about to be installed: its headers can be seen, and nothing has been changed yet. Whether modules build
-    /// for it is found out, and what was built is kept.
+    /// A kernel is about to be installed: its headers are readable, and nothing has been changed yet. Modules are built
+    /// for it, and the builds cached.
     KernelIncoming(Target),
-    /// A kernel is about to leave.
+    /// A kernel is about to be removed.
     KernelRemoved(Target),
-    /// A module's source has been installed or upgraded: register it and build it for these kernels.
+    /// A module's source was installed or upgraded: add it to the DKMS tree and build it for these kernels.
     SourceAdded {
         /// The module.
         module: ModuleId,
         /// The kernels to bring up to date.
         targets: Vec<Target>,
     },
-    /// A module's source is about to be installed: it can be seen, and nothing has been changed yet. Whether it builds for
-    /// these kernels is found out, and what was built is kept.
+    /// A module's source is about to be installed: it is readable, and nothing has been changed yet. It is built for
+    /// these kernels, and the builds cached.
     SourceIncoming {
         /// The module.
         module: ModuleId,
-        /// The kernels to try it with.
+        /// The kernels to build for.
         targets: Vec<Target>,
     },
-    /// A module's source is being replaced by another version: unregister it, but leave what is installed
-    /// in place until its successor is proven.
+    /// A module's source is being replaced by another version: unregister it, but keep its installed files until the
+    /// successor is verified.
     SourceReplaced(ModuleId),
-    /// A module's source is leaving, or has left. When the same events bring another version of the module, what is
-    /// installed stays until that one is proven; else all of it goes.
+    /// A module's source is being removed, or was removed. If the same events add another version of the module, the
+    /// installed files are kept until that one is verified; else everything is removed.
     SourceGone(ModuleId),
-    /// A kernel is to have what another one has: the same versions of the same modules.
+    /// Install for one kernel what is installed for another: the same versions of the same modules.
     Matched {
-        /// The kernel that shows what is wanted.
+        /// The kernel whose modules are the template.
         template: Target,
-        /// The kernel that gets it.
+        /// The kernel to install for.
         target: Target,
         /// Only this module.
         only: Option<ModuleName>,
-        /// Do it again, or against advice.
+        /// Force, overriding checks.
         force: bool,
     },
-    /// Somebody brought a module in a tarball. Its source is where sources are; its builds are not in the registry.
+    /// A user imports a module from a tarball. Its source is in the source tree; its builds are not in the DKMS tree.
     Loaded(Load),
-    /// Somebody asked for one thing.
+    /// A user requests one action.
     Asked(Request),
 }
 
-/// A module that came in a tarball.
+/// A module from a tarball.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Load {
     /// The module.
     pub module: ModuleId,
-    /// The kernel that its dkms.conf is tried with.
+    /// The kernel for which its dkms.conf is evaluated.
     pub target: Target,
-    /// Its finished builds, unpacked and checked.
+    /// Its builds, unpacked and checked.
     pub builds: BTreeMap<Target, PathBuf>,
-    /// Over what is there.
+    /// Replace existing builds.
     pub force: bool,
 }
 
 /// One action of the command line on one module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// What to do.
+    /// The action.
     pub verb: Verb,
-    /// With which module.
+    /// The module.
     pub module: ModuleId,
-    /// For which kernels. Empty for `Add`; for `Remove` every kernel that has a build.
+    /// The kernels. Empty for `Add`; for `Remove`, empty means every kernel that has a build.
     pub targets: Vec<Target>,
-    /// Do it again, or against advice.
+    /// Force, overriding checks.
     pub force: bool,
 }
 
-/// The verbs of the command line.
+/// The actions of the command line on one module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
-    /// Register.
+    /// Add to the DKMS tree.
     Add,
-    /// Build, registering first where needed.
+    /// Build; add first if needed.
     Build,
-    /// Install, building first where needed.
+    /// Install; build first if needed.
     Install,
-    /// Take out of the kernel's tree.
+    /// Remove from the kernel's module directory.
     Uninstall,
     /// Uninstall and delete the build.
     Unbuild,
-    /// Unbuild and unregister.
+    /// Unbuild and remove from the DKMS tree.
     Remove,
 }
 
 impl Event {
-    /// The module whose source has come, if that is what happened.
+    /// The module whose source was installed, if the event is this.
     pub fn source_added(&self) -> Option<&ModuleId> {
         if let Self::SourceAdded { module, .. } = self { Some(module) } else { None }
     }
 
-    /// The module whose source has come or is about to.
+    /// The module whose source was installed or is about to be.
     pub fn source_brought(&self) -> Option<&ModuleId> {
         if let Self::SourceIncoming { module, .. } = self { Some(module) } else { self.source_added() }
     }
 
-    /// Nothing has been changed yet, and nothing is to be.
+    /// Nothing has been changed yet, and nothing may be changed.
     pub fn incoming(&self) -> bool {
         matches!(self, Self::KernelIncoming(_) | Self::SourceIncoming { .. })
     }
 
-    /// The module whose source leaves, if that is what happens.
+    /// The module whose source is removed, if the event is this.
     pub fn source_gone(&self) -> Option<&ModuleId> {
         if let Self::SourceGone(module) = self { Some(module) } else { None }
     }
 
-    /// Something leaves, and nothing is built for it.
+    /// Something is removed, and nothing is built for it.
     pub fn leaves(&self) -> bool {
         matches!(self, Self::KernelRemoved(_) | Self::SourceGone(_) | Self::SourceReplaced(_))
     }

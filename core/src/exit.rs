@@ -1,14 +1,14 @@
-//! Exit codes. DKMS documents a number for most ends of a command, and scripts ask for them: they are an interface. This
-//! is the only place where one of them is written as a number.
+//! Exit codes. DKMS documents a number for most ends of a command, and scripts test them: they are an interface. This
+//! is the only place that writes them as numbers.
 //!
-//! DKMS uses some numbers for several things, which differ by the action. Each of these has a name of its own here.
+//! DKMS uses some numbers with several meanings, which depend on the action. Each meaning has its own name here.
 
 use std::fmt;
 use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
-/// The exit code of a command: one of the table's, a script's own status, or 128 and the number of a signal.
+/// The exit code of a command: one of the table, a script's own status, or 128 plus the number of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Exit(i32);
@@ -70,29 +70,29 @@ impl Exit {
         self.0
     }
 
-    /// Nothing went wrong.
+    /// The command succeeded.
     pub const fn is_success(self) -> bool {
         self.0 == Self::SUCCESS.0
     }
 
-    /// Of a command that ends as a script of the module ended.
+    /// The exit code of a command that ends with the status of a module's script.
     pub const fn of_script(status: i32) -> Self {
         Self(status)
     }
 
-    /// Of a command that a signal ended.
+    /// The exit code of a command that was ended by a signal.
     pub fn of_signal(signal: usize) -> Self {
         Self(i32::try_from(signal).map_or(Self::ERROR.0, |signal| 128 + signal))
     }
 
-    /// 1 when this is so, as the commands that ask a question answer.
+    /// 1 if `wrong`, for commands that answer a question.
     pub fn error_if(wrong: bool) -> Self {
         if wrong { Self::ERROR } else { Self::SUCCESS }
     }
 }
 
 impl From<Exit> for ExitCode {
-    /// What no process can end with is an error, never a success.
+    /// A value that no process can exit with is an error, never a success.
     fn from(exit: Exit) -> Self {
         u8::try_from(exit.0).map_or(Self::FAILURE, Self::from)
     }

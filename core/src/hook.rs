@@ -1,7 +1,7 @@
-//! What all hooks of package managers have in common: how they start, and what their failure may do.
+//! The common part of all package manager hooks: how they start, and what their failure may cause.
 //!
-//! An adapter is a function from the [`Input`] that its package manager gives to an [`Answer`], which is data. Everything else
-//! is here, so that a module that fails means the same under each of them.
+//! An adapter is a function from the [`Input`] of its package manager to an [`Answer`], which is data. Everything else
+//! is here, so that a failed module has the same effect under each of them.
 
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
@@ -20,66 +20,66 @@ use crate::sys::run::{Ancestor, ancestors};
 use crate::sys::{confine, environment, signal};
 use crate::types::{Arch, ModuleId};
 
-/// The exit code by which a hook says that the transaction must not begin: another one than those of a hook that broke.
+/// The exit code of a hook that aborts the transaction: different from those of a hook that failed.
 pub const HELD: i32 = Exit::HELD.number();
 
-/// The verb of our own package's removal: what no later run would undo is undone now.
+/// The verb of our own package's removal: changes that no later run would undo are undone now.
 const PACKAGE_LEAVES: &str = "package-leaves";
 
-/// What the caller of a hook makes of an exit code that is not zero.
+/// What the package manager does if a hook fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureEffect {
-    /// It stops, or leaves a package half-configured: only modules that the admin cannot do without may cause that.
+    /// It stops, or leaves a package half-configured: only failures of critical modules may cause this.
     Stops,
-    /// It shows that something went wrong, and goes on: every failure may.
+    /// It reports the failure and continues: every failure may cause this.
     Tells,
 }
 
-/// What a package manager gives to a hook.
+/// The input that a package manager gives to a hook.
 pub struct Input<'a> {
     /// The command line: a verb and its arguments.
     pub words: &'a [&'a str],
     /// Standard input.
     pub reader: &'a mut dyn BufRead,
-    /// Standard output, where it is what the package manager reads.
+    /// Standard output, if the package manager reads it.
     pub writer: &'a mut dyn Write,
-    /// A variable of the environment; empty when it is not set.
+    /// A variable of the environment; empty if it is not set.
     pub variable: &'a dyn Fn(&str) -> String,
-    /// The processes above, nearest first.
+    /// The parent processes, nearest first.
     pub ancestors: &'a dyn Fn() -> Vec<Ancestor>,
 }
 
-/// What a hook answers.
+/// The translated input of a hook.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
     /// These events, in one transaction.
     Events(FailureEffect, Vec<Event>, Channel),
-    /// A transaction is about to install these.
+    /// A transaction is about to install these packages.
     Incoming(Question, Channel),
-    /// None of it concerns modules.
+    /// None of the input concerns modules.
     Nothing,
-    /// The command line is wrong; this is how it should be.
+    /// The command line is wrong; this is the usage.
     Usage(&'static str),
 }
 
-/// Where the summary goes.
+/// Where the summary is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Channel {
     /// To standard error.
     StandardError,
-    /// To the package manager, too, in its protocol on standard output: see [`Adapter::reply`].
+    /// Also to the package manager, in its protocol on standard output: see [`Adapter::reply`].
     Protocol,
 }
 
 /// The translator of one package manager.
 pub struct Adapter {
-    /// What its package manager gives, as an answer.
+    /// Translates the input of the package manager.
     pub translate: fn(&Session, &mut Input<'_>) -> Result<Answer>,
-    /// A text in the package manager's protocol, and whether it is the reason why the transaction must not begin.
+    /// A text in the package manager's protocol, and whether it is the reason for aborting the transaction.
     pub reply: fn(&str, bool) -> String,
 }
 
-/// Options of `dkms` that a hook takes before its verb: for looking at what it would do, and for trees elsewhere.
+/// Options of `dkms` that a hook accepts before its verb: for a dry run, and for relocated trees.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Flags<'a> {
     dry_run: bool,
@@ -89,7 +89,7 @@ struct Flags<'a> {
 }
 
 impl<'a> Flags<'a> {
-    /// The options, and the words that follow.
+    /// The options, and the remaining words.
     fn read(mut words: &'a [&'a str]) -> (Self, &'a [&'a str]) {
         let mut flags = Self::default();
         loop {
@@ -128,7 +128,7 @@ impl<'a> Flags<'a> {
     }
 }
 
-/// A hook's whole life.
+/// Runs a hook.
 ///
 /// Standard output belongs to the package manager; messages go to standard error.
 pub fn main(adapter: &Adapter) -> ExitCode {
@@ -149,9 +149,9 @@ pub fn main(adapter: &Adapter) -> ExitCode {
     }
 }
 
-/// From the words to the exit code.
+/// From the arguments to the exit code.
 fn run(session: &mut Session, adapter: &Adapter, words: &[&str]) -> Result<i32> {
-    // What our own package's removal says is the same everywhere.
+    // The removal of our own package is the same under all package managers.
     if words == [PACKAGE_LEAVES] {
         return if session.options.dry_run { Ok(0) } else { apply::let_go(session).map(|()| 0) };
     }
@@ -184,7 +184,7 @@ fn run(session: &mut Session, adapter: &Adapter, words: &[&str]) -> Result<i32> 
     }
 }
 
-/// Tries what is about to come; the exit code says whether the transaction may begin. Only what was proven stops it.
+/// Runs the pre-build; the exit code determines whether the transaction may begin. Only a proven failure aborts it.
 fn incoming(
     session: &mut Session,
     question: &Question,
@@ -198,7 +198,7 @@ fn incoming(
     let finding = preflight(session, question)?;
     let held = !finding.held.is_empty();
     if let Some(text) = summary(&finding, session, RequestedBy::Transaction) {
-        // A package manager that has its own protocol shows itself why it stops.
+        // A package manager with its own protocol prints the reason itself.
         if !held || channel == Channel::StandardError {
             session.screen.alert(&text);
         }
@@ -207,14 +207,14 @@ fn incoming(
     Ok(if held { HELD } else { 0 })
 }
 
-/// Carries the events out; the exit code.
+/// Handles the events; returns the exit code.
 fn carry_out(
     session: &mut Session,
     effect: FailureEffect,
     mut events: Vec<Event>,
     tell: impl FnOnce(&str),
 ) -> Result<i32> {
-    // Modules are uninstalled with what they belong to, also where automatic builds are disabled.
+    // Modules are uninstalled with their kernel or source, even if automatic builds are disabled.
     if !events.iter().all(Event::leaves) && session.autoinstall_off() {
         events.retain(Event::leaves);
     }
@@ -233,15 +233,15 @@ fn carry_out(
             })
         }
         Err(error) if error.is::<signal::Interrupted>() => Err(error),
-        // A full disk, say. It must not keep a kernel from being removed, and keeps one from being installed only
-        // where the admin has said that modules matter more.
+        // For example a full disk. This must not prevent the removal of a kernel, and prevents an installation only if
+        // the admin has configured critical modules.
         Err(error) if effect == FailureEffect::Stops && (removal || !session.policy.admin.has_critical()) => {
             session.screen.alert(&format!(
                 "dkms: {error:#}\ndkms: the package manager continues: no module is critical"
             ));
             Ok(0)
         }
-        // Our own verdict, told apart from that of a hook that crashed: the admin has said that modules matter more.
+        // Distinguished from a hook that crashed: the admin has configured that modules are critical.
         Err(error) if effect == FailureEffect::Stops => {
             broke(&error, session.screen);
             Ok(Exit::AUTOINSTALL_FAILED.number())
@@ -250,8 +250,8 @@ fn carry_out(
     }
 }
 
-/// The arguments of a module package's script to `common.postinst`: its module, and what follows, with the previous version as
-/// the third word.
+/// The arguments of a module package's script for `common.postinst`: the module, and others, with the previous version
+/// as the third argument.
 pub fn module_installed(
     session: &Session,
     module: [&str; 2],

@@ -1,8 +1,8 @@
-//! Which kernel modules this machine cannot do without now. Reads only.
+//! Which kernel modules this machine needs now. Only reads.
 //!
-//! What backs the mounts without which there is no system, the interface of the default route, and displays; and whatever
-//! those modules need. All of it is read off `/proc` and `/sys`. What is missing there says nothing and is no error: in a
-//! chroot or a container not everything can be found out.
+//! The drivers of the essential mounts, of the interface of the default route, and of displays; and the modules that
+//! they depend on. All of it is read from `/proc` and `/sys`. Missing entries are not an error: in a chroot or a
+//! container not everything is visible.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::read_to_string;
@@ -12,13 +12,13 @@ use crate::kernel::elf::canonical_name;
 use crate::layout::Layout;
 use crate::sys::file::sorted_entries;
 
-/// Drivers of block devices that have another name than their module.
+/// Block device drivers whose name differs from that of their module.
 const BLOCK: [(&str, &str); 3] = [("device-mapper", "dm_mod"), ("md", "md_mod"), ("zvol", "zfs")];
-/// Flags of a route: it is up, it refuses what is sent there.
+/// Flags of a route: it is up, or it rejects packets.
 const UP: u32 = 0x1;
 const REJECT: u32 = 0x200;
 
-/// Names of modules as the kernel has them (`-` is `_`). Some of them may be built into it.
+/// Names of modules as in the kernel (`-` is `_`). Some of them may be built in.
 pub fn in_use(layout: &Layout) -> BTreeSet<String> {
     let sys = layout.sys.canonicalize().unwrap_or_else(|_| layout.sys.clone());
     let mut scanner = Scanner { layout, sys, found: BTreeSet::new(), seen: BTreeSet::new() };
@@ -31,10 +31,10 @@ pub fn in_use(layout: &Layout) -> BTreeSet<String> {
 
 struct Scanner<'a> {
     layout: &'a Layout,
-    /// Without links: paths that were followed are compared with it.
+    /// Canonical, because resolved paths are compared with it.
     sys: PathBuf,
     found: BTreeSet<String>,
-    /// Devices that have been looked at.
+    /// Devices that have been examined.
     seen: BTreeSet<PathBuf>,
 }
 
@@ -45,10 +45,10 @@ impl Scanner<'_> {
         }
     }
 
-    /// File systems, and the drivers of what they lie on.
+    /// File systems, and the drivers of their devices.
     fn mounts(&mut self) {
         let text = read_to_string(self.layout.mounts()).unwrap_or_default();
-        // What was mounted last at a place hides what was there.
+        // The last mount at a path hides the earlier ones.
         let mounts: BTreeMap<String, Mount> =
             text.lines().filter_map(Mount::read).map(|mount| (mount.place.clone(), mount)).collect();
         for place in Layout::VITAL_MOUNTS {
@@ -61,7 +61,7 @@ impl Scanner<'_> {
                 self.block(&device);
                 continue;
             }
-            // An anonymous device number: btrfs, zfs, bcachefs. The latter names all its devices.
+            // An anonymous device number: btrfs, zfs, bcachefs. bcachefs lists all its devices.
             for source in mount.source.split(':') {
                 if let Some(device) = self.block_of(source) {
                     self.block(&device);
@@ -77,7 +77,7 @@ impl Scanner<'_> {
     fn block_of(&self, source: &str) -> Option<PathBuf> {
         let all = self.sys.join("class/block");
         let name = source.strip_prefix(Layout::DEV)?;
-        // A slash in a device's name is an exclamation mark there.
+        // A slash in a device's name is an exclamation mark in sysfs.
         let direct = all.join(name.replace('/', "!"));
         if direct.exists() {
             return Some(direct);
@@ -89,7 +89,7 @@ impl Scanner<'_> {
         sorted_entries(&all).into_iter().find(is_called)
     }
 
-    /// All devices of the btrfs that this one is of.
+    /// All devices of the btrfs file system that this one belongs to.
     fn btrfs_sisters(&self, device: &Path) -> Vec<PathBuf> {
         let Some(name) = device.file_name() else { return Vec::new() };
         let mut systems =
@@ -115,7 +115,7 @@ impl Scanner<'_> {
         if let Some(disk) = device.parent().filter(|_| device.join("partition").exists()) {
             self.block(disk);
         }
-        // With several paths to one NVMe disk it belongs to none of them, but names them beside itself.
+        // With several paths to one NVMe disk, the disk belongs to none of them, but lists them.
         if let Some(subsystem) = device.parent().filter(|dir| last(dir).starts_with("nvme-subsys")) {
             for controller in sorted_entries(subsystem).into_iter().filter(|entry| entry.is_symlink()) {
                 self.block(&controller);
@@ -123,7 +123,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// A virtual disk has no driver to be found; its major number belongs to one.
+    /// A virtual disk has no driver in sysfs; its major number identifies one.
     fn block_driver(&mut self, device: &Path) {
         if !device.starts_with(self.sys.join("devices/virtual")) {
             return;
@@ -136,12 +136,12 @@ impl Scanner<'_> {
         if let Some((_, name)) = name {
             let module = BLOCK.iter().find(|(driver, _)| *driver == name).map_or(name, |(_, module)| *module);
             self.add(module);
-            // Nothing tells which target a mapped device has; those that are used count as used here.
+            // The target type of a mapped device is not visible; all loaded ones count as in use here.
             if module == "dm_mod" {
                 self.targets(module);
             }
         }
-        // raid1, raid456: called by another name than the level.
+        // raid1, raid456: the module name differs from the level.
         if let Ok(level) = read_to_string(device.join("md/level")) {
             let level = level.trim();
             self.add(if matches!(level, "raid4" | "raid5" | "raid6") { "raid456" } else { level });
@@ -184,7 +184,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// An interface, and those that a bridge, a bond or a VLAN consists of.
+    /// An interface, and the members of a bridge, bond or VLAN.
     fn interface(&mut self, interface: &Path) {
         let Ok(interface) = interface.canonicalize() else { return };
         if !self.seen.insert(interface.clone()) {
@@ -192,7 +192,7 @@ impl Scanner<'_> {
         }
         self.drivers(&interface);
         if interface.starts_with(self.sys.join("devices/virtual")) {
-            // Many a virtual interface's kind is called like its module: wireguard, bridge.
+            // Many types of virtual interfaces have the name of their module: wireguard, bridge.
             let text = read_to_string(interface.join("uevent")).unwrap_or_default();
             let kind = text.lines().find_map(|line| line.strip_prefix("DEVTYPE="));
             if let Some(kind) =
@@ -221,7 +221,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// The modules of the drivers of a device, and of all that it is plugged into.
+    /// The modules of the drivers of a device, and of its parent devices.
     fn drivers(&mut self, device: &Path) {
         let Ok(device) = device.canonicalize() else { return };
         let below = device.ancestors().take_while(|dir| dir.starts_with(&self.sys));
@@ -232,7 +232,7 @@ impl Scanner<'_> {
         modules.iter().for_each(|module| self.add(module));
     }
 
-    /// What the modules found so far need: whoever names one of them as a holder.
+    /// Modules that the ones found so far depend on: those that list one of them as a holder.
     fn needed(&mut self) {
         let mut needs: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for module in sorted_entries(&self.sys.join("module")) {
@@ -260,7 +260,7 @@ struct Mount {
 }
 
 impl Mount {
-    /// `27 1 254:0 / /usr rw,relatime shared:1 - ext4 /dev/vda2 rw`: of the words before the dash some may be missing.
+    /// `27 1 254:0 / /usr rw,relatime shared:1 - ext4 /dev/vda2 rw`: some words before the dash are optional.
     fn read(line: &str) -> Option<Self> {
         let (before, after) = line.split_once(" - ")?;
         let mut before = before.split(' ').skip(2);
@@ -280,13 +280,14 @@ mod tests {
     use super::*;
     use crate::sys::file::write_atomic;
 
-    /// A machine made of links and files below one directory.
+    /// A machine as files and links below one directory.
     struct Machine {
         dir: tempfile::TempDir,
     }
 
     impl Machine {
-        /// Lines: `FILE = TEXT`, `LINK -> TARGET` (relative to the top, made relative to the link as sysfs does), `DIRECTORY/`.
+        /// Lines: `FILE = TEXT`, `LINK -> TARGET` (relative to the top; made relative to the link, as in sysfs),
+        /// `DIRECTORY/`.
         fn new(lines: &str) -> Self {
             let machine = Self { dir: tempfile::tempdir().unwrap() };
             let at = |path: &str| machine.dir.path().join(path.trim());
@@ -349,7 +350,7 @@ mod tests {
                 sys/module/net_failover/holders/virtio_net -> sys/module/virtio_net
                 sys/module/failover/holders/other -> sys/module/other"
             ),
-            // The other interface's driver is not in use: no default route goes there.
+            // The driver of the other interface is not in use, because it has no default route.
             &["ext4", "failover", "net_failover", "virtio_blk", "virtio_net", "virtio_pci"],
         );
     }

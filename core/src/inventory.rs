@@ -1,6 +1,6 @@
-//! What this machine has, in the terms of events: its kernels as targets, the sources in its source tree as modules.
+//! This machine's kernels as targets, and the sources in its source tree as modules.
 //!
-//! Front doors and the pre-build ask here, so that a kernel or a directory means the same to all of them.
+//! Front doors and the pre-build use these functions, so that a kernel or a directory means the same to all of them.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::session::Session;
 use crate::tree::{Snapshot, Source};
 use crate::types::{Arch, KernelRelease, ModuleId, Target};
 
-/// Why a dkms.conf names no module.
+/// Why a dkms.conf does not name a module.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct NoModule(pub String);
@@ -32,15 +32,15 @@ pub fn running_target() -> Result<Target> {
     Ok(Target { kernel: running().context("the running kernel has an invalid name")?, arch: this_machine()? })
 }
 
-/// All kernels of this machine, oldest first; those without headers wait for them.
+/// All kernels of this machine, oldest first, including those without headers.
 pub fn all_targets(session: &Session) -> Result<Vec<Target>> {
     let arch = this_machine()?;
     Ok(installed(&session.layout).into_iter().map(|kernel| Target { kernel, arch: arch.clone() }).collect())
 }
 
-/// The kernels that a new module package is for: all (those without headers wait for them), or, when
-/// framework.conf wants fewer, the running and the newest one. A running kernel that is not installed is a
-/// chroot's host's. `upgrade`: the package was there before.
+/// The kernels that a new module package is built for: all, including those without headers, or, if framework.conf
+/// restricts them, the running and the newest one. A running kernel that is not installed is that of a chroot's host.
+/// `upgrade`: an earlier version of the package was installed.
 pub fn targets_of_source(session: &Session, arch: Option<Arch>, upgrade: bool) -> Result<Vec<Target>> {
     let arch = match arch {
         Some(arch) => arch,
@@ -59,7 +59,7 @@ pub fn targets_of_source(session: &Session, arch: Option<Arch>, upgrade: bool) -
     Ok(chosen.into_iter().map(|kernel| Target { kernel, arch: arch.clone() }).collect())
 }
 
-/// The module that a dkms.conf is of. The error is a [`NoModule`] when the file is to blame.
+/// The module that a dkms.conf belongs to. The error is a [`NoModule`] if the file is at fault.
 pub fn module_of(session: &Session, conf: &Path) -> Result<ModuleId> {
     let files = [conf.to_owned()];
     let names = "PACKAGE_NAME PACKAGE_VERSION";
@@ -76,9 +76,9 @@ pub fn module_of(session: &Session, conf: &Path) -> Result<ModuleId> {
     }
 }
 
-/// The module whose source a package brought as `DIRECTORY/dkms.conf` of the source tree. The directory's name decides: many
-/// a package relies on that, and leaves a placeholder for the version in its dkms.conf. That file says where a name with
-/// dashes ends.
+/// The module whose source a package installed as `DIRECTORY/dkms.conf` of the source tree. The name of the directory
+/// decides: many packages rely on this, and have a placeholder for the version in their dkms.conf. The dkms.conf
+/// determines where a name with dashes ends.
 pub fn source_in(session: &Session, directory: &str) -> Result<ModuleId> {
     let conf = session.layout.source_tree.join(directory).join("dkms.conf");
     let named = module_of(session, &conf).ok();
@@ -88,7 +88,7 @@ pub fn source_in(session: &Session, directory: &str) -> Result<ModuleId> {
     }
 }
 
-/// The modules whose source was in this directory of the source tree: as the registry has it, else by its name.
+/// The modules whose source was in this directory of the source tree: according to the DKMS tree, else by its name.
 pub fn sources_once_in(session: &Session, directory: &str) -> Result<Vec<ModuleId>> {
     let was_there = |id: &ModuleId, source: &Source| match source {
         Source::Linked(dir) | Source::Dangling(dir) => *dir == session.layout.source_tree.join(directory),

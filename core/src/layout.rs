@@ -1,8 +1,8 @@
 //! Every path that dkms reads or writes, from one value. No other file names a directory of the system.
 //!
-//! The registry's shape (`NAME/VERSION/{source,build,KERNEL/ARCH/{log,module}}`, `NAME/kernel-KERNEL-ARCH`,
-//! `NAME/original_module`) is that of shell DKMS 3.x, so that a user can go back and forth. What is ours
-//! beyond it lies in one directory whose name begins with a dot, which shell DKMS ignores.
+//! The layout of the DKMS tree (`NAME/VERSION/{source,build,KERNEL/ARCH/{log,module}}`, `NAME/kernel-KERNEL-ARCH`,
+//! `NAME/original_module`) is that of shell DKMS 3.x, so that users can switch in both directions. Our additional data
+//! is in one directory whose name begins with a dot, which shell DKMS ignores.
 
 use std::path::{Path, PathBuf};
 
@@ -15,15 +15,16 @@ use serde::{Deserialize, Serialize};
 use crate::sys::file;
 use crate::types::{KernelRelease, ModuleId, ModuleName, Target};
 
-/// The name of our own directory inside the registry.
+/// The name of our own directory in the DKMS tree.
 const OWN: &str = ".dkms-rs";
 
-/// Where everything lies. Built once from defaults, framework.conf and the command line.
+/// The directories of the system. Set once from defaults, framework.conf and the command line.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Layout {
-    /// The registry, `/var/lib/dkms`.
+    /// The DKMS tree, `/var/lib/dkms`.
     pub dkms_tree: PathBuf,
-    /// The pair that modules are signed with, `/var/lib/dkms`: wherever the registry is, the machine has enrolled one.
+    /// The key pair for signing modules, `/var/lib/dkms`: it does not move with the DKMS tree, because the machine has
+    /// enrolled one key.
     pub keys: PathBuf,
     /// Module sources, `/usr/src`.
     pub source_tree: PathBuf,
@@ -31,11 +32,11 @@ pub struct Layout {
     pub install_tree: PathBuf,
     /// Configuration, `/etc`.
     pub etc: PathBuf,
-    /// What the running kernel and the firmware tell, `/sys`.
+    /// The state of the running kernel and the firmware, `/sys`.
     pub sys: PathBuf,
-    /// What the running kernel tells of processes and of itself, `/proc`.
+    /// The state of processes and of the running kernel, `/proc`.
     pub proc: PathBuf,
-    /// Kernels' images and the boot loader, `/boot`.
+    /// Kernel images and the boot loader, `/boot`.
     pub boot: PathBuf,
 }
 
@@ -54,7 +55,7 @@ impl Default for Layout {
     }
 }
 
-/// The registry's part.
+/// Paths in the DKMS tree.
 impl Layout {
     /// `NAME`
     pub fn module(&self, name: &ModuleName) -> PathBuf {
@@ -64,23 +65,23 @@ impl Layout {
     pub fn version(&self, id: &ModuleId) -> PathBuf {
         self.module(&id.name).join(id.version.as_str())
     }
-    /// `NAME/VERSION/source`, the link that makes a module registered.
+    /// `NAME/VERSION/source`, the link that registers a module.
     pub fn source_link(&self, id: &ModuleId) -> PathBuf {
         self.version(id).join("source")
     }
-    /// `NAME/VERSION/build`, where every dkms.conf expects its build to run.
+    /// `NAME/VERSION/build`, the build directory that every dkms.conf expects.
     pub fn build(&self, id: &ModuleId) -> PathBuf {
         self.version(id).join("build")
     }
-    /// `NAME/VERSION/KERNEL/ARCH`, a finished build.
+    /// `NAME/VERSION/KERNEL/ARCH`, a build.
     pub fn built(&self, id: &ModuleId, target: &Target) -> PathBuf {
         self.version(id).join(target.kernel.as_str()).join(target.arch.as_str())
     }
-    /// `NAME/VERSION/KERNEL/ARCH/module`, its module files.
+    /// `NAME/VERSION/KERNEL/ARCH/module`, the module files of a build.
     pub fn built_modules(&self, id: &ModuleId, target: &Target) -> PathBuf {
         self.built(id, target).join("module")
     }
-    /// `NAME/VERSION/tarball`, where `mktarball` writes.
+    /// `NAME/VERSION/tarball`, the output directory of `mktarball`.
     pub fn tarballs(&self, id: &ModuleId) -> PathBuf {
         self.version(id).join("tarball")
     }
@@ -88,7 +89,7 @@ impl Layout {
     pub fn active_link(&self, name: &ModuleName, target: &Target) -> PathBuf {
         self.module(name).join(format!("kernel-{}-{}", target.kernel, target.arch))
     }
-    /// `NAME/original_module`, files of the kernel that ours replaced.
+    /// `NAME/original_module`, files of the kernel that our modules replaced.
     pub fn originals_root(&self, name: &ModuleName) -> PathBuf {
         self.module(name).join("original_module")
     }
@@ -98,9 +99,9 @@ impl Layout {
     }
 }
 
-/// Our own part of the registry.
+/// Paths in our own directory of the DKMS tree.
 impl Layout {
-    /// The dot-directory.
+    /// The directory itself.
     pub fn own(&self) -> PathBuf {
         self.dkms_tree.join(OWN)
     }
@@ -108,23 +109,23 @@ impl Layout {
     pub fn lock(&self) -> PathBuf {
         self.own().join("lock")
     }
-    /// The intent of the transaction under way (one file a process, so that a module's script may call dkms).
+    /// The intents of the current transaction: one file per process, because a module's script may call dkms.
     pub fn intents(&self) -> PathBuf {
         self.own().join("intent")
     }
-    /// Closing reports of past transactions.
+    /// The reports of past transactions.
     pub fn history(&self) -> PathBuf {
         self.own().join("history")
     }
-    /// What is known about a finished build: `records/NAME/VERSION/KERNEL/ARCH.json`.
+    /// The record of a build: `records/NAME/VERSION/KERNEL/ARCH.json`.
     pub fn record(&self, id: &ModuleId, target: &Target) -> PathBuf {
         self.keyed("records", id, target, "json")
     }
-    /// What is known about a failed build.
+    /// The record of a failed build.
     pub fn failure(&self, id: &ModuleId, target: &Target) -> PathBuf {
         self.keyed("failures", id, target, "json")
     }
-    /// The log of a failed build, kept per kernel.
+    /// The log of a failed build, one per kernel.
     pub fn failure_log(&self, id: &ModuleId, target: &Target) -> PathBuf {
         self.keyed("failures", id, target, "make.log")
     }
@@ -139,7 +140,7 @@ impl Layout {
     pub fn own_module(&self, kind: &str, name: &ModuleName) -> PathBuf {
         self.own().join(kind).join(name.as_str())
     }
-    /// Evaluated dkms.conf files, by the hash of all that went into the evaluation.
+    /// Evaluated dkms.conf files, by the hash of the evaluation's inputs.
     pub fn evaluated(&self) -> PathBuf {
         self.own().join("evaluated")
     }
@@ -155,11 +156,11 @@ impl Layout {
     pub fn headers_hash(&self, target: &Target) -> PathBuf {
         self.hashes().join(format!("headers-{}-{}", target.kernel, target.arch))
     }
-    /// Says that a version without a link is being replaced, not broken.
+    /// Marks a version without a link as being replaced; without it the version would count as broken.
     pub fn kept_marker(&self, id: &ModuleId) -> PathBuf {
         self.own().join("kept").join(format!("{}-{}", id.name, id.version))
     }
-    /// Finished builds, kept for when they are needed again. A registry somewhere else has its own.
+    /// Cached builds. A DKMS tree in another place has its own cache.
     pub fn cache(&self) -> PathBuf {
         if self.dkms_tree == Self::default().dkms_tree {
             "/var/cache/dkms".into()
@@ -167,29 +168,29 @@ impl Layout {
             self.own().join("cache")
         }
     }
-    /// Says which run of rpm added a module that asked for `--rpm_safe_upgrade`.
+    /// Records the run of rpm that added a module with `--rpm_safe_upgrade`.
     pub fn upgrade_note(&self, id: &ModuleId) -> PathBuf {
         self.own().join("upgrades").join(format!("{}-{}", id.name, id.version))
     }
-    /// Tarballs of strangers while they are unpacked and checked, by process.
+    /// Untrusted tarballs while they are unpacked and checked, by process.
     pub fn incoming(&self) -> PathBuf {
         self.own().join("incoming")
     }
-    /// The kernel that was made the boot default, and what that changed.
+    /// The kernel that was made the boot default, and the change.
     pub fn boot_default(&self) -> PathBuf {
         self.own().join("boot-default.json")
     }
-    /// Remembered failures.
+    /// Recorded failures.
     pub fn failures(&self) -> PathBuf {
         self.own().join("failures")
     }
-    /// Private build directories of the transaction under way.
+    /// Private build directories of the current transaction.
     pub fn work(&self) -> PathBuf {
         self.own().join("work")
     }
 }
 
-/// The kernel's part.
+/// Paths of a kernel.
 impl Layout {
     /// `/lib/modules/KERNEL`
     pub fn kernel(&self, kernel: &KernelRelease) -> PathBuf {
@@ -199,23 +200,23 @@ impl Layout {
     pub fn headers(&self, kernel: &KernelRelease) -> PathBuf {
         self.kernel(kernel).join("build")
     }
-    /// `/lib/modules/KERNEL/modules.dep`, present when the kernel itself is installed.
+    /// `/lib/modules/KERNEL/modules.dep`, which exists if the kernel is installed.
     pub fn modules_dep(&self, kernel: &KernelRelease) -> PathBuf {
         self.kernel(kernel).join("modules.dep")
     }
-    /// `/lib/modules/KERNEL/modules.builtin`, the modules that are part of the image.
+    /// `/lib/modules/KERNEL/modules.builtin`, the built-in modules.
     pub fn modules_builtin(&self, kernel: &KernelRelease) -> PathBuf {
         self.kernel(kernel).join("modules.builtin")
     }
-    /// `/boot/vmlinuz-KERNEL`, where distributions have the image whose boot loaders read it there.
+    /// `/boot/vmlinuz-KERNEL`, the image on distributions whose boot loaders read it here.
     pub fn boot_image(&self, kernel: &KernelRelease) -> PathBuf {
         self.boot.join(format!("vmlinuz-{kernel}"))
     }
-    /// `/lib/modules/KERNEL/vmlinuz`, where distributions whose packages own nothing in `/boot` have the image.
+    /// `/lib/modules/KERNEL/vmlinuz`, the image on distributions whose packages own nothing in `/boot`.
     pub fn image(&self, kernel: &KernelRelease) -> PathBuf {
         self.kernel(kernel).join("vmlinuz")
     }
-    /// `/lib/modules/KERNEL/pkgbase`, where Arch's kernels say what they are.
+    /// `/lib/modules/KERNEL/pkgbase`, the package base of Arch's kernels.
     pub fn pkgbase(&self, kernel: &KernelRelease) -> PathBuf {
         self.kernel(kernel).join("pkgbase")
     }
@@ -223,11 +224,11 @@ impl Layout {
     pub fn system_map(&self, kernel: &KernelRelease) -> PathBuf {
         self.boot.join(format!("System.map-{kernel}"))
     }
-    /// The configuration that a kernel's package keeps beside its image.
+    /// The configuration next to the kernel's image.
     pub fn boot_config(&self, kernel: &KernelRelease) -> PathBuf {
         self.boot.join(format!("config-{kernel}"))
     }
-    /// Initial RAM file systems that generators make, in the order in which they are looked for.
+    /// The paths of the initramfs, in the order in which they are searched.
     pub fn initramfs_images(&self, kernel: &KernelRelease, pkgbase: Option<&str>) -> Vec<PathBuf> {
         let mut names = vec![
             format!("initrd.img-{kernel}"),
@@ -236,22 +237,22 @@ impl Layout {
         ];
         names.extend(pkgbase.map(|base| format!("initramfs-{base}.img")));
         let mut images: Vec<PathBuf> = names.iter().map(|name| self.boot.join(name)).collect();
-        // kernel-install's places, where the boot loader reads a kernel's files off a partition of its own.
+        // kernel-install's paths, where the boot loader reads a kernel's files from its own partition.
         for token in self.entry_tokens() {
             let partitions = [self.boot.clone(), "/efi".into(), self.boot.join("efi")];
             images.extend(partitions.map(|boot| boot.join(&token).join(kernel.as_str()).join("initrd")));
         }
         images
     }
-    /// The names that this machine may have on a boot partition, the one that is set first.
+    /// The names that this machine may have on a boot partition, a configured one first.
     fn entry_tokens(&self) -> Vec<String> {
         let files = [self.etc.join("kernel/entry-token"), self.etc.join("machine-id")];
         let read = |path: &PathBuf| std::fs::read_to_string(path).ok();
         let tokens = files.iter().filter_map(read).map(|text| text.trim().to_owned());
         tokens.filter(|token| !token.is_empty() && !token.starts_with('.') && !token.contains('/')).collect()
     }
-    /// The root directory whose `lib/modules` the modules tree is, to be handed to `depmod -b`. `None` when the
-    /// tree has another shape: depmod could not index it, and would index the running system's instead.
+    /// The root directory whose `lib/modules` is the install tree, for `depmod -b`. `None` if the install tree has
+    /// another shape: depmod could not process it, and would process that of the running system.
     pub fn depmod_root(&self) -> Option<&Path> {
         let tree = &self.install_tree;
         let lib = tree.parent().filter(|lib| tree.ends_with("modules") && lib.ends_with("lib"))?;
@@ -260,93 +261,94 @@ impl Layout {
     }
 }
 
-/// The boot loader's part.
+/// Paths of the boot loader.
 impl Layout {
-    /// GRUB's menu, by the name of its directory.
+    /// GRUB's menu; the name of its directory depends on the distribution.
     pub fn grub_menus(&self) -> [PathBuf; 2] {
         ["grub", "grub2"].map(|dir| self.boot.join(dir).join("grub.cfg"))
     }
-    /// What grub-mkconfig goes by.
+    /// The configuration of grub-mkconfig.
     pub fn grub_defaults(&self) -> PathBuf {
         self.etc.join("default/grub")
     }
-    /// What it reads after that, in this order, where the distribution's does; below `/etc`, as its program names it.
+    /// The directory that it reads after that, in order, on distributions that support it; below `/etc`, as its script
+    /// names it.
     pub const GRUB_DROP_INS: &'static str = "default/grub.d";
-    /// The drop-ins there are.
+    /// The existing drop-ins.
     pub fn grub_drop_ins(&self) -> Vec<PathBuf> {
         let files = file::sorted_entries(&self.etc.join(Self::GRUB_DROP_INS)).into_iter();
         files.filter(|path| path.extension().is_some_and(|extension| extension == "cfg")).collect()
     }
-    /// Our own: the last one.
+    /// Our own drop-in: the last one.
     pub fn grub_drop_in(&self) -> PathBuf {
         self.etc.join(Self::GRUB_DROP_INS).join("zz-dkms.cfg")
     }
-    /// Where the EFI system partition, and the one that extends it, may be mounted.
+    /// Mount points of the EFI system partition, and of the extended boot partition.
     pub fn esps(&self) -> [PathBuf; 3] {
         [self.boot.with_file_name("efi"), self.boot.clone(), self.boot.join("efi")]
     }
 
-    /// What systemd-boot goes by, on that partition.
+    /// The configuration of systemd-boot on that partition.
     pub fn loader_conf(esp: &Path) -> PathBuf {
         esp.join("loader/loader.conf")
     }
-    /// Its entries, and images with everything in them.
+    /// Its entries, and unified kernel images.
     pub fn loader_entries(esp: &Path) -> [PathBuf; 2] {
         [esp.join("loader/entries"), esp.join("EFI/Linux")]
     }
 }
 
-/// What the machine tells of itself.
+/// Paths of the machine's state.
 impl Layout {
-    /// Where devices' files are.
+    /// The directory of device files.
     pub const DEV: &'static str = "/dev/";
-    /// Places of file systems without which there is no system.
+    /// Mount points of essential file systems.
     pub const VITAL_MOUNTS: [&'static str; 3] = ["/", "/usr", "/boot"];
 
-    /// What is mounted where.
+    /// The mount table.
     pub fn mounts(&self) -> PathBuf {
         self.proc.join("self/mountinfo")
     }
-    /// Which driver has which numbers of devices.
+    /// The major numbers of drivers.
     pub fn device_numbers(&self) -> PathBuf {
         self.proc.join("devices")
     }
-    /// Where IPv4 packets go.
+    /// The IPv4 routes.
     pub fn routes(&self) -> PathBuf {
         self.proc.join("net/route")
     }
-    /// Where IPv6 packets go.
+    /// The IPv6 routes.
     pub fn routes_ipv6(&self) -> PathBuf {
         self.proc.join("net/ipv6_route")
     }
-    /// Present when the machine was started by EFI firmware.
+    /// Exists if the machine was booted by EFI firmware.
     pub fn firmware(&self) -> PathBuf {
         self.sys.join("firmware/efi")
     }
-    /// A variable that shim handed to the kernel; root reads it.
+    /// A variable that shim passed to the kernel; readable by root.
     pub fn mok_variable(&self, name: &str) -> PathBuf {
         self.firmware().join("mok-variables").join(name)
     }
-    /// A variable of the firmware; anybody reads it where its file system is mounted.
+    /// A firmware variable; readable by all users where efivarfs is mounted.
     pub fn efi_variable(&self, name: &str, owner: &str) -> PathBuf {
         self.firmware().join("efivars").join(format!("{name}-{owner}"))
     }
-    /// How much the running kernel trusts root.
+    /// The lockdown mode of the running kernel.
     pub fn lockdown(&self) -> PathBuf {
         self.sys.join("kernel/security/lockdown")
     }
-    /// Another word for each start of the machine; `None` where the kernel does not say it.
+    /// The id of the current boot; `None` if the kernel does not provide it.
     pub fn boot_id(&self) -> Option<String> {
         let id = file::read_optional(&self.proc.join("sys/kernel/random/boot_id")).ok().flatten()?;
         String::from_utf8(id).ok().map(|id| id.trim().to_owned())
     }
-    /// Whether the running kernel was told to refuse unsigned modules.
+    /// Whether the running kernel enforces module signatures.
     pub fn sig_enforce(&self) -> PathBuf {
         self.sys.join("module/module/parameters/sig_enforce")
     }
 }
 
-/// Sources and configuration.
+/// Paths of sources and configuration.
 impl Layout {
     /// `/usr/src/NAME-VERSION`
     pub fn source(&self, id: &ModuleId) -> PathBuf {
@@ -356,15 +358,15 @@ impl Layout {
     pub fn config(&self) -> PathBuf {
         self.etc.join("dkms")
     }
-    /// The admin's own patches and scripts for a module, which go before those of its source.
+    /// The admin's patches and scripts for a module, which take precedence over those of its source.
     pub fn module_config(&self, name: &ModuleName) -> PathBuf {
         self.config().join(name.as_str())
     }
-    /// The admin's choices.
+    /// The admin's settings.
     pub fn policy(&self) -> PathBuf {
         self.config().join("policy.toml")
     }
-    /// Lists of modules that packages of the distribution want installed against all advice.
+    /// Lists of modules that packages of the distribution want to be installed with force.
     pub fn forced_modules(&self) -> PathBuf {
         PathBuf::from("/usr/share/dkms/modules_to_force_install")
     }
@@ -379,11 +381,11 @@ impl Layout {
         );
         files
     }
-    /// The switch that turns automatic installation off.
+    /// The file that disables automatic builds.
     pub fn no_autoinstall(&self) -> PathBuf {
         self.config().join("no-autoinstall")
     }
-    /// How the admin's overrides of a module's dkms.conf are called in [`Layout::config`], least specific first.
+    /// The names of the admin's overrides of a module's dkms.conf in [`Layout::config`], least specific first.
     pub fn overrides(id: &ModuleId, target: &Target) -> Vec<String> {
         let (name, version, kernel, arch) = (&id.name, &id.version, &target.kernel, &target.arch);
         [
@@ -400,7 +402,7 @@ impl Layout {
     pub fn os_release(&self) -> [PathBuf; 2] {
         [self.etc.join("os-release"), PathBuf::from("/usr/lib/os-release")]
     }
-    /// Text files that tell which modules an initramfs gets beside those it finds out itself.
+    /// Text files that configure additional modules of an initramfs.
     pub fn initramfs_wishes(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         for name in [
@@ -425,43 +427,43 @@ impl Layout {
         }
         files
     }
-    /// The machine's devices, each with a `modalias` that says which module it needs.
+    /// The machine's devices; the `modalias` of each identifies its module.
     pub fn devices(&self) -> PathBuf {
         PathBuf::from("/sys/devices")
     }
-    /// Present while systemd is process 1.
+    /// Exists while systemd is process 1.
     pub fn systemd(&self) -> PathBuf {
         PathBuf::from("/run/systemd/system")
     }
-    /// The list of modules in the running kernel.
+    /// The modules of the running kernel.
     pub fn loaded_modules(&self) -> PathBuf {
         self.proc.join("modules")
     }
 }
 
-/// What lies in a kernel's directory as long as the kernel is installed.
+/// Files in a kernel's directory that exist as long as the kernel is installed.
 const IMAGE: [&str; 2] = ["vmlinuz", "modules.builtin"];
-/// What else lies directly in it and is neither a module of somebody else's nor made by depmod.
+/// Other entries in it that are neither other packages' modules nor written by depmod.
 const PARTS: [&str; 5] = ["build", "kernel", "modules.order", "System.map", "config"];
 
-/// What a path of a package is.
+/// The meaning of a path in a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PackagePath<'a> {
-    /// What a kernel of this release cannot be without.
+    /// An essential file of the kernel with this release.
     Image(&'a str),
-    /// Something else of it.
+    /// Another file of this kernel.
     Part(&'a str),
-    /// The dkms.conf in this directory of the sources.
+    /// The dkms.conf in this directory of the source tree.
     Source(&'a str),
 }
 
 impl<'a> PackagePath<'a> {
-    /// What an absolute path of a package is, if it tells of a kernel or of a module's source.
+    /// The meaning of an absolute path in a package, if it belongs to a kernel or to a module's source.
     pub fn of(path: &'a str) -> Option<Self> {
         let path = path.strip_prefix("/usr").unwrap_or(path);
         if let Some(source) = path.strip_prefix("/src/") {
             if let Some(kernel) = source.strip_prefix("kernels/") {
-                // The directory itself: what it contains is thousands of lines of the same.
+                // The directory itself: its content would be thousands of equivalent paths.
                 return (!kernel.is_empty() && !kernel.contains('/')).then_some(PackagePath::Part(kernel));
             }
             let directory = source.strip_suffix("/dkms.conf")?;
@@ -476,30 +478,30 @@ impl<'a> PackagePath<'a> {
     }
 }
 
-/// Programs of the system and what they load.
+/// Paths of programs and libraries.
 impl Layout {
-    /// Directories in which the system's libraries are looked for.
+    /// Directories in which the system's libraries are searched.
     pub fn library_dirs() -> Vec<PathBuf> {
         let usr = Path::new("/usr/lib");
         let names = file::sub_dirs(usr).into_iter();
-        // Debian has one for each architecture.
+        // Debian has one per architecture.
         let machines = names.filter(|name| name.contains("-linux-")).map(|name| usr.join(name));
         machines.chain(["/usr/lib64", "/usr/lib", "/lib64", "/lib"].map(PathBuf::from)).collect()
     }
-    /// Directories with the parts of gcc, `MACHINE/VERSION` below each.
+    /// Directories of gcc's parts, with `MACHINE/VERSION` below each.
     pub fn gcc_dirs() -> [PathBuf; 2] {
         ["/usr/libexec/gcc".into(), "/usr/lib/gcc".into()]
     }
 }
 
-/// Directories of the root that are links into `usr` wherever a package manager of today installs.
+/// Top-level directories that are links into `usr` on systems with a merged `/usr`.
 const MERGED: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
-/// Where a package's path, relative to the root, really lies: packages may still say `lib/modules`.
+/// The real path of a path in a package, relative to the root: packages may still contain `lib/modules`.
 pub fn merged(path: PathBuf) -> PathBuf {
     let mut parts = path.components();
     let first = parts.next().and_then(|part| part.as_os_str().to_str());
-    // The directory itself may come as the link that it is.
+    // The directory itself may be in the package as a link.
     let below = parts.next().is_some();
     if below && first.is_some_and(|first| MERGED.contains(&first)) {
         return Path::new("usr").join(path);
@@ -571,7 +573,7 @@ mod tests {
             ),
             ("/usr/lib/modules/6.12.1/kernel", Some(PackagePath::Part("6.12.1"))),
             ("/usr/lib/modules/6.12.1/kernel/fs/ext4/ext4.ko.xz", None),
-            // Made by depmod; another package's module: no kernel came.
+            // Written by depmod; another package's module: not a kernel.
             ("/usr/lib/modules/6.12.1/modules.dep", None),
             ("/usr/lib/modules/6.12.1/extra/other/other.ko", None),
             ("/usr/lib/modules/6.12.1", None),

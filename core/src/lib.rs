@@ -1,7 +1,7 @@
 //! Out-of-tree kernel modules survive kernel updates: a package transaction becomes events; events and what is
 //! on disk become a plan; the plan is carried out and published atomically; what happened becomes a report.
 
-// Unit tests lay out machines of their own. Without them, the same files are checked in full.
+// Unit tests create temporary machines. Without `cfg(test)`, the same files are checked completely.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 pub mod apply;
@@ -33,7 +33,7 @@ pub mod sys;
 pub mod tree;
 pub mod types;
 
-/// The manual pages, for the tests of what they describe.
+/// The manual pages, for tests that compare them with the code.
 #[cfg(test)]
 #[path = "../tests/support/page.rs"]
 mod page;

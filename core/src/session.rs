@@ -1,4 +1,4 @@
-//! One run of dkms: paths, policy, options and somebody who reads along.
+//! One run of dkms: paths, policy, options and output.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -21,52 +21,52 @@ use crate::types::{ModuleId, ModuleName, Target};
 /// Options of one run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Options {
-    /// Parallel jobs; `None`: as framework.conf says, else as many as there are processors for us.
+    /// Parallel jobs; `None`: from framework.conf, else the number of available processors.
     pub jobs: Option<usize>,
     /// Do not run depmod.
     pub no_depmod: bool,
-    /// Where the headers are, in place of the kernel's own directory.
+    /// The directory of the headers, instead of the kernel's own.
     pub headers: Option<PathBuf>,
-    /// The kernel's configuration, in place of the one in its headers.
+    /// The kernel's configuration, instead of the one in its headers.
     pub config: Option<PathBuf>,
     /// Variables of dkms.conf that are set after it was read.
     pub directives: Vec<(String, String)>,
-    /// Put links into the kernel's tree, not copies.
+    /// Install links instead of copies.
     pub symlink_modules: bool,
     /// Load modules for this machine's devices after installing for the running kernel.
     pub modprobe: bool,
-    /// Show the commands that build.
+    /// Print the commands of the build.
     pub verbose: bool,
-    /// The dkms.conf to use in place of the source's own.
+    /// The dkms.conf to use instead of the source's own.
     pub conf: Option<PathBuf>,
     /// Install over a newer module of the kernel.
     pub force_version: bool,
-    /// Say what would be done, and do nothing.
+    /// Print the plan, and change nothing.
     pub dry_run: bool,
 }
 
-/// What a run works with.
+/// The context of a run.
 #[derive(Debug)]
 pub struct Session {
     /// All paths.
     pub layout: Layout,
-    /// What distribution and admin decided.
+    /// The settings of the distribution and the admin.
     pub policy: Policy,
     /// Options.
     pub options: Options,
-    /// Where words go.
+    /// The output.
     pub screen: Screen,
-    /// Modules that were asked for by name.
+    /// Modules that were requested by name.
     pub asked: Vec<ModuleId>,
-    /// What is in the admin's directory: each module asks for half a dozen names, and most machines have none of them.
+    /// The names in the admin's directory: each module looks up several, and most machines have none of them.
     admin_names: OnceLock<BTreeSet<OsString>>,
 }
 
 impl Session {
-    /// Starts a run. `place` may move the trees after framework.conf has.
+    /// Starts a run. `place` may move the trees after framework.conf did.
     pub fn start(screen: Screen, options: Options, place: impl FnOnce(&mut Layout)) -> Result<Self> {
-        // What we make must be readable for others, and writable for nobody else, whoever calls us: confined builds
-        // walk through our directories, and status needs no root.
+        // Files that dkms creates must be readable for all and writable only for root, whatever the caller's umask is:
+        // sandboxed builds read our directories, and status does not need root.
         file::set_umask();
         let mut layout = Layout::default();
         let framework = Framework::load(&mut layout)?;
@@ -79,18 +79,18 @@ impl Session {
         Ok(session)
     }
 
-    /// A run with these, where nothing has to be read from the system first.
+    /// A run with these values, without reading anything from the system.
     pub fn new(layout: Layout, policy: Policy, options: Options, screen: Screen) -> Self {
         Self { layout, policy, options, screen, asked: Vec::new(), admin_names: OnceLock::new() }
     }
 
-    /// Looks at a kernel, headers and configuration where the options say.
+    /// Reads the facts about a kernel, with the options' headers and configuration.
     pub fn kernel(&self, target: &Target) -> Result<Kernel> {
         let Options { headers, config, .. } = &self.options;
         Kernel::load(&self.layout, &self.policy.row, target, headers.as_deref(), config.as_deref())
     }
 
-    /// Whether the admin's directory has something of that name.
+    /// Whether the admin's directory contains this name.
     pub fn admin_has(&self, name: &str) -> bool {
         let read = || {
             let entries = std::fs::read_dir(self.layout.config()).into_iter().flatten().flatten();
@@ -99,7 +99,7 @@ impl Session {
         self.admin_names.get_or_init(read).contains(OsStr::new(name))
     }
 
-    /// Whether the admin has turned automatic builds off; tells the user when that is so.
+    /// Whether the admin has disabled automatic builds; if so, prints a message.
     pub fn autoinstall_off(&self) -> bool {
         let switch = self.layout.no_autoinstall();
         let off = switch.exists();
@@ -110,7 +110,7 @@ impl Session {
         off
     }
 
-    /// Whether links to the built modules are installed in place of copies.
+    /// Whether links to the built modules are installed instead of copies.
     pub fn symlink_modules(&self) -> bool {
         self.options.symlink_modules || self.policy.framework.symlink_modules
     }
@@ -120,24 +120,24 @@ impl Session {
         self.options.modprobe || self.policy.framework.modprobe_on_install
     }
 
-    /// How many jobs may run at once: as asked for, and no more than the machine bears.
+    /// The number of parallel jobs: as requested, limited by what the machine supports.
     pub fn jobs(&self) -> usize {
         Machine::look().budget(self.options.jobs.or(self.policy.framework.parallel_jobs))
     }
 
-    /// Files that no build may read: the private keys that modules of this kernel are signed with.
+    /// Files that no build may read: the private keys for signing this kernel's modules.
     pub fn secrets(&self, target: &Target) -> Vec<PathBuf> {
         let (own, _) = self.policy.row.mok;
         let configured = self.policy.framework.signing_key(target).map(PathBuf::from);
         configured.into_iter().chain([self.layout.keys.join(own)]).collect()
     }
 
-    /// Finished builds that are kept for later.
+    /// The cache of builds.
     pub fn cache(&self) -> Cache {
         Cache::new(self.layout.cache(), self.policy.admin.cache_bytes())
     }
 
-    /// How long one step of a module's build may take.
+    /// The time limit of one step of a module's build.
     pub fn build_limit(&self, module: &ModuleName) -> Duration {
         Duration::from_secs(60 * self.policy.admin.build_minutes(module))
     }

@@ -7,19 +7,19 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a text is no valid name.
+/// Why a text is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a valid {kind}: {why}")]
 pub struct BadName {
-    /// What the text was meant to be, e.g. `module name`.
+    /// The kind of name, for example `module name`.
     pub kind: &'static str,
-    /// The refused text.
+    /// The rejected text.
     pub text: String,
-    /// The rule that it breaks.
+    /// The violated rule.
     pub why: &'static str,
 }
 
-/// The rule shared by all names: one path component that no tool mistakes for an option.
+/// The rule for all names: one path component that no tool mistakes for an option.
 fn check(kind: &'static str, text: &str) -> Result<(), BadName> {
     let why = if text.is_empty() {
         "it is empty"
@@ -96,12 +96,12 @@ name!(
     "module version"
 );
 name!(
-    /// A kernel release as `uname -r` and the directories under the modules tree have it.
+    /// A kernel release, as printed by `uname -r` and in the names of directories below the modules tree.
     KernelRelease,
     "kernel release"
 );
 name!(
-    /// A machine architecture as `uname -m` has it.
+    /// A machine architecture, as printed by `uname -m`.
     Arch,
     "architecture"
 );
@@ -134,7 +134,7 @@ impl FromStr for ModuleId {
     }
 }
 
-/// What a module is built for: one kernel release on one architecture.
+/// A kernel release and an architecture: what a module is built for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Target {
     /// The kernel release.
@@ -149,7 +149,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// One module package for one kernel: what is looked at, built, installed, and remembered. Stored as a pair.
+/// One module package for one kernel: the subject of surveys, builds, installations and records. Serialized as a pair.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "(ModuleId, Target)", into = "(ModuleId, Target)")]
 pub struct Placement {
@@ -160,12 +160,12 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// Of copies of these.
+    /// From clones of both.
     pub fn of(module: &ModuleId, target: &Target) -> Self {
         Self { module: module.clone(), target: target.clone() }
     }
 
-    /// Without the version: any version of the module stands for it.
+    /// Without the version, where any version of the module counts.
     pub fn by_name(&self) -> (ModuleName, Target) {
         (self.module.name.clone(), self.target.clone())
     }
@@ -183,11 +183,11 @@ impl From<Placement> for (ModuleId, Target) {
     }
 }
 
-/// What came of trying something, in two levels: `Err` means that dkms broke or was interrupted, `Ok(Err(_))` is an end that
-/// can be expected, and a value of the report.
+/// The result of an attempt, in two levels: `Err` means that dkms failed or was interrupted, `Ok(Err(_))` is an
+/// expected failure, which is a value in the report.
 pub type Attempt<T, E> = anyhow::Result<Result<T, E>>;
 
-/// A fingerprint: the SHA-256, in lower-case hex, of everything that can change a build's result.
+/// A fingerprint: the SHA-256, in lower-case hex, of everything that can change the result of a build.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Fingerprint(pub String);

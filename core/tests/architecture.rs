@@ -1,4 +1,4 @@
-//! The house rules that no compiler checks: who may touch what. They are read off the sources as text.
+//! Rules that the compiler does not check: which room may use what. They are checked on the text of the sources.
 #![allow(clippy::unwrap_used, clippy::panic)] // a test stops at the first surprise
 
 use std::path::{Path, PathBuf};
@@ -54,16 +54,16 @@ fn code(text: &str) -> Vec<(usize, String)> {
     lines
 }
 
-/// The translators of package managers.
+/// The adapters of package managers.
 const ADAPTERS: [&str; 3] = ["apt-hook", "dnf-plugin", "alpm-hook"];
 
-/// Their sources, of those that there are.
+/// The sources of the adapters that exist.
 fn adapters() -> impl Iterator<Item = Source> {
     let dirs = ADAPTERS.iter().map(|adapter| format!("{adapter}/src"));
     dirs.filter(|dir| workspace().join(dir).is_dir()).flat_map(|dir| sources(&dir))
 }
 
-/// Places where the code contains one of the words, for the message of a failed test.
+/// The lines of code that contain one of the words, for the message of a failed test.
 fn places(sources: &[Source], words: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     for source in sources {
@@ -115,11 +115,11 @@ fn the_plan_does_no_input_or_output() {
     assert_eq!(places(&plan, &effects), [""; 0]);
 }
 
-/// Directories of a system. A place inside one of them is the layout's to know.
+/// Directories of a system. Only `layout` may name paths inside of them.
 const SYSTEM: [&str; 11] =
     ["/boot", "/dev", "/etc", "/lib", "/opt", "/proc", "/root", "/run", "/sys", "/usr", "/var"];
 
-/// Interfaces of the kernel, the sandbox's own mounts, and what it hides: the business of `sys`.
+/// Interfaces of the kernel, the sandbox's mounts, and what it hides: used by `sys` only.
 const OF_SYS: [&str; 11] = [
     "/proc",
     "/run",
@@ -140,7 +140,7 @@ fn only_the_layout_and_the_distributions_rows_name_directories_of_the_system() {
     for source in sources("core/src").into_iter().chain(adapters()) {
         let may = ["core/src/layout", "core/src/distro/"].iter().any(|room| source.path.starts_with(room));
         for (number, line) in source.code.iter().filter(|_| !may) {
-            // Every second part of a line that is split at quotation marks is a literal.
+            // After splitting a line at quotation marks, every second part is a literal.
             for literal in line.split('"').skip(1).step_by(2) {
                 let system = SYSTEM.iter().any(|dir| {
                     literal.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -178,7 +178,7 @@ fn renames_and_locks_happen_in_sys_only() {
     assert_eq!(outside, [""; 0]);
 }
 
-/// A build is finished when it is signed and proven: the one place where steps meet. Add nothing.
+/// A build is complete when it is signed and verified: the only files in which steps use each other. Add nothing.
 const MEETINGS: [&str; 3] =
     ["use super::sign::Signing;", "use crate::step::sign::Signing;", "use crate::step::verify;"];
 
@@ -189,7 +189,7 @@ fn each_step_stands_alone() {
         if source.path == "core/src/step/mod.rs" {
             continue;
         }
-        // A step that is a folder knows itself.
+        // A step in a directory may use its own files.
         let parts = ["use super::{", "use super::Job;", "crate::step::build::"];
         let of_itself = |place: &String| {
             source.path.starts_with("core/src/step/build/")
@@ -213,7 +213,7 @@ struct Room {
     may_use: Vec<String>,
 }
 
-/// The table's rows, in its order. What stands in backticks in the last column is a room.
+/// The table's rows, in order. A name in backticks in the last column is a room.
 fn table(architecture: &str) -> Vec<Room> {
     let rows = architecture.lines().skip_while(|line| *line != "| room | owns | may use |").skip(2);
     let rows = rows.take_while(|line| line.starts_with('|')).map(|line| {
@@ -245,7 +245,7 @@ fn imports(source: &Source) -> Vec<(usize, String)> {
     for root in ["crate::".to_owned(), "super::".repeat(depth)] {
         for (at, _) in text.match_indices(&root) {
             let (before, after) = (&text[..at], &text[at + root.len()..]);
-            // `super::super::` is no `super::`.
+            // `super::super::` is not `super::`.
             if before.ends_with("super::") || after.starts_with("super::") {
                 continue;
             }
@@ -339,14 +339,14 @@ fn only_the_distributions_rows_name_distributions() {
     assert_eq!(wrong, [""; 0]);
 }
 
-/// Programs that install packages. What is particular about one of them is a row of `distro`, or its adapter's business.
+/// Programs that install packages. Their properties are in a row of `distro` or in their adapter.
 const MANAGERS: [&str; 9] = ["dpkg", "apt", "apt-get", "rpm", "dnf", "dnf5", "yum", "zypper", "pacman"];
 
 #[test]
 fn only_the_distributions_rows_name_package_managers() {
     let mut wrong = Vec::new();
     for source in sources("core/src") {
-        // An .rpm is a file format, whoever installs it.
+        // .rpm is a file format, independent of the program that installs it.
         let may = |word: &str| {
             source.path.starts_with("core/src/distro/")
                 || source.path.starts_with("core/src/package/") && word == "rpm"
@@ -366,7 +366,8 @@ fn only_the_distributions_rows_name_package_managers() {
     assert_eq!(wrong, [""; 0]);
 }
 
-/// Which files pacman means is more than translation, and apart from it in this file, with a limit of its own.
+/// The selection of pacman's package files is more than translation, so it is in this separate file, with its own
+/// limit.
 const REPOSITORY: (&str, usize) = ("alpm-hook/src/repository.rs", 160);
 
 #[test]
@@ -376,7 +377,7 @@ fn adapters_only_translate() {
             continue;
         }
         let sources = sources(&format!("{adapter}/src"));
-        // Of code: comments are blank here.
+        // Only code counts; comments are blank here.
         let code = |source: &Source| source.code.iter().filter(|(_, line)| !line.trim().is_empty()).count();
         let (apart, translation): (Vec<_>, Vec<_>) =
             sources.iter().partition(|source| source.path == REPOSITORY.0);

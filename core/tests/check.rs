@@ -1,5 +1,6 @@
-//! `dkms check` on throwaway trees: which files it looks at, and how it ends. Signatures are checked in the sources of
-//! `kernel/signature`, and against a real kernel in the crate `tests`.
+//! `dkms check` on temporary trees: the files that it checks, and its exit codes. Signatures are tested in the sources
+//! of
+//! `kernel/signature`, and with a real kernel in the crate `tests`.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)] // a test makes files and stops at the first surprise
 
 mod support;

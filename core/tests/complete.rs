@@ -1,4 +1,4 @@
-//! What shells offer after `dkms …`: asked of the program itself, on throwaway trees.
+//! Completion candidates after `dkms …`, printed by the program on temporary trees.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)] // a test makes files and stops at the first surprise
 
 mod support;

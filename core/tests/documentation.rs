@@ -1,5 +1,5 @@
-//! Documentation cannot drift: what the manual pages and the shipped settings list is what the code has, no less and no
-//! more. The JSON documents of `status`, `check` and `preflight` are compared beside their code.
+//! Documentation cannot drift: the manual pages and the shipped settings list exactly what the code has. The JSON
+//! documents of `status`, `check` and `preflight` are compared next to their code.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)] // a test stops at the first surprise
 
 #[path = "support/page.rs"]
@@ -24,7 +24,7 @@ fn set<T: Into<String>>(names: impl IntoIterator<Item = T>) -> BTreeSet<String> 
     names.into_iter().map(Into::into).collect()
 }
 
-/// What the program prints.
+/// The output of the program.
 fn dkms(args: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_dkms")).args(args).output().unwrap();
     assert!(output.status.success(), "{args:?}: {output:?}");

@@ -1,4 +1,4 @@
-//! Large registries: what a command costs must not grow with the modules that it is not about.
+//! Large DKMS trees: the cost of a command must not depend on the number of other modules.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, clippy::print_stderr)] // a test makes files and stops at the first surprise
 
 mod support;
@@ -14,7 +14,7 @@ use support::Root;
 
 const CONTENT: &[u8] = &[0x7f; 20_000];
 
-/// Registers modules `m0`, `m1`, …, each installed for kernels `5.0`, `5.1`, … as we leave them.
+/// Registers modules `m0`, `m1`, …, each installed for kernels `5.0`, `5.1`, … by dkms.
 fn registry(modules: usize, kernels: usize) -> Root {
     let root = Root::new("");
     let sha256 = hash::hex(CONTENT);
@@ -48,7 +48,7 @@ fn registry(modules: usize, kernels: usize) -> Root {
     root
 }
 
-/// How often files and directories of the registry are opened while something happens.
+/// The number of files and directories of the DKMS tree that are opened by a function.
 fn opened(root: &Root, what: impl FnOnce()) -> usize {
     let watch = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC).unwrap();
     let mut dirs = vec![root.join("lib")];
@@ -98,7 +98,7 @@ fn a_command_about_one_module_reads_that_module_only() {
     assert_eq!(large.dkms(&["status"]).ok().lines().count(), 1 + 38 * 2);
 }
 
-/// For a person who wants to see: `cargo test --locked --release -p dkms-core --test registry -- --ignored --nocapture`
+/// To print timings: `cargo test --locked --release -p dkms-core --test registry -- --ignored --nocapture`
 #[test]
 #[ignore = "prints how long it takes, which nothing may depend on"]
 fn how_long_it_takes() {

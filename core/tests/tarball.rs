@@ -1,5 +1,6 @@
-//! `dkms mktarball` and `dkms ldtarball` on throwaway trees. A stranger's tarball that breaks a rule is refused with one
-//! message, the exit code that shell DKMS has for it, and nothing written.
+//! `dkms mktarball` and `dkms ldtarball` on temporary trees. An untrusted tarball that violates a rule is rejected with
+//! one
+//! message and the exit code of shell DKMS, and nothing is written.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)] // a test makes files and stops at the first surprise
 
 mod support;
@@ -11,17 +12,17 @@ use support::{Root, Run};
 
 const CONF: &str = "PACKAGE_NAME=a\\nPACKAGE_VERSION=1\\nDEST_MODULE_LOCATION=/updates\\n";
 
-/// A good tarball, but for what `more` says.
+/// A valid tarball, modified by `more`.
 fn with(more: &str) -> Tar {
     Tar::new(&format!("dkms_main_tree/\n dkms_source_tree/dkms.conf = {CONF}\n {more}"))
 }
 
-/// Everything in the root, our own directory's leavings included.
+/// Everything in the root, including leftovers in our own directory.
 fn state(root: &Root) -> (String, String) {
     (root.list(""), root.list("lib/.dkms-rs/incoming"))
 }
 
-/// Loads a tarball that must be refused: one line, this exit code, nothing changed.
+/// Loads a tarball that must be rejected: one line, this exit code, nothing changed.
 fn refused(name: &str, content: &[u8], code: i32, part: &str) {
     let root = Root::new("etc/precious = do not touch");
     let before = state(&root);
@@ -64,14 +65,14 @@ fn hostile_members_are_refused() {
             "not a file in the tarball",
         ),
         ("dkms_main_tree/6.1/x86_64/module/a.ko -> ../log", "must not contain links"),
-        // Writing through what came before.
+        // Writing through earlier members.
         ("dkms_source_tree/d -> .\n dkms_source_tree/d/evil = x", "which is not a directory"),
         ("dkms_source_tree/d/\n dkms_source_tree/d -> .", "twice"),
         ("dkms_source_tree/d/f = x\n dkms_source_tree/d -> /tmp\n dkms_source_tree/d/g = x", "absolute path"),
         ("dkms_source_tree/f = x\n dkms_source_tree/f/g = x", "which is not a directory"),
         ("dkms_source_tree/f = x\n dkms_source_tree/f = y", "twice"),
         ("dkms_source_tree/f = x\n dkms_source_tree/./f/", "twice"),
-        // What is no file.
+        // Special files.
         ("dkms_source_tree/null char", "a device"),
         ("dkms_source_tree/sda block", "a device"),
         ("dkms_source_tree/pipe fifo", "a FIFO"),
@@ -266,7 +267,7 @@ fn built() -> Root {
     ))
 }
 
-/// Loads a tarball that another root made.
+/// Loads a tarball that another root created.
 fn carry(from: &Root, tarball: &str, to: &Root, words: &[&str]) -> Run {
     let file = from.join(tarball);
     to.dkms(&[words, &[file.to_str().unwrap()]].concat())
@@ -371,7 +372,7 @@ fn what_is_there_stays_unless_it_is_forced_away() {
     assert_eq!(there.list("src"), here.list("src"));
     assert!(there.list("lib").contains("lib/a/1/6.1/x86_64/module/a.ko = for 6.1"));
 
-    // A source of the same name that nobody registered is somebody's, too.
+    // A source with the same name that is not registered is not overwritten either.
     let there = Root::new(&format!("src/a-1/dkms.conf = {CONF}\n src/a-1/mine.c"));
     let before = there.list("");
     let run = carry(&here, tarball, &there, &["ldtarball"]);

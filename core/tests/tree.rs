@@ -1,4 +1,4 @@
-//! The registry: what is found in trees that shell DKMS leaves, and what each operation does to one.
+//! The DKMS tree: reading trees of shell DKMS, and the effect of each operation.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)] // a test makes files and stops at the first surprise
 
 mod support;
@@ -17,7 +17,7 @@ fn target(kernel: &str) -> Target {
     Target { kernel: kernel.parse().unwrap(), arch: "x86_64".parse().unwrap() }
 }
 
-/// What was found, one line a version, build, failure and set of kept originals.
+/// The result, one line per version, build, failure and set of archived originals.
 fn found(root: &Root) -> String {
     let snapshot = Snapshot::load(&root.layout()).unwrap();
     let mut lines = Vec::new();
@@ -140,16 +140,16 @@ fn several_architectures_are_told_apart() {
 
 #[test]
 fn broken_registrations() {
-    // Somebody deleted the source.
+    // The source was deleted.
     insta::assert_snapshot!(found(&Root::new("lib/a/1/source -> $ROOT/src/a-1\n lib/a/1/build/")), @"a/1: linked to $ROOT/src/a-1, which is not there");
-    // Somebody deleted the link.
+    // The link was deleted.
     insta::assert_snapshot!(found(&Root::new("src/a-1/dkms.conf\n lib/a/1/build/")), @"a/1: not linked to its source");
-    // Only a build: its source was unregistered, and its successor is not there yet.
+    // Only a build: its source was unregistered, and its successor does not exist yet.
     insta::assert_snapshot!(found(&Root::new("lib/a/1/6.1/x86_64/module/a.ko\n lib/a/kernel-6.1-x86_64 -> 1/6.1/x86_64")), @r"
     a/1: without a source
       6.1 (x86_64): installed: a.ko
     ");
-    // The link leads to a file.
+    // The link points to a file.
     insta::assert_snapshot!(found(&Root::new("src/a-1 = x\n lib/a/1/source -> $ROOT/src/a-1")), @"a/1: linked to $ROOT/src/a-1, which is not there");
 }
 
@@ -238,7 +238,7 @@ fn a_note_of_ours_that_cannot_be_read_is_none() {
 
 #[test]
 fn notes_of_format_1_are_read_for_ever() {
-    // Frozen: what the first version wrote. Never change these texts; add others.
+    // Frozen: written by the first version. Never change these texts; add others.
     let root = Root::new(INSTALLED);
     root.add(
         r#"lib/.dkms-rs/records/a/1/6.1.0-9-amd64/x86_64.json = {"fingerprint": "f0", "installed": [{"path": "/x", "sha256": "00"}], "seconds": 1.5}
@@ -272,7 +272,7 @@ fn one_module_alone() {
     assert_eq!(snapshot.modules.keys().collect::<Vec<_>>(), [&id("a/1")]);
 }
 
-/// A record as its format has it: fields that come later have defaults.
+/// A record in its serialized form: later fields have defaults.
 fn record(installed: &[Installed]) -> Record {
     let json = serde_json::json!({ "fingerprint": "f", "installed": installed, "seconds": 1.0 });
     serde_json::from_value(json).unwrap()
@@ -291,7 +291,7 @@ fn register_and_unlink() {
     lib/a/1/build/
     lib/a/1/source -> $ROOT/src/a-1
     ");
-    // Doing it again changes nothing; another source takes its place.
+    // Repeating it changes nothing; another source replaces the link.
     tree.register(&id("a/1"), &root.join("src/a-1")).unwrap();
     tree.register(&id("a/1"), &root.join("etc")).unwrap();
     insta::assert_snapshot!(root.list("lib"), @r"
@@ -328,7 +328,7 @@ fn forgetting_a_version_leaves_the_others() {
     insta::assert_snapshot!(root.list("lib"), @"lib/a/2/source -> $ROOT/src/a-2");
     insta::assert_snapshot!(root.list("lib/.dkms-rs/records"), @"lib/.dkms-rs/records/a/2/6.1.0-9-amd64/x86_64.json");
     assert_eq!(root.list("lib/.dkms-rs/failures"), "");
-    // With its last version the module's directory goes, and never the registry itself.
+    // With its last version, the module's directory is deleted, and never the DKMS tree itself.
     tree.forget(&id("a/2")).unwrap();
     assert!(root.list("lib").is_empty() && root.join("lib").is_dir());
     tree.forget(&id("a/2")).unwrap();
@@ -398,7 +398,7 @@ fn deleting_a_build_deletes_its_notes_and_no_other_kernels() {
         let gone = root.list(&format!("lib/.dkms-rs/{kind}/a/1/6.1.0-9-amd64"));
         assert_eq!(gone, "");
     }
-    // What does not exist is deleted already.
+    // Deleting something that does not exist succeeds.
     tree.delete_build(&id, &old).unwrap();
 }
 

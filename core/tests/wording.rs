@@ -1,10 +1,9 @@
-//! One plain vocabulary: texts that a person reads do not fall back into the words that they once had.
+//! Plain English: messages, documentation and comments do not contain phrases that were replaced.
 #![allow(clippy::unwrap_used, clippy::panic)] // a test stops at the first surprise
 
 use std::path::{Path, PathBuf};
 
-/// What must not be said, and what is said in its place. A phrase matches anywhere in a text, whatever its case is, when it
-/// is written in lower case; as it stands otherwise.
+/// Rejected phrases, with their replacement. A phrase in lower case matches any case; others match exactly.
 const PHRASES: &[(&str, &str)] = &[
     ("finished build", "cached build"),
     ("once it has proven to fit", "run `dkms install NAME/VERSION -k K` to install it"),
@@ -49,7 +48,6 @@ const PHRASES: &[(&str, &str)] = &[
     ("is at work", "waiting for the lock held by dkms (pid N)"),
     ("is no action", "unknown command X"),
     ("does not know --", "X is not supported by the command"),
-    ("only root may", "must be run as root"),
     ("not yours to", "is not writable"),
     ("nothing was made", "nothing to do"),
     ("in circles", "circular dependency"),
@@ -61,8 +59,6 @@ const PHRASES: &[(&str, &str)] = &[
     ("or against advice", "Force, overriding checks"),
     ("another dkms.conf", "Use this dkms.conf"),
     ("the registry", "the DKMS tree"),
-    ("is registered", "is in the DKMS tree"),
-    ("not registered", "not in the DKMS tree"),
     ("answer in json", "Output as JSON"),
     ("say only what", "Print errors only"),
     ("module index", "modules.dep, depmod"),
@@ -91,6 +87,51 @@ const PHRASES: &[(&str, &str)] = &[
     ("holds no", "contains no"),
 ];
 
+/// Rejected phrases of messages and documentation, in addition to [`PHRASES`].
+const MESSAGE_PHRASES: &[(&str, &str)] = &[
+    ("is registered", "is in the DKMS tree"),
+    ("not registered", "not in the DKMS tree"),
+    ("only root may", "must be run as root"),
+];
+
+/// Rejected phrases of comments, in addition to [`PHRASES`].
+const COMMENT_PHRASES: &[(&str, &str)] = &[
+    ("as before", "unchanged"),
+    (" of before", "the previous X"),
+    ("came to", "became, resulted in"),
+    ("goes round", "say what happens"),
+    ("who asks", "who requests, the caller"),
+    ("asks of", "requires"),
+    ("is told", "is passed, receives"),
+    ("what it is told", "its input"),
+    ("tells of", "shows, reports"),
+    ("knows of", "contains, has"),
+    ("whoever", "name the caller, the user or the program"),
+    (" lest ", "so that X does not"),
+    ("by themselves", "automatically"),
+    ("by ourselves", "without another program"),
+    ("by himself", "automatically, manually"),
+    ("none of our business", "not handled by dkms"),
+    ("none of its business", "not affected"),
+    ("hands of", "owned by, written by"),
+    ("our hands", "while dkms runs"),
+    ("the wall", "the sandbox"),
+    ("lies over", "overlays"),
+    ("lie over", "overlay"),
+    ("of now", "current"),
+    ("kernel takes", "the kernel loads"),
+    ("take it away", "remove it"),
+    ("taken away", "removed"),
+    ("puts back", "restores"),
+    ("put back", "restored"),
+    ("remake", "regenerate"),
+    ("made anew", "regenerated"),
+    ("his turn", "say what runs before"),
+    ("has done its duty", "is no longer needed"),
+    ("no good", "invalid"),
+    ("in words", "as text"),
+];
+
 /// Texts of files that are checked whole, comments included.
 const TEXTS: &[&str] = &[
     "packaging/man",
@@ -104,20 +145,34 @@ const TEXTS: &[&str] = &[
     "README.md",
 ];
 
-/// What imitates shell DKMS, word for word, because scripts read it.
+/// Messages of shell DKMS, which scripts may read.
 const DKMS_OWN: &[&str] = &["is not executable and was not run", "Original modules exist"];
+
+/// Directories of Rust files whose comments are checked.
+const COMMENTED: &[&str] = &["core", "apt-hook", "alpm-hook", "dnf-plugin", "packaging", "tests"];
+
+/// These are not checked yet.
+const NOT_YET: &[&str] = &[
+    "core/src/package",
+    "core/src/preflight",
+    "core/src/incoming",
+    "core/src/sys/inside.rs",
+    "core/src/sys/confine",
+];
+
+/// Contains the rejected phrases.
+const THIS_FILE: &str = "core/tests/wording.rs";
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// All files below a path of the workspace that are not for tests only.
-fn files(path: &str) -> Vec<PathBuf> {
+/// All files below a path of the workspace for which `wanted` returns true for every component of the path.
+fn files(path: &str, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let mut open = vec![workspace().join(path)];
     let mut found = Vec::new();
     while let Some(path) = open.pop() {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if name == "tests" || name.ends_with("tests.rs") || path.is_symlink() {
+        if !wanted(&path.file_name().unwrap().to_string_lossy()) || path.is_symlink() {
             continue;
         }
         if path.is_dir() {
@@ -131,13 +186,29 @@ fn files(path: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The string literals of a Rust file up to its tests, each with its line.
-fn literals(text: &str) -> Vec<(usize, String)> {
-    let end = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
+fn is_product(name: &str) -> bool {
+    name != "tests" && !name.ends_with("tests.rs")
+}
+
+fn is_rust(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "rs")
+}
+
+/// A part of a Rust file.
+enum Token {
+    Literal(String),
+    Comment(String),
+    Other,
+}
+
+/// The literals and comments of a Rust file, each with its line.
+fn tokens(text: &str) -> Vec<(usize, Token)> {
     let (mut at, mut line, mut found) = (0, 1, Vec::new());
-    while let Some(first) = text[at..end].chars().next() {
-        let (length, literal) = token(&text[at..end]);
-        found.extend(literal.map(|literal| (line, literal)));
+    while let Some(first) = text[at..].chars().next() {
+        let (length, token) = token(&text[at..]);
+        if !matches!(token, Token::Other) {
+            found.push((line, token));
+        }
         let next = at + length.max(first.len_utf8());
         line += text[at..next].matches('\n').count();
         at = next;
@@ -145,20 +216,45 @@ fn literals(text: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// The length of what a text begins with, and its content if that is a string.
-fn token(text: &str) -> (usize, Option<String>) {
+/// The string literals of a Rust file up to its tests, each with its line.
+fn literals(text: &str) -> Vec<(usize, String)> {
+    let end = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
+    let literal = |(line, token)| if let Token::Literal(text) = token { Some((line, text)) } else { None };
+    tokens(&text[..end]).into_iter().filter_map(literal).collect()
+}
+
+/// The comments of a Rust file, each with its first line. Adjacent lines are joined, because a phrase may be wrapped.
+fn comments(text: &str) -> Vec<(usize, String)> {
+    let mut found: Vec<(usize, usize, String)> = Vec::new();
+    for (line, token) in tokens(text) {
+        let Token::Comment(text) = token else { continue };
+        match found.last_mut() {
+            Some((_, last, joined)) if *last + 1 == line => {
+                *joined = format!("{joined} {text}");
+                *last = line;
+            }
+            _ => found.push((line, line, text)),
+        }
+    }
+    found.into_iter().map(|(line, _, text)| (line, text)).collect()
+}
+
+/// The token at the beginning of a text, with its length.
+fn token(text: &str) -> (usize, Token) {
     let to = |end: Option<usize>| end.unwrap_or(text.len());
     if text.starts_with("//") {
-        return (to(text.find('\n')), None);
+        let end = to(text.find('\n'));
+        let comment = text[..end].trim_start_matches(['/', '!']).trim();
+        return (end, Token::Comment(comment.to_owned()));
     }
-    for hashes in ["#", "##", ""] {
+    for hashes in ["#", "##", "####", ""] {
         if let Some(raw) =
             text.strip_prefix("r").and_then(|text| text.strip_prefix(hashes)?.strip_prefix('"'))
         {
             let close = format!("\"{hashes}");
             let content = raw.find(&close).unwrap_or(raw.len());
             let length = text.len() - raw.len() + content + close.len();
-            return (length.min(text.len()), Some(raw[..content].to_owned()));
+            return (length.min(text.len()), Token::Literal(raw[..content].to_owned()));
         }
     }
     if let Some(inside) = text.strip_prefix('"') {
@@ -169,16 +265,16 @@ fn token(text: &str) -> (usize, Option<String>) {
             ends
         });
         let end = end.unwrap_or(inside.len());
-        return ((end + 2).min(text.len()), Some(unfolded(&inside[..end])));
+        return ((end + 2).min(text.len()), Token::Literal(unfolded(&inside[..end])));
     }
-    // A quote as a character, lest a string begin there; and a word, lest its end be taken for the beginning of a raw string.
+    // A quotation mark as a character does not begin a string, and the end of a word does not begin a raw string.
     for quote in ["'\"'", "'\\\"'", "'\\''"] {
         if text.starts_with(quote) {
-            return (quote.len(), None);
+            return (quote.len(), Token::Other);
         }
     }
     let word = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
-    (text.find(word).unwrap_or(text.len()), None)
+    (text.find(word).unwrap_or(text.len()), Token::Other)
 }
 
 /// A literal without its `\` at the ends of lines.
@@ -188,53 +284,95 @@ fn unfolded(literal: &str) -> String {
     lines.fold(first, |all, line| all + line.trim_start())
 }
 
-/// The first phrase in a text that must not be there, with what is said in its place.
-fn unwanted(text: &str) -> Option<&'static (&'static str, &'static str)> {
+/// The first rejected phrase in a text, with its replacement.
+fn unwanted(
+    text: &str,
+    phrases: &'static [(&'static str, &'static str)],
+) -> Option<&'static (&'static str, &'static str)> {
     if DKMS_OWN.iter().any(|own| text.contains(own)) {
         return None;
     }
     let lower = text.to_lowercase();
-    PHRASES.iter().find(|(phrase, _)| text.contains(phrase) || lower.contains(phrase))
+    phrases.iter().find(|(phrase, _)| text.contains(phrase) || lower.contains(phrase))
 }
 
-#[test]
-fn no_text_falls_back_into_private_words() {
-    let mut wrong = Vec::new();
-    let mut look = |path: &Path, line: usize, text: &str| {
-        if let Some((phrase, plain)) = unwanted(text) {
+/// Rejected phrases that were found, for the message of a failed test.
+#[derive(Default)]
+struct Found(Vec<String>);
+
+impl Found {
+    fn check(&mut self, path: &Path, line: usize, text: &str, more: &'static [(&'static str, &'static str)]) {
+        if let Some((phrase, plain)) = unwanted(text, PHRASES).or_else(|| unwanted(text, more)) {
             let path = path.strip_prefix(workspace()).unwrap().display().to_string();
-            wrong.push(format!("{path}:{line}: {phrase:?} (plain: {plain}): {text}"));
-        }
-    };
-    for dir in ["core/src", "apt-hook/src", "alpm-hook/src", "dnf-plugin/src"] {
-        for path in files(dir).into_iter().filter(|path| path.extension().is_some_and(|end| end == "rs")) {
-            let text = std::fs::read_to_string(&path).unwrap();
-            literals(&text).iter().for_each(|(line, literal)| look(&path, *line, literal));
+            self.0.push(format!("{path}:{line}: {phrase:?} (plain: {plain}): {text}"));
         }
     }
-    for path in TEXTS.iter().filter(|path| workspace().join(path).exists()).flat_map(|path| files(path)) {
-        let Ok(text) = std::fs::read_to_string(&path) else { continue };
-        text.lines().enumerate().for_each(|(index, line)| look(&path, index + 1, line));
+
+    fn expect_none(self) {
+        assert!(self.0.is_empty(), "{} texts:\n{}", self.0.len(), self.0.join("\n"));
     }
-    assert!(wrong.is_empty(), "{} texts:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[test]
-fn the_reader_finds_every_kind_of_literal_and_nothing_else() {
+fn no_message_has_a_rejected_phrase() {
+    let mut found = Found::default();
+    for dir in ["core/src", "apt-hook/src", "alpm-hook/src", "dnf-plugin/src"] {
+        for path in files(dir, is_product).into_iter().filter(|path| is_rust(path)) {
+            let text = std::fs::read_to_string(&path).unwrap();
+            literals(&text).iter().for_each(|(line, text)| found.check(&path, *line, text, MESSAGE_PHRASES));
+        }
+    }
+    for path in
+        TEXTS.iter().filter(|path| workspace().join(path).exists()).flat_map(|path| files(path, is_product))
+    {
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        text.lines()
+            .enumerate()
+            .for_each(|(index, line)| found.check(&path, index + 1, line, MESSAGE_PHRASES));
+    }
+    found.expect_none();
+}
+
+#[test]
+fn no_comment_has_a_rejected_phrase() {
+    let mut found = Found::default();
+    let skipped: Vec<PathBuf> =
+        NOT_YET.iter().chain([&THIS_FILE]).map(|path| workspace().join(path)).collect();
+    for path in
+        COMMENTED.iter().flat_map(|dir| files(dir, |name| name != "target")).filter(|path| is_rust(path))
+    {
+        if skipped.iter().any(|skipped| path.starts_with(skipped)) {
+            continue;
+        }
+        for (line, comment) in comments(&std::fs::read_to_string(&path).unwrap()) {
+            found.check(&path, line, &comment, COMMENT_PHRASES);
+        }
+    }
+    found.expect_none();
+}
+
+#[test]
+fn the_reader_finds_every_kind_of_literal_and_comment() {
     let text = r####"
 // "a comment"
 let a = "one \" two"; let b = '"'; let c = r"three\"; let d = r#"fo"ur"#;
 let e = "five \
          six"; // "no"
 let var = other("seven"); let f = '\''; let g = b"eight";
+/// Wrapped
+/// text.
 #[cfg(test)]
-mod tests { "nine" }
+mod tests { "nine" } // ten
 "####;
-    let found: Vec<(usize, String)> = literals(text);
-    let found: Vec<(usize, &str)> = found.iter().map(|(line, text)| (*line, text.as_str())).collect();
+    fn borrowed(found: &[(usize, String)]) -> Vec<(usize, &str)> {
+        found.iter().map(|(line, text)| (*line, text.as_str())).collect()
+    }
     let expected =
         [(3, r#"one \" two"#), (3, "three\\"), (3, "fo\"ur"), (4, "five six"), (6, "seven"), (6, "eight")];
-    assert_eq!(found, expected);
+    assert_eq!(borrowed(&literals(text)), expected);
+    let expected = [(2, "\"a comment\""), (5, "\"no\""), (7, "Wrapped text."), (10, "ten")];
+    assert_eq!(borrowed(&comments(text)), expected);
+    let unwanted = |text| unwanted(text, PHRASES);
     assert!(unwanted("dkms: a/1 put off").is_some() && unwanted("Nobody").is_some());
     assert!(unwanted("dkms: a/1 deferred").is_none() && unwanted("stopped before").is_none());
 }

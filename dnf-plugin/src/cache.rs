@@ -1,11 +1,11 @@
-//! Where dnf5 keeps the files that it has fetched.
+//! The cache of dnf5.
 
 use std::path::{Path, PathBuf};
 
 use dkms_core::sys::file::sorted_entries;
 
-/// A package's file in a cache that has `REPOSITORY-HASH/packages/FILE`: under the newest of the repository's hashes that has
-/// it. One that is not there gets a path, too, so that it can be named as missing.
+/// A package's file in a cache with `REPOSITORY-HASH/packages/FILE`: the newest directory of the repository that
+/// contains it. A missing file gets a path, too, so that it can be reported.
 pub fn cached(cache: &Path, repository: &str, location: &str) -> PathBuf {
     let name = location.rsplit('/').next().unwrap_or_default();
     let of_it = sorted_entries(cache).into_iter().filter(|entry| {

@@ -1,5 +1,5 @@
-//! dnf5's actions plugin in JSON mode: we ask on standard output, one request a line, and it answers on standard input.
-//! Its log takes the closing summary, and its error message why a transaction must not begin.
+//! dnf5's actions plugin in JSON mode: we write requests to standard output, one per line, and read its replies from
+//! standard input. The summary goes to its log, and the reason for aborting a transaction to its error message.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::cache::cached;
 use crate::seen::Seen;
 
-/// Asks dnf5 what the transaction brought.
+/// Requests the packages that the transaction installed.
 pub fn came(session: &Session, input: &mut Input<'_>) -> Result<Answer> {
     let output = ["direction", "name", "version", "release", "arch"];
     let all = ask(input, "trans_packages", json!({ "output": output }))?;
@@ -23,7 +23,7 @@ pub fn came(session: &Session, input: &mut Input<'_>) -> Result<Answer> {
     Ok(Answer::Events(FailureEffect::Stops, events, Channel::Protocol))
 }
 
-/// Asks dnf5 what the transaction is about to bring.
+/// Requests the packages that the transaction is about to install.
 pub fn comes(input: &mut Input<'_>) -> Result<Answer> {
     let comes = ask(input, "trans_packages", json!({ "output": ["direction", "repo_id", "location"] }))?;
     if elsewhere(input)? {
@@ -34,7 +34,7 @@ pub fn comes(input: &mut Input<'_>) -> Result<Answer> {
     Ok(Answer::Incoming(question, Channel::Protocol))
 }
 
-/// A text for dnf5: what it fails with and shows, or a line of its log. The shell above us reads what it answers.
+/// A text for dnf5: an error with which it fails, or a line of its log. The calling shell reads dnf5's replies.
 pub fn reply(text: &str, held: bool) -> String {
     let request = match held {
         true => json!({"op": "error", "args": {"message": format!("\n{text}")}}),
@@ -43,7 +43,7 @@ pub fn reply(text: &str, held: bool) -> String {
     format!("{request}\n")
 }
 
-/// Asks dnf5 for what it knows of a domain.
+/// Requests a list from dnf5.
 fn ask(input: &mut Input<'_>, domain: &str, args: Value) -> Result<Value> {
     writeln!(input.writer, "{}", json!({"op": "get", "domain": domain, "args": args}))?;
     input.writer.flush()?;
@@ -59,7 +59,7 @@ fn ask(input: &mut Input<'_>, domain: &str, args: Value) -> Result<Value> {
     Ok(reply["return"].take())
 }
 
-/// Packages of another system are none of this one's kernels.
+/// With another root directory, the packages are not for this system.
 fn elsewhere(input: &mut Input<'_>) -> Result<bool> {
     Ok(value(&ask(input, "conf", json!({"key": "installroot"}))?) != "/")
 }
@@ -69,7 +69,7 @@ fn value(reply: &Value) -> &str {
     word(&reply["keys_val"][0], "value")
 }
 
-/// The packages that come.
+/// The packages that are installed.
 fn incoming(reply: &Value) -> impl Iterator<Item = &Value> {
     let packages = reply["trans_packages"].as_array().into_iter().flatten();
     packages.filter(|package| package["direction"] == "IN")
@@ -84,7 +84,7 @@ fn words(package: &Value) -> String {
     ["name", "version", "release", "arch"].map(|key| word(package, key)).join(" ")
 }
 
-/// Where dnf5 has a package's file, which it does not tell: where the command line says, or in its cache.
+/// The path of a package's file, which dnf5 does not report: on the command line, or in its cache.
 fn file(cache: &Path, package: &Value) -> PathBuf {
     let (repository, location) = (word(package, "repo_id"), word(package, "location"));
     match std::path::absolute(location) {
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn only_what_came_counts() {
-        // As dnf5 5.4.6 says it.
+        // As written by dnf5 5.4.6.
         let reply = r#"{ "trans_packages": [
             { "direction": "IN", "name": "kernel-core", "arch": "x86_64", "version": "6.12.1", "release": "1.fc43" },
             { "direction": "OUT", "name": "kernel-core", "arch": "x86_64", "version": "6.11.1", "release": "1.fc43" } ] }"#;

@@ -1,7 +1,8 @@
-//! Arguments and input of rpm's triggers, kernel-install and dnf, as events. Translates only.
+//! Translates arguments and input of rpm's triggers, kernel-install and dnf into events.
 //!
-//! `dnf-hook VERB ARGUMENTS…`: the triggers of our package, the kernel-install plugin and dnf's plugins call it. Those that
-//! know what a transaction brought write it to standard input, a line each: rpm paths, dnf packages.
+//! `dnf-hook VERB ARGUMENTS…`: the triggers of our package, the kernel-install plugin and dnf's plugins call it. Those
+//! that
+//! know the content of a transaction write it to standard input, one item per line: rpm paths, dnf packages.
 #![cfg_attr(test, allow(clippy::disallowed_methods))] // unit tests lay out machines of their own
 
 mod cache;
@@ -34,7 +35,7 @@ fn translate(session: &Session, input: &mut Input<'_>) -> Result<Answer> {
     let events = match input.words {
         ["kernel-install", "add", kernel, ..] => vec![Event::KernelAdded(target(kernel)?)],
         ["kernel-install", "remove", kernel, ..] => vec![Event::KernelRemoved(target(kernel)?)],
-        // Only registered: at the end of the transaction all of them are built in one plan.
+        // Only registered: at the end of the transaction, all of them are built in one plan.
         ["sources-added"] => Seen::paths(session, lines(input))
             .modules
             .into_iter()
@@ -42,7 +43,7 @@ fn translate(session: &Session, input: &mut Input<'_>) -> Result<Answer> {
             .collect(),
         ["files-leave", stay] => Seen::paths(session, lines(input)).leave(session, *stay != "0")?,
         ["transaction-end"] => Seen::paths(session, lines(input)).came(session)?,
-        // We come ourselves, after everything that is there: what another dkms has built is believed.
+        // Our own package is being installed, and all files existed before: builds of another dkms are trusted.
         ["transaction-end", "first"] => all_targets(session)?.into_iter().map(Event::Autoinstall).collect(),
         ["module-postinst", name, version, rest @ ..] => {
             vec![hook::module_installed(session, [name, version], None, rest)?]
@@ -56,12 +57,12 @@ fn translate(session: &Session, input: &mut Input<'_>) -> Result<Answer> {
         ["dnf5"] => return dnf5::came(session, input),
         _ => return Ok(Answer::Usage(USAGE)),
     };
-    // A trigger that fails fails the whole run of dnf or zypper, although everything is installed: as with apt, only
-    // what the admin cannot do without may do that.
+    // If this trigger fails, dnf and zypper fail, although everything is installed. As with apt, only critical modules
+    // may cause this.
     Ok(Answer::Events(FailureEffect::Stops, events, Channel::StandardError))
 }
 
-/// The lines of standard input; what is not text is no name.
+/// The lines of standard input; invalid UTF-8 is skipped, because it is not a name.
 fn lines<'i>(input: &'i mut Input<'_>) -> impl Iterator<Item = String> + 'i {
     (&mut *input.reader).lines().map_while(|line| line.ok())
 }

@@ -1,4 +1,4 @@
-//! Which kernels and module sources are in a list of paths or packages.
+//! The kernels and module sources in a list of paths or packages.
 
 use std::collections::BTreeSet;
 
@@ -11,21 +11,21 @@ use dkms_core::layout::PackagePath;
 use dkms_core::session::Session;
 use dkms_core::types::{KernelRelease, ModuleId};
 
-/// What a transaction brought, or is about to take.
+/// The kernels and modules that a transaction installed or is about to remove.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Kernels of which modules, headers or a package were seen.
+    /// Kernels with a module, headers or a package in the list.
     pub kernels: BTreeSet<KernelRelease>,
-    /// Kernels of which the image was seen.
+    /// Kernels with an image in the list.
     pub images: BTreeSet<KernelRelease>,
-    /// Modules whose source was seen.
+    /// Modules with a source in the list.
     pub modules: BTreeSet<ModuleId>,
-    /// rpm's triggers have seen them before: it is known which of them wait.
+    /// rpm's triggers have processed them before, and have reported those that wait.
     again: bool,
 }
 
 impl Seen {
-    /// Reads paths. Sources whose directory has no module's name are left out: they cannot be registered.
+    /// Reads paths. Sources whose directory is not named after a module are skipped: they cannot be registered.
     pub fn paths(session: &Session, paths: impl Iterator<Item = String>) -> Self {
         let mut seen = Self::default();
         for path in paths {
@@ -42,9 +42,10 @@ impl Seen {
         seen
     }
 
-    /// Reads packages, `NAME VERSION RELEASE ARCH`: kernels are called by their package's version and release, and what
-    /// follows differs; a registered module's package is called by its name, among other words, and has its version. What a
-    /// package of another name brought, rpm's triggers know better; of a kernel without headers they have said that it waits.
+    /// Reads packages, `NAME VERSION RELEASE ARCH`. A kernel release begins with the version and release of its
+    /// package, and its suffix varies. The package of a registered module contains its name as one of several words,
+    /// and has its version. Packages with other names are processed by rpm's triggers, which have also reported kernels
+    /// without headers.
     pub fn packages(session: &Session, packages: impl Iterator<Item = String>) -> Self {
         let registered = status_of(session, None).map(|known| known.modules).unwrap_or_default();
         let mut there = installed(&session.layout);
@@ -62,8 +63,8 @@ impl Seen {
         seen
     }
 
-    /// The events at the end of a transaction, in which everything is in its place. Whoever makes initramfs images has
-    /// had his turn: the kernel counts as one whose headers came, whatever of it came.
+    /// The events at the end of a transaction, when everything is installed. Generators of the initramfs have already
+    /// run, so the event is always that of installed headers.
     pub fn came(self, session: &Session) -> Result<Vec<Event>> {
         let there = installed(&session.layout);
         let mut events = Vec::new();
@@ -78,13 +79,13 @@ impl Seen {
         Ok(events)
     }
 
-    /// The events before a package's files are deleted. `stays`: the package itself stays, in another version.
+    /// The events before a package's files are deleted. `stays`: another version of the package remains.
     pub fn leave(self, session: &Session, stays: bool) -> Result<Vec<Event>> {
         let known = status_of(session, None)?;
         let modules = self.modules.into_iter().filter(|module| known.registered(module));
         let mut events: Vec<Event> = modules
             .map(|module| match stays {
-                // What is installed serves until its successor is proven.
+                // Installed modules are kept until their successor is verified.
                 true => Event::SourceReplaced(module),
                 false => Event::SourceGone(module),
             })

@@ -1,4 +1,4 @@
-//! The whole translator: words and standard input → answer, and what dnf5 is asked.
+//! The whole translation: arguments and standard input → answer, and the requests to dnf5.
 
 use std::path::Path;
 
@@ -63,7 +63,7 @@ fn words_and_lines_become_events() {
         ("sources-added", conf, vec![Event::SourceAdded { module: ab(), targets: vec![] }]),
         ("sources-added", "/usr/src/nothing/dkms.conf\n/usr/bin/x\n", vec![]),
         ("files-leave 0", image, vec![Event::KernelRemoved(at("6.1"))]),
-        // What is not registered is not missed.
+        // A module that is not registered is not a removed one.
         ("files-leave 0", conf, vec![]),
         (
             "transaction-end",

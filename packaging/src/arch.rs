@@ -13,7 +13,7 @@ const PROGRAMS: [&str; 2] = ["dkms-core", "dkms-alpm-hook"];
 
 const DOCUMENTATION: &str = "usr/share/doc/dkms-rs";
 
-/// Where Debian has what Arch has elsewhere.
+/// Paths that differ from Debian's.
 const MOVED: [(&str, &str); 2] =
     [("usr/sbin/", "usr/bin/"), ("usr/share/zsh/vendor-completions/", "usr/share/zsh/site-functions/")];
 
@@ -39,7 +39,7 @@ pub fn make(binaries: &Path, root: &Path) -> Result<PathBuf> {
     Ok(root.to_owned())
 }
 
-/// A file's place on Arch.
+/// A file's path on Arch.
 fn place(path: &str) -> String {
     let moved = MOVED.iter().find_map(|(from, to)| Some(format!("{to}{}", path.strip_prefix(from)?)));
     moved.unwrap_or_else(|| path.to_owned())

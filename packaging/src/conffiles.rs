@@ -1,11 +1,11 @@
-//! The maintainer scripts: templates that receive the package's own configuration files as text, because `preinst` runs
-//! before anything is unpacked and `postrm` after everything is gone.
+//! The maintainer scripts: templates that contain the package's own configuration files as text, because `preinst` runs
+//! before anything is unpacked and `postrm` after everything is removed.
 
 use std::fmt::Write as _;
 
 use anyhow::{Result, bail};
 
-/// A configuration file: where it is installed (absolute) and what is in it.
+/// A configuration file.
 pub struct Conffile {
     /// Absolute path on the installed system.
     pub path: String,
@@ -13,10 +13,10 @@ pub struct Conffile {
     pub content: String,
 }
 
-/// The line of a here-document that no configuration file contains.
+/// The delimiter of a here-document; no configuration file contains it as a line.
 const END: &str = "END_OF_CONFFILE";
 
-/// Fills `library` (the shared shell functions) and puts it into `script`.
+/// Fills `library` (the shared shell functions) and inserts it into `script`.
 pub fn script(script: &str, library: &str, conffiles: &[Conffile]) -> Result<String> {
     let mut cases = String::new();
     let mut paths = Vec::new();
@@ -112,7 +112,7 @@ mod tests {
         fs::write(&path, "second edit\n").unwrap();
         fs::write(&kept, "first edit\n").unwrap();
         let file = [conffile(&path)];
-        // The real names lie in /etc.
+        // The real files are in /etc.
         let settle = format!("settled() {{ echo {}; }}; settle", kept.display());
         assert!(sh(&settle, &file).0);
         assert_eq!(fs::read_to_string(&path).unwrap(), file[0].content);

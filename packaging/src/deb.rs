@@ -1,4 +1,4 @@
-//! The Debian package. `dpkg-deb` writes the archive; this file decides what is in it.
+//! The Debian package. `dpkg-deb` writes the archive; this file determines its content.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -60,7 +60,7 @@ pub fn make(binaries: &Path, out: &Path) -> Result<PathBuf> {
 
     let package = out.join(format!("dkms-rs_{version}_{arch}.deb"));
     tool::run(
-        // One thread and one compressor: both change the bytes.
+        // One thread and one compressor, because both affect the bytes.
         Command::new("dpkg-deb")
             .args(["--root-owner-group", "-Zxz", "--threads-max=1", "--build"])
             .arg(&root)
@@ -85,7 +85,7 @@ fn shared_libraries(staging: &Path, files: &[payload::File]) -> Result<String> {
     if programs.is_empty() {
         return Ok(String::new());
     }
-    // The tool insists on a source package around it.
+    // The tool requires a source package.
     write(staging, "debian/control", b"Source: dkms-rs\n\nPackage: dkms-rs\nArchitecture: any\n", 0o644)?;
     let answer = tool::text(Command::new("dpkg-shlibdeps").current_dir(staging).arg("-O").args(programs))?;
     let (_, libraries) =
@@ -93,7 +93,7 @@ fn shared_libraries(staging: &Path, files: &[payload::File]) -> Result<String> {
     Ok(format!(", {}", libraries.trim()))
 }
 
-/// In KiB, as Debian counts: files rounded up, one for each directory.
+/// In KiB, as in Debian: files rounded up, one for each directory.
 fn installed_size(root: &Path) -> Result<String> {
     fn kib(directory: &Path) -> Result<u64> {
         let mut sum = 1;
@@ -110,7 +110,7 @@ fn installed_size(root: &Path) -> Result<String> {
 fn md5sums(root: &Path) -> Result<Vec<u8>> {
     let mut paths = Vec::new();
     list(root, "", &mut paths)?;
-    // dpkg keeps the sums of configuration files elsewhere.
+    // dpkg has the checksums of configuration files elsewhere.
     paths.retain(|path| !path.starts_with("etc/"));
     paths.sort();
     tool::run(Command::new("md5sum").current_dir(root).arg("--").args(paths))
@@ -143,7 +143,7 @@ fn maintainer_scripts(repository: &Path, root: &Path, files: &[payload::File]) -
 mod tests {
     use super::*;
 
-    /// The archive from stub programs, with its fields.
+    /// The archive with stub programs, with its fields.
     fn build(out: &Path) -> PathBuf {
         let binaries = out.join("bin");
         fs::create_dir_all(&binaries).unwrap();

@@ -1,4 +1,4 @@
-//! The manual pages: our own words, and the options as the program's parser defines them.
+//! The manual pages: our texts, and the options as the program's parser defines them.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::tool;
 
-/// Pages, and where the installed system has them, not compressed yet.
+/// Pages, and their uncompressed paths on the installed system.
 const PAGES: [(&str, &str); 3] = [
     ("dkms.8.in", "usr/share/man/man8/dkms.8"),
     ("dkms.conf.5.in", "usr/share/man/man5/dkms.conf.5"),
@@ -39,11 +39,11 @@ fn options() -> Result<String> {
     clap_mangen::Man::new(command).render_options_section(&mut text).context("formatting the options")?;
     let text = String::from_utf8(text).context("formatting the options")?;
     let (_, entries) = text.split_once(".SH OPTIONS\n").context("clap_mangen left out the heading")?;
-    // The apostrophe's name is defined in the part that was left out.
+    // The string for the apostrophe is defined in the part that was left out.
     Ok(entries.replace("\\*(Aq", "\\(aq"))
 }
 
-/// The day of the commit that is packaged, so that the same commit gives the same bytes.
+/// The date of the packaged commit, so that the same commit gives the same bytes.
 fn date() -> Result<String> {
     let mut date = Command::new("date");
     date.args(["-u", "+%F"]);
@@ -68,7 +68,7 @@ mod tests {
             let text = page(name);
             assert!(!text.contains('@') || !text.lines().any(|line| line.starts_with('@')), "{name}");
             for line in text.lines() {
-                // roff would take these for requests, and drop the line.
+                // roff would interpret these as requests, and drop the line.
                 let prose = !line.starts_with(".\\\"") && !line.starts_with("'\\\"");
                 assert!(!(prose && line.starts_with('\'')), "{name}: {line}");
             }
@@ -85,7 +85,7 @@ mod tests {
         }
     }
 
-    /// Quoted words of the Rust files below a directory of the program.
+    /// Quoted words in the Rust files below a directory.
     fn quoted(dir: &Path, words: &mut Vec<String>) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();

@@ -1,17 +1,17 @@
-//! What the installed system gets: every file with its place and its mode, whatever the checkout's umask was.
+//! The files of the installed system: every file with its path and mode, independent of the checkout's umask.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// What one distribution's package is made of.
+/// The inputs of one distribution's package.
 pub struct Contents {
     /// Trees in this repository that mirror `/` on the installed system.
     mirrors: &'static [&'static str],
-    /// Built programs and where they go.
+    /// Built programs and their paths.
     programs: &'static [(&'static str, &'static str)],
-    /// Directories that the distributions call differently: as Debian has it, as it is here.
+    /// Directories whose path differs between distributions: Debian's, and the one here.
     renamed: &'static [(&'static str, &'static str)],
 }
 
@@ -45,13 +45,13 @@ pub const ARCH: Contents = Contents {
 pub struct File {
     /// Its path on the installed system, without the leading slash.
     pub path: String,
-    /// Where its content is taken from.
+    /// The source of its content.
     pub source: PathBuf,
     /// Permission bits.
     pub mode: u32,
 }
 
-/// Everything that is copied as it is, sorted by path.
+/// Everything that is copied unchanged, sorted by path.
 pub fn files(repository: &Path, binaries: &Path, contents: &Contents) -> Result<Vec<File>> {
     let mut found = Vec::new();
     for mirror in contents.mirrors {
@@ -86,7 +86,7 @@ fn collect(root: &Path, directory: &Path, found: &mut Vec<File>) -> Result<()> {
     Ok(())
 }
 
-/// Hooks and helpers are run, everything else is read.
+/// Hooks and helpers are executable, everything else is not.
 fn mode(path: &str) -> u32 {
     if path.ends_with(".py") {
         return 0o644;
@@ -170,7 +170,7 @@ mod tests {
         }
     }
 
-    /// Runs an adapter around a hook that ends with this status; the adapter's status, and what it says.
+    /// Runs an adapter around a hook that ends with this status; returns the adapter's status and output.
     fn adapter(file: &str, program: &str, ends: &str) -> (Option<i32>, String) {
         let dir = tempfile::tempdir().unwrap();
         let hook = dir.path().join("hook");
@@ -192,7 +192,7 @@ mod tests {
                 let (status, said) = adapter(file, program, &format!("exit {code}"));
                 assert_eq!((status, said.as_str()), (Some(code), ""), "{file} {code}");
             }
-            // A crash (abort, segmentation fault, kill), a program that is gone or cannot start, an internal error.
+            // A crash (abort, segmentation fault, kill), a program that is missing or cannot start, an internal error.
             for ends in [
                 "kill -ABRT $$",
                 "kill -SEGV $$",

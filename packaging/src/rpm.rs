@@ -1,7 +1,7 @@
-//! The rpm package. `rpmbuild` writes it; this file decides what is in it.
+//! The rpm package. `rpmbuild` writes it; this file determines its content.
 //!
-//! rpmbuild and not the `rpm` crate: the crate writes file triggers with rpm's own priority only, and ours must come after
-//! a package's scripts (`-P 100`).
+//! The `rpm` crate is not used because it writes file triggers with rpm's default priority only, and ours must run
+//! after a package's scripts (`-P 100`).
 
 use std::fmt::Write as _;
 use std::fs;
@@ -17,7 +17,7 @@ use crate::tool;
 /// Workspace packages whose programs are in the package.
 const PROGRAMS: [&str; 2] = ["dkms-core", "dkms-dnf-plugin"];
 
-/// Directories that nobody else's package has.
+/// Directories that no other package owns.
 const OWN_DIRECTORIES: [&str; 4] =
     ["etc/dkms", "etc/dkms/framework.conf.d", "usr/lib/dkms", "usr/share/doc/dkms-rs"];
 
@@ -55,7 +55,7 @@ pub fn make(binaries: &Path, out: &Path) -> Result<PathBuf> {
     tool::run(
         Command::new("rpmbuild")
             .args(["-bb", "--quiet"])
-            // A database of the machine's own is none of our business, and Debian has none.
+            // rpm's database on this machine is not used; Debian has none.
             .args(["--define", &define("_topdir", "top"), "--define", &define("_dbpath", "db")])
             .args(["--define", &define("_rpmdir", "made"), "--define", "_rpmfilename %{NAME}.rpm"])
             .arg(place.join("dkms-rs.spec")),
@@ -66,7 +66,7 @@ pub fn make(binaries: &Path, out: &Path) -> Result<PathBuf> {
     Ok(package)
 }
 
-/// The section `%files`: what is in `/etc` stays as the administrator has it.
+/// The section `%files`: files in `/etc` are not overwritten.
 fn file_list(root: &Path) -> Result<String> {
     let mut paths = Vec::new();
     list(root, "", &mut paths)?;

@@ -1,4 +1,4 @@
-//! A package's files, put together below a directory.
+//! Assembles a package's files below a directory.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,10 +9,10 @@ use anyhow::{Context, Result};
 
 use crate::{man, third_party, tool};
 
-/// The dkms release whose interface our packages offer: module packages depend on `dkms (>= …)`.
+/// The dkms release whose interface our packages provide: module packages depend on `dkms (>= …)`.
 pub const PROVIDED: &str = "3.4.3";
 
-/// Directories that are delivered empty.
+/// Directories that are empty in the package.
 pub const EMPTY_DIRECTORIES: [&str; 1] = ["var/lib/dkms"];
 
 const DOCUMENTATION: &str = "usr/share/doc/dkms-rs";
@@ -27,7 +27,7 @@ pub fn write(root: &Path, path: &str, content: &[u8], mode: u32) -> Result<()> {
         .with_context(|| format!("setting the mode of {}", target.display()))
 }
 
-/// Makes every directory one that anybody may enter.
+/// Makes every directory accessible for all users.
 pub fn directory_modes(directory: &Path) -> Result<()> {
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("setting the mode of {}", directory.display()))?;
@@ -40,7 +40,7 @@ pub fn directory_modes(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes manual pages, licences of what the programs contain, and what there is to read. `copyright`: our own licence.
+/// Writes manual pages, licences of the libraries in the programs, and documentation. `copyright`: our own licence.
 pub fn documentation(repository: &Path, root: &Path, copyright: &str, programs: &[&str]) -> Result<()> {
     let copyright = fs::read(repository.join(copyright)).with_context(|| format!("reading {copyright}"))?;
     write(root, &format!("{DOCUMENTATION}/copyright"), &copyright, 0o644)?;
@@ -60,7 +60,7 @@ pub fn documentation(repository: &Path, root: &Path, copyright: &str, programs: 
 /// Writes `PATH.gz`.
 fn compressed(root: &Path, path: &str, content: &[u8]) -> Result<()> {
     write(root, path, content, 0o644)?;
-    // -n: neither name nor time goes into the header.
+    // -n: the header contains neither name nor time.
     tool::run(Command::new("gzip").arg("-9n").arg(root.join(path)))?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The licences of the libraries that end up inside the binaries: their terms ask that the notice travels along.
+//! The licences of the libraries in the binaries: their terms require that the notice is distributed.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use crate::tool;
 /// Name, version, licence and licence texts of every library in the packaged programs, as one text.
 pub fn notices(repository: &Path, programs: &[&str]) -> Result<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    // Without a platform, cargo would fetch what only other systems need.
+    // Without a platform, cargo would also fetch dependencies for other systems.
     let compiler = tool::text(Command::new("rustc").arg("-vV"))?;
     let host =
         compiler.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host")?;

@@ -1,10 +1,10 @@
-//! Running the tools that do the real work, and naming them when they are missing.
+//! Runs external tools, and reports which one is missing.
 
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// Runs `command` and returns its stdout; an error holds the whole command line and what it said.
+/// Runs `command` and returns its stdout; an error contains the whole command line and its output.
 pub fn run(command: &mut Command) -> Result<Vec<u8>> {
     let shown = format!("{command:?}");
     let output = command.output().with_context(|| format!("starting {shown}"))?;
@@ -14,7 +14,7 @@ pub fn run(command: &mut Command) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// The same for tools that answer with one piece of text.
+/// The same for tools whose output is one text.
 pub fn text(command: &mut Command) -> Result<String> {
     let shown = format!("{command:?}");
     let answer =

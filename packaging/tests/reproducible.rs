@@ -1,11 +1,11 @@
-//! The same commit gives the same packages, wherever and whenever they are made.
+//! The same commit gives the same packages, in any directory and at any time.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::panic)] // tests start programs and stop at the first surprise
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A package made in a directory of its own, from programs that were written just now.
+/// A package built in a separate directory from programs that were written just now.
 fn made(format: &str, programs: &[&str], out: &Path) -> PathBuf {
     let binaries = out.join("bin");
     fs::create_dir_all(&binaries).unwrap();
@@ -27,7 +27,7 @@ fn made(format: &str, programs: &[&str], out: &Path) -> PathBuf {
 fn the_same_twice(format: &str, programs: &[&str]) {
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let first = made(format, programs, one.path());
-    // Times in a package count seconds.
+    // Times in a package have a resolution of seconds.
     std::thread::sleep(std::time::Duration::from_millis(1100));
     let second = made(format, programs, other.path());
     assert_eq!(first.file_name(), second.file_name());

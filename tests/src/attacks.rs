@@ -1,37 +1,37 @@
-//! What was tried against the wall, one row an attack. `tests/attacks.rs` carries each out in a root, and SECURITY.md shows
-//! the same table.
+//! Attacks on the sandbox, one row per attack. `tests/attacks.rs` runs each in a root, and SECURITY.md contains the
+//! same table.
 
 use std::fmt::Write as _;
 
 /// The user that builds run as.
 pub const BUILD_USER: u32 = 65529;
 
-/// Where an attack is hidden.
+/// The place of an attack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Via {
-    /// In a dkms.conf that is evaluated; what it puts into `leak` is printed by its build.
+    /// In a dkms.conf that is evaluated; the value of `leak` is printed by its build.
     Conf,
     /// In the dkms.conf of a tarball that is loaded.
     Tarball,
     /// In a script that runs as part of a build.
     Build,
-    /// Done by another user of the machine, while root installs a module.
+    /// By another user of the machine, while root installs a module.
     User,
 }
 
 /// One attack.
 #[derive(Debug, Clone, Copy)]
 pub struct Attack {
-    /// Its name, and that of its module.
+    /// Its name, which is also that of its module.
     pub name: &'static str,
-    /// Where it is hidden.
+    /// Its place.
     pub via: Via,
-    /// What it does, as shell text. It proves that it got through by printing `REACHED` or by making a file that begins
-    /// with `/canary`.
+    /// The attack as shell text. If it succeeds, it prints `REACHED` or creates a file whose path begins with
+    /// `/canary`.
     pub does: &'static str,
     /// What it must not reach.
     pub guards: &'static str,
-    /// A command that must succeed afterwards; empty: the canaries are all there is to look at.
+    /// A command that must succeed afterwards; if empty, only the canaries are checked.
     pub afterwards: &'static str,
 }
 
@@ -47,9 +47,9 @@ const fn row(
 
 use Via::{Build, Conf, Tarball, User};
 
-/// All of them.
+/// All attacks.
 pub const ATTACKS: &[Attack] = &[
-    // dkms.conf: evaluated by an unprivileged user, whatever it ends with.
+    // dkms.conf: evaluated by an unprivileged user, with any result.
     row("conf-exit-66", Conf, "id -u >/canary/conf-66; exit 66", "a second evaluation as root", ""),
     row("tarball-exit-66", Tarball, "id -u >/canary/tarball-66; exit 66", "a second evaluation as root", ""),
     row(
@@ -361,7 +361,7 @@ pub const ATTACKS: &[Attack] = &[
     ),
 ];
 
-/// The rows as SECURITY.md shows them.
+/// The table in SECURITY.md.
 pub fn table() -> String {
     let mut text = String::from("| attack | through | must not reach |\n|---|---|---|\n");
     for Attack { name, via, guards, .. } in ATTACKS {

@@ -1,13 +1,13 @@
-//! This tree, laid into a root as a stranger's checkout: nothing that was made from it comes along.
+//! This tree, copied into a root as a fresh checkout, without build results.
 
 use std::path::{Path, PathBuf};
 
 use crate::{Root, Suite, host};
 
-/// Where the checkout is, inside.
+/// The path of the checkout in the root.
 const PLACE: &str = "/root/dkms-rs";
 
-/// Holds what this machine's cargo needs to reach its registry.
+/// The settings that this machine's cargo needs to reach its registry.
 const SETTINGS: &str = "/root/settings-of-cargo";
 
 /// A checkout in a root without Rust and without a compiler.
@@ -17,11 +17,11 @@ pub struct Checkout {
 }
 
 impl Checkout {
-    /// Copies the tree into a fresh root of this suite. What is made goes to `target`, a directory of the host: the roots
-    /// that a checkout makes are overlays, which cannot lie on the overlay that this root is.
+    /// Copies the tree into a fresh root of this suite. Results go to `target`, a directory of the host: the roots that
+    /// a checkout creates are overlays, which cannot be on the overlay that this root is.
     pub fn on(suite: &'static Suite, target: &Path) -> Self {
         let root = Root::on(&suite.base());
-        // The base has a compiler for module builds; a plain Debian has none.
+        // The base has a compiler for module builds; a minimal Debian does not.
         root.run("apt-get -q -y purge --autoremove gcc cpp libc6-dev dpkg-dev binutils").ok();
         root.run("! command -v cargo && ! command -v rustc && ! command -v gcc && ! command -v ld").ok();
         root.run(&format!("mkdir {PLACE}")).ok();
@@ -38,7 +38,7 @@ impl Checkout {
         Self { root }
     }
 
-    /// The machine that it is on.
+    /// The root that contains it.
     pub fn root(&self) -> &Root {
         &self.root
     }
@@ -49,7 +49,7 @@ impl Checkout {
     }
 }
 
-/// Gives the root what this machine's cargo has from its owner. It is read when the test runs, and stays in the root.
+/// Copies the settings of this machine's cargo into the root. They are read when the test runs, and stay in the root.
 fn reach_registry(root: &Root) {
     let home = host::cargo_home();
     let file = ["config.toml", "config"].map(|name| home.join(name)).into_iter().find(|path| path.is_file());
@@ -59,7 +59,7 @@ fn reach_registry(root: &Root) {
     root.write(SETTINGS, exports(std::env::vars()));
 }
 
-/// Shell lines that export what concerns the way to a registry.
+/// Shell lines that export the variables for reaching a registry.
 fn exports(variables: impl Iterator<Item = (String, String)>) -> String {
     const WANTED: [&str; 5] = ["CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTR", "CARGO_SOURCE_", "SSL_CERT_"];
     let wanted = |name: &str| {
@@ -72,7 +72,7 @@ fn exports(variables: impl Iterator<Item = (String, String)>) -> String {
         .collect()
 }
 
-/// Where a checkout's results stay between two runs of the tests.
+/// Where results of a checkout are kept between two runs of the tests.
 pub fn kept() -> PathBuf {
     host::workspace().join("target/stock")
 }

@@ -1,4 +1,4 @@
-//! Every dkms.conf that Debian ships: fetched once from the machine's mirror, kept below `target/roots/corpus`.
+//! Every dkms.conf that Debian ships: downloaded once from the machine's mirror, kept below `target/roots/corpus`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,10 +11,10 @@ use std::time::{Duration, SystemTime};
 use crate::host::{lock, roots_dir, run_host};
 use crate::mirror::Mirror;
 
-/// The suites whose packages are looked at.
+/// The suites whose packages are examined.
 const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "sid"];
 
-/// All suites when `DKMS_CORPUS=all`, else the present one: the others are several times as much to fetch.
+/// All suites if `DKMS_CORPUS=all`, else the current one: the others are a much larger download.
 pub fn suites() -> Vec<&'static str> {
     let all = std::env::var("DKMS_CORPUS").is_ok_and(|which| which == "all");
     SUITES.into_iter().filter(|suite| all || *suite == "trixie").collect()
@@ -22,7 +22,7 @@ pub fn suites() -> Vec<&'static str> {
 
 const COMPONENTS: &str = "main contrib non-free non-free-firmware";
 
-/// sid moves: an older list of packages is made anew.
+/// sid changes: an older list of packages is downloaded again.
 const FRESH: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A `*-dkms` package of a suite.
@@ -30,19 +30,19 @@ const FRESH: Duration = Duration::from_secs(7 * 24 * 3600);
 pub struct Package {
     /// Its suite.
     pub suite: String,
-    /// `NAME_VERSION_ARCH`, as its file is called.
+    /// `NAME_VERSION_ARCH`, from its file name.
     pub name: String,
     /// Every dkms.conf in it, in the order of their paths; may be none.
     pub confs: Vec<PathBuf>,
 }
 
-/// All of them. Fetches what is not there yet: all suites are about 800 MB, of which 1 MB is kept.
+/// All packages. Downloads missing ones: all suites are about 800 MB, of which 1 MB is kept.
 pub fn packages() -> Vec<Package> {
     let dir = roots_dir().join("corpus");
     fs::create_dir_all(&dir).unwrap();
     let _alone = lock("corpus");
     let list = list(&dir);
-    // One package can be in two suites.
+    // One package may be in two suites.
     let missing: BTreeMap<&String, &Entry> =
         list.iter().filter(|entry| !entry.kept(&dir).exists()).map(|entry| (&entry.sha256, entry)).collect();
     let queue: Vec<&Entry> = missing.into_values().collect();
@@ -71,7 +71,7 @@ pub fn packages() -> Vec<Package> {
         .collect()
 }
 
-/// A line of the list: where a package is.
+/// A line of the list: the location of a package.
 struct Entry {
     suite: String,
     uri: String,
@@ -83,7 +83,7 @@ impl Entry {
         self.uri.rsplit('/').next().unwrap_or_default().trim_end_matches(".deb").to_owned()
     }
 
-    /// The directory with what was kept of it.
+    /// The directory with the files that were kept of it.
     fn kept(&self, dir: &Path) -> PathBuf {
         dir.join(&self.sha256)
     }
@@ -127,7 +127,7 @@ fn list(dir: &Path) -> Vec<Entry> {
     text.lines().map(entry).collect()
 }
 
-/// Lets apt fetch the indices into a directory of their own, and picks the packages out of them.
+/// Makes apt download the indices into a separate directory, and selects the packages.
 fn indices(dir: &Path) -> String {
     let mirror = Mirror::of_host();
     let apt = dir.join("apt");
@@ -162,7 +162,7 @@ fn indices(dir: &Path) -> String {
     found.iter().map(|(place, sha256)| format!("{place} {sha256}\n")).collect()
 }
 
-/// File and hash of a stanza, when it is about a module package.
+/// File and hash of a stanza, if it is a module package.
 fn module_package(stanza: &str) -> Option<(&str, &str)> {
     let field = |name: &str| stanza.lines().find_map(|line| line.strip_prefix(name));
     field("Package: ").filter(|name| name.ends_with("-dkms"))?;

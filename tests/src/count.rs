@@ -1,8 +1,9 @@
 //! Counts what is really started in a root: builds, depmod runs, initramfs runs.
 //!
-//! `make`, `depmod`, `update-initramfs` and the C compiler proper are replaced by two-line wrappers that write one line into a FIFO and then run
-//! the real program. A FIFO, because a confined build sees a read-only system and is nobody in particular: writing to a
-//! FIFO needs neither a writable mount nor root, and lines below PIPE_BUF do not mix.
+//! `make`, `depmod`, `update-initramfs` and the C compiler proper are replaced by two-line wrappers that write one line
+//! into a FIFO and then run
+//! the real program. A FIFO, because a sandboxed build sees a read-only system and is unprivileged: writing to a
+//! FIFO needs neither a writable mount nor root, and lines below PIPE_BUF are written atomically.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::Root;
 const DIR: &str = "/usr/local/lib/count";
 const TOOLS: &[&str] =
     &["/usr/bin/make", "/usr/sbin/depmod", "/usr/sbin/update-initramfs", "/usr/bin/dracut"];
-/// The compiler proper: what `gcc` starts once for each file.
+/// The compiler proper: the program that `gcc` starts once for each file.
 const COMPILERS: &str = "/usr/libexec/gcc/*/*/cc1 /usr/lib/gcc/*/*/cc1";
 /// Names under which the product's own processes appear in `/proc/PID/comm`.
 const OURS: &[&str] = &["dkms", "apt-hook", "dnf-hook", "alpm-hook"];
@@ -81,7 +82,7 @@ impl Counts {
     }
 }
 
-/// The real program keeps its name (kmod looks at it) in a directory of its own.
+/// The real program keeps its name (kmod depends on it) in a separate directory.
 fn wrap(root: &Root, tool: &str) {
     let name = tool.rsplit('/').next().unwrap();
     root.run(&format!(
@@ -111,7 +112,7 @@ fn count(log: &str) -> Counts {
         lines.iter().filter(hit).count()
     };
     let from_us = |words: &[&str]| words.first().is_some_and(|parent| OURS.contains(parent));
-    // Questions to the kernel's Makefile (`-f -`, `--version`) and cleaning are not builds.
+    // Queries of the kernel's Makefile (`-f -`, `--version`) and cleaning are not builds.
     let is_build =
         |words: &[&str]| !words[1..].iter().any(|w| ["clean", "-f", "--version", "-v"].contains(w));
     let builds = of("make", &is_build);

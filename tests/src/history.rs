@@ -1,6 +1,6 @@
-//! The product's own record of what it did: one JSON file per transaction.
+//! The product's history: one JSON file per transaction.
 //!
-//! The names of the record's fields are known here and nowhere else in the tests.
+//! Only this file of the tests knows the names of its fields.
 
 use serde_json::Value;
 
@@ -13,13 +13,13 @@ const DIR: &str = "/var/lib/dkms/.dkms-rs/history";
 pub struct Entry {
     /// `name/version`.
     pub module: String,
-    /// Kernel release; empty when the entry concerns no kernel.
+    /// Kernel release; empty if the entry does not concern a kernel.
     pub kernel: String,
     /// `installed`, `up-to-date`, `failed`, `deferred`, …
     pub outcome: String,
 }
 
-/// Numbers of the recorded transactions as `dkms history` shows them, oldest first.
+/// The numbers of the transactions as printed by `dkms history`, oldest first.
 pub fn transactions(root: &Root) -> Vec<String> {
     let files = root.find(DIR, "-name '*.json' -printf '%f\\n'");
     files.iter().map(|n| n.trim_end_matches(".json").trim_start_matches('0').to_owned()).collect()
@@ -34,7 +34,7 @@ pub fn entries(root: &Root, transaction: &str) -> Vec<Entry> {
     found
 }
 
-/// Any object that names a module and an outcome, wherever it stands: the record may grow around it.
+/// Any object with a module and an outcome, at any depth: the format may be extended.
 fn collect(value: &Value, found: &mut Vec<Entry>) {
     match value {
         Value::Array(items) => items.iter().for_each(|v| collect(v, found)),

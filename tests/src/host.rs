@@ -1,4 +1,4 @@
-//! The machine the tests run on: where caches live, which tools it needs, where the product's .deb is.
+//! The machine that runs the tests: the paths of caches, the required tools, the path of the product's .deb.
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub fn workspace() -> PathBuf {
     here.parent().expect("tests/ lies in the workspace").to_owned()
 }
 
-/// Where this machine's cargo keeps its settings and its downloads.
+/// The directory of this machine's cargo with its settings and downloads.
 pub fn cargo_home() -> PathBuf {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     home.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").expect("HOME")).join(".cargo"))
@@ -58,7 +58,7 @@ pub fn product_is_shell_dkms() -> bool {
     name.starts_with("dkms_")
 }
 
-/// Installs the Debian packages of these tools when a tool is missing. One row: tool, package.
+/// Installs the Debian packages of missing tools. One row: tool, package.
 pub fn need_tools(rows: &[(&str, &str)]) {
     let missing = |tool: &str| {
         let dirs = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"];
@@ -98,7 +98,7 @@ pub fn lock_shared(name: &str) -> File {
     file
 }
 
-/// An exclusive lock, if nobody holds it.
+/// An exclusive lock, if it is free.
 pub fn try_lock(name: &str) -> Option<File> {
     let file = lock_file(name);
     flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok().then_some(file)
@@ -132,8 +132,8 @@ fn hex(bytes: &[u8]) -> String {
 /// A clock tick of /proc, which is a hundredth of a second on every Linux that Debian ships.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Processor times in a `/proc/PID/stat`: the process's own, and that of its children that have ended, each in user and
-/// kernel mode together. The program's name may hold anything.
+/// Processor times in a `/proc/PID/stat`: that of the process, and that of its ended children, each including user and
+/// kernel mode. The program's name may contain any character.
 pub fn cpu_in(stat: &str) -> [Duration; 2] {
     let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ');
     let ticks: Vec<u32> = fields.skip(11).take(4).filter_map(|field| field.parse().ok()).collect();

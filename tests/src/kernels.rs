@@ -1,13 +1,13 @@
-//! Kernels of a root's own apt index: the newest of the suite's series, whatever it is today.
+//! Kernels in a root's apt index: the newest of the suite's series.
 
 use crate::{Output, Root, host};
 
-/// Which build of the same release.
+/// The variant of a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flavour {
-    /// Small: no media, few drivers. For everything that does not need them.
+    /// Small: no media, few drivers. For all tests that do not need them.
     Cloud,
-    /// The kernel that people run.
+    /// The standard kernel.
     Plain,
     /// The same with the patches for real time: a second kernel with all drivers.
     RealTime,
@@ -48,12 +48,12 @@ impl Kernel {
         format!("linux-headers-{}", self.release)
     }
 
-    /// The modules directory, as a path that both suites agree on.
+    /// The modules directory, with the path that is valid in both suites.
     pub fn modules_dir(&self) -> String {
         format!("/usr/lib/modules/{}", self.release)
     }
 
-    /// Where Debian's policy puts our modules.
+    /// The directory of our modules according to Debian's policy.
     pub fn dkms_dir(&self) -> String {
         format!("{}/updates/dkms", self.modules_dir())
     }

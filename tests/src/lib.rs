@@ -1,10 +1,10 @@
-//! Throwaway Debian roots, real kernels and real module packages: everything a test needs to tell one story about
-//! the product's .deb and to show the whole transcript when the story ends badly.
+//! Throwaway Debian roots, real kernels and real module packages: everything that a test needs for one story about the
+//! product's .deb, and the whole transcript if the story fails.
 //!
-//! A story reads: take a [`Root`] from a prepared [`roots::Layer`], run commands in it as an administrator would,
-//! look at exit codes, `dkms status`, files, and at what was really started ([`count::Counters`]).
+//! A story: take a [`Root`] from a prepared [`roots::Layer`], run commands in it as an administrator would, check exit
+//! codes, `dkms status`, files, and the processes that were really started ([`count::Counters`]).
 
-// Tests start processes, write fixtures and stop at the first surprise; the product's rules are for the product.
+// Tests start processes, write fixtures and panic on errors; these rules are for the product.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,

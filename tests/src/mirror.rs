@@ -1,4 +1,4 @@
-//! Where packages come from: read from the host's own apt configuration at run time, written down nowhere.
+//! The package mirror: read from the host's apt configuration at run time, and not stored anywhere.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ pub struct Source {
 pub struct Mirror {
     /// The archive that holds the suites themselves.
     pub main: String,
-    /// The archive that holds `SUITE-security`, when the host has one.
+    /// The archive with `SUITE-security`, if the host uses one.
     pub security: Option<String>,
     /// Lines for apt.conf.d that the host needs to reach the mirror (proxy, expired snapshot, …).
     pub apt_conf: String,
@@ -34,7 +34,7 @@ impl Mirror {
         mirror
     }
 
-    /// Picks the Debian archive among sources that may also name other vendors' archives.
+    /// Selects the Debian archive among sources that may include other archives.
     pub fn choose(sources: &[Source]) -> Option<Self> {
         let has = |s: &Source, wanted: &dyn Fn(&str) -> bool| s.suites.iter().any(|n| wanted(n));
         let debian = |s: &&Source| s.components.iter().any(|c| c == "main") && has(s, &is_debian_suite);
@@ -51,7 +51,7 @@ impl Mirror {
     /// The same with these components of the archive.
     pub fn lines_of(&self, suite: &str, components: &str) -> Vec<String> {
         let mut lines = vec![format!("deb {} {suite} {components}", self.main)];
-        // Unstable is corrected by its next package.
+        // Unstable has no security archive.
         if suite == "sid" {
             return lines;
         }
@@ -153,7 +153,7 @@ fn one_line(line: &str) -> Option<Source> {
     Some(Source { uri, suites, components: words.map(str::to_owned).collect() })
 }
 
-/// The settings of `apt-config dump` without which the host could not fetch.
+/// The settings of `apt-config dump` that the host needs for downloads.
 pub fn fetch_settings(dump: &str) -> String {
     const WANTED: &[&str] = &[
         "Acquire::Check-Valid-Until ",

@@ -1,4 +1,4 @@
-//! Which module packages stories are told with: real ones, and small ones of our own that compile in seconds and fail on demand.
+//! Module packages for tests: real ones, and small ones of our own that compile in seconds and fail if requested.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -53,7 +53,7 @@ impl Sources {
         }
     }
 
-    /// These modules instead.
+    /// Replaces the modules.
     pub fn modules(mut self, names: &[&str]) -> Self {
         self.modules = names.iter().map(|n| (*n).to_owned()).collect();
         self

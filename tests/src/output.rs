@@ -1,13 +1,13 @@
-//! What a command said, and assertions that show all of it when they fail.
+//! The output of a command, and assertions that print all of it if they fail.
 
 use std::fmt;
 
-/// One finished command: what was run, what it answered.
+/// One finished command with its output.
 #[derive(Debug, Clone)]
 pub struct Output {
     /// The shell text that was run.
     pub command: String,
-    /// The exit code; 128 + n after signal n, 124 when the harness's time limit struck.
+    /// The exit code; 128 + n after signal n, 124 if the test's time limit was exceeded.
     pub status: i32,
     /// Standard output, lossily decoded.
     pub stdout: String,
@@ -24,7 +24,7 @@ impl Output {
         Self { command: command.to_owned(), status, stdout: text(&raw.stdout), stderr: text(&raw.stderr) }
     }
 
-    /// Both streams, for messages that may appear on either (apt merges them as it likes).
+    /// Both streams, for messages that may appear on either (apt merges them).
     pub fn all(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
     }
@@ -36,7 +36,7 @@ impl Output {
         self
     }
 
-    /// Requires an exit code other than 0, and not the harness's time limit.
+    /// Requires an exit code other than 0, and not that of the test's time limit.
     #[track_caller]
     pub fn fails(self) -> Self {
         assert!(self.status != 0 && self.status != 124, "expected a failure\n{self}");
@@ -70,7 +70,7 @@ impl Output {
         self
     }
 
-    /// Paths of log files that are named anywhere in the output.
+    /// Paths of log files that are named in the output.
     pub fn named_logs(&self) -> Vec<String> {
         let all = self.all();
         let words = all.split_whitespace().map(|w| w.trim_end_matches([',', ';', ')']));

@@ -1,25 +1,25 @@
-//! Everything in a root, so that two moments can be compared file by file.
+//! The state of all files in a root, for comparing two moments.
 
 use std::collections::BTreeMap;
 
 use crate::Root;
 
-/// What is ours to write beside the registry, and what changes by itself.
+/// Files that we may write outside of the DKMS tree, and files that change without us.
 const OURS: [&str; 2] = ["/var/lib/dkms/.dkms-rs", "/var/cache/dkms"];
 const PASSING: [&str; 8] =
     ["/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp", "/usr/local/lib/count", "/var/lib/apt/lists"];
 
-/// Every file with its kind, mode, owner, and content.
+/// Every file with its type, mode, owner and content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Photograph(BTreeMap<String, String>);
 
 impl Photograph {
-    /// Takes one; the `but` are directories or files of the package manager's that it writes in any case (logs, archives).
+    /// Records the state; `but` are directories or files that the package manager always writes (logs, archives).
     pub fn of(root: &Root, but: &[&str]) -> Self {
         let left_out: Vec<String> =
             OURS.iter().chain(&PASSING).chain(but).map(|path| format!("-path {path} -prune -o")).collect();
         let left_out = left_out.join(" ");
-        // Times of files count, those of directories do not: a file that came and went is nobody's change.
+        // Times of files count, those of directories do not: a temporary file changes the latter.
         let all = root.run(&format!(
             "find / {left_out} ! -type f -printf '%p\\t%y %m %U %G %l\\n' && \
              find / {left_out} -type f -printf '%p\\t%y %m %U %G %T@\\n' && \
@@ -36,7 +36,7 @@ impl Photograph {
         Self(photograph)
     }
 
-    /// Requires that nothing differs.
+    /// Requires that there is no difference.
     #[track_caller]
     pub fn expect_same(&self, later: &Self) {
         let keys = self.0.keys().chain(later.0.keys());

@@ -1,12 +1,12 @@
-//! The same package at a higher version: upgrades without waiting for Debian to publish one.
+//! The same package with a higher version: upgrades without waiting for Debian to publish one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::{Kernel, Root, host};
 
-/// Unpacks a .deb, raises its version by `suffix`, lets `edit` change the tree (control files are in `DEBIAN/`), packs it
-/// again. The result lies in the root under `/opt/repacked`; its path there is returned.
+/// Unpacks a .deb, appends `suffix` to its version, lets `edit` change the tree (control files are in `DEBIAN/`), and
+/// packs it again. Returns the path of the result in the root, under `/opt/repacked`.
 pub fn repack(root: &Root, deb: &Path, suffix: &str, edit: impl FnOnce(&Path)) -> String {
     let work = root.path("/opt/repacking");
     let tree = work.join("tree");
@@ -16,7 +16,7 @@ pub fn repack(root: &Root, deb: &Path, suffix: &str, edit: impl FnOnce(&Path)) -
     let text = fs::read_to_string(&control).unwrap();
     let old = field(&text, "Version").to_owned();
     let new = format!("{old}{suffix}");
-    // Sister packages may stay at the old version: exact dependencies on it become lower bounds.
+    // Related packages may keep the old version: exact dependencies on it become lower bounds.
     let text = text
         .replace(&format!("Version: {old}\n"), &format!("Version: {new}\n"))
         .replace(&format!("(= {old})"), &format!("(>= {old})"));
@@ -45,13 +45,13 @@ fn field<'a>(control: &'a str, name: &str) -> &'a str {
     value.unwrap_or_else(|| panic!("no {name} in\n{control}"))
 }
 
-/// The kernel's image at a higher version, otherwise the same.
+/// The kernel's image with a higher version, otherwise the same.
 pub fn newer_image(root: &Root, kernel: &Kernel, suffix: &str) -> String {
     let deb = root.download(&[&kernel.image()]).remove(0);
     repack(root, &deb, suffix, |_| {})
 }
 
-/// The kernel's headers at a higher version; `changed` touches what modules are compiled with, harmlessly.
+/// The kernel's headers with a higher version; `changed` modifies an input of module builds without breaking them.
 pub fn newer_headers(root: &Root, kernel: &Kernel, suffix: &str, changed: bool) -> String {
     let deb = root.download(&[&kernel.headers()]).remove(0);
     repack(root, &deb, suffix, |tree| {
@@ -76,7 +76,7 @@ fn append(path: &Path, text: &str) {
     fs::write(path, old + text).unwrap();
 }
 
-/// A real `*-dkms` package at a higher upstream version; `broken` makes it fail to compile.
+/// A real `*-dkms` package with a higher upstream version; `broken` makes it fail to compile.
 ///
 /// `name` and `old` are the module's name and version as in `/usr/src/NAME-VERSION`.
 pub fn newer_module_package(

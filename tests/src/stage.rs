@@ -1,4 +1,4 @@
-//! Prepared states that stories begin in, made once and kept as layers.
+//! Prepared states for tests, created once and kept as layers.
 
 use crate::kernels::Flavour;
 use crate::modules::Sources;
@@ -68,14 +68,15 @@ pub fn with_modules(suite: &'static Suite, packages: &[&str]) -> (Layer, Kernel)
     (layer, kernel)
 }
 
-/// A kernel whose own module tree is small, so that depmod takes no time: for stories about files, not about the kernel.
+/// A kernel with a small module tree, so that depmod is fast: for tests about files, not about the kernel.
 pub fn with_small_tree(suite: &'static Suite) -> (Layer, Kernel) {
     let (layer, kernel) = with_kernel(suite);
     let layer = layer.prepared("small-tree", "1", |root| shrink_tree(root, &kernel));
     (layer, kernel)
 }
 
-/// Two kernels with headers and small trees, a signing key, and module files compiled for both: where scenarios begin.
+/// Two kernels with headers and small trees, a signing key, and module files compiled for both: the initial state of
+/// scenarios.
 pub fn two_kernels(suite: &'static Suite) -> (Layer, [Kernel; 2]) {
     let base = Root::on(&suite.base());
     let newest = |flavour| Kernel::newest(&base, flavour, suite.kernel_series);
@@ -95,7 +96,7 @@ pub fn two_kernels(suite: &'static Suite) -> (Layer, [Kernel; 2]) {
     (layer, kernels)
 }
 
-/// Removes what a kernel brings but one module, so that depmod takes no time.
+/// Removes the kernel's own modules except for one, so that depmod is fast.
 pub fn shrink_tree(root: &Root, kernel: &Kernel) {
     let (dir, keep) = (kernel.modules_dir(), "loop.ko.xz");
     root.run(&format!(
@@ -121,7 +122,7 @@ pub fn shell_dkms_over(layer: &Layer) -> Layer {
     })
 }
 
-/// The product over any layer, and beside it, in `/opt/shell-dkms`, the files of the suite's shell DKMS.
+/// The product over any layer, and next to it, in `/opt/shell-dkms`, the files of the suite's shell DKMS.
 pub fn both_over(layer: &Layer) -> Layer {
     let version = shell_dkms_version(layer);
     product_over(layer).prepared("both-over", &version, |root| {

@@ -1,4 +1,4 @@
-//! Watches that a file is never missing while something else runs.
+//! Checks that a file is never missing while something else runs.
 
 use crate::Root;
 
@@ -10,10 +10,10 @@ pub struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    /// Starts looking for files that match this shell pattern, a few hundred times a second.
+    /// Starts checking for files that match this shell pattern, a few hundred times per second.
     pub fn on(root: &'a Root, pattern: &str) -> Self {
         root.run("mkdir -p /opt/watch; rm -f /opt/watch/*; mkfifo /opt/watch/never").ok();
-        // `read -t` on a FIFO that nobody writes is bash's own short sleep.
+        // `read -t` on a FIFO without a writer is bash's own short sleep.
         root.start(&format!(
             "exec 8<>/opt/watch/never; shopt -s nullglob; while [ ! -e /opt/watch/stop ]; do \
              f=({pattern}); [ ${{#f[@]}} -gt 0 ] || echo missing >>/opt/watch/log; : >/opt/watch/alive; read -t 0.003 <&8; done; \
@@ -24,7 +24,7 @@ impl<'a> Watch<'a> {
         watch
     }
 
-    /// Stops and requires that the file was there at every look.
+    /// Stops and requires that the file existed at every check.
     #[track_caller]
     pub fn expect_never_missing(self) {
         self.root.write("/opt/watch/stop", "");

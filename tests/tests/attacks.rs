@@ -1,5 +1,5 @@
-//! Every row of `dkms_tests::attacks`, carried out in a root: what it must not reach has a canary, and the honest module
-//! beside it is installed.
+//! Runs every row of `dkms_tests::attacks` in a root: what it must not reach has a canary, and a normal module next to
+//! it is installed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_core::sys::confine;
@@ -7,7 +7,7 @@ use dkms_tests::attacks::{ATTACKS, Attack, BUILD_USER, Via};
 use dkms_tests::modules::Sources;
 use dkms_tests::{Kernel, Output, Root, Suite, stage};
 
-/// A root with secrets, canaries, and mounts of odd names.
+/// A root with secrets, canaries, and mounts with unusual names.
 fn prepared() -> (Root, Kernel) {
     assert_eq!(BUILD_USER, confine::USER, "what is looked for is what builds run as");
     let (layer, kernel) = stage::with_small_tree(Suite::trixie());
@@ -26,10 +26,10 @@ fn prepared() -> (Root, Kernel) {
     (root, kernel)
 }
 
-/// Nothing got through: no canary was made, nothing secret was printed, no process is left.
+/// The attack failed: no canary was created, no secret was printed, no process is left.
 fn expect_unharmed(root: &Root, attack: &Attack, told: &Output) {
     let name = attack.name;
-    // A script's own status is passed on, also one that looks like a signal's.
+    // A script's own exit status is passed on, even if it looks like a signal's.
     let dies = ["panicked", "Aborted", "Segmentation fault"].iter().any(|word| told.all().contains(word));
     assert!(told.status != 124 && !dies, "{name}: hangs or dies\n{told}");
     let canaries = root.run("find /canary /canary-open /etc/canary* /canary-* -mindepth 0 ! -path /canary ! -path /canary-open 2>/dev/null; \
@@ -62,7 +62,7 @@ fn rows(via: Via) -> impl Iterator<Item = &'static Attack> {
     ATTACKS.iter().filter(move |attack| attack.via == via)
 }
 
-/// A dkms.conf that does something, and whose build prints what it found.
+/// A dkms.conf with the attack, whose build prints the result.
 fn conf(attack: &Attack) -> String {
     let name = attack.name;
     format!(
@@ -140,7 +140,7 @@ fn builds() {
     let (root, kernel) = prepared();
     for attack in rows(Via::Build) {
         root.note(attack.name);
-        // What would be compiled is of no interest: it takes time.
+        // The compilation itself is not needed, and takes time.
         Sources::new(attack.name, "1.0").conf("PRE_BUILD=\"before.sh\"\nMAKE[0]=false").unpack(&root);
         root.write_script(
             &format!("/usr/src/{}-1.0/before.sh", attack.name),

@@ -1,10 +1,10 @@
-//! A dkms.conf that is no good: one clear message, the right exit code, and everybody else goes on.
+//! An invalid dkms.conf: one clear message, the right exit code, and all other modules are built.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::modules::Sources;
 use dkms_tests::{Kernel, Root, Suite, stage};
 
-/// What makes it bad, the file, whether it may nevertheless be understood (Debian overrides every destination).
+/// The defect, the file, and whether it may be accepted anyway (Debian overrides every destination).
 struct Case {
     what: &'static str,
     conf: &'static [u8],
@@ -40,9 +40,9 @@ fn prepared() -> (Root, Kernel) {
     (root, kernel)
 }
 
-/// Nothing under these directories but what was there may change: a bad file must not write outside.
+/// No other files below these directories may be created or changed: a bad file must not write outside.
 fn outside(root: &Root) -> Vec<String> {
-    // Where a case that is understood is rightly built and published does not count.
+    // A case that is accepted, and correctly built and installed, is left out.
     let own = "-not -path '/var/lib/dkms/*' -not -path '*/updates/dkms/bad.ko*'";
     root.find(
         "/etc /opt /usr/lib/modules /var/lib",

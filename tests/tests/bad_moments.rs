@@ -1,5 +1,5 @@
-//! The world does not hold still: disks fill up, sources vanish, signals come, scripts call back. The old module stays
-//! in place, the message is clear, and the next run works.
+//! Concurrent problems: full disks, missing sources, signals, scripts that call dkms. The old module is kept, the
+//! message is clear, and the next run works.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::modules::Sources;
@@ -23,7 +23,7 @@ fn hook(root: &Root, kernel: &Kernel) -> Output {
     root.run_within(300, &format!("/etc/kernel/postinst.d/dkms {0} /boot/vmlinuz-{0}", kernel.release))
 }
 
-/// Names without the compression suffix, for looking at leftovers.
+/// File names without the compression suffix, for detecting leftovers.
 fn unexpected_files(root: &Root, kernel: &Kernel) -> Vec<String> {
     root.find(&kernel.dkms_dir(), "-type f -not -name 'trio_?.ko*'")
 }
@@ -33,7 +33,7 @@ fn a_vanished_source_directory() {
     let (root, kernel) = prepared();
     let files = kernel.module_files(&root);
     root.run("rm -rf /usr/src/trio-1.0").ok();
-    // The kernel's headers change, so that the module would have to be built again.
+    // The kernel's headers change, so that the module has to be rebuilt.
     root.run(&format!(
         "echo '#define CONFIG_DKMS_TESTS 1' >>/usr/src/{}/include/generated/autoconf.h",
         kernel.headers()
@@ -49,7 +49,7 @@ fn a_vanished_source_directory() {
     trio("1.0").unpack(&root);
     hook(&root, &kernel).ok();
     root.expect_installed(&["trio/1.0"], &kernel.release);
-    // As in DKMS 3.x, a broken registration is not removed either: it is said, and nothing is touched.
+    // As in DKMS 3.x, a broken registration is not removed either: it is reported, and nothing is changed.
     root.run("rm -rf /usr/src/trio-1.0").ok();
     let told = root.run("dkms remove trio/1.0 --all");
     assert!(told.status == 0 || told.status == 4, "{told}");
@@ -95,7 +95,7 @@ fn a_second_dkms_waits_for_the_first() {
     )
     .ok();
     root.expect_installed(&["left/1.0", "right/1.0", "trio/1.0"], k);
-    // The same one twice: both are content.
+    // The same module twice: both commands succeed.
     root.run_within(
         300,
         &format!(
@@ -118,7 +118,7 @@ fn status_does_not_wait_for_a_build() {
     assert_eq!(order.stdout, "status\nbuilt\n", "{order}");
 }
 
-/// A module whose build begins with a pause that tests can hit.
+/// A module whose build begins with a pause, for the tests.
 fn slow(root: &Root) {
     Sources::new("slow", "1.0").conf("PRE_BUILD=\"pause.sh\"").unpack(root);
     root.write_script("/usr/src/slow-1.0/pause.sh", "#!/bin/sh\nsleep 8\n");
@@ -131,7 +131,7 @@ fn sigterm_ends_a_build_with_a_word_and_without_leftovers() {
     slow(&root);
     let (k, files) = (&kernel.release, kernel.module_files(&root));
     for signal in ["TERM", "INT"] {
-        // Started in a session of its own: a background child of a script would ignore SIGINT.
+        // Started in its own session: a background child of a script would ignore SIGINT.
         let told = root.run_within(
             120,
             &format!(
@@ -192,7 +192,7 @@ fn a_modules_own_script_may_call_dkms() {
         let told = root.run_within(120, &format!("dkms remove {name}/1.0 --all"));
         assert!(told.status == 0, "{step}: remove\n{told}");
     }
-    // And from within a hook, where nobody could break the deadlock.
+    // The same in a hook, where a deadlock would never end.
     root.run("dkms add calls-4/1.0").ok();
     hook(&root, &kernel).ok().quiet_stdout();
     root.expect_installed(&["calls-4/1.0"], k);

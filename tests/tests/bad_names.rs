@@ -1,10 +1,10 @@
-//! Names become paths that root uses: what could lead elsewhere is refused before anything is touched.
+//! Names become paths that root uses: an unsafe one is rejected before anything is changed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::modules::Sources;
 use dkms_tests::{Root, Suite, stage};
 
-/// As a shell writes them.
+/// Quoted for a shell.
 const BAD: &[&str] =
     &["a/b", "..", ".", "../../etc", "$'two\\nlines'", "-rf", "''", "'a b'", "$'a\\x01'", "$'not-utf8\\xff'"];
 

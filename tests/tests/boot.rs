@@ -1,4 +1,4 @@
-//! The proof of the pudding: the kernel that apt installed boots, and the module that was built for it loads.
+//! The kernel that apt installed boots, and the module that was built for it loads.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::kernels::Flavour;

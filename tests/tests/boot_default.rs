@@ -1,5 +1,5 @@
-//! A module that the machine cannot do without does not build for the newest kernel: the one that has it stays the boot
-//! default, in the menu that GRUB really reads, or in systemd-boot's loader.conf, until the newest has it, too.
+//! A module in use does not build for the newest kernel: the kernel that has it remains the boot default, in the menu
+//! that GRUB really reads, or in systemd-boot's loader.conf, until the newest has it, too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
@@ -14,15 +14,15 @@ const STATE: &str = "/var/lib/dkms/.dkms-rs/boot-default.json";
 /// The driver of the only display.
 const DRIVER: &str = "picky";
 
-/// A machine whose display has that driver, as its /sys shows it.
+/// A machine whose display uses that driver, as shown by its /sys.
 const SYS: &str = "mkdir -p /opt/sys && cd /opt/sys && device=devices/pci0000:00/0000:01:00.0
 mkdir -p $device/drm/card0 class/drm bus/pci/drivers/picky module/picky
 ln -s ../../$device/drm/card0 class/drm/card0
 ln -s ../../../bus/pci/drivers/picky $device/driver
 ln -s ../../../../module/picky bus/pci/drivers/picky/module";
 
-/// The real grub-probe, but for what lies on the root: that is an overlay here, which no boot loader can read. It is taken to
-/// be where /boot is.
+/// The real grub-probe, except for files on the root: here that is an overlay, which no boot loader can read. It is
+/// treated like /boot.
 const PROBE: &str = r#"#!/bin/sh
 n=$#
 for arg; do
@@ -34,7 +34,7 @@ done
 exec /usr/sbin/grub-probe.real "$@"
 "#;
 
-/// Puts /boot on a block device of its own. 10_linux makes no entries for /dev/loop0 to 9, which live CDs have.
+/// Puts /boot on its own block device. 10_linux creates no entries for /dev/loop0 to 9, which live CDs use.
 const BOOT: &str = "truncate -s 700M /opt/boot.img && mkfs.ext4 -q /opt/boot.img
 for n in $(seq 10 99); do losetup /dev/loop$n /opt/boot.img 2>/dev/null && break; done
 mount /dev/loop$n /mnt && cp -a /boot/. /mnt/ && umount /mnt && mount /dev/loop$n /boot && losetup -d /dev/loop$n &&
@@ -76,21 +76,21 @@ fn prepared(suite: &'static Suite) -> (Layer, [Kernel; 2]) {
     (layer, kernels)
 }
 
-/// The machine runs: the driver is in use.
+/// The machine is running: the driver is in use.
 fn start(layer: &Layer) -> Root {
     let root = Root::on(layer);
     root.run("mount --bind /opt/sys /sys").ok();
     root
 }
 
-/// The same with GRUB, and /boot on a block device of its own.
+/// The same with GRUB, and /boot on its own block device.
 fn with_grub(suite: &'static Suite) -> (Root, [Kernel; 2]) {
     let (layer, kernels) = prepared(suite);
     let layer = layer.prepared("boot-default-grub", &format!("{PROBE}1"), |root| {
         root.apt_install(&["grub-pc", "e2fsprogs"]).ok();
         root.run("mv /usr/sbin/grub-probe /usr/sbin/grub-probe.real").ok();
         root.write_script("/usr/sbin/grub-probe", PROBE);
-        // A root in a PID namespace counts as a container, in which the distribution's hook leaves GRUB alone.
+        // A root in a PID namespace counts as a container, in which the distribution's hook does not run GRUB.
         root.run("rm -f /usr/bin/systemd-detect-virt").ok();
     });
     let root = start(&layer);
@@ -98,11 +98,11 @@ fn with_grub(suite: &'static Suite) -> (Root, [Kernel; 2]) {
     (root, kernels)
 }
 
-/// What GRUB boots when nobody touches a key: the image on the `linux` line of the default entry.
+/// The image that GRUB boots by default: the one on the `linux` line of the default entry.
 #[track_caller]
 fn booted(root: &Root) -> String {
     let menu = root.read("/boot/grub/grub.cfg");
-    // The other one is what was chosen for one boot only.
+    // The other entry is chosen for one boot only.
     let defaults =
         menu.lines().filter_map(|line| line.trim().strip_prefix("set default=\"")?.strip_suffix('"'));
     let default = defaults.rev().find(|value| !value.starts_with('$')).expect("a default");
@@ -129,7 +129,7 @@ fn image_of(kernel: &Kernel) -> String {
     format!("vmlinuz-{}", kernel.release)
 }
 
-/// The new kernel comes, and the driver does not build for it.
+/// The new kernel is installed, and the driver does not build for it.
 #[track_caller]
 fn new_kernel(root: &Root, kernels: &[Kernel; 2]) -> Output {
     let [old, new] = kernels;
@@ -170,18 +170,18 @@ fn grub_keeps_the_old_kernel(suite: &'static Suite) {
     assert_eq!(booted(&root), image_of(old));
     // Both kernels are in the menu.
     assert!(root.read("/boot/grub/grub.cfg").contains(&image_of(new)));
-    // Nothing more to do: no process, no second word.
+    // Nothing more to do: no process, no second message.
     let counters = Counters::install(&root);
     let hook = format!("/etc/kernel/postinst.d/dkms {0} /boot/vmlinuz-{0}", new.release);
     root.run(&hook).ok().quiet_stdout().never_says(&["boot default"]);
     assert_eq!(counters.take().lines, [""; 0]);
-    // A run that was killed before it had made the file is completed.
+    // A run that was killed before it wrote the file is completed.
     root.run(&format!("sed -i 's/\"done\": true/\"done\": false/' {STATE} && rm {DROP_IN} && update-grub"))
         .ok();
     assert_eq!(booted(&root), image_of(new));
     root.run(&format!("dkms autoinstall -k {}", new.release)).fails().says(&["remains the boot default"]);
     assert_eq!(booted(&root), image_of(old));
-    // Nobody remakes the menu after a module's package: we do.
+    // Nothing regenerates the menu after a module's package, except for dkms.
     repaired(&root, &kernels).says(&[&format!("{} is no longer kept as the boot default", old.release)]);
     assert_eq!(booted(&root), image_of(new));
     assert!(!root.exists(DROP_IN) && !root.exists(STATE));
@@ -212,7 +212,7 @@ fn grubs_own_choice_stays_whenever_it_is_made() {
     let (root, kernels) = with_grub(Suite::trixie());
     let [old, new] = &kernels;
     let look = format!("dkms autoinstall -k {}", new.release);
-    // As it is where grub-mkconfig is what its authors wrote: there is no file that could be written.
+    // With upstream's grub-mkconfig there is no drop-in directory.
     root.run("sed -i s,default/grub.d,default/none, /usr/sbin/grub-mkconfig").ok();
     new_kernel(&root, &kernels).says(&["/usr/sbin/grub-mkconfig does not read /etc/default/grub.d"]);
     assert!(!root.exists(DROP_IN) && !root.exists(STATE));
@@ -221,15 +221,15 @@ fn grubs_own_choice_stays_whenever_it_is_made() {
     let said = "the boot default was not changed: /etc/default/grub sets a default";
     root.run(&look).fails().says(&[said]);
     assert!(!root.exists(DROP_IN) && !root.exists(STATE));
-    // He changes his mind, and dkms looks again.
+    // The admin's default is removed, and dkms decides again.
     root.run("sed -i 's/^GRUB_DEFAULT=.*/GRUB_DEFAULT=0/' /etc/default/grub").ok();
     root.run(&look).fails().says(&["remains the boot default"]);
     assert_eq!(booted(&root), image_of(old));
-    // And again: no file of ours is in his way, although it is still there.
+    // The admin sets a default again: our file has no effect, although it still exists.
     root.run("sed -i 's/^GRUB_DEFAULT=.*/GRUB_DEFAULT=\"1>0\"/' /etc/default/grub && update-grub").ok();
     assert!(root.exists(DROP_IN) && root.read("/boot/grub/grub.cfg").contains("set default=\"1>0\""));
     root.run("sed -i 's/^GRUB_DEFAULT=.*/GRUB_DEFAULT=0/' /etc/default/grub").ok();
-    // He deletes our file: it is not written again.
+    // The admin deletes our file: it is not written again.
     root.run(&format!("rm {DROP_IN} && update-grub")).ok();
     root.run(&look).fails().never_says(&["boot default"]);
     assert_eq!(booted(&root), image_of(new));
@@ -251,7 +251,7 @@ fn one_key_switches_it_off() {
     assert!(!root.exists(DROP_IN) && !root.exists(STATE));
     root.run(&format!("dkms autoinstall -k {}", new.release)).fails().never_says(&["boot default"]);
     assert!(!root.exists(DROP_IN) && !root.exists(STATE));
-    // When dkms-rs itself goes, nobody would undo it later.
+    // When dkms-rs is removed, no later run could undo the change.
     root.write("/etc/dkms/policy.toml", "");
     root.run(&format!("dkms autoinstall -k {}", new.release)).fails().says(&["remains the boot default"]);
     assert_eq!(booted(&root), image_of(old));
@@ -260,10 +260,10 @@ fn one_key_switches_it_off() {
     assert!(!root.exists(DROP_IN) && !root.exists(STATE));
 }
 
-/// What entries' names begin with.
+/// The prefix of entries' names.
 const TOKEN: &str = "4f1c2d4f1c2d4f1c2d4f1c2d4f1c2d4f";
 
-/// An ESP as `bootctl install` and kernel-install fill it, but on a tmpfs: not every kernel has FAT.
+/// An ESP as written by `bootctl install` and kernel-install, but on a tmpfs: not every kernel has FAT.
 fn with_esp(conf: &str) -> (Root, [Kernel; 2]) {
     let (layer, kernels) = prepared(Suite::trixie());
     let layer = layer.prepared("boot-default-esp", "1", |root| {
@@ -287,7 +287,7 @@ fn with_esp(conf: &str) -> (Root, [Kernel; 2]) {
     (root, kernels)
 }
 
-/// The kernel that systemd-boot would start, as bootctl has it.
+/// The kernel that systemd-boot would boot, according to bootctl.
 #[track_caller]
 fn started(root: &Root) -> String {
     let list = root.run("SYSTEMD_RELAX_ESP_CHECKS=1 bootctl --esp-path=/efi --no-pager list").ok();
@@ -337,7 +337,7 @@ fn systemd_boots_own_choice_stays() {
     assert!(!root.exists(STATE));
 }
 
-/// Fedora's program is not in Debian: what it is told is written down, and it answers as the real one does.
+/// Fedora's program is not in Debian: a stand-in records its arguments, and prints what the real one does.
 #[test]
 fn grubby_is_told_and_told_back() {
     let (layer, kernels) = prepared(Suite::trixie());

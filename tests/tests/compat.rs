@@ -1,6 +1,7 @@
-//! Every `*-dkms` package of Debian 13 comes to the same with our dkms as with Debian's, on its newest kernel.
-//! `make compat` (`cargo test --locked -p dkms-tests --test compat -- --ignored`): more than an hour when nothing is known yet.
-//! `DKMS_COMPAT_ONLY=zfs-dkms,…` tries these packages only; `DKMS_COMPAT_SIDE=debian` only makes that side's records.
+//! Every `*-dkms` package of Debian 13 has the same result with our dkms as with Debian's, for its newest kernel.
+//! `make compat` (`cargo test --locked -p dkms-tests --test compat -- --ignored`): more than an hour without stored
+//! results.
+//! `DKMS_COMPAT_ONLY=zfs-dkms,…` tries these packages only; `DKMS_COMPAT_SIDE=debian` only creates that side's records.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,

@@ -1,6 +1,6 @@
-//! Every dkms.conf of Debian gets the same values from us as from bash.
+//! Every dkms.conf of Debian has the same values in our evaluation as in bash.
 //!
-//! Its own `main`: the confinement of bash starts this program anew under other names.
+//! It has its own `main`, because the sandbox of bash starts this program again with other names.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,9 +17,9 @@ use dkms_core::sys::confine;
 use dkms_core::types::Target;
 use dkms_tests::corpus::{self, Package};
 
-/// Kernels of an old, a present and a coming series.
+/// Kernels of an old, a current and a future series.
 const KERNELS: [&str; 3] = ["6.1.0-56-amd64", "6.12.117+deb13-amd64", "7.1.4-cloud-amd64"];
-/// How often a file is evaluated to measure it.
+/// The number of evaluations of a file for measuring.
 const ROUNDS: u32 = 20;
 
 fn main() -> ExitCode {
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     let packages = corpus::packages();
     let confs: Vec<(&Package, &PathBuf)> =
         packages.iter().flat_map(|package| package.confs.iter().map(move |conf| (package, conf))).collect();
-    // The same file is in several suites.
+    // The same file may be in several suites.
     let contents: BTreeMap<Vec<u8>, &Path> =
         confs.iter().map(|(_, conf)| (std::fs::read(conf).unwrap(), conf.as_path())).collect();
 
@@ -91,7 +91,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Evaluates a file in both ways for all kernels: how long the native way took, or why it was not taken.
+/// Evaluates a file in both ways for all kernels. Returns the time of the native way, or why it was not used.
 fn compare(conf: &Path) -> Result<Result<Duration, &'static str>, String> {
     let layout = Layout { etc: "/nonexistent".into(), ..Layout::default() };
     let module = "corpus/1".parse().unwrap();
@@ -125,7 +125,7 @@ fn compare(conf: &Path) -> Result<Result<Duration, &'static str>, String> {
     Ok(answer)
 }
 
-/// The time of one evaluation when nothing else is in its way.
+/// The minimum time of one evaluation.
 fn fastest(inputs: &Inputs<'_>) -> Duration {
     let once = || {
         let start = Instant::now();

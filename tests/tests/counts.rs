@@ -1,5 +1,5 @@
-//! The short version of `make bench`: four real modules on Debian's dkms and on ours. Times are not looked at, for a busy
-//! machine must not fail a test; what was really started is counted.
+//! The short version of `make bench`: four real modules with Debian's dkms and with ours. Times are not checked,
+//! because a busy machine must not fail a test; the started processes are counted.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::Root;
@@ -10,7 +10,7 @@ use dkms_tests::compat::Side;
 use dkms_tests::count::{Counters, Counts};
 use dkms_tests::kernels::Flavour;
 
-/// How many processes (and threads) have been started in a root so far: they are numbered one after the other.
+/// The number of processes (and threads) that have been started in a root so far, from their consecutive pids.
 fn processes(root: &Root) -> usize {
     root.run("sh -c 'echo $$'").ok().stdout.trim().parse().unwrap()
 }
@@ -46,13 +46,13 @@ fn nothing_is_started_that_is_not_needed() {
         assert_eq!(root.status().iter().filter(|line| line.state == "installed").count(), FEW.len());
     }
 
-    // The schedule is kept with the history, and every module is in it.
+    // The schedule is stored in the history, and contains every module.
     let bars = drawing::newest(&ours);
     assert_eq!(bars.iter().filter(|bar| bar.phase == "compile").count(), FEW.len(), "{bars:#?}");
     assert_eq!(bars.iter().filter(|bar| bar.phase == "depmod").count(), 1, "{bars:#?}");
 
     for idle in [&hook, "/usr/sbin/dkms status", &format!("/usr/sbin/dkms autoinstall -k {kernel}")] {
-        // The hook's shell stays, to tell a crash from a verdict; what it starts is our program, and that starts nothing.
+        // The hook's shell remains, to distinguish a crash from a verdict; it starts our program, which starts nothing.
         let mut started = children(&ours, idle);
         started.retain(|line| !line.starts_with("\"/usr/lib/dkms/apt-hook\""));
         assert_eq!(started, [""; 0], "{idle} finds nothing to do");

@@ -1,4 +1,4 @@
-//! What a dkms.conf may ask for, and what the admin puts in its place: each with a real build.
+//! The features of dkms.conf, and the admin's overrides: each with a real build.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::modules::Sources;
@@ -13,7 +13,7 @@ fn install(root: &Root, kernel: &Kernel, id: &str) -> Output {
     root.run(&format!("dkms install {id} -k {}", kernel.release))
 }
 
-/// What a module of ours says of itself.
+/// A field of our module.
 fn modinfo(root: &Root, kernel: &Kernel, field: &str, module: &str) -> String {
     let dir = kernel.dkms_dir();
     root.run(&format!("modinfo -F {field} {dir}/{module}.ko*")).ok().stdout.trim().to_owned()
@@ -44,14 +44,14 @@ fn the_admins_patches_and_scripts_go_before_the_packages() {
     root.write_script("/usr/src/own-1.0/before.sh", "#!/bin/sh\nexit 0\n");
     install(&root, &kernel, "own/1.0").ok();
     assert_eq!(modinfo(&root, &kernel, "description", "own"), "patched by the package");
-    // A file that the admin adds is an input like any other: what is installed is built again.
+    // A file that the admin adds is an input like any other: the module is rebuilt.
     root.write("/etc/dkms/own/patches/words.patch", patch("own", "patched by the admin"));
     root.run(&format!("dkms autoinstall -k {}", kernel.release)).ok().says(&["own/1.0"]);
     assert_eq!(modinfo(&root, &kernel, "description", "own"), "patched by the admin");
     let script = "#!/bin/sh\nsed -i \"s/the admin/$1 $2 in $PWD/\" /var/lib/dkms/own/1.0/build/own.c\n";
     root.write_script("/etc/dkms/own/before.sh", script);
     let again = root.run(&format!("dkms autoinstall -k {}", kernel.release));
-    // The script runs where it lies; sed would take its slashes for its own.
+    // The script runs in its directory; sed would interpret the slashes.
     again.fails().says(&["pre_build"]);
     root.write_script(
         "/etc/dkms/own/before.sh",
@@ -86,7 +86,7 @@ fn scripts_run_in_their_order_and_their_failures_mean_what_they_mean() {
     };
     let sources = with_all("told");
     sources.unpack(&root);
-    // Builds are confined: what they tell goes to the log.
+    // Builds are sandboxed: their output goes to the log.
     let tell = "#!/bin/sh\necho \"$1 in $PWD for $2\"\n[ -w /root ] && echo \"$1 $2\" >>/root/told\nexit 0\n";
     root.write_script("/usr/src/told-1.0/tell.sh", tell);
     root.run("dkms add told/1.0").ok();
@@ -101,14 +101,15 @@ fn scripts_run_in_their_order_and_their_failures_mean_what_they_mean() {
     assert!(told[0].starts_with("POST_ADD "), "{told:?}");
     assert_eq!(told[1..], kernels);
 
-    // A script that is not there, or not executable, stops nothing.
+    // A missing or non-executable script does not stop anything.
     with_all("mute").unpack(&root);
     root.write("/usr/src/mute-1.0/tell.sh", tell);
     root.run("dkms add mute/1.0").ok();
     install(&root, &kernel, "mute/1.0").ok().says(&["not executable"]);
     root.expect_installed(&["mute/1.0"], release);
 
-    // POST_ADD's status is add's; the module is registered. PRE_INSTALL forbids, and PRE_BUILD's status is the build's.
+    // The status of POST_ADD is that of add; the module is registered. A failing PRE_INSTALL prevents the installation,
+    // and the status of PRE_BUILD is that of the build.
     for (kind, verb, code, state) in [
         ("POST_ADD", "add", 7, "added"),
         ("PRE_BUILD", "build", 9, "added"),
@@ -146,7 +147,7 @@ fn rules_for_one_module_leave_out_that_module() {
     assert!(files.len() == 1 && files[0].contains("/fam_a.ko"), "{files:?}");
     root.expect_installed(&["family/1.0"], &kernel.release);
     root.run(&format!("dkms autoinstall -k {}", kernel.release)).ok().never_says(&["family"]);
-    // Index 0 is a rule for all of them.
+    // Index 0 is a rule for all modules.
     sources.conf("BUILD_EXCLUSIVE_ARCH[0]=none").unpack(&root);
     install(&root, &kernel, "family/1.0").exits(77);
 }
@@ -170,7 +171,7 @@ fn what_follows_another_module_is_built_again_with_it() {
     install(&root, &kernel, "base/2.0").ok().says(&["follower/1.0"]).never_says(&["loner"]);
     assert_eq!(root.read(&mark), "2.0\n");
     root.expect_installed(&["base/2.0", "follower/1.0", "loner/1.0"], release);
-    // What nobody has registered may come later: no failure.
+    // An unregistered dependency may be added later: not a failure.
     Sources::new("early", "1.0").conf("BUILD_DEPENDS=not-yet").unpack(&root);
     root.run(&format!("dkms add early/1.0; dkms autoinstall -k {release}"))
         .ok()
@@ -209,7 +210,7 @@ fn compatible_kernels_hear_of_modules_where_distributions_have_them() {
     let (root, kernel) = begin();
     root.run("rm /etc/os-release").ok();
     root.write("/etc/os-release", "ID=rocky\nID_LIKE=\"rhel centos fedora\"\n");
-    // The real one comes with RHEL's kmod; this one only tells what it was told, and whether it was there then.
+    // The real program is in RHEL's kmod; this one only records its arguments, and whether the files existed.
     let tell = "#!/bin/sh\nwhile read -r file; do echo \"$* $file $(test -e $file && echo there)\"; done >>/root/told\n";
     root.write_script("/usr/sbin/weak-modules", tell);
     Sources::new("offered", "1.0").unpack(&root);

@@ -1,5 +1,5 @@
-//! A module that does not compile: an optional one never breaks a transaction, a critical one does, and either way the
-//! person who looks afterwards learns what happened.
+//! A module that does not compile: an optional one never breaks a transaction, a critical one does, and in both cases
+//! the reason is reported.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
@@ -8,7 +8,7 @@ use dkms_tests::{Kernel, Output, Root, Suite, history, stage};
 
 const BROKEN: &str = "broken-net/1.0";
 
-/// Everything a person needs: what failed, for which kernel, why, and where the log is.
+/// The complete report: what failed, for which kernel, why, and where the log is.
 #[track_caller]
 fn expect_told(root: &Root, output: Output, kernel: &Kernel) {
     root.expect_log(&output);
@@ -27,17 +27,17 @@ fn optional(suite: &'static Suite) {
 fn critical(suite: &'static Suite) {
     let (root, kernel) = stage::fine_and_broken(suite);
     root.write("/etc/dkms/policy.toml", "critical = [\"zfs\", \"broken*\"]\n");
-    // apt asks before it begins.
+    // apt runs the pre-build.
     expect_told(&root, kernel.install(&root).exits(100).says(&["transaction aborted"]), &kernel);
     assert!(!root.exists(&kernel.modules_dir()));
     root.expect_clean_dpkg();
-    // Who does not ask learns it in the middle.
+    // Without the pre-build, the failure occurs in the transaction.
     root.run("rm /etc/apt/apt.conf.d/05dkms").ok();
     expect_told(&root, kernel.install(&root).fails(), &kernel);
     root.expect_installed(&["fine/1.0"], &kernel.release);
     let audit = root.run("dpkg --audit").ok();
     assert!(audit.stdout.contains(&kernel.image()), "the kernel is held half-configured\n{audit}");
-    // The admin decides otherwise, and apt goes on where it stopped.
+    // The admin changes the setting, and apt continues where it stopped.
     root.write("/etc/dkms/policy.toml", "critical = [\"zfs\"]\n");
     root.run("apt-get -q -y -f install").ok();
     root.expect_clean_dpkg();
@@ -67,21 +67,22 @@ fn bookworm_a_critical_module_stops_it_and_the_admin_can_change_his_mind() {
 #[test]
 fn a_failure_is_remembered_told_again_and_not_built_again() {
     let (root, kernel) = stage::fine_and_broken(Suite::trixie());
-    // First of all: a failure before the transaction is believed while the same make and compiler run, and these are counted.
+    // First: a failure of the pre-build is used while make and the compiler are unchanged, and these are replaced for
+    // counting.
     let counters = Counters::install(&root);
     kernel.install(&root).ok();
     counters.take();
     let hook = format!("/etc/kernel/postinst.d/dkms {0} /boot/vmlinuz-{0}", kernel.release);
     root.run(&hook).ok().quiet_stdout().says(&[BROKEN]);
     assert_eq!(counters.take().builds, 0, "nothing in its key has changed");
-    // A person who asks gets a new attempt.
+    // An explicit command retries.
     expect_told(
         &root,
         root.run(&format!("dkms install {BROKEN} -k {} --force", kernel.release)).fails(),
         &kernel,
     );
     assert_eq!(counters.take().builds, 1);
-    // And a repaired source is a new key.
+    // A repaired source has another fingerprint.
     Sources::new("broken-net", "1.0").unpack(&root);
     root.run(&hook).ok().quiet_stdout();
     root.expect_installed(&[BROKEN], &kernel.release);
@@ -112,7 +113,7 @@ fn a_typing_error_in_the_policy_is_named_with_file_and_line() {
 fn the_summary_names_the_kernel_that_still_has_the_module() {
     let (layer, kernel) = stage::with_small_tree(Suite::trixie());
     let root = Root::on(&layer);
-    // Compiles for the kernel that is there, not for the next one.
+    // Compiles for the installed kernel, but not for the next one.
     Sources::new("picky", "1.0").unpack(&root);
     let code = root.read("/usr/src/picky-1.0/picky.c");
     let code = format!(

@@ -1,4 +1,4 @@
-//! framework.conf and its drop-ins: what they promise, seen in what was built.
+//! framework.conf and its drop-ins: their settings, checked on what was built.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::modules::Sources;
@@ -57,7 +57,7 @@ fn modules_are_compressed_as_their_kernel_has_them_and_as_hard_as_the_admin_want
     root.run(&format!("cd {dir} && {pack} && depmod {}", kernel.release)).ok();
     check("zst", "zstd -qt");
     assert_eq!(modinfo(&root, &kernel, "version", "squeezed"), "1.0");
-    // Debian's kmod does not read gzip, so that its depmod would leave the index empty.
+    // Debian's kmod does not read gzip, so that its depmod would write an empty modules.dep.
     let pack = "find kernel -name loop.ko.zst -exec zstd -q -d --rm {} + && find kernel -name loop.ko -exec gzip {} +";
     root.run(&format!("cd {dir} && {pack} && find kernel -name loop.ko.gz -printf '%p:\\n' >modules.dep"))
         .ok();
@@ -94,12 +94,12 @@ fn who_signs_is_decided_by_kernel_and_admin() {
     again("sign_file=/no/such/program\n").says(&["unsigned", "/no/such/program"]);
     assert_eq!(modinfo(&root, &kernel, "signer", "plain"), "");
 
-    // A kernel that takes no other modules: that is said, whatever the reason.
+    // A kernel that rejects unsigned modules: this is reported, whatever the reason is.
     root.run(&format!("echo CONFIG_MODULE_SIG_FORCE=y >>{headers}/include/config/auto.conf")).ok();
     for settings in ["sign_file=/no/such/program\n", "try_sign_modules=false\n"] {
         again(settings).says(&["the kernel will reject it", "CONFIG_MODULE_SIG_FORCE"]);
     }
-    // We are in a mount namespace of our own here, as in a chroot: that decides nothing.
+    // This runs in its own mount namespace, like a chroot: that makes no difference.
     again("try_sign_modules=not_in_chroot\n").says(&["mokutil --import /var/lib/dkms/mok.pub"]);
     assert_eq!(modinfo(&root, &kernel, "signer", "plain"), "DKMS module signing key");
     let text = root.run("openssl x509 -inform DER -in /var/lib/dkms/mok.pub -noout -text").ok();
@@ -118,7 +118,7 @@ fn a_key_on_a_token_is_the_signing_programs_business() {
               -newkey rsa:2048 -keyout mine.key -outform DER -out mine.der 2>/dev/null",
     )
     .ok();
-    // No token here: the stand-in sees what a real program would get, and takes the key from a file.
+    // There is no token here: the stand-in gets the arguments of a real program, and reads the key from a file.
     let program = format!("#!/bin/sh\necho \"$2\" >/root/key\nexec {sign} $1 /etc/keys/mine.key $3 $4\n");
     root.write_script("/usr/local/bin/sign-with-token", &program);
     install(&root, &kernel, &Sources::new("tokened", "1.0")).ok();
@@ -146,14 +146,14 @@ fn under_secure_boot_a_key_that_is_not_enrolled_is_named() {
         "not enrolled",
         "mokutil --import /var/lib/dkms/mok.pub",
     ]);
-    // The list as shim leaves it: one certificate, with its owner.
+    // The list in shim's format: one certificate, with its owner.
     let list = "f=/var/lib/dkms/mok.pub; n=$(stat -c %s $f); le() { printf '%08x' $1 | sed 's/\\(..\\)\\(..\\)\\(..\\)\\(..\\)/\\\\x\\4\\\\x\\3\\\\x\\2\\\\x\\1/'; }; \
          { printf '\\xa1\\x59\\xc0\\xa5\\xe4\\x94\\xa7\\x4a\\x87\\xb5\\xab\\x15\\x5c\\x2b\\xf0\\x72'; \
          printf \"$(le $((n + 44)))$(le 0)$(le $((n + 16)))\"; head -c 16 /dev/zero; cat $f; } >/sys/firmware/efi/mok-variables/MokListRT";
     root.run(list).ok();
     let again = root.run(&format!("dkms install locked/1.0 --force -k {}", kernel.release)).ok();
     again.never_says(&["reject", "enroll"]);
-    // Unsigned, it is refused in any case.
+    // Without a signature it is rejected in any case.
     root.write("/etc/dkms/framework.conf.d/test.conf", "try_sign_modules=false\n");
     let all = format!("locked/1.0 --force -k {}", kernel.release);
     let unsigned = root.run(&format!("dkms build {all} && dkms install {all}")).ok();

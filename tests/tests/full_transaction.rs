@@ -1,5 +1,5 @@
-//! The main promise: a Debian 13 with 23 real module packages gets its newest kernel in one apt run. `make full`
-//! (`cargo test --locked -p dkms-tests --test full_transaction -- --ignored`): several minutes.
+//! The main case: a Debian 13 with 23 real module packages gets its newest kernel in one apt run. `make full` (`cargo
+//! test --locked -p dkms-tests --test full_transaction -- --ignored`): several minutes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
@@ -8,18 +8,19 @@ use dkms_tests::modules::REAL;
 use dkms_tests::roots::Layer;
 use dkms_tests::{Kernel, Output, Root, Suite, stage};
 
-/// These do not compile on its kernel.
+/// These do not compile for its kernel.
 const BAD: &[&str] = &["lttng-modules-dkms", "openrazer-driver-dkms"];
 const BAD_NAMES: &[&str] = &["lttng-modules/", "openrazer-driver/"];
 
-/// The product and all 23 packages; no kernel. The initramfs is made as on any machine.
+/// The product and all 23 packages; no kernel. The initramfs is generated as on a real machine.
 fn machine() -> (Layer, Kernel) {
     let suite = Suite::trixie();
     let all = [REAL, BAD].concat();
     let layer = stage::product(suite).prepared("twenty-three", &all.join(" "), |root| {
         root.run("rm -f /etc/initramfs-tools/conf.d/quick").ok();
         root.apt_install(&all).ok();
-        // Everything that brings no module with it is fetched and unpacked beforehand: the transaction is the kernel's own.
+        // All packages without modules are downloaded and unpacked beforehand: the transaction contains only the
+        // kernel.
         root.run("dkms status").ok();
     });
     let kernel = Kernel::newest(&Root::on(&layer), Flavour::Plain, suite.kernel_series);

@@ -1,11 +1,11 @@
-//! The hooks and helper scripts as other packages call them: their arguments, their silence, their exit codes.
+//! The hooks and helper scripts as called by other packages: their arguments, their output, their exit codes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
 use dkms_tests::modules::Sources;
 use dkms_tests::{Kernel, Root, Suite, stage};
 
-/// A registered module that is not built yet, and a kernel that is ready for it.
+/// A registered module that is not built yet, and a kernel with headers.
 fn waiting() -> (Root, Kernel) {
     let (layer, kernel) = stage::with_small_tree(Suite::trixie());
     let root = Root::on(&layer);
@@ -54,7 +54,7 @@ fn common_postinst_with_the_arguments_of_dh_dkms() {
     Sources::new("fresh", "1.0").unpack(&root);
     root.run("/usr/lib/dkms/common.postinst fresh 1.0 /usr/share/fresh-dkms '' ''").ok().quiet_stdout();
     root.expect_installed(&["fresh/1.0"], &kernel.release);
-    // Configured again, as `dpkg --configure` after an interruption does: nothing to do.
+    // Configured again, as `dpkg --configure` does after an interruption: nothing to do.
     let counters = Counters::install(&root);
     root.run("/usr/lib/dkms/common.postinst fresh 1.0 /usr/share/fresh-dkms '' 1.0").ok().quiet_stdout();
     assert_eq!(counters.take().builds, 0);

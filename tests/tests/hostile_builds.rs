@@ -1,15 +1,15 @@
-//! Builds that behave badly, side by side with one that does not: the good one is installed, each bad one is reported by
-//! name, and nothing of them is left running.
+//! Builds that misbehave, in parallel with one that does not: the latter is installed, each of the others is reported
+//! by name, and none of their processes is left.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::modules::Sources;
 use dkms_tests::{Root, Suite, stage};
 
-/// What a module does before it is compiled, and what the summary says about it; nothing: it is installed all the same.
+/// The misbehavior of a module before it is compiled, and the message in the summary; `None`: it is installed anyway.
 const STORIES: &[(&str, &str, Option<&str>)] = &[
     ("prints-for-ever", "yes 'all work and no play'", Some("its log exceeded 64 MiB")),
     ("never-ends", "while :; do :; done", Some("timed out after 1 minutes")),
-    // tail keeps what has no end of line in its memory.
+    // tail keeps a line without an end in memory.
     ("eats-memory", "tail /dev/zero", Some("the pre_build script failed")),
     ("asks-for-a-terminal", "read -r answer </dev/tty", Some("the pre_build script failed")),
     ("leaves-a-daemon", "setsid sleep 3600 >/dev/null 2>&1 & :", None),
@@ -17,7 +17,7 @@ const STORIES: &[(&str, &str, Option<&str>)] = &[
     ("behaves", ":", None),
 ];
 
-/// Nothing of any build is left: builds run as a user that nobody else has.
+/// No process of a build is left: builds run as a dedicated user.
 fn expect_no_leftovers(root: &Root) {
     let left = root.run("for p in /proc/[0-9]*; do [ \"$(stat -c %u $p 2>/dev/null)\" = 65529 ] && tr '\\0' ' ' <$p/cmdline; done; ls -A /var/lib/dkms/.dkms-rs/work");
     assert_eq!(left.stdout.trim(), "", "{left}");
@@ -49,7 +49,7 @@ fn bad_builds_beside_a_good_one() {
     expect_no_leftovers(&root);
 }
 
-/// One module's make takes every token of the job budget and returns none; another ignores the budget.
+/// One module's make takes every token of the job budget and returns none; another one ignores the budget.
 #[test]
 fn a_budget_that_is_stolen_or_ignored() {
     let (layer, kernel) = stage::with_small_tree(Suite::trixie());
@@ -75,7 +75,7 @@ fn a_budget_that_is_stolen_or_ignored() {
     expect_no_leftovers(&root);
 }
 
-/// ^C while two modules are being built at once.
+/// SIGINT while two modules are being built in parallel.
 #[test]
 fn an_interrupt_stops_all_builds() {
     let (layer, kernel) = stage::with_small_tree(Suite::trixie());
@@ -91,7 +91,7 @@ fn an_interrupt_stops_all_builds() {
         root.run(&format!("dkms add {name}/2.0")).ok();
     }
     let files = kernel.module_files(&root);
-    // The signal comes when both are in their pause; a second later nothing may be left of them.
+    // The signal arrives while both are in their pause; a second later no process of them may be left.
     let told = root.run_within(
         120,
         &format!(

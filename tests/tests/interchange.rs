@@ -1,5 +1,5 @@
-//! One registry, two programs: what Debian's dkms began, ours goes on with, and the other way round, in any order. What is
-//! there after every command is compared with a root in which Debian's dkms did all of it alone.
+//! One DKMS tree, two programs: Debian's dkms and ours continue each other's work in any order. The state after every
+//! command is compared with a root in which Debian's dkms ran all commands.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -12,7 +12,7 @@ use dkms_tests::random::Random;
 use dkms_tests::verdict::{self, Scenario, Side, scenario};
 use dkms_tests::{Suite, stage};
 
-/// Debian's dkms alone under both names, and both programs beside each other.
+/// Debian's dkms under both names, and both programs next to each other.
 fn sides() -> [Side; 2] {
     let (layer, kernels) = stage::two_kernels(Suite::trixie());
     let side = |name, layer, programs| Side { name, layer, kernels: kernels.clone(), programs };
@@ -32,7 +32,7 @@ fn either_goes_on_where_the_other_stopped() {
     verdict::play("interchange", &scenarios, &alone, &both);
 }
 
-/// Random walks over all states: `DKMS_TEST_SEED` walks one of them again.
+/// Random walks over all states: `DKMS_TEST_SEED` repeats one of them.
 #[test]
 fn in_any_order() {
     let [alone, both] = sides();

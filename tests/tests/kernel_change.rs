@@ -1,5 +1,5 @@
-//! A kernel that is already there changes: upgraded or reinstalled under the same name, or removed.
-//! Nothing is taken away beforehand, and only what the change concerns is built again.
+//! An installed kernel changes: it is upgraded or reinstalled under the same name, or removed. Nothing is removed
+//! beforehand, and only what the change affects is rebuilt.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;

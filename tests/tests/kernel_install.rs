@@ -1,5 +1,5 @@
-//! A kernel arrives by apt: in whatever order image and headers come, every registered module is built once, by the
-//! time apt is done, and the second hook finds nothing to do.
+//! A kernel is installed by apt: in any order of image and headers, every registered module is built once before apt
+//! ends, and the second hook has nothing to do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::count::{Counters, Counts};
@@ -16,7 +16,7 @@ fn registered(suite: &'static Suite) -> (Layer, Kernel) {
     (layer, stage::cloud_kernel(suite))
 }
 
-/// Both modules are there, right, and were built once with one depmod of ours.
+/// Both modules are installed correctly, and were built once with one depmod run of ours.
 #[track_caller]
 fn expect_built_once(root: &Root, kernel: &Kernel, counts: &Counts) {
     let modules: Vec<String> = root.status().into_iter().map(|l| l.module).collect();
@@ -31,7 +31,7 @@ fn expect_built_once(root: &Root, kernel: &Kernel, counts: &Counts) {
     assert_eq!(counts.initramfs, 0, "the initramfs is the kernel's own business here\n{counts:#?}");
 }
 
-/// A second run of every hook for this kernel starts nothing and says nothing on stdout.
+/// A second run of every hook for this kernel starts no process and prints nothing to stdout.
 #[track_caller]
 fn expect_idle_hooks(root: &Root, kernel: &Kernel, counters: &Counters<'_>) {
     let release = &kernel.release;
@@ -67,7 +67,7 @@ fn image_then_headers(suite: &'static Suite) {
     expect_built_once(&root, &kernel, &counters.take());
 }
 
-/// Where headers depend on their image, only dpkg can be made to configure them first.
+/// If headers depend on their image, only dpkg can configure them first.
 fn headers_then_image(suite: &'static Suite) {
     let (layer, kernel) = registered(suite);
     let root = Root::on(&layer);
@@ -122,7 +122,7 @@ fn bookworm_headers_before_image() {
     headers_then_image(Suite::bookworm());
 }
 
-/// The first installation of everything at once: modules, image and headers are configured in whatever order apt likes.
+/// The first installation of everything: modules, image and headers are configured in apt's order.
 #[test]
 fn trixie_modules_image_and_headers_in_one_run() {
     let suite = Suite::trixie();

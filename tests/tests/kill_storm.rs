@@ -1,6 +1,6 @@
-//! SIGKILL at random moments of a publish. After each: every module file is the whole old one or the whole new one.
-//! After the next run: everything is one version again, and nothing is left lying around. 25 runs in `make test`, 200 in
-//! `make test-long`; `DKMS_KILLS` is another number.
+//! SIGKILL at random moments of a publication. After each: every module file is completely the old or the new one.
+//! After the next run: all files have the same version, and there are no leftovers. 25 runs in `make test`, 200 in
+//! `make test-long`; `DKMS_KILLS` sets another number.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -17,7 +17,7 @@ use dkms_tests::{Kernel, Root, Suite, stage};
 
 const MODULES: &[&str] = &["storm_a", "storm_b", "storm_c", "storm_d"];
 
-/// Per file, its contents in version 1.0 and in version 2.0.
+/// The hashes of each file in version 1.0 and in version 2.0.
 type Known = BTreeMap<String, [String; 2]>;
 
 fn command(version: usize, kernel: &Kernel) -> String {
@@ -37,7 +37,7 @@ fn known(root: &Root, kernel: &Kernel) -> Known {
     known
 }
 
-/// How long a publish takes here, so that the kills fall into it.
+/// The duration of a publication here, so that kills happen during it.
 fn milliseconds_of_a_publish(root: &Root, kernel: &Kernel) -> u64 {
     let start = std::time::Instant::now();
     root.run(&command(0, kernel)).ok();

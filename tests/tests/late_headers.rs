@@ -1,4 +1,5 @@
-//! Headers that come after the initramfs was made: it is made again once, and only if a module in it changed.
+//! Headers that are installed after the initramfs was generated: it is regenerated once, and only if a module in it
+//! changed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;

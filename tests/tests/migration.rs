@@ -1,4 +1,4 @@
-//! From Debian's dkms to ours and back: nothing registered or installed is lost, and nobody is asked anything.
+//! From Debian's dkms to ours and back: no registered or installed module is lost, and no question is asked.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
@@ -19,13 +19,13 @@ fn there_and_back(suite: &'static Suite) {
     root.expect_clean_dpkg();
     root.run("dpkg-query -W bbswitch-dkms acpi-call-dkms").ok();
 
-    // What Debian's package left behind as configuration goes without taking ours along.
+    // Purging the configuration of Debian's package does not affect ours.
     root.run("dpkg --purge dkms || true");
     for hook in ["preinst.d", "postinst.d", "prerm.d", "header_postinst.d"] {
         let path = format!("/etc/kernel/{hook}/dkms");
         root.run(&format!("test -x {path} && grep -q apt-hook {path}")).ok();
     }
-    // Nobody knows what Debian's builds were made from: the first event may build them once, the second may not.
+    // The inputs of Debian's builds are unknown: the first event may rebuild them once, the second may not.
     let hook = format!("/etc/kernel/postinst.d/dkms {0} /boot/vmlinuz-{0}", kernel.release);
     counters.take();
     root.run(&hook).ok().quiet_stdout();
@@ -60,7 +60,7 @@ fn built_by_us_is_theirs_too(suite: &'static Suite) {
     root.apt_install(&["dkms"]).ok();
     assert_eq!((root.status(), kernel.module_files(&root)), (status, files));
     root.run("dkms status").ok().never_says(&["Diff", "WARNING", "Error", "broken"]);
-    // Debian's dkms can remove what we built, completely.
+    // Debian's dkms can completely remove our builds.
     root.run("apt-get -q -y purge bbswitch-dkms acpi-call-dkms").ok();
     assert_eq!(kernel.module_files(&root), []);
     stage::install_product(&root).ok();

@@ -1,4 +1,4 @@
-//! A module's own package comes, changes and goes, with unmodified maintainer scripts as Debian ships them.
+//! A module's package is installed, upgraded and removed, with unmodified maintainer scripts of Debian.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
@@ -63,7 +63,7 @@ fn upgrade_that_does_not_compile(suite: &'static Suite) {
     assert_eq!(bbswitch_files(&root, &kernel), before, "the old module stays until its successor is proven");
     root.run(&format!("modprobe -S {} -n bbswitch", kernel.release)).ok();
     root.expect_clean_dpkg();
-    // The next kernel event works too, and still keeps the old file.
+    // The next event of a kernel works, too, and still keeps the old file.
     root.run(&format!("/etc/kernel/postinst.d/dkms {0} /boot/vmlinuz-{0}", kernel.release))
         .ok()
         .quiet_stdout();
@@ -144,7 +144,7 @@ fn bookworm_removal() {
     removal(Suite::bookworm());
 }
 
-/// zfs does so: modules that build upon it read its configuration there.
+/// zfs does this: modules that depend on it read its configuration there.
 #[test]
 fn what_post_build_leaves_beside_the_modules_stays_there() {
     let (layer, kernel) = stage::with_kernel(Suite::trixie());

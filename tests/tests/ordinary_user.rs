@@ -1,4 +1,4 @@
-//! A person without privileges builds in trees of their own, as with shell DKMS; the system's trees are refused.
+//! An unprivileged user builds in their own trees, as with shell DKMS; changes of the system's trees are refused.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::modules::Sources;
@@ -30,7 +30,7 @@ fn an_ordinary_user_builds_in_trees_of_their_own() {
     root.run(&format!("modinfo -F vermagic {built}")).ok().says(&[release]);
     assert_eq!(root.run(&format!("stat -c %U {built}")).ok().stdout.trim(), "person");
 
-    // What is the system's needs root, and says so before anything has happened.
+    // The system's trees require root, and this is reported before anything is done.
     let before = root.find("/var/lib/dkms /lib/modules/*/updates", "");
     for (words, code) in [
         ("add tiny/1".to_owned(), 1),
@@ -40,14 +40,14 @@ fn an_ordinary_user_builds_in_trees_of_their_own() {
         (format!("autoinstall -k {release}"), 1),
         (format!("match --templatekernel 1 -k {release}"), 1),
         (format!("kernel_postinst -k {release}"), 1),
-        // What is not there is not there for anybody.
+        // A missing module is reported as such to every user.
         ("remove nobody/1 --all".to_owned(), 3),
     ] {
         dkms(&words).exits(code);
     }
     assert_eq!(root.find("/var/lib/dkms /lib/modules/*/updates", ""), before);
 
-    // With a modules tree of their own they may install, too.
+    // With their own modules tree they may install, too.
     let modules = format!("{HOME}/modules/{release}");
     root.run(&format!("mkdir -p {modules} && ln -s /lib/modules/{release}/build {modules}/ && chown -R person: {HOME}/modules")).ok();
     let own = format!("{own} --installtree {HOME}/modules");

@@ -1,11 +1,11 @@
-//! What the package brings beside its programs: manual pages that can be read, completions that complete, a boot service
-//! that systemd accepts and that stays as the administrator has left it.
+//! The package's files besides its programs: readable manual pages, working completions, a boot service that systemd
+//! accepts and whose state the administrator controls.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::modules::Sources;
 use dkms_tests::{Root, Suite, stage};
 
-/// A root with shells, manual readers and systemd, and the product installed over them.
+/// A root with shells, man and systemd, and the product installed over them.
 fn root() -> Root {
     let packages = ["bash-completion", "fish", "zsh", "mandoc", "man-db", "systemd"];
     let layer = Suite::trixie().base().prepared("readers", &packages.join(" "), |root| {
@@ -16,7 +16,7 @@ fn root() -> Root {
     root
 }
 
-/// The same with two modules in the registry.
+/// The same with two modules in the DKMS tree.
 fn with_modules() -> Root {
     let root = root();
     for (name, version) in [("alpha", "1.0"), ("alpha", "2.0"), ("beta", "0.9")] {
@@ -30,7 +30,7 @@ fn with_modules() -> Root {
 #[test]
 fn manual_pages_are_packed_and_without_fault() {
     let root = root();
-    // The roots leave manual pages out when packages are installed.
+    // The roots omit manual pages when packages are installed.
     root.run("rm -rf /opt/x && dpkg-deb -x /opt/product.deb /opt/x").ok();
     let pages = root.find("/opt/x/usr/share/man", "-type f");
     let names: Vec<&str> = pages.iter().map(|page| page.rsplit_once("/man/").unwrap().1).collect();
@@ -92,7 +92,7 @@ fn fish_completes_from_the_registry() {
 #[test]
 fn zsh_completes_from_the_registry() {
     let root = with_modules();
-    // A terminal of its own: zsh completes nowhere else. Each line is completed and wiped.
+    // On a terminal, which zsh requires for completion. Each line is completed and cleared.
     root.write(
         "/opt/z.zsh",
         "zmodload zsh/zpty\nzpty -b z 'TERM=dumb zsh -f -i'\n\
@@ -149,6 +149,6 @@ fn what_the_boot_service_starts_builds_for_the_kernel_that_runs() {
     let start = value("ExecStart=").remove(0);
     root.run(&start).ok();
     root.expect_installed(&["late/1.0"], &kernel.release);
-    // With everything in place it starts nothing.
+    // If everything is up to date, it starts nothing.
     root.run(&start).ok().never_says(&["building"]);
 }

@@ -1,4 +1,4 @@
-//! Package files as their own tools make them: what the product reads and unpacks of them is what those tools unpack.
+//! Package files written by the formats' own tools: the product reads and unpacks the same as those tools.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use dkms_tests::kernels::Flavour;
 use dkms_tests::rpm::{self, Family};
 use dkms_tests::{Kernel, Root, Suite, host, pacman};
 
-/// What lies below a directory: path → directory, link and its target, or file with x bit, time and content.
+/// The content of a directory: path → directory, link and its target, or file with x bit, time and content.
 type Tree = BTreeMap<PathBuf, String>;
 
 fn look(dir: &Path, root: &Path, tree: &mut Tree) {
@@ -41,7 +41,7 @@ fn tree(dir: &Path) -> Tree {
     found
 }
 
-/// Packages unpacked together by the product, without what `leave` names.
+/// Packages unpacked together by the product, without what `leave` selects.
 fn ours(packages: &[Package], leave: &str) -> Tree {
     let parent = host::roots_dir().join("unpacked");
     let private = Private::new(&parent).unwrap();
@@ -74,7 +74,7 @@ fn expect_same(ours: &Tree, theirs: &Tree) {
     assert!(differ.is_empty(), "path, ours, theirs: {differ:#?}");
 }
 
-/// The paths that a package names are the ones that it holds.
+/// The paths that a package lists are those that it contains.
 #[track_caller]
 fn expect_named(package: &Package, theirs: &Tree, links: bool) {
     let mut named = package.paths.clone();
@@ -88,7 +88,7 @@ fn expect_named(package: &Package, theirs: &Tree, links: bool) {
     assert!(named == held, "{}", package.file.display());
 }
 
-/// A tree with what kernels' headers do not have: hard links, programs that run as their owner, odd names, a fifo.
+/// A tree with entries that kernels' headers do not have: hard links, set-user-id programs, unusual names, a fifo.
 const ODD: &str = r#"set -e
 rm -rf $1; mkdir -p $1/usr/src/odd-1/deep/er $1/usr/bin $1/usr/lib/odd "$1/usr/src/odd-1/two words"
 cd $1/usr/src/odd-1
@@ -103,7 +103,7 @@ long=$(printf 'x%.0s' $(seq 120)); mkdir $long; echo deep > $long/$long.h
 find $1 -exec touch -h -d '2020-02-02 02:02:02 UTC' {} +
 "#;
 
-/// What of it is not asked for, as no headers would lie there.
+/// The part of it that is not requested, because headers do not contain such entries.
 const LEAVE: &str = "usr/lib/odd/fifo";
 
 fn headers_of(suite: &'static Suite, directories: bool) {
@@ -216,8 +216,8 @@ fn rpms_are_what_rpm_installs() {
     }
 }
 
-/// Directories that a package does not own are made by rpm and by us, each in its own way: what counts are those that are
-/// there for their own sake.
+/// Directories that a package does not own are created differently by rpm and by us: only explicitly packaged ones
+/// count.
 fn files_and_empty(tree: &Tree) -> Tree {
     let has_children = |path: &PathBuf| tree.keys().any(|other| other.parent() == Some(path));
     tree.iter()
@@ -235,7 +235,7 @@ fn pacmans_packages_are_what_bsdtar_unpacks() {
     root.run("apt-get -q update && apt-get -q -y install cpio").ok();
     let kernel = pacman::LINUX.make(&root);
     root.run(&format!("set -- /opt/odd\n{ODD}")).ok();
-    // makepkg refuses it.
+    // makepkg rejects it.
     root.run(&format!("rm /opt/odd/{LEAVE}")).ok();
     pacman::make(&root, "odd", "1.0", "epoch=2", "/opt/odd");
     for how in ["gz", "xz", "zst"] {

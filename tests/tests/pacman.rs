@@ -1,5 +1,6 @@
-//! `pacman -Syu` with real kernels in Arch's layout: one plan for the transaction, each module built once for each kernel, one
-//! depmod of ours, all before the hook that makes the initramfs, and nothing left behind.
+//! `pacman -Syu` with real kernels in Arch's layout: one plan for the transaction, each module built once for each
+//! kernel, one
+//! depmod run of ours, all before the hook that generates the initramfs, and no leftovers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
@@ -17,7 +18,7 @@ fn files(machine: &Machine, kernel: &Kernel) -> Vec<(String, String)> {
     kernel.module_files(&machine.root)
 }
 
-/// Requires that the hook after ours saw these modules in the kernel's index, and their files.
+/// Requires that the hook after ours found these modules in the kernel's modules.dep, and their files.
 #[track_caller]
 fn expect_seen(machine: &Machine, kernel: &Kernel, modules: &[&str]) {
     let mut seen: Vec<String> = machine
@@ -44,7 +45,7 @@ fn expect_gone(machine: &Machine, kernel: &Kernel) {
     assert_eq!(machine.root.find("/var/lib/dkms", &pattern), [""; 0]);
 }
 
-/// Pacman goes on whatever a hook says, and shows that it failed.
+/// pacman continues after a failed hook, and reports it.
 #[track_caller]
 fn expect_hook_failed(output: Output) -> Output {
     output.ok().says(&["command failed to execute correctly"])
@@ -73,11 +74,11 @@ fn install() {
         kernel.expect_vermagic(root);
         expect_seen(&machine, kernel, &["bbswitch", "acpi_call"]);
     }
-    // The same again: nothing is built twice, and there is nothing to say.
+    // The same again: nothing is built twice, and nothing is printed.
     expect_hook_succeeded(machine.add(&all)).never_says(&["dkms: "]);
     machine.expect_counts(&counters, (0, 0));
     assert_eq!(history::transactions(root).len(), 2);
-    // No key was made: on Arch signing is what somebody has asked for.
+    // No key was generated: on Arch, signing is opt-in.
     assert!(!root.exists("/var/lib/dkms/mok.key"));
 }
 
@@ -130,13 +131,13 @@ fn a_module_package_comes_changes_and_goes() {
     expect_hook_succeeded(machine.add(&machine.file("bbswitch-dkms", "0.8")));
     machine.expect_counts(&counters, (2, 2));
     expect_seen(&machine, linux, &["bbswitch"]);
-    // Upgraded: the successor takes its place.
+    // Upgraded: the new version replaces the old one.
     expect_hook_succeeded(machine.add(&machine.file("bbswitch-dkms", "0.9")));
     machine.expect_counts(&counters, (2, 2));
     root.expect_installed(&["bbswitch/0.9"], &linux.release);
     assert!(!root.exists("/var/lib/dkms/bbswitch/0.8"), "the old version is forgotten");
     let (before, before_lts) = (files(&machine, linux), files(&machine, lts));
-    // A successor that does not compile takes nothing away.
+    // A new version that does not compile does not remove the old one.
     let told = expect_hook_failed(machine.add(&machine.file("bbswitch-dkms", "0.10")))
         .says(&["bbswitch/0.10"])
         .shows_compiler_error();
@@ -145,7 +146,7 @@ fn a_module_package_comes_changes_and_goes() {
     assert_eq!(files(&machine, lts), before_lts);
     expect_seen(&machine, linux, &["bbswitch"]);
     counters.take();
-    // Removed: nothing stays, what stood in for it included.
+    // Removed: nothing is left, including stand-ins.
     let told = expect_hook_succeeded(machine.remove("bbswitch-dkms"));
     let (before, after) = told.stdout.split_once(":: Processing package changes").expect("pacman removes");
     assert!(before.contains("bbswitch/0.9 removed from"), "while its scripts are there\n{told}");
@@ -169,7 +170,7 @@ fn missing_headers_are_named_and_make_up_for_it_when_they_come() {
     expect_hook_failed(machine.add(&machine.file("linux-lts", &lts.release)))
         .says(&["install linux-lts-headers", "bbswitch/0.8"]);
     machine.expect_counts(&counters, (0, 0));
-    // What the package database does not tell is what the kernel says that it is.
+    // If the package database has no answer, the kernel's package base is used.
     root.run("chmod 644 /usr/lib/dkms/alpm-headers").ok();
     root.run(&format!("dkms autoinstall -k {}", lts.release)).says(&["install linux-lts-headers"]);
     root.run("chmod 755 /usr/lib/dkms/alpm-headers").ok();
@@ -203,7 +204,7 @@ fn a_module_that_fails_is_the_last_word_and_stops_nobody_else() {
     expect_seen(&machine, linux, &["bbswitch"]);
 }
 
-/// The kernel that is replaced is no consolation: it is gone.
+/// The replaced kernel is not listed among the kernels with the module.
 #[test]
 fn a_module_that_fails_for_the_new_kernel_names_the_kernels_that_stay() {
     let machine = both();
@@ -230,7 +231,7 @@ fn a_module_that_fails_for_the_new_kernel_names_the_kernels_that_stay() {
     expect_seen(&machine, newer, &["acpi_call"]);
 }
 
-/// A transaction that does everything at once is still one plan.
+/// A transaction with everything at once still has one plan.
 #[test]
 fn everything_at_once() {
     let machine = both();
@@ -243,7 +244,7 @@ fn everything_at_once() {
         machine.file("acpi-call-dkms", "1.2.2"),
     ];
     expect_hook_succeeded(machine.add(&files.join(" ")));
-    // Both for the new kernel, the upgraded one for the kernel beside it.
+    // Both for the new kernel, the upgraded one for the other kernel.
     machine.expect_counts(&counters, (3, 2));
     expect_gone(&machine, linux);
     root.expect_installed(&["bbswitch/0.9", "acpi-call/1.2.2"], &newer.release);

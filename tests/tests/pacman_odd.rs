@@ -1,4 +1,4 @@
-//! pacman's hooks in odd places and with odd input.
+//! pacman's hooks with unusual roots and unusual input.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
@@ -34,7 +34,7 @@ fn what_is_no_target_is_left_out_and_named() {
             .quiet_stdout()
             .says(&[line, why, "ignored"]);
     }
-    // A source that was never one of ours, or has a name that nobody can be registered by.
+    // A source that is not a module's, or has an invalid name.
     for line in ["usr/src/gone-1/dkms.conf", "usr/src/nodash/dkms.conf", "usr/src/../dkms.conf"] {
         hook(root, "post-transaction", &format!("{line}\\n")).ok().quiet_stdout().never_says(&["panicked"]);
     }
@@ -45,7 +45,7 @@ fn what_is_no_target_is_left_out_and_named() {
     }
 }
 
-/// Packages of the AUR rely on the directory's name; some leave a placeholder in dkms.conf.
+/// AUR packages rely on the directory's name; some have a placeholder in dkms.conf.
 #[test]
 fn a_package_that_only_ships_a_source() {
     let machine = machine();
@@ -67,7 +67,7 @@ fn a_package_that_only_ships_a_source() {
     assert_eq!(root.status(), []);
 }
 
-/// One package takes the place of another: pacman removes that one first, and our hook must not.
+/// One package replaces another: pacman removes that one first, and our hook must not.
 #[test]
 fn a_package_that_replaces_another_keeps_the_module_until_it_is_built() {
     let machine = Machine::with_everything();
@@ -77,7 +77,7 @@ fn a_package_that_replaces_another_keeps_the_module_until_it_is_built() {
     machine.make("bbswitch-git", "0.9", "provides=(bbswitch-dkms)\nconflicts=(bbswitch-dkms)", &tree);
     let counters = Counters::install(root);
     let watch = Watch::on(root, &format!("{}/bbswitch.ko*", linux.dkms_dir()));
-    // 4: yes, the one that is in conflict is removed.
+    // 4: yes, the conflicting package is removed.
     root.run(&format!("pacman -U --noconfirm --ask 4 {}", machine.file("bbswitch-git", "0.9"))).ok();
     watch.expect_never_missing();
     machine.expect_counts(&counters, (2, 2));
@@ -85,7 +85,7 @@ fn a_package_that_replaces_another_keeps_the_module_until_it_is_built() {
     assert!(!root.exists("/var/lib/dkms/bbswitch/0.8"));
 }
 
-/// Who calls libalpm is not always pacman. Nothing tells the hook before the removal that it is one.
+/// Other programs use libalpm, too. Then the hook before the removal cannot detect that it is one.
 #[test]
 fn a_removal_by_another_front_end() {
     let machine = Machine::with_everything();
@@ -109,17 +109,17 @@ fn headers_without_their_kernel_wait_for_it() {
     let headers = machine.file("linux-headers", &linux.release);
     machine.add(&headers).ok();
     machine.add(&machine.file("bbswitch-dkms", "0.8")).ok().never_says(&["command failed"]);
-    // It is tried with all headers that are there, and installed nowhere.
+    // It is built for all kernels with headers, and installed for none.
     machine.expect_counts(&counters, (1, 0));
     assert!(!root.exists(&linux.dkms_dir()));
-    // They go without having left anything.
+    // They are removed without leftovers.
     machine.remove("linux-headers").ok();
     assert_eq!(root.find(&linux.modules_dir(), ""), [""; 0]);
     machine.add(&headers).ok();
     machine.add(&machine.file("linux", &linux.release)).ok().never_says(&["command failed"]);
     machine.expect_counts(&counters, (0, 1));
     root.expect_installed(&["bbswitch/0.8"], &linux.release);
-    // A kernel keeps its modules when only its headers go.
+    // A kernel keeps its modules if only its headers are removed.
     machine.remove("linux-headers").ok();
     assert_eq!(linux.module_files(root).len(), 1);
 }
@@ -155,7 +155,7 @@ fn a_read_only_usr_is_said_and_made_up_for() {
     linux.expect_vermagic(root);
 }
 
-/// A copy of the machine below /mnt/other; what happens in it stays in it.
+/// A copy of the machine below /mnt/other; changes in it stay in it.
 fn other_root(root: &Root, proc: bool) -> &'static str {
     root.run(
         "mkdir -p /mnt/other /run/layer && mount -t tmpfs tmpfs /run/layer && mkdir /run/layer/upper /run/layer/work && \
@@ -193,7 +193,7 @@ fn another_root() {
     below("--root");
 }
 
-/// Newer kernels' own objtool reads /proc; for others there is no more to miss than the confinement, and that is said.
+/// objtool of newer kernels reads /proc; for other kernels only the sandbox is missing, and this is reported.
 #[test]
 fn another_root_without_proc() {
     let machine = Machine::with_everything();

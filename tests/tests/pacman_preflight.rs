@@ -1,4 +1,5 @@
-//! Proof before commit under pacman: what is about to be installed is built for while pacman can still be stopped.
+//! The pre-build under pacman: modules are built for packages before pacman installs them, while it can still be
+//! stopped.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
@@ -6,7 +7,7 @@ use dkms_tests::pacman::{Machine, machine};
 use dkms_tests::photograph::Photograph;
 use dkms_tests::{Output, Root};
 
-/// What pacman writes whatever becomes of its run: packages that it fetched, and its log.
+/// Files that pacman always writes: downloaded packages, and its log.
 const PACMANS: [&str; 2] = ["/var/cache/pacman", "/var/log/pacman.log"];
 const HOLD: &str = "on_unbuildable = \"hold\"\n";
 const INCOMING: &str = "/var/lib/dkms/.dkms-rs/incoming";
@@ -16,7 +17,7 @@ fn expect_nothing_unpacked(root: &Root) {
     assert_eq!(root.find(INCOMING, "-mindepth 1"), [""; 0]);
 }
 
-/// Stopped, and nothing is different.
+/// Aborted, and nothing has changed.
 #[track_caller]
 fn expect_held(root: &Root, command: &str, words: &[&str]) -> Output {
     let before = Photograph::of(root, &PACMANS);
@@ -34,7 +35,7 @@ fn a_module_that_is_held_stops_an_upgrade_before_anything_is_changed() {
     root.run("pacman -S --noconfirm failing-dkms").ok();
     root.write("/etc/dkms/policy.toml", HOLD);
     let counters = Counters::install(root);
-    // A file by its relative name: the hook runs elsewhere.
+    // A file with a relative path: the hook has another working directory.
     let upgrade = format!(
         "cd /opt/repo && pacman -U --noconfirm {}",
         machine.kernel_files("linux", newer).replace("/opt/repo/", "")
@@ -52,7 +53,7 @@ fn a_module_that_is_held_stops_an_upgrade_before_anything_is_changed() {
     );
     root.expect_log(&told);
     machine.expect_counts(&counters, (3, 0));
-    // The same command knows it already; and goes on when it is told to.
+    // The same command uses the recorded failure; and continues when this is requested.
     expect_held(root, &upgrade, &["failing/1"]);
     root.run(&upgrade.replace("pacman", "DKMS_ALLOW=failing pacman")).ok();
     machine.expect_counts(&counters, (0, 1));
@@ -60,7 +61,7 @@ fn a_module_that_is_held_stops_an_upgrade_before_anything_is_changed() {
     expect_nothing_unpacked(root);
 }
 
-/// From a repository: the files lie in pacman's cache.
+/// From a repository: the files are in pacman's cache.
 #[test]
 fn a_first_kernel_from_a_repository_is_held_or_comes_with_each_module_compiled_once() {
     let machine = machine();
@@ -96,7 +97,7 @@ fn a_new_version_of_a_module_is_tried_before_it_replaces_the_one_that_serves() {
     expect_held(root, &upgrade, &["bbswitch/0.10", &linux.release, &lts.release]);
     machine.expect_counts(&counters, (2, 0));
     root.expect_installed(&["bbswitch/0.8"], &linux.release);
-    // One that compiles.
+    // A module that compiles.
     machine.add(&machine.file("bbswitch-dkms", "0.9")).ok().never_says(&["command failed", "error:"]);
     machine.expect_counts(&counters, (2, 2));
     root.expect_installed(&["bbswitch/0.9"], &linux.release);
@@ -109,7 +110,7 @@ fn what_is_not_known_is_not_tried_and_stops_nobody() {
     root.write("/etc/dkms/policy.toml", HOLD);
     let broken = machine.file("bbswitch-dkms", "0.10");
     root.run(&format!("echo {broken} | pacman -U --noconfirm -")).ok().says(&["pre-build skipped", "pipe"]);
-    // A hook that is gone, and one that crashes.
+    // A missing hook, and one that crashes.
     for program in ["", "#!/bin/sh\nkill -ABRT $$\n"] {
         machine.remove("bbswitch-dkms").ok();
         root.run("mv /usr/lib/dkms/alpm-hook /opt/alpm-hook").ok();
@@ -119,6 +120,6 @@ fn what_is_not_known_is_not_tried_and_stops_nobody() {
         machine.add(&broken).ok();
         root.run("mv -f /opt/alpm-hook /usr/lib/dkms/alpm-hook").ok();
     }
-    // Nothing to do with modules: nothing is said.
+    // No relation to modules: nothing is printed.
     root.run("pacman -S --noconfirm base").ok().never_says(&["dkms: "]);
 }

@@ -1,4 +1,4 @@
-//! Proof before commit: what is about to be installed is built for while apt can still be stopped.
+//! The pre-build: modules are built for packages before apt installs them, while it can still be stopped.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
@@ -7,10 +7,10 @@ use dkms_tests::photograph::Photograph;
 use dkms_tests::{Kernel, Root, Suite, repack, stage};
 
 const BROKEN: &str = "broken-net/1.0";
-/// What apt writes whatever becomes of its run: archives, its index of them, its logs.
+/// Files that apt always writes: archives, its index of them, its logs.
 const APTS: [&str; 2] = ["/var/cache/apt", "/var/log"];
 const HOLD: &str = "on_unbuildable = \"hold\"\n";
-/// Where package files are unpacked for a preflight.
+/// The directory in which package files are unpacked for a pre-build.
 const INCOMING: &str = "/var/lib/dkms/.dkms-rs/incoming";
 
 /// A module that compiles, one that does not, and no kernel yet.
@@ -43,7 +43,7 @@ fn held(suite: &'static Suite) {
     assert_eq!(counters.take().builds, 2, "each module once");
     before.expect_same(&Photograph::of(&root, &APTS));
     expect_nothing_unpacked(&root);
-    // The same command again knows it already; and goes on when it is told to.
+    // The same command uses the recorded failure; and continues when this is requested.
     kernel.install(&root).exits(100).says(&["not retried: inputs unchanged"]);
     let install =
         format!("DKMS_ALLOW=broken-net apt-get -q -y install {} {}", kernel.image(), kernel.headers());
@@ -101,7 +101,7 @@ fn a_new_version_of_a_module_is_tried_before_it_replaces_the_one_that_serves() {
     root.expect_installed(&["picky/1.0"], &kernel.release);
     root.write("/etc/dkms/policy.toml", "[module.picky]\non_unbuildable = \"hold\"\n");
     let new = Sources::new("picky", "2.0").broken().package(&root);
-    // Before everything: with another make, and this counts what make does, a module is tried again.
+    // First: with another make, which counting installs, a module is retried.
     let counters = Counters::install(&root);
     let before = Photograph::of(&root, &APTS);
     root.apt_install(&[&new]).exits(100).says(&[
@@ -110,7 +110,7 @@ fn a_new_version_of_a_module_is_tried_before_it_replaces_the_one_that_serves() {
         "picky/1.0 remains installed",
     ]);
     before.expect_same(&Photograph::of(&root, &APTS));
-    // Without a word of the admin's the package comes, and the module of before goes on serving.
+    // Without a setting of the admin's, the package is installed, and the previous module is kept.
     root.run("rm /etc/dkms/policy.toml").ok();
     assert_eq!(counters.take().builds, 1);
     root.apt_install(&[&new]).ok();
@@ -129,7 +129,7 @@ fn kernels_and_package_files_can_be_tried_by_hand() {
     fetch(&own);
     let all = "/opt/*_*_*.deb";
     let before = Photograph::of(&root, &APTS);
-    // A library that the headers' programs need is missing: that proves nothing.
+    // A library of the headers' programs is missing: this proves nothing.
     let told = root.run(&format!("dkms preflight {all}")).exits(11);
     told.says(&["fine/1.0", "the pre-build could not run", "libelf.so.1 is not installed", BROKEN]);
     before.expect_same(&Photograph::of(&root, &APTS));
@@ -184,7 +184,7 @@ fn what_could_not_be_tried_stops_nobody_and_is_said_in_one_line() {
 fn without_overlayfs_files_are_linked_one_by_one() {
     let (root, kernel) = registered(Suite::trixie());
     root.write("/etc/dkms/policy.toml", HOLD);
-    // Two overlays over each other are all that Linux allows: this root is one, and may be written to.
+    // Linux allows at most two nested overlays: this root is one, and writable.
     root.run("mount -t tmpfs none /mnt && mkdir /mnt/upper /mnt/work && \
               mount -t overlay none -o lowerdir=/usr,upperdir=/mnt/upper,workdir=/mnt/work /usr && touch /usr/src/written")
         .ok();
@@ -208,7 +208,7 @@ fn what_a_killed_preflight_left_is_gone_after_the_next_run() {
          ls {INCOMING}; exit; fi; sleep 0.02; done; exit 9"
     ));
     assert!(!killed.ok().stdout.trim().is_empty(), "it had unpacked something");
-    // apt goes on: nothing was proven.
+    // apt continues, because nothing was proven.
     let ended =
         "for n in $(seq 600); do grep -qsx apt-get /proc/[0-9]*/comm || exit 0; sleep 0.5; done; exit 9";
     root.run(ended).ok();

@@ -1,14 +1,14 @@
-//! A pre-build runs nothing of what comes with root's rights, and believes nothing of it later.
+//! A pre-build runs no program from a package with root's privileges, and later uses no result that depends on one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
 use dkms_tests::modules::Sources;
 use dkms_tests::{Kernel, Root, Suite, stage};
 
-/// Where a hostile program leaves its mark: what only root can write, and what anyone can.
+/// The files that a hostile program writes: some that only root can write, and one that all users can.
 const MARKS: [&str; 3] = ["/root/mark", "/usr/lib/mark", "/var/tmp/mark"];
 
-/// A package with these programs, each a shell script that leaves marks and then does what it says.
+/// A package with these programs, each a shell script that leaves marks and then runs its commands.
 fn hostile(root: &Root, name: &str, programs: &[(&str, &str)]) -> String {
     let dir = format!("/opt/{name}");
     for (program, then) in programs {
@@ -27,7 +27,8 @@ fn hostile(root: &Root, name: &str, programs: &[(&str, &str)]) -> String {
     file
 }
 
-/// A module that says with which flags it was built, and the packages of a kernel that is not installed yet, as files.
+/// A module that contains the flags it was built with, and the packages of a kernel that is not installed yet, as
+/// files.
 fn prepared() -> (Root, Kernel, String) {
     let kernel = stage::cloud_kernel(Suite::trixie());
     let root = Root::on(&stage::product(Suite::trixie()));
@@ -51,7 +52,7 @@ fn expect_no_marks(root: &Root) {
 fn programs_that_come_run_as_nobody_that_matters() {
     let (root, kernel, files) = prepared();
     let real = |program: &str| format!("exec {program}.real \"$@\"");
-    // The real make and bash stay where these can call them.
+    // The real make and bash are kept where these can call them.
     root.run(
         "for p in make bash sh gcc ld true openssl strip; do cp -L $(command -v $p) /usr/bin/$p.real; done",
     )
@@ -65,7 +66,7 @@ fn programs_that_come_run_as_nobody_that_matters() {
     let evil = hostile(&root, "evil", &all);
     root.run(&format!("dkms preflight {files} {evil}"));
     expect_no_marks(&root);
-    // Nor the signing program of the headers, in the transaction's own pre-build.
+    // The same holds for the signing program of the headers, in the transaction's own pre-build.
     let sign = format!("/usr/src/linux-headers-{}/scripts/sign-file", kernel.release);
     let sign = hostile(&root, "evil-sign", &[(&sign, "exit 0")]);
     root.run(&format!("dkms preflight {files} {sign}"));
@@ -89,7 +90,7 @@ fn what_a_hostile_make_built_is_never_installed() {
     root.run(&format!("dpkg-deb --root-owner-group -b /opt/evil-make {evil}")).ok();
     root.run(&format!("dkms preflight {files} {evil}")).ok();
     expect_no_marks(&root);
-    // The clean packages alone: the same sources, the same headers, the same compiler.
+    // The original packages alone: the same sources, the same headers, the same compiler.
     let counters = Counters::install(&root);
     root.run(&format!("apt-get -q -y install {files}")).ok();
     assert_eq!(counters.take().builds, 1, "what was built with another make does not serve");
@@ -111,7 +112,7 @@ fn a_failure_that_only_a_hostile_make_had_is_not_believed() {
 fn new_tools_that_cannot_run_prove_nothing() {
     let (root, kernel, files) = prepared();
     root.write("/etc/dkms/policy.toml", "critical = [\"fine\"]\non_unbuildable = \"hold\"\n");
-    // As a compiler that needs a newer C library.
+    // Like a compiler that needs a newer C library.
     let lame = hostile(
         &root,
         "lame",

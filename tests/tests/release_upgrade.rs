@@ -1,4 +1,4 @@
-//! A release upgrade brings a new kernel, a new compiler and a new C library at once: every module comes along.
+//! A release upgrade installs a new kernel, a new compiler and a new C library at once: every module is built.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use std::time::Instant;
@@ -31,7 +31,7 @@ fn upgraded(policy: &str) {
     eprintln!("dist-upgrade took {:.0} s", began.elapsed().as_secs_f64());
     let told = told.ok().never_says(&["GLIBC_"]);
     let kernel = Kernel::newest(&root, Flavour::Plain, Suite::trixie().kernel_series);
-    // Every module that compiles for the new kernel was installed by the upgrade itself.
+    // Every module that compiles for the new kernel was installed during the upgrade.
     for id in root.status().iter().map(|line| line.module.clone()).collect::<std::collections::BTreeSet<_>>()
     {
         let installed =

@@ -1,5 +1,4 @@
-//! Nothing is compiled twice: what was built before for the very same inputs comes back without a compiler, and is
-//! believed only when it is what was kept.
+//! Nothing is compiled twice: a build with the same inputs is taken from the cache, after its hash was checked.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
@@ -47,7 +46,7 @@ fn a_module_that_was_removed_and_one_that_is_forced() {
     assert_eq!(counters.take().builds_and_depmods(), (0, 1));
     root.run(&format!("dkms build one/1.0 -k {} --force", kernel.release)).ok();
     assert_eq!(counters.take().builds, 1, "whoever says --force wants a compiler");
-    // A changed source is another module.
+    // A changed source has another fingerprint.
     root.run(
         "dkms remove one/1.0 --all && echo '/* changed */' >>/usr/src/one-1.0/one.c && dkms add one/1.0",
     )

@@ -1,13 +1,13 @@
-//! What is not every day's on machines with rpm: hooks that die, modules that nobody can do without, another dkms, kernels
-//! that take each other's modules, boot partitions.
+//! Unusual cases on machines with rpm: hooks that crash, critical modules, another dkms, kernels that share modules,
+//! boot partitions.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
 use dkms_tests::rpm::{Machine, Manager, version};
 use dkms_tests::{Kernel, Root, host};
 
-/// A module that the admin cannot do without is the only one that makes a run fail. dnf is stopped before it begins; told to
-/// go on all the same, it succeeds.
+/// Only a critical module makes a run fail. dnf is aborted before the transaction; if the module is allowed to fail, it
+/// succeeds.
 fn critical_before(manager: Manager, dnf: &str) {
     let machine = Machine::new(manager);
     let Machine { root, newer, .. } = &machine;
@@ -30,7 +30,7 @@ fn a_critical_module_stops_dnf() {
     critical_before(Manager::Dnf5, "dnf5");
 }
 
-/// Others cannot be stopped: the kernel is there all the same.
+/// Other managers cannot be stopped before: the kernel is installed anyway.
 fn critical_afterwards(manager: Manager, code: i32) {
     let machine = Machine::new(manager);
     machine.root.write("/etc/dkms/policy.toml", "critical = [\"broken\"]\n");
@@ -48,11 +48,11 @@ fn critical_afterwards(manager: Manager, code: i32) {
 #[ignore = "long: run by `make test-long`"]
 fn a_critical_module_fails_the_run_of_zypper_and_rpm() {
     critical_afterwards(Manager::Zypper, 107);
-    // rpm counts the packages.
+    // rpm returns the number of packages.
     critical_afterwards(Manager::Rpm, 3);
 }
 
-/// What was missed is made up for by the next transaction that brings headers or a kernel.
+/// A missed build is done by the next transaction that installs headers or a kernel.
 fn made_up_for(machine: &Machine, command: &str) {
     let root = &machine.root;
     root.run("mv /usr/lib/dkms/away /usr/lib/dkms/dnf-hook").ok();
@@ -60,7 +60,7 @@ fn made_up_for(machine: &Machine, command: &str) {
     machine.expect_modules(&machine.newer, &["bbswitch/1.0"]);
 }
 
-/// dnf4 goes on without a core, and with one that dies.
+/// dnf4 continues without our program, and with one that crashes.
 #[test]
 fn a_missing_or_crashing_core_does_not_take_dnf4_down() {
     let machine = Machine::new(Manager::Dnf4);
@@ -72,7 +72,7 @@ fn a_missing_or_crashing_core_does_not_take_dnf4_down() {
     made_up_for(&machine, "dnf -y --releasever=1");
 }
 
-/// dnf5 does, too: also when it has been asked something, and nobody waits for the answer.
+/// dnf5 does, too, even if it has received a request whose reply is not read.
 #[test]
 fn a_missing_or_dying_core_does_not_take_dnf5_down() {
     let machine = Machine::new(Manager::Dnf5);
@@ -81,7 +81,7 @@ fn a_missing_or_dying_core_does_not_take_dnf5_down() {
     root.run("mv /usr/lib/dkms/dnf-hook /usr/lib/dkms/away").ok();
     machine.install(&machine.packages(&machine.newer), 0).says(&["dnf-hook exited with status 127"]);
     assert!(log().contains("dnf-hook exited with status 127: kernel modules may be missing"), "{}", log());
-    // The request is whole, or half of one.
+    // The request is complete, or partial.
     for (request, heard) in [
         (r#"{"op":"get","domain":"conf","args":{"key":"installroot"}}"#, true),
         (r#"{"op":"get","domain":"trans_packages","args":{"output":["direction","name","version"]}}"#, true),
@@ -99,13 +99,13 @@ fn a_missing_or_dying_core_does_not_take_dnf5_down() {
     made_up_for(&machine, "dnf5 -y --releasever=1");
 }
 
-/// Where kernels promise each other their symbols, a program of the distribution offers modules to the others. The real one
-/// cannot be had here: one that notes what it is told stands for it.
+/// On distributions with a stable kernel ABI, a program offers modules to other kernels. The real one is not available
+/// here: a stand-in records its input.
 fn offered(program: &str, id: &str, destination: &str, options: [&str; 2]) {
     let machine = Machine::new(if id == "rhel" { Manager::Dnf4 } else { Manager::Zypper });
     let Machine { root, newer, .. } = &machine;
     root.run(&format!("sed -i 's/^ID=.*/ID={id}/' /etc/os-release")).ok();
-    // The words it is called with, the files it reads, and whether they are there then.
+    // Its arguments, the files that it reads, and whether they exist then.
     root.write_script(
         program,
         "#!/bin/bash\nexec >>/var/tmp/weak\necho \"called $*\"\n\
@@ -142,7 +142,7 @@ fn suse_offers_modules_to_its_other_kernels() {
     offered("/usr/lib/module-init-tools/weak-modules2", "opensuse-tumbleweed", "updates", options);
 }
 
-/// Where the boot loader reads a kernel's files off a partition of its own, the image that lacks the modules is found there.
+/// If the boot loader reads a kernel's files from its own partition, the initramfs without the modules is found there.
 #[test]
 fn an_initramfs_on_a_boot_partition_is_remade() {
     let machine = Machine::new(Manager::Dnf5);
@@ -169,7 +169,7 @@ fn an_initramfs_on_a_boot_partition_is_remade() {
     assert_eq!(root.find("/boot", "-name 'initr*'"), [image]);
 }
 
-/// The lines of README's section on these machines, as a person types them: program, and the whole of it.
+/// The lines of README's section about these machines: program, and complete line.
 fn readme(program: &str) -> Vec<String> {
     let readme = std::fs::read_to_string(host::workspace().join("README.md")).unwrap();
     let section = readme.split("## Install on Fedora, RHEL and openSUSE").nth(1).expect("the section");
@@ -184,10 +184,10 @@ fn readme(program: &str) -> Vec<String> {
     lines
 }
 
-/// Makes the repository's index anew: where it lies it cannot be renamed.
+/// Regenerates the repository's index, which cannot be renamed in a lower layer.
 const INDEX: &str = "rm -rf /opt/repo/repodata && createrepo_c -q /opt/repo";
 
-/// A machine without us, with the package in `~/dist`, and dnf's own `y` typed by somebody.
+/// A machine without the product, with the package in `~/dist`, where dnf's prompts are answered with `y`.
 fn without_us(manager: Manager) -> Machine {
     let machine = Machine::new(manager);
     let root = &machine.root;
@@ -195,34 +195,34 @@ fn without_us(manager: Manager) -> Machine {
     let rpm = host::product_rpm();
     let name = rpm.file_name().unwrap().to_string_lossy().into_owned();
     root.copy_in(&rpm, &format!("/root/dist/{name}"));
-    // Not to be had from the repository: the file is meant.
+    // It is not in the repository: the file is installed.
     root.run(&format!("rm /opt/repo/x86_64/dkms-rs*.rpm && {INDEX} && zypper -n refresh -f")).ok();
     machine
 }
 
-/// Types a line of README's at a terminal, and `y` to whatever is asked; `dnf` is whichever the machine has.
+/// Runs a line of README on a terminal, and answers prompts with `y`; `dnf` is the version on the machine.
 fn typed(machine: &Machine, line: &str) -> dkms_tests::Output {
     let root = &machine.root;
     let dnf = if machine.manager == Manager::Dnf5 { "dnf5" } else { "dnf" };
     root.write_script("/opt/typed/dnf", &format!("#!/bin/sh\nexec /usr/bin/{dnf} \"$@\"\n"));
-    // Not `yes`: script keeps all that nobody has read yet, and would fill the memory.
+    // Not `yes`: script keeps unread input in memory without limit.
     let types = "while sleep 0.3 && echo y; do :; done";
     root.run(&format!("cd; PATH=/opt/typed:$PATH; {{ {types}; }} | script -qec '{line}' /dev/null")).ok()
 }
 
-/// README's commands do what they say.
+/// README's commands work as described.
 fn readme_installs(manager: Manager, program: &str, kernel: &str) {
     let machine = without_us(manager);
     let root = &machine.root;
     let lines = readme(program);
     assert!(lines.len() >= 2 && lines[0].contains("./dist/"), "{lines:?}");
-    // The kernel that is there already.
+    // The installed kernel.
     let core = machine.packages(&machine.newer);
     machine.install(&core[..core.len() - 1], 0);
     typed(&machine, &lines[0]);
     root.run("rpm -q dkms-rs && dkms --version").ok();
     machine.install(&["dkms-bbswitch-1.0"], 0);
-    // The newest headers, as the kernel is: rpm takes "cloud" for newer.
+    // The newest headers, matching the kernel: rpm sorts "cloud" as newer.
     typed(&machine, &lines[1]);
     let headers = root.run(&format!("rpm -q {kernel}")).ok().stdout;
     assert!(headers.contains(&version(&machine.newer)), "{headers}");
@@ -246,12 +246,12 @@ fn the_commands_of_the_readme_install_with_zypper() {
     readme_installs(Manager::Zypper, "zypper", "kernel-default-devel");
 }
 
-/// The module files of a kernel and when they were written: what a change of dkms leaves alone.
+/// The module files of a kernel with their mtimes, which changing the dkms package must not modify.
 fn files_of(root: &Root, kernel: &Kernel) -> Vec<String> {
     root.find(&kernel.modules_dir(), "-path '*/extra/*' -name '*.ko*' -printf '%p %s %i %T@\\n'")
 }
 
-/// Our own package is upgraded, and taken away: neither is what happens to the modules.
+/// Our package is upgraded and removed: neither affects the modules.
 #[test]
 fn modules_outlive_our_package() {
     let machine = Machine::new(Manager::Dnf4);
@@ -284,7 +284,7 @@ fn modules_outlive_our_package() {
     assert_eq!(counters.take().depmods, 0);
 }
 
-/// From another dkms to us and back: it conflicts, and is swapped; what is registered and installed stays as it is.
+/// From another dkms to ours and back: they conflict, and are swapped; registered and installed modules are kept.
 fn swapped(manager: Manager, there: &str) {
     let machine = without_us(manager);
     let Machine { root, newer, .. } = &machine;
@@ -305,7 +305,7 @@ fn swapped(manager: Manager, there: &str) {
     root.run("rpm -q dkms-rs && ! rpm -q dkms && rpm -V dkms-rs").ok();
     machine.expect_modules(newer, &["bbswitch/1.0"]);
     assert_eq!(files_of(root, newer), before);
-    // They are found to be right, and not built again.
+    // They are up to date, and not rebuilt.
     let counters = Counters::install(root);
     root.run(&format!("dkms autoinstall -k {newer}")).ok();
     assert_eq!(counters.take().builds_and_depmods(), (0, 0));
@@ -321,7 +321,7 @@ fn dnf(manager: Manager) -> &'static str {
     if manager == Manager::Dnf5 { "dnf5" } else { "dnf" }
 }
 
-/// README's way.
+/// README's commands.
 #[test]
 #[ignore = "long: run by `make test-long`"]
 fn dnf4_swaps_another_dkms_for_us_and_back() {
@@ -341,7 +341,7 @@ fn dnf_may_erase_another_dkms_for_us() {
     swapped(Manager::Dnf4, "dnf install --allowerasing ./dist/dkms-rs-*.rpm");
 }
 
-/// The package installs where rpm is older, too, and its hook runs.
+/// The package installs with an older rpm, too, and its hook runs.
 #[test]
 fn rpm_of_debian_13_installs_the_package() {
     let suite = dkms_tests::Suite::trixie();

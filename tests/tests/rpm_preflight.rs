@@ -1,4 +1,5 @@
-//! Proof before commit on machines with dnf: what is about to be installed is built for while dnf can still be stopped.
+//! The pre-build on machines with dnf: modules are built for packages before dnf installs them, while it can still be
+//! stopped.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
@@ -6,8 +7,8 @@ use dkms_tests::photograph::Photograph;
 use dkms_tests::rpm::{Machine, Manager};
 use dkms_tests::{Output, Root};
 
-/// What dnf writes whatever becomes of its run: package files, its index of them, its logs. It opens databases, rpm's and its
-/// own: they have memory beside them that is shared by those who read them, and dnf4 sets the time of its own.
+/// Files that dnf always writes: package files, its index of them, its logs. Reading rpm's and its own databases writes
+/// shared-memory files next to them, and dnf4 changes the time of its own.
 const DNFS: [&str; 6] = [
     "/var/cache/dnf",
     "/var/cache/libdnf5",
@@ -27,7 +28,7 @@ fn registered(manager: Manager) -> Machine {
     })
 }
 
-/// Everything in a root, byte for byte, but what dnf writes in any case; and the content of dnf4's history.
+/// Every file of a root, byte for byte, except for those that dnf always writes; and the content of dnf4's history.
 fn photograph(root: &Root) -> (Photograph, String) {
     let history = root.run(&format!("cat {HISTORY} 2>/dev/null | sha256sum")).ok().stdout;
     (Photograph::of(root, &DNFS), history)
@@ -66,7 +67,7 @@ fn held(manager: Manager) {
     assert_eq!(counters.take().builds, 2, "each module once");
     expect_same(root, &before);
     expect_nothing_unpacked(root);
-    // The same command again knows it already, and goes on when it is told to.
+    // The same command uses the recorded failure, and continues when this is requested.
     kernel_comes(&machine, 1).says(&["not retried: inputs unchanged"]);
     root.run("rpm -q kernel-core").fails();
     let dnf = if manager == Manager::Dnf5 { "dnf5" } else { "dnf" };
@@ -116,7 +117,7 @@ fn otherwise_dnf5_goes_on_and_each_module_is_compiled_once() {
     warned(Manager::Dnf5);
 }
 
-/// A module's new version is tried before it replaces the one that serves; files of the command line are seen, too.
+/// A module's new version is built before it replaces the installed one; files on the command line are included.
 fn new_version(manager: Manager) {
     let machine = Machine::new(manager);
     let Machine { root, newer, .. } = &machine;
@@ -139,7 +140,7 @@ fn new_version(manager: Manager) {
     let before = photograph(root);
     install("2.0").exits(1).says(&["transaction aborted", "picky/2.0", "picky/1.0 remains installed"]);
     expect_same(root, &before);
-    // Without a word of the admin's the package comes, and the module of before goes on serving.
+    // Without a setting of the admin's, the package is installed, and the previous module is kept.
     root.run("rm /etc/dkms/policy.toml").ok();
     let counters = Counters::install(root);
     install("2.0").ok();
@@ -158,7 +159,7 @@ fn dnf5_tries_a_new_version_of_a_module_before_it_replaces_the_old_one() {
     new_version(Manager::Dnf5);
 }
 
-/// A preflight that could not be done stops nobody, and is said in one line.
+/// A pre-build that could not run does not abort the transaction, and is reported in one line.
 fn untried(manager: Manager) {
     let machine = registered(manager);
     let Machine { root, newer, .. } = &machine;

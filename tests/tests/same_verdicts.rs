@@ -1,4 +1,5 @@
-//! The same verdicts as Debian's shell dkms: scenarios of `tests/scenarios`, played with both, compared after every command.
+//! The same verdicts as Debian's shell dkms: scenarios in `tests/scenarios`, played with both, compared after every
+//! command.
 //!
 //! `DKMS_SCENARIO=text` plays only scenarios whose title contains it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
@@ -9,7 +10,7 @@ use std::sync::OnceLock;
 use dkms_tests::verdict::{self, Side, scenario};
 use dkms_tests::{Suite, stage};
 
-/// One test for each area, so that areas run beside each other.
+/// One test for each area, so that areas run in parallel.
 macro_rules! areas {
     ($($area:ident)*) => {
         const AREAS: &[&str] = &[$(stringify!($area)),*];
@@ -39,7 +40,7 @@ fn play_area(area: &str) {
 
 #[test]
 fn every_area_is_played() {
-    // `interchange` has a test file of its own.
+    // `interchange` has a separate test file.
     let played = AREAS.iter().chain(&["interchange"]).map(|a| (*a).to_owned());
     assert_eq!(BTreeSet::from_iter(scenario::areas()), played.collect());
     let count: usize = AREAS.iter().map(|area| scenario::load(area).len()).sum();

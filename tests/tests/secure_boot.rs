@@ -1,11 +1,12 @@
-//! A real Secure Boot: the kernel takes the module that we built and signed, and refuses what was done to it. Our own
-//! check says so before, without that kernel in the root, and in front of it inside the machine.
+//! A real Secure Boot: the kernel loads the module that we built and signed, and rejects modified ones. `dkms check`
+//! predicts this, both without that kernel in the root and inside the machine.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::boot::{initrd::Initrd, secure, unpack_command};
 use dkms_tests::{Kernel, Root, Suite, stage};
 
-/// In the guest: checks each module as root and as nobody, tries it, shows what the kernel said and has.
+/// In the guest: checks each module as root and as an unprivileged user, tries to load it, prints the kernel's message
+/// and the loaded modules.
 const INIT: &str = r#"#!/bin/busybox sh
 /bin/busybox --install -s /bin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t securityfs s /sys/kernel/security
@@ -25,7 +26,7 @@ echo BOOT-DONE
 poweroff -f
 "#;
 
-/// How a module was treated, whether the kernel takes it, what the kernel says, what our check says.
+/// The modification of a module, whether the kernel loads it, the kernel's message, the result of our check.
 const VARIANTS: [(&str, bool, &str, &str); 4] = [
     ("signed", true, "", "would load: signed by \"DKMS module signing key\""),
     ("unsigned", false, "Loading of unsigned module is rejected", ": unsigned; "),
@@ -81,12 +82,12 @@ fn with_variants() -> (Root, Kernel, String) {
     (root, kernel, installed)
 }
 
-/// Makes `/opt/variants/NAME.ko` out of the installed module.
+/// Creates `/opt/variants/NAME.ko` from the installed module.
 fn make_variants(root: &Root, kernel: &Kernel, installed: &str) {
     root.run("mkdir -p /opt/variants").ok();
     root.run(&unpack_command(installed, "/opt/variants/signed.ko")).ok();
     let signed = root.read_bytes("/opt/variants/signed.ko");
-    // Signature, 12 bytes that end in its length, and a line of 28.
+    // Signature, 12 bytes that end with its length, and a line of 28.
     let length = u32::from_be_bytes(signed[signed.len() - 32..signed.len() - 28].try_into().unwrap());
     let unsigned = &signed[..signed.len() - 40 - length as usize];
     root.write("/opt/variants/unsigned.ko", unsigned);
@@ -103,7 +104,7 @@ fn make_variants(root: &Root, kernel: &Kernel, installed: &str) {
     .ok();
 }
 
-/// Each variant in the module's place: what an administrator is told, in words and for machines.
+/// Each variant in the module's place: the output for administrators, as text and JSON.
 fn before_the_boot(root: &Root, kernel: &Kernel, installed: &str) {
     let check = format!("dkms check -k {}", kernel.release);
     let on = "--secure-boot on --enrolled";
@@ -115,7 +116,7 @@ fn before_the_boot(root: &Root, kernel: &Kernel, installed: &str) {
         let json = root.run(&format!("{check} {on} {mok} --json")).exits(code).stdout;
         let answer = &serde_json::from_str::<serde_json::Value>(&json).unwrap()["modules"][0];
         assert_eq!(answer["verdict"], if taken { "loads" } else { "refused" }, "{json}");
-        // Nobody wants signatures: only what contradicts its signature is refused.
+        // No signature is required: only a module that contradicts its signature is rejected.
         let free = if name == "changed" { 1 } else { 0 };
         root.run(&format!("{check} --secure-boot off --enrolled {mok}")).exits(free);
     }
@@ -123,13 +124,13 @@ fn before_the_boot(root: &Root, kernel: &Kernel, installed: &str) {
     root.run(&format!("{check} {on} /opt/variants/pem"))
         .exits(1)
         .says(&["mokutil --import /var/lib/dkms/mok.pub"]);
-    // Another kernel's module, however well signed.
+    // A module for another kernel, with a valid signature.
     root.run("dkms check /opt/variants/signed.ko -k 6.1.0-1-amd64 --secure-boot off")
         .exits(1)
         .says(&["6.1.0-1-amd64"]);
 }
 
-/// Boots the kernel with the key of the transaction enrolled; returns the console's text.
+/// Boots the kernel with the transaction's key enrolled; returns the output of the console.
 fn inside_the_machine(root: &Root, kernel: &Kernel, suite: &'static Suite) -> String {
     let initrd = Initrd::new(root);
     for (name, ..) in VARIANTS {

@@ -1,4 +1,5 @@
-//! Modules are signed as DKMS 3.x signs them: with a machine owner key that is made on first use and that only root reads.
+//! Modules are signed as by DKMS 3.x: with a machine owner key that is generated on first use and readable only by
+//! root.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::modules::Sources;

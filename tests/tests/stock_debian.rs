@@ -1,4 +1,4 @@
-//! A Debian 13 that has no Rust, and a checkout of this tree on it: the Makefile's targets install Debian's own.
+//! A Debian 13 without Rust, and a checkout of this tree on it: the Makefile's targets install Debian's own Rust.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::panic)] // a story stops at the first surprise
 
 use std::time::Instant;
@@ -6,7 +6,7 @@ use std::time::Instant;
 use dkms_tests::checkout::{self, Checkout};
 use dkms_tests::{Suite, host};
 
-/// What Debian 13's Rust says that it is.
+/// The version of Debian 13's Rust.
 const STOCK: &str = "cargo 1.85.";
 
 #[test]
@@ -14,7 +14,7 @@ const STOCK: &str = "cargo 1.85.";
 fn a_debian_without_rust_makes_the_package_with_its_own() {
     let _one_at_a_time = host::lock("stock");
     let checkout = Checkout::on(Suite::trixie(), &checkout::kept());
-    // What compiles does not depend on how well it is optimised, and this is for every run of the tests.
+    // Whether the code compiles does not depend on the optimization level, and this runs in every test.
     let quick = "CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=0";
     let made = checkout.make(&format!("{quick} deb")).ok();
     made.says(&["installing packages: ", "cargo"]);
@@ -39,7 +39,7 @@ fn a_cargo_that_is_too_old_is_named_before_it_speaks() {
     }
 }
 
-/// Debian 12's Rust is from 2022. Its newer one has other names.
+/// Debian 12's default Rust is from 2022. It has a newer one in packages with other names.
 #[test]
 #[ignore = "long: run by `make test-long`"]
 fn debian_12_has_a_new_enough_rust_under_another_name() {
@@ -53,12 +53,12 @@ fn debian_12_has_a_new_enough_rust_under_another_name() {
     assert_eq!(again.stderr, "", "{again}");
 }
 
-/// From a fresh checkout to a loaded module on a machine that had nothing.
+/// From a fresh checkout to a loaded module on a minimal machine.
 #[test]
 #[ignore = "long: run by `make test-long`"]
 fn the_demo_ends_with_the_module_loaded() {
     let _one_at_a_time = host::lock("stock");
-    // Nothing from earlier: this is how long a stranger waits.
+    // Without earlier results: this is the time that a new user waits.
     let fresh = host::roots_dir().join("stock-demo");
     std::fs::remove_dir_all(&fresh).ok();
     let start = Instant::now();
@@ -67,7 +67,7 @@ fn the_demo_ends_with_the_module_loaded() {
     eprintln!("make demo on a Debian 13 without Rust: {} s", start.elapsed().as_secs());
     shown.says(&["LOADED v4l2loopback", "Done: the kernel came"]);
     checkout.root().run("cargo --version").ok().says(&[STOCK]);
-    // The unit tests and lints of every commit, by the same Rust.
+    // The unit tests and lints of every commit, with the same Rust.
     checkout.make("check").ok();
     drop(checkout);
     std::fs::remove_dir_all(&fresh).unwrap();

@@ -1,18 +1,18 @@
-//! Tarballs go from Debian's dkms to ours and back: what one packs, the other loads and installs, without compiling.
+//! Tarballs from Debian's dkms to ours and back: each loads and installs what the other packed, without compiling.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
 use dkms_tests::modules::Sources;
 use dkms_tests::{Kernel, Output, Root, Suite, host, stage};
 
-/// The module that travels.
+/// The module in the tarballs.
 const ID: &str = "tarry/1.0";
 const SRC: &str = "/usr/src/tarry-1.0";
 const TREE: &str = "/var/lib/dkms/tarry/1.0";
-/// A kernel of which there is only a build.
+/// A kernel that is not installed, with a build.
 const OTHER: &str = "6.99.0-0-other-amd64";
 
-/// What a dkms packed, in every form.
+/// The tarballs that a dkms packs, in every form.
 const PACK: &[(&str, &str)] = &[
     ("full.tar.gz", "-k {K}"),
     ("two.tar.xz", "-k {K} -k {O} -a x86_64"),
@@ -21,7 +21,7 @@ const PACK: &[(&str, &str)] = &[
     ("binaries.tar.gz", "--binaries-only -k {K}"),
 ];
 
-/// Builds the module with whichever dkms is there, packs it in every form, and takes it away again. What was built.
+/// Builds the module with either dkms, packs it in every form, and removes it. Returns the checksum of the build.
 fn pack(root: &Root, kernel: &Kernel) -> String {
     Sources::new("tarry", "1.0").unpack(root);
     root.run(&format!("ln -s tarry.c {SRC}/link.c && chmod 755 {SRC}/Makefile && mkdir -p /opt/packed")).ok();
@@ -32,7 +32,7 @@ fn pack(root: &Root, kernel: &Kernel) -> String {
         let words = words.replace("{K}", &kernel.release).replace("{O}", OTHER);
         root.run(&format!("dkms mktarball {ID} {words} --archive /opt/packed/{name}")).ok();
     }
-    // The name that it has by itself is the same with both.
+    // The default name is the same with both.
     root.run(&format!("dkms mktarball {ID} -k {}", kernel.release)).ok();
     let name = format!("{TREE}/tarball/tarry-1.0-kernel{}-x86_64.dkms.tar.gz", kernel.release);
     assert!(root.exists(&name), "{name}");
@@ -57,8 +57,8 @@ fn load(root: &Root, action: &str, name: &str) -> Output {
     root.run(&format!("dkms {action} /opt/packed/{name}"))
 }
 
-/// Loads each form with whichever dkms is there, and installs what was loaded: nothing is compiled, and what is
-/// installed is what the other dkms has built.
+/// Loads each form with either dkms, and installs it: nothing is compiled, and the installed file is the one that the
+/// other dkms built.
 fn unpack(root: &Root, kernel: &Kernel, built: &str, counters: &Counters<'_>) {
     for (action, name) in
         [("ldtarball", "full.tar.gz"), ("add", "two.tar.xz"), ("ldtarball --archive", "all.tar")]
@@ -79,7 +79,7 @@ fn unpack(root: &Root, kernel: &Kernel, built: &str, counters: &Counters<'_>) {
     assert!(root.run(&format!("dkms status {ID}")).ok().stdout.contains("tarry/1.0: added"));
     forget(root);
 
-    // Binaries need the source that they are of.
+    // Binaries need their source.
     load(root, "ldtarball", "binaries.tar.gz").exits(1);
     root.run("rm -rf /var/lib/dkms/tarry"); // Debian's leaves a directory there
     root.run(&format!("cp -a /opt/packed/source {SRC}")).ok();
@@ -113,7 +113,7 @@ fn trixie_there_and_back() {
 fn all_kernels_of_a_tarball_are_loaded_and_none_is_believed() {
     let (layer, kernel) = stage::with_small_tree(Suite::trixie());
     let root = Root::on(&layer);
-    // What was built here to be packed is not to come back from the cache.
+    // The build that was packed must not be taken from the cache.
     root.write("/etc/dkms/policy.toml", "cache_mib = 0\n");
     pack(&root, &kernel);
     load(&root, "ldtarball", "all.tar").ok();
@@ -121,14 +121,14 @@ fn all_kernels_of_a_tarball_are_loaded_and_none_is_believed() {
         (root.state_of(ID, &kernel.release), root.state_of(ID, OTHER)),
         ("built".into(), "built".into())
     );
-    // The other kernel appears, without headers; what the tarball has for it was built for this one.
+    // The other kernel is installed, without headers; its build in the tarball is for this one.
     root.run(&format!("mkdir -p /usr/lib/modules/{OTHER} && touch /usr/lib/modules/{OTHER}/modules.dep"))
         .ok();
     let refused = root.run(&format!("dkms install {ID} -k {OTHER}")).exits(7);
     assert!(refused.all().contains(&format!("built for kernel \"{}\"", kernel.release)), "{refused}");
     assert_eq!(root.state_of(ID, OTHER), "built");
     assert_eq!(root.find(&format!("/usr/lib/modules/{OTHER}"), "-name 'tarry*'"), [""; 0]);
-    // A hook does not trust it, either: it builds anew, from the source that came along.
+    // A hook does not trust it either: it rebuilds from the source in the tarball.
     let counters = Counters::install(&root);
     root.run(&format!("/etc/kernel/postinst.d/dkms {0} /boot/vmlinuz-{0}", kernel.release))
         .ok()

@@ -1,8 +1,10 @@
-//! `alpm-headers KERNEL` asks pacman's database which package has a kernel's headers, and answers `NAME` on standard output; or
-//! `NAME INSTALLED NEEDED`, when that package is there in another version than the kernel. Silent when the database is not
-//! there or knows of none: the usual name is guessed then.
+//! `alpm-headers KERNEL` prints the package with a kernel's headers, according to pacman's database, as `NAME`; or
+//! `NAME INSTALLED NEEDED` if this package is installed in another version than the kernel. Prints nothing if the
+//! database
+//! or the package is missing: the usual name is then assumed.
 //!
-//! A program of its own, and the only one that is linked to libalpm: a hook that is must fail after the transaction that
+//! A separate program, and the only one that is linked to libalpm: a hook that is linked to it would fail after a
+//! transaction that
 //! replaces the library.
 
 use std::path::Path;
@@ -28,13 +30,13 @@ fn main() -> ExitCode {
 fn answer(kernel: &KernelRelease) -> Option<String> {
     let layout = Layout::default();
     let database = Path::new(PACMAN_DATABASE);
-    // Creates nothing: a database that is not there would be made.
+    // Does not create a missing database.
     if !database.join("local").is_dir() {
         return None;
     }
     let handle = Alpm::new("/", database.to_str()?).ok()?;
     let image = layout.image(kernel);
-    // Packages have it below /usr, wherever /lib leads.
+    // Packages have it below /usr, whether /lib is a link or not.
     let image = format!("usr/{}", image.strip_prefix("/").ok()?.to_str()?);
     let owner =
         handle.localdb().pkgs().iter().find(|package| package.files().contains(image.as_str()).is_some())?;
@@ -55,7 +57,8 @@ fn answer(kernel: &KernelRelease) -> Option<String> {
     }
 }
 
-/// The package that is made with the kernel's and is called after it; else any of the same making that is called headers.
+/// The package that is named after the kernel's and built together with it; else any package of the same build with a
+/// name for headers.
 fn headers_of<'a>(kernel: &Package, db: &'a Db) -> Option<&'a Package> {
     let base = kernel.base().unwrap_or(kernel.name());
     let named = [format!("{}-headers", kernel.name()), format!("{base}-headers")];

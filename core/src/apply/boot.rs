@@ -1,4 +1,4 @@
-//! At the end of a transaction: which kernel is booted next.
+//! The end of a transaction: which kernel is the boot default.
 
 use std::collections::BTreeSet;
 
@@ -14,11 +14,12 @@ use crate::sys::signal;
 use crate::tree::LockedTree;
 use crate::types::{Arch, KernelRelease};
 
-/// Keeps a kernel that works as the boot default, or undoes that. What goes wrong is a remark: modules are in place by now.
+/// Keeps a kernel that has the modules in use as the boot default, or undoes this. A failure is a remark, because the
+/// modules are already installed.
 pub fn settle(session: &Session, tree: &LockedTree, events: &[Event], report: &mut Report) -> Result<()> {
-    // Trees of somebody's own are no machine that boots.
+    // With a relocated install tree there is no machine to boot.
     let ours = session.layout.depmod_root() == Some(std::path::Path::new("/"));
-    // While policy.toml cannot be read nobody knows whether this is wanted: neither done nor undone.
+    // If policy.toml cannot be read, the admin's choice is unknown: the boot default is neither changed nor restored.
     let known = session.policy.admin.broken.is_none();
     if !ours || !known || !(concerns(session, events, report) || session.layout.boot_default().exists()) {
         return Ok(());
@@ -32,7 +33,7 @@ pub fn settle(session: &Session, tree: &LockedTree, events: &[Event], report: &m
     Ok(())
 }
 
-/// Whether a kernel may have come to lack something. An idle hook ends here: nothing is read.
+/// Whether a kernel may now lack a module in use. An idle hook returns here without reading anything.
 fn concerns(session: &Session, events: &[Event], report: &Report) -> bool {
     let lacks = report.worse_than(Severity::Fine).any(|line| line.target.is_some());
     events.iter().any(|event| match event {
@@ -40,13 +41,13 @@ fn concerns(session: &Session, events: &[Event], report: &Report) -> bool {
         | Event::HeadersAdded(_)
         | Event::Autoinstall(_)
         | Event::SourceAdded { .. } => lacks,
-        // One that lacked something may be the newest now.
+        // A kernel that lacked a module may be the newest one now.
         Event::KernelRemoved(_) => session.layout.failures().exists(),
         _ => false,
     })
 }
 
-/// This program leaves, and nobody would undo it later.
+/// Our package is being removed: restore the boot default now, because no later run can.
 pub fn let_go(session: &Session) -> Result<()> {
     if session.layout.boot_default().exists() {
         let tree = hold(session)?;
@@ -65,10 +66,10 @@ fn settled(session: &Session, tree: &LockedTree, events: &[Event], wanted: bool)
     };
     let gone: BTreeSet<KernelRelease> = events.iter().filter_map(leaving).collect();
     let snapshot = tree.snapshot()?;
-    let facts = boot::look(&session.layout, &session.policy, &snapshot, &arch, &gone);
+    let facts = boot::inspect(&session.layout, &session.policy, &snapshot, &arch, &gone);
     let facts = Facts { wanted, ..facts };
     let Some(Decision { undo, make, menu, remark }) = boot::decide(&facts) else { return Ok(None) };
-    // In this order a run that is killed leaves what the next one can tell from what the admin did.
+    // This order lets the run after a killed one distinguish our change from the admin's.
     let menu = menu && !remade_after_us(session, events);
     if let Some(act) = undo {
         act.iter().try_for_each(|act| boot_default::carry_out(session, act))?;
@@ -92,7 +93,7 @@ fn settled(session: &Session, tree: &LockedTree, events: &[Event], wanted: bool)
     Ok(remark)
 }
 
-/// Whether the package manager remakes the boot menu itself, later in this run.
+/// Whether the package manager regenerates the boot menu later in this run.
 fn remade_after_us(session: &Session, events: &[Event]) -> bool {
     let hook = session.policy.row.menu_hook.map(|hook| session.layout.etc.join(hook));
     events.iter().any(|event| matches!(event, Event::KernelAdded(_) | Event::KernelRemoved(_)))

@@ -1,4 +1,4 @@
-//! The lock of a transaction, and what runs that were killed have left.
+//! The lock of a transaction, and the cleanup after killed runs.
 
 use anyhow::Result;
 
@@ -7,7 +7,7 @@ use crate::session::Session;
 use crate::sys::private;
 use crate::tree::LockedTree;
 
-/// Waits for the lock of the DKMS tree, and deletes what a killed run has left.
+/// Waits for the lock of the DKMS tree, and deletes what killed runs left.
 pub fn hold(session: &Session) -> Result<LockedTree> {
     let tree = LockedTree::lock(&session.layout, |holder| {
         let who = if holder.is_empty() { "another dkms".to_owned() } else { format!("dkms (pid {holder})") };
@@ -19,13 +19,13 @@ pub fn hold(session: &Session) -> Result<LockedTree> {
     Ok(tree)
 }
 
-/// Deletes what runs that were killed have left.
+/// Deletes what killed runs left.
 pub(super) fn sweep(session: &Session, tree: &LockedTree) -> Result<()> {
-    // Tarballs are unpacked before the lock is taken: it cannot tell of them.
+    // Tarballs are unpacked before the lock is acquired, so the lock does not show that a run left one.
     private::sweep(&tree.layout.incoming())?;
     if tree.unclean() {
         recover::sweep_work(tree)?;
-        // What is left in the cache does no harm.
+        // Leftovers in the cache are harmless.
         drop(session.cache().trim());
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! One module for one kernel: build, put into the registry, publish.
+//! One task of a plan: building a module for a kernel, and installing it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use crate::sys::{confine, file, signal};
 use crate::tree::{Failure, Pending, Record, unsigned};
 use crate::types::{Attempt, Placement, Target};
 
-/// Everything that building a module needs and that is known before any build begins.
+/// The inputs of a build, which are known before any build begins.
 pub(super) fn job<'a>(
     work: &Work<'a>,
     make: &'a Task,
@@ -64,10 +64,10 @@ pub(super) fn known<'a>(work: &Work<'a>, make: &Task) -> Result<Surveyed<'a>> {
     Ok((case, case.recipe.as_ref().map_err(ToString::to_string), kernel))
 }
 
-/// What a build came to.
+/// The result of a build.
 pub(super) type Ended = Attempt<Built, Unbuilt>;
 
-/// Puts what was built into the registry, and into the kernel's tree, as far as the plan wants it.
+/// Moves a build into the DKMS tree, and installs it if the plan requests this.
 pub(super) fn finish(work: &mut Work<'_>, make: &Task, attempt: Option<Ended>) -> Result<Outcome> {
     let (case, recipe, kernel) = known(work, make)?;
     let recipe = match recipe {
@@ -100,10 +100,10 @@ pub(super) fn finish(work: &mut Work<'_>, make: &Task, attempt: Option<Ended>) -
     })
 }
 
-/// Who signs for each kernel that something is built for.
+/// The signer for each kernel that something is built for.
 pub(super) fn signing(work: &mut Work<'_>, makes: &[Task]) -> Result<BTreeMap<Target, sign::Signing>> {
     let mut all = BTreeMap::new();
-    // Nothing is signed before a transaction, and no key is made.
+    // A pre-build neither signs nor generates a key.
     let makes = if work.proof.is_some() { &[] } else { makes };
     for target in makes.iter().filter(|make| make.build).map(|make| &make.target) {
         let headers = work.survey.kernels.get(target).and_then(|kernel| kernel.headers.as_ref());
@@ -117,15 +117,15 @@ pub(super) fn signing(work: &mut Work<'_>, makes: &[Task]) -> Result<BTreeMap<Ta
     Ok(all)
 }
 
-/// A build in the registry.
+/// The build of this task in the DKMS tree.
 struct StoredBuild {
     seconds: f64,
     notes: Vec<String>,
     cached: bool,
 }
 
-/// How a build ended, as far as that is not everybody's end: a full disk and a source that vanished under our hands are
-/// this module's failure.
+/// The result of a build, in which an I/O error such as a full disk or a deleted source counts as a failure of this
+/// module, and not of the transaction.
 pub(super) fn result(ended: Ended) -> Ended {
     match ended {
         Ok(result) => Ok(result),
@@ -141,7 +141,7 @@ pub(super) fn result(ended: Ended) -> Ended {
     }
 }
 
-/// Puts a build's result into the registry, or keeps its failure.
+/// Moves a successful build into the DKMS tree, or records its failure.
 fn settle(
     work: &mut Work<'_>,
     make: &Task,
@@ -154,7 +154,7 @@ fn settle(
         Err(unbuilt) => return Ok(Err(remember(work, make, unbuilt)?)),
     };
     if recipe.follows && !make.force {
-        // By these shell DKMS sees that a dependency has changed.
+        // Shell DKMS detects changes of a dependency by these files.
         for needed in &make.after {
             let mark = built.staged.join(format!(".dep_{}", needed.name));
             file::write_atomic(&mark, format!("{}\n", needed.version).as_bytes(), 0o644)?;
@@ -162,12 +162,12 @@ fn settle(
     }
     fail::fail_point!("make:before-adopt");
     let before = work.snapshot.build(&make.module, &make.target).and_then(|build| build.record.clone());
-    // What is installed now is no longer what is built: until it is, it counts as damaged.
+    // The installed files differ from the new build: until it is installed, they count as damaged.
     let mut installed = before.map(|record| record.installed).unwrap_or_default();
     installed.iter_mut().for_each(|file| file.sha256.clear());
     work.tree.adopt_build(&make.module, &make.target, &built.staged, installed.clone())?;
     fail::fail_point!("make:adopted");
-    // Signed as it should be, or nobody could have.
+    // Signed as expected, or no signer is available.
     let good = built.signer.is_some() || case.signer.is_none();
     let record = Record {
         fingerprint: make.fingerprint.clone(),
@@ -179,8 +179,8 @@ fn settle(
     work.tree.record(&make.module, &make.target, &record)?;
     work.tree.forget_failure(&make.module, &make.target)?;
     let place = work.session.layout.build(&make.module);
-    // As shell DKMS leaves it; with it goes what a killed build of shell DKMS left there. Where builds are not confined, it
-    // is where they run, and the next one may have begun.
+    // As shell DKMS leaves it, this also deletes the files of a killed build of shell DKMS. Without a sandbox, builds
+    // run in this directory, and the next one may have begun.
     file::remove_all(&if confine::available() { place } else { place.join("make.log") })?;
     if !built.kept && good {
         let from = work.session.layout.built(&make.module, &make.target);
@@ -189,7 +189,7 @@ fn settle(
     Ok(Ok(StoredBuild { seconds: built.seconds, notes: built.notes, cached: built.cached }))
 }
 
-/// Keeps a finished build for later. What cannot be kept costs time then, and nothing now.
+/// Stores a build in the cache. A failure costs only time.
 pub(super) fn keep(work: &mut Work<'_>, make: &Task, from: &Path, record: &Record, notes: &[String]) {
     let key = cache::key(&make.fingerprint, record.signer.as_deref());
     let manifest = cache::Manifest::new(
@@ -202,19 +202,19 @@ pub(super) fn keep(work: &mut Work<'_>, make: &Task, from: &Path, record: &Recor
     work.kept |= work.session.cache().keep(&key, from, manifest).is_ok();
 }
 
-/// What runs besides the compiler when something is built for a kernel.
+/// The programs that run in a build for this kernel, apart from the compiler.
 pub(super) fn environment(work: &Work<'_>, target: &Target) -> String {
     let headers = work.survey.kernels.get(target).and_then(|kernel| kernel.headers.as_ref());
     headers.map(|headers| headers.environment.clone()).unwrap_or_default()
 }
 
-/// Keeps a failure with its log, so that nobody compiles the same again, and says where the log is.
+/// Records a failure with its log, so that it is not repeated, and adds the path of the log.
 pub(super) fn remember(work: &Work<'_>, make: &Task, unbuilt: Unbuilt) -> Result<Outcome> {
     let layout = &work.session.layout;
     let log = layout.failure_log(&make.module, &make.target);
     let keep = || -> Result<()> {
         file::write_atomic(&log, &unbuilt.log, 0o644)?;
-        // Where shell DKMS leaves it, for the tools that look there.
+        // The path where shell DKMS leaves it, for tools that read it.
         if work.proof.is_none() {
             file::write_atomic(&layout.build(&make.module).join("make.log"), &unbuilt.log, 0o644)?;
         }
@@ -228,7 +228,7 @@ pub(super) fn remember(work: &Work<'_>, make: &Task, unbuilt: Unbuilt) -> Result
             view: work.proof.and_then(|proof| proof.view.clone()),
             boot: (unbuilt.fault == Fault::Unknown).then(|| layout.boot_id()).flatten(),
         };
-        // What the machine could not do is no verdict on the module: it is tried again.
+        // A failure caused by the machine proves nothing about the module: it is retried.
         if unbuilt.fault.lasts() {
             work.tree.record_failure(&make.module, &make.target, &failure)
         } else {
@@ -241,19 +241,19 @@ pub(super) fn remember(work: &Work<'_>, make: &Task, unbuilt: Unbuilt) -> Result
     Ok(work.failed(make, Failing { errors: unbuilt.errors, log, ..failing }))
 }
 
-/// Nobody has looked yet whether the kernel takes a finished build: shell DKMS made it, or it came in a tarball.
+/// Whether a build was not verified yet, because shell DKMS made it, or it is from a tarball.
 fn unproven(work: &Work<'_>, make: &Task) -> bool {
     let build = work.snapshot.build(&make.module, &make.target);
     build.is_some_and(|build| build.record.as_ref().is_none_or(|record| record.loaded))
 }
 
-/// Where the symbols are of the modules that one depends on.
+/// The symbol lists of the modules that this one depends on.
 fn symvers(work: &Work<'_>, make: &Task) -> Vec<PathBuf> {
     let layout = &work.session.layout;
     make.after.iter().map(|id| layout.built_modules(id, &make.target).join("Module.symvers")).collect()
 }
 
-/// Puts a finished build into the kernel's tree.
+/// Installs a build for the kernel.
 fn publish(
     work: &mut Work<'_>,
     make: &Task,
@@ -344,12 +344,11 @@ fn publish(
     Ok(Ok(notes))
 }
 
-/// The version before: its record has nothing installed any more, and when only its build was left of it, that
-/// has done its duty.
+/// Clears the record of the previous version's installed files, and deletes a stand-in.
 fn retire(work: &Work<'_>, old: &crate::types::ModuleId, target: &Target) -> Result<()> {
     let Some(entry) = work.snapshot.modules.get(old) else { return Ok(()) };
     if entry.stands_in() {
-        // In one step with its last build: without any, nobody would find its directory again.
+        // Together with its last build, because without builds its directory would not be found again.
         let gone = |other: &Target| other == target || !work.tree.layout.built(old, other).exists();
         if entry.builds.keys().all(gone) {
             work.tree.forget(old)?;

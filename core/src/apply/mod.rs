@@ -1,4 +1,4 @@
-//! Carries out a plan and fills the report. Decides nothing.
+//! Executes a plan and fills the report. Makes no decisions.
 
 mod boot;
 mod hold;
@@ -32,55 +32,55 @@ use crate::sys::signal;
 use crate::tree::{Installed, Intent, LockedTree, Record, Snapshot};
 use crate::types::{ModuleId, Placement, Target};
 
-/// A plan being carried out.
+/// A plan during its execution.
 struct Work<'a> {
     session: &'a Session,
     tree: &'a LockedTree,
     snapshot: &'a Snapshot,
     survey: &'a Survey,
-    /// Nothing is changed: what is built is kept for later, and what fails is remembered.
+    /// Pre-build: only the cache and the recorded failures are changed.
     proof: Option<&'a Proof>,
-    /// Kernels that leave.
+    /// Kernels that are being removed.
     gone: &'a BTreeSet<Target>,
     report: Report,
     intent: Intent,
-    /// A publication broke in the middle: the next run must look at it.
+    /// A publication was interrupted: the next run must examine it.
     unfinished: bool,
-    /// It has been said that builds run unconfined.
+    /// The warning about builds without a sandbox has been printed.
     unconfined: bool,
     /// Modules published, by kernel.
     published: BTreeMap<Target, BTreeSet<String>>,
-    /// What a module's installation in this plan came to.
+    /// Modules whose installation failed in this plan.
     failed: BTreeSet<Placement>,
-    /// Something was put into the cache.
+    /// A build was added to the cache.
     kept: bool,
     /// When the transaction began.
     began: Instant,
-    /// Kernels that were looked at for modules outside of the plan's scope.
+    /// Kernels that were read for modules outside of the plan's scope.
     kernels: BTreeMap<Target, Kernel>,
 }
 
-/// A plan, and what it was decided from.
+/// A plan, and the facts that it was decided from.
 #[derive(Debug, Clone, Copy)]
 struct Decided<'a> {
     snapshot: &'a Snapshot,
     survey: &'a Survey,
     plan: &'a Plan,
-    /// It is carried out before a transaction.
+    /// Set for a pre-build.
     proof: Option<&'a Proof>,
 }
 
 /// How a plan ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Completion {
-    /// All of it is as it was meant.
+    /// Everything was done.
     Whole,
-    /// Something could not be finished; it stays written down.
+    /// A part could not be finished; its intent stays recorded for the next run.
     Part,
 }
 
-/// Does what the plan says. `Err` means that we broke or were interrupted; what was intended is then still
-/// written down, and the next run completes it.
+/// Executes the plan. `Err` means that dkms failed or was interrupted; the intent is then still recorded, and the next
+/// run completes it.
 fn apply<'a>(
     session: &'a Session,
     tree: &'a LockedTree,
@@ -138,7 +138,7 @@ impl<'a> Work<'a> {
         }
         schedule::carry_out(self, plan)?;
         for unregister in &plan.unregister {
-            // What its successor has replaced in this very transaction need not be kept.
+            // A version that was replaced in this transaction need not be kept.
             let now = Snapshot::load_some(&self.tree.layout, [unregister.module.name.clone()])?;
             let serves = |entry: &crate::tree::Entry| entry.builds.values().any(|build| build.active);
             if unregister.keep_builds && now.modules.get(&unregister.module).is_some_and(serves) {
@@ -155,14 +155,14 @@ impl<'a> Work<'a> {
         for (id, target, fingerprint) in &plan.adopt {
             self.adopt(id, target, fingerprint)?;
         }
-        // Installed is not yet loadable where the firmware has a say.
+        // Installed does not imply loadable if Secure Boot is on.
         let changed: BTreeSet<Target> = self.published.keys().cloned().collect();
         let foreseen = crate::check::foreseen(self.session, &changed, || self.tree.snapshot());
         self.report.remarks.extend(foreseen.unwrap_or_else(|error| vec![format!("{error:#}")]));
         self.finish(plan)
     }
 
-    /// Takes a build from a tarball. What is installed is no longer what is built: it counts as damaged then.
+    /// Imports a build from a tarball. The installed files then differ from the build, so they count as damaged.
     fn bring(&mut self, loading: &Loading) -> Result<()> {
         let Loading { module, target, dir } = loading;
         let before = self.snapshot.build(module, target).and_then(|build| build.record.clone());
@@ -186,7 +186,7 @@ impl<'a> Work<'a> {
         self.session.screen.progress(&format!("dkms: {id} added to the DKMS tree"));
         self.report.add(id, None, Outcome::Registered);
         match trouble {
-            // As shell DKMS has it: the module is registered, and the script's status is the command's.
+            // As in shell DKMS: the module is added, and the script's exit status is that of the command.
             Some(Trouble { why, status: Some(code) }) if alone => {
                 let remaining = "the module was added to the DKMS tree".to_owned();
                 let failing = Failing::new(Fault::Module, Exit::of_script(code), why);
@@ -198,7 +198,7 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Writes down what is about to change in a kernel's tree, before it does.
+    /// Records a change of a kernel's modules before it is made.
     fn intend(&mut self, change: impl FnOnce(&mut Intent)) -> Result<()> {
         change(&mut self.intent);
         self.tree.intend(&self.intent)
@@ -208,7 +208,7 @@ impl<'a> Work<'a> {
         let Removal { module, target, .. } = clear;
         if clear.withdraw {
             let published = self.published_files(module, target)?;
-            // Two packages may bring the same module: what lies there now may be the other one's.
+            // Two packages may provide the same module: the file here may belong to the other one.
             let mut ours = Vec::with_capacity(published.len());
             for file in published {
                 if self.foreign(module, target, &file)? {
@@ -278,7 +278,7 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Runs a module's POST_REMOVE, and notes that it has ended.
+    /// Runs a module's POST_REMOVE, and records that it has ended.
     fn post_remove(&mut self, module: &ModuleId, target: &Target, command: Option<&str>) -> Result<()> {
         let Some(command) = command else { return Ok(()) };
         if let Some(trouble) = script::run(self.session, module, Some(target), "post_remove", command)? {
@@ -289,15 +289,15 @@ impl<'a> Work<'a> {
         })
     }
 
-    /// Whether a file that we noted is not ours any more: another module of the registry put its own there, or somebody
-    /// did. Who only signed or packed ours anew left it ours.
+    /// Whether a recorded file is no longer ours because another module of the DKMS tree, or the admin, replaced it. A
+    /// file that was only signed or compressed again is still ours.
     fn foreign(&self, id: &ModuleId, target: &Target, file: &Installed) -> Result<bool> {
         let Ok(content) = std::fs::read(&file.path) else { return Ok(false) };
         let sha256 = crate::sys::hash::hex(&content);
         if file.sha256.is_empty() || sha256 == file.sha256 {
             return Ok(false);
         }
-        // Rare, so that all the others are looked at now only.
+        // Rare, so the other modules are read only now.
         let all = self.tree.snapshot()?;
         let others = all.modules.iter().filter(|(other, _)| other.name != id.name);
         let builds = others.filter_map(|(_, entry)| entry.builds.get(target)).filter(|build| build.active);
@@ -317,8 +317,9 @@ impl<'a> Work<'a> {
         Ok(there.is_some() && ours.is_some() && there != ours)
     }
 
-    /// Deletes files in the kernel's tree that are those of a build which does not count as installed: an installation
-    /// that was cut short and could not be completed left them. Without their build nobody would know whose they are.
+    /// Deletes files in the kernel's module directory that equal those of a build that is not marked as installed: they
+    /// remain from an interrupted installation that could not be completed. Once the build is deleted, their owner
+    /// cannot be determined.
     fn strays(&mut self, id: &ModuleId, target: &Target) -> Result<()> {
         let built = self.tree.layout.built_modules(id, target);
         for file in self.published_files(id, target)? {
@@ -336,7 +337,7 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// The files that an installed build has in the kernel's tree: as noted, else where they must be.
+    /// The files that an installed build has in the kernel's module directory: as recorded, else where they must be.
     fn published_files(&mut self, id: &ModuleId, target: &Target) -> Result<Vec<Installed>> {
         let Some(build) = self.snapshot.build(id, target) else { return Ok(Vec::new()) };
         if let Some(record) = build.record.as_ref().filter(|record| !record.installed.is_empty()) {
@@ -347,7 +348,7 @@ impl<'a> Work<'a> {
         Ok(publish::guess(&self.tree.layout, destination, recipe.as_ref(), &build.files, target))
     }
 
-    /// The recipe of a module that is not in the plan's scope; `None` when its source is gone or bad.
+    /// The recipe of a module that is not in the plan's scope; `None` if its source is missing or its dkms.conf is bad.
     fn recipe_of(&mut self, id: &ModuleId, target: &Target) -> Result<Option<crate::conf::Recipe>> {
         if let Some(case) = self.survey.cases.get(&Placement::of(id, target)) {
             return Ok(case.recipe.as_ref().ok().cloned());
@@ -386,7 +387,7 @@ impl<'a> Work<'a> {
         self.tree.record(id, target, &record)
     }
 
-    /// What follows once every kernel's index is made.
+    /// The steps after depmod has run for every kernel.
     fn finish(&mut self, plan: &Plan) -> Result<Completion> {
         for target in &plan.initramfs {
             let names = self.published.get(target).cloned().unwrap_or_default();
@@ -403,7 +404,7 @@ impl<'a> Work<'a> {
             }
         }
         if self.kept {
-            // A cache that is too large is no failure of this transaction.
+            // A cache that is too large does not fail the transaction.
             drop(self.session.cache().trim());
         }
         self.load()?;
@@ -416,7 +417,7 @@ impl<'a> Work<'a> {
         Ok(Completion::Whole)
     }
 
-    /// What was installed for the running kernel is loaded, where that was asked for.
+    /// Loads what was installed for the running kernel, if this was requested.
     fn load(&mut self) -> Result<()> {
         let session = self.session;
         let running = crate::kernel::running();
@@ -436,8 +437,8 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// framework.conf's own hook at the end of a transaction that changed kernels' trees: for each of them when it
-    /// speaks of the kernel, else once.
+    /// Runs framework.conf's `post_transaction` after a transaction that changed modules: once per kernel if the
+    /// command mentions the kernel release, else once.
     fn post_transaction(&mut self) -> Result<()> {
         let command = &self.session.policy.framework.post_transaction;
         if command.trim().is_empty() {
@@ -458,7 +459,7 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// With what remains installed, for this kernel and others.
+    /// Adds what remains installed for this kernel and others.
     fn failed(&self, make: &Task, failing: Failing) -> Outcome {
         let remaining = crate::plan::remaining(self.snapshot, self.gone, &make.module, &make.target);
         Outcome::Failed(Failing { remaining, ..failing })

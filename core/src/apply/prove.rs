@@ -1,5 +1,5 @@
-//! Before a transaction: the same builds as in it, of which nothing reaches the registry or a kernel's tree. What was
-//! built is kept, so that the transaction finds it; what failed is remembered, so that nobody compiles it again.
+//! The pre-build: the builds of the transaction, without changes of the DKMS tree or of a kernel's modules. Successful
+//! builds are cached for the transaction; failures are recorded, so that the transaction does not repeat them.
 
 use std::path::PathBuf;
 
@@ -15,17 +15,17 @@ use crate::session::Session;
 use crate::sys::file;
 use crate::sys::overlay::Layers;
 
-/// What is tried before a transaction.
+/// The environment of a pre-build.
 #[derive(Debug, Default)]
 pub struct Proof {
-    /// What lies over the system for those that build.
+    /// The overlay that the builds see.
     pub layers: Option<Layers>,
-    /// The name by which that is written down.
+    /// The name under which the overlay's content is recorded.
     pub view: Option<String>,
 }
 
-/// Directories where builds of modules are mounted that are not registered yet; gone when this is dropped. Without a source
-/// and without a build they are no modules, whoever looks meanwhile.
+/// Mount points for builds of modules that are not in the DKMS tree yet; deleted when this is dropped. Without a source
+/// and a build they do not count as modules for a concurrent reader.
 pub(super) struct Places(Vec<PathBuf>, PathBuf);
 
 impl Places {
@@ -48,7 +48,7 @@ impl Drop for Places {
     }
 }
 
-/// Keeps what was built, or remembers that it failed.
+/// Caches a build, or records its failure.
 pub(super) fn finish(work: &mut Work<'_>, make: &Task, proof: &Proof, ended: Ended) -> Result<Outcome> {
     let (_, recipe, _) = make::known(work, make)?;
     if let Err(why) = recipe {
@@ -56,7 +56,7 @@ pub(super) fn finish(work: &mut Work<'_>, make: &Task, proof: &Proof, ended: End
     }
     let built = match make::result(ended)? {
         Ok(built) => built,
-        // What the machine could not do proves nothing.
+        // A failure caused by the machine proves nothing about the module.
         Err(unbuilt) if unbuilt.fault == Fault::Machine => {
             let cause = unbuilt.cause.map_or(String::new(), |cause| format!(": {cause}"));
             return Ok(Outcome::Deferred {
@@ -71,7 +71,7 @@ pub(super) fn finish(work: &mut Work<'_>, make: &Task, proof: &Proof, ended: End
     let key = cache::unfinished(&make.fingerprint, &make::environment(work, &make.target));
     let manifest = cache::Manifest::new(&make.module, &make.target, None, built.seconds, built.notes)
         .within(proof.view.clone());
-    // One that was made in another view is of no use now.
+    // An entry that was built under another overlay is not usable now.
     cache.forget(&key)?;
     work.kept |= cache.keep(&key, &built.staged, manifest).is_ok();
     work.tree.forget_failure(&make.module, &make.target)?;

@@ -1,15 +1,15 @@
-//! What can be done next. Pure: knows neither modules nor processes, so that schedules can be tried out in tests.
+//! The order of work. Pure: it knows neither modules nor processes, so that tests can simulate schedules.
 
 use std::collections::BTreeSet;
 
-/// One thing to do. Items name each other by their index.
+/// One unit of work. Nodes refer to each other by index.
 #[derive(Debug, Clone, Default)]
 pub struct Node {
-    /// What must be over before, well or not.
+    /// Nodes that must be over before, successful or not.
     pub after: BTreeSet<usize>,
-    /// Seconds of work that it takes a job for; `None`: it is light, and done at once by whoever asks.
+    /// Estimated seconds of work that takes a job; `None` for light work, which is done at once without a job.
     pub seconds: Option<f64>,
-    /// Items of the same group never run at once.
+    /// Nodes of the same group never run at the same time.
     pub group: Option<usize>,
 }
 
@@ -20,20 +20,20 @@ enum State {
     Over,
 }
 
-/// Items in the order in which they become possible, the longest way to the end first.
+/// Returns nodes as they become possible; the one with the longest remaining chain first.
 #[derive(Debug)]
 pub struct Queue {
     items: Vec<Node>,
     states: Vec<State>,
-    /// Seconds from the beginning of an item to the end of the last that waits for it.
+    /// Seconds from the start of a node to the end of the last one that waits for it.
     ways: Vec<f64>,
 }
 
 impl Queue {
-    /// Items must not wait for each other in a circle; those that do never become possible.
+    /// Nodes must not wait for each other in a circle; those that do never become possible.
     pub fn new(items: Vec<Node>) -> Self {
         let mut ways: Vec<f64> = items.iter().map(|item| item.seconds.unwrap_or(0.0)).collect();
-        // As often as the longest chain may be long; chains are short.
+        // One pass per link of the longest chain; chains are short.
         for _ in 0..items.len() {
             let mut changed = false;
             for (index, item) in items.iter().enumerate() {
@@ -52,12 +52,12 @@ impl Queue {
         Self { states: vec![State::Waiting; items.len()], items, ways }
     }
 
-    /// The light item to do now, in the order in which they were given.
+    /// The next light node, in the order of the plan.
     pub fn light(&self) -> Option<usize> {
         (0..self.items.len()).find(|index| self.items[*index].seconds.is_none() && self.possible(*index))
     }
 
-    /// The item to take a job for.
+    /// The next node that takes a job.
     pub fn heavy(&self) -> Option<usize> {
         (0..self.items.len())
             .filter(|index| self.items[*index].seconds.is_some() && self.possible(*index))
@@ -75,17 +75,17 @@ impl Queue {
             && item.group.is_none_or(free)
     }
 
-    /// It has a job now.
+    /// Marks a node as running.
     pub fn started(&mut self, index: usize) {
         self.states[index] = State::Running;
     }
 
-    /// It is over, well or not.
+    /// Marks a node as over, successful or not.
     pub fn over(&mut self, index: usize) {
         self.states[index] = State::Over;
     }
 
-    /// How many are running.
+    /// How many nodes are running.
     pub fn running(&self) -> usize {
         self.states.iter().filter(|state| **state == State::Running).count()
     }
@@ -140,8 +140,8 @@ mod tests {
         assert_eq!((queue.light(), queue.heavy()), (Some(0), None));
     }
 
-    /// One module of a simulated schedule: seconds in which it needs one processor, and seconds of work that any
-    /// number of processors can share.
+    /// One module of a simulated schedule: seconds of work on one processor, and seconds of work that is divided among
+    /// any number of processors.
     type Phases = (f64, f64);
 
     /// Real modules of Debian 13 on its kernel, as `make bench` recorded them with one processor and with two (recorded.txt).
@@ -169,8 +169,9 @@ mod tests {
         (1.70, 2.89),
     ];
 
-    /// Runs the schedule on `jobs` processors in steps of 10 ms. Returns how busy they were until the last module
-    /// started. Tokens are as make hands them out: every running module has one, spare ones go to who can use them.
+    /// Simulates the schedule on `jobs` processors in steps of 10 ms. Returns their utilisation until the last module
+    /// started. Tokens are distributed as make does: every running module has one, and spare ones go to modules that
+    /// can use them.
     fn utilisation(jobs: usize, modules: &[Phases]) -> f64 {
         let items = modules.iter().map(|(serial, shared)| heavy(serial + shared, &[])).collect();
         let mut queue = Queue::new(items);

@@ -1,4 +1,4 @@
-//! Completes what a transaction that did not live to its end had begun.
+//! Completes what an interrupted transaction began.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,16 +11,16 @@ use crate::sys::file::{self, TEMP_PREFIX};
 use crate::tree::{Intent, LockedTree, Snapshot};
 use crate::types::{ModuleId, Placement, Target};
 
-/// What to do about it.
+/// How to recover.
 #[derive(Debug, Default)]
 pub struct Recovery {
-    /// Events that complete what was begun.
+    /// Events that complete the interrupted changes.
     pub events: Vec<Event>,
-    /// Installed builds whose files must be put there again, whatever they look like.
+    /// Installed builds whose files must be published again, whatever state they are in.
     pub damaged: BTreeSet<Placement>,
-    /// Modules that are out, and whose POST_REMOVE has not ended.
+    /// Withdrawn modules whose POST_REMOVE has not ended.
     pub post_remove: BTreeSet<Placement>,
-    /// Kernels whose index may be stale.
+    /// Kernels whose modules.dep may be out of date.
     pub depmod: BTreeSet<Target>,
     /// What was found, for the report.
     pub found: Vec<String>,
@@ -28,13 +28,13 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// All of it is done.
+    /// Marks the recovery as complete.
     pub fn done(&self) -> Result<()> {
         self.files.iter().try_for_each(|path| file::remove_all(path))
     }
 }
 
-/// Reads unfulfilled intents and sweeps what they left half written. Changes no module.
+/// Reads the intents of interrupted transactions and deletes their temporary files. Changes no module.
 pub fn look(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Intent)>) -> Result<Recovery> {
     let mut recovery = Recovery::default();
     for (path, intent) in left {
@@ -51,7 +51,7 @@ pub fn look(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Intent)>
         }
         for pending in &intent.publish {
             let (id, target) = (&pending.module, &pending.target);
-            // Without its build it was never about to be published; without its source it cannot be.
+            // Without its build it was not about to be published; without its source it cannot be.
             let Some(build) = snapshot.build(id, target).filter(|_| snapshot.registered(id)) else {
                 continue;
             };
@@ -62,7 +62,7 @@ pub fn look(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Intent)>
             if record
                 .is_some_and(|record| !record.installed.is_empty() && record.installed.iter().all(intact))
                 && snapshot.superseded(id, target).is_empty()
-                // The script runs at the end of an installation: that is done again, and costs nothing else.
+                // POST_INSTALL is the last step of an installation, so repeating the installation costs only this step.
                 && !intent.post_install.contains(&Placement::of(id, target))
             {
                 continue;
@@ -77,7 +77,7 @@ pub fn look(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Intent)>
                 recovery.found.push(format!("interrupted removal of {id} for {}", target.kernel));
                 continue;
             }
-            // What follows once the module counts as not installed.
+            // The steps after the module was marked as not installed.
             if intent.post_remove.contains(&Placement::of(id, target)) && snapshot.registered(id) {
                 recovery.post_remove.insert(Placement::of(id, target));
                 recovery.found.push(format!("interrupted POST_REMOVE of {id} for {}", target.kernel));
@@ -110,8 +110,8 @@ fn asked(verb: Verb, module: &ModuleId, target: &Target, force: bool) -> Event {
     Event::Asked(Request { verb, module: module.clone(), targets: vec![target.clone()], force })
 }
 
-/// Deletes the working directories of runs that are gone, and makes the place for ours: nobody else may look
-/// into it, because what is being built there is not ours alone to write.
+/// Deletes the working directories of dead processes, and creates the parent of ours. Only root may enter it, because
+/// the directories in it are writable for the build user.
 pub fn sweep_work(tree: &LockedTree) -> Result<()> {
     let work = tree.layout.work();
     if work.symlink_metadata().is_ok() {

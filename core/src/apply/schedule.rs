@@ -1,5 +1,5 @@
-//! Builds side by side under one job budget; everything that changes the registry or a kernel's tree happens here, in
-//! one thread, as builds end.
+//! Runs builds in parallel under one job budget. Everything that changes the DKMS tree or a kernel's modules runs in
+//! this one thread, as builds end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,23 +25,23 @@ use crate::sys::jobs::{Jobs, Token};
 use crate::sys::{confine, file, signal};
 use crate::types::{Attempt, ModuleId, Placement, Target};
 
-/// A module of unknown cost: so many bytes of source take about a second.
+/// Estimate for a module of unknown cost: bytes of source per second.
 const BYTES_PER_SECOND: f64 = 60_000.0;
-/// What the index of a kernel takes, about.
+/// Estimate for one run of depmod, in seconds.
 const DEPMOD_SECONDS: f64 = 3.0;
-/// How long we may be deaf to a signal.
+/// The longest delay until a signal is noticed.
 const POLL_IDLE: Duration = Duration::from_millis(100);
-/// How long a job may lie there before we see it.
+/// The longest delay until a free job is noticed.
 const POLL_FOR_JOB: Duration = Duration::from_millis(5);
 
-/// What an item of the queue stands for.
+/// What a node of the queue stands for.
 #[derive(Debug, Clone)]
 enum Step<'p> {
-    /// The make of this index.
+    /// The task with this index in the plan.
     Task(usize, &'p Task),
-    /// A kernel's withdrawals.
+    /// All withdrawals of a kernel.
     Removal(&'p Target),
-    /// A kernel's index.
+    /// depmod for a kernel.
     Index(&'p Target),
 }
 
@@ -50,7 +50,7 @@ enum Message {
     Indexed(usize, Result<bool>, Vec<Span>, Token),
 }
 
-/// Makes and clears what the plan says, and the kernels' indexes.
+/// Executes the tasks and removals of the plan, and depmod for their kernels.
 pub(super) fn carry_out<'a>(work: &mut Work<'a>, plan: &'a Plan) -> Result<()> {
     let (steps, items) = steps(work, plan);
     if steps.is_empty() {
@@ -85,7 +85,7 @@ pub(super) fn carry_out<'a>(work: &mut Work<'a>, plan: &'a Plan) -> Result<()> {
         }
         result
     });
-    // In the plan's order, whatever came first: two runs of the same plan read the same.
+    // In the order of the plan, whichever ended first: two runs of the same plan report the same.
     let lines = outcomes.into_iter().filter_map(|(index, outcome)| {
         let make = plan.make.get(index)?;
         Some(crate::report::Line { module: make.module.clone(), target: Some(make.target.clone()), outcome })
@@ -95,19 +95,19 @@ pub(super) fn carry_out<'a>(work: &mut Work<'a>, plan: &'a Plan) -> Result<()> {
     result
 }
 
-/// Whether anything is built. Only then it matters what the machine allows to builds; finding that out costs processes.
+/// Whether anything is built. Detecting what the machine allows to builds costs processes, so it is done only then.
 fn builds(plan: &Plan) -> bool {
     plan.make.iter().any(|make| make.build)
 }
 
-/// The plan as items that wait for each other.
+/// The plan as nodes with dependencies.
 fn steps<'p>(work: &Work<'_>, plan: &'p Plan) -> (Vec<Step<'p>>, Vec<Node>) {
     let mut steps: Vec<Step<'p>> = Vec::new();
     let mut items: Vec<Node> = Vec::new();
     let place = |id: &ModuleId, target: &Target| {
         plan.make.iter().position(|make| make.module == *id && make.target == *target)
     };
-    // Without directories of their own two builds of one module would meet.
+    // Without private directories, two builds of one module would use the same one.
     let shared = builds(plan) && !confine::available();
     for (index, make) in plan.make.iter().enumerate() {
         let group = plan.make.iter().position(|other| other.module == make.module);
@@ -124,7 +124,7 @@ fn steps<'p>(work: &Work<'_>, plan: &'p Plan) -> (Vec<Step<'p>>, Vec<Node>) {
     for target in targets {
         let makes = plan.make.iter().enumerate().filter(|(_, make)| make.target == *target);
         let mut after: BTreeSet<usize> = makes.map(|(index, _)| index).collect();
-        // A kernel that is replaced gives up its modules last, when its successor has them.
+        // A kernel that is replaced loses its modules last, when its successor has them.
         if plan.gone.contains(target) {
             after.extend(0..plan.make.len());
         }
@@ -139,8 +139,8 @@ fn steps<'p>(work: &Work<'_>, plan: &'p Plan) -> (Vec<Step<'p>>, Vec<Node>) {
     (steps, items)
 }
 
-/// How long a build will take, as far as can be known: as it took for another kernel or in another version, else by
-/// the size of its source.
+/// The expected duration of a build: that for another kernel or of another version, else an estimate from the size of
+/// the source.
 fn expected(work: &Work<'_>, make: &Task) -> f64 {
     let records = work.snapshot.versions(&make.module.name).flat_map(|(_, entry)| entry.builds.values());
     let known = records.filter_map(|build| Some(build.record.as_ref()?.seconds)).fold(0.0, f64::max);
@@ -151,7 +151,7 @@ fn expected(work: &Work<'_>, make: &Task) -> f64 {
     source.map_or(0.0, |source| file::tree_size(source) as f64 / BYTES_PER_SECOND)
 }
 
-/// Where the work is done.
+/// Executes the nodes.
 struct Executor<'scope, 'env, 'p> {
     scope: &'scope Scope<'scope, 'env>,
     steps: &'p [Step<'p>],
@@ -160,12 +160,12 @@ struct Executor<'scope, 'env, 'p> {
     jobs: &'scope Jobs,
     stop: &'scope Arc<AtomicBool>,
     send: Sender<Message>,
-    /// The job of a build that is over, for the next one.
+    /// The job of a build that has ended, for the next one.
     token: Option<Token>,
     lanes: BTreeMap<usize, usize>,
     builds: usize,
     done: usize,
-    /// It has been said what is being built.
+    /// The start of the build was reported.
     announced: bool,
     outcomes: &'p mut BTreeMap<usize, Outcome>,
     plan: &'scope Plan,
@@ -175,7 +175,7 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
     fn run(&mut self, work: &mut Work<'a>, receive: &Receiver<Message>) -> Result<()> {
         loop {
             signal::check()?;
-            // Builds first: then the processors are busy while the light things are done.
+            // Builds first, so that the processors are busy during light work.
             self.start_all(work)?;
             if let Some(next) = self.queue.light() {
                 self.queue.started(next);
@@ -185,13 +185,13 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
             }
             let waiting = self.queue.heavy().is_some();
             if !waiting {
-                // Somebody's make may have use for it.
+                // A running make may use it.
                 self.token = None;
                 if self.queue.running() == 0 {
                     return Ok(());
                 }
             }
-            // Who waits for a job looks often: makes wait for it, too.
+            // Poll often while a node waits for a job: makes wait for it, too.
             match receive.recv_timeout(if waiting { POLL_FOR_JOB } else { POLL_IDLE }) {
                 Ok(message) => self.hear(work, message)?,
                 Err(RecvTimeoutError::Timeout) => {}
@@ -200,7 +200,7 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
         }
     }
 
-    /// Starts what is possible with the jobs that there are.
+    /// Starts every possible node for which there is a job.
     fn start_all(&mut self, work: &mut Work<'a>) -> Result<()> {
         while let Some(next) = self.queue.heavy() {
             if self.skip(work, next)? {
@@ -212,7 +212,7 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
         Ok(())
     }
 
-    /// Whether an item needs no job after all.
+    /// Whether a node turns out to need no job.
     fn skip(&mut self, work: &mut Work<'_>, next: usize) -> Result<bool> {
         match &self.steps[next] {
             Step::Task(index, make) => {
@@ -230,7 +230,7 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
         Ok(true)
     }
 
-    /// Gives a job to a build or to an index.
+    /// Starts a build or depmod with a job.
     fn start(&mut self, work: &mut Work<'a>, next: usize, token: Token) -> Result<()> {
         let taken: BTreeSet<usize> = self.lanes.values().copied().collect();
         let lane = (1..).find(|lane| !taken.contains(lane)).unwrap_or(1);
@@ -256,7 +256,7 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
                     let attempt = attempt(session, &job, cached, &mut phases);
                     phases.end();
                     let spans = phases.spans(began, lane, Some(job.module), &job.kernel.target);
-                    // Nobody hears it when the transaction has ended: then the build was stopped, too.
+                    // The receiver is gone if the transaction has ended: the build was then stopped, too.
                     drop(send.send(Message::Built(next, Some(attempt), spans, token)));
                 })?;
             }
@@ -285,7 +285,7 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
         thread.map(drop).context("starting a build thread")
     }
 
-    /// Does what needs no job.
+    /// Does light work.
     fn light(&mut self, work: &mut Work<'_>, next: usize) -> Result<()> {
         match &self.steps[next] {
             Step::Task(index, make) => {
@@ -310,7 +310,7 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
         match message {
             Message::Built(next, attempt, spans, token) => {
                 self.lanes.remove(&next);
-                // Its job goes to the next build at once, before its result is put in place.
+                // Its job goes to the next build before its result is installed.
                 self.token = Some(token);
                 self.start_all(work)?;
                 work.report.timeline.extend(spans);
@@ -346,7 +346,7 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
         Ok(())
     }
 
-    /// How one module ended.
+    /// Records how one module ended.
     fn note(&mut self, work: &mut Work<'_>, index: usize, make: &Task, outcome: Outcome) {
         if outcome.follows().severity > Severity::Fine {
             work.failed.insert(Placement::of(&make.module, &make.target));
@@ -365,7 +365,7 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
     }
 }
 
-/// Builds, unless the very same was built before.
+/// Builds, unless a build with the same inputs is cached.
 fn attempt(
     session: &Session,
     job: &build::Job<'_>,
@@ -399,8 +399,8 @@ fn announce(work: &Work<'_>, plan: &Plan) {
     work.session.screen.progress(&format!("dkms: building {what} for {}", kernels.join(", ")));
 }
 
-/// Why a module cannot be made now: what it needs failed in this very plan. A finished build goes on. A new one waits
-/// even when an older version of what it needs is installed: built against that it would not fit what is meant to come.
+/// Why a task cannot run: a dependency failed in this plan. An existing build is still installed. A new build waits
+/// even if an older version of the dependency is installed, because a build against that would not fit the new one.
 fn unmet(work: &Work<'_>, make: &Task) -> Option<Outcome> {
     let failed = |id: &&ModuleId| work.failed.contains(&Placement::of(id, &make.target));
     let id = make.after.iter().find(failed).filter(|_| make.build && !make.force)?;
@@ -411,7 +411,7 @@ fn unmet(work: &Work<'_>, make: &Task) -> Option<Outcome> {
     })
 }
 
-/// Ends one module's part.
+/// Ends the task of one module.
 fn finished(work: &mut Work<'_>, make: &Task, attempt: Option<Ended>) -> Result<Outcome> {
     let end = match (work.proof, attempt) {
         (Some(proof), Some(ended)) => prove::finish(work, make, proof, ended),
@@ -419,7 +419,7 @@ fn finished(work: &mut Work<'_>, make: &Task, attempt: Option<Ended>) -> Result<
     };
     match end {
         Err(error) if error.is::<signal::Interrupted>() => Err(error),
-        // One module's trouble with the disk is not the end of the others.
+        // An I/O error for one module does not end the others.
         Err(error) => {
             work.unfinished = true;
             let why = format!("could not be completed: {error:#}");

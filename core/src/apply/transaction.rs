@@ -1,4 +1,4 @@
-//! One transaction: lock, repair, look, decide, act, remember.
+//! One transaction: lock, repair, survey, plan, apply, report.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ use crate::sys::signal;
 use crate::tree::{LockedTree, Snapshot};
 use crate::types::{ModuleId, ModuleName, Placement};
 
-/// Answers the events. The closing summary has been shown and kept when this returns.
+/// Handles the events. When this returns, the summary has been printed and stored.
 pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     let began = Instant::now();
     let cause = events.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -34,11 +34,11 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     }
     let tree = hold(session)?;
     let mut report = Report { cause, ..Report::default() };
-    // A dkms above us is in the middle of something of its own; only it knows what.
+    // A dkms above this process is in the middle of a transaction; only that process can complete it.
     if !tree.nested() {
         sweep(session, &tree)?;
         repair(session, &tree, &mut report).map_err(|error| {
-            // Every other error is shown by whoever called us.
+            // All other errors are reported by the caller.
             if !error.is::<signal::Interrupted>() {
                 return error;
             }
@@ -77,21 +77,21 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     }
 }
 
-/// What was found out.
+/// The result of a pre-build.
 #[derive(Debug)]
 pub struct Proven {
-    /// How it ended for each module.
+    /// The outcome of each module.
     pub report: Report,
-    /// The registry as it is.
+    /// The DKMS tree.
     pub snapshot: Snapshot,
     /// The modules and kernels.
     pub survey: Survey,
-    /// Its number in the history, when something failed.
+    /// Its number in the history, if something failed.
     pub number: Option<u64>,
 }
 
-/// Tries what is about to come. `look` finds out what that is: events, and facts about everything that these concern; nothing
-/// is tried when it finds no events.
+/// Runs a pre-build. `look` returns the events, and facts about everything that they concern; without events nothing is
+/// built.
 pub fn prove(
     session: &mut Session,
     proof: &Proof,
@@ -106,7 +106,7 @@ pub fn prove(
     }
     let survey = survey::incoming(session, &snapshot, facts, proof.view.as_deref());
     let plan = plan(&events, &snapshot, &survey, &session.policy.row);
-    // What was tried for kernels that never came is of no use.
+    // Builds for kernels that were not installed after all are not needed.
     for Placement { module: id, target } in snapshot.failures.keys() {
         if !survey.kernels.contains_key(target) && !session.layout.kernel(&target.kernel).exists() {
             tree.forget_failure(id, target)?;
@@ -124,7 +124,7 @@ pub fn prove(
     Ok(Some(Proven { report, snapshot, survey, number }))
 }
 
-/// Looks and decides.
+/// Surveys and plans.
 fn decide(
     session: &mut Session,
     snapshot: &Snapshot,
@@ -140,7 +140,7 @@ fn decide(
     Ok((survey, plan))
 }
 
-/// Completes what earlier runs began: a transaction of its own, before the state is read for this one.
+/// Completes interrupted runs, as a transaction of its own, before the state for this one is read.
 fn repair(session: &mut Session, tree: &LockedTree, report: &mut Report) -> Result<()> {
     let left = tree.unfulfilled();
     if left.is_empty() {
@@ -156,7 +156,7 @@ fn repair(session: &mut Session, tree: &LockedTree, report: &mut Report) -> Resu
         let end = if failed { "attempted" } else { "completed" };
         report.repaired.push(format!("{found}: {end}"));
     }
-    // How a repair ends is news, not the exit code of whatever was asked for now.
+    // The outcome of a repair is reported, but does not determine the exit code of the current command.
     for line in repaired.worse_than(Severity::LeftOut) {
         report.remarks.push(format!("repair of {} failed: {}", line.module, text::why(&line.outcome)));
     }
@@ -169,8 +169,8 @@ fn repair(session: &mut Session, tree: &LockedTree, report: &mut Report) -> Resu
     Ok(())
 }
 
-/// What is said and kept of a report. Where triggers run at the end of a transaction, headers may still come, and
-/// what waits for them without success is for those triggers to report, once.
+/// The part of a report that is printed and stored. If triggers run at the end of the transaction, the headers may
+/// still be installed, and those triggers report modules that wait for them, once.
 fn told<'r>(session: &Session, events: &[Event], report: &'r Report) -> Cow<'r, Report> {
     let waits = |line: &Line| line.outcome.class() == Class::Deferred(Waits::Headers);
     let seen_again = |event: &Event| match event {
@@ -186,7 +186,7 @@ fn told<'r>(session: &Session, events: &[Event], report: &'r Report) -> Cow<'r, 
     Cow::Owned(told)
 }
 
-/// Nothing but looking: not worth a place in the history.
+/// Nothing was changed: not worth an entry in the history.
 fn trivial(plan: &Plan, report: &Report) -> bool {
     plan.is_empty()
         && report.repaired.is_empty()
@@ -213,7 +213,7 @@ fn asked(events: &[Event]) -> Vec<ModuleId> {
         .collect()
 }
 
-/// The registry, or the part of it that is needed.
+/// The DKMS tree, or the part of it that is needed.
 fn load(layout: &Layout, names: Option<BTreeSet<ModuleName>>) -> Result<Snapshot> {
     match names {
         Some(names) => Snapshot::load_some(layout, names),
@@ -221,7 +221,7 @@ fn load(layout: &Layout, names: Option<BTreeSet<ModuleName>>) -> Result<Snapshot
     }
 }
 
-/// The registry as it is now, without the lock.
+/// The current DKMS tree, read without the lock.
 pub fn status_of(session: &Session, module: Option<&ModuleName>) -> Result<Snapshot> {
     load(&session.layout, module.map(|name| BTreeSet::from([name.clone()])))
 }

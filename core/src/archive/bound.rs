@@ -1,42 +1,43 @@
-//! How much a tarball may expand to.
+//! How far a tarball may expand.
 
 use std::io::{self, Read};
 
-/// Bounds for what a stranger's tarball may unpack to.
+/// Limits for unpacking an untrusted tarball.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Bytes, however large the tarball is.
+    /// Maximum in bytes, whatever the size of the tarball.
     pub bytes: u64,
-    /// Times the tarball's own size. Sources compress to a fifth, logs to a thirtieth; a bomb to a thousandth.
+    /// Maximum as a multiple of the tarball's size. Sources compress to a fifth, logs to a thirtieth, a bomb to a
+    /// thousandth.
     pub ratio: u64,
-    /// Bytes that any tarball may have: small ones of repetitive files compress better than their size suggests.
+    /// Bytes that any tarball may have: small ones with repetitive files compress better than the ratio allows.
     pub free: u64,
-    /// Files, directories and links.
+    /// Maximum number of files, directories and links.
     pub members: usize,
 }
 
 impl Default for Limits {
-    /// Room for the builds of the largest drivers for dozens of kernels, and for sources as many as the kernel's own.
+    /// Enough for builds of the largest drivers for dozens of kernels, and for sources of the size of the kernel's.
     fn default() -> Self {
         Self { bytes: 4 << 30, ratio: 200, free: 16 << 20, members: 200_000 }
     }
 }
 
 impl Limits {
-    /// How many bytes a tarball of this size may expand to.
+    /// The limit in bytes for a tarball of this size.
     pub fn allowed(&self, packed: u64) -> u64 {
         self.bytes.min(packed.saturating_mul(self.ratio).saturating_add(self.free))
     }
 }
 
-/// What a [`Bounded`] reader says, inside an I/O error, when there is more than it may pass on.
+/// The content of the I/O error of a [`Bounded`] reader whose limit is exceeded.
 #[derive(Debug, thiserror::Error)]
 #[error("it expands to more than {} MiB", .allowed >> 20)]
 pub(crate) struct TooMuch {
     pub(crate) allowed: u64,
 }
 
-/// Passes on so many bytes and no more, and knows whether the last ones were zeros.
+/// Passes on at most a given number of bytes, and counts the zeros at their end.
 #[derive(Debug)]
 pub(crate) struct Bounded<R> {
     inner: R,
@@ -50,7 +51,7 @@ impl<R: Read> Bounded<R> {
         Self { inner, allowed, passed: 0, zeros: 0 }
     }
 
-    /// How many zeros the bytes passed on so far end in.
+    /// The number of zeros at the end of the bytes passed on so far.
     pub(crate) fn zeros(&self) -> u64 {
         self.zeros
     }

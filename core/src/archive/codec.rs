@@ -1,4 +1,5 @@
-//! Compression of tarballs: read by the first bytes, as tar does, written by the name's end.
+//! Compression of tarballs: when reading, determined by the first bytes, as in tar; when writing, by the file name's
+//! suffix.
 
 use std::io::{self, BufRead, Read, Write};
 
@@ -9,10 +10,10 @@ use super::Refused;
 use crate::exit::Exit;
 use crate::kernel::Compression;
 
-/// Memory that an .xz file may ask for. The strongest setting of xz needs 65 MiB.
+/// The memory limit for decoding .xz. The strongest preset needs 65 MiB.
 const XZ_MEMORY: u64 = 256 << 20;
 
-/// Compressions that tar knows and we do not, by their first bytes.
+/// Compressions that tar supports and dkms does not, by their first bytes.
 const FOREIGN: [(&[u8], &str); 5] = [
     (b"BZh", "bzip2"),
     (b"\x5d\x00\x00", "lzma"),
@@ -41,7 +42,7 @@ pub(crate) fn reader<'a>(mut packed: impl BufRead + 'a) -> Result<Box<dyn Read +
     })
 }
 
-/// How a tarball of this name is compressed.
+/// The compression for a tarball of this name.
 pub(super) fn of_name(name: &str) -> Result<Compression> {
     const FOREIGN: [&str; 10] =
         [".bz2", ".tz2", ".tbz2", ".tbz", ".lz", ".lzma", ".tlz", ".lzo", ".Z", ".taZ"];

@@ -1,4 +1,4 @@
-//! What a tarball is, told from its listing alone.
+//! The kind of a tarball, determined from its listing alone.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -16,22 +16,22 @@ const MAIN: &str = "dkms_main_tree";
 const SOURCE: &str = "dkms_source_tree";
 const BINARIES: &str = "dkms_binaries_only";
 
-/// What is in a tarball, as paths below its root.
+/// The content of a tarball, as paths below its root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contents {
-    /// Made by `mktarball`; otherwise somebody's source.
+    /// Written by `mktarball`; otherwise a plain source.
     pub made: bool,
-    /// The source's directory; `None` when there are only binaries.
+    /// The source's directory; `None` for binaries only.
     pub source: Option<PathBuf>,
     /// The dkms.conf.
     pub conf: PathBuf,
-    /// Files that say the module's name and version once more.
+    /// Files that repeat the module's name and version.
     pub claims: Option<(PathBuf, PathBuf)>,
-    /// Finished builds.
+    /// Builds.
     pub builds: BTreeMap<Target, PathBuf>,
 }
 
-/// Finds out what a tarball is. Whatever is not understood is refused, not skipped.
+/// Determines the kind of a tarball. An unknown entry is an error, and is not skipped.
 pub fn contents(listing: &Listing) -> Result<Contents> {
     let is_file = |path: &Path| matches!(listing.get(path), Some(Kind::File { .. }));
     if listing.get(Path::new(MAIN)) != Some(&Kind::Dir) {
@@ -54,7 +54,7 @@ pub fn contents(listing: &Listing) -> Result<Contents> {
     Ok(Contents { made: true, source: None, conf, claims, builds })
 }
 
-/// Somebody's source: the directory of its dkms.conf.
+/// A plain source: the directory of its dkms.conf.
 fn plain(listing: &Listing) -> Result<Contents> {
     let mut confs: Vec<&PathBuf> = listing
         .iter()
@@ -141,7 +141,7 @@ mod tests {
         ))
         .unwrap();
         assert_eq!((found.made, found.source), (true, Some("dkms_source_tree".into())));
-        // What has no module is no build.
+        // A directory without a module is not a build.
         let kernels: Vec<_> = found.builds.keys().map(|target| target.kernel.as_str()).collect();
         assert_eq!(kernels, ["6.1"]);
         let found = contents(&listing(

@@ -1,4 +1,4 @@
-//! One member of a tarball: its header and the extensions before it become a checked name and a kind.
+//! One member of a tarball: its header, and the extension headers before it, become a checked name and kind.
 
 use std::ffi::OsStr;
 use std::io::Read;
@@ -10,9 +10,9 @@ use tar::{EntryType, Header, PaxExtensions};
 
 use super::Refused;
 
-/// More than any real list of extensions; they are held in memory.
+/// Maximum size of extension headers, which are held in memory; larger than any real one.
 const EXTENSION_LIMIT: u64 = 64 << 10;
-/// The longest name of a file, and of a path, that is taken.
+/// The maximum length of a file name, and of a path.
 const NAME_LIMIT: usize = 255;
 const PATH_LIMIT: usize = 1024;
 
@@ -23,31 +23,31 @@ pub enum Kind {
     Dir,
     /// A file.
     File {
-        /// Whether it may be executed.
+        /// Whether it is executable.
         executable: bool,
     },
-    /// A symbolic link, and where it leads.
+    /// A symbolic link with its target.
     Link(PathBuf),
-    /// Another name of a member before it.
+    /// A hard link to an earlier member.
     Same(PathBuf),
-    /// None of these, and what it is.
+    /// Anything else, with its kind.
     Other(&'static str),
 }
 
-/// One member, checked as far as it can be without knowing the others or what is wanted of it.
+/// One member, with all checks that need neither the other members nor its purpose.
 #[derive(Debug)]
 pub(crate) struct Member {
-    /// Its path below the tarball's root; empty for the root itself.
+    /// Its path below the tarball's root; empty for the root.
     pub(crate) path: PathBuf,
     pub(crate) kind: Kind,
     pub(crate) mtime: u64,
-    /// Bytes of content.
+    /// Size in bytes.
     pub(crate) size: u64,
-    /// A file that would run as its owner.
+    /// A file with the set-user-id or set-group-id bit.
     pub(crate) set_id: bool,
 }
 
-/// What extension headers say about the member that follows.
+/// The fields that extension headers set for the next member.
 #[derive(Debug, Default)]
 pub(super) struct Extensions {
     path: Option<Vec<u8>>,
@@ -56,7 +56,7 @@ pub(super) struct Extensions {
 }
 
 impl Extensions {
-    /// Takes an extension in; false when the entry is none.
+    /// Reads an extension header; false if the entry is a member.
     pub(super) fn take(&mut self, header: &Header, content: impl Read, size: u64) -> Result<bool> {
         let kind = header.entry_type();
         let known = kind.is_gnu_longname()
@@ -75,7 +75,7 @@ impl Extensions {
             return Err(Refused::malformed("is truncated"));
         }
         if kind.is_pax_global_extensions() {
-            // git archive notes its commit there. Nothing in it may speak of names.
+            // git archive records its commit here. The content must not set a name.
             return if pax(&data)?.any { Err(double()) } else { Ok(true) };
         }
         let new = if kind.is_pax_local_extensions() {
@@ -98,7 +98,7 @@ impl Extensions {
         Ok(true)
     }
 
-    /// There are extensions that no member followed.
+    /// Whether extension headers are pending that no member followed.
     pub(super) fn pending(&self) -> bool {
         self.any
     }
@@ -116,7 +116,7 @@ fn pax(data: &[u8]) -> Result<Extensions> {
         match extension.key_bytes() {
             b"path" => found.path = Some(value.to_owned()),
             b"linkpath" => found.link = Some(value.to_owned()),
-            // Two sizes for one file are two different tarballs for two readers.
+            // With two sizes for one file, two readers would read two different tarballs.
             b"size" => return Err(Refused::malformed("contains two sizes for one file")),
             key if key.starts_with(b"GNU.sparse") => return Err(sparse()),
             _ => continue,
@@ -131,7 +131,7 @@ fn sparse() -> anyhow::Error {
 }
 
 impl Member {
-    /// Reads a header, with the extensions that came before it.
+    /// Reads a header, with the pending extensions.
     pub(super) fn read(header: &Header, size: u64, extensions: Extensions) -> Result<Self> {
         let raw = extensions.path.unwrap_or_else(|| header.path_bytes().into_owned());
         let shown = String::from_utf8_lossy(&raw).into_owned();
@@ -180,7 +180,7 @@ impl Member {
         Ok(Self { path, kind, mtime: header.mtime().map_err(damaged)?, size, set_id })
     }
 
-    /// What a member of a module's tarball must be beyond that; a distribution's package may hold more.
+    /// The additional checks for a module's tarball; a distribution's package may contain more.
     pub(super) fn strict(&self) -> Result<()> {
         let path = &self.path;
         match &self.kind {
@@ -200,7 +200,7 @@ fn bad_link(link: &str, target: &[u8], why: &str) -> anyhow::Error {
     Refused::malformed(format!("contains a link {link:?} to {target:?}, {why}"))
 }
 
-/// What every name must be.
+/// The checks for every name.
 pub(crate) fn checked(raw: &[u8]) -> Result<&Path, &'static str> {
     if raw.len() > PATH_LIMIT {
         return Err("which is longer than 1024 bytes");
@@ -215,7 +215,7 @@ pub(crate) fn checked(raw: &[u8]) -> Result<&Path, &'static str> {
     Ok(path)
 }
 
-/// A path below the tarball's root, in plain form.
+/// A normalized path below the tarball's root.
 pub(crate) fn checked_path(raw: &[u8]) -> Result<PathBuf, &'static str> {
     let mut plain = PathBuf::new();
     for part in checked(raw)?.components() {
@@ -229,8 +229,8 @@ pub(crate) fn checked_path(raw: &[u8]) -> Result<PathBuf, &'static str> {
     Ok(plain)
 }
 
-/// Where a link leads: `..` only at its beginning, so that whether it stays inside can be told from the text alone,
-/// whatever other links lie on its way.
+/// Checks a link's target: `..` is allowed only at its beginning, so that the text alone shows whether it stays inside,
+/// whatever other links are on its way.
 fn checked_target(path: &Path) -> Result<(), &'static str> {
     let mut below = false;
     for part in path.components() {
@@ -244,7 +244,7 @@ fn checked_target(path: &Path) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether a link at `path` leads out of the tree whose root is `root`.
+/// Whether a link at `path` leads out of the tree at `root`.
 pub(super) fn leads_out(path: &Path, target: &Path, root: &Path) -> bool {
     let Ok(inside) = path.strip_prefix(root) else { return true };
     let depth = inside.components().count().saturating_sub(1);

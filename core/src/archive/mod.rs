@@ -1,15 +1,15 @@
-//! Tarballs: what `mktarball` writes and `ldtarball` reads, in shell DKMS's form.
+//! Tarballs: what `mktarball` writes and `ldtarball` reads, in shell DKMS's format.
 //!
 //! ```text
-//! dkms_main_tree/KERNEL/ARCH/{log,module}/…     finished builds
-//! dkms_source_tree/…                            the source, or in its place:
+//! dkms_main_tree/KERNEL/ARCH/{log,module}/…     builds
+//! dkms_source_tree/…                            the source, or instead:
 //! dkms_binaries_only/{dkms.conf,PACKAGE_NAME,PACKAGE_VERSION}
 //! ```
 //!
-//! A tarball without `dkms_main_tree` is somebody's source with a dkms.conf in it.
+//! A tarball without `dkms_main_tree` is a plain source with a dkms.conf.
 //!
-//! Whoever made a tarball is not trusted. [`Unpacked::open`] reads it into a directory that nobody else can enter, and
-//! what it gives back has been checked whole: a tarball that breaks one rule leaves nothing behind.
+//! The author of a tarball is not trusted. [`Unpacked::open`] unpacks it into a directory that only root can enter, and
+//! returns it after all checks: a tarball that violates a rule leaves no files behind.
 
 mod bound;
 mod codec;
@@ -34,18 +34,18 @@ pub use write::{Packing, destination, file_name, pack};
 
 use crate::exit::Exit;
 
-/// Why a tarball is not read, or cannot be written, with the exit code that shell DKMS documents for it.
+/// Why a tarball cannot be read or written, with the exit code that shell DKMS documents for this.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
 pub struct Refused {
     /// The exit code.
     pub code: Exit,
-    /// The reason, as half a sentence whose subject is the tarball.
+    /// The reason, as a clause whose subject is the tarball.
     pub why: String,
 }
 
 impl Refused {
-    /// No tarball of a DKMS module, or none that can be trusted.
+    /// Not a tarball of a DKMS module, or an untrustworthy one.
     pub(crate) fn malformed(why: impl Into<String>) -> anyhow::Error {
         Self { code: Exit::BAD_TARBALL, why: why.into() }.into()
     }

@@ -1,4 +1,4 @@
-//! Unpacks a stranger's tarball into a directory of ours, and believes nothing of it.
+//! Unpacks an untrusted tarball into a private directory.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read};
@@ -16,19 +16,19 @@ use crate::layout::Layout;
 use crate::sys::file;
 use crate::sys::private::Private;
 
-/// What a tarball holds, by path below its root. Directories that it takes for granted are there, too.
+/// The content of a tarball, by path below its root. Includes directories that the tarball only implies.
 pub type Listing = BTreeMap<PathBuf, Kind>;
 
 /// A tarball, unpacked and checked. Its files are deleted when this is dropped.
 #[derive(Debug)]
 pub struct Unpacked {
     private: Private,
-    /// What is in it; all paths are below [`Unpacked::path`].
+    /// Its content; all paths are below [`Unpacked::path`].
     pub contents: Contents,
 }
 
 impl Unpacked {
-    /// Reads a tarball. Errors are [`Refused`] when the tarball is at fault.
+    /// Reads a tarball. Errors are [`Refused`] if the tarball is at fault.
     pub fn open(layout: &Layout, file: &Path) -> Result<Self> {
         let context = || format!("reading {}", file.display());
         let (packed, size) = file::open_regular(file).with_context(context)?;
@@ -38,13 +38,13 @@ impl Unpacked {
         Ok(Self { private, contents })
     }
 
-    /// Where a part of it lies.
+    /// The path of a part of it.
     pub fn path(&self, part: &Path) -> PathBuf {
         self.private.path().join(part)
     }
 }
 
-/// Unpacks into `private`, whose content is worthless unless this returns what it is.
+/// Unpacks into `private`, whose content must not be used unless this returns `Ok`.
 pub fn unpack(packed: impl BufRead, size: u64, private: &Private, limits: &Limits) -> Result<Contents> {
     let mut into =
         Writing { private, limits, allowed: limits.allowed(size), copied: 0, listing: Listing::new() };
@@ -57,7 +57,7 @@ pub fn unpack(packed: impl BufRead, size: u64, private: &Private, limits: &Limit
     Ok(contents)
 }
 
-/// Where it all goes. Links come last, when nothing is written any more.
+/// The state of unpacking. Links are created last, after all files were written.
 struct Writing<'a> {
     private: &'a Private,
     limits: &'a Limits,
@@ -87,8 +87,8 @@ impl Writing<'_> {
                     );
                     return Err(Refused::malformed(why));
                 };
-                // A name of its own for a file of its own: nothing that is written to one shows in the other. The
-                // copies count: a tarball of hard links to one large file is a bomb, too.
+                // A hard link becomes a copy, so that a write to one never changes the other. Copies count against the
+                // limit: a tarball of hard links to one large file is a bomb, too.
                 self.copied += self.private.copy(first, path, executable, member.mtime)?;
                 if self.copied > self.allowed {
                     return Err(io::Error::other(TooMuch { allowed: self.allowed }).into());
@@ -104,7 +104,7 @@ impl Writing<'_> {
     }
 }
 
-/// Sees that a member's name is free and the directories above it are there.
+/// Checks that a member's name is free, and creates the directories above it.
 fn place(listing: &mut Listing, member: &Member, private: &Private, limits: &Limits) -> Result<()> {
     let path = &member.path;
     let above: Vec<&Path> = path.ancestors().skip(1).filter(|dir| !dir.as_os_str().is_empty()).collect();
@@ -132,7 +132,7 @@ fn place(listing: &mut Listing, member: &Member, private: &Private, limits: &Lim
     }
 }
 
-/// Makes the links of the source. A build has none, and nothing else is used.
+/// Creates the links of the source. A build has none, and nothing else is used.
 fn links(listing: &Listing, contents: &Contents, private: &Private) -> Result<()> {
     let root = contents.source.as_deref().unwrap_or(Path::new("dkms_binaries_only"));
     for (path, kind) in listing {
@@ -155,7 +155,7 @@ mod tests {
 
     use super::*;
 
-    /// A tarball with a dkms.conf; `fill` adds to it.
+    /// A tarball with a dkms.conf; `fill` adds members.
     fn tarball(fill: impl FnOnce(&mut Builder<Vec<u8>>)) -> Vec<u8> {
         let mut tar = Builder::new(Vec::new());
         add(&mut tar, "a/dkms.conf", EntryType::Regular, b"x");
@@ -176,7 +176,7 @@ mod tests {
         }
     }
 
-    /// Why a tarball is refused with these bounds; empty when it is not.
+    /// Why a tarball is rejected with these limits; empty if it is not.
     fn refused(tarball: &[u8], limits: &Limits) -> String {
         let parent = tempfile::tempdir().unwrap();
         let private = Private::new(parent.path()).unwrap();

@@ -1,4 +1,4 @@
-//! There and back: whatever a source tree holds, a tarball of it holds the same, however it is compressed.
+//! Round trips: a tarball of a source tree has the same content as the tree, with every compression.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use crate::sys::file;
 use crate::sys::hash::{self, Watch};
 use crate::sys::private::Private;
 
-/// Path below the source → content, and whether it is a program.
+/// Path below the source → content, and whether it is executable.
 type Files = BTreeMap<String, (Vec<u8>, bool)>;
 
 fn files() -> impl Strategy<Value = Files> {
@@ -24,7 +24,7 @@ fn files() -> impl Strategy<Value = Files> {
 
 fn write(dir: &Path, files: &Files) {
     for (path, (content, executable)) in files {
-        // A name may be taken by a directory already, or be below a file.
+        // The name may already be that of a directory, or lie below a file.
         let _ = file::write_atomic(&dir.join(path), content, if *executable { 0o755 } else { 0o644 });
     }
     file::write_atomic(&dir.join("dkms.conf"), b"x", 0o644).unwrap();

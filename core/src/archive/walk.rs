@@ -1,4 +1,4 @@
-//! Reads a tarball from end to end and believes nothing of it.
+//! Reads an untrusted tarball from beginning to end.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::ops::ControlFlow;
@@ -12,11 +12,11 @@ use super::member::{Extensions, Member};
 use super::{Limits, Refused, codec};
 use crate::sys::{file, signal};
 
-/// What [`walk`] hands each member and its content to. It says whether to go on.
+/// The callback of [`walk`] for each member and its content. Returns whether to continue.
 pub(crate) type Each<'a> = dyn FnMut(Member, &mut dyn Read) -> Result<ControlFlow<()>> + 'a;
 
-/// Hands each member and its content to `each`, which says whether to go on. No more than `allowed` bytes and `members`
-/// members are read. Errors that are nobody else's are the tarball's: see [`blame`].
+/// Calls `each` for each member with its content, until it breaks. Reads at most `allowed` bytes and `members` members.
+/// Errors that do not come from this machine are the tarball's: see [`blame`].
 pub(crate) fn walk(packed: impl BufRead, allowed: u64, members: usize, each: &mut Each<'_>) -> Result<()> {
     let mut archive = Archive::new(Bounded::new(codec::reader(packed)?, allowed));
     let mut extensions = Extensions::default();
@@ -44,15 +44,15 @@ pub(crate) fn walk(packed: impl BufRead, allowed: u64, members: usize, each: &mu
     if rest.zeros() < 512 {
         return Err(Refused::truncated());
     }
-    // The checksum of what was packed comes last.
+    // The checksum of the compressed data comes last.
     io::copy(&mut rest, &mut io::sink())?;
     Ok(())
 }
 
-/// A list of packages, the largest that is known has fifteen thousand.
+/// Limits for a list of packages; the largest known one has fifteen thousand entries.
 const LIST: Limits = Limits { bytes: 1 << 30, ratio: 200, free: 16 << 20, members: 1 << 20 };
 
-/// The texts of the members whose path is `wanted`, the first MiB of each: for lists that are tarballs.
+/// The texts of the members whose path is `wanted`, up to 1 MiB each: for package lists that are tarballs.
 pub fn texts(tarball: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<(PathBuf, String)>> {
     let (packed, size) = file::open_regular(tarball)?;
     let mut found = Vec::new();
@@ -68,13 +68,13 @@ pub fn texts(tarball: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<(Path
     Ok(found)
 }
 
-/// Tells the tarball's faults from this machine's.
+/// Distinguishes errors in the tarball from errors of this machine.
 pub(crate) fn blame(error: anyhow::Error) -> anyhow::Error {
     let Some(io) = error.downcast_ref::<io::Error>() else { return error };
     if let Some(too_much) = io.get_ref().and_then(|inner| inner.downcast_ref::<TooMuch>()) {
         return Refused::malformed(format!("is a decompression bomb: {too_much}"));
     }
-    // What the system itself says has a number: no space left, no permission.
+    // Errors of the system have an errno: no space left, no permission.
     if io.raw_os_error().is_some() {
         return error.context("unpacking");
     }

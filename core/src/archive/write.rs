@@ -1,4 +1,5 @@
-//! Writes a tarball as shell DKMS does. The same content gives the same bytes: nothing of the machine is in it.
+//! Writes a tarball as shell DKMS does. The same content gives the same bytes: the tarball contains nothing of the
+//! machine.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +15,7 @@ use crate::exit::Exit;
 use crate::sys::file::{self, Staged};
 use crate::types::{ModuleId, Target};
 
-/// What goes into a tarball.
+/// The content of a tarball to write.
 #[derive(Debug)]
 pub struct Packing<'a> {
     /// The module.
@@ -23,11 +24,11 @@ pub struct Packing<'a> {
     pub source: Option<&'a Path>,
     /// Its dkms.conf, for binaries only.
     pub conf: &'a Path,
-    /// Its finished builds.
+    /// Its builds.
     pub builds: BTreeMap<Target, PathBuf>,
 }
 
-/// The name that shell DKMS gives a tarball. `targets` are `None` for one of the source only.
+/// The name that shell DKMS gives a tarball. `targets` is `None` for a source-only tarball.
 pub fn file_name(module: &ModuleId, targets: Option<&[Target]>) -> String {
     let list = match targets {
         None => "source-only".to_owned(),
@@ -37,12 +38,12 @@ pub fn file_name(module: &ModuleId, targets: Option<&[Target]>) -> String {
             names.join("-")
         }
     };
-    // As shell DKMS counts, the end of the line included.
+    // As shell DKMS counts, including the line end.
     let list = if list.len() >= 200 { "manykernels".to_owned() } else { list };
     format!("{}-{}-{list}.dkms.tar.gz", module.name, module.version)
 }
 
-/// Writes the tarball: complete, or not there. Remarks about what was left out, or will be refused.
+/// Writes the tarball atomically. Returns remarks about files that were left out, or that readers will reject.
 pub fn pack(packing: &Packing<'_>, to: &Path) -> Result<Vec<String>> {
     let name = to.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let kind = codec::of_name(&name)?;
@@ -117,8 +118,7 @@ impl Writer<'_> {
         self.builder.append_data(&mut header, path, content)
     }
 
-    /// A directory and all that is in it. No set-user-id bit is taken along, and nothing that is no file, directory
-    /// or link.
+    /// A directory with its content. Omits set-user-id bits, and everything except files, directories and links.
     fn tree(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         let meta = from.symlink_metadata()?;
         if meta.is_dir() {
@@ -149,7 +149,7 @@ impl Writer<'_> {
     }
 }
 
-/// Where a tarball goes: `wanted` as it is when it names a directory, else by that name into the registry.
+/// The path of a tarball: `wanted` if it contains a directory, else this name in the DKMS tree.
 pub fn destination(default: &Path, wanted: Option<&Path>, name: &str) -> Result<PathBuf> {
     let to = match wanted {
         Some(path) if path.components().count() > 1 => path.to_owned(),
@@ -181,7 +181,7 @@ mod tests {
         ] {
             assert_eq!(file_name(&id, targets), expected);
         }
-        // One below, and one at, what shell DKMS takes for too long.
+        // One byte below shell DKMS's limit, and at the limit.
         for (length, many) in [(199, false), (200, true)] {
             let kernel = "6".repeat(length - "kernel-x86_64".len());
             assert_eq!(file_name(&id, Some(&[target(&kernel)])).contains("manykernels"), many, "{length}");

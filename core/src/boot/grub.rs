@@ -1,33 +1,33 @@
-//! GRUB: a file that grub-mkconfig reads after `/etc/default/grub`, with the id of a menu entry in it.
+//! GRUB: a file that grub-mkconfig reads after `/etc/default/grub`, which sets the id of a menu entry.
 //!
-//! The entry's id is taken from the menu that is there: how it is put together is the business of the distribution's
-//! `10_linux`, and differs between versions.
+//! The id is taken from the existing menu: the distribution's `10_linux` creates it, and its form differs between
+//! versions.
 
 use std::path::{Path, PathBuf};
 
 use super::{Act, Change, Need, names};
 use crate::types::KernelRelease;
 
-/// What is known about it.
+/// The facts about GRUB.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grub {
-    /// The file that may be written.
+    /// Our drop-in file.
     pub file: PathBuf,
     /// The menu, grub.cfg.
     pub menu: String,
-    /// Where the admin has chosen a default himself.
+    /// The file in which the admin has chosen a default.
     pub chosen: Option<PathBuf>,
-    /// Our state, without which the file means nothing.
+    /// Our state file: without it the drop-in has no effect.
     pub state: PathBuf,
-    /// Where kernels' images are.
+    /// The directory of the kernel images.
     pub boot: PathBuf,
 }
 
-/// The menu's id of a kernel's own entry in it.
+/// The prefix of the menu id of a kernel's entry.
 const BEGIN: &str = "gnulinux-";
 const MIDDLE: &str = "-advanced-";
 
-/// Variables that decide which kernel is the first entry.
+/// Variables that determine which kernel is the first entry.
 const ORDER: [&str; 2] = ["GRUB_TOP_LEVEL=", "GRUB_FLAVOUR_ORDER="];
 
 impl Grub {
@@ -38,7 +38,7 @@ impl Grub {
         }
         let entry = entry_of(&self.menu, keep).ok_or_else(|| format!("no GRUB menu entry for {keep}"))?;
         let (state, image) = (self.state.display(), self.boot.join(format!("vmlinuz-{keep}")));
-        // Whoever chooses a default later wins, and without the kernel or our state it is as if there were no such file.
+        // A later default of the admin's wins. Without the kernel or our state, the file has no effect.
         let text = format!(
             "# Created by dkms because {} is not built for {instead}; dkms deletes this file when it is.\n\
              # To disable this, set keep_boot_default = false in policy.toml.\n\
@@ -54,14 +54,14 @@ impl Grub {
     }
 }
 
-/// The file in which a default other than the first entry is chosen, of these and their contents, in the order in which the
-/// shell reads them. What the shell would have to work out counts as chosen.
+/// The file that chooses a default other than the first entry, of these files and their contents, in the order in which
+/// the shell reads them. A value that the shell would have to compute counts as chosen.
 pub fn chosen(files: &[(PathBuf, String)]) -> Option<&Path> {
     let mut chosen = None;
     for (file, text) in files {
         for line in text.lines().map(str::trim) {
             let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
-            // Which kernel is the first entry has been chosen.
+            // The first entry has been chosen.
             if ORDER.iter().any(|variable| line.starts_with(variable)) {
                 return Some(file);
             }
@@ -72,7 +72,7 @@ pub fn chosen(files: &[(PathBuf, String)]) -> Option<&Path> {
                     let first = matches!(value.trim_matches(['"', '\'']), "" | "0");
                     chosen = (!first).then_some(file.as_path());
                 }
-                // GRUB_DEFAULT_BUTTON is another one.
+                // GRUB_DEFAULT_BUTTON is a different setting.
                 None if !line.starts_with('#')
                     && line.replace("GRUB_DEFAULT_", "").contains("GRUB_DEFAULT") =>
                 {
@@ -85,7 +85,8 @@ pub fn chosen(files: &[(PathBuf, String)]) -> Option<&Path> {
     chosen
 }
 
-/// The path through the menu to a kernel's entry, `SUBMENU>ENTRY`. A kernel that is not in it yet will be called like others.
+/// The path through the menu to a kernel's entry, `SUBMENU>ENTRY`. For a kernel that is not in the menu yet, derived
+/// from the id of another one.
 pub fn entry_of(menu: &str, kernel: &KernelRelease) -> Option<String> {
     let mut open: Vec<Option<&str>> = Vec::new();
     let mut other = None;

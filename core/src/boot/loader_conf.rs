@@ -1,7 +1,8 @@
-//! systemd-boot: `default` in loader.conf, which names an entry by a pattern. Without it the newest version is booted.
+//! systemd-boot: `default` in loader.conf, which names an entry by a pattern. Without it, the newest version is booted.
 //!
-//! `bootctl set-default` would write an EFI variable, which goes before the file, is not there in a chroot, and is where the
-//! boot menu itself keeps what a person chose in it: that is left alone.
+//! `bootctl set-default` would set an EFI variable. This takes precedence over the file, is not available in a chroot,
+//! and stores
+//! what a user selected in the boot menu, so it is left unchanged.
 
 use std::path::PathBuf;
 
@@ -9,7 +10,7 @@ use super::{Act, Change, Need, names};
 use crate::policy::admin::glob;
 use crate::types::KernelRelease;
 
-/// What is known about it.
+/// The facts about systemd-boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoaderConf {
     /// loader.conf.
@@ -18,7 +19,7 @@ pub struct LoaderConf {
     pub text: String,
     /// Entries by kernel, as the loader calls them.
     pub entries: Vec<(KernelRelease, String)>,
-    /// Somebody has chosen an entry in the boot menu, or by bootctl.
+    /// An entry was selected in the boot menu, or with bootctl.
     pub chosen: bool,
 }
 
@@ -31,7 +32,7 @@ impl LoaderConf {
         let entry = entry.ok_or_else(|| format!("no boot loader entry for {keep}"))?;
         let why = names(modules);
         let ours = format!("# set by dkms until {why} is built for {instead}\ndefault {entry}\n");
-        // The last one counts.
+        // The last line takes effect.
         let lines: Vec<&str> = self.text.split_inclusive('\n').collect();
         let old = lines.iter().rposition(|line| value(line).is_some());
         let (text, before) = match old {
@@ -59,8 +60,8 @@ fn value(line: &str) -> Option<&str> {
     rest.starts_with([' ', '\t']).then(|| rest.trim())
 }
 
-/// What an entry says: its id (the file's name without what counts attempts to boot), and the kernel, where it is one of
-/// these. `names`: what each kernel is called in files' names. `text`: empty for an image with everything in it.
+/// The id of an entry (its file name without the boot counter), and its kernel, if it is one of these. `names`: the
+/// names of each kernel in file names. `text`: empty for a unified kernel image.
 pub fn entry(
     file: &str,
     text: &str,

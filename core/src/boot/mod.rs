@@ -1,12 +1,12 @@
-//! Which kernel is booted next, when a module that this machine cannot do without has no build for the newest one: the
-//! newest kernel that has it stays the default, until the other one has it, too.
+//! The boot default. If a module in use has no build for the newest kernel, the newest kernel that has it remains the
+//! default until the newer one has it, too.
 //!
-//! [`look`] reads, [`decide`] is pure. What was done is kept, so that it can be undone exactly; what the admin chose, or changes
-//! meanwhile, is left alone.
+//! [`inspect`] reads, [`decide`] is pure. A change is recorded, so that it can be undone exactly; what the admin chose,
+//! or changes meanwhile, is left unchanged.
 
 pub mod grub;
+mod inspect;
 pub mod loader_conf;
-mod look;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use look::{look, mkconfig};
+pub use inspect::{inspect, mkconfig};
 
 use crate::types::{KernelRelease, ModuleName};
 
@@ -24,48 +24,48 @@ use crate::types::{KernelRelease, ModuleName};
 pub struct Candidate {
     /// Its release.
     pub kernel: KernelRelease,
-    /// Modules in use that it does not have, and another one has.
+    /// Modules in use that it lacks and another kernel has.
     pub lacks: BTreeSet<ModuleName>,
 }
 
 /// The boot loader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Loader {
-    /// None that is known.
+    /// Unknown.
     Unknown,
-    /// Known, but nothing can be done with it: why.
+    /// Known, but not usable, with the reason.
     Closed(String),
-    /// GRUB, whose menu grub-mkconfig makes.
+    /// GRUB, with a menu that grub-mkconfig generates.
     Grub(grub::Grub),
     /// systemd-boot.
     LoaderConf(loader_conf::LoaderConf),
-    /// One that the distribution's own program is told of.
+    /// Any loader that is configured with the distribution's own program.
     Tool(Tool),
 }
 
-/// What the distribution's program says, and what it takes.
+/// The facts from the distribution's program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tool {
-    /// The image that is booted by default.
+    /// The image of the boot default.
     pub default: String,
     /// Images by kernel.
     pub images: Vec<(KernelRelease, String)>,
 }
 
-/// All that the decision is made from.
+/// Everything that the decision depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// The admin has not switched it off.
+    /// The admin has not disabled it.
     pub wanted: bool,
     /// Kernels that can be booted, oldest first.
     pub kernels: Vec<Candidate>,
     /// The boot loader.
     pub loader: Loader,
-    /// What a former run did, and what is at that place now.
+    /// The change of an earlier run, and the current content at its location.
     pub made: Option<(Made, Option<String>)>,
 }
 
-/// A kernel that was made the default.
+/// A kernel that was made the boot default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Made {
     /// The kernel.
@@ -74,69 +74,69 @@ pub struct Made {
     pub instead: KernelRelease,
     /// The modules that the newer one lacks.
     pub modules: BTreeSet<ModuleName>,
-    /// What was changed.
+    /// The change that was made.
     pub change: Change,
-    /// All of it has happened. Otherwise a run did not live to its end.
+    /// The change is complete. Otherwise the run was interrupted.
     pub done: bool,
 }
 
-/// A change of the boot loader's configuration, with what undoes it.
+/// A change of the boot loader's configuration, with the data to undo it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "loader", rename_all = "kebab-case")]
 pub enum Change {
-    /// A file of our own, and the menu made anew.
+    /// A file of our own, followed by regenerating the menu.
     Grub {
         /// The file.
         file: PathBuf,
         /// Its content.
         text: String,
     },
-    /// A part of loader.conf.
+    /// Lines in loader.conf.
     LoaderConf {
         /// The file.
         file: PathBuf,
-        /// Lines that are ours.
+        /// Our lines.
         ours: String,
-        /// What stood there; often nothing.
+        /// The lines that they replaced; often none.
         before: String,
     },
-    /// A word to the distribution's program.
+    /// A call of the distribution's program.
     Tool {
-        /// The image that is the default now.
+        /// The new default image.
         image: String,
-        /// The one that was.
+        /// The previous one.
         before: String,
     },
 }
 
-/// One thing to do.
+/// One action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
     /// Write a file.
     Write(PathBuf, String),
     /// Delete a file.
     Delete(PathBuf),
-    /// Tell the distribution's program that this image is the default.
+    /// Set this image as the default with the distribution's program.
     Set(String),
 }
 
-/// What is to be done.
+/// The actions to take.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// What was made is over: forget it, after this, if anything is left to be undone.
+    /// The earlier change has ended: forget it, after this action, if there is something to undo.
     pub undo: Option<Option<Act>>,
-    /// Make this, by that.
+    /// Make this change, with this action.
     pub make: Option<(Made, Act)>,
-    /// The menu must be made anew.
+    /// The menu must be regenerated.
     pub menu: bool,
-    /// What the user should know, in one line.
+    /// A message for the user, in one line.
     pub remark: Option<String>,
 }
 
-/// The kernel to keep, the one that would be booted, and what that one lacks.
+/// The kernel to keep, the one that would be booted, and the modules that it lacks.
 type Need<'a> = (&'a KernelRelease, &'a KernelRelease, &'a BTreeSet<ModuleName>);
 
-/// Decides. `None`: everything stays as it is.
+/// Decides. `None`: nothing changes.
 pub fn decide(facts: &Facts) -> Option<Decision> {
     let need = need(facts);
     let mut loader = facts.loader.clone();
@@ -144,7 +144,7 @@ pub fn decide(facts: &Facts) -> Option<Decision> {
     if let Some((made, now)) = &facts.made {
         let same = need == Some((&made.keep, &made.instead, &made.modules));
         let in_force = made.change.in_force(now.as_deref());
-        // What the admin took away or changed is not made again for the same reason.
+        // A change that the admin removed or edited is not repeated for the same reason.
         if same && made.done {
             return None;
         }
@@ -185,7 +185,8 @@ fn need(facts: &Facts) -> Option<Need<'_>> {
 }
 
 impl Loader {
-    /// What makes a kernel the default; an error says why it cannot be, `None` that the loader is not known.
+    /// The change that makes a kernel the default. An error is the reason why it is not possible; `None` means an
+    /// unknown loader.
     fn keep(&self, need: Need<'_>) -> Option<Result<(Change, Act), String>> {
         match self {
             Self::Unknown => None,
@@ -196,7 +197,7 @@ impl Loader {
         }
     }
 
-    /// What it is after this was done.
+    /// The facts after this action.
     fn after(&mut self, act: &Act) {
         match (self, act) {
             (Self::LoaderConf(conf), Act::Write(file, text)) if conf.file == *file => {
@@ -222,7 +223,7 @@ impl Tool {
 }
 
 impl Change {
-    /// Whether it is still as it was made.
+    /// Whether the change is still in effect.
     fn in_force(&self, now: Option<&str>) -> bool {
         match self {
             Self::Grub { text, .. } => now == Some(text),
@@ -231,7 +232,7 @@ impl Change {
         }
     }
 
-    /// What undoes it.
+    /// The action that undoes it.
     fn undo(&self, now: &str) -> Act {
         match self {
             Self::Grub { file, .. } => Act::Delete(file.clone()),
@@ -242,7 +243,7 @@ impl Change {
         }
     }
 
-    /// Where it can be seen.
+    /// Its location, for messages.
     fn place(&self) -> String {
         match self {
             Self::Grub { file, .. } | Self::LoaderConf { file, .. } => file.display().to_string(),

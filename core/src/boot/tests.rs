@@ -1,4 +1,4 @@
-//! What is decided, as tables.
+//! Tables of decisions.
 
 use super::grub::{self, Grub};
 use super::loader_conf::{self, LoaderConf};
@@ -8,7 +8,7 @@ const OLD: &str = "6.12.1-amd64";
 const NEW: &str = "6.12.2-amd64";
 const NEWER: &str = "6.12.3-amd64";
 
-/// A menu as Debian's 10_linux writes it.
+/// A menu as written by Debian's 10_linux.
 const MENU: &str = "function gfxmode {
 \tset gfxpayload=\"${1}\"
 }
@@ -70,7 +70,7 @@ fn facts(lines: &[&str], loader: Loader) -> Facts {
     Facts { wanted: true, kernels: kernels(lines), loader, made: None }
 }
 
-/// Carries a decision out in the facts, as the step does: what is there then.
+/// Applies a decision to the facts, as the step does to the machine.
 fn after(facts: &Facts) -> Facts {
     let mut next = facts.clone();
     let Some(decision) = decide(facts) else { return next };
@@ -98,7 +98,7 @@ fn only_a_newest_kernel_that_lacks_something_another_one_has() {
         (&[OLD], None),
         (&[OLD, NEW], None),
         (&["6.12.1-amd64 lacks zfs", NEW], None),
-        // Nobody has everything: there is nothing better to boot.
+        // No kernel has all modules: there is no better one to boot.
         (&["6.12.1-amd64 lacks nvidia", "6.12.2-amd64 lacks zfs"], None),
         (&LACKING, Some((OLD, NEW))),
         (&[OLD, NEW, "6.12.3-amd64 lacks zfs nvidia"], Some((NEW, NEWER))),
@@ -151,7 +151,7 @@ fn a_newer_kernel_that_lacks_it_too_changes_what_is_said_and_nothing_else() {
         let made = after(&facts(&LACKING, loader.clone()));
         let lines = [OLD, "6.12.2-amd64 lacks zfs", "6.12.3-amd64 lacks zfs"];
         let mut more = Facts { kernels: kernels(&lines), ..made };
-        // The distribution makes the newest kernel the default when it comes.
+        // The distribution makes a new kernel the default at its installation.
         if let Loader::Tool(tool) = &mut more.loader {
             tool.default = format!("/boot/vmlinuz-{NEWER}");
             if let Some((_, now)) = &mut more.made {
@@ -180,7 +180,7 @@ fn what_the_admin_changes_is_left_alone() {
         let made = after(&facts(&LACKING, loader.clone()));
         let (made, _) = made.made.unwrap();
         let changed = Some((made, changed.map(str::to_owned)));
-        // As long as nothing else happens it is not made again; when it is over it is only forgotten.
+        // It is not repeated for the same reason; at the end it is only forgotten.
         assert_eq!(decide(&Facts { made: changed.clone(), ..facts(&LACKING, loader.clone()) }), None);
         let over = decide(&Facts { made: changed, ..facts(&[OLD, NEW], loader) }).unwrap();
         assert_eq!((over.undo, over.make, over.remark), (Some(None), None, None));
@@ -211,7 +211,7 @@ fn a_run_that_was_killed_is_completed() {
 fn grub_finds_the_entry_in_its_own_menu() {
     let entry = |menu: &str, kernel: &str| grub::entry_of(menu, &release(kernel));
     assert_eq!(entry(MENU, OLD).unwrap(), "gnulinux-advanced-5ad1>gnulinux-6.12.1-amd64-advanced-5ad1");
-    // Not in it yet.
+    // Not in the menu yet.
     assert_eq!(entry(MENU, NEW).unwrap(), "gnulinux-advanced-5ad1>gnulinux-6.12.2-amd64-advanced-5ad1");
     // GRUB_DISABLE_SUBMENU.
     let flat = "menuentry 'a' $menuentry_id_option 'gnulinux-6.12.1-amd64-advanced-/dev/vda' {\n}\n";

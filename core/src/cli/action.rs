@@ -1,5 +1,5 @@
-//! The actions of `dkms`, defined once: the parser, the dispatch, the permission check, the help, the completion and the
-//! test of the manual page all ask here. A new action does not compile until each of them knows it.
+//! The actions of `dkms`, defined once: parser, dispatch, permission check, help, completion and the test of the manual
+//! page all use this definition. A new action does not compile until each of them handles it.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use crate::exit::Exit;
 
-/// What `dkms` is to do. The help shows these comments, in this order.
+/// The actions of `dkms`. The help prints these comments, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum Action {
@@ -49,7 +49,7 @@ pub enum Action {
     Ldtarball,
 }
 
-/// What an action is about: the words that can follow it.
+/// The kind of words that can follow an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operand {
     /// Nothing: all modules.
@@ -70,39 +70,39 @@ pub(super) enum Operand {
     Show,
 }
 
-/// What an action changes, so that it can be refused before it begins.
+/// What an action changes, so that missing permissions are detected before it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Writes {
-    /// Nothing of the DKMS tree, or it finds out itself.
+    /// Nothing in the DKMS tree, or the action checks permissions later.
     Nothing,
-    /// Nothing, but it needs root for what it does.
+    /// Nothing in the DKMS tree, but it requires root.
     AsRoot,
     /// The DKMS tree.
     Tree,
-    /// The DKMS tree, and kernels' modules.
+    /// The DKMS tree and the kernels' modules.
     Kernels,
 }
 
-/// What the program has to know of an action beside how it is carried out.
+/// The properties of an action, apart from its implementation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
-    /// What can follow.
+    /// What can follow it.
     pub(super) operand: Operand,
     /// What it changes.
     pub(super) writes: Writes,
-    /// It takes something of a module away.
+    /// It removes a part of a module.
     pub(super) withdraws: bool,
-    /// Whether `--dry-run` has a meaning for it.
+    /// Whether it supports `--dry-run`.
     pub(super) plans: bool,
 }
 
 impl Action {
-    /// The action of that name.
+    /// The action of this name.
     pub fn named(word: &str) -> Option<Self> {
         Self::from_str(word, false).ok()
     }
 
-    /// All of them, with their names and what the help says about them.
+    /// All actions, with their names and help texts.
     pub fn all() -> impl Iterator<Item = (String, String)> {
         Self::value_variants().iter().filter_map(Self::to_possible_value).map(|value| {
             let help = value.get_help().map(ToString::to_string).unwrap_or_default();
@@ -118,13 +118,13 @@ impl Action {
         format!("Actions:{}", lines.collect::<String>())
     }
 
-    /// The table.
+    /// The table of properties.
     #[rustfmt::skip] // one row an action
     pub(super) fn rules(self) -> Rules {
         use {Operand as O, Writes as W};
         let row = |operand, writes, withdraws, plans| Rules { operand, writes, withdraws, plans };
         match self {
-            //                         what can follow    what it changes  takes away, --dry-run
+            //                         what can follow    what it changes  withdraws, --dry-run
             Self::Add            => row(O::Source,         W::Tree,    false, true),
             Self::Build          => row(O::Module,         W::Tree,    false, true),
             Self::Install        => row(O::Module,         W::Kernels, false, true),
@@ -148,7 +148,7 @@ impl Action {
 }
 
 impl Operand {
-    /// Whether a tarball can stand in place of the module.
+    /// Whether a tarball can be given instead of a module.
     pub(super) fn takes_tarball(self) -> bool {
         match self {
             Self::Source | Self::Module | Self::Tarball => true,

@@ -1,4 +1,4 @@
-//! What can stand on the command line: shell DKMS's options, and a few of ours.
+//! The options of the command line: shell DKMS's, and some of our own.
 
 use std::path::PathBuf;
 
@@ -36,10 +36,10 @@ pub struct Args {
     #[arg(short = 'a', long = "arch", value_name = "ARCH", action = ArgAction::Append)]
     #[arg(num_args = 0..=1, default_missing_value = "")]
     arch: Vec<String>,
-    /// What -k and -a come to
+    /// The targets that result from -k and -a
     #[arg(skip)]
     pub pairs: Pairs,
-    /// What names action and module, in the order in which it stands there
+    /// The arguments that name action and module, in their order
     #[arg(skip)]
     told: Vec<CliWord>,
     /// Use this dkms.conf
@@ -134,13 +134,13 @@ pub struct Args {
     no_prepare_kernel: bool,
 }
 
-/// The values of an option, each with its place on the command line.
+/// The values of an option, each with its position on the command line.
 fn placed(matches: &ArgMatches, option: &str, values: &[String]) -> Vec<(usize, String)> {
     matches.indices_of(option).into_iter().flatten().zip(values.iter().cloned()).collect()
 }
 
 impl Args {
-    /// Reads the command line.
+    /// Parses the command line.
     pub fn read() -> Result<Self, clap::Error> {
         let matches = Self::command().try_get_matches()?;
         let mut args = Self::from_arg_matches(&matches)?;
@@ -162,7 +162,7 @@ impl Args {
         Ok(args)
     }
 
-    /// Options that do nothing any more.
+    /// Options that are accepted and have no effect.
     pub fn deprecated(&self) -> impl Iterator<Item = &'static str> {
         let given = [
             ("--no-initrd", self.no_initrd),
@@ -177,17 +177,17 @@ impl Args {
         self.directive.iter().map(|word| directive(word)).collect()
     }
 
-    /// Tells the action from the other words: it may stand anywhere.
+    /// Separates the action, which may be anywhere, from its operands.
     pub fn words(&self) -> Result<Words> {
         Words::new(&self.told)
     }
 
-    /// The kernels that were named, else the running one.
+    /// The named kernels, else the running one.
     pub fn targets(&self) -> Result<Vec<Target>> {
         self.pairs.targets()
     }
 
-    /// The one kernel of an action that knows only one.
+    /// The kernel of an action that accepts only one.
     pub fn one_target(&self, action: Action) -> Result<Target> {
         if self.all {
             return refuse(Exit::NO_ALL, format!("--all is not supported by {action}"));
@@ -198,7 +198,7 @@ impl Args {
         }
     }
 
-    /// The one kernel of an action that does not guess.
+    /// The kernel of an action that requires one to be named.
     pub fn named_target(&self, action: Action) -> Result<Target> {
         if !self.all && !self.pairs.one_kernel() {
             return refuse(Exit::ONE_KERNEL, format!("{action} requires exactly one kernel: -k KERNEL"));
@@ -206,7 +206,7 @@ impl Args {
         self.one_target(action)
     }
 
-    /// The kernel that `match` takes as its example, with the architecture of the other one unless it has its own.
+    /// The template kernel of `match`, with the architecture of the other kernel unless one is given.
     pub fn template(&self, target: &Target) -> Result<Target> {
         let word = self.templatekernel.as_deref().unwrap_or_default();
         if word.is_empty() {

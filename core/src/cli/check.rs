@@ -1,4 +1,4 @@
-//! `dkms check`: would the kernel take the modules that are installed, or these files?
+//! `dkms check`: would the kernel load the installed modules, or these files?
 
 use std::path::{Path, PathBuf};
 
@@ -59,7 +59,7 @@ pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<Exit
     Ok(Exit::error_if(assessments.iter().any(|assessment| assessment.verdict != Verdict::Loads)))
 }
 
-/// The files that were named, else those of the installed modules.
+/// The named files, else those of the installed modules.
 fn candidates(session: &Session, args: &Args, words: &Words) -> Result<Vec<Candidate>> {
     let is_file = |word: &&String| word.contains(".ko") && Path::new(word).is_file();
     let files: Vec<&String> = words.rest.iter().filter(is_file).collect();
@@ -156,7 +156,7 @@ mod tests {
         let verdicts = [Verdict::Loads, Verdict::Unknown, Verdict::Refused];
         assert_eq!(values(section, "modules[].verdict"), verdicts.map(|one| word(one).to_owned()).into());
         let signer = || Signer::KeyId(Vec::new());
-        // A new one has no place in this list until it has one here.
+        // A new value is added to this list when the match below requires it.
         let next = |signature: Option<&Signature>| match signature {
             None => Some(Signature::None),
             Some(Signature::None) => Some(Signature::Malformed("")),

@@ -1,6 +1,6 @@
-//! What can follow on the command line: `dkms complete -- WORDS`, asked by the shells' completions. The last word is the
-//! one that is being typed. Options come from the definition that parses them, the rest from the registry; one
-//! candidate a line, with a tab and an explanation behind it, or `:files` or `:directories`.
+//! Completion candidates: `dkms complete -- WORDS`, called by the shells' completions. The last word is the one being
+//! typed. Options come from the definition of the parser, the rest from the DKMS tree; one candidate per line, followed
+//! by a tab and an explanation, or `:files` or `:directories`.
 
 use std::collections::BTreeSet;
 
@@ -16,12 +16,12 @@ use crate::sys::file;
 use crate::tree::{Snapshot, Source};
 use crate::types::ModuleId;
 
-/// The words to be completed, when a shell asks.
+/// The words to be completed, if a shell called us.
 pub(super) fn asked(mut words: impl Iterator<Item = String>) -> Option<Vec<String>> {
     (words.nth(1)? == "complete" && words.next()? == "--").then(|| words.collect())
 }
 
-/// Answers. Whatever goes wrong, a shell gets no candidates.
+/// Prints the candidates. An error gives none.
 pub(super) fn answer(words: &[String], screen: Screen) {
     let place = |layout: &mut Layout| {
         for (option, tree) in [
@@ -50,7 +50,7 @@ fn candidates(words: &[String], layout: &Layout, snapshot: &Snapshot) -> Vec<Str
     let options: Vec<&Arg> =
         command.get_arguments().filter(|arg| !arg.is_positional() && !arg.is_hide_set()).collect();
     let option = |word: &str| options.iter().find(|arg| names(arg).any(|name| name == word)).copied();
-    // `--option=value` in one word, or taken apart as bash has it.
+    // `--option=value` in one word, or split as in bash.
     let (typed, arg, prefix) = match (current.split_once('='), before) {
         (Some((name, value)), _) if name.starts_with("--") => (value, option(name), format!("{name}=")),
         (Some(("", "")), [.., name]) => ("", option(name), String::new()),
@@ -76,7 +76,7 @@ fn candidates(words: &[String], layout: &Layout, snapshot: &Snapshot) -> Vec<Str
         .collect()
 }
 
-/// What is asked about.
+/// The state of one completion.
 struct Asked<'a> {
     layout: &'a Layout,
     snapshot: &'a Snapshot,
@@ -85,7 +85,7 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// Values of an option, by the name that its help gives them.
+    /// Values of an option, by the value name in its help.
     fn values(&self, arg: &Arg) -> Vec<String> {
         let possible = arg.get_possible_values();
         if !possible.is_empty() {
@@ -112,7 +112,7 @@ impl Asked<'_> {
         }
     }
 
-    /// Words that are no options: the action, then what it is about.
+    /// Operands: the action, then what it applies to.
     fn words(&self) -> Vec<String> {
         let ids = |ids: Vec<ModuleId>| unique(ids.iter().map(ToString::to_string));
         let Some(word) = self.word(0) else {
@@ -160,13 +160,14 @@ impl Asked<'_> {
         self.snapshot.modules.keys().cloned().collect()
     }
 
-    /// Sources that nobody has registered.
+    /// Sources that are not in the DKMS tree.
     fn sources(&self) -> Vec<ModuleId> {
         let linked = |id: &ModuleId| {
             self.snapshot.modules.get(id).is_some_and(|entry| matches!(entry.source, Source::Linked(_)))
         };
         let split = |dir: &String| {
-            // Both names and versions may have dashes: the directory's own dkms.conf would tell, a digit mostly does.
+            // Both names and versions may contain dashes. The dkms.conf would be exact; a digit is correct in most
+            // cases.
             let mut at = dir.match_indices('-').map(|(at, _)| at);
             let at = at.find(|at| dir[at + 1..].starts_with(|c: char| c.is_ascii_digit()))?;
             Some(ModuleId { name: dir[..at].parse().ok()?, version: dir[at + 1..].parse().ok()? })
@@ -177,7 +178,7 @@ impl Asked<'_> {
         with_conf.filter_map(split).filter(|id| !linked(id)).collect()
     }
 
-    /// Everything that can be built.
+    /// Every module that can be built.
     fn modules(&self) -> Vec<ModuleId> {
         let operand = self.word(0).and_then(|word| Action::named(&word)).map(|action| action.rules().operand);
         match operand {
@@ -213,7 +214,7 @@ fn names(arg: &Arg) -> impl Iterator<Item = String> {
     long.chain(short)
 }
 
-/// The value that was given to one of these options, in one word, in two, or in three as bash has it.
+/// The value given to one of these options, in one word, in two, or in three as in bash.
 fn value_of(words: &[String], options: &[&str]) -> Option<String> {
     let is = |word: &str| options.contains(&word);
     words.iter().enumerate().find_map(|(at, word)| match word.split_once('=') {

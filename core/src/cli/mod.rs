@@ -1,4 +1,4 @@
-//! The command line: words become calls. No logic.
+//! The command line: arguments become calls. Contains no logic.
 
 mod action;
 mod args;
@@ -36,10 +36,10 @@ use action::Action;
 use args::Args;
 use words::Words;
 
-/// The version of shell DKMS whose interface this is.
+/// The version of shell DKMS whose interface dkms has.
 const INTERFACE: &str = "3.4.3";
 
-/// A command that cannot be understood or carried out, with the exit code that shell DKMS documents for it.
+/// A command that is invalid or cannot be executed, with the exit code that shell DKMS documents for this.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
@@ -47,7 +47,7 @@ pub struct Refusal {
     message: String,
 }
 
-/// Makes a [`Refusal`].
+/// Returns a [`Refusal`].
 fn refuse<T>(code: Exit, message: impl Into<String>) -> Result<T> {
     Err(Refusal { code, message: message.into() }.into())
 }
@@ -63,7 +63,7 @@ pub fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => {
             let code = u8::try_from(error.exit_code()).unwrap_or(2);
-            // A closed terminal is no reason to panic.
+            // A closed terminal must not cause a panic.
             let _ = error.print();
             return ExitCode::from(code);
         }
@@ -76,12 +76,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The definition of the command line, for those who describe it.
+/// The definition of the command line, for documentation and completion.
 pub fn definition() -> clap::Command {
     Args::command()
 }
 
-/// Shows an error and chooses the exit code.
+/// Prints an error and returns the exit code.
 fn explain(error: &anyhow::Error, screen: Screen) -> Exit {
     let code = broke(error, screen);
     error.downcast_ref::<Refusal>().map_or(code, |refusal| refusal.code)
@@ -148,7 +148,7 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
         Action::History => history::show(&session, &words.rest, args.json),
         Action::GenerateMok => generate_mok(&session),
         Action::Autoinstall => {
-            // With --all every kernel of this machine, in one plan: their builds share the processors to the end.
+            // With --all, every kernel of this machine in one plan: their builds share the processors until the end.
             let targets = match args.all {
                 true => all_targets(&session)?,
                 false => vec![args.one_target(action)?],
@@ -207,7 +207,7 @@ fn build(session: &mut Session, args: &Args, words: &Words, verb: Verb) -> Resul
     ask(session, verb, module, args.targets()?, args)
 }
 
-/// The module that is to be added, built or installed; a source directory is put in its place first.
+/// The module to add, build or install; a source directory is copied to its place first.
 fn named(session: &Session, args: &Args, words: &Words) -> Result<ModuleId> {
     if args.all {
         return refuse(
@@ -306,7 +306,7 @@ fn generate_mok(session: &Session) -> Result<Exit> {
             return Ok(Exit::SUCCESS);
         }
         (false, false) => {}
-        // Making both again would lose a key that may be enrolled.
+        // Generating both again would lose a key that may be enrolled.
         (key_exists, _) => {
             let certificate = certificate.display().to_string();
             let (there, missing) = if key_exists { (&key, &certificate) } else { (&certificate, &key) };

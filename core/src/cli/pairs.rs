@@ -1,4 +1,4 @@
-//! Kernels and architectures of the command line become targets, as shell DKMS pairs them.
+//! Kernels and architectures of the command line become targets, paired as in shell DKMS.
 
 use anyhow::Result;
 
@@ -7,17 +7,18 @@ use crate::exit::Exit;
 use crate::kernel;
 use crate::types::{Arch, KernelRelease, Target};
 
-/// What `-k` and `-a` say, in the order in which they stand there.
+/// The values of `-k` and `-a`, in their order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pairs {
     /// Kernel releases.
     kernels: Vec<String>,
-    /// Architectures; one after a kernel's slash counts where it stands, and not for that kernel alone.
+    /// Architectures. One after a kernel's slash is added to this list at its position, and does not belong to that
+    /// kernel alone.
     arches: Vec<String>,
 }
 
 impl Pairs {
-    /// Reads the options' values, each with its place on the command line.
+    /// Reads the options' values, each with its position on the command line.
     pub fn new(kernels: &[(usize, String)], arches: &[(usize, String)]) -> Self {
         let mut words: Vec<(usize, Option<&str>, Option<&str>)> = Vec::new();
         words.extend(kernels.iter().map(|(at, word)| match word.split_once('/') {
@@ -38,7 +39,7 @@ impl Pairs {
         self.kernels.len() == 1
     }
 
-    /// What no action accepts.
+    /// Checks the rules that hold for every action.
     pub fn check(&self, all: bool) -> Result<()> {
         if self.arches.len() > 1 && self.arches.len() != self.kernels.len() {
             return refuse(
@@ -53,7 +54,7 @@ impl Pairs {
         }
     }
 
-    /// The pairs; the running kernel where none is named. A single architecture is that of all kernels.
+    /// The pairs; the running kernel if none is named. A single architecture applies to all kernels.
     pub fn targets(&self) -> Result<Vec<Target>> {
         let unknown = || {
             refuse(
@@ -83,7 +84,7 @@ impl Pairs {
             .collect())
     }
 
-    /// The pairs as questions about what is there: what was not named, or is empty, can be anything.
+    /// The pairs as filters: a part that is missing or empty matches everything.
     pub fn wanted(&self) -> Result<Vec<(Option<KernelRelease>, Option<Arch>)>> {
         let some = |word: Option<&String>| word.filter(|word| !word.is_empty()).cloned();
         let arch = |at: usize| {
@@ -135,9 +136,9 @@ mod tests {
             ("-a x -k 1", "1/x"),
             ("-k 1 -k 2 -a x", "1/x 2/x"),
             ("-k 1/x -k 2/y", "1/x 2/y"),
-            // The manual page's own example.
+            // The example of the manual page.
             ("-k 1 -k 2 -a x -k 3 -a y -a z", "1/x 2/y 3/z"),
-            // An architecture after a slash is one in the list like any other.
+            // An architecture after a slash counts like any other in the list.
             ("-k 1 -k 2/y", "1/y 2/y"),
             ("-k 1 -k 2/y -a x", "1/y 2/x"),
             ("-a x -k 1 -k 2/y", "1/x 2/y"),

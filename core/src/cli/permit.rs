@@ -1,4 +1,4 @@
-//! Who may do what: root everything, others what they can write.
+//! Permission checks: root may do everything, other users what they can write.
 
 use anyhow::Result;
 
@@ -10,7 +10,7 @@ use crate::exit::Exit;
 use crate::session::Session;
 use crate::sys::file;
 
-/// Refuses early, and with one line, what the file system would refuse in the middle.
+/// Detects missing permissions before the action begins, and reports them in one line.
 pub(super) fn check(session: &Session, args: &Args, words: &Words) -> Result<()> {
     if args.dry_run {
         return Ok(());
@@ -46,7 +46,7 @@ pub(super) fn check(session: &Session, args: &Args, words: &Words) -> Result<()>
             format!("dkms {} must be run as root: {sources} is not writable", words.action),
         );
     }
-    // Root's actions on a kernel make the registry where there is none.
+    // As root, an action on a kernel creates a missing DKMS tree.
     let makes_registry = root && kernels;
     if !makes_registry && !file::writable(registry) {
         let why = if registry.is_dir() { "is not writable" } else { "does not exist" };
@@ -58,7 +58,7 @@ pub(super) fn check(session: &Session, args: &Args, words: &Words) -> Result<()>
     Ok(())
 }
 
-/// What is not registered is refused as that, whoever asks.
+/// A module that is not in the DKMS tree is reported as such to every user.
 fn registered(session: &Session, words: &Words) -> Result<bool> {
     let module = words.module_id()?;
     Ok(crate::apply::status_of(session, Some(&module.name))?.modules.contains_key(&module))

@@ -49,7 +49,7 @@ pub(super) fn show(session: &mut Session, args: &Args, words: &Words) -> Result<
     Ok(code(&finding))
 }
 
-/// Files are packages; other words, and `-k`, are kernels whose headers are there.
+/// Operands that are files are packages; others, and `-k`, are kernels whose headers are installed.
 fn question(args: &Args, words: &Words) -> Result<Question> {
     let (files, kernels): (Vec<&String>, Vec<&String>) =
         words.rest.iter().partition(|word| word.contains('/') || Path::new(word).exists());
@@ -76,7 +76,7 @@ fn question(args: &Args, words: &Words) -> Result<Question> {
     Ok(question)
 }
 
-/// Whether a module would not be there, or not everything could be tried.
+/// The exit code: whether a module would be lost, or not everything could be checked.
 fn code(finding: &Finding) -> Exit {
     let worse = |severity: Severity| {
         finding.proven.as_ref().is_some_and(|proven| proven.report.worse_than(severity).next().is_some())

@@ -1,5 +1,5 @@
-//! `--rpm_safe_upgrade`: rpm runs the new package's script, which adds, before the old one's, which removes. When both
-//! have the same version, the old one would take away what the new one has just brought.
+//! `--rpm_safe_upgrade`: rpm runs the new package's script, which adds, before the old one's, which removes. If both
+//! have the same version, the old one would remove what the new one has just added.
 
 use anyhow::Result;
 
@@ -8,7 +8,7 @@ use crate::session::Session;
 use crate::sys::file;
 use crate::types::ModuleId;
 
-/// Notes which transaction added the module.
+/// Records which transaction added the module.
 pub(super) fn note(session: &Session, module: &ModuleId) -> Result<()> {
     match transaction() {
         Some(transaction) => {
@@ -18,7 +18,7 @@ pub(super) fn note(session: &Session, module: &ModuleId) -> Result<()> {
     }
 }
 
-/// Whether this same transaction has added the module, which is then kept, with a message.
+/// Whether the same transaction has added the module. It is then kept, and a message is printed.
 pub(super) fn replaced(session: &Session, module: &ModuleId) -> Result<bool> {
     let note = session.layout.upgrade_note(module);
     let Some(noted) = file::read_optional(&note)? else { return Ok(false) };

@@ -1,4 +1,4 @@
-//! `dkms add DIRECTORY`: copies a source tree to where sources are.
+//! `dkms add DIRECTORY`: copies a source directory into the source tree.
 
 use std::path::Path;
 
@@ -11,7 +11,8 @@ use crate::session::Session;
 use crate::sys::file;
 use crate::types::ModuleId;
 
-/// Copies the tree, unless it is there already; the module that it holds. `force` replaces an older copy whole.
+/// Copies the directory unless the source tree already has it; returns its module. `force` replaces an older copy
+/// completely.
 pub(super) fn copy(session: &Session, dir: &Path, force: bool) -> Result<ModuleId> {
     let dir = dir.canonicalize().with_context(|| format!("reading {}", dir.display()))?;
     let id = module_of(session, &dir.join("dkms.conf"))?;
@@ -27,7 +28,7 @@ pub(super) fn copy(session: &Session, dir: &Path, force: bool) -> Result<ModuleI
     Ok(id)
 }
 
-/// The module that a dkms.conf is of.
+/// The module that a dkms.conf belongs to.
 pub(super) fn module_of(session: &Session, conf: &Path) -> Result<ModuleId> {
     inventory::module_of(session, conf).or_else(|error| match error.downcast::<NoModule>() {
         Ok(NoModule(why)) => refuse(Exit::BAD_CONF, why),
@@ -35,7 +36,8 @@ pub(super) fn module_of(session: &Session, conf: &Path) -> Result<ModuleId> {
     })
 }
 
-/// Copies a source tree to its place. What only an older copy has stays, unless `force` replaces it whole.
+/// Copies a source directory to its place. Files that only an older copy has are kept, unless `force` replaces it
+/// completely.
 pub(super) fn put(session: &Session, dir: &Path, id: &ModuleId, force: bool) -> Result<()> {
     let to = session.layout.source(id);
     if to.canonicalize().is_ok_and(|to| to == dir) {
@@ -50,12 +52,12 @@ pub(super) fn put(session: &Session, dir: &Path, id: &ModuleId, force: bool) -> 
         file::replace_dir(&staged, &to)
     };
     copy().inspect_err(|_| {
-        // The next run sweeps what cannot be deleted now.
+        // What cannot be deleted now is deleted by the next run.
         let _ = file::remove_all(&staged);
     })
 }
 
-/// Files that only the old tree has stay, as shell DKMS has it.
+/// Keeps files that only the old directory has, as shell DKMS does.
 fn keep_others(old: &Path, new: &Path) -> Result<()> {
     for entry in file::sorted_entries(old) {
         let Some(name) = entry.file_name() else { continue };

@@ -1,5 +1,4 @@
-//! `dkms status`: reads, and nothing else. The lines on standard output are an interface; what went wrong is
-//! said beside them on standard error.
+//! `dkms status`: only reads. The lines on standard output are an interface; problems are reported on standard error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -47,7 +46,7 @@ pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<Exit
     let name = words.name.as_deref().map(str::parse::<ModuleName>);
     let version = words.version.as_deref().map(str::parse::<ModuleVersion>);
     let snapshot = match (&name, &version) {
-        // A name that no module can have is none of a registered one.
+        // An invalid name cannot be that of a module in the DKMS tree.
         (Some(Err(_)), _) | (_, Some(Err(_))) => Snapshot::default(),
         (name, _) => crate::apply::status_of(session, name.as_ref().and_then(|name| name.as_ref().ok()))?,
     };
@@ -62,7 +61,7 @@ pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<Exit
     let differences = differences(session, &snapshot, |id, target| {
         wanted(id) && pairs.iter().any(|pair| fits(pair, target))
     });
-    // Each kernel that was named is answered on its own, also when it has nothing.
+    // Each named kernel has its own output, even if nothing is built for it.
     for pair in &pairs {
         for (id, entry) in snapshot.modules.iter().filter(|(id, _)| wanted(id)) {
             rows(&snapshot, &differences, id, entry, &|target| fits(pair, target), &mut document.modules);
@@ -75,7 +74,7 @@ pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<Exit
             ));
         }
     }
-    // What was tried for a kernel that never came is nobody's trouble now.
+    // Failures of a pre-build for a kernel that was never installed are not reported.
     let there = |target: &Target| session.layout.kernel(&target.kernel).exists();
     let failed = |Placement { module, target }: &Placement| {
         wanted(module) && pairs.iter().any(|pair| fits(pair, target)) && there(target)
@@ -131,7 +130,7 @@ impl StatusEntry {
     }
 }
 
-/// Installed builds that are not what the kernel's tree has, with the words for it.
+/// Installed builds that differ from the files in the kernel's module directory, with the text for it.
 type Differences<'a> = BTreeMap<(&'a ModuleId, &'a Target), &'static str>;
 
 fn differences<'a>(
@@ -189,7 +188,7 @@ fn rows(
     }
 }
 
-/// Whether the kernel's tree has what was built.
+/// Whether the kernel's module directory has what was built.
 fn difference(session: &Session, id: &ModuleId, target: &Target, build: &Build) -> Option<&'static str> {
     let built = session.layout.built_modules(id, target);
     if build.files.is_empty() {

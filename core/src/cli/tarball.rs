@@ -22,7 +22,7 @@ use crate::types::{ModuleId, Target};
 /// `dkms mktarball`.
 pub(super) fn make(session: &Session, args: &Args, words: &Words) -> Result<Exit> {
     let module = words.module_id()?;
-    // Nothing may be built over what is being packed. Where we may not write there is nobody to wait for.
+    // The lock prevents changes of what is being packed. If we may not write, no lock can be taken.
     let may_lock = rustix::process::geteuid().is_root();
     let _tree = may_lock.then(|| crate::apply::hold(session)).transpose()?;
     let snapshot = crate::apply::status_of(session, Some(&module.name))?;
@@ -69,7 +69,7 @@ pub(super) fn make(session: &Session, args: &Args, words: &Words) -> Result<Exit
     Ok(Exit::SUCCESS)
 }
 
-/// The builds of these kernels, all of which must be there.
+/// The builds for these kernels, all of which must exist.
 fn built(
     session: &Session,
     module: &ModuleId,
@@ -99,7 +99,7 @@ pub(super) fn add(session: &mut Session, args: &Args, words: &Words) -> Result<(
     bring(session, args, words, Exit::NO_SOURCE)
 }
 
-/// Reads a tarball and registers what is in it. `sourceless` is the exit code for binaries without a source.
+/// Reads a tarball and adds its content. `sourceless` is the exit code for binaries without a source.
 fn bring(session: &mut Session, args: &Args, words: &Words, sourceless: Exit) -> Result<(ModuleId, Exit)> {
     let Some(path) = words.tarball(args).filter(|path| path.exists()) else {
         let named =
@@ -120,7 +120,7 @@ fn bring(session: &mut Session, args: &Args, words: &Words, sourceless: Exit) ->
     let contents = &tarball.contents;
     let module = module_in(session, &tarball, &name)?;
     let snapshot = crate::apply::status_of(session, Some(&module.name))?;
-    // Looked at again under the lock, but the source gets its place before that.
+    // The plan checks this again under the lock, but the source is copied before.
     if snapshot.registered(&module) && !args.force {
         let code = if contents.made { Exit::TARBALL_OF_ADDED } else { Exit::ALREADY_ADDED };
         return refuse(
@@ -141,7 +141,7 @@ fn bring(session: &mut Session, args: &Args, words: &Words, sourceless: Exit) ->
     let place = session.layout.source(&module);
     match &contents.source {
         Some(dir) if !same(&tarball.path(dir), &place) => {
-            // Somebody's own source of that name: shell DKMS would mix the two.
+            // An unrelated source of this name: shell DKMS would mix the two.
             if place.exists() && !args.force {
                 return Err(refusal(Exit::ALREADY_ADDED, &place, &name));
             }
@@ -161,13 +161,13 @@ fn bring(session: &mut Session, args: &Args, words: &Words, sourceless: Exit) ->
     Ok((module, report.code()))
 }
 
-/// The module that a tarball is of, by every word in it.
+/// The module of a tarball, checked against every name in it.
 fn module_in(session: &Session, tarball: &Unpacked, name: &str) -> Result<ModuleId> {
     let Contents { conf, claims, .. } = &tarball.contents;
     let conf = tarball.path(conf);
     let module = source::module_of(session, &conf).map_err(|error| match error.downcast::<Refusal>() {
         Ok(Refusal { code, message }) => {
-            // Where it was unpacked is gone when this is read.
+            // The directory that it was unpacked to no longer exists when the message is read.
             let message = message.replace(&format!("{}", conf.display()), "dkms.conf");
             Refusal { code, message: format!("{name}: {message}") }.into()
         }
@@ -189,7 +189,7 @@ fn module_in(session: &Session, tarball: &Unpacked, name: &str) -> Result<Module
     Ok(module)
 }
 
-/// What could not be registered is not unpacked to its place.
+/// A module that could not be added must not be copied to the source tree.
 fn sound(
     session: &Session,
     tarball: &Unpacked,
@@ -221,7 +221,7 @@ fn refusal(code: Exit, place: &Path, name: &str) -> anyhow::Error {
     Refusal { code, message }.into()
 }
 
-/// A tarball's own fault, as the command's end.
+/// A fault of the tarball, as the command's exit code.
 fn translated(error: anyhow::Error, name: &str) -> anyhow::Error {
     match error.downcast::<Refused>() {
         Ok(Refused { code, why }) => {

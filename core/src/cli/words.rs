@@ -1,4 +1,4 @@
-//! Words of the command line: action, module, source directory.
+//! The command line without its options: the action and its operands.
 
 use std::path::{Path, PathBuf};
 
@@ -10,29 +10,29 @@ use super::refuse;
 use crate::exit::Exit;
 use crate::types::ModuleId;
 
-/// Something on the command line that may name a module.
+/// An argument that may name a module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CliWord {
     /// `-m`
     Module(String),
     /// `-v`
     Version(String),
-    /// A word that is no option.
+    /// An argument that is not an option.
     Word(String),
 }
 
-/// The words that are no options, and what they and `-m` and `-v` say together.
+/// The action and its operands, combined with `-m` and `-v`.
 #[derive(Debug)]
 pub struct Words {
     /// The action.
     pub action: Action,
-    /// The others.
+    /// All operands.
     pub rest: Vec<String>,
-    /// The module's name.
+    /// The name of the module.
     pub name: Option<String>,
-    /// Its version.
+    /// The version of the module.
     pub version: Option<String>,
-    /// Words that mean nothing.
+    /// Operands that could not be interpreted.
     pub strange: Vec<String>,
     source: Option<PathBuf>,
     /// `-m` names the module.
@@ -40,7 +40,7 @@ pub struct Words {
 }
 
 impl Words {
-    /// Tells the action from the other words: it may stand anywhere.
+    /// Separates the action, which may be anywhere, from its operands.
     pub fn new(all: &[CliWord]) -> Result<Self> {
         let action = |told: &CliWord| match told {
             CliWord::Word(word) => Action::named(word),
@@ -81,7 +81,7 @@ impl Words {
         Ok(words)
     }
 
-    /// Makes one statement after the other, as they stand there: the last one counts.
+    /// Applies the arguments in their order: the last one takes effect.
     fn tell(&mut self, told: &CliWord) {
         match told {
             CliWord::Module(word) => {
@@ -107,12 +107,12 @@ impl Words {
         }
     }
 
-    /// The source directory that was given in place of a module.
+    /// The source directory that was given instead of a module.
     pub fn source(&self) -> Option<&Path> {
         self.source.as_deref().filter(|_| self.name.is_none() && self.version.is_none())
     }
 
-    /// Whether the module is to come out of a tarball.
+    /// Whether the module comes from a tarball.
     pub fn brings_tarball(&self, args: &Args) -> bool {
         match self.action.rules().operand {
             Operand::Tarball => true,
@@ -120,7 +120,7 @@ impl Words {
         }
     }
 
-    /// A tarball: the one that `--archive` names, or any file among the words that is no dkms.conf.
+    /// The tarball: the one named by `--archive`, or any file among the operands that is not a dkms.conf.
     pub fn tarball(&self, args: &Args) -> Option<PathBuf> {
         let word = || {
             self.rest.iter().map(PathBuf::from).find(|path| path.is_file() && !path.ends_with("dkms.conf"))
@@ -128,7 +128,7 @@ impl Words {
         args.archive.clone().or_else(word)
     }
 
-    /// The one module that an action is about.
+    /// The module that the action applies to.
     pub fn module_id(&self) -> Result<ModuleId> {
         match (&self.name, &self.version) {
             (Some(name), Some(version)) => match (name.parse(), version.parse()) {
@@ -142,7 +142,7 @@ impl Words {
     }
 }
 
-/// A directory with a dkms.conf, or that of a dkms.conf.
+/// A directory with a dkms.conf, or the directory of a dkms.conf.
 fn source_dir(path: &Path) -> Option<PathBuf> {
     if path.is_file() && path.ends_with("dkms.conf") {
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());

@@ -1,4 +1,4 @@
-//! Evaluates configuration files with bash itself, confined and for at most two seconds.
+//! Evaluates configuration files with bash, in a sandbox and for at most two seconds.
 
 use std::time::Duration;
 
@@ -13,25 +13,25 @@ use crate::sys::overlay::Layers;
 use crate::sys::plain::plain;
 use crate::sys::run::Output;
 
-/// How long a configuration file may take on the clock; of processor time it gets two seconds. A machine that is
-/// busy with something else must not make a good file look bad.
+/// The limit in elapsed time; the limit in processor time is two seconds. A good file must not fail on a busy machine.
 const LIMIT: Duration = Duration::from_secs(20);
-/// What bash's status is after SIGXCPU, as seen through the confinement.
+/// The exit status of bash after SIGXCPU, as seen through the sandbox.
 const OUT_OF_TIME: i32 = 128 + 24;
-/// The status of what was killed: for having ignored SIGXCPU, or because the machine ran out of memory.
+/// The exit status after SIGKILL: it ignored SIGXCPU, or the machine ran out of memory.
 const KILLED: i32 = 128 + 9;
 
-/// More than any real file has to say, in bytes.
+/// Maximum output in bytes; more than any real file needs.
 const OUTPUT_LIMIT: usize = 1 << 20;
-/// As much of what it prints to standard error as is looked at.
+/// The part of its standard error that is examined.
 const ERRORS_KEPT: usize = 64 << 10;
 
-/// Sources the files that follow `--`, and sets the variables that stand there as `=NAME=VALUE`; then prints `name NUL index NUL value NUL` for each set element, and a
-/// closing mark: without it the file ended the shell. What the file itself prints is thrown away.
+/// Sources the files that follow `--`, and sets the variables that are given there as `=NAME=VALUE`; then prints `name
+/// NUL index NUL value NUL` for each set element, and a closing mark: if this is missing, the file ended the shell.
+/// Output of the files is discarded.
 ///
-/// All that is printed is the file's own word, the mark among it: whatever a file prints there, it says of itself. Whether the
-/// shell was run, and how it ended, is not told here but by the processes that confine it. A file that the shell may not open
-/// is in a descriptor: the first has number 100.
+/// Everything that is printed comes from the file, including the mark: a file can only lie about itself. Whether the
+/// shell ran, and how it ended, is reported by the processes that confine it. A file that the shell may not open is
+/// passed as a descriptor: the first has number 100.
 pub(super) const DRIVER: &str = r#"
 ulimit -f 20480 -t 3; ulimit -S -t 2
 exec 4>&1 >/dev/null
@@ -74,26 +74,26 @@ __show =end 0 yes
 exit 0
 "#;
 
-/// What bash makes of configuration files.
+/// The result of evaluating configuration files with bash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
-    /// It could read them.
+    /// The files are valid.
     Values(RawConf),
-    /// It could not, and never will: this says why.
+    /// The files are invalid, for this reason. Another attempt has the same result.
     Bad(String),
-    /// It could not this time. Whether that is due to the files or to the machine cannot be known.
+    /// The attempt failed, and it is unknown whether the files or the machine caused it.
     Failed(String),
 }
 
-/// What the process behind the wall asks for by this word: a [`Question`], answered by a [`Verdict`].
+/// The name of this request from a confined process: a [`Question`], answered by a [`Verdict`].
 pub const EVALUATE: &str = "evaluate";
 
-/// Evaluates files one after the other in one shell.
+/// Evaluates files in order in one shell.
 pub fn evaluate(inputs: &Inputs<'_>) -> Result<Verdict> {
     inside::outside(EVALUATE, &Question::from(inputs)).unwrap_or_else(|| evaluate_below(inputs, None))
 }
 
-/// The same, where more lies over the system. What that brings can be called by the files, and by nothing else.
+/// The same with an overlay. Programs in the overlay can be called by the files, and by nothing else.
 pub fn evaluate_below(inputs: &Inputs<'_>, layers: Option<&Layers>) -> Result<Verdict> {
     let mut argv: Vec<String> = ["bash", "--noprofile", "--norc", "-c", DRIVER, "dkms.conf", inputs.names]
         .iter()
@@ -130,10 +130,10 @@ pub fn evaluate_below(inputs: &Inputs<'_>, layers: Option<&Layers>) -> Result<Ve
     Ok(verdict(inputs, done.code(), &done.output, errors))
 }
 
-/// What a run of the driver that came to an end of its own says.
+/// The result of a run of the driver that ended normally.
 pub(super) fn verdict(inputs: &Inputs<'_>, code: i32, output: &[u8], errors: &[u8]) -> Verdict {
     let said = plain(&String::from_utf8_lossy(errors));
-    // bash goes on after a syntax error, with whatever came before it: half a configuration.
+    // bash continues after a syntax error with the values before it: half a configuration.
     let syntax = said.lines().find(|line| line.contains(": line ") && line.contains(": syntax error"));
     let why = match parse(output) {
         Ok(Some(raw)) if syntax.is_none() => return Verdict::Values(raw),
@@ -146,11 +146,11 @@ pub(super) fn verdict(inputs: &Inputs<'_>, code: i32, output: &[u8], errors: &[u
         "" => format!("it exits the shell that evaluates it (exit code {code})"),
         said => format!("bash cannot evaluate it: {said}"),
     };
-    // A shell that was not started or got no memory has something to say, too.
+    // A shell that was not started, or got no memory, prints a message, too.
     if syntax.is_some() || why.is_empty() { Verdict::Bad(problem) } else { Verdict::Failed(problem) }
 }
 
-/// Reads what the driver printed. `None` when the closing mark is missing.
+/// Parses the output of the driver. `None` if the closing mark is missing.
 fn parse(output: &[u8]) -> std::result::Result<Option<RawConf>, String> {
     let mut raw = RawConf::default();
     let mut fields = output.split(|byte| *byte == 0);
@@ -252,7 +252,7 @@ mod tests {
             (b"if true; then\r\nX=1\r\nfi\r\n", "CRLF"),
         ];
         for (text, expected) in rows {
-            // On a busy machine the loop may reach the limit of the clock first.
+            // On a busy machine the loop may reach the limit in elapsed time first.
             let (Verdict::Bad(why) | Verdict::Failed(why)) = conf(text) else {
                 panic!("{}", text.escape_ascii())
             };

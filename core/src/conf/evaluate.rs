@@ -1,5 +1,5 @@
-//! Files → values: natively where they only assign, else by bash, whose verdict is remembered, so that a file that
-//! did not change costs no process the next time.
+//! Files → values: natively if they only assign, else by bash. bash's result is stored, so that an unchanged file costs
+//! no process the next time.
 
 use std::path::{Path, PathBuf};
 
@@ -22,17 +22,17 @@ pub const VARIABLES: &str = "PACKAGE_NAME PACKAGE_VERSION POST_ADD POST_BUILD PO
 /// Everything that an evaluation depends on.
 #[derive(Debug, Clone)]
 pub struct Inputs<'a> {
-    /// Files that are read one after the other in one shell, with their contents.
+    /// Files that are read in order in one shell, with their contents.
     pub files: Vec<(PathBuf, Vec<u8>)>,
-    /// The variables that are asked for, with blanks between them.
+    /// The requested variables, separated by spaces.
     pub names: &'a str,
     /// Variables that the files may use.
     pub variables: Vec<(&'a str, String)>,
-    /// Variables that are set after everything was read.
+    /// Variables that are set after the files were read.
     pub directives: &'a [(String, String)],
 }
 
-/// The same as it crosses the wall, for whoever evaluates outside.
+/// The same in serializable form, for an evaluation outside of the sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
     files: Vec<(PathBuf, Vec<u8>)>,
@@ -57,7 +57,7 @@ impl From<&Inputs<'_>> for Question {
 }
 
 impl Question {
-    /// What is asked.
+    /// The inputs of this request.
     pub fn inputs(&self) -> Inputs<'_> {
         Inputs {
             files: self.files.clone(),
@@ -82,20 +82,21 @@ impl<'a> Inputs<'a> {
             ("arch", context.target.arch.to_string()),
             ("module", context.module.name.to_string()),
             ("module_version", context.module.version.to_string()),
-            // Known when it is built: it stands for itself, so that a recipe is the same on machines of any size.
+            // Its value is known only at build time. It is kept as text, so that a recipe is the same on machines of
+            // any size.
             ("parallel_jobs", "$parallel_jobs".to_owned()),
         ];
         Ok(Self { files: read(files)?, names: VARIABLES, variables, directives: context.directives })
     }
 
-    /// Plain variables of framework.conf and its drop-ins, or of any file before a kernel is chosen.
+    /// Plain variables of framework.conf and its drop-ins, or of any file that is read before a kernel is chosen.
     fn of_framework(paths: &[PathBuf], names: &'a str) -> Result<Self, ConfError> {
-        // The files refer to $kernelver, which is known only later: it stands for itself.
+        // The files refer to $kernelver, which is known only later. It is kept as text.
         let variables = vec![("kernelver", "$kernelver".to_owned())];
         Ok(Self { files: read(paths.iter().cloned())?, names, variables, directives: &[] })
     }
 
-    /// Where bash's verdict is remembered.
+    /// The file that stores bash's result.
     fn memory(&self, dir: &Path, identity: &str) -> PathBuf {
         let running = rustix::system::uname().release().to_string_lossy().into_owned();
         let mut key = vec![bash::DRIVER.to_owned(), self.names.to_owned(), identity.to_owned(), running];
@@ -137,7 +138,7 @@ pub fn framework(files: &[PathBuf], names: &str, memory: &Path) -> Attempt<RawCo
     }
 }
 
-/// The one place where it is decided who evaluates.
+/// The only place that decides between native evaluation and bash.
 fn values(inputs: &Inputs<'_>, identity: &str, memory: &Path) -> Attempt<RawConf, ConfError> {
     if let Ok(raw) = native::evaluate(inputs) {
         return Ok(Ok(raw));
@@ -149,7 +150,7 @@ fn values(inputs: &Inputs<'_>, identity: &str, memory: &Path) -> Attempt<RawConf
         None => {
             let verdict = bash::evaluate(inputs)?;
             if !matches!(verdict, Verdict::Failed(_)) {
-                // Not being able to remember costs time, not correctness: `status` runs without root, too.
+                // If the result cannot be stored, this costs only time: `status` also runs without root.
                 let _ = file::write_atomic(&memory, &serde_json::to_vec(&verdict)?, 0o644);
             }
             verdict
@@ -168,7 +169,7 @@ fn values(inputs: &Inputs<'_>, identity: &str, memory: &Path) -> Attempt<RawConf
 mod tests {
     use super::*;
 
-    /// Evaluates a text twice. The first answer, and what is in the memory between the two.
+    /// Evaluates a text twice. Returns the first result, and what was stored between the two.
     fn twice(
         text: &str,
         tamper: Option<&str>,
@@ -196,7 +197,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (first, second) = (dir.path().join("1"), dir.path().join("2"));
         file::write_atomic(&first, b"A=1 # no line end", 0o644).unwrap();
-        // The same, natively and by bash.
+        // The same, natively and with bash.
         for more in ["", "\ntrue"] {
             file::write_atomic(&second, format!("A+=2$A{more}").as_bytes(), 0o644).unwrap();
             let raw = framework(&[first.clone(), second.clone()], "A", &dir.path().join("memory")).unwrap();

@@ -7,8 +7,8 @@ use crate::kernel::Config;
 use crate::types::Target;
 use crate::types::version::compare;
 
-/// The first rule that excludes module number `index`, as a sentence. What stands at index 0 (and every variable that
-/// is no array) is a rule for all modules of the package.
+/// The first rule that excludes module number `index`, as a sentence. Index 0 (and every variable that is not an array)
+/// is a rule for all modules of the package.
 pub fn excluded(raw: &RawConf, index: usize, target: &Target, config: Option<&Config>) -> Option<String> {
     let own = |index| rule(raw, index, target, config);
     own(0).or_else(|| (index > 0).then(|| own(index)).flatten())
@@ -24,7 +24,7 @@ fn rule(raw: &RawConf, index: usize, target: &Target, config: Option<&Config>) -
     if !kernel_matches {
         let rule = at("BUILD_EXCLUSIVE_KERNEL");
         return Some(match rule.strip_prefix("REQUIRES ") {
-            // A habit of Debian's packages: an impossible pattern that says why.
+            // A habit of Debian's packages: an impossible pattern that states the reason.
             Some(option) => format!("requires {option}, which this kernel does not provide"),
             None => format!("supports only kernels that match {rule}"),
         });
@@ -36,7 +36,8 @@ fn rule(raw: &RawConf, index: usize, target: &Target, config: Option<&Config>) -
     if !max.is_empty() && compare(kernel, max) == Ordering::Greater {
         return Some(format!("requires kernel {max} or earlier"));
     }
-    // The older word for the newest kernel; a newer one, for whichever module, takes its place.
+    // The older variable for the newest kernel; if another variable for any module allows a newer kernel, that one
+    // applies.
     let obsolete = at("OBSOLETE_BY");
     let newer_word = || raw.all("BUILD_EXCLUSIVE_KERNEL_MAX").any(|(_, max)| !max.is_empty());
     if index == 0 && !obsolete.is_empty() && compare(kernel, obsolete) != Ordering::Less && !newer_word() {
@@ -112,7 +113,7 @@ mod tests {
             ("BUILD_EXCLUSIVE_CONFIG", 4, "!CONFIG_PCI"),
             ("BUILD_EXCLUSIVE_KERNEL", 5, "^5"),
             ("BUILD_EXCLUSIVE_ARCH", 6, "none"),
-            // Only the whole package can be obsolete, and not when a module has a newest kernel of its own.
+            // Only the whole package can be obsolete, and only if no module has its own newest kernel.
             ("OBSOLETE_BY", 0, "6.10"),
         ] {
             raw.values.entry(name.into()).or_default().insert(index, value.into());
@@ -121,7 +122,7 @@ mod tests {
         let out: Vec<bool> =
             (0..8).map(|index| excluded(&raw, index, &target, Some(&config)).is_some()).collect();
         assert_eq!(out, [false, true, true, false, true, true, true, false]);
-        // A rule for all: also for those whose own are content.
+        // A rule for all modules also applies to those whose own rules match.
         raw.kernel_matches = false;
         assert!((0..8).all(|index| excluded(&raw, index, &target, Some(&config)).is_some()));
     }

@@ -1,5 +1,5 @@
-//! dkms.conf: text → [`RawConf`] (what bash makes of it for one kernel; [`native`]ly where that is certain) →
-//! [`Recipe`] (checked, ready to build).
+//! dkms.conf: text → [`RawConf`] (bash's result for one kernel; computed [`native`]ly if that is certain) → [`Recipe`]
+//! (checked, ready to build).
 
 pub mod bash;
 pub mod evaluate;
@@ -23,7 +23,7 @@ use crate::types::{ModuleId, Target};
 /// Why a dkms.conf cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum ConfError {
-    /// There is no such file, or it cannot be read.
+    /// The file does not exist or cannot be read.
     #[error("{}: {why}", file.display())]
     Unreadable {
         /// The file.
@@ -31,12 +31,12 @@ pub enum ConfError {
         /// The system's reason.
         why: String,
     },
-    /// The file breaks one or more rules.
+    /// The file violates one or more rules.
     #[error("{}: {}", file.display(), problems.join("; "))]
     Bad {
         /// The file.
         file: PathBuf,
-        /// Every rule that it breaks.
+        /// Every violated rule.
         problems: Vec<String>,
     },
 }
@@ -47,7 +47,7 @@ pub enum ConfError {
 pub struct RawConf {
     /// The values.
     pub values: BTreeMap<String, BTreeMap<usize, String>>,
-    /// Indices of `MAKE_MATCH` that match the kernel release, in bash's own regular expressions.
+    /// Indices of `MAKE_MATCH` that match the kernel release, as bash's regular expressions.
     pub make_matches: Vec<usize>,
     /// Indices of `PATCH_MATCH` that match.
     pub patch_matches: Vec<usize>,
@@ -76,8 +76,8 @@ impl RawConf {
     pub fn all(&self, name: &str) -> impl Iterator<Item = (usize, &str)> {
         self.values.get(name).into_iter().flatten().map(|(index, value)| (*index, value.as_str()))
     }
-    /// The values with one blank wherever they have white space, as shell DKMS hands them on: `PRE_BUILD` of zfs is a
-    /// command with each option on a line of its own, which a shell would take for many commands.
+    /// The values with white space replaced by single spaces, as shell DKMS passes them on: `PRE_BUILD` of zfs is a
+    /// command with each option on a separate line, which a shell would read as several commands.
     pub fn single_lines(&self) -> Self {
         let mut single = self.clone();
         for value in single.values.values_mut().flat_map(BTreeMap::values_mut) {
@@ -87,21 +87,21 @@ impl RawConf {
     }
 }
 
-/// What surrounds an evaluation: a conf may use all of it.
+/// The environment of an evaluation: a dkms.conf may use all of it.
 #[derive(Debug, Clone)]
 pub struct Context<'a> {
     /// All paths.
     pub layout: &'a Layout,
-    /// The module as the registry names it.
+    /// The module as named in the DKMS tree.
     pub module: &'a ModuleId,
     /// The kernel.
     pub target: &'a Target,
     /// The headers' directory, whether it exists or not.
     pub headers: &'a Path,
-    /// Identity of the headers, so that a remembered evaluation is not used for others.
+    /// Identity of the headers, so that a stored evaluation is not used for others.
     pub identity: &'a str,
-    /// The admin's files that are read after it, one after the other.
+    /// The admin's override files, read after it in this order.
     pub overrides: &'a [PathBuf],
-    /// Variables that are set after everything was read.
+    /// Variables that are set after the files were read.
     pub directives: &'a [(String, String)],
 }

@@ -10,26 +10,26 @@ use crate::types::ModuleName;
 /// One kernel module that a package builds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModuleSpec {
-    /// Where in the build directory it appears, without suffix: `src/foo` for `src/foo.ko`.
+    /// Its path in the build directory, without suffix: `src/foo` for `src/foo.ko`.
     pub built: String,
     /// Its name when installed, without suffix.
     pub dest_name: String,
-    /// The place that the conf asks for, below the kernel's directory; distributions may have another.
+    /// The requested directory below the kernel's; a distribution may override it.
     pub dest_location: String,
-    /// Whether debug sections are removed.
+    /// Whether debug sections are stripped.
     pub strip: bool,
 }
 
 /// Scripts of the package, relative to its source or build directory; empty when not set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scripts {
-    /// After registering.
+    /// After the module is added.
     pub post_add: String,
     /// In the build directory, before make.
     pub pre_build: String,
     /// In the build directory, after make.
     pub post_build: String,
-    /// Before installing; failing forbids it.
+    /// Before the installation; a failure prevents it.
     pub pre_install: String,
     /// After installing.
     pub post_install: String,
@@ -42,7 +42,7 @@ pub struct Scripts {
 pub struct Recipe {
     /// The modules that are built for this kernel, in the order of their indices.
     pub modules: Vec<ModuleSpec>,
-    /// Modules of the package that are not meant for this kernel, each with the reason. Not what a build is made from.
+    /// Modules of the package that are excluded for this kernel, each with the reason. Not an input of the build.
     #[serde(skip)]
     pub left_out: Vec<String>,
     /// The shell command that builds them.
@@ -51,17 +51,17 @@ pub struct Recipe {
     pub patches: Vec<String>,
     /// Scripts.
     pub scripts: Scripts,
-    /// Whether the package wants to be built for every new kernel.
+    /// Whether the package is built automatically for every new kernel.
     pub autoinstall: bool,
     /// Packages that must be installed first.
     pub build_depends: Vec<ModuleName>,
-    /// Whether it is built again as soon as one of those is installed in another version.
+    /// Whether it is rebuilt when another version of one of those is installed.
     #[serde(skip)]
     pub follows: bool,
-    /// Whether compatible kernels may use its modules by way of weak-modules.
+    /// Whether weak-modules may offer its modules to compatible kernels.
     #[serde(skip)]
     pub weak_modules: bool,
-    /// Why it must not be built for this kernel.
+    /// Why it is excluded for this kernel.
     pub excluded: Option<String>,
 }
 
@@ -94,7 +94,7 @@ impl Recipe {
         if !problems.is_empty() {
             return Err(problems);
         }
-        // Each kept module is at its own index: a problem would have ended this.
+        // Each remaining module is at its own index: a problem would have returned before.
         let why = |index| exclusive::excluded(raw, index, context.target, config);
         let reasons: Vec<Option<String>> = (0..modules.len().max(1)).map(why).collect();
         let excluded = reasons.iter().all(Option::is_some).then(|| reasons[0].clone()).flatten();
@@ -135,7 +135,7 @@ impl Recipe {
 fn modules(raw: &RawConf, problems: &mut Vec<String>) -> Vec<ModuleSpec> {
     const ARRAYS: [&str; 4] =
         ["BUILT_MODULE_NAME", "BUILT_MODULE_LOCATION", "DEST_MODULE_NAME", "DEST_MODULE_LOCATION"];
-    // Arrays may have gaps and different lengths: the highest index of any counts.
+    // Arrays may have gaps and different lengths: the highest index of any of them counts.
     let count = ARRAYS.iter().flat_map(|name| raw.all(name)).map(|(index, _)| index + 1).max().unwrap_or(0);
     if count > 10_000 {
         problems.push(format!("{count} modules exceed the limit of 10000"));
@@ -199,7 +199,7 @@ fn modules(raw: &RawConf, problems: &mut Vec<String>) -> Vec<ModuleSpec> {
     modules
 }
 
-/// A place below the kernel's directory without `..` (`/kernel/../misc/` → `/misc`); `None` when it leaves that.
+/// A normalized path below the kernel's directory (`/kernel/../misc/` → `/misc`); `None` if it leads out of it.
 fn normal(location: &str) -> Option<String> {
     let mut parts: Vec<&str> = Vec::new();
     for part in location.split('/') {
@@ -214,7 +214,7 @@ fn normal(location: &str) -> Option<String> {
     Some(format!("/{}", parts.join("/")))
 }
 
-/// The patches that are wanted for this kernel.
+/// The patches for this kernel.
 pub(super) fn patches(raw: &RawConf) -> Vec<String> {
     let wanted =
         |index: &usize| raw.at("PATCH_MATCH", *index).is_empty() || raw.patch_matches.contains(index);
@@ -235,7 +235,7 @@ fn yes(raw: &RawConf, name: &str, problems: &mut Vec<String>) -> bool {
     }
 }
 
-/// The last matching `MAKE[]` wins; without any the kernel's own build system is called.
+/// The last matching `MAKE[]` applies; without any, the kernel's build system is called.
 pub(super) fn make_command(raw: &RawConf, context: &Context<'_>, config: Option<&Config>) -> String {
     let general = if raw.get("MAKE_MATCH").is_empty() { raw.get("MAKE") } else { "" };
     let matching = raw.make_matches.iter().map(|index| raw.at("MAKE", *index)).rfind(|make| !make.is_empty());

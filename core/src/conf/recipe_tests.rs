@@ -1,4 +1,4 @@
-//! Tables of what dkms.conf files come to.
+//! Tables of dkms.conf files and their recipes.
 
 use super::recipe::{Recipe, make_command, patches};
 use super::{Context, RawConf};
@@ -112,7 +112,7 @@ fn modules_that_are_not_for_this_kernel_are_left_out() {
     assert_eq!(built(&[]), ("abc".into(), 0, false));
     assert_eq!(built(&[(min, 1, "7")]), ("ac".into(), 1, false));
     assert_eq!(built(&[(min, 1, "7"), (min, 2, "8")]), ("a".into(), 2, false));
-    // A rule at index 0 is one for all; then nothing is built, and nothing is left out.
+    // A rule at index 0 applies to all modules; then nothing is built, and no module is listed as excluded.
     assert_eq!(built(&[(min, 0, "7")]), ("abc".into(), 0, true));
     assert_eq!(built(&[(min, 0, "6"), (min, 1, "7")]), ("ac".into(), 1, false));
 }
@@ -148,7 +148,7 @@ fn the_last_matching_make_wins() {
         (&[], vec![a, b, c], "make a"),
         (&[1], vec![a, b, c, ("MAKE_MATCH", 1, "6")], "'make' b"),
         (&[1, 7], vec![a, b, c], "make c"),
-        // A pattern for the first one: without a match it is not the default.
+        // A pattern for the first command: without a match it is not the default.
         (&[], vec![a, ("MAKE_MATCH", 0, "5")], generic),
         (&[0], vec![a, ("MAKE_MATCH", 0, "6")], "make a"),
         // A pattern without a command.

@@ -1,4 +1,4 @@
-//! Where a package's scripts lie: the admin's own before those of the source.
+//! The location of a package's scripts: the admin's own take precedence over those of the source.
 
 use std::path::{Path, PathBuf};
 
@@ -6,8 +6,8 @@ use crate::layout::Layout;
 use crate::sys::file;
 use crate::types::ModuleName;
 
-/// The directory in which a script lies and runs: the admin's own for this module, else `dir`. `None` when neither has
-/// it as a program.
+/// The directory in which a script is located and run: the admin's for this module, else `dir`. `None` if neither has
+/// an executable of this name.
 pub fn directory(layout: &Layout, module: &ModuleName, dir: &Path, command: &str) -> Option<PathBuf> {
     let program = command.split_whitespace().next()?.trim_start_matches('/');
     [layout.module_config(module), dir.to_owned()]

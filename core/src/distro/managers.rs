@@ -1,30 +1,30 @@
-//! Package managers, as far as a program that their scripts start has to tell them apart. One row each.
+//! Package managers, as far as a program that is started by their scripts must distinguish them. One row each.
 
 /// One package manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Manager {
-    /// Variables in the environment of its scripts, when it or a front end of it may read their standard output.
+    /// Variables in the environment of its scripts if the manager, or a front end, may read their standard output.
     pub variables: &'static [&'static str],
-    /// How it calls a script that removes a version of a package to make room for another one.
+    /// How it calls a script that removes a version of a package because another version replaces it.
     pub replacing: Option<Script>,
-    /// Its triggers at the end of a transaction, where they report what still waits for kernel headers.
+    /// Its triggers at the end of a transaction, which report modules that wait for kernel headers.
     pub triggers: Option<Triggers>,
 }
 
-/// A script of a package, recognised by how it is called: `INTERPRETER SCRIPT ARGUMENT…`.
+/// A script of a package, recognized by its command line: `INTERPRETER SCRIPT ARGUMENT…`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Script {
-    /// A variable of its environment, with its value.
+    /// A variable in its environment, with its value.
     pub variable: Option<(&'static str, &'static str)>,
-    /// Only our parent counts, not the processes above it.
+    /// Only the parent process is examined, not the processes above it.
     pub parent_only: bool,
-    /// The script's file name is this one, or ends with a dot and this, or begins with this.
+    /// The pattern of the script's file name.
     pub name: FileName,
-    /// What the argument after it means.
+    /// The meaning of the next argument.
     pub argument: Argument,
 }
 
-/// What the name of a script's file looks like.
+/// A pattern of the file name of a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileName {
     /// `prerm`, `PACKAGE.prerm`
@@ -33,12 +33,12 @@ pub enum FileName {
     Prefix(&'static str),
 }
 
-/// What the first argument of a script says.
+/// The meaning of the first argument of a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Argument {
     /// One of these words.
     Word(&'static [&'static str]),
-    /// How many versions of the package will remain: more than none.
+    /// The number of remaining versions of the package: more than zero.
     VersionsRemaining,
 }
 
@@ -64,7 +64,8 @@ pub const MANAGERS: &[Manager] = &[
         }),
         triggers: None,
     },
-    // A `%post` that removes what an earlier installation left matches, too, which does no harm: it adds again at once.
+    // A `%post` that removes leftovers of an earlier installation matches, too. This is harmless: it adds the module
+    // again immediately.
     Manager {
         variables: &[],
         replacing: Some(Script {
@@ -91,5 +92,5 @@ pub const MANAGERS: &[Manager] = &[
     },
 ];
 
-/// Where pacman has its database, unless it was called with another one.
+/// The default path of pacman's database.
 pub const PACMAN_DATABASE: &str = "/var/lib/pacman";

@@ -1,5 +1,5 @@
-//! The differences between distributions: one table. A new distribution is a new row.
-//! [`managers`] has the same for package managers.
+//! The differences between distributions, as one table. A new distribution is a new row. [`managers`] has the same for
+//! package managers.
 
 pub mod managers;
 
@@ -8,48 +8,49 @@ use std::path::{Path, PathBuf};
 use crate::layout::Layout;
 use crate::types::Target;
 
-/// One distribution's ways.
+/// The properties of one distribution.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// `ID` (or the first of `ID_LIKE`) in os-release.
     pub id: &'static str,
-    /// Where modules go, whatever their dkms.conf asks for. `None`: where the dkms.conf says.
+    /// The directory of modules, which overrides their dkms.conf. `None`: as in the dkms.conf.
     pub destination: Option<&'static str>,
-    /// The package that brings a kernel's headers; `{kernel}`, `{flavour}` and `{pkgbase}` are replaced.
+    /// The package of a kernel's headers; `{kernel}`, `{flavour}` and `{pkgbase}` are replaced.
     pub headers_package: &'static str,
-    /// Program, arguments: asks the package database for the name of that package, where it is not in the kernel's own.
+    /// Program, arguments: queries the package database for the name of that package, if it cannot be derived from the
+    /// kernel's.
     pub ask_headers_package: &'static [&'static str],
-    /// Places of the signing program, tried in this order before the one in the headers; a name without a slash is
-    /// looked for where programs are.
+    /// Paths of the signing program, tried in this order before the one in the headers; a name without a slash is
+    /// searched in `PATH`.
     pub sign_files: &'static [&'static str],
-    /// The key pair that signs modules: private key, certificate in DER; below the registry unless absolute.
+    /// The key pair for signing modules: private key, certificate in DER; below the DKMS tree unless absolute.
     pub mok: (&'static str, &'static str),
-    /// That pair is made when there is none. Otherwise modules are signed where the admin has made or named one.
+    /// The key pair is generated if it is missing. Otherwise modules are signed only if the admin has generated or
+    /// configured one.
     pub makes_key: bool,
-    /// Program, arguments: makes that key pair, with this variable set. Empty: we make it.
+    /// Program, arguments: generates the key pair, with this variable set. Empty: dkms generates it.
     pub new_key: (&'static [&'static str], (&'static str, &'static str)),
-    /// The program and arguments by which the certificate is enrolled, where that program exists; `{certificate}` is
-    /// replaced.
+    /// Commands that enroll the certificate, the first whose program exists is used; `{certificate}` is replaced.
     pub enrol: &'static [&'static [&'static str]],
-    /// Programs with arguments that offer modules to compatible kernels, and withdraw them; they read the files' names.
-    /// Empty where kernels promise each other nothing.
+    /// Programs with arguments that offer modules to compatible kernels, and withdraw them; they read file names from
+    /// standard input. Empty if the distribution's kernels have no stable ABI.
     pub weak_modules: (&'static [&'static str], &'static [&'static str]),
-    /// The command, or the setting, that keeps these packages as they are; `{packages}` is replaced.
+    /// The command, or the setting, that holds back these packages; `{packages}` is replaced.
     pub keep_back: &'static str,
     /// Program, arguments: lists the files of an initramfs; the image follows.
     pub list_initramfs: &'static [&'static str],
-    /// Program, arguments: remakes the initramfs `{image}` of `{kernel}`, which some call by its `{pkgbase}`. Where a program
-    /// writes when it is not told depends on the boot loader that it finds.
+    /// Program, arguments: regenerates the initramfs `{image}` of `{kernel}`; some take its `{pkgbase}`. Without an
+    /// explicit path, the program's choice depends on the boot loader that it detects.
     pub make_initramfs: &'static [&'static str],
-    /// After a module's source came, the package manager remakes every initramfs itself.
+    /// After a module's source was installed, the package manager regenerates every initramfs.
     pub sources_remake_initramfs: bool,
-    /// Program, arguments: prints the state of the package that owns kernel `{kernel}`, and, in its output,
-    /// the words that mean that the package manager will make the initramfs itself later on.
+    /// Program, arguments: prints the state of the package that owns kernel `{kernel}`. The texts are those in its
+    /// output that mean that the package manager will generate the initramfs later.
     pub image_state: (&'static [&'static str], &'static [&'static str]),
-    /// Programs, arguments: prints the image that is booted by default, and makes `{image}` the default. Where there is
-    /// such a program the boot loader's files are its business.
+    /// Programs, arguments: prints the default boot image, and sets `{image}` as the default. If such a program exists,
+    /// the boot loader's files are not edited.
     pub default_kernel: (&'static [&'static str], &'static [&'static str]),
-    /// A file below `/etc` that remakes the boot menu after us, when a kernel comes or goes.
+    /// A file below `/etc` that regenerates the boot menu after dkms when a kernel is installed or removed.
     pub menu_hook: Option<&'static str>,
 }
 
@@ -111,7 +112,7 @@ const TABLE: &[Row] = &[
         id: "ubuntu",
         sign_files: &["kmodsign", "/usr/src/linux-headers-{kernel}/scripts/sign-file"],
         mok: ("/var/lib/shim-signed/mok/MOK.priv", "/var/lib/shim-signed/mok/MOK.der"),
-        // Without the variable it would call the package manager's triggers, and those dkms.
+        // Without the variable it would run the package manager's triggers, and those would run dkms.
         new_key: (&["update-secureboot-policy", "--new-key"], ("SHIM_NOTRIGGER", "y")),
         enrol: &[&["update-secureboot-policy", "--enroll-key"], MOKUTIL],
         image_state: (
@@ -129,7 +130,7 @@ const TABLE: &[Row] = &[
     FEDORA,
     Row {
         id: "rhel",
-        // The initramfs is our own business.
+        // The initramfs is regenerated by dkms.
         weak_modules: (
             &["/usr/sbin/weak-modules", "--no-initramfs", "--add-modules"],
             &["/usr/sbin/weak-modules", "--no-initramfs", "--remove-modules"],
@@ -179,7 +180,7 @@ const TABLE: &[Row] = &[
     },
 ];
 
-/// A distribution that is not in the table: the dkms.conf decides.
+/// A distribution that is not in the table: the dkms.conf applies.
 const OTHER: Row = Row {
     id: "other",
     destination: None,
@@ -201,13 +202,13 @@ const OTHER: Row = Row {
 };
 
 impl Row {
-    /// The row of the system whose os-release lies in the layout.
+    /// The row of the system, from the os-release of the layout.
     pub fn detect(layout: &Layout) -> Self {
         let text = layout.os_release().iter().find_map(|path| std::fs::read_to_string(path).ok());
         Self::from_os_release(&text.unwrap_or_default())
     }
 
-    /// The row for an os-release text: its own ID first, then what it is like.
+    /// The row for an os-release text: ID first, then ID_LIKE.
     pub fn from_os_release(text: &str) -> Self {
         let value = |key: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
@@ -223,20 +224,20 @@ impl Row {
         ids.split_whitespace().find_map(row_of).unwrap_or(&OTHER).clone()
     }
 
-    /// The package that brings the headers of a kernel.
+    /// The package of a kernel's headers.
     pub fn headers_package(&self, target: &Target, pkgbase: Option<&str>) -> String {
         fill(self.headers_package, target, pkgbase)
     }
 
-    /// The command that enrols a certificate, as a person types it. `exists` says whether there is such a program; when
-    /// there is none of them the last one serves, so that at least its name is known.
+    /// The command that enrolls a certificate, for a user to run. `exists` tests for a program; if none exists, the
+    /// last one is returned, so that the message names it.
     pub fn enrol(&self, certificate: &Path, exists: impl Fn(&str) -> bool) -> String {
         let usable = self.enrol.iter().find(|words| words.first().is_some_and(|program| exists(program)));
         let words = usable.or(self.enrol.last()).copied().unwrap_or_default();
         words.join(" ").replace("{certificate}", &certificate.display().to_string())
     }
 
-    /// Places of the signing program, most specific last.
+    /// Paths of the signing program, most specific last.
     pub fn sign_file(&self, target: &Target, headers: &Path) -> Vec<PathBuf> {
         let mut places: Vec<_> =
             self.sign_files.iter().map(|place| fill(place, target, None).into()).collect();
@@ -245,8 +246,9 @@ impl Row {
     }
 }
 
-/// Replaces `{kernel}`, `{series}` (the release without its last dot-separated part), `{flavour}` (its last word, by which
-/// some call their packages) and `{pkgbase}` (what the kernel's package says that it is; else the usual one) in a row's text.
+/// Replaces `{kernel}`, `{series}` (the release without its last dot-separated part), `{flavour}` (the part after its
+/// last dash, which some package names contain) and `{pkgbase}` (from the kernel's package; else the usual one) in a
+/// text of a row.
 pub fn fill(text: &str, target: &Target, pkgbase: Option<&str>) -> String {
     let kernel = target.kernel.as_str();
     let series = kernel.rsplit_once('.').map_or(kernel, |(series, _)| series);
@@ -321,7 +323,7 @@ mod tests {
             (&ubuntu, &["mokutil", "update-secureboot-policy"][..], "update-secureboot-policy --enroll-key"),
             (&ubuntu, &["mokutil"], "mokutil --import /c"),
             (&ubuntu, &[], "mokutil --import /c"),
-            // Debian's program of that name enrols nothing of ours.
+            // Debian's program of this name does not enroll our certificate.
             (&debian, &["mokutil", "update-secureboot-policy"], "mokutil --import /c"),
         ] {
             let command = row.enrol(Path::new("/c"), |program| programs.contains(&program));

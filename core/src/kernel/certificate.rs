@@ -1,4 +1,4 @@
-//! A certificate, as far as it must be told from others.
+//! Certificates, as far as they must be distinguished.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ const SUBJECT_KEY_ID: [u8; 3] = [0x55, 29, 14];
 /// An X.509 certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
-    /// The whole of it, in DER.
+    /// The complete certificate, in DER.
     pub der: Vec<u8>,
     issuer: Vec<u8>,
     serial: Vec<u8>,
@@ -18,7 +18,7 @@ pub struct Certificate {
     name: String,
 }
 
-/// How a signature names the certificate of its signer.
+/// How a signature identifies its signer's certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signer {
     /// By issuer (DER) and serial number.
@@ -33,7 +33,7 @@ pub enum Signer {
 }
 
 impl Certificate {
-    /// Reads a certificate; `None` when it is none.
+    /// Parses a certificate; `None` if it is not one.
     pub fn parse(der: &[u8]) -> Option<Self> {
         let mut tbs = Der::new(der).enter(SEQUENCE)?.enter(SEQUENCE)?;
         tbs.tagged(context(0));
@@ -56,7 +56,7 @@ impl Certificate {
         Some(Self { der: der.to_owned(), issuer, serial, key_id, name })
     }
 
-    /// Whether a signature means this certificate.
+    /// Whether a signature refers to this certificate.
     pub fn is(&self, signer: &Signer) -> bool {
         match signer {
             Signer::Serial { issuer, serial } => *issuer == self.issuer && *serial == self.serial,
@@ -64,7 +64,7 @@ impl Certificate {
         }
     }
 
-    /// The same in PEM.
+    /// The certificate in PEM.
     pub fn pem(&self) -> String {
         let text = base64(&self.der);
         let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
@@ -99,7 +99,7 @@ fn named(f: &mut fmt::Formatter<'_>, name: &str, number: &[u8]) -> fmt::Result {
     write!(f, "{}", number.join(":"))
 }
 
-/// The last common name in a distinguished name.
+/// The last common name of a distinguished name.
 fn common_name(name: &[u8]) -> Option<String> {
     let parts = Der::new(name).enter(SEQUENCE)?.filter(|part| part.tag == SET);
     let value = |part: super::der::Value<'_>| {

@@ -1,4 +1,4 @@
-//! Which compiler and linker a kernel's modules are built with: those that the kernel was built with.
+//! The compiler and linker for a kernel's modules: those that the kernel was built with.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,23 +9,23 @@ use crate::sys::inside;
 use crate::sys::overlay::Layers;
 use crate::sys::run::Output;
 
-/// Where Debian's headers say which compiler they want.
+/// The file in which Debian's headers name their compiler.
 const VARIABLES: &str = ".kernelvariables";
 
 /// The tools for one kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Toolchain {
-    /// The compiler's name when it is the kernel's own, to be handed to make as `CC`.
+    /// The compiler's name if it is the kernel's own, passed to make as `CC`.
     pub cc: Option<String>,
-    /// `ld.lld` when the kernel was linked with it.
+    /// `ld.lld` if the kernel was linked with it.
     pub ld: Option<String>,
-    /// What the kernel's build system will call and nobody has installed, by the names of packages.
+    /// Tools that the kernel's build system calls and that are not installed, by package name.
     pub missing: Vec<String>,
 }
 
 impl Toolchain {
-    /// Chooses. `named` is the compiler that the headers' own `.kernelvariables` demands; it is asked for only when the
-    /// configuration names none that exists. `exists` says whether there is such a program.
+    /// Selects the tools. `named` returns the compiler in the headers' `.kernelvariables`; it is called only if the
+    /// configuration names none that exists. `exists` tests for a program.
     pub fn choose(
         config: &Config,
         named: impl FnOnce() -> Option<String>,
@@ -40,7 +40,7 @@ impl Toolchain {
             there
         };
         if config.clang() {
-            // The build gets LLVM=1 then, and that calls all of LLVM.
+            // The build then gets LLVM=1, which calls all of LLVM.
             chosen.cc = need("clang", "clang").then(|| "clang".to_owned());
             need("ld.lld", "lld");
             need("llvm-strip", "llvm");
@@ -54,12 +54,12 @@ impl Toolchain {
     }
 }
 
-/// What the process behind the wall asks for by this word: the directory of headers, answered by a name or nothing.
+/// The name of this request from a confined process: the directory of headers, answered with a name or nothing.
 pub const NAMED: &str = "compiler";
-/// make has to read a few lines.
+/// make has to read only a few lines.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// The compiler that headers name in `.kernelvariables`, as Debian's do: make itself is asked.
+/// The compiler that headers name in `.kernelvariables`, as Debian's do, evaluated by make.
 pub fn named(headers: &Path) -> Option<String> {
     if !headers.join(VARIABLES).is_file() {
         return None;
@@ -67,11 +67,11 @@ pub fn named(headers: &Path) -> Option<String> {
     inside::outside(NAMED, &headers).map_or_else(|| named_below(headers, None), |answer| answer.ok()?)
 }
 
-/// The same, where more lies over the system.
+/// The same with an overlay.
 pub fn named_below(headers: &Path, layers: Option<&Layers>) -> Option<String> {
     let words =
         ["make", "-s", "--no-print-directory", "--eval", "dkms-show-cc: ; @echo $(CC)", "-f", VARIABLES];
-    // A makefile runs what it likes.
+    // A makefile can run any program.
     let spec = Spec {
         argv: words.into_iter().chain(["dkms-show-cc"]).map(str::to_owned).collect(),
         env: vec![("LC_ALL".into(), "C.UTF-8".into())],
@@ -82,7 +82,7 @@ pub fn named_below(headers: &Path, layers: Option<&Layers>) -> Option<String> {
     };
     let done = spec.run(|cmd| cmd.output(Output::Split).limit(LIMIT)).ok()?;
     let said = String::from_utf8_lossy(&done.output).into_owned();
-    // Before the compiler itself there may be one that caches.
+    // The compiler may be preceded by ccache.
     let name = said.lines().next()?.split_whitespace().last()?.to_owned();
     let plain = |c: char| c.is_ascii_alphanumeric() || "._+-/".contains(c);
     (done.status.success() && name.chars().all(plain)).then_some(name)
@@ -98,7 +98,7 @@ mod tests {
         for (config, named, programs, (cc, ld, missing)) in [
             ("", None, &all[..], (None, None, "")),
             ("CONFIG_CC_VERSION_TEXT=\"gcc-12 (Debian) 12.2\"", None, &all, (Some("gcc-12"), None, "")),
-            // A compiler that is gone: the default one, unless the headers insist.
+            // A compiler that is not installed: the default one, unless the headers require it.
             ("CONFIG_CC_VERSION_TEXT=\"gcc-11 (Debian) 11\"", None, &all, (None, None, "")),
             ("CONFIG_CC_VERSION_TEXT=\"gcc-11 11\"", Some("gcc-12"), &all, (Some("gcc-12"), None, "")),
             ("CONFIG_CC_VERSION_TEXT=\"gcc-11 11\"", Some("gcc-11"), &all, (None, None, "gcc-11")),

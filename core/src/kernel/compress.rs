@@ -1,4 +1,4 @@
-//! Module compression: as the kernel's own modules have it.
+//! Module compression: the same as that of the kernel's own modules.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -22,18 +22,18 @@ pub enum Compression {
     Zstd,
 }
 
-/// More than any real module; keeps a bomb from filling the memory.
+/// Larger than any real module; protects the memory from decompression bombs.
 const LIMIT: u64 = 512 << 20;
 
 impl Compression {
-    /// What the kernel's installed modules have; before they are installed, what its configuration says.
+    /// The compression of the kernel's installed modules; before they are installed, from its configuration.
     pub fn detect(indexed: Option<&Index>, config: Option<&Config>, exists: impl Fn(&str) -> bool) -> Self {
         let own = |path: &&str| path.starts_with("kernel/");
         if let Some(path) = indexed.and_then(|indexed| indexed.paths().find(own)) {
             if exists(path) {
                 return Self::of(path);
             }
-            // Somebody has packed or unpacked the files since the index was made.
+            // The files were compressed or decompressed after modules.dep was written.
             let stem = path.split_once(".ko").map_or(path, |(stem, _)| stem);
             let now = [Self::None, Self::Gzip, Self::Xz, Self::Zstd]
                 .into_iter()
@@ -49,7 +49,7 @@ impl Compression {
         }
     }
 
-    /// By a file's name.
+    /// By the suffix of a file name.
     pub fn of(path: &str) -> Self {
         [Self::Gzip, Self::Xz, Self::Zstd]
             .into_iter()
@@ -57,7 +57,7 @@ impl Compression {
             .unwrap_or(Self::None)
     }
 
-    /// What follows `.ko` in a file's name.
+    /// The suffix after `.ko`.
     pub fn suffix(self) -> &'static str {
         match self {
             Self::None => "",
@@ -67,7 +67,7 @@ impl Compression {
         }
     }
 
-    /// Compresses a module. The kernel's own xz decoder knows crc32 checks only.
+    /// Compresses a module. The kernel's xz decoder supports only crc32 checks.
     pub fn compress(self, content: &[u8], levels: &CompressionLevels) -> Result<Vec<u8>> {
         Ok(match self {
             Self::None => content.to_owned(),
@@ -94,7 +94,7 @@ impl Compression {
         })
     }
 
-    /// The reverse.
+    /// Decompresses a module.
     pub fn decompress(self, content: &[u8]) -> Result<Vec<u8>> {
         let mut plain = Vec::new();
         match self {
@@ -113,7 +113,7 @@ impl Compression {
     }
 }
 
-/// A module file's content, decompressed by its name.
+/// The content of a module file, decompressed according to its name.
 pub fn read_module(path: &Path) -> Result<Vec<u8>> {
     let content = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     Compression::of(&path.to_string_lossy())

@@ -1,35 +1,35 @@
-//! How hard modules are compressed: what framework.conf gives gzip, xz and zstd as options, as values.
+//! Compression levels: framework.conf's options for gzip, xz and zstd, as values.
 //!
-//! We compress by ourselves. Options that change the result are understood; those that only tell the programs how to
-//! behave are skipped; what is left is named in the report.
+//! dkms compresses without these programs. It applies options that change the result, ignores those that only change
+//! the programs' behavior, and reports the others.
 
-/// Levels of the three kinds of compression.
+/// The levels of the three formats.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompressionLevels {
     /// gzip: 1 to 9.
     pub gzip: u32,
     /// xz: the preset, 0 to 9, with the bit for `--extreme`.
     pub xz: u32,
-    /// xz: the dictionary in bytes; the preset's own when it is not given.
+    /// xz: the dictionary size in bytes; `None` for that of the preset.
     pub xz_dictionary: Option<u32>,
-    /// zstd: up to 22; negative ones are faster.
+    /// zstd: up to 22; negative levels are faster.
     pub zstd: i32,
-    /// Options that nobody understood.
+    /// Options that are not known.
     pub unknown: Vec<String>,
 }
 
 const EXTREME: u32 = 1 << 31;
 
 impl Default for CompressionLevels {
-    /// What the programs do by themselves, but for the dictionary of xz. The kernel's own decoder takes up to 1 MiB; a quarter
-    /// of that makes the largest modules less than one part in a hundred longer, and each encoder take 4 MiB in place of 13.
+    /// The programs' defaults, except for the dictionary of xz. The kernel's decoder supports up to 1 MiB; a quarter of
+    /// it makes the largest modules less than 1 % larger, and reduces an encoder's memory from 13 to 4 MiB.
     fn default() -> Self {
         Self { gzip: 6, xz: 6, xz_dictionary: Some(256 << 10), zstd: 3, unknown: Vec::new() }
     }
 }
 
 impl CompressionLevels {
-    /// Reads the options; an empty text leaves the default.
+    /// Parses the options; an empty text keeps the default.
     pub fn parse(gzip: &str, xz: &str, zstd: &str) -> Self {
         let mut levels = Self::default();
         for word in gzip.split_whitespace() {
@@ -86,7 +86,8 @@ impl CompressionLevels {
         levels
     }
 
-    /// The admin's options replace ours whole, as they do in shell DKMS. The check stays crc32: kernels know no other.
+    /// The admin's options replace ours completely, as in shell DKMS. The check remains crc32, because the kernel
+    /// supports no other.
     fn xz_options(&mut self, options: &str) {
         self.xz_dictionary = None;
         let mut extreme = 0;
@@ -142,7 +143,7 @@ impl CompressionLevels {
     }
 }
 
-/// `-9e`: whether each of the letters is known to `take`.
+/// `-9e`: whether `take` accepts each of the letters.
 fn letters(word: &str, take: impl FnMut(char) -> bool) -> bool {
     let letters = word.strip_prefix('-').filter(|letters| !letters.is_empty());
     letters.is_some_and(|letters| letters.chars().all(take))
@@ -172,7 +173,7 @@ mod tests {
         let with_dictionary = |bytes| CompressionLevels { xz_dictionary: Some(bytes), ..default() };
         for (gzip, xz, zstd, expected) in [
             ("", "", "", default()),
-            // What framework.conf shows as examples, and what shell DKMS does by itself.
+            // The examples of framework.conf, and shell DKMS's defaults.
             ("-6", "--check=crc32 --lzma2=dict=1MiB -6", "-q --rm -T0 -3", with_dictionary(1 << 20)),
             ("", "--check=crc32 --lzma2=dict=256KiB", "-q --rm -T0", default()),
             (

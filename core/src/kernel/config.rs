@@ -10,21 +10,21 @@ use crate::layout::Layout;
 use crate::sys::file;
 use crate::types::KernelRelease;
 
-/// A `.config` or `auto.conf`. It stays the text that it is: a kernel has ten thousand options, and a hook that finds
-/// nothing to do asks for a few dozen of them.
+/// A `.config` or `auto.conf`, kept as text: a kernel has ten thousand options, and an idle hook looks up only a few
+/// dozen.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub struct Config {
     content: Vec<u8>,
-    /// Where the lines begin, in [`DRAWERS`] by two letters behind `CONFIG_`: made once, so that not every question, most of
-    /// all one for what a kernel does not have, is a walk through all of the text.
+    /// The offsets of the lines, in [`DRAWERS`] hash buckets by two letters after `CONFIG_`. Built once, so that a
+    /// lookup, in particular of an option that is not set, does not scan the whole text.
     lines: OnceLock<Vec<Vec<u32>>>,
 }
 
-/// About as many as make a question cheap: twenty lines each.
+/// Enough for about twenty lines per bucket.
 const DRAWERS: usize = 512;
 
-/// Where a line, or the beginning of one, belongs. Whoever has the same option has the same two letters.
+/// The bucket of a line, or of its beginning. The same option always has the same two letters.
 fn drawer(line: &[u8]) -> Option<usize> {
     let at = |index: usize| line.get("CONFIG_".len() + index).copied().map(usize::from);
     Some((at(0)? * 31 + at(1)?) % DRAWERS)
@@ -48,7 +48,7 @@ impl Config {
         Self { content: content.into(), lines: OnceLock::new() }
     }
 
-    /// The value of an option such as `CONFIG_SMP`, without quotes.
+    /// The value of an option, for example `CONFIG_SMP`, without quotes.
     pub fn get(&self, option: &str) -> Option<&str> {
         let wanted = format!("{option}=");
         let drawer = self.lines().get(drawer(wanted.as_bytes())?)?;
@@ -77,25 +77,25 @@ impl Config {
         self.get(option) == Some("y")
     }
 
-    /// Whether the kernel was built by clang.
+    /// Whether the kernel was built with clang.
     pub fn clang(&self) -> bool {
         self.on("CONFIG_CC_IS_CLANG")
     }
 
-    /// Whether nothing is known.
+    /// Whether the configuration is unknown.
     pub fn is_empty(&self) -> bool {
         self.content.is_empty()
     }
 }
 
-/// A kernel's configuration, from its headers, else as it is kept beside its image; `None` when it is in neither place.
+/// A kernel's configuration, from its headers, else from the file next to its image; `None` if neither exists.
 pub fn config(layout: &Layout, kernel: &KernelRelease) -> Option<Config> {
     let places = [config_file(&layout.headers(kernel)), layout.boot_config(kernel)];
     let content = places.iter().find_map(|place| file::read_optional(place).ok().flatten())?;
     Some(Config::new(content))
 }
 
-/// The file that holds a kernel's configuration, in its headers.
+/// The file with a kernel's configuration in its headers.
 pub(super) fn config_file(headers: &Path) -> PathBuf {
     let auto = headers.join("include/config/auto.conf");
     if auto.exists() { auto } else { headers.join(".config") }

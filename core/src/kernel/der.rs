@@ -1,6 +1,6 @@
-//! Just enough of DER to read who signed a module, and who a certificate is of. Verifies nothing.
+//! The subset of DER that is needed to read the signer of a module and the subject of a certificate. Verifies nothing.
 
-/// Reads one value after the other. Lengths are definite, as DER demands, and never lead out of the input.
+/// Reads values in order. Lengths are definite, as DER requires, and are checked against the input.
 #[derive(Debug, Clone, Copy)]
 pub struct Der<'a>(&'a [u8]);
 
@@ -9,9 +9,9 @@ pub struct Der<'a>(&'a [u8]);
 pub struct Value<'a> {
     /// Its tag byte.
     pub tag: u8,
-    /// What is in it.
+    /// The content.
     pub content: &'a [u8],
-    /// The same with tag and length.
+    /// The content with tag and length.
     pub whole: &'a [u8],
 }
 
@@ -26,7 +26,7 @@ pub const OCTETS: u8 = 0x04;
 /// `OBJECT IDENTIFIER`
 pub const OID: u8 = 0x06;
 
-/// A constructed value with the context's own number.
+/// A constructed value with a context-specific tag.
 pub const fn context(number: u8) -> u8 {
     0xa0 | number
 }
@@ -45,7 +45,7 @@ impl<'a> Der<'a> {
         Some(value)
     }
 
-    /// The same, and into it.
+    /// The same, and returns a reader of its content.
     pub fn enter(&mut self, tag: u8) -> Option<Self> {
         self.tagged(tag).map(|value| Self(value.content))
     }
@@ -56,7 +56,7 @@ impl<'a> Iterator for Der<'a> {
 
     fn next(&mut self) -> Option<Value<'a>> {
         let (&[tag, first], rest) = self.0.split_first_chunk::<2>()?;
-        // Tags of more than one byte do not occur in what we read.
+        // Tags of more than one byte do not occur in signatures and certificates.
         if tag & 0x1f == 0x1f {
             return None;
         }

@@ -1,32 +1,32 @@
-//! What a module file says of itself: `.modinfo` and `__versions`.
+//! The metadata of a module file: `.modinfo` and `__versions`.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 use object::{Object, ObjectSection};
 
-/// A module's own words.
+/// The metadata of a module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ModInfo {
     /// `vermagic`
     pub vermagic: String,
-    /// `version`; empty when it has none.
+    /// `version`; empty if it is not set.
     pub version: String,
-    /// `srcversion`; empty when it has none.
+    /// `srcversion`; empty if it is not set.
     pub srcversion: String,
-    /// CRCs of the symbols that it imports, when it was built with modversions.
+    /// CRCs of the imported symbols, if the module was built with modversions.
     pub imports: BTreeMap<String, u32>,
 }
 
-/// What every signed module ends with.
+/// The end of every signed module.
 pub const SIGNATURE: &[u8] = b"~Module signature appended~\n";
 
-/// Whether a module's content ends in a signature.
+/// Whether a module's content ends with a signature.
 pub fn is_signed(content: &[u8]) -> bool {
     without_mark(content).is_some()
 }
 
-/// A signed module's content without its last line; `None` when it is not signed.
+/// A signed module's content without its last line; `None` if it is not signed.
 pub fn without_mark(content: &[u8]) -> Option<&[u8]> {
     content.strip_suffix(SIGNATURE)
 }
@@ -69,12 +69,12 @@ pub fn read(content: &[u8]) -> Result<ModInfo> {
     Ok(info)
 }
 
-/// The name under which the kernel knows a module: dashes are underscores.
+/// The name of a module in the kernel: dashes are underscores.
 pub fn canonical_name(name: &str) -> String {
     name.replace('-', "_")
 }
 
-/// The module that a file holds: `kernel/a/b-c.ko.xz` → `b_c`.
+/// The module in a file: `kernel/a/b-c.ko.xz` → `b_c`.
 pub fn module_name(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     canonical_name(file.split_once(".ko").map_or(file, |(name, _)| name))

@@ -1,5 +1,5 @@
-//! What the machine's firmware says: is Secure Boot on, and whose signatures does it count. Read from the variables
-//! that shim leaves for the kernel; nothing is started, nothing is written.
+//! The firmware's state: Secure Boot and the enrolled certificates. Read from the variables that shim sets for the
+//! kernel; starts no process, and writes nothing.
 
 use std::path::Path;
 
@@ -7,20 +7,20 @@ use super::certificate::Certificate;
 use crate::layout::Layout;
 use crate::sys::file;
 
-/// The owner of most variables: EFI itself.
+/// The vendor GUID of most variables: EFI global.
 const EFI: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
-/// The owner of shim's variables.
+/// The vendor GUID of shim's variables.
 const SHIM: &str = "605dab50-e046-4300-abb6-3dd810dd8b23";
-/// `EFI_CERT_X509_GUID`, as it lies in memory.
+/// `EFI_CERT_X509_GUID` in its memory representation.
 const X509: [u8; 16] =
     [0xa1, 0x59, 0xc0, 0xa5, 0xe4, 0x94, 0xa7, 0x4a, 0x87, 0xb5, 0xab, 0x15, 0x5c, 0x2b, 0xf0, 0x72];
 
-/// The firmware's word.
+/// The state of the firmware.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Firmware {
-    /// Secure Boot is on; `None` when the variables cannot be read.
+    /// Whether Secure Boot is on; `None` if the variables cannot be read.
     pub secure_boot: Option<bool>,
-    /// Certificates that the machine's owner has enrolled; `None` when the list cannot be read.
+    /// Certificates that are enrolled; `None` if the list cannot be read.
     pub enrolled: Option<Vec<Certificate>>,
 }
 
@@ -30,7 +30,7 @@ impl Firmware {
         if !layout.firmware().is_dir() {
             return Self { secure_boot: Some(false), enrolled: Some(Vec::new()) };
         }
-        // shim's switch: the firmware verifies, but shim and the kernel behind it do not.
+        // Shim's switch: the firmware verifies, but shim and the kernel do not.
         let switched_off = variable(layout, "MokSBStateRT", SHIM).is_some_and(|value| value == [1]);
         let secure_boot = variable(layout, "SecureBoot", EFI).map(|value| value == [1] && !switched_off);
         let enrolled = variable(layout, "MokListRT", SHIM).map(|list| certificates(&list));
@@ -38,7 +38,8 @@ impl Firmware {
     }
 }
 
-/// A variable's value: as the kernel keeps it for root, else from the firmware, behind four bytes of attributes.
+/// A variable's value: from the kernel's copy for root, else from the firmware, where it follows four bytes of
+/// attributes.
 fn variable(layout: &Layout, name: &str, owner: &str) -> Option<Vec<u8>> {
     let read = |path: &Path| file::read_optional(path).ok().flatten();
     read(&layout.mok_variable(name)).or_else(|| {
@@ -47,7 +48,7 @@ fn variable(layout: &Layout, name: &str, owner: &str) -> Option<Vec<u8>> {
     })
 }
 
-/// The certificates in a sequence of `EFI_SIGNATURE_LIST`s. Hashes in it concern no module.
+/// The certificates in a sequence of `EFI_SIGNATURE_LIST`s. Hashes in it do not apply to modules.
 fn certificates(mut lists: &[u8]) -> Vec<Certificate> {
     let mut found = Vec::new();
     while let Some((head, _)) = lists.split_first_chunk::<28>() {
@@ -71,7 +72,7 @@ fn certificates(mut lists: &[u8]) -> Vec<Certificate> {
 mod tests {
     use super::*;
 
-    /// A certificate with nothing in it but what must be there.
+    /// A certificate with only the mandatory fields.
     fn certificate(serial: u8) -> Vec<u8> {
         let tbs = [2, 1, serial, 0x30, 0, 0x30, 0, 0x30, 0, 0x30, 0, 0x30, 0];
         [&[0x30, 15, 0x30, 13][..], &tbs].concat()

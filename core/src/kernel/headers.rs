@@ -1,4 +1,4 @@
-//! A kernel's headers: configuration, compiler, what its modules must say of themselves, and an identity.
+//! A kernel's headers: configuration, compiler, expected vermagic, and an identity.
 
 use std::path::{Path, PathBuf};
 
@@ -15,43 +15,43 @@ use crate::sys::hash::{self, Watch};
 use crate::sys::run;
 use crate::types::Target;
 
-/// Files that say when and as which package revision the kernel was made. They change with every revision and
-/// nothing that a module is compiled from: counting them would rebuild every module for a repackaged kernel.
+/// Files with the date and package revision of the kernel. They change with every revision, without an effect on
+/// modules: hashing them would rebuild every module for each revision of a kernel.
 const STAMPS: [&str; 3] = ["generated/compile.h", "generated/utsversion.h", "generated/package.h"];
 
 /// Installed headers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Headers {
-    /// The directory that `make -C` gets.
+    /// The directory for `make -C`.
     pub dir: PathBuf,
     /// The kernel's configuration.
     pub config: Config,
-    /// What modules built with them must say.
+    /// The expected vermagic of modules that are built with them.
     pub vermagic: Vermagic,
-    /// The compiler that the kernel was built with, or the default one when that is not installed.
+    /// The compiler that the kernel was built with, or the default one if that is not installed.
     pub compiler: Option<PathBuf>,
-    /// What building needs and nobody has installed.
+    /// Tools for building that are not installed.
     pub missing: Vec<String>,
-    /// The compiler's name when it is the kernel's own, to be handed to make as `CC`.
+    /// The compiler's name if it is the kernel's own, passed to make as `CC`.
     pub cc: Option<String>,
-    /// `ld.lld` when the kernel was linked with it.
+    /// `ld.lld` if the kernel was linked with it.
     pub ld: Option<String>,
     /// The signing program that comes with them.
     pub sign_file: Option<PathBuf>,
-    /// The hash that signatures use; `None` when the kernel knows no signatures.
+    /// The hash algorithm for signatures; `None` if the kernel does not support signatures.
     pub sig_hash: Option<String>,
     /// Hash of everything in them, in the build tools and in the compiler that can change a module.
     pub identity: String,
-    /// Hash of the other programs that run when a module is built, and of what all of them run on.
+    /// Hash of the other programs that run during a build, and of the libraries that all of them load.
     pub environment: String,
 }
 
-/// What `vermagic` must say.
+/// The expected `vermagic`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vermagic {
-    /// The kernel release that the headers are of; empty when they do not say.
+    /// The kernel release of the headers; empty if it is unknown.
     pub release: String,
-    /// Words that must be there, from the configuration.
+    /// Flags from the configuration that must be present.
     pub flags: Vec<String>,
 }
 
@@ -69,14 +69,15 @@ impl Vermagic {
         ];
         let mut flags: Vec<String> =
             rows.iter().filter(|(option, _)| config.on(option)).map(|(_, flag)| (*flag).to_owned()).collect();
-        // As linux/vermagic.h has it: only one of the two is said, and since 6.12 kernels for real time are built with both.
+        // As in linux/vermagic.h: only one of the two is present, and since 6.12 real-time kernels are built with both
+        // options.
         if config.on("CONFIG_PREEMPT_BUILD") {
             flags.retain(|flag| flag != "preempt_rt");
         }
         Self { release, flags }
     }
 
-    /// Why the kernel would refuse a module with this vermagic; `None` when it would not.
+    /// Why the kernel would reject a module with this vermagic; `None` if it would not.
     pub fn refuses(&self, kernel: &str, vermagic: &str) -> Option<String> {
         let mut words = vermagic.split_whitespace();
         let release = words.next().unwrap_or_default();
@@ -92,7 +93,7 @@ impl Vermagic {
 }
 
 impl Headers {
-    /// Reads headers; `None` when they are not there. `config` is used in place of their configuration.
+    /// Reads headers; `None` if they are not installed. `config` replaces their configuration.
     pub fn load(
         layout: &Layout,
         row: &Row,
@@ -131,7 +132,7 @@ impl Headers {
     }
 }
 
-/// What the kernel calls its architectures, as far as distributions have had headers of them.
+/// The kernel's names of architectures for which distributions have provided headers.
 const ARCHITECTURES: [&str; 20] = [
     "alpha",
     "arc",
@@ -155,7 +156,7 @@ const ARCHITECTURES: [&str; 20] = [
     "x86",
 ];
 
-/// The kernel's name for a machine that `uname -m` calls differently; most are called alike, with something behind it.
+/// The kernel's name of an architecture whose `uname -m` differs; most only have a suffix.
 fn kernels_name(machine: &str) -> Option<&'static str> {
     match machine {
         "x86_64" | "i386" | "i486" | "i586" | "i686" => Some("x86"),
@@ -165,11 +166,11 @@ fn kernels_name(machine: &str) -> Option<&'static str> {
     }
 }
 
-/// Architectures whose headers no module for this one includes. Debian's headers have a thousand directories, a third of
-/// them such, and every idle hook looks at all that count. None when the architecture is not known.
+/// Architectures whose headers no module for this one includes. A third of the thousand directories in Debian's headers
+/// are such, and every idle hook stats all that count. Empty if the architecture is unknown.
 fn foreign(machine: &str) -> Vec<&'static str> {
     let Some(own) = kernels_name(machine) else { return Vec::new() };
-    // 64-bit ARM borrows from its predecessor.
+    // 64-bit ARM includes headers of 32-bit ARM.
     let borrowed = if own == "arm64" { "arm" } else { own };
     ARCHITECTURES.into_iter().filter(|other| *other != own && *other != borrowed).collect()
 }
@@ -198,8 +199,8 @@ fn identity(
     Ok(hash::hex(format!("{headers} {tools}").as_bytes()))
 }
 
-/// The directories of headers: their own, what their Makefile includes from elsewhere (Debian's common headers), and the build
-/// tools behind the `scripts` link.
+/// The directories of headers: their own, those that their Makefile includes (Debian's common headers), and the build
+/// tools that the `scripts` link points to.
 pub fn roots(dir: &Path) -> Vec<PathBuf> {
     let mut roots = vec![dir.to_owned()];
     let makefile = std::fs::read_to_string(dir.join("Makefile")).unwrap_or_default();
@@ -227,7 +228,7 @@ mod tests {
         for (options, expected) in [
             (&["SMP", "PREEMPT_BUILD", "MODVERSIONS"][..], &["SMP", "preempt", "modversions"][..]),
             (&["SMP", "PREEMPT_RT"], &["SMP", "preempt_rt"]),
-            // Debian's 6.12 for real time.
+            // Debian's real-time kernel 6.12.
             (&["SMP", "PREEMPT_BUILD", "PREEMPT_RT"], &["SMP", "preempt"]),
             (&[], &[]),
         ] {

@@ -1,12 +1,12 @@
-//! A kernel's module index, `modules.dep`.
+//! A kernel's `modules.dep`.
 
 use std::ops::Range;
 
 use memchr::memchr;
 use serde::{Deserialize, Serialize};
 
-/// The paths of the modules in it, relative to the kernel's directory. The text stays as it is: there are thousands, and a
-/// hook that finds nothing to do asks for its own.
+/// The paths of the modules in it, relative to the kernel's directory. Kept as text: there are thousands, and an idle
+/// hook looks up only a few.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub struct Index {
@@ -27,7 +27,7 @@ impl From<Index> for String {
 }
 
 impl Index {
-    /// From the file's content: a line a module, its path before the colon.
+    /// From the file's content: one line per module, with its path before the colon.
     pub fn new(content: impl Into<Vec<u8>>) -> Self {
         let text: Vec<u8> = content.into();
         let mut paths = Vec::new();
@@ -40,12 +40,12 @@ impl Index {
         Self { text, paths }
     }
 
-    /// All of them, in the order of the file.
+    /// All paths, in the order of the file.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         self.paths.iter().filter_map(|path| std::str::from_utf8(self.text.get(path.clone())?).ok())
     }
 
-    /// Whether this one is there.
+    /// Whether it contains this path.
     pub fn contains(&self, wanted: &str) -> bool {
         self.paths.iter().any(|path| self.text.get(path.clone()) == Some(wanted.as_bytes()))
     }

@@ -1,4 +1,4 @@
-//! Facts about one kernel, found without asking the running one.
+//! Facts about one kernel, which need not be running.
 
 pub mod certificate;
 pub mod compiler;
@@ -35,40 +35,40 @@ use crate::layout::Layout;
 use crate::sys::{file, run};
 use crate::types::{Arch, KernelRelease, Target};
 
-/// What is known about one kernel.
+/// The facts about one kernel.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Kernel {
     /// Which one.
     pub target: Target,
-    /// Its directory in the modules tree is there.
+    /// Its directory below the modules tree exists.
     pub exists: bool,
-    /// Its headers, when they are installed.
+    /// Its headers, if they are installed.
     pub headers: Option<Headers>,
-    /// How its modules are compressed, and thus how ours are.
+    /// The compression of its modules, and so of ours.
     pub compression: Compression,
-    /// Its module index. `None` when the kernel itself is not installed.
+    /// Its modules.dep. `None` if the kernel is not installed.
     pub indexed: Option<Index>,
-    /// What its package says that it is (`linux-lts`), where packages say so.
+    /// The kernel's package base (`linux-lts`), if its package records one.
     pub pkgbase: Option<String>,
-    /// What the package database knows of the package with its headers; asked only when they are missing.
+    /// The package with its headers, according to the package database; queried only if they are missing.
     pub headers_package: Option<HeadersPackage>,
-    /// Whether it has an initramfs already.
+    /// Whether it has an initramfs.
     pub has_initramfs: bool,
-    /// Programs that building for it needs and that are not installed.
+    /// Programs that are needed for building and not installed.
     pub missing_tools: Vec<String>,
 }
 
-/// The package that has a kernel's headers.
+/// The package that contains a kernel's headers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeadersPackage {
     /// Its name.
     pub name: String,
-    /// The version in which it is installed, of another kernel then, and the one that is needed.
+    /// The installed version, which is for another kernel, and the required one.
     pub versions: Option<(String, String)>,
 }
 
 impl HeadersPackage {
-    /// Asks the distribution's own program, where there is one that knows. It answers on one line: `NAME`, or
+    /// Queries the distribution's program, if there is one. It prints one line: `NAME`, or
     /// `NAME INSTALLED NEEDED`.
     fn ask(row: &Row, target: &Target) -> Option<Self> {
         let (program, args) = row.ask_headers_package.split_first()?;
@@ -85,7 +85,7 @@ impl HeadersPackage {
 }
 
 impl Kernel {
-    /// Looks at a kernel. `headers` and `config` override the places of its headers and its configuration.
+    /// Reads the facts about a kernel. `headers` and `config` override the paths of its headers and its configuration.
     pub fn load(
         layout: &Layout,
         row: &Row,
@@ -131,14 +131,14 @@ impl Kernel {
         })
     }
 
-    /// Module files of this name that the kernel has, as paths relative to its directory.
+    /// Module files of the kernel with this name, as paths relative to its directory.
     pub fn modules_named<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
         let wanted = elf::canonical_name(name);
         self.indexed.iter().flat_map(Index::paths).filter(move |path| elf::module_name(path) == wanted)
     }
 }
 
-/// What a kernel's package says that it is. A name with anything else in it than package names have is none.
+/// The package base of a kernel. A name with characters that package names cannot have is ignored.
 pub fn pkgbase(layout: &Layout, kernel: &KernelRelease) -> Option<String> {
     let text = file::read_optional(&layout.pkgbase(kernel)).ok().flatten()?;
     let text = String::from_utf8(text).ok()?.trim().to_owned();
@@ -146,13 +146,12 @@ pub fn pkgbase(layout: &Layout, kernel: &KernelRelease) -> Option<String> {
     (!text.is_empty() && !text.starts_with(['-', '.']) && text.chars().all(plain)).then_some(text)
 }
 
-/// Whether the kernel itself is installed, not only its headers or a left-over.
+/// Whether the kernel is installed, and not only its headers or leftovers.
 pub fn is_there(layout: &Layout, kernel: &KernelRelease) -> bool {
     layout.image(kernel).exists() || layout.modules_dep(kernel).exists()
 }
 
-/// Releases of kernels that are installed, or whose headers are, newest last. A directory without either is a
-/// left-over.
+/// Releases of kernels that are installed, or whose headers are, newest last. A directory without either is a leftover.
 pub fn installed(layout: &Layout) -> Vec<KernelRelease> {
     let mut releases: Vec<KernelRelease> =
         file::sub_dirs(&layout.install_tree).iter().filter_map(|name| name.parse().ok()).collect();
@@ -163,18 +162,18 @@ pub fn installed(layout: &Layout) -> Vec<KernelRelease> {
     releases
 }
 
-/// Whether a kernel is called like a package of this version and release; what follows them differs between distributions.
+/// Whether a kernel release begins with this version and release of a package; its suffix depends on the distribution.
 pub fn of_package(kernel: &KernelRelease, version: &str, release: &str) -> bool {
     let rest = kernel.as_str().strip_prefix(&format!("{version}-{release}"));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-', '+']))
 }
 
-/// The running kernel's release. Only for commands that name no kernel.
+/// The running kernel's release. Only for commands that do not name a kernel.
 pub fn running() -> Option<KernelRelease> {
     rustix::system::uname().release().to_str().ok()?.parse().ok()
 }
 
-/// The machine's architecture, as `uname -m` has it.
+/// The machine's architecture, as printed by `uname -m`.
 pub fn machine() -> Option<Arch> {
     rustix::system::uname().machine().to_str().ok()?.parse().ok()
 }

@@ -1,6 +1,6 @@
-//! The signature at the end of a module, checked without the kernel: who signed, do we know him, and is it what he
-//! signed. The mathematics is done by the program `openssl`, which makes the keys, too: a cryptographic library
-//! linked into everything that runs as root would be more than all that it is asked here.
+//! The signature at the end of a module, verified without the kernel: its signer, whether the signer's certificate is
+//! known, and whether the content is unchanged. The cryptography is done by the program `openssl`, which also generates
+//! the keys. A cryptographic library in every program that runs as root would be a large dependency for this one check.
 
 use std::fmt;
 
@@ -12,30 +12,30 @@ use super::elf;
 use crate::sys::memfd::MemoryFile;
 use crate::sys::run::{Cmd, which};
 
-/// `struct module_signature`: what follows the signature and precedes the closing line.
+/// `struct module_signature`, between the signature and the last line.
 const TRAILER: usize = 12;
-/// Its `id_type` for PKCS#7, the only one that kernels have used since 4.3.
+/// Its `id_type` for PKCS#7, the only one that kernels accept since 4.3.
 const PKCS7: u8 = 2;
 
-/// What a module's end says.
+/// The state of a module's signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signature {
-    /// There is none.
+    /// Unsigned.
     None,
-    /// There is one that no kernel can read.
+    /// A signature that no kernel can read.
     Malformed(&'static str),
-    /// By somebody whose certificate is not among the known ones.
+    /// Signed with a certificate that is not among the known ones.
     UnknownKey(Signer),
-    /// The file is not what was signed.
+    /// Modified after signing.
     Changed(Signer),
-    /// As it should be.
+    /// Valid.
     Good(Signer),
-    /// By somebody known, but nobody could tell whether this is what was signed.
+    /// Signed with a known certificate, but the content could not be verified.
     Unchecked(Signer, String),
 }
 
 impl Signature {
-    /// Who signed, if anybody did.
+    /// The signer, if there is one.
     pub fn signer(&self) -> Option<&Signer> {
         match self {
             Self::None | Self::Malformed(_) => None,
@@ -46,7 +46,7 @@ impl Signature {
         }
     }
 
-    /// One word for machines.
+    /// The name in JSON output.
     pub fn word(&self) -> &'static str {
         match self {
             Self::None => "none",
@@ -83,7 +83,7 @@ struct Parts<'a> {
     pkcs7: &'a [u8],
 }
 
-/// Looks at an uncompressed module. `known` are certificates of those whose signature counts.
+/// Examines an uncompressed module. `known` are the trusted certificates.
 pub fn examine(module: &[u8], known: &[Certificate]) -> Result<Signature> {
     let parts = match split(module) {
         Ok(Some(parts)) => parts,
@@ -102,7 +102,7 @@ pub fn examine(module: &[u8], known: &[Certificate]) -> Result<Signature> {
     }
 }
 
-/// Tells content from signature. The checks are those of the kernel's `mod_check_sig`.
+/// Separates content and signature. The checks are those of the kernel's `mod_check_sig`.
 fn split(module: &[u8]) -> Result<Option<Parts<'_>>, &'static str> {
     let Some(signed) = elf::without_mark(module) else { return Ok(None) };
     let Some((rest, trailer)) = signed.split_last_chunk::<TRAILER>() else {
@@ -122,7 +122,7 @@ fn split(module: &[u8]) -> Result<Option<Parts<'_>>, &'static str> {
     }
 }
 
-/// Who signed a PKCS#7 message, as the kernel's own parser would accept it.
+/// The signers of a PKCS#7 message that the kernel's parser would accept.
 fn signers(pkcs7: &[u8]) -> Result<Vec<Signer>, &'static str> {
     const UNREADABLE: &str = "not PKCS#7";
     let signed = || {
@@ -160,7 +160,7 @@ fn signers(pkcs7: &[u8]) -> Result<Vec<Signer>, &'static str> {
     Ok(signers)
 }
 
-/// Whether the content is what the owner of the certificate signed.
+/// Whether the content was signed with this certificate, and is unchanged.
 fn verify(parts: &Parts<'_>, certificate: &Certificate, signer: Signer) -> Result<Signature> {
     let Some(openssl) = which("openssl") else {
         return Ok(Signature::Unchecked(signer, "openssl is not installed".into()));
@@ -169,8 +169,8 @@ fn verify(parts: &Parts<'_>, certificate: &Certificate, signer: Signer) -> Resul
     let content = MemoryFile::new(parts.content)?;
     let pem = MemoryFile::new(certificate.pem().as_bytes())?;
     let copy = MemoryFile::new(b"")?; // openssl hands out what it has verified
-    // -noverify: only this one certificate counts, and neither who issued it nor until when. -nointern: nor does one
-    // that the signature brings along.
+    // -noverify: only this certificate counts; its issuer and expiry are not checked. -nointern: certificates in the
+    // signature are not used.
     let done = Cmd::new(openssl)
         .args(["cms", "-verify", "-binary", "-noverify", "-nointern", "-inform", "DER"])
         .arg("-in")
@@ -194,7 +194,7 @@ fn verify(parts: &Parts<'_>, certificate: &Certificate, signer: Signer) -> Resul
     }
 }
 
-/// Reads a certificate as people have them, in DER or PEM.
+/// Reads a certificate in DER or PEM.
 pub fn read_certificate(content: &[u8]) -> Result<Certificate> {
     if let Some(certificate) = Certificate::parse(content) {
         return Ok(certificate);

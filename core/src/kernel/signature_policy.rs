@@ -1,4 +1,4 @@
-//! Does a kernel want its modules signed, and what does it do with this one?
+//! Does a kernel require signed modules, and what does it do with this one?
 
 use std::path::Path;
 
@@ -7,47 +7,47 @@ use super::{Config, Firmware};
 use crate::layout::Layout;
 use crate::sys::file;
 
-/// What a kernel does with modules that nobody whom it knows has signed.
+/// What a kernel does with modules that are not signed with a trusted key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Demand {
-    /// It knows no signatures.
+    /// It does not support signatures.
     Ignores,
-    /// It takes them, and notes that it did.
+    /// It loads them, and becomes tainted.
     Takes,
-    /// It refuses them, for this reason.
+    /// It rejects them, for this reason.
     Refuses(String),
-    /// Nobody can tell, for this reason.
+    /// Unknown, for this reason.
     Unknown(&'static str),
 }
 
 /// What becomes of a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
-    /// The kernel takes it.
+    /// The kernel loads it.
     Loads,
-    /// Nobody can tell.
+    /// Unknown.
     Unknown,
-    /// The kernel refuses it.
+    /// The kernel rejects it.
     Refused,
 }
 
-/// The running kernel's own settings, which may be stricter than its configuration.
+/// The settings of the running kernel, which may be stricter than its configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Running {
     /// `module.sig_enforce`
     pub sig_enforce: bool,
-    /// The lockdown mode, when there is one.
+    /// The lockdown mode, if it is supported.
     pub lockdown: Option<String>,
 }
 
 impl Running {
-    /// Asks the running kernel.
+    /// Reads the settings of the running kernel.
     pub fn read(layout: &Layout) -> Self {
         let text = |path: &Path| {
             let bytes = file::read_optional(path).ok().flatten().unwrap_or_default();
             String::from_utf8_lossy(&bytes).trim().to_owned()
         };
-        // The mode in force is the one in brackets: `none [integrity] confidentiality`.
+        // The active mode is in brackets: `none [integrity] confidentiality`.
         let modes = text(&layout.lockdown());
         let lockdown = modes.split_whitespace().find_map(|mode| mode.strip_prefix('[')?.strip_suffix(']'));
         Self {
@@ -58,7 +58,7 @@ impl Running {
 }
 
 impl Demand {
-    /// Decides. `config` is the kernel's configuration when it is known; `running` when it is the running kernel.
+    /// Determines the policy. `config`: the kernel's configuration, if known; `running`: set for the running kernel.
     pub fn of(config: Option<&Config>, running: Option<&Running>, firmware: &Firmware) -> Self {
         let on = |option: &str| config.is_some_and(|config| config.on(option));
         if config.is_some() && !on("CONFIG_MODULE_SIG") {
@@ -74,7 +74,8 @@ impl Demand {
             return Self::Refuses("module.sig_enforce is set".into());
         }
         match firmware.secure_boot {
-            // Distributions' kernels lock themselves down then; one that is not configured to goes on as before.
+            // Distributions' kernels enable lockdown with Secure Boot; a kernel that is not configured for it behaves
+            // as without.
             Some(true) if config.is_none() || on("CONFIG_LOCK_DOWN_IN_EFI_SECURE_BOOT") => {
                 Self::Refuses("Secure Boot is enabled".into())
             }
@@ -83,8 +84,8 @@ impl Demand {
         }
     }
 
-    /// What the kernel does with a module that is signed like this, and why. Changed content and malformed
-    /// signatures are refused even where none is wanted: that is how kernels have it.
+    /// What the kernel does with a module in this state, and why. As in the kernel, modified content and malformed
+    /// signatures are rejected even if no signature is required.
     pub fn judge(&self, signature: &Signature) -> (Verdict, String) {
         let said = signature.to_string();
         match (self, signature) {

@@ -1,4 +1,4 @@
-//! Signatures that openssl makes as sign-file does, and what can happen to them afterwards.
+//! Signatures that openssl creates in the same way as sign-file, and modifications of them.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use super::*;
 
 const CONTENT: &[u8] = b"\x7fELF, for all that a signature cares";
 
-/// A key pair in a directory of its own, and how it signs.
+/// A key pair in a temporary directory, and signing with it.
 struct Key(tempfile::TempDir);
 
 impl Key {
@@ -36,7 +36,7 @@ impl Key {
         read_certificate(&std::fs::read(self.0.path().join("pem")).unwrap()).unwrap()
     }
 
-    /// The message alone.
+    /// The PKCS#7 message alone.
     fn pkcs7(&self, options: &[&str]) -> Vec<u8> {
         crate::sys::file::write_atomic(&self.0.path().join("content"), CONTENT, 0o600).unwrap();
         let mut args = vec!["cms", "-sign", "-binary", "-nocerts", "-outform", "DER", "-md", "sha256"];
@@ -46,7 +46,7 @@ impl Key {
         std::fs::read(self.0.path().join("p7")).unwrap()
     }
 
-    /// The whole module.
+    /// The signed module.
     fn sign(&self, options: &[&str]) -> Vec<u8> {
         append(&self.pkcs7(options))
     }
@@ -71,7 +71,7 @@ fn who_signed_and_whether_this_is_it() {
         assert!(matches!(good, Signature::Good(_)), "{options:?}: {good}");
         let unknown = examine(&module, &known[..1]).unwrap();
         assert!(matches!(unknown, Signature::UnknownKey(_)), "{options:?}: {unknown}");
-        // Wherever in the content or in the signature proper one bit changes.
+        // A single changed bit anywhere in the content or the signature.
         for at in [0, CONTENT.len() - 1, module.len() - elf::SIGNATURE.len() - TRAILER - 1] {
             let mut changed = module.clone();
             changed[at] ^= 1;

@@ -1,20 +1,20 @@
-//! `Module.symvers`: which symbols there are, and the CRC of each.
+//! `Module.symvers`: the exported symbols, and the CRC of each.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead};
 
-/// The CRCs of the symbols that modules import. A kernel exports thirty thousand, of which a module uses a hundred: only
-/// those are kept, so that builds side by side do not hold the whole list each.
+/// The CRCs of imported symbols. A kernel exports thirty thousand, of which a module uses a hundred: only those are
+/// kept, so that parallel builds do not each hold the whole list.
 #[derive(Debug, Default)]
 pub struct Symbols(BTreeMap<String, Option<u32>>);
 
 impl Symbols {
-    /// Of these symbols nothing is known yet.
+    /// These symbols, without CRCs yet.
     pub fn wanted<'a>(names: impl IntoIterator<Item = &'a String>) -> Self {
         Self(names.into_iter().map(|name| (name.clone(), None)).collect())
     }
 
-    /// Reads one more list. What it says counts more than what was read before. Lines that are none are skipped.
+    /// Reads another list. Its entries override earlier ones. Malformed lines are skipped.
     pub fn read(&mut self, mut list: impl BufRead) -> io::Result<()> {
         let mut line = Vec::new();
         while list.read_until(b'\n', &mut line)? > 0 {
@@ -31,7 +31,7 @@ impl Symbols {
         Ok(())
     }
 
-    /// The CRC of a symbol, as far as a list had it.
+    /// The CRC of a symbol, if a list contained it.
     pub fn get(&self, name: &str) -> Option<u32> {
         self.0.get(name).copied().flatten()
     }

@@ -1,5 +1,5 @@
-//! What really runs when a module is built: the programs that make its code, and those that drive them, with the libraries
-//! that each of them loads.
+//! The programs that run during a build: those that generate code, and those that drive them, with the libraries that
+//! each of them loads.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,9 +11,9 @@ use object::{Endianness, FileKind};
 use crate::layout::Layout;
 use crate::sys::{file, run};
 
-/// Programs that make code of a module beside its compiler.
+/// Programs that generate code of a module, besides its compiler.
 const MAKERS: [&str; 2] = ["as", "ld"];
-/// Programs that drive a build: make, the shells, and what the kernel's build system calls.
+/// Programs that drive a build: make, shells, and what the kernel's build system calls.
 const DRIVERS: [&str; 11] =
     ["make", "sh", "bash", "perl", "python3", "awk", "sed", "grep", "pahole", "strip", "llvm-strip"];
 /// Parts of gcc that its driver starts or loads.
@@ -21,15 +21,15 @@ const OF_GCC: [&str; 5] = ["cc1", "cc1plus", "collect2", "lto1", "liblto_plugin.
 /// The programs that take part in building.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Tools {
-    /// Compiler, assembler and linker: another one of these is another fingerprint.
+    /// Compiler, assembler and linker: a different one changes the fingerprint.
     pub makers: Vec<PathBuf>,
-    /// Everything else that runs, the parts and plugins of compilers among it: a module is not built anew for these, but what
-    /// was built before a transaction serves only where they are the same.
+    /// All other programs that run, including parts and plugins of compilers: a module is not rebuilt if they change,
+    /// but the build of a pre-build is usable only if they are the same.
     pub drivers: Vec<PathBuf>,
 }
 
 impl Tools {
-    /// Looks for them on this system. `compiler` and `linker` are the kernel's own.
+    /// Finds them on this system. `compiler` and `linker` are those of the kernel.
     pub fn look(compiler: Option<&Path>, linker: Option<&str>) -> Self {
         let mut makers: Vec<PathBuf> = compiler.map(Path::to_path_buf).into_iter().collect();
         makers.extend(MAKERS.into_iter().chain(linker).filter_map(run::which));
@@ -38,7 +38,7 @@ impl Tools {
         Self { makers, drivers }
     }
 
-    /// Everything that runs, with the libraries that each of it loads.
+    /// All programs that run, with the libraries that each of them loads.
     pub fn all_drivers(&self) -> Vec<PathBuf> {
         let mut all = closure(&self.drivers);
         all.extend(closure(&self.makers));
@@ -46,7 +46,7 @@ impl Tools {
     }
 }
 
-/// The parts of every gcc that is installed, and its plugins.
+/// The parts and plugins of every installed gcc.
 fn of_gcc() -> Vec<PathBuf> {
     let mut found = Vec::new();
     for top in Layout::gcc_dirs() {
@@ -62,7 +62,7 @@ fn of_gcc() -> Vec<PathBuf> {
     found
 }
 
-/// These files and all libraries that they load, as far as they are found.
+/// These files and all libraries that they load, as far as they exist.
 fn closure(start: &[PathBuf]) -> BTreeSet<PathBuf> {
     let dirs = Layout::library_dirs();
     let mut found: BTreeSet<PathBuf> = BTreeSet::new();
@@ -87,17 +87,17 @@ fn closure(start: &[PathBuf]) -> BTreeSet<PathBuf> {
     found
 }
 
-/// What a program or a library loads when it is started.
+/// The libraries that a program or library loads when it starts.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Loads {
     /// Names of libraries.
     pub names: Vec<String>,
-    /// Directories of its own in which they are looked for.
+    /// Its own directories in which they are searched.
     pub dirs: Vec<String>,
 }
 
 impl Loads {
-    /// Reads an ELF file. What is none, or is malformed, loads nothing.
+    /// Parses an ELF file. Other or malformed content loads nothing.
     pub fn of(content: &[u8]) -> Self {
         let read = match FileKind::parse(content) {
             Ok(FileKind::Elf64) => Self::read::<FileHeader64<Endianness>>(content),

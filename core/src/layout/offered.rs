@@ -1,4 +1,4 @@
-//! Paths of packages that are not installed yet.
+//! Paths in packages that are not installed yet.
 
 use std::path::{Path, PathBuf};
 
@@ -6,29 +6,29 @@ use super::IMAGE;
 use crate::sys::file;
 use crate::types::KernelRelease;
 
-/// What a path of a package that is not installed yet is good for, seen by those who build modules. Such paths have no
-/// slash at their beginning, and `usr/` where systems with and without a merged `/usr` differ.
+/// The use of a path for building modules, in a package that is not installed yet. Such paths have no leading slash,
+/// and have `usr/` where systems with and without a merged `/usr` differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Offered {
-    /// Headers of this kernel, complete enough to be built with: their directory.
+    /// The directory of this kernel's headers, complete enough to build with.
     Headers(String, PathBuf),
     /// The image of this kernel.
     Image(String),
     /// A module's source in this directory of the source tree.
     Source(String),
-    /// A program that takes part in building.
+    /// A program that is used for building.
     Tool,
-    /// One without which nothing is built: a compiler, a linker, make, a shell, or the C library.
+    /// An essential one: a compiler, a linker, make, a shell, or the C library.
     Toolchain,
     /// Something else.
     Other,
 }
 
 impl Offered {
-    /// What a path is.
+    /// The use of this path.
     pub fn by(path: &Path) -> Self {
         let text = path.to_str().unwrap_or_default();
-        // What a configured kernel has, and its sources and common headers have not.
+        // A file that configured headers have, and kernel sources and common headers do not.
         if let Some(dir) = text.strip_suffix("/include/config/auto.conf") {
             let parts: Vec<&str> = dir.split('/').collect();
             let release = match parts[..] {
@@ -60,7 +60,7 @@ impl Offered {
         }
     }
 
-    /// Whether a path is needed to build in any case: headers with their tools, sources.
+    /// Whether a path is always needed for building: headers with their tools, sources.
     pub fn needed(path: &Path) -> bool {
         match parts(path)[..] {
             ["usr", "src", ..] => true,
@@ -70,7 +70,7 @@ impl Offered {
         }
     }
 
-    /// Whether a package with programs that build needs it for them.
+    /// Whether a package with tools for building needs this path for them.
     pub fn of_tools(path: &Path) -> bool {
         match parts(path)[..] {
             ["usr", "lib", "modules" | "firmware" | "debug", ..] => false,
@@ -79,7 +79,7 @@ impl Offered {
         }
     }
 
-    /// Whether it is a program or a library where programs are found, those that come with the headers or that these call.
+    /// Whether it is a program or library in a standard directory, which headers' tools may call.
     pub fn program(path: &Path) -> bool {
         match parts(path)[..] {
             ["usr", "bin", _] => true,
@@ -90,7 +90,7 @@ impl Offered {
         }
     }
 
-    /// Whether it is a file of this library, which another one loads by its name: `libelf.so.1` is in `libelf-0.192.so` or
+    /// Whether it is a file of this library, which is loaded by its soname: `libelf.so.1` is in `libelf-0.192.so` or
     /// `libelf.so.1.2`.
     pub fn library(path: &Path, name: &str) -> bool {
         let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
@@ -113,13 +113,13 @@ impl Offered {
         Path::new("usr/lib/modules").join(kernel.as_str()).join("build")
     }
 
-    /// The directories of the system over which `over` is laid, each with its part of that.
+    /// The directories of the system that `over` overlays, each with its part of it.
     pub fn places(over: &Path) -> Vec<(PathBuf, PathBuf)> {
         let usr = Path::new("/usr");
         let parts = file::sub_dirs(&over.join("usr"));
         let mut places: Vec<(PathBuf, PathBuf)> =
             parts.iter().map(|part| (usr.join(part), over.join("usr").join(part))).collect();
-        // Where /usr is not merged, packages may bring the same below the root.
+        // Without a merged /usr, packages may have the same paths below the root.
         for part in &parts {
             let outer = Path::new("/").join(part);
             if outer.is_dir() && !outer.is_symlink() && part != "src" {
@@ -134,14 +134,14 @@ fn parts(path: &Path) -> Vec<&str> {
     path.to_str().unwrap_or_default().split('/').collect()
 }
 
-/// Whether nothing is built without a program.
+/// Whether builds are impossible without this program.
 fn compiles(name: &str) -> bool {
     ["as", "bash", "cc", "clang", "dash", "gcc", "ld", "make", "sh"].contains(&name)
         || ["gcc-", "clang-", "ld."].iter().any(|start| name.starts_with(start))
         || name.contains("-linux-gnu-")
 }
 
-/// Whether a program takes part in building a module.
+/// Whether a program is used for building a module.
 fn builds(name: &str) -> bool {
     ["awk", "gawk", "grep", "mawk", "objcopy", "pahole", "perl", "sed", "strip"].contains(&name)
         || ["llvm-", "python3"].iter().any(|start| name.starts_with(start))
@@ -171,7 +171,7 @@ mod tests {
                 "usr/lib/modules/6.2-arch1-1/build/include/config/auto.conf",
                 headers("6.2-arch1-1", "usr/lib/modules/6.2-arch1-1/build"),
             ),
-            // A module's source that has the same inside.
+            // A module's source with the same path inside.
             ("usr/src/x-1/tests/include/config/auto.conf", Offered::Other),
             ("boot/vmlinuz-6.1", Offered::Image("6.1".into())),
             ("usr/lib/modules/6.1/vmlinuz", Offered::Image("6.1".into())),

@@ -14,7 +14,7 @@ use crate::report::Outcome;
 use crate::tree::{Snapshot, Source};
 use crate::types::{ModuleId, ModuleName, Target};
 
-/// Makes the plan that answers the events.
+/// The plan for these events.
 pub fn plan(events: &[Event], snapshot: &Snapshot, survey: &Survey, row: &Row) -> Plan {
     let mut planner = Planner {
         snapshot,
@@ -36,23 +36,23 @@ pub fn plan(events: &[Event], snapshot: &Snapshot, survey: &Survey, row: &Row) -
     planner.finish()
 }
 
-/// What is wanted of a module before anything is changed: a finished build, wherever it can be had.
+/// The goal of a pre-build for a module: a build from any source.
 const PROOF: BuildRequest =
     BuildRequest { install: false, force: false, automatic: true, trust_unknown: false, led: false };
 
-/// A plan in the making.
+/// A plan under construction.
 pub(super) struct Planner<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) survey: &'a Survey,
     pub(super) row: &'a Row,
-    /// The newest version of each module, those that the events bring among them.
+    /// The newest version of each module, including those that the events add.
     pub(super) newest: BTreeMap<ModuleName, ModuleId>,
-    /// Modules whose sources leave.
+    /// Modules whose sources are removed.
     leaving: BTreeSet<ModuleId>,
-    /// Modules whose sources come.
+    /// Modules whose sources are added.
     coming: BTreeSet<ModuleId>,
     pub(super) plan: Plan,
-    /// Kernels whose own installation is under way: its initramfs is made after us.
+    /// Kernels that are being installed: their initramfs is generated after dkms.
     pub(super) installers: BTreeSet<Target>,
 }
 
@@ -131,7 +131,7 @@ impl Planner<'_> {
         }
         let wanted = BuildRequest { install: true, force: false, automatic: true, trust_unknown, led: false };
         for id in &self.newest.clone().into_values().collect::<Vec<_>>() {
-            // Its package is being replaced, or that went wrong: whatever is there now is the best there is.
+            // Its package is being replaced, or this failed: keep what is installed.
             if let Some(Source::Kept(source)) = self.snapshot.modules.get(id).map(|entry| &entry.source) {
                 self.plan.register.push(Registration { module: id.clone(), source: source.clone() });
             }
@@ -156,7 +156,7 @@ impl Planner<'_> {
         self.plan.forget.extend(failed.cloned());
     }
 
-    /// Registers a module unless it is registered. False when that is not possible.
+    /// Registers a module unless it is registered. False if that is not possible.
     pub(super) fn register(&mut self, id: &ModuleId) -> bool {
         if self.snapshot.registered(id) {
             return true;
@@ -188,8 +188,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Registers a module that came in a tarball, and takes its builds. One that is there already stays, unless
-    /// somebody insists.
+    /// Registers a module from a tarball, and imports its builds. Existing builds are kept unless forced.
     fn loaded(&mut self, load: &Load) {
         let id = &load.module;
         let entry = self.snapshot.modules.get(id).filter(|entry| entry.broken());
@@ -218,7 +217,7 @@ impl Planner<'_> {
         self.plan.unregister.push(Unregister { module: id.clone(), keep_builds: keep });
     }
 
-    /// An older version that is registered, too, is no successor: nobody asked for it to be built now.
+    /// An older registered version is not a successor: no event requested it.
     fn source_gone(&mut self, id: &ModuleId) {
         if self.coming.iter().any(|other| other.name == id.name && other != id) {
             self.source_replaced(id);
@@ -237,7 +236,7 @@ impl Planner<'_> {
             _ => false,
         });
         if let Some(entry) = stopped {
-            // For what is to be added the source is missing, not the link.
+            // To add a module, its source is missing, not the link.
             let code = if request.verb == Verb::Add { Exit::NO_SOURCE } else { Exit::BROKEN };
             return self.settle(id, None, broken_as(code, &entry.source));
         }
@@ -275,7 +274,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Removes a module for these kernels; none: for all that it was built for.
+    /// Removes a module for these kernels; if empty, for all that it was built for.
     pub(super) fn remove(&mut self, id: &ModuleId, targets: &[Target]) {
         let Some(entry) = self.snapshot.modules.get(id) else { return };
         let all: Vec<&Target> = entry.builds.keys().collect();
@@ -287,7 +286,7 @@ impl Planner<'_> {
             return;
         }
         self.plan.unregister.push(Unregister { module: id.clone(), keep_builds: false });
-        // The last registered version takes the builds with it that stood in for it.
+        // Removing the last registered version also removes the builds that were standing in for it.
         if self.snapshot.versions(&id.name).all(|(other, entry)| other == id || entry.stands_in()) {
             let kept: Vec<_> = self.snapshot.versions(&id.name).filter(|(other, _)| *other != id).collect();
             for (other, entry) in kept {
@@ -308,7 +307,7 @@ impl Planner<'_> {
                 unbuild,
                 kernel_leaves: false,
             }),
-            // As shell DKMS has it: nothing to do is no error.
+            // As in shell DKMS: nothing to do is not an error.
             _ => self.settle(id, Some(target), Outcome::UpToDate),
         }
     }

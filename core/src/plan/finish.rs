@@ -1,4 +1,4 @@
-//! A plan is put in order: nothing twice, dependencies first, nothing that contradicts itself.
+//! Normalizes a plan: no duplicates, dependencies first, no contradictions.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::report::{Outcome, Waits};
 use crate::types::{ModuleId, Placement, Target};
 
 impl Planner<'_> {
-    /// A build that stands in leaves the registry with its last kernel.
+    /// A stand-in is removed from the DKMS tree with its last kernel.
     pub(super) fn forget_stand_ins(&mut self) {
         for (id, entry) in self.snapshot.modules.iter().filter(|(_, entry)| entry.stands_in()) {
             let cleared = |target: &Target| {
@@ -32,7 +32,7 @@ impl Planner<'_> {
         self.plan
             .initramfs
             .retain(|target| survey.kernels.get(target).is_some_and(|kernel| kernel.has_initramfs));
-        // Two events may want the same; the first says it all.
+        // Two events may request the same; the first one is complete.
         let mut seen = BTreeSet::new();
         self.plan.make.retain(|make| seen.insert(Placement::of(&make.module, &make.target)));
         let mut seen = BTreeSet::new();
@@ -67,11 +67,11 @@ impl Planner<'_> {
             } else {
                 needs(&names.join(", "))
             };
-            // Nobody knows what a build was made from that waits for another one.
+            // A build that waits for another one has unknown inputs.
             self.plan.adopt.retain(|(id, target, _)| (id, target) != (&make.module, &make.target));
             self.plan.settled.push(Skip { module: make.module, target: Some(make.target), outcome });
         }
-        // What is done needs no other word.
+        // What is done needs no other outcome.
         let made = |settled: &Skip| {
             sorted
                 .iter()
@@ -85,7 +85,7 @@ impl Planner<'_> {
         self.plan
     }
 
-    /// Only one version of a module can be installed for a kernel: the newest that the plan has.
+    /// Only one version of a module can be installed for a kernel: the newest in the plan.
     pub(super) fn one_version_each(&mut self) {
         let newer = |a: &Task, b: &Task| {
             a.module.name == b.module.name
@@ -98,7 +98,7 @@ impl Planner<'_> {
         self.plan.make.retain(|make| !make.install || !all.iter().any(|other| newer(make, other)));
     }
 
-    /// A build whose dependency is neither installed nor going to be waits, and so does what depends on it.
+    /// Defers a build whose dependency is neither installed nor planned, and everything that depends on it.
     pub(super) fn drop_unsatisfied(&mut self) {
         loop {
             let planned: BTreeSet<_> =

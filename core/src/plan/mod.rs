@@ -1,4 +1,4 @@
-//! Decides. Pure: from events and what is known to a plan, without looking at anything.
+//! Decides. Pure: from events and surveyed facts to a plan, without reading anything.
 //!
 //! `dkms --dry-run` prints exactly this value; the tests are tables.
 
@@ -27,50 +27,50 @@ use crate::kernel::Kernel;
 use crate::report::Outcome;
 use crate::types::{Fingerprint, ModuleId, Placement, Target};
 
-/// What has been found out about the modules and kernels that the events concern.
+/// The facts about the modules and kernels that the events concern.
 #[derive(Debug, Default)]
 pub struct Survey {
     /// The kernels.
     pub kernels: BTreeMap<Target, Kernel>,
-    /// The modules, for each kernel.
+    /// Every module for every kernel in scope.
     pub cases: BTreeMap<Placement, Case>,
-    /// Where sources are looked for: `NAME-VERSION` below it.
+    /// The source tree: `NAME-VERSION` below it.
     pub source_tree: PathBuf,
-    /// The newest of each concerned module's registered versions, and its source's directory.
+    /// The newest registered version of each module in scope, with the directory of its source.
     pub sources: BTreeMap<ModuleId, PathBuf>,
-    /// Installed builds (by module and kernel) whose files are not, or not as they were put there.
+    /// Installed builds (by module and kernel) whose files are missing or changed.
     pub damaged: BTreeSet<Placement>,
-    /// Remembered failures that prove nothing now: something else ran, or lay over the system, when they happened.
+    /// Recorded failures that prove nothing now, because the programs or the overlay were different.
     pub doubtful: BTreeSet<Placement>,
 }
 
 /// One module for one kernel.
 #[derive(Debug)]
 pub struct Case {
-    /// Its recipe, or why there is none.
+    /// Its recipe, or why it has none.
     pub recipe: Result<Recipe, ConfError>,
-    /// Everything that can change its build; `None` without headers.
+    /// The hash of everything that can change its build; `None` without headers.
     pub fingerprint: Option<Fingerprint>,
-    /// Who should have signed it; `None` when it does not matter.
+    /// The expected signer; `None` if it does not matter.
     pub signer: Option<String>,
-    /// The very same has been built before, and the result is kept.
+    /// A build with this fingerprint is cached.
     pub cached: bool,
-    /// It is built with all rights of the caller, as the admin wants it.
+    /// It is built with all privileges of the caller, as configured by the admin.
     pub unconfined: bool,
 }
 
-/// What will be done, in this order.
+/// The actions, in this order.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Plan {
-    /// Nothing is to be changed: finished builds are kept for when they are needed, failures are remembered.
+    /// A pre-build: changes nothing but the cache and the recorded failures.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub proof: bool,
-    /// Modules that an earlier run took out without coming to their POST_REMOVE.
+    /// Modules that an interrupted run withdrew without running POST_REMOVE.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub post_remove: BTreeSet<Placement>,
     /// Registrations.
     pub register: Vec<Registration>,
-    /// Builds that came in a tarball.
+    /// Builds from a tarball.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub load: Vec<Loading>,
     /// Builds and installations, dependencies first.
@@ -79,17 +79,17 @@ pub struct Plan {
     pub clear: Vec<Removal>,
     /// Modules to unregister after that.
     pub unregister: Vec<Unregister>,
-    /// What needs nothing to be done.
+    /// Modules without an action, with the reason.
     pub settled: Vec<Skip>,
-    /// Installed builds of shell DKMS whose inputs are noted from now on.
+    /// Installed builds of shell DKMS whose inputs are recorded from now on.
     pub adopt: Vec<(ModuleId, Target, Fingerprint)>,
-    /// Kernels that are leaving.
+    /// Kernels that are being removed.
     pub gone: BTreeSet<Target>,
     /// Failures to forget.
     pub forget: Vec<Placement>,
-    /// Kernels whose index is stale already.
+    /// Kernels whose modules.dep is out of date already.
     pub depmod: BTreeSet<Target>,
-    /// Kernels whose initramfs is ours to look after: nobody makes it after us.
+    /// Kernels whose initramfs dkms must regenerate, because nothing else does so later.
     pub initramfs: BTreeSet<Target>,
 }
 
@@ -102,14 +102,14 @@ pub struct Registration {
     pub source: PathBuf,
 }
 
-/// A build that came in a tarball, to be put into the registry.
+/// A build from a tarball, to be put into the DKMS tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Loading {
     /// The module.
     pub module: ModuleId,
     /// The kernel.
     pub target: Target,
-    /// Where it was unpacked.
+    /// The directory that it was unpacked to.
     pub dir: PathBuf,
 }
 
@@ -120,34 +120,34 @@ pub struct Task {
     pub module: ModuleId,
     /// The kernel.
     pub target: Target,
-    /// Build it; otherwise the finished build is used.
+    /// Build it; otherwise an existing build is used.
     pub build: bool,
-    /// The result of the very same build is kept: no compiler is needed.
+    /// A cached build is used: no compiler is needed.
     pub cached: bool,
     /// Install it.
     pub install: bool,
-    /// What goes into it.
+    /// The hash of the build's inputs.
     pub fingerprint: Fingerprint,
     /// Modules whose installation must have succeeded before.
     pub after: Vec<ModuleId>,
-    /// Even when the kernel has a newer module of the same name.
+    /// Install even if the kernel has a newer module of the same name.
     pub force: bool,
-    /// The version that is installed now.
+    /// The version that is currently installed.
     pub replaces: Option<ModuleId>,
 }
 
-/// A module to take out of a kernel's tree.
+/// A module to remove from a kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Removal {
     /// The module.
     pub module: ModuleId,
     /// The kernel.
     pub target: Target,
-    /// It is installed: delete its files there.
+    /// It is installed: delete its files in the kernel's module directory.
     pub withdraw: bool,
     /// Delete its build, too.
     pub unbuild: bool,
-    /// The kernel itself is leaving: its index needs no repair, and nothing is put back.
+    /// The kernel is being removed: depmod is not needed, and no original is restored.
     pub kernel_leaves: bool,
 }
 
@@ -156,18 +156,18 @@ pub struct Removal {
 pub struct Unregister {
     /// The module.
     pub module: ModuleId,
-    /// Leave its builds in place until a successor is proven.
+    /// Keep its builds until a successor is verified.
     pub keep_builds: bool,
 }
 
-/// A module for which nothing is to be done, and why.
+/// A module without an action, and the reason.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Skip {
     /// The module.
     pub module: ModuleId,
-    /// The kernel, where one is concerned.
+    /// The kernel, if the outcome concerns one.
     pub target: Option<Target>,
-    /// Why.
+    /// The reason.
     pub outcome: Outcome,
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::Task;
 use crate::types::{ModuleId, Placement};
 
-/// Sorts so that everything comes after what it needs. Returns separately what cannot be sorted because of a circle,
-/// each with the circle's members.
+/// Sorts so that every task comes after its dependencies. Returns separately the tasks that cannot be sorted, each with
+/// the members of its circle.
 pub fn sort(mut rest: Vec<Task>) -> (Vec<Task>, Vec<(Task, Vec<ModuleId>)>) {
     let mut sorted = Vec::with_capacity(rest.len());
     loop {
@@ -25,7 +25,7 @@ pub fn sort(mut rest: Vec<Task>) -> (Vec<Task>, Vec<(Task, Vec<ModuleId>)>) {
     }
 }
 
-/// What a make needs that comes back to itself, for the same kernel.
+/// The dependencies of a task that depend on it, for the same kernel.
 fn circle(make: &Task, still: &[Task]) -> Vec<ModuleId> {
     let needs = |id: &ModuleId| -> BTreeSet<ModuleId> {
         let mut reached = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! Before anything is changed: what can be tried, and what a failure then means.
+//! The pre-build: what can be built, and what a failure means.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,13 +9,13 @@ use crate::report::{Line, Outcome, Report, Severity, Waits};
 use crate::tree::Snapshot;
 use crate::types::{ModuleId, Placement, Target};
 
-/// Of a plan for what is about to come, that which changes nothing: builds, and what is known about the rest.
+/// The part of a plan that changes nothing: builds, and the known outcomes of the rest.
 ///
-/// A module that needs another one which is built here, too, would have to find that in the registry. It is left to the
-/// transaction: a failure here would prove nothing.
+/// A module whose dependency is built in the same plan would need it in the DKMS tree. It is left to the transaction,
+/// because its failure would prove nothing.
 pub(super) fn only(plan: Plan, survey: &Survey) -> Plan {
     let made: BTreeSet<_> = plan.make.iter().map(|make| Placement::of(&make.module, &make.target)).collect();
-    // With root's rights nothing runs that is not installed.
+    // A build with root's privileges must not run programs that are not installed.
     let unconfined = |make: &Task| {
         survey.cases.get(&Placement::of(&make.module, &make.target)).is_some_and(|case| case.unconfined)
     };
@@ -45,20 +45,20 @@ pub(super) fn only(plan: Plan, survey: &Survey) -> Plan {
     Plan { proof: true, make: makes, settled, ..Plan::default() }
 }
 
-/// What a failure puts at stake, and who has a say in it.
+/// The facts that determine the consequences of a failure.
 #[derive(Debug)]
 pub struct Stakes<'a> {
     /// The admin's choices.
     pub admin: &'a Admin,
-    /// The new kernel takes the place of the old one: there is none to go back to.
+    /// The new kernel replaces the old one: there is no kernel to go back to.
     pub replaces: bool,
-    /// The kernel's names of the modules that this machine cannot do without now.
+    /// The kernel's names of the modules in use on this machine.
     pub in_use: &'a BTreeSet<String>,
     /// Kernels that are about to be installed.
     pub incoming: &'a BTreeSet<Target>,
 }
 
-/// The modules, each with the kernel that it was proven not to be built for, for which the transaction must not go on.
+/// The modules, each with a kernel that it does not build for, because of which the transaction must be aborted.
 pub fn at_stake<'r>(
     report: &'r Report,
     snapshot: &Snapshot,
@@ -73,9 +73,9 @@ pub fn at_stake<'r>(
             snapshot.versions(name).any(|(_, entry)| entry.builds.values().any(|build| build.active));
         let lost = match line.outcome.follows().severity {
             Severity::Wrong => stakes.incoming.contains(target) || snapshot.active(name, target).is_some(),
-            // A module that is for no kernel of this machine is no loss on the next one.
+            // A module that no kernel of this machine has is not lost for the next one.
             Severity::LeftOut => serves_somewhere,
-            // What could not be tried proves nothing.
+            // What could not be built for another reason proves nothing.
             Severity::Waiting | Severity::Fine => false,
         };
         let default = stakes.replaces && uses.get(&line.module).copied().unwrap_or(false);
@@ -86,7 +86,7 @@ pub fn at_stake<'r>(
     report.lines.iter().filter(holds).collect()
 }
 
-/// Which modules bring one of these modules of the kernel.
+/// The module packages that contain one of these kernel modules.
 fn used(survey: &Survey, in_use: &BTreeSet<String>) -> BTreeMap<ModuleId, bool> {
     let mut uses: BTreeMap<ModuleId, bool> = BTreeMap::new();
     for (Placement { module, .. }, case) in &survey.cases {

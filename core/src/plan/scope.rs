@@ -1,4 +1,4 @@
-//! Which modules and kernels the events concern: what has to be found out before deciding.
+//! The modules and kernels that the events concern, whose facts the plan needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,12 +7,12 @@ use crate::tree::Snapshot;
 use crate::types::version;
 use crate::types::{ModuleId, ModuleName, Placement, Target};
 
-/// Modules and kernels to look at.
+/// Modules and kernels to survey.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Scope {
-    /// Pairs whose recipe and fingerprint are needed.
+    /// Modules, with kernels, whose recipe and fingerprint are needed.
     pub cases: BTreeSet<Placement>,
-    /// Kernels to look at, also without modules.
+    /// Kernels to survey, including those without modules.
     pub kernels: BTreeSet<Target>,
 }
 
@@ -21,7 +21,7 @@ pub fn newest(snapshot: &Snapshot) -> BTreeMap<&ModuleName, &ModuleId> {
     newest_but(snapshot, &BTreeSet::new())
 }
 
-/// The same without these.
+/// The same, except for these.
 fn newest_but<'a>(
     snapshot: &'a Snapshot,
     leaving: &BTreeSet<&ModuleId>,
@@ -39,12 +39,12 @@ fn newest_but<'a>(
     newest
 }
 
-/// The modules whose sources leave.
+/// The modules whose sources are removed.
 pub(super) fn leaving(events: &[Event]) -> BTreeSet<&ModuleId> {
     events.iter().filter_map(Event::source_gone).collect()
 }
 
-/// The newest version of every module that is registered and stays, or that the events bring.
+/// The newest version of every module that is registered and remains, or that the events add.
 pub(super) fn newest_with(events: &[Event], snapshot: &Snapshot) -> BTreeMap<ModuleName, ModuleId> {
     let mut newest: BTreeMap<ModuleName, ModuleId> = newest_but(snapshot, &leaving(events))
         .into_iter()
@@ -59,7 +59,7 @@ pub(super) fn newest_with(events: &[Event], snapshot: &Snapshot) -> BTreeMap<Mod
     newest
 }
 
-/// The versions that are installed for a kernel, of all modules or of one.
+/// The installed versions of all modules, or of one, for a kernel.
 pub(super) fn installed<'a>(
     snapshot: &'a Snapshot,
     target: &Target,
@@ -73,13 +73,13 @@ pub(super) fn installed<'a>(
     modules.map(|(id, _)| id).collect()
 }
 
-/// The modules of which the registry must be known to answer these events; `None`: all.
+/// The modules whose state in the DKMS tree these events need; `None`: all.
 pub fn concerned(events: &[Event]) -> Option<BTreeSet<ModuleName>> {
     events
         .iter()
         .map(|event| match event {
             Event::SourceReplaced(module) | Event::SourceGone(module) => Some(module.name.clone()),
-            // What is built may need other modules, and a kernel has all of them.
+            // A build may need other modules, and a kernel has all of them.
             Event::Asked(request) if !matches!(request.verb, Verb::Build | Verb::Install) => {
                 Some(request.module.name.clone())
             }
@@ -88,7 +88,7 @@ pub fn concerned(events: &[Event]) -> Option<BTreeSet<ModuleName>> {
         .collect()
 }
 
-/// What the events concern.
+/// The scope of these events.
 pub fn scope(events: &[Event], snapshot: &Snapshot) -> Scope {
     let newest = newest_with(events, snapshot);
     let mut scope = Scope::default();
@@ -128,8 +128,8 @@ pub fn scope(events: &[Event], snapshot: &Snapshot) -> Scope {
     scope
 }
 
-/// Of modules outside of the scope, each with what it follows (BUILD_DEPENDS_REBUILD), those that have to be looked at
-/// because something in the scope may be installed anew: over however many steps.
+/// Modules outside of the scope that must be surveyed because they follow (BUILD_DEPENDS_REBUILD), directly or
+/// indirectly, a module in scope that may be reinstalled. Each is given with the modules that it follows.
 pub fn followers(
     cases: impl IntoIterator<Item = (ModuleName, Target)>,
     mut candidates: Vec<(Placement, Vec<ModuleName>)>,

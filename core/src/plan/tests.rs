@@ -1,4 +1,4 @@
-//! The plan, as tables: a world, what happens in it, and what is decided, each as one line of text.
+//! The plan, as tables: a world, events, and the decisions, each as one line of text.
 
 mod notation;
 mod properties;

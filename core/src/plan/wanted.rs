@@ -1,4 +1,4 @@
-//! One module for one kernel: what is wanted, and what has to be done for it.
+//! One module for one kernel: the request, and the necessary actions.
 
 use super::decide::Planner;
 use super::why::{awaits, bad_conf, needs, refused, remaining};
@@ -10,17 +10,17 @@ use crate::report::{Failing, Fault, Outcome, Severity, Waits};
 use crate::tree::{Build, unsigned};
 use crate::types::{Fingerprint, ModuleId, ModuleName, Placement, Target, version};
 
-/// What is wanted of one module for one kernel.
+/// The request for one module and one kernel.
 #[derive(Clone, Copy)]
 pub(super) struct BuildRequest {
     pub(super) install: bool,
     pub(super) force: bool,
-    /// Nobody asked for this module by name: skip it when it does not want to be built by itself, and do not
-    /// try again what failed with the same inputs.
+    /// The module was not requested by name: skip it without AUTOINSTALL, and do not repeat a failure with the same
+    /// inputs.
     pub(super) automatic: bool,
-    /// A finished build of unknown inputs is taken as it is.
+    /// A build with unknown inputs is used as it is.
     pub(super) trust_unknown: bool,
-    /// Something that it follows is installed anew: it comes along, whether it wants to be built by itself or not.
+    /// A module that it follows is reinstalled: it is rebuilt, with or without AUTOINSTALL.
     pub(super) led: bool,
 }
 
@@ -33,7 +33,7 @@ impl Planner<'_> {
         }
     }
 
-    /// What to do for one module and one kernel; `Ok(None)` when it is none of our business.
+    /// The task for one module and one kernel; `Ok(None)` if dkms does not handle it.
     pub(super) fn wanted(
         &mut self,
         id: &ModuleId,
@@ -70,7 +70,7 @@ impl Planner<'_> {
         let damaged = self.survey.damaged.contains(&key);
         let build = build.filter(|build| complete(build, recipe));
         let Some(fingerprint) = &case.fingerprint else {
-            // Without headers a finished build serves as it is.
+            // Without headers, an existing build is used as it is.
             return match build {
                 Some(_) if !wanted.install && !wanted.force => Err(Outcome::UpToDate),
                 Some(build) if build.active && wanted.install && !damaged && !wanted.force => {
@@ -101,7 +101,7 @@ impl Planner<'_> {
             if !build.active || damaged || wanted.force {
                 return make(false, true, fingerprint);
             }
-            // What is known to fail with these inputs was not made from them.
+            // If these inputs are known to fail, the existing build has different ones.
             let fails =
                 self.snapshot.failures.get(&key).is_some_and(|failure| failure.fingerprint == *fingerprint);
             if build.record.is_none() && !fails {
@@ -135,7 +135,7 @@ impl Planner<'_> {
         make(true, wanted.install, fingerprint)
     }
 
-    /// What follows (BUILD_DEPENDS_REBUILD) something that is installed anew is built again, unless that was by force.
+    /// Rebuilds what follows (BUILD_DEPENDS_REBUILD) a module that is reinstalled, unless that was forced.
     pub(super) fn followers(&mut self) {
         let survey = self.survey;
         loop {
@@ -147,14 +147,14 @@ impl Planner<'_> {
                 };
                 let same = |make: &Task| make.module == *id && make.target == *target;
                 let leads = |make: &&Task| {
-                    // A module that names itself follows nobody: another version of it takes its place.
+                    // A module that names itself does not follow itself: another version of it replaces it.
                     make.install
                         && !make.force
                         && make.target == *target
                         && make.module.name != id.name
                         && recipe.build_depends.contains(&make.module.name)
                 };
-                // Of several versions the newest will be installed.
+                // Of several versions, the newest is installed.
                 let mut leaders: Vec<ModuleId> =
                     self.plan.make.iter().filter(leads).map(|make| make.module.clone()).collect();
                 leaders.sort_by(|a, b| {
@@ -206,7 +206,7 @@ impl Planner<'_> {
         }
     }
 
-    /// The module that satisfies a dependency, when it takes part in this plan or is installed.
+    /// The module that satisfies a dependency, if it is in this plan or installed.
     pub(super) fn provider(&self, name: &ModuleName, target: &Target) -> Option<ModuleId> {
         let planned = self.newest.get(name);
         planned
@@ -232,7 +232,7 @@ impl Planner<'_> {
         }
         let registered = recipe.build_depends.iter().filter(|name| self.newest.contains_key(*name));
         let known = registered.filter(|name| self.provider(name, target).is_none()).count();
-        // Its package may just not have had its turn yet: then nobody has failed.
+        // Its package may be configured later in this run: then nothing has failed.
         Err(if wanted.automatic && known == 0 {
             awaits(&missing.join(", "))
         } else {
@@ -241,10 +241,10 @@ impl Planner<'_> {
     }
 }
 
-/// A finished build that can be used as it is.
+/// An existing build that is up to date.
 fn current(build: &Build, fingerprint: &Fingerprint, case: &Case, wanted: BuildRequest) -> bool {
     match &build.record {
-        // Whether the kernel takes it is found out before it is published.
+        // It is verified before it is published.
         Some(record) if record.loaded => wanted.trust_unknown,
         Some(record) => {
             let tried = || wanted.automatic && record.signer == case.signer.as_deref().map(unsigned);
@@ -255,7 +255,7 @@ fn current(build: &Build, fingerprint: &Fingerprint, case: &Case, wanted: BuildR
     }
 }
 
-/// A build that has a file for each module.
+/// A build with a file for each module.
 fn complete(build: &Build, recipe: &Recipe) -> bool {
     let stem = |file: &str| file.split_once(".ko").map(|(stem, _)| stem.to_owned());
     recipe
@@ -264,12 +264,12 @@ fn complete(build: &Build, recipe: &Recipe) -> bool {
         .all(|module| build.files.iter().any(|file| stem(file).as_ref() == Some(&module.dest_name)))
 }
 
-/// Whether the kernel's module index knows all published files. A kernel that is not installed has none.
+/// Whether the kernel's modules.dep contains all published files. A kernel that is not installed has none.
 fn indexed(build: &Build, kernel: &Kernel) -> bool {
     let Some(index) = &kernel.indexed else { return true };
     let marker = format!("/{}/", kernel.target.kernel);
     let Some(record) = &build.record else {
-        // Shell DKMS's: somewhere under its name must do.
+        // Built by shell DKMS: any file with its name is accepted.
         return build
             .files
             .iter()

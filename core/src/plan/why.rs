@@ -1,4 +1,4 @@
-//! The words for what is not done.
+//! The reasons for modules without an action.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,8 @@ use crate::report::{Outcome, Waits};
 use crate::tree::{Snapshot, Source};
 use crate::types::{ModuleId, Target};
 
-/// What serves this kernel now, and which other kernels have the module. Those that leave do not count.
+/// The version that remains installed for this kernel, and other kernels that have the module, without those that are
+/// being removed.
 pub fn remaining(snapshot: &Snapshot, gone: &BTreeSet<Target>, id: &ModuleId, target: &Target) -> String {
     let mut parts = Vec::new();
     if let Some(active) = snapshot.active(&id.name, target) {
@@ -39,7 +40,7 @@ pub(super) fn needs(missing: &str) -> Outcome {
     }
 }
 
-/// What nobody has registered may be registered later, in the same run of the package manager even.
+/// A module that is not registered may be registered later, even in the same run of the package manager.
 pub(super) fn awaits(missing: &str) -> Outcome {
     Outcome::Deferred {
         why: format!("requires {missing} (BUILD_DEPENDS), which is not in the DKMS tree"),

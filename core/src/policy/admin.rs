@@ -1,4 +1,4 @@
-//! `/etc/dkms/policy.toml`: what this machine cannot do without.
+//! `/etc/dkms/policy.toml`: the admin's settings.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -8,30 +8,30 @@ use serde::Deserialize;
 
 use crate::types::ModuleName;
 
-/// The file as it is written.
+/// The file's format.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    /// Modules whose failure makes the package manager's run fail.
+    /// Modules whose failure makes the package manager fail.
     #[serde(default)]
     critical: Vec<String>,
-    /// Modules whose build needs root, the network or the rest of the system.
+    /// Modules whose build needs root, the network or access to the whole system.
     #[serde(default)]
     unconfined: Vec<String>,
-    /// How long one step of a build may take.
+    /// The time limit of one step of a build, in minutes.
     build_minutes: Option<NonZeroU32>,
-    /// How much finished builds may take that are kept for later, in MiB.
+    /// The size limit of cached builds, in MiB.
     cache_mib: Option<u32>,
-    /// What happens when a module does not build for what is about to be installed.
+    /// The effect of a module that does not build for packages that are about to be installed.
     on_unbuildable: Option<Unbuildable>,
-    /// A kernel that has what is in use stays the boot default.
+    /// Whether a kernel with all modules in use remains the boot default.
     keep_boot_default: Option<bool>,
     /// Settings of single modules, by pattern.
     #[serde(default)]
     module: BTreeMap<String, Own>,
 }
 
-/// What can be set for some modules only.
+/// The settings that can be specific to modules.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Own {
@@ -39,28 +39,28 @@ struct Own {
     on_unbuildable: Option<Unbuildable>,
 }
 
-/// What happens before a transaction when a module is proven not to build for what it brings.
+/// The effect of a module that is proven not to build, before the transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unbuildable {
-    /// It is said, and the transaction goes on.
+    /// A warning is printed, and the transaction continues.
     Warn,
-    /// The transaction is stopped before it has changed anything.
+    /// The transaction is aborted before anything is changed.
     Hold,
 }
 
-/// The admin's choices.
+/// The admin's settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Admin {
     file: File,
-    /// Patterns of modules that may fail, this time, whatever the file says.
+    /// Patterns of modules that may fail in this transaction, whatever the file says.
     allowed: Vec<String>,
-    /// Why the file could not be used, with its name, line and column.
+    /// Why the file is invalid, with its name, line and column.
     pub broken: Option<String>,
 }
 
 impl Admin {
-    /// Reads the file. None is fine; one that is broken is remembered as such.
+    /// Reads the file. It may be missing; an invalid one is recorded in `broken`.
     pub fn load(path: &Path) -> Self {
         match std::fs::read_to_string(path) {
             Ok(text) => Self::parse(&text, path),
@@ -82,13 +82,13 @@ impl Admin {
         }
     }
 
-    /// Whether a failure of this module must stop the package manager. When the file cannot be read nobody
-    /// knows, so that every module counts: an admin who wrote it wanted some to.
+    /// Whether a failure of this module must stop the package manager. If the file is invalid, every module counts: an
+    /// admin who wrote it wanted some to.
     pub fn critical(&self, module: &ModuleName) -> bool {
         !self.allows(module) && (self.broken.is_some() || matches_any(&self.file.critical, module))
     }
 
-    /// The same file, and modules that may fail this time: patterns, separated by commas or spaces.
+    /// The same file, with modules that may fail in this transaction: patterns, separated by commas or spaces.
     #[must_use]
     pub fn allowing(self, patterns: &str) -> Self {
         let words = patterns.split([',', ' ']).filter(|word| !word.is_empty());
@@ -104,15 +104,15 @@ impl Admin {
         self.broken.is_some() || !self.file.critical.is_empty()
     }
 
-    /// Minutes that one step of this module's build may take: an hour, unless the file says something else. Of several
-    /// patterns that name the module the longest counts.
+    /// The time limit of one step of this module's build, in minutes: an hour unless configured. If several patterns
+    /// match, the longest limit applies.
     pub fn build_minutes(&self, module: &ModuleName) -> u64 {
         let own = self.own(module, |own| own.build_minutes);
         own.or(self.file.build_minutes).map_or(60, |minutes| u64::from(minutes.get()))
     }
 
-    /// What happens when this module does not build for what is about to be installed; `None`: as is usual there. A module
-    /// that would break the transaction halfway is better stopped before.
+    /// The configured effect if this module does not build for packages that are about to be installed; `None`: the
+    /// default. A module that would fail in the transaction should rather abort it before.
     pub fn on_unbuildable(&self, module: &ModuleName) -> Option<Unbuildable> {
         if self.allows(module) {
             return Some(Unbuildable::Warn);
@@ -122,24 +122,24 @@ impl Admin {
         own.or(critical).or(self.file.on_unbuildable)
     }
 
-    /// What the file says for this module alone.
+    /// The settings whose pattern matches this module.
     fn own<T>(&self, module: &ModuleName, value: impl Fn(&Own) -> Option<T>) -> Option<T> {
         let named = |pattern: &String| matches_any(std::slice::from_ref(pattern), module);
         let own = self.file.module.iter().filter(|(pattern, own)| value(own).is_some() && named(pattern));
         own.max_by_key(|(pattern, _)| pattern.len()).and_then(|(_, own)| value(own))
     }
 
-    /// Bytes that finished builds may take that are kept for later: 2 GiB, unless the file says something else.
+    /// The size limit of cached builds, in bytes: 2 GiB unless configured.
     pub fn cache_bytes(&self) -> u64 {
         u64::from(self.file.cache_mib.unwrap_or(2048)) << 20
     }
 
-    /// Whether a kernel stays the boot default for as long as a newer one lacks a module in use.
+    /// Whether a kernel remains the boot default while a newer one lacks a module in use.
     pub fn keep_boot_default(&self) -> bool {
         self.file.keep_boot_default.unwrap_or(true)
     }
 
-    /// Whether this module's build may see the whole system.
+    /// Whether this module is built without a sandbox.
     pub fn unconfined(&self, module: &ModuleName) -> bool {
         matches_any(&self.file.unconfined, module)
     }
@@ -149,7 +149,7 @@ fn matches_any(patterns: &[String], module: &ModuleName) -> bool {
     patterns.iter().any(|pattern| glob(pattern.as_bytes(), module.as_str().as_bytes()))
 }
 
-/// `*` is any text, `?` any one byte.
+/// `*` matches any text, `?` any byte.
 pub(crate) fn glob(pattern: &[u8], text: &[u8]) -> bool {
     match (pattern.split_first(), text.split_first()) {
         (None, None) => true,

@@ -1,4 +1,4 @@
-//! framework.conf: shell DKMS's own settings.
+//! framework.conf: shell DKMS's settings.
 
 use std::path::PathBuf;
 
@@ -9,8 +9,8 @@ use crate::kernel::CompressionLevels;
 use crate::layout::Layout;
 use crate::types::Target;
 
-/// The settings that we use. `tmp_location` and `verbose` are not among them: we work in the registry, and logs hold
-/// all that is said. Nor is `continue_on_error`: one kernel's failure never keeps the others from their modules.
+/// The supported settings. `tmp_location` and `verbose` are not needed: work is done in the DKMS tree, and logs are
+/// always complete. Nor is `continue_on_error`: a failure for one kernel never affects the others.
 pub const NAMES: &str = "source_tree dkms_tree install_tree autoinstall_all_kernels parallel_jobs symlink_modules \
     modprobe_on_install build_environment try_sign_modules sign_file mok_signing_key mok_certificate \
     compress_gzip_opts compress_xz_opts compress_zstd_opts post_transaction";
@@ -22,28 +22,28 @@ pub struct Framework {
     pub all_kernels: bool,
     /// Upper limit of parallel jobs.
     pub parallel_jobs: Option<usize>,
-    /// Modules are links into the registry, not copies.
+    /// Install links into the DKMS tree instead of copies.
     pub symlink_modules: bool,
-    /// Load what was installed for the running kernel.
+    /// Load modules after installing them for the running kernel.
     pub modprobe_on_install: bool,
-    /// How hard modules are compressed.
+    /// Compression levels.
     pub compression: CompressionLevels,
-    /// Modules are not to be signed, whatever the kernel wants.
+    /// Do not sign modules, whatever the kernel requires.
     pub no_signing: bool,
-    /// A file of shell text whose exported variables builds get; `$kernelver` is replaced.
+    /// A shell file whose exported variables are set for builds; `$kernelver` is replaced.
     build_environment: String,
     /// The signing program; `$kernelver` is replaced.
     sign_file: String,
     mok_signing_key: String,
     mok_certificate: String,
-    /// Run after a transaction that changed something.
+    /// A command that runs after a transaction that changed modules.
     pub post_transaction: String,
-    /// Why the files could not be used.
+    /// Why the files are invalid.
     pub broken: Option<String>,
 }
 
 impl Framework {
-    /// Reads the files and moves the layout's trees to where they say.
+    /// Reads the files and applies their directories to the layout.
     pub fn load(layout: &mut Layout) -> Result<Self> {
         let files: Vec<PathBuf> = layout.framework().into_iter().filter(|path| path.exists()).collect();
         if files.is_empty() {
@@ -74,7 +74,7 @@ impl Framework {
                 raw.get("compress_xz_opts"),
                 raw.get("compress_zstd_opts"),
             ),
-            // Its other values, true and not_in_chroot, are one for us: where we run decides nothing.
+            // The other values, true and not_in_chroot, are equivalent: dkms does not depend on being in a chroot.
             no_signing: raw.get("try_sign_modules") == "false",
             build_environment: text("build_environment"),
             sign_file: text("sign_file"),
@@ -85,7 +85,7 @@ impl Framework {
         })
     }
 
-    /// The file with variables for builds for a kernel, when there is one.
+    /// The file with variables for builds for a kernel, if configured.
     pub fn build_environment(&self, target: &Target) -> Option<PathBuf> {
         expanded(&self.build_environment, target).map(PathBuf::from).filter(|path| path.is_file())
     }

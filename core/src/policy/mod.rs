@@ -1,4 +1,4 @@
-//! What distributions and admins decide, as data.
+//! The settings of distributions and admins, as data.
 
 pub mod admin;
 pub mod framework;
@@ -12,10 +12,10 @@ use crate::types::ModuleName;
 pub use admin::Admin;
 pub use framework::Framework;
 
-/// The variable that names modules that may fail, this time.
+/// The variable that lists modules that may fail in this transaction.
 pub const ALLOW: &str = "DKMS_ALLOW";
 
-/// Everything that decides without looking at the state.
+/// Everything that determines decisions, apart from the state of the machine.
 #[derive(Debug, Clone)]
 pub struct Policy {
     /// The distribution's row.
@@ -24,14 +24,14 @@ pub struct Policy {
     pub framework: Framework,
     /// policy.toml.
     pub admin: Admin,
-    /// What packages of the distribution say about modules of the kernel's: `NAME` is installed against all advice,
-    /// `NAME_version-override` over newer ones.
+    /// The distribution's packages can force kernel modules: `NAME` is installed despite all checks,
+    /// `NAME_version-override` over newer versions.
     forced: BTreeSet<String>,
 }
 
 impl Policy {
-    /// Reads the distribution and the admin's choices. `framework` has been read already: it says where the
-    /// layout is. `allowed` is what the variable [`ALLOW`] has.
+    /// Reads the distribution's row and the admin's settings. `framework` is read before, because it can move the
+    /// layout. `allowed` is the value of the variable [`ALLOW`].
     pub fn load(layout: &Layout, framework: Framework, allowed: &str) -> Self {
         Self {
             row: Row::detect(layout),
@@ -41,18 +41,18 @@ impl Policy {
         }
     }
 
-    /// Whether a module is installed against all advice.
+    /// Whether a module is installed despite all checks.
     pub fn forces(&self, module: &ModuleName) -> bool {
         self.forced.contains(module.as_str())
     }
 
-    /// Whether a module is installed over newer ones of the kernel.
+    /// Whether a module is installed over newer versions of the kernel.
     pub fn overrides_versions(&self, module: &ModuleName) -> bool {
         self.forces(module) || self.forced.contains(&format!("{module}_version-override"))
     }
 }
 
-/// The words of all files in a directory.
+/// The words in all files of a directory.
 fn forced(dir: &std::path::Path) -> BTreeSet<String> {
     let texts = crate::sys::file::sorted_entries(dir).into_iter().filter_map(|path| std::fs::read(path).ok());
     let texts = texts.map(|text| String::from_utf8_lossy(&text).into_owned());

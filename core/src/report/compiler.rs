@@ -4,9 +4,8 @@ use std::path::Path;
 
 use crate::sys::plain::plain;
 
-/// The first `limit` distinct errors in the words of whoever found them: compiler, configure, modpost, linker. When none
-/// of them said a word, the lines by which shell and make say what ended it. `dir` is where it was built: paths below it
-/// are quoted without it.
+/// The first `limit` distinct errors of the compiler, configure, modpost or linker. If there are none, the lines in
+/// which shell and make report the failed command. `dir` is the build directory, which is removed from paths.
 pub fn errors(log: &str, dir: &Path, limit: usize) -> Vec<String> {
     let log = plain(log).replace(&format!("{}/", dir.display()), "");
     let lines: Vec<&str> = log.lines().collect();
@@ -18,13 +17,13 @@ pub fn errors(log: &str, dir: &Path, limit: usize) -> Vec<String> {
     if !found.is_empty() {
         return found;
     }
-    // Make only says that a command failed; what the command itself said stands before that.
+    // make only reports that a command failed; the command's own messages precede this.
     let Some(end) = lines.iter().position(|line| line.contains("*** ")) else { return Vec::new() };
     let said = lines[..end].iter().rposition(|line| !noise(line));
     distinct(said.into_iter().chain([end]).map(|n| bare(lines[n])), limit)
 }
 
-/// Whether a compiler, an assembler, a linker or a check of the kernel's build system found something wrong.
+/// Whether a compiler, an assembler, a linker or a check of the kernel's build system reported an error.
 pub fn diagnosed(log: &str) -> bool {
     let log = plain(log);
     !diagnoses(&log.lines().collect::<Vec<_>>(), 1).is_empty()
@@ -47,10 +46,10 @@ fn distinct(lines: impl Iterator<Item = String>, limit: usize) -> Vec<String> {
     found
 }
 
-/// An error that names its reason, when there is one on this line.
+/// An error with its reason, if this line has one.
 fn diagnosis(lines: &[&str], n: usize) -> Option<String> {
     let line = lines[n];
-    // Behind the question that had a bad answer, when that stands on standard output.
+    // Printed after a question with an invalid answer, if that is on standard output.
     if let Some((_, rest)) = line.split_once("configure: error:") {
         return Some(format!("configure: {}", configure_error(rest, &lines[n + 1..])));
     }
@@ -68,7 +67,7 @@ fn diagnosis(lines: &[&str], n: usize) -> Option<String> {
     })
 }
 
-/// What configure says: on its own line, or on the starred lines below it up to an empty one.
+/// The message of configure: on the same line, or on the starred lines after it up to an empty one.
 fn configure_error(rest: &str, below: &[&str]) -> String {
     let starred = below.iter().map_while(|line| line.trim().strip_prefix("***"));
     let mut words: Vec<&str> = vec![rest.trim()];
@@ -76,7 +75,7 @@ fn configure_error(rest: &str, below: &[&str]) -> String {
     words.join(" ").trim().to_owned()
 }
 
-/// Shell and make, in the words that tell more than that a command failed. Questions of configure are none.
+/// Messages of shell and make with more information than that a command failed. Excludes questions of configure.
 fn telling(line: &str) -> bool {
     const WORDS: [&str; 8] = [
         "error:",
@@ -92,14 +91,14 @@ fn telling(line: &str) -> bool {
     !asks && WORDS.iter().any(|word| line.contains(word))
 }
 
-/// Progress of make and of the kernel's makefiles: `  CC [M]  a.o`, `make[1]: Entering directory …`.
+/// Progress messages of make and the kernel's makefiles: `  CC [M]  a.o`, `make[1]: Entering directory …`.
 fn noise(line: &str) -> bool {
     let capitals = |word: &str| word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
     let quiet = line.starts_with("  ") && line.split_whitespace().next().is_some_and(capitals);
     line.trim().is_empty() || line.starts_with("make") || line.starts_with('#') || quiet
 }
 
-/// A line as it is quoted.
+/// A line without decoration, for quoting.
 fn bare(line: &str) -> String {
     line.trim().to_owned()
 }
@@ -122,7 +121,7 @@ fn compiler_error(line: &str) -> Option<String> {
 }
 
 /// The file that was being compiled when the error on line `n` was found in a header: the last of the lines
-/// `In file included from a.h:1,` / `from b.c:2:` straight above it.
+/// `In file included from a.h:1,` / `from b.c:2:` directly before it.
 fn included_by(lines: &[&str], n: usize) -> Option<String> {
     let above = lines[..n]
         .iter()
@@ -134,7 +133,7 @@ fn included_by(lines: &[&str], n: usize) -> Option<String> {
     (!same).then(|| below_build(file))
 }
 
-/// A path below the build directory, without `x/../` in it.
+/// A path relative to the build directory, without `x/../`.
 fn below_build(file: &str) -> String {
     let file = file.split_once("/build/").map_or(file, |(_, below)| below);
     let mut parts: Vec<&str> = Vec::new();
@@ -153,7 +152,7 @@ mod tests {
     use super::*;
 
     fn errors(log: &str, limit: usize) -> Vec<String> {
-        // The directory of the module that the line is about.
+        // The directory of the module that the line refers to.
         let dir =
             log.find("/var/lib/dkms/").map(|start| &log[start..]).and_then(|rest| rest.split_once("/build/"));
         let dir = dir.map_or(String::from("/nowhere"), |(dir, _)| format!("{dir}/build"));

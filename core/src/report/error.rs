@@ -4,7 +4,7 @@ use super::{AlreadyReported, Screen};
 use crate::exit::Exit;
 use crate::sys::signal::Interrupted;
 
-/// Shows an error on one line, the chain included, unless that was done; the exit code.
+/// Prints an error in one line with its chain, unless it was already reported; returns the exit code.
 pub fn broke(error: &anyhow::Error, screen: Screen) -> Exit {
     if let Some(Interrupted(signal)) = error.downcast_ref() {
         if !error.is::<AlreadyReported>() {

@@ -1,4 +1,4 @@
-//! Closing reports, kept so that they survive the terminal.
+//! The reports of past transactions.
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,7 +10,7 @@ use super::Report;
 use crate::layout::Layout;
 use crate::sys::file;
 
-/// How many transactions are kept.
+/// The number of transactions that are kept.
 const KEPT: usize = 500;
 
 /// One transaction in the history.
@@ -18,16 +18,16 @@ const KEPT: usize = 500;
 pub struct Kept {
     /// The version of this format.
     pub format: u32,
-    /// Its number, counted from one on this machine.
+    /// Its number, starting from one on this machine.
     pub id: u64,
     /// When it ended, in seconds since 1970.
     pub time: u64,
-    /// What happened.
+    /// The report.
     #[serde(flatten)]
     pub report: Report,
 }
 
-/// Keeps a report; its number.
+/// Stores a report, and returns its number.
 pub fn keep(layout: &Layout, report: &Report) -> Result<u64> {
     let files = files(layout);
     let id = files.last().map_or(0, |(id, _)| *id) + 1;
@@ -43,7 +43,7 @@ pub fn keep(layout: &Layout, report: &Report) -> Result<u64> {
     Ok(id)
 }
 
-/// All kept reports, oldest first. One that cannot be read is left out.
+/// All stored reports, oldest first. Unreadable ones are skipped.
 pub fn all(layout: &Layout) -> Vec<Kept> {
     files(layout)
         .iter()
@@ -51,7 +51,7 @@ pub fn all(layout: &Layout) -> Vec<Kept> {
         .collect()
 }
 
-/// One kept report.
+/// One stored report.
 pub fn one(layout: &Layout, id: u64) -> Option<Kept> {
     let path = layout.history().join(format!("{id:06}.json"));
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()

@@ -1,4 +1,4 @@
-//! What happened: outcomes, the closing summary, JSON, history, exit codes. Has no effect on modules.
+//! The result of a transaction: outcomes, summary, JSON, history, exit codes. Does not change modules.
 
 pub mod compiler;
 mod error;
@@ -25,7 +25,7 @@ use crate::exit::Exit;
 use crate::policy::Admin;
 use crate::types::{ModuleId, Target};
 
-/// Marks an error that the user has been told of.
+/// Marks an error that was already reported to the user.
 #[derive(Debug, Clone, Copy)]
 pub struct AlreadyReported;
 
@@ -40,7 +40,7 @@ impl std::fmt::Display for AlreadyReported {
 pub struct Line {
     /// The module.
     pub module: ModuleId,
-    /// The kernel, where one is concerned.
+    /// The kernel, if the outcome concerns one.
     #[serde(flatten)]
     pub target: Option<Target>,
     /// How it ended.
@@ -48,32 +48,32 @@ pub struct Line {
     pub outcome: Outcome,
 }
 
-/// A whole transaction's end.
+/// The result of a transaction.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// What started it, e.g. `kernel-postinst 6.12.117+deb13-amd64`.
+    /// What started it, for example `kernel-postinst 6.12.117+deb13-amd64`.
     pub cause: String,
-    /// Per module.
+    /// One line per module and kernel.
     pub lines: Vec<Line>,
     /// Kernels for which depmod ran.
     #[serde(default)]
     pub depmod: Vec<Target>,
-    /// Kernels whose initramfs was remade.
+    /// Kernels whose initramfs was regenerated.
     #[serde(default)]
     pub initramfs: Vec<Target>,
-    /// What else must be known, without being anybody's failure: a script that ended badly.
+    /// Remarks that are not failures, such as a script that failed.
     #[serde(default)]
     pub remarks: Vec<String>,
-    /// What else went wrong: the index or the initramfs could not be made.
+    /// Other failures, such as of depmod or the initramfs.
     #[serde(default)]
     pub problems: Vec<String>,
-    /// What an earlier, interrupted transaction left and this one put right.
+    /// What this transaction repaired after an interrupted one.
     #[serde(default)]
     pub repaired: Vec<String>,
     /// How long it took.
     #[serde(default)]
     pub seconds: f64,
-    /// What was done when.
+    /// When each step ran.
     #[serde(default)]
     pub timeline: Vec<timeline::Span>,
 }
@@ -84,7 +84,7 @@ impl Report {
         self.lines.push(Line { module: module.clone(), target: target.cloned(), outcome });
     }
 
-    /// Something was changed, tried, deferred or refused: worth a place in the history.
+    /// Whether anything was changed, built, deferred or refused, so that the report is stored in the history.
     pub fn memorable(&self) -> bool {
         self.lines.iter().any(|line| line.outcome.follows().history > History::No)
             || !self.repaired.is_empty()
@@ -92,17 +92,17 @@ impl Report {
             || !self.depmod.is_empty()
     }
 
-    /// How many modules are counted as failed.
+    /// The number of failed modules.
     pub fn failures(&self) -> usize {
         self.lines.iter().filter(|line| line.outcome.follows().count == Some(Count::Failed)).count()
     }
 
-    /// Modules that are worse off than this.
+    /// Modules whose outcome is worse than this.
     pub fn worse_than(&self, severity: Severity) -> impl Iterator<Item = &Line> {
         self.lines.iter().filter(move |line| line.outcome.follows().severity > severity)
     }
 
-    /// The exit code of a command that a person gave: the first thing that went wrong.
+    /// The exit code of a user's command: that of the first failure.
     pub fn code(&self) -> Exit {
         let failed = self.worse_than(Severity::Waiting).map(|line| line.outcome.follows().command).next();
         let mut all = self.lines.iter().map(|line| line.outcome.follows().command);
@@ -110,7 +110,7 @@ impl Report {
         failed.or_else(other).unwrap_or(self.problem_code(Exit::ERROR))
     }
 
-    /// The exit code of `autoinstall`: one for all that failed.
+    /// The exit code of `autoinstall`: the same for all failures.
     pub fn autoinstall_code(&self) -> Exit {
         let codes: Vec<Exit> = self.lines.iter().map(|line| line.outcome.follows().autoinstall).collect();
         let failed = codes.contains(&Exit::AUTOINSTALL_FAILED).then_some(Exit::AUTOINSTALL_FAILED);
@@ -118,7 +118,7 @@ impl Report {
         failed.or(later).unwrap_or(self.problem_code(Exit::ERROR))
     }
 
-    /// The exit code of a package manager's hook: only critical modules, and problems of our own, count.
+    /// The exit code of a package manager's hook: only critical modules, and failures of dkms, count.
     pub fn hook_code(&self, admin: &Admin) -> Exit {
         let critical = self.critical_failures(admin);
         if critical.is_empty() {
@@ -132,7 +132,7 @@ impl Report {
         if self.problems.is_empty() { Exit::SUCCESS } else { code }
     }
 
-    /// Modules that the admin cannot do without and that this kernel does not get.
+    /// Critical modules that this kernel does not get.
     pub fn critical_failures(&self, admin: &Admin) -> BTreeSet<&ModuleId> {
         self.lines
             .iter()

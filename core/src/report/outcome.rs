@@ -1,74 +1,74 @@
-//! How it ended for one module, and what follows from that: [`Outcome::class`] is the one place that tells the ends
-//! apart, and [`Class::follows`] the one table of what each of them means.
+//! The outcome for one module, and its consequences: [`Outcome::class`] is the one place that distinguishes outcomes,
+//! and [`Class::follows`] the one table of their consequences.
 
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Exit;
 
-/// How it ended for one module. Expected ends are values, not errors.
+/// The outcome for one module. Expected results are values, not errors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Outcome {
-    /// It is in the DKMS tree now.
+    /// It was added to the DKMS tree.
     Registered,
-    /// It is no longer in the DKMS tree.
+    /// It was removed from the DKMS tree.
     Unregistered,
-    /// It was built, and that was all that was wanted.
+    /// It was built, as requested.
     Built {
         /// How long the build took.
         seconds: f64,
     },
-    /// Its build came in a tarball, and is in the DKMS tree now.
+    /// Its build was imported from a tarball.
     Loaded,
-    /// Its build came in a tarball, and the one that was there stays.
+    /// Its build is in a tarball, and the existing one was kept.
     Present,
-    /// It was put into the kernel's tree.
+    /// It was installed for the kernel.
     Installed {
-        /// Whether it was built for that; otherwise a finished build was used.
+        /// Whether it was built for this; otherwise an existing build was used.
         built: bool,
         /// How long the build took.
         seconds: f64,
-        /// Remarks: that it is not signed, that a script failed.
+        /// Remarks, for example that it is unsigned or that a script failed.
         notes: Vec<String>,
     },
-    /// It was as it should be already.
+    /// It was up to date.
     UpToDate,
-    /// It was taken out of the kernel's tree.
+    /// It was removed from the kernel's module directory.
     Uninstalled,
     /// Its build was deleted.
     Unbuilt,
-    /// It stays installed without a source until its successor is proven.
+    /// It remains installed without a source until its successor is verified.
     Kept,
     /// Its dkms.conf excludes this kernel.
     Excluded {
         /// The rule, as a sentence.
         why: String,
     },
-    /// The kernel has it itself, in this version or a newer one.
+    /// The kernel provides it in this or a newer version.
     Native {
-        /// Which, as a sentence.
+        /// The version, as a sentence.
         why: String,
     },
-    /// It will be possible later.
+    /// It can be done later.
     Deferred {
         /// What is missing.
         why: String,
         /// What to do.
         advice: String,
-        /// The same for programs. It is stored as the exit code that it stands for.
+        /// The same in typed form. Stored as the corresponding exit code.
         #[serde(rename = "code")]
         waits: Waits,
     },
-    /// What was asked for cannot be done.
+    /// The request cannot be carried out.
     Refused {
         /// Why.
         why: String,
         /// What to do.
         advice: String,
-        /// What kind of refusal it is.
+        /// The kind of refusal.
         code: Exit,
     },
-    /// It was tried and failed.
+    /// It failed.
     Failed(Failing),
 }
 
@@ -80,11 +80,11 @@ pub enum Waits {
     Headers,
     /// Another module, which is missing or failed.
     Dependency,
-    /// Another module, which may just not have had its turn yet: nothing has gone wrong.
+    /// Another module, which may be configured later in this run: nothing has failed.
     Turn,
-    /// Tools that builds for this kernel need.
+    /// Tools for building for this kernel.
     Tools,
-    /// What this machine could not do for now: memory, space. A command ends with the code of the step that failed.
+    /// A temporary failure of the machine: memory, space. The command exits with the code of the step that failed.
     Machine(Exit),
 }
 
@@ -101,7 +101,7 @@ impl From<Waits> for Exit {
 }
 
 impl From<Exit> for Waits {
-    /// As it was stored. A machine's trouble whose code is that of another reason is read as that reason.
+    /// From the stored form. A failure of the machine whose code is that of another reason is read as that reason.
     fn from(exit: Exit) -> Self {
         match exit {
             Exit::NO_HEADERS => Self::Headers,
@@ -113,23 +113,23 @@ impl From<Exit> for Waits {
     }
 }
 
-/// A failure, with what a person needs at two in the morning.
+/// A failure, with everything that is needed to diagnose it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Failing {
     /// What failed, as one line.
     pub why: String,
-    /// What to do; empty when the errors say it.
+    /// What to do; empty if the errors are sufficient.
     #[serde(default, skip_serializing_if = "str::is_empty")]
     pub advice: Box<str>,
     /// The first errors of the compiler: `file:line: message`.
     pub errors: Vec<String>,
-    /// The full log, where there is one.
+    /// The full log, if there is one.
     pub log: Option<String>,
-    /// The same inputs failed before; nothing was tried again.
+    /// The same inputs failed before; it was not retried.
     pub remembered: bool,
-    /// What serves this kernel now, and the others.
+    /// What remains installed for this kernel, and for others.
     pub remaining: String,
-    /// Whose fault it is. Not stored: what was stored was the module's, or is over.
+    /// The cause of the failure. Not stored: a stored failure is the module's, or no longer relevant.
     #[serde(skip)]
     pub fault: Fault,
     /// The exit code for it.
@@ -137,7 +137,7 @@ pub struct Failing {
 }
 
 impl Failing {
-    /// A failure of which nothing else is known.
+    /// A failure without further details.
     pub fn new(fault: Fault, code: Exit, why: String) -> Self {
         Self {
             why,
@@ -151,28 +151,28 @@ impl Failing {
         }
     }
 
-    /// With what to do.
+    /// Adds advice.
     pub fn advice(self, advice: impl Into<Box<str>>) -> Self {
         Self { advice: advice.into(), ..self }
     }
 }
 
-/// Whose fault a failure is.
+/// The cause of a failure.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Fault {
-    /// The module's: its source, its dkms.conf or its scripts. With the same inputs it fails again.
+    /// The module: its source, dkms.conf or scripts. It will fail again with the same inputs.
     #[default]
     Module,
-    /// The machine's, for now: no space, no memory, a missing program, a limit that was reached.
+    /// The machine, temporarily: no space, no memory, a missing program, an exceeded limit.
     Machine,
-    /// That cannot be told: it is tried again after the next start of the machine, or when a person asks.
+    /// Unknown: retried after the next boot, or when a user requests it.
     Unknown,
-    /// Ours: what was built could not be put in place.
+    /// dkms: the build could not be installed.
     Dkms,
 }
 
 impl Fault {
-    /// It is remembered, and not tried again until an input changes.
+    /// Whether it is recorded, and not retried until an input changes.
     pub fn lasts(self) -> bool {
         match self {
             Self::Module | Self::Unknown => true,
@@ -181,75 +181,75 @@ impl Fault {
     }
 }
 
-/// The kinds of ends, with what decides about their consequences.
+/// The classes of outcomes, with the data that their consequences depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// Only the DKMS tree changed.
     Registry,
-    /// A build was made.
+    /// A module was built.
     Built,
-    /// The module is in the kernel's tree.
+    /// The module is installed for the kernel.
     Installed,
-    /// The module is no longer in the kernel's tree.
+    /// The module is no longer installed for the kernel.
     Removed,
-    /// There was nothing to do.
+    /// Nothing had to be done.
     UpToDate,
     /// The dkms.conf excludes this kernel.
     Excluded,
-    /// The kernel has the module itself.
+    /// The kernel provides the module.
     ProvidedByKernel,
-    /// It will be possible later.
+    /// It can be done later.
     Deferred(Waits),
     /// It cannot be done.
     Refused(Exit),
-    /// It was tried now.
+    /// It failed now.
     Failed(Fault, Exit),
-    /// It failed before with the same inputs, and was not tried again.
+    /// It failed before with the same inputs, and was not retried.
     KnownToFail(Exit),
 }
 
-/// What follows from a class.
+/// The consequences of a class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Follows {
-    /// The exit code of a command whose only outcome this is.
+    /// The exit code of a command with this as its only outcome.
     pub command: Exit,
-    /// The exit code of `autoinstall`, and of hooks after which the package manager goes on.
+    /// The exit code of `autoinstall`, and of hooks whose package manager continues.
     pub autoinstall: Exit,
-    /// The exit code of a hook that can stop the package manager, for a module that the admin cannot do without.
+    /// The exit code of a hook that can stop the package manager, for a critical module.
     pub critical: Exit,
-    /// What the kernel, or the command, is left without.
+    /// How serious the outcome is for the kernel, or the command.
     pub severity: Severity,
-    /// Under which word the summary counts it.
+    /// The summary's counter, if it is counted.
     pub count: Option<Count>,
-    /// Whether it earns its transaction a place in the history.
+    /// Whether it causes an entry in the history.
     pub history: History,
 }
 
-/// How bad an end is, from good to bad.
+/// How serious an outcome is, in ascending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// All is as it should be.
+    /// The result is as intended.
     Fine,
-    /// The kernel does not get the module, on purpose.
+    /// The kernel intentionally does not get the module.
     LeftOut,
     /// The kernel does not have the module yet.
     Waiting,
-    /// What was wanted did not happen.
+    /// The request failed.
     Wrong,
 }
 
-/// A place in the history.
+/// Whether an outcome causes an entry in the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum History {
-    /// Nothing was done, and nothing had to be.
+    /// No: nothing was done.
     No,
-    /// When something else was changed.
+    /// Only together with other changes.
     WithChanges,
-    /// In any case.
+    /// Always.
     Yes,
 }
 
-/// The words of the summary, in its order.
+/// The counters of the summary, in its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Count {
     /// Installed.
@@ -260,7 +260,7 @@ pub enum Count {
     UpToDate,
     /// Uninstalled, or its build deleted.
     Removed,
-    /// The kernel's own.
+    /// Provided by the kernel.
     Provided,
     /// Excluded.
     Excluded,
@@ -271,7 +271,7 @@ pub enum Count {
 }
 
 impl Count {
-    /// What the summary says.
+    /// The text in the summary.
     pub fn words(self) -> &'static str {
         match self {
             Self::Installed => "installed",
@@ -285,7 +285,7 @@ impl Count {
         }
     }
 
-    /// A kernel with nothing else has no line in the summary.
+    /// Whether a kernel with only this counter has no line in the summary.
     pub fn quiet(self) -> bool {
         match self {
             Self::UpToDate | Self::Provided | Self::Excluded => true,
@@ -295,7 +295,7 @@ impl Count {
 }
 
 impl Outcome {
-    /// Which kind of end it is.
+    /// The class of the outcome.
     pub fn class(&self) -> Class {
         match self {
             Self::Registered | Self::Unregistered | Self::Kept | Self::Loaded | Self::Present => {
@@ -314,19 +314,19 @@ impl Outcome {
         }
     }
 
-    /// What follows from it.
+    /// The consequences of the outcome.
     pub fn follows(&self) -> Follows {
         self.class().follows()
     }
 
-    /// Something went wrong.
+    /// Whether it is a failure.
     pub fn failed(&self) -> bool {
         self.follows().severity == Severity::Wrong
     }
 }
 
 impl Class {
-    /// The table.
+    /// The table of consequences.
     #[rustfmt::skip] // one row a class
     pub fn follows(self) -> Follows {
         use {Count as C, History as H, Severity as S, Waits as W};

@@ -1,6 +1,6 @@
-//! What the sandbox refused to a build that failed, as its log tells: the build itself often does not say what it needs.
+//! What the sandbox denied to a failed build, according to its log: the build itself often does not report this.
 
-/// What a line of the log must have, all of them, and what was refused then.
+/// Texts that a line of the log must contain, all of them, and what was denied then.
 const SIGNS: [(&[&str], &str); 14] = [
     (&["Read-only file system"], "writing outside its build directory"),
     (&["Could not resolve host"], "network access"),
@@ -18,10 +18,11 @@ const SIGNS: [(&[&str], &str); 14] = [
     (&[" /dev/", "No such file or directory"], "access to a device"),
 ];
 
-/// As many lines at the end of the log are looked at: what a configure script tried long before is no reason.
+/// The number of lines at the end of the log that are examined: a much earlier attempt of a configure script is not the
+/// cause.
 const LAST: usize = 40;
 
-/// What was refused, with the line that tells it; `None` when no line does.
+/// What was denied, with the line that shows it; `None` if no line does.
 pub fn refused(log: &str) -> Option<String> {
     let tells = |line: &str| {
         // Some programs quote a path, others do not.
@@ -29,13 +30,13 @@ pub fn refused(log: &str) -> Option<String> {
         let sign = SIGNS.iter().find(|(parts, _)| parts.iter().all(|part| line.contains(part)));
         sign.map(|(_, what)| *what)
     };
-    // What ended the build stands at the end. The commands that were run stand in the log, too.
+    // The cause is near the end of the log. The log also contains the commands that were run.
     let lines = log.lines().rev().take(LAST).filter(|line| !line.starts_with('#'));
     let (what, line) = lines.filter_map(|line| Some((tells(line)?, line))).last()?;
     Some(format!("the build sandbox refused {what}: {}", super::plain(line.trim())))
 }
 
-/// The line that lets a module's build do all that root may.
+/// The setting that lets a module be built without a sandbox.
 pub fn permission(module: &str) -> String {
     format!("if you trust this module, allow it in /etc/dkms/policy.toml: unconfined = [\"{module}\"]")
 }

@@ -1,11 +1,11 @@
-//! Where words go. Under a package manager that is standard error: standard output may be debconf's.
+//! Where messages are printed. Under a package manager this is standard error: standard output may belong to debconf.
 
 use std::io;
 
 use crate::sys::plain::{plain, whole};
 use crate::sys::run::say;
 
-/// Somebody who reads along.
+/// The destination of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Screen {
     stdout: bool,
@@ -13,7 +13,7 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// A person's terminal.
+    /// A user's terminal.
     pub fn person() -> Self {
         Self { stdout: true, quiet: false }
     }
@@ -21,11 +21,11 @@ impl Screen {
     pub fn package_manager() -> Self {
         Self { stdout: false, quiet: false }
     }
-    /// Says only what went wrong.
+    /// Prints only errors.
     pub fn quiet(self, quiet: bool) -> Self {
         Self { quiet, ..self }
     }
-    /// A line of progress.
+    /// Prints a progress message.
     pub fn progress(&self, line: &str) {
         if self.quiet {
             return;
@@ -33,11 +33,11 @@ impl Screen {
         let line = format!("{}\n", plain(line));
         if self.stdout { say(io::stdout(), &line) } else { say(io::stderr(), &line) }
     }
-    /// Something that must be read.
+    /// Prints a message that is never suppressed.
     pub fn alert(&self, text: &str) {
         say(io::stderr(), &format!("{}\n", plain(text)));
     }
-    /// The answer to a question: always on standard output.
+    /// Prints the result of a query: always on standard output.
     pub fn answer(&self, text: &str) {
         say(io::stdout(), &whole(text));
     }

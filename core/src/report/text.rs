@@ -6,7 +6,7 @@ use super::{Count, Failing, Line, Outcome, Report};
 use crate::policy::Admin;
 use crate::types::{KernelRelease, ModuleId, Target};
 
-/// One line of progress, when a module is done.
+/// One line of progress, printed when a module is done.
 pub fn progress(
     module: &ModuleId,
     target: &Target,
@@ -43,7 +43,7 @@ pub fn progress(
     format!("dkms: {place}{module} {end}")
 }
 
-/// The closing summary; `None` when there is nothing to say.
+/// The summary; `None` if it would be empty.
 pub fn summary(report: &Report, admin: &Admin, number: Option<u64>) -> Option<String> {
     let mut text = String::new();
     let mut say = |line: String| {
@@ -74,7 +74,7 @@ pub fn summary(report: &Report, admin: &Admin, number: Option<u64>) -> Option<St
     (!text.is_empty()).then_some(text)
 }
 
-/// What the summary says about one module alone.
+/// The part of the summary about a single module.
 fn details(line: &Line, admin: &Admin, say: &mut impl FnMut(String)) {
     match &line.outcome {
         Outcome::Refused { why, advice, .. } => {
@@ -87,7 +87,7 @@ fn details(line: &Line, admin: &Admin, say: &mut impl FnMut(String)) {
                 say(format!("dkms: NOT BUILT (critical): {}: {why}", place(line)));
             }
         }
-        // Modules that wait are listed together, and what went well is only counted.
+        // Modules that wait are listed together, and successes are only counted.
         Outcome::Deferred { .. }
         | Outcome::Native { .. }
         | Outcome::Installed { .. }
@@ -103,7 +103,7 @@ fn details(line: &Line, admin: &Admin, say: &mut impl FnMut(String)) {
     }
 }
 
-/// The reason in an outcome; empty when it has none.
+/// The reason in an outcome; empty if it has none.
 pub fn why(outcome: &Outcome) -> &str {
     match outcome {
         Outcome::Excluded { why }
@@ -170,7 +170,7 @@ fn deferred(report: &Report, say: &mut impl FnMut(String)) {
     }
 }
 
-/// A remark that many modules share is made once.
+/// A remark that applies to several modules is printed once.
 fn notes(report: &Report, say: &mut impl FnMut(String)) {
     let mut groups: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for line in &report.lines {

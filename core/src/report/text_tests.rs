@@ -1,4 +1,4 @@
-//! What people read and what programs parse: it changes here first, on purpose.
+//! Output for users and programs: an intended change is made here first.
 
 use super::history::Kept;
 use super::{Failing, Fault, History, Outcome, Report, Severity, Waits, text};
@@ -16,7 +16,7 @@ fn target(kernel: &str) -> Target {
     Target { kernel: kernel.parse().unwrap(), arch: "x86_64".parse().unwrap() }
 }
 
-/// The admin's choices, with these critical modules.
+/// The admin's settings, with these critical modules.
 fn admin(critical: &str) -> Admin {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("policy.toml");
@@ -26,7 +26,7 @@ fn admin(critical: &str) -> Admin {
     admin
 }
 
-/// A report with these lines: module, kernel or nothing, outcome.
+/// A report with these lines: module, kernel or none, outcome.
 fn report(lines: Vec<(&str, &str, Outcome)>) -> Report {
     let mut report = Report { cause: format!("kernel-postinst {KERNEL}"), ..Report::default() };
     for (module, kernel, outcome) in lines {
@@ -214,7 +214,7 @@ fn repairs_remarks_and_problems() {
     dkms: remaking the module index of 6.12.117+deb13-amd64: depmod ended with status 1
     dkms: details: dkms history show 7
     ");
-    // Outside of a transaction that was kept, nobody can be sent to the history.
+    // A transaction without an entry in the history does not refer to it.
     assert!(!text::summary(&report, &admin(""), None).unwrap().contains("history"));
 }
 
@@ -435,13 +435,13 @@ fn the_format_of_the_history() {
 
 #[test]
 fn a_history_of_today_is_read_by_the_versions_to_come() {
-    // The least that a file of format 1 has. Never change this text: add another one.
+    // The minimal content of a file of format 1. Never change this text: add another one.
     let frozen = r#"{"format": 1, "id": 1, "time": 0, "cause": "c", "lines": []}"#;
     let kept: Kept = serde_json::from_str(frozen).unwrap();
     assert_eq!(kept.report, Report { cause: "c".into(), ..Report::default() });
 }
 
-/// A file of the history as version 0.1.0 wrote it, with one line of each kind. Never change it: add another one.
+/// A file of the history as written by version 0.1.0, with one line of each kind. Never change it: add another one.
 const FROZEN: &str = include_str!("frozen/history-1.json");
 
 #[test]
@@ -525,7 +525,7 @@ fn exit_codes() {
     let failed = || Outcome::Failed(failing());
     let excluded = || Outcome::Excluded { why: String::new() };
     let needs = || deferred("", "", Waits::Dependency);
-    // Outcomes; the codes of a command, of autoinstall, of a hook, and of a hook when `a` is critical.
+    // Outcomes; the exit codes of a command, of autoinstall, of a hook, and of a hook if `a` is critical.
     let rows: Vec<(&str, Vec<Outcome>, [i32; 4])> = vec![
         ("nothing", vec![], [0, 0, 0, 0]),
         ("installed", vec![installed(&[])], [0, 0, 0, 0]),

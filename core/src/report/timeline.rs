@@ -1,4 +1,4 @@
-//! What was done when: the schedule of a transaction, kept with its history so that idle time can be seen.
+//! The schedule of a transaction, stored with its report, so that idle time is visible.
 
 use std::time::Instant;
 
@@ -6,26 +6,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::{ModuleId, Target};
 
-/// One bar: something that took time.
+/// A step of the schedule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Span {
-    /// The lane; 0 is the transaction itself, each build that runs at the same time has another one.
+    /// The lane; 0 is the transaction itself, each parallel build has its own.
     pub lane: usize,
-    /// The module, where it is about one.
+    /// The module, if it concerns one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub module: Option<ModuleId>,
-    /// The kernel, where it is about one.
+    /// The kernel, if it concerns one.
     #[serde(flatten)]
     pub target: Option<Target>,
-    /// What: `look`, `copy`, `prepare`, `compile`, `check`, `publish`, `depmod`, `initramfs`.
+    /// The step: `look`, `copy`, `prepare`, `compile`, `check`, `publish`, `depmod`, `initramfs`.
     pub phase: String,
-    /// Seconds since the transaction began.
+    /// Start, in seconds since the transaction began.
     pub from: f64,
-    /// The same.
+    /// End, in seconds since the transaction began.
     pub to: f64,
 }
 
-/// The phases of one build while they happen.
+/// The phases of one running build.
 #[derive(Debug, Default)]
 pub struct Phases {
     over: Vec<(&'static str, Instant, Instant)>,
@@ -33,19 +33,19 @@ pub struct Phases {
 }
 
 impl Phases {
-    /// The next phase begins, and with that the one before ends.
+    /// Begins a phase, and ends the one before.
     pub fn begin(&mut self, name: &'static str) {
         self.end();
         self.open = Some((name, Instant::now()));
     }
 
-    /// The last phase ends.
+    /// Ends the last phase.
     pub fn end(&mut self) {
         let now = Instant::now();
         self.over.extend(self.open.take().map(|(name, from)| (name, from, now)));
     }
 
-    /// As spans of a transaction that began at `origin`.
+    /// The phases as spans of a transaction that began at `origin`.
     pub fn spans(
         &self,
         origin: Instant,

@@ -1,4 +1,4 @@
-//! Makes a kernel the boot default, or no longer.
+//! Changes the boot default, or restores it.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -9,11 +9,11 @@ use crate::session::Session;
 use crate::sys::file;
 use crate::sys::run::Cmd;
 
-/// Does one thing.
+/// Executes one action.
 pub fn carry_out(session: &Session, act: &Act) -> Result<()> {
     match act {
         Act::Write(path, text) => {
-            // A FAT file system refuses other permissions than those it shows.
+            // A FAT file system rejects other permissions than those that it shows.
             let mode = path.metadata().map_or(0o644, |meta| meta.mode() & 0o7777);
             file::write_atomic(path, text.as_bytes(), mode)
         }
@@ -28,7 +28,7 @@ pub fn carry_out(session: &Session, act: &Act) -> Result<()> {
     }
 }
 
-/// Writes down what is made, or that nothing is.
+/// Records the change, or that there is none.
 pub fn note(session: &Session, made: Option<&Made>) -> Result<()> {
     let path = session.layout.boot_default();
     match made {
@@ -37,7 +37,7 @@ pub fn note(session: &Session, made: Option<&Made>) -> Result<()> {
     }
 }
 
-/// Makes GRUB's menu anew.
+/// Regenerates GRUB's menu.
 pub fn remake_menu(session: &Session) -> Result<()> {
     let menu = session.layout.grub_menus().into_iter().find(|menu| menu.exists());
     let (Some(menu), Some(mkconfig)) = (menu, boot::mkconfig()) else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! The kernel's module index.
+//! Runs depmod.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::session::Session;
 use crate::sys::run::Cmd;
 use crate::types::Target;
 
-/// Remakes the index. False when the kernel itself is not installed (its own installation makes the index).
+/// Runs depmod for a kernel. False if the kernel is not installed (its own installation runs depmod).
 pub fn depmod(session: &Session, target: &Target) -> Result<bool> {
     let layout = &session.layout;
     let Some(root) = layout.depmod_root() else { return Ok(false) };
@@ -17,7 +17,7 @@ pub fn depmod(session: &Session, target: &Target) -> Result<bool> {
     }
     let mut cmd = Cmd::new("depmod").arg("-a").arg(target.kernel.as_str());
     let map = layout.system_map(&target.kernel);
-    // Debian's map is a stub of one line that would make depmod report every symbol as missing.
+    // Debian's map is a stub of one line, with which depmod would report every symbol as missing.
     if map.metadata().is_ok_and(|meta| meta.len() > 4096) {
         cmd = cmd.arg("-F").arg(&map);
     }

@@ -1,4 +1,4 @@
-//! The initramfs: remade only when a published module makes it stale, and nobody makes it after us.
+//! The initramfs: regenerated only if a published module makes it out of date, and nothing regenerates it later.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::session::Session;
 use crate::sys::run::{Cmd, Output, which};
 use crate::types::Target;
 
-/// Remakes the initramfs of a kernel when it is stale. True when it was remade.
+/// Regenerates the initramfs of a kernel if it is out of date. True if it was regenerated.
 pub fn refresh(session: &Session, target: &Target, published: &BTreeSet<String>) -> Result<bool> {
     let row = &session.policy.row;
     let Some((program, args)) = row.make_initramfs.split_first() else { return Ok(false) };
@@ -45,8 +45,8 @@ pub fn refresh(session: &Session, target: &Target, published: &BTreeSet<String>)
     Ok(true)
 }
 
-/// Whether an initramfs that was made before these modules were published lacks them or has old ones: it lists
-/// one, or somebody's configuration or hook names one. When the list cannot be had, names decide alone.
+/// Whether an initramfs from before these modules were published lacks them or contains old ones: it contains one, or
+/// its configuration or a hook names one. If it cannot be listed, only the names are used.
 pub fn stale(published: &BTreeSet<String>, wishes: &str, list: impl FnOnce() -> Option<String>) -> bool {
     let wished: BTreeSet<String> = wishes
         .lines()
@@ -64,7 +64,7 @@ pub fn stale(published: &BTreeSet<String>, wishes: &str, list: impl FnOnce() -> 
         .any(|line| published.contains(&elf::module_name(line.trim())))
 }
 
-/// The package manager has unpacked the kernel and not configured it yet: its own hook comes after us.
+/// The package manager has unpacked the kernel and not configured it yet: its own hook runs after dkms.
 fn image_is_pending(session: &Session, target: &Target) -> Result<bool> {
     let (command, pending) = session.policy.row.image_state;
     let Some((program, args)) = command.split_first() else { return Ok(false) };
@@ -83,7 +83,7 @@ fn wishes(session: &Session) -> String {
     let read = |path: &std::path::PathBuf| std::fs::read(path).ok();
     let texts = session.layout.initramfs_wishes().iter().filter_map(read).collect::<Vec<_>>();
     let mut all: String = texts.iter().map(|text| String::from_utf8_lossy(text) + "\n").collect();
-    // MODULES=dep puts in what this machine uses now.
+    // MODULES=dep includes modules that this machine uses now.
     if all.lines().any(|line| line.trim() == "MODULES=dep") {
         let loaded = std::fs::read_to_string(session.layout.loaded_modules()).unwrap_or_default();
         all.extend(loaded.lines().filter_map(|line| line.split(' ').next()).flat_map(|name| [name, "\n"]));

@@ -9,19 +9,19 @@ use crate::session::Session;
 use crate::sys::file;
 use crate::sys::run::{Cmd, Output};
 
-/// Aliases for one run of modprobe: a command line has an end.
+/// Aliases for one run of modprobe: the length of a command line is limited.
 const AT_ONCE: usize = 500;
 /// The unit that loads what `modules-load.d` names.
 const UNIT: &str = "systemd-modules-load.service";
 
-/// Lets modprobe find a module for each of the machine's devices: the new one is taken where it fits. Returns what
-/// went wrong; devices without a module are no news.
+/// Runs modprobe for each of the machine's devices; new modules are loaded where they match. Returns error messages; a
+/// device without a module is not an error.
 pub fn load(session: &Session) -> Result<Option<String>> {
     let mut aliases = BTreeSet::new();
     collect(&session.layout.devices(), &mut aliases);
     let aliases: Vec<String> = aliases.into_iter().collect();
     for some in aliases.chunks(AT_ONCE) {
-        // It fails for each alias that no module answers to.
+        // It fails for each alias without a module.
         Cmd::new("modprobe").args(["-a", "-b", "-q"]).args(some).output(Output::Memory).run()?;
     }
     if !session.layout.systemd().is_dir() {
@@ -31,7 +31,7 @@ pub fn load(session: &Session) -> Result<Option<String>> {
     Ok((!done.status.success()).then(|| format!("{UNIT} failed (exit code {})", done.code())))
 }
 
-/// All `modalias` files below a directory; links lead back up and are not followed.
+/// All `modalias` files below a directory; links point upwards and are not followed.
 fn collect(dir: &Path, aliases: &mut BTreeSet<String>) {
     for sub in file::sub_dirs(dir) {
         let sub = dir.join(sub);

@@ -1,4 +1,4 @@
-//! One verb a file. A step knows nothing of the other steps, and decides nothing.
+//! One verb per file. A step is independent of the other steps, and makes no decisions.
 
 pub mod boot_default;
 pub mod build;

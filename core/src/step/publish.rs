@@ -1,4 +1,4 @@
-//! Puts a finished build into the kernel's tree: each file is the old or the new one at any instant.
+//! Installs a build in the kernel's module directory: each file is the old or the new one at any time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -23,26 +23,26 @@ struct Piece {
     name: String,
 }
 
-/// What is to be published, with every decision made and every byte of disk space taken.
+/// A prepared publication: all decisions are made, and all disk space is allocated.
 #[derive(Debug)]
 pub struct Publication {
     staged: Vec<(Staged, Installed)>,
-    /// Files of the kernel itself that step aside, and where they are kept.
+    /// Original files of the kernel that are moved away, and where they are kept.
     originals: Vec<(PathBuf, PathBuf)>,
     /// Names of the modules.
     pub names: BTreeSet<String>,
-    /// Modules that the kernel has itself, in this version or a newer one.
+    /// The names of the modules.
     pub skipped: Vec<String>,
 }
 
 impl Publication {
-    /// The kernel has all of it itself.
+    /// The reason, if the kernel provides all modules.
     pub fn native(&self) -> Option<String> {
         (self.staged.is_empty() && !self.skipped.is_empty()).then(|| self.skipped.join("; "))
     }
 }
 
-/// What decides where files go and whether they may.
+/// The data that determine where files are installed, and whether they may be.
 #[derive(Debug)]
 pub struct Order<'a> {
     /// The module.
@@ -51,11 +51,11 @@ pub struct Order<'a> {
     pub kernel: &'a Kernel,
     /// The recipe.
     pub recipe: &'a Recipe,
-    /// Also over a newer module of the kernel.
+    /// Install even over a newer module of the kernel.
     pub force: bool,
-    /// A version of this module is installed: what lies there is ours.
+    /// A version of this module is installed: a file at our path is ours.
     pub active: bool,
-    /// Files that the installed version published.
+    /// The files of the installed version.
     pub published: &'a [Installed],
 }
 
@@ -69,7 +69,7 @@ fn place(session: &Session, order: &Order<'_>, wanted: &str) -> PathBuf {
     session.layout.kernel(&order.kernel.target.kernel).join(location)
 }
 
-/// Writes all files beside their final places. Fails, and leaves nothing, when anything is in the way.
+/// Writes all files next to their final paths. On an error, all of them are deleted.
 pub fn stage(session: &Session, order: &Order<'_>) -> Result<Publication> {
     let layout = &session.layout;
     let target = &order.kernel.target;
@@ -107,11 +107,11 @@ pub fn stage(session: &Session, order: &Order<'_>) -> Result<Publication> {
 }
 
 impl Publication {
-    /// Gives all files their names. Afterwards the files that stepped aside, and those that an older version
-    /// had under other names, are deleted: never before.
+    /// Renames all files to their final names. Afterwards deletes the originals, and files of an older version with
+    /// other names: never before.
     pub fn commit(self, order: &Order<'_>) -> Result<Vec<Installed>> {
         for (original, kept) in &self.originals {
-            // The place to put it back to is written first: a copy without one would be an orphan.
+            // The original's path is written first: a copy without it could not be restored.
             let mut origin = kept.clone().into_os_string();
             origin.push(".origin");
             file::write_atomic(Path::new(&origin), format!("{}\n", original.display()).as_bytes(), 0o644)?;
@@ -140,7 +140,7 @@ impl Publication {
     }
 }
 
-/// `a.ko` beside `a.ko.xz`: depmod would take either.
+/// `a.ko` next to `a.ko.xz`: depmod would take either.
 fn remove_other_suffixes(path: &Path) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let Some((stem, _)) = name.split_once(".ko") else { return Ok(()) };
@@ -173,24 +173,25 @@ fn pieces(session: &Session, order: &Order<'_>, built: &Path) -> Result<Vec<Piec
     Ok(pieces)
 }
 
-/// Files of this module's name in the kernel's tree that we did not publish, the likeliest original first.
+/// Files with this module's name in the kernel's module directory that dkms did not publish, the most likely original
+/// first.
 fn others(session: &Session, order: &Order<'_>, piece: &Piece) -> Vec<PathBuf> {
     let root = session.layout.kernel(&order.kernel.target.kernel);
     let same = |path: &Path| fs::read(path).ok() == fs::read(&piece.from).ok();
     let ours = |path: &PathBuf| {
-        // What lies at our own place is ours while a version is installed, and when it is the very file: a
-        // publication that was cut short left it there.
+        // A file at our own path is ours if a version is installed, or if it is identical: an interrupted publication
+        // left it.
         path.parent() == piece.to.parent() && (order.active || same(path))
             || order.published.iter().any(|file| file.path == *path)
     };
     let mut found: Vec<PathBuf> =
         order.kernel.modules_named(&piece.name).map(|relative| root.join(relative)).collect();
-    // The index may be older than a file that somebody put there by hand.
+    // A file that was copied manually may be missing in modules.dep.
     if !found.contains(&piece.to) {
         found.push(piece.to.clone());
     }
     found.retain(|path| path.is_file() && !ours(path));
-    // Shell DKMS's order of preference.
+    // In shell DKMS's order of preference.
     let rank = |path: &Path| match path.strip_prefix(&root).ok().and_then(|path| path.components().next()) {
         Some(first) if first.as_os_str() == "extra" => 0,
         Some(first) if first.as_os_str() == "updates" => 1,
@@ -200,13 +201,13 @@ fn others(session: &Session, order: &Order<'_>, piece: &Piece) -> Vec<PathBuf> {
     found
 }
 
-/// Why the kernel's own module is not to be replaced; `None` when it is.
+/// Why the kernel's own module must not be replaced; `None` if it may be.
 fn newer(order: &Order<'_>, piece: &Piece, others: &[PathBuf]) -> Result<Option<String>> {
     if order.force {
         return Ok(None);
     }
     let [other] = others else { return Ok(None) };
-    // A file of the kernel's that cannot be read is no reason to do without ours.
+    // An unreadable file of the kernel does not prevent the installation of ours.
     let Ok(theirs) = read_module(other).and_then(|content| elf::read(&content)) else { return Ok(None) };
     let ours = elf::read(&read_module(&piece.from)?)?;
     let order = version::compare(&theirs.version, &ours.version);
@@ -225,7 +226,7 @@ fn newer(order: &Order<'_>, piece: &Piece, others: &[PathBuf]) -> Result<Option<
     })
 }
 
-/// Makes a directory below the kernel's own without leaving the modules tree by a link.
+/// Creates a directory below the kernel's own, without leaving the modules tree through a link.
 fn make_dir_inside(dir: &Path, kernel: &Path, tree: &Path) -> Result<()> {
     let real = |path: &Path| path.canonicalize().with_context(|| format!("reading {}", path.display()));
     let tree = real(tree)?;
@@ -255,7 +256,7 @@ fn make_dir_inside(dir: &Path, kernel: &Path, tree: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Files that an installed build without a record has, by the distribution's and the conf's places.
+/// The files of an installed build without a record, according to the distribution's and the dkms.conf's destinations.
 pub fn guess(
     layout: &Layout,
     destination: Option<&str>,

@@ -1,5 +1,5 @@
-//! A package's own scripts around registering and installing. They run as root, as shell DKMS runs them: they
-//! change the system on purpose.
+//! A package's scripts for registration and installation. They run as root, as with shell DKMS, because their purpose
+//! is to change the system.
 
 use std::path::Path;
 
@@ -10,17 +10,17 @@ use crate::session::Session;
 use crate::sys::run::{Cmd, Output};
 use crate::types::{ModuleId, Target};
 
-/// A script that did not do what it is there for.
+/// A script that failed or could not be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
     /// What happened, as one line.
     pub why: String,
-    /// Its status when it ran and failed. A script that is not there, or not executable, is no failure.
+    /// Its exit status if it ran and failed. A missing or non-executable script is not a failure.
     pub status: Option<i32>,
 }
 
-/// Runs a script without the files that we have open, the lock among them: what it leaves running must not keep the lock.
-/// The shell around it keeps that for as long as the script runs.
+/// Runs a script without our open file descriptors, including the lock: a background process of the script must not
+/// keep the lock. The shell around it keeps it while the script runs.
 const WRAPPER: &str = r#"
 (
     for fd in /proc/self/fd/*; do case ${fd##*/} in [012]|*[!0-9]*) ;; *) eval "exec ${fd##*/}>&-" ;; esac; done
@@ -28,7 +28,7 @@ const WRAPPER: &str = r#"
 )
 exit $?"#;
 
-/// Runs a script of the module's source directory. `None`: all is well, or there is no such script.
+/// Runs a script of the module's source directory. `None`: it succeeded, or there is no such script.
 pub fn run(
     session: &Session,
     id: &ModuleId,

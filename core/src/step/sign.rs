@@ -1,4 +1,4 @@
-//! Signs modules with the machine owner's key, as the kernel's own sign-file does it.
+//! Signs modules with the machine owner's key, in the same way as the kernel's sign-file.
 
 use std::fs;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -12,32 +12,32 @@ use crate::sys::file;
 use crate::sys::run::{Cmd, which};
 use crate::types::{Attempt, Target};
 
-/// Signs for one kernel.
+/// The signer for one kernel.
 #[derive(Debug)]
 pub struct Signer {
     program: PathBuf,
     hash: String,
     key: String,
     certificate: PathBuf,
-    /// Its name in the record of what it signed.
+    /// Its identity in the record of what it signed.
     pub identity: String,
 }
 
 /// Whether modules get signed.
 #[derive(Debug)]
 pub enum Signing {
-    /// By this signer.
+    /// With this signer.
     With(Box<Signer>),
-    /// Not at all, because of this; a kernel that demands signatures will refuse them.
+    /// No, for this reason; a kernel that requires signatures will reject the modules.
     Not(String),
-    /// Not at all, because the admin, or the distribution, wants it so.
+    /// No, according to the admin or the distribution.
     Off,
-    /// The kernel knows no signatures.
+    /// The kernel does not support signatures.
     Unknown,
 }
 
 impl Signing {
-    /// Who signed, when this was said about it: each module that is not signed has its note.
+    /// The signer of modules with these remarks: each unsigned module has a remark.
     pub fn signer(&self, notes: &[String]) -> Option<String> {
         match self {
             Self::With(signer) if notes.is_empty() => Some(signer.identity.clone()),
@@ -46,8 +46,8 @@ impl Signing {
     }
 }
 
-/// Finds program and keys, making a key pair when there is none. What decides is the kernel's configuration and the
-/// admin's, never the place in which we run.
+/// Finds program and keys, and generates a key pair if there is none. Depends on the configuration of the kernel and
+/// the admin, and not on where dkms runs.
 pub fn prepare(session: &Session, target: &Target, headers: &Headers) -> Result<Signing> {
     let Some(hash) = headers.sig_hash.clone() else { return Ok(Signing::Unknown) };
     if session.policy.framework.no_signing {
@@ -69,7 +69,7 @@ pub fn prepare(session: &Session, target: &Target, headers: &Headers) -> Result<
         }
     }
     if !key.starts_with("pkcs11:") && !Path::new(&key).exists() {
-        // Nor is a certificate: the key may be on a medium that is not there now.
+        // The same holds for a certificate: the key may be on a medium that is not present now.
         if certificate.exists() {
             let certificate = certificate.display();
             return Ok(Signing::Not(format!("key {key} of certificate {certificate} not found")));
@@ -85,7 +85,7 @@ pub fn prepare(session: &Session, target: &Target, headers: &Headers) -> Result<
             "dkms: generated a module signing key (MOK); with Secure Boot, enroll it once: {enrol}"
         ));
     }
-    // A key is never made anew over one that is there: it may be enrolled, and then nothing else would do.
+    // An existing key is never replaced: it may be enrolled.
     let Ok(content) = fs::read(&certificate) else {
         let certificate = certificate.display();
         return Ok(Signing::Not(format!("certificate {certificate} of key {key} not found")));
@@ -94,23 +94,23 @@ pub fn prepare(session: &Session, target: &Target, headers: &Headers) -> Result<
     Ok(Signing::With(Box::new(Signer { program, hash, key, certificate, identity })))
 }
 
-/// The program that signs: the admin's, else what distribution and headers bring.
+/// The signing program: the admin's, else that of the distribution or the headers.
 fn program(session: &Session, target: &Target, headers: &Headers) -> Option<PathBuf> {
     session.policy.framework.sign_file(target).or_else(|| headers.sign_file.clone())
 }
 
-/// The command that enrols a certificate with the firmware.
+/// The command that enrolls a certificate with the firmware.
 pub fn enrol(session: &Session, certificate: &Path) -> String {
     session.policy.row.enrol(certificate, |program| which(program).is_some())
 }
 
-/// Names hash and certificate, so that a build that was signed otherwise is known.
+/// Contains hash algorithm and certificate, so that a build with another signature is recognized.
 fn identity(hash: &str, certificate: &[u8]) -> String {
     format!("{hash} {}", crate::sys::hash::hex(certificate))
 }
 
-/// The signer that modules should have: its identity when there is one, a word that no build has when one can be
-/// made, `None` when modules cannot be signed.
+/// The signer that modules should have: its identity if there is one, a text that no build has if one can be generated,
+/// `None` if modules cannot be signed.
 pub fn expected(session: &Session, target: &Target, headers: &Headers) -> Option<String> {
     let hash = headers.sig_hash.as_ref().filter(|_| !session.policy.framework.no_signing)?;
     program(session, target, headers).filter(|program| file::is_executable(program))?;
@@ -136,8 +136,7 @@ pub fn pair(session: &Session, target: &Target) -> (String, PathBuf) {
     (key, certificate.into())
 }
 
-/// Makes a key pair where there is none: the distribution's own pair by the distribution's own program, where it has
-/// one that does.
+/// Generates a missing key pair: the distribution's own pair with its own program, if it has one.
 pub fn make(session: &Session, key: &Path, certificate: &Path) -> Result<()> {
     let row = &session.policy.row;
     let (words, (variable, value)) = row.new_key;
@@ -147,7 +146,7 @@ pub fn make(session: &Session, key: &Path, certificate: &Path) -> Result<()> {
         if let Some(dir) = key.parent() {
             file::make_dirs(dir)?;
         }
-        // Whatever it says, what counts is whether the pair is there now.
+        // Whatever the program reports, only the existence of the pair counts.
         Cmd::new(*program).args(args).env(variable, value).run()?;
         if key.exists() && certificate.exists() {
             return Ok(());
@@ -156,8 +155,8 @@ pub fn make(session: &Session, key: &Path, certificate: &Path) -> Result<()> {
     generate(key, certificate)
 }
 
-/// The names under which the halves of a new pair are written. They are the same in each run, so that the next one finds what
-/// a killed one left.
+/// The temporary names of the halves of a new pair. They are the same in each run, so that the next one finds those of
+/// a killed run.
 fn halves(key: &Path, certificate: &Path) -> (PathBuf, PathBuf) {
     let beside = |path: &Path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -166,23 +165,23 @@ fn halves(key: &Path, certificate: &Path) -> (PathBuf, PathBuf) {
     (beside(key), beside(certificate))
 }
 
-/// Ends what a run began that was killed while it made a pair. Both halves were complete and synced before the certificate got
-/// its name; from then on the key needs nothing but its own. Before that nothing counts.
+/// Completes a key pair after a killed run. Both halves were complete and synced before the certificate was renamed;
+/// from then on, only the key has to be renamed. Before that, both are deleted.
 pub fn heal(key: &Path, certificate: &Path) -> Result<()> {
     let (new_key, new_certificate) = halves(key, certificate);
     let half_done = new_key.exists() && !new_certificate.exists() && certificate.exists() && !key.exists();
     if half_done {
         return file::name_synced(&new_key, key);
     }
-    // The key first: a key without the other half would look like one that only needs its name.
+    // The key first: a key without the other half would look like one that only has to be renamed.
     file::remove_all(&new_key)?;
     file::remove_all(&new_certificate)
 }
 
-/// Generates a key pair: RSA with 2048 bits, because Shim and firmware verify no longer ones everywhere; valid for a hundred
-/// years, because a kernel does not ask for the date and an expired certificate would only mislead. The certificate is good for
-/// modules only, so that a stolen key signs no kernel. The private key is never readable by anyone else, not even for a
-/// moment. Whenever this is interrupted, [`heal`] makes a pair or nothing of what it left.
+/// Generates a key pair: RSA with 2048 bits, because Shim and firmware do not support longer ones everywhere; valid for
+/// a hundred years, because a kernel does not check the date and an expired certificate would only be misleading. The
+/// certificate is valid for modules only, so that a stolen key cannot sign a kernel. The private key is at no time
+/// readable by others. If this is interrupted, [`heal`] completes or deletes the pair.
 #[allow(clippy::disallowed_methods)] // both files are complete and synced before they get their names
 pub fn generate(key: &Path, certificate: &Path) -> Result<()> {
     if which("openssl").is_none() {
@@ -194,7 +193,7 @@ pub fn generate(key: &Path, certificate: &Path) -> Result<()> {
     }
     heal(key, certificate)?;
     let (new_key, new_certificate) = halves(key, certificate);
-    // The certificate's place is there before the key's, also on disk: see `heal`.
+    // The certificate's directory is created before the key's, also on disk: see `heal`.
     for (path, mode) in [(&new_certificate, 0o644), (&new_key, 0o600)] {
         let file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
         file.with_context(|| format!("creating {}", path.display()))?;
@@ -231,8 +230,8 @@ pub fn generate(key: &Path, certificate: &Path) -> Result<()> {
 }
 
 impl Signer {
-    /// Signs a module's content. `scratch` is a directory that only root can write. `Err` means that we could not
-    /// try; what the signing program refuses is a value.
+    /// Signs a module's content. `scratch` is a directory that only root can write. `Err` means that signing could not
+    /// be attempted; a failure of the signing program is a value.
     pub fn sign(&self, content: &[u8], scratch: &Path) -> Attempt<Vec<u8>, String> {
         let path = scratch.join("unsigned.ko");
         file::write_atomic(&path, content, 0o600)?;
@@ -253,7 +252,7 @@ impl Signer {
 mod tests {
     use super::*;
 
-    /// Every state that a kill can leave, and what becomes of it.
+    /// Every state that a kill can leave, and the result.
     #[test]
     fn a_kill_leaves_a_pair_or_nothing() {
         let names = [".mok.pub.new", ".mok.key.new", "mok.pub", "mok.key"];

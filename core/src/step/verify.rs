@@ -1,4 +1,4 @@
-//! Will the kernel take this file? Asked of the file itself, for kernels that are not running.
+//! Will the kernel load this file? Determined from the file, for kernels that are not running.
 
 use std::fs::File;
 use std::io::{BufReader, ErrorKind};
@@ -33,7 +33,8 @@ pub fn verify(
     Ok(info)
 }
 
-/// What `Module.symvers` of the kernel and of the packages that a module depends on say about what these modules import.
+/// The CRCs of these modules' imported symbols in `Module.symvers` of the kernel and of the packages that they depend
+/// on.
 pub fn known_symbols(kernel: &Path, others: &[PathBuf], modules: &[ModInfo]) -> Result<Symbols> {
     let mut symbols = Symbols::wanted(modules.iter().flat_map(|info| info.imports.keys()));
     for path in std::iter::once(kernel).chain(others.iter().map(PathBuf::as_path)) {
@@ -48,8 +49,8 @@ pub fn known_symbols(kernel: &Path, others: &[PathBuf], modules: &[ModInfo]) -> 
     Ok(symbols)
 }
 
-/// Checks a finished build that was not made here, file by file. Without headers only the kernel release can be
-/// compared. Remarks, or why the kernel would not take it.
+/// Checks a build from elsewhere, file by file. Without headers, only the kernel release can be compared. Returns
+/// remarks, or why the kernel would not load it.
 pub fn finished(
     layout: &Layout,
     module: &ModuleId,
@@ -87,7 +88,7 @@ pub fn finished(
     Ok(if unsigned.is_empty() { Vec::new() } else { vec![remark] })
 }
 
-/// All that can be said without headers.
+/// The check that is possible without headers.
 fn release(content: &[u8], kernel: &Kernel) -> Result<(), String> {
     let info = elf::read(content).map_err(|error| format!("{error:#}"))?;
     let release = kernel.target.kernel.as_str();

@@ -1,5 +1,5 @@
-//! weak-modules: offers what was installed for one kernel to others that promise it the same symbols, on the
-//! distributions whose kernels do.
+//! weak-modules: offers installed modules to other kernels with compatible symbols, on distributions with a stable
+//! kernel ABI.
 
 use std::path::Path;
 
@@ -12,7 +12,8 @@ use crate::sys::run::Cmd;
 use crate::tree::Installed;
 use crate::types::Target;
 
-/// Tells the distribution's program of files that are there (`add`), or are about to go. `Some` says what went wrong.
+/// Passes installed files (`add`), or files that are about to be removed, to the distribution's program. `Some` is an
+/// error message.
 pub fn tell(session: &Session, target: &Target, add: bool, files: &[Installed]) -> Result<Option<String>> {
     let (offer, withdraw) = session.policy.row.weak_modules;
     let words = if add { offer } else { withdraw };

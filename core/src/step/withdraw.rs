@@ -1,4 +1,4 @@
-//! Takes a module out of a kernel's tree and puts back what the kernel had itself.
+//! Removes a module from a kernel's module directory and restores the kernel's original.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,9 +12,9 @@ use crate::sys::file;
 use crate::tree::Installed;
 use crate::types::{ModuleId, Target};
 
-/// Deletes published files. Originals are put back first, so that the kernel is at no time without the module.
-/// Returns remarks. Can be done again after it was cut short, until [`forget_restored`] was called: what was put
-/// back is told from what was published by the note of its place alone.
+/// Deletes published files. Originals are restored first, so that the kernel is at no time without the module. Returns
+/// remarks. Can be repeated after an interruption, until [`forget_restored`] was called: only the note of its path
+/// distinguishes a restored file from a published one.
 pub fn withdraw(
     layout: &Layout,
     id: &ModuleId,
@@ -35,8 +35,8 @@ pub fn withdraw(
     Ok(notes)
 }
 
-/// Once the module counts as not installed: deletes the notes of places to which originals were put back. Copies
-/// stay with theirs: one that was not put back may be the only one.
+/// After the module was marked as not installed: deletes the notes of restored originals' paths. Copies that were not
+/// restored are kept with theirs, because they may be the only ones.
 pub fn forget_restored(layout: &Layout, id: &ModuleId, target: &Target) -> Result<()> {
     let dir = layout.originals(&id.name, target);
     for origin in file::sorted_entries(&dir) {
@@ -52,8 +52,8 @@ fn kept_beside(origin: &Path) -> Option<&Path> {
     origin.to_str()?.strip_suffix(".origin").map(Path::new)
 }
 
-/// Shell DKMS before 3.1 archived originals without noting where they came from, and put them back where dkms.conf asks
-/// for the module: notes that, so that they are put back like any others.
+/// Shell DKMS before 3.1 archived originals without recording their paths, and restored them to the destination in
+/// dkms.conf: records these paths, so that they are restored like any others.
 pub fn note_places(layout: &Layout, id: &ModuleId, target: &Target, modules: &[ModuleSpec]) -> Result<()> {
     for kept in file::sorted_entries(&layout.originals(&id.name, target)) {
         let Some(name) = kept.file_name().and_then(|name| name.to_str()) else { continue };
@@ -109,12 +109,12 @@ fn restore(
             ));
             continue;
         }
-        // A copy that was never finished, or one that a withdrawal before us put back: the original is there.
+        // An incomplete copy, or one that an earlier withdrawal restored: the original exists.
         let Some(content) = file::read_optional(kept)? else {
             restored.push(place);
             continue;
         };
-        // What lies there now and is not ours has come with the kernel's package since.
+        // A file here that is not ours was installed by the kernel's package since.
         if !place.exists() || published.iter().any(|file| file.path == place) {
             file::write_atomic(&place, &content, 0o644).context("restoring the kernel's original module")?;
             notes.push(format!("restored the kernel's original {}", place.display()));

@@ -1,4 +1,4 @@
-//! Finds out what the plan needs to know: kernels, evaluated recipes, fingerprints. Reads only, and remembers.
+//! Reads the facts that the plan needs: kernels, evaluated recipes, fingerprints. Changes nothing but caches.
 
 mod wire;
 
@@ -21,10 +21,10 @@ use crate::sys::parallel::{self, Each};
 use crate::tree::{Build, Snapshot};
 use crate::types::{Attempt, Fingerprint, ModuleId, ModuleName, Placement, Target};
 
-/// Raised when what goes into a fingerprint changes: all modules are then built again, once.
+/// Increased when the inputs of a fingerprint change: all modules are then rebuilt once.
 const FORMAT: &str = "1";
 
-/// Looks at everything in the scope.
+/// Surveys everything in scope.
 pub fn survey(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<Survey> {
     let mut survey = facts(session, scope, snapshot)?;
     signers(session, &mut survey);
@@ -32,8 +32,8 @@ pub fn survey(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<S
     Ok(survey)
 }
 
-/// The same for what is about to come, of which the facts were found behind the wall: what is remembered counts only where
-/// this view lay over the system.
+/// The same for a pre-build, with facts from the confined process: cached builds and recorded failures count only if
+/// they were made under this view.
 pub fn incoming(session: &Session, snapshot: &Snapshot, facts: Survey, view: Option<&str>) -> Survey {
     let mut survey = Survey { source_tree: session.layout.source_tree.clone(), ..facts };
     survey.sources = survey
@@ -48,7 +48,7 @@ pub fn incoming(session: &Session, snapshot: &Snapshot, facts: Survey, view: Opt
     survey
 }
 
-/// Who should sign.
+/// Adds the expected signers.
 fn signers(session: &Session, survey: &mut Survey) {
     let kernels = survey.kernels.iter();
     let signers: BTreeMap<&Target, Option<String>> = kernels
@@ -62,7 +62,7 @@ fn signers(session: &Session, survey: &mut Survey) {
     }
 }
 
-/// Which finished builds and which failures are remembered and hold.
+/// Adds the cached builds and the recorded failures that are valid.
 fn memories(session: &Session, snapshot: &Snapshot, survey: &mut Survey, now: Option<Option<&str>>) {
     let kept = session.cache();
     let mut views = Views { cache: &kept, now, known: BTreeMap::new() };
@@ -87,7 +87,7 @@ fn memories(session: &Session, snapshot: &Snapshot, survey: &mut Survey, now: Op
     }
 }
 
-/// Which views hold: those that lie over the system now, or are installed.
+/// The valid views: those that overlay the system now, or are installed.
 struct Views<'a> {
     cache: &'a cache::Cache,
     now: Option<Option<&'a str>>,
@@ -112,7 +112,7 @@ impl Views<'_> {
     }
 }
 
-/// What is found about everything in the scope, without what only root knows.
+/// The facts about everything in scope, without those that only root can read.
 pub fn facts(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<Survey> {
     let mut survey = Survey { source_tree: session.layout.source_tree.clone(), ..Survey::default() };
     for target in &scope.kernels {
@@ -124,7 +124,7 @@ pub fn facts(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<Su
     look(session, snapshot, &mut survey, &mut bases, &cases)?;
     let followers = followers(session, snapshot, &survey)?;
     look(session, snapshot, &mut survey, &mut bases, &followers)?;
-    // `dkms add` names no kernel, and still must find the source.
+    // `dkms add` names no kernel, and needs the source.
     for event in &session.asked {
         if !survey.sources.contains_key(event) {
             let source = source_of(session, snapshot, event);
@@ -138,7 +138,7 @@ pub fn facts(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<Su
     Ok(survey)
 }
 
-/// Looks at modules, each for one kernel; at several at once.
+/// Surveys modules, each for one kernel, in parallel.
 fn look(
     session: &Session,
     snapshot: &Snapshot,
@@ -170,7 +170,7 @@ fn look(
     Ok(())
 }
 
-/// What is seen of one module for one kernel.
+/// The facts about one module for one kernel.
 struct Examined {
     source: PathBuf,
     recipe: Result<Recipe, ConfError>,
@@ -198,7 +198,7 @@ fn see(
     Ok(Some(Examined { source, recipe, base, damaged }))
 }
 
-/// Modules outside of the scope that have a build, and that are built again when something in it is installed.
+/// Modules outside of the scope that have a build and are rebuilt when a module in scope is installed.
 fn followers(session: &Session, snapshot: &Snapshot, survey: &Survey) -> Result<Vec<Placement>> {
     let mut candidates = Vec::new();
     for (id, entry) in &snapshot.modules {
@@ -218,11 +218,11 @@ fn followers(session: &Session, snapshot: &Snapshot, survey: &Survey) -> Result<
     Ok(crate::plan::followers(cases, candidates))
 }
 
-/// What each module depends on directly.
+/// The direct dependencies of each module.
 type Depends = BTreeMap<Placement, Vec<ModuleName>>;
 
-/// Looks at everything that the cases depend on, also when nobody wants to build it now: a module's fingerprint
-/// must be the same whatever else is in the plan. Adds what it finds to the bases.
+/// Surveys the dependencies of all cases, including those that are not built now: a module's fingerprint must not
+/// depend on what else is in the plan. Adds the results to the bases.
 fn dependencies(
     session: &Session,
     snapshot: &Snapshot,
@@ -243,7 +243,7 @@ fn dependencies(
     };
     wanted(&depends, &mut open);
     while let Some((name, target)) = open.pop() {
-        // The version that the plan will install, else the one that is installed.
+        // The version that the plan will install, else the installed one.
         let Some(id) = newest.get(&name) else { continue };
         let planned = survey.cases.contains_key(&Placement::of(id, &target));
         let id = if planned { *id } else { snapshot.active(&name, &target).unwrap_or(id) };
@@ -265,13 +265,13 @@ fn dependencies(
     Ok(depends)
 }
 
-/// The directory of a module's source: where its link leads, or where a package would have put it.
+/// The directory of a module's source: the target of its link, or the path in the source tree.
 fn source_of(session: &Session, snapshot: &Snapshot, id: &ModuleId) -> Option<PathBuf> {
     let linked = snapshot.modules.get(id).is_some_and(|entry| entry.source_dir().is_some());
     Some(place_of(session, snapshot, id)).filter(|dir| linked || dir.is_dir())
 }
 
-/// The same, whether it is there or not.
+/// The same, whether it exists or not.
 fn place_of(session: &Session, snapshot: &Snapshot, id: &ModuleId) -> PathBuf {
     let linked = snapshot.modules.get(id).and_then(|entry| entry.source_dir()).cloned();
     linked.unwrap_or_else(|| session.layout.source(id))
@@ -291,7 +291,7 @@ pub fn recipe(
     let overrides = Layout::overrides(id, &kernel.target);
     let overrides = overrides.iter().filter(|name| session.admin_has(name));
     let overrides = overrides.map(|name| session.layout.config().join(name));
-    // A link that leads nowhere is no override.
+    // A dangling link is not an override.
     let overrides: Vec<PathBuf> = overrides.filter(|path| path.exists()).collect();
     let context = Context {
         layout: &session.layout,
@@ -303,12 +303,12 @@ pub fn recipe(
         directives,
     };
     let conf = session.options.conf.clone().unwrap_or_else(|| source.join("dkms.conf"));
-    // Without a configuration nobody knows what the kernel has: such rules then exclude nothing.
+    // Without a configuration, the kernel's options are unknown: rules about them exclude nothing.
     let config = kernel.headers.as_ref().map(|headers| &headers.config).filter(|config| !config.is_empty());
     evaluate::recipe(&conf, &context, config).with_context(|| format!("reading dkms.conf of {id}"))
 }
 
-/// Everything that can change a build, dependencies aside.
+/// The hash of everything that can change a build, except for dependencies.
 fn base(
     session: &Session,
     id: &ModuleId,
@@ -338,7 +338,7 @@ fn base(
     Ok(hash::hex(all.to_string().as_bytes()))
 }
 
-/// What the admin puts in the place of the source's files, or lets the build begin with.
+/// Files of the admin that replace the source's, or with which the build begins.
 fn own_files(session: &Session, id: &ModuleId, recipe: &Recipe) -> Vec<PathBuf> {
     if !session.admin_has(id.name.as_str()) {
         return Vec::new();
@@ -352,7 +352,7 @@ fn own_files(session: &Session, id: &ModuleId, recipe: &Recipe) -> Vec<PathBuf> 
     files
 }
 
-/// A module's fingerprint contains those of all that it depends on: a rebuilt dependency has new symbols.
+/// A module's fingerprint contains those of all dependencies: a rebuilt dependency has new symbols.
 fn fingerprint(key: &Placement, bases: &BTreeMap<Placement, String>, depends: &Depends) -> Fingerprint {
     let mut reached = BTreeSet::from([key]);
     let mut open = vec![key];
@@ -377,20 +377,20 @@ fn fingerprint(key: &Placement, bases: &BTreeMap<Placement, String>, depends: &D
     Fingerprint(hash::hex(parts.join(" ").as_bytes()))
 }
 
-/// An installed build whose files are missing in the kernel's tree, of another size than they were built, or
-/// noted as older than the build.
+/// An installed build whose files in the kernel's module directory are missing, differ in size from the build, or are
+/// recorded as older than the build.
 fn damaged(session: &Session, id: &ModuleId, target: &Target, build: &Build) -> bool {
     if !build.active {
         return false;
     }
     let built = session.layout.built_modules(id, target);
     let Some(record) = &build.record else {
-        // Shell DKMS's: where its files must be is known on most distributions.
+        // Built by shell DKMS: on most distributions, the paths of its files are known.
         let Some(place) = session.policy.row.destination else { return false };
         let dir = session.layout.kernel(&target.kernel).join(place.trim_matches('/'));
         return build.files.iter().any(|file| !dir.join(file).exists());
     };
-    // What came in a tarball and was installed is no longer noted as that: something older is in the kernel's tree.
+    // A build from a tarball loses this mark at its installation. If it still has it, the installed files are older.
     record.loaded
         || record.installed.iter().any(|file| {
             let name = file.path.file_name().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A survey as it crosses the wall: what another process has found, as data.
+//! A survey in serializable form, as sent by the confined process.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::kernel::Kernel;
 use crate::plan::{Case, Survey};
 use crate::types::{Fingerprint, ModuleId, Placement, Target};
 
-/// The whole of it.
+/// The complete survey.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Wire {
     kernels: Vec<Kernel>,
@@ -24,7 +24,7 @@ struct One {
     module: ModuleId,
     target: Target,
     recipe: Result<Recipe, ConfError>,
-    // What a recipe says besides is no part of what it is written down as.
+    // A recipe's other messages are not part of its written form.
     left_out: Vec<String>,
     follows: bool,
     weak_modules: bool,

@@ -1,16 +1,16 @@
-//! What the control group (version 2) leaves us of the machine's memory.
+//! Memory limits and counters of the control group (version 2).
 
 use std::path::{Path, PathBuf};
 
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// Bytes until the tightest limit of our group, or of one above it, is reached. `None` when there is no limit.
+/// Bytes until the tightest limit of our group or its parents is reached. `None` without a limit.
 pub fn memory_left() -> Option<u64> {
     let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     left(Path::new(ROOT), &own)
 }
 
-/// How many processes the kernel has killed for lack of memory, since it was started.
+/// The number of processes that the kernel has killed for lack of memory since it was started.
 pub fn killed_for_memory() -> u64 {
     let counters = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
     let count = counters.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok());
@@ -25,7 +25,7 @@ fn left(root: &Path, own: &str) -> Option<u64> {
     loop {
         let number = |name: &str| std::fs::read_to_string(group.join(name)).ok()?.trim().parse::<u64>().ok();
         if let Some(limit) = number("memory.max") {
-            // Pages of files count as used and can be dropped at once.
+            // The page cache counts as used and can be dropped.
             let files = std::fs::read_to_string(group.join("memory.stat"))
                 .ok()
                 .and_then(|text| {

@@ -1,7 +1,7 @@
-//! The environment of this process. Read here only, so that what a run depends on is what its caller passes in.
+//! The environment of this process. Only read here, so that a run depends on what its caller passes in.
 #![allow(clippy::disallowed_methods)] // this is the place
 
-/// A variable's value; `None` when it is not set, or is not UTF-8.
+/// A variable's value; `None` if it is not set or is not UTF-8.
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }

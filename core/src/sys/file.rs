@@ -1,4 +1,4 @@
-//! Files that are never half written, and every other change of files and directories.
+//! Atomic writing of files, and every other change of files and directories.
 #![allow(clippy::disallowed_methods)] // this is the place
 
 mod tree;
@@ -17,10 +17,10 @@ use rustix::io::Errno;
 
 pub use tree::copy as copy_tree;
 
-/// What our temporary files beside a final file begin with. Shell tools and depmod ignore them.
+/// The prefix of temporary files next to final ones. Shell tools and depmod ignore them.
 pub const TEMP_PREFIX: &str = ".dkms-tmp-";
 
-/// A name in the same directory that no other process and no other thread uses.
+/// A unique name in the same directory, across processes and threads.
 pub fn temp_beside(path: &Path) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = path.file_name().unwrap_or(OsStr::new("x")).to_string_lossy();
@@ -28,7 +28,7 @@ pub fn temp_beside(path: &Path) -> PathBuf {
     path.with_file_name(format!("{TEMP_PREFIX}{}-{count}-{name}", std::process::id()))
 }
 
-/// Makes all files and directories of a tree durable.
+/// Syncs all files and directories of a tree.
 pub fn sync_tree(dir: &Path) -> Result<()> {
     for entry in sorted_entries(dir).iter().filter(|entry| !entry.is_symlink()) {
         if entry.is_dir() {
@@ -42,7 +42,7 @@ pub fn sync_tree(dir: &Path) -> Result<()> {
     sync_dir(dir)
 }
 
-/// Whether a file is a temporary one of a process that is no more.
+/// Whether a file is a temporary one of a dead process.
 pub fn is_abandoned(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let Some((pid, _)) = name.strip_prefix(TEMP_PREFIX).and_then(|rest| rest.split_once('-')) else {
@@ -51,13 +51,12 @@ pub fn is_abandoned(path: &Path) -> bool {
     pid == std::process::id().to_string() || !Path::new("/proc").join(pid).exists()
 }
 
-/// Makes a directory's entries durable.
+/// Syncs the entries of a directory.
 pub fn sync_dir(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|dir| dir.sync_all()).with_context(|| format!("syncing {}", dir.display()))
 }
 
-/// A complete, durable file that does not have its final name yet. Dropped without [`Staged::commit`], it is
-/// deleted again.
+/// A complete, synced file without its final name. If it is dropped without [`Staged::commit`], it is deleted.
 #[derive(Debug)]
 pub struct Staged {
     temp: PathBuf,
@@ -66,12 +65,12 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// Writes `content` beside `dest`. All disk space is taken here: what follows only renames.
+    /// Writes `content` next to `dest`. All disk space is allocated here: the later steps only rename.
     pub fn new(dest: &Path, content: &[u8], mode: u32) -> Result<Self> {
         Self::with(dest, mode, |file| file.write_all(content))
     }
 
-    /// The same with whatever `fill` writes.
+    /// The same with what `fill` writes.
     pub fn with(dest: &Path, mode: u32, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<Self> {
         let staged = Self { temp: temp_beside(dest), dest: dest.to_owned(), done: false };
         let write = || -> io::Result<()> {
@@ -84,24 +83,24 @@ impl Staged {
         Ok(staged)
     }
 
-    /// An empty file that another program fills, at [`Staged::path`]. [`Staged::complete`] follows.
+    /// Creates an empty file for another program to write, at [`Staged::path`]. [`Staged::complete`] follows.
     pub fn empty(dest: &Path, mode: u32) -> Result<Self> {
         Self::with(dest, mode, |_| Ok(()))
     }
 
-    /// Where the file is until it has its final name.
+    /// The path of the file before it has its final name.
     pub fn path(&self) -> &Path {
         &self.temp
     }
 
-    /// Makes what another program wrote durable. That program may have made the file anew, with a mode of its own.
+    /// Syncs what another program wrote. The program may have recreated the file with another mode.
     pub fn complete(&self, mode: u32) -> Result<()> {
         fs::set_permissions(&self.temp, Permissions::from_mode(mode))
             .and_then(|()| File::open(&self.temp)?.sync_all())
             .with_context(|| format!("writing {}", self.dest.display()))
     }
 
-    /// Makes a link to `target` beside `dest`.
+    /// Creates a link to `target` next to `dest`.
     pub fn link(dest: &Path, target: &Path) -> Result<Self> {
         let staged = Self { temp: temp_beside(dest), dest: dest.to_owned(), done: false };
         std::os::unix::fs::symlink(target, &staged.temp)
@@ -109,7 +108,7 @@ impl Staged {
         Ok(staged)
     }
 
-    /// Gives the file its name, replacing what had it: old or new at any instant, and after a power cut.
+    /// Renames the file, replacing an existing one: the old or the new one at any time, and after a power failure.
     pub fn commit(mut self) -> Result<()> {
         fail::fail_point!("file:before-effect");
         fs::rename(&self.temp, &self.dest).with_context(|| format!("replacing {}", self.dest.display()))?;
@@ -130,18 +129,18 @@ fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("/"))
 }
 
-/// Gives a file that is complete and synced its name, and syncs that.
+/// Renames a complete, synced file, and syncs the directory.
 pub fn name_synced(new: &Path, name: &Path) -> Result<()> {
     fs::rename(new, name).with_context(|| format!("putting {} in place", name.display()))?;
     sync_dir(parent(name))
 }
 
-/// Makes a directory and its parents. One that is there already is fine.
+/// Creates a directory and its parents. It may exist.
 pub fn make_dirs(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))
 }
 
-/// Makes a directory that only its owner may enter, and its parents as far as they are missing.
+/// Creates a directory that only its owner may enter, and its missing parents.
 pub fn make_private_dir(dir: &Path) -> Result<()> {
     DirBuilder::new()
         .recursive(true)
@@ -150,7 +149,7 @@ pub fn make_private_dir(dir: &Path) -> Result<()> {
         .with_context(|| format!("creating {}", dir.display()))
 }
 
-/// Makes one directory. `false` when something has that name already, whatever it is.
+/// Creates one directory. `false` if anything with this name exists.
 pub fn make_dir(dir: &Path) -> Result<bool> {
     match fs::create_dir(dir) {
         Ok(()) => Ok(true),
@@ -159,13 +158,14 @@ pub fn make_dir(dir: &Path) -> Result<bool> {
     }
 }
 
-/// Makes a link to `target` where nothing is yet.
+/// Creates a link to `target`; an error if anything with this name exists.
 pub fn make_link(target: &Path, link: &Path) -> Result<()> {
     std::os::unix::fs::symlink(target, link)
         .with_context(|| format!("linking {} to {}", link.display(), target.display()))
 }
 
-/// Gives a file, a link or a directory to a user and the group of the same number; nothing without one.
+/// Changes the owner of a file, link or directory to a user and the group with the same number; does nothing for
+/// `None`.
 pub fn give(path: &Path, owner: Option<u32>) -> io::Result<()> {
     match owner {
         Some(id) => std::os::unix::fs::lchown(path, Some(id), Some(id)),
@@ -173,7 +173,7 @@ pub fn give(path: &Path, owner: Option<u32>) -> io::Result<()> {
     }
 }
 
-/// Opens a file to write behind what is in it; made when it is missing.
+/// Opens a file for appending; creates it if it is missing.
 pub fn open_to_append(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(path)
 }
@@ -183,7 +183,8 @@ pub fn touch(path: &Path) -> io::Result<()> {
     OpenOptions::new().write(true).open(path)?.set_modified(SystemTime::now())
 }
 
-/// Gives `from` a second name where the file system can, else writes `content`, which is what is in it, to `to`.
+/// Creates a hard link `to` for `from` if the file system supports it, else writes `content`, which is the content of
+/// `from`.
 pub fn share(from: &Path, to: &Path, content: &[u8]) -> Result<()> {
     make_dirs(parent(to))?;
     if fs::hard_link(from, to).is_err() {
@@ -192,18 +193,19 @@ pub fn share(from: &Path, to: &Path, content: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// What this process makes from now on is readable for all and writable for its owner, whoever started it.
+/// Files that this process creates from now on are readable for all and writable for the owner, whatever the caller's
+/// umask is.
 pub fn set_umask() {
     rustix::process::umask(Mode::from_raw_mode(0o022));
 }
 
-/// Writes a file so that a reader, and a machine that loses power, see the old or the new content.
+/// Writes a file atomically: after a power failure it has the old or the new content.
 pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     make_dirs(parent(path))?;
     Staged::new(path, content, mode)?.commit()
 }
 
-/// Makes `link` point to `target`, replacing what was there, atomically.
+/// Makes `link` point to `target`, replacing an existing one atomically.
 pub fn symlink_atomic(target: &Path, link: &Path) -> Result<()> {
     let temp = temp_beside(link);
     let make = || -> io::Result<()> {
@@ -216,9 +218,8 @@ pub fn symlink_atomic(target: &Path, link: &Path) -> Result<()> {
     sync_dir(parent(link))
 }
 
-/// Gives the finished directory `from` the name `to`. A directory that has that name is exchanged with it and
-/// then deleted, so that `to` is complete at any instant. Where the file system cannot exchange directories, each
-/// file is replaced on its own.
+/// Renames the directory `from` to `to`. An existing directory is exchanged with it and then deleted, so that `to` is
+/// complete at any time. If the file system cannot exchange directories, each file is replaced on its own.
 pub fn replace_dir(from: &Path, to: &Path) -> Result<()> {
     let context = || format!("replacing {}", to.display());
     fs::create_dir_all(parent(to)).with_context(context)?;
@@ -230,15 +231,15 @@ pub fn replace_dir(from: &Path, to: &Path) -> Result<()> {
     fail::fail_point!("file:no-exchange", |_| replace_files(from, to).and_then(|()| remove_all(from)));
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
         Ok(()) => sync_dir(parent(to))?,
-        // A directory of an overlay's lower layer cannot be renamed (containers, image builds); some file systems
-        // know no exchange at all.
+        // A directory in the lower layer of an overlay cannot be renamed (containers, image builds); some file systems
+        // do not support exchanging.
         Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => replace_files(from, to)?,
         Err(error) => return Err(error).with_context(context),
     }
     remove_all(from)
 }
 
-/// Moves the files of `from` over those of `to`, and deletes what only `to` has.
+/// Moves the files of `from` over those of `to`, and deletes files that only `to` has.
 fn replace_files(from: &Path, to: &Path) -> Result<()> {
     let context = || format!("replacing {}", to.display());
     let wanted = sorted_entries(from);
@@ -260,7 +261,7 @@ fn replace_files(from: &Path, to: &Path) -> Result<()> {
     sync_dir(to)
 }
 
-/// Takes a directory away in one rename, then deletes it; where it cannot be renamed, file by file.
+/// Removes a directory with one rename, then deletes it; file by file if it cannot be renamed.
 pub fn set_aside(dir: &Path, trash: &Path) -> Result<()> {
     make_dirs(parent(trash))?;
     match fs::rename(dir, trash) {
@@ -269,7 +270,7 @@ pub fn set_aside(dir: &Path, trash: &Path) -> Result<()> {
     }
 }
 
-/// Deletes a file or a whole directory, whichever it is. Nothing there is fine. Never follows links.
+/// Deletes a file or a directory with its content. It may be missing. Never follows links.
 pub fn remove_all(path: &Path) -> Result<()> {
     let result = match path.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -309,7 +310,7 @@ pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Whether two files hold the same; an error when one cannot be read.
+/// Whether two files have the same content; an error if one cannot be read.
 pub fn same_content(one: &Path, other: &Path) -> io::Result<bool> {
     let (mut one, mut other) = (File::open(one)?, File::open(other)?);
     let mut left = one.metadata()?.len();
@@ -330,15 +331,16 @@ pub fn same_content(one: &Path, other: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Reads a regular file that an untrusted process made, below the directory that it had to itself. A
-/// link that leads out of that, at the end or in the middle, is refused, and so is too much.
+/// Reads a regular file that an untrusted process created in its own directory. A link that leads out of the directory,
+/// in any component, is an error, and so is a file that is too large.
 pub fn read_untrusted(root: &Path, relative: &Path, limit: u64) -> Result<Vec<u8>> {
     let path = root.join(relative);
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let open = || -> io::Result<File> {
         match rustix::fs::openat2(&File::open(root)?, relative, flags, Mode::empty(), beneath) {
-            // Some containers forbid the call. Nothing that could change the links is alive any more: look, then open.
+            // Some containers forbid the system call. No process that could change the links is running any more, so
+            // checking before opening is safe.
             Err(Errno::NOSYS | Errno::PERM) => {
                 let real = path.canonicalize()?;
                 if !real.starts_with(root.canonicalize()?) {
@@ -362,8 +364,8 @@ pub fn read_untrusted(root: &Path, relative: &Path, limit: u64) -> Result<Vec<u8
     Ok(content)
 }
 
-/// Opens a file that a stranger named, with its size. A fifo or a device has no size that anything could be measured by, and
-/// may never end.
+/// Opens a file with an untrusted name; returns its size. A fifo or a device has no size to check against a limit, and
+/// may have no end.
 pub fn open_regular(path: &Path) -> io::Result<(File, u64)> {
     if !path.metadata()?.is_file() {
         return Err(io::Error::other("not a file"));
@@ -373,7 +375,7 @@ pub fn open_regular(path: &Path) -> io::Result<(File, u64)> {
     Ok((file, size))
 }
 
-/// A file's first and last bytes, as many as `ends` says, with a line between them where something was left out.
+/// The beginning and the end of a file, with the sizes `ends`, and a line between them if something was left out.
 pub fn read_ends(path: &Path, ends: (u64, u64)) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     let size = file.metadata()?.len();
@@ -400,12 +402,12 @@ pub fn tree_size(dir: &Path) -> u64 {
     sorted_entries(dir).into_iter().map(size).sum()
 }
 
-/// Whether this process may make files in a directory; not when there is none.
+/// Whether this process may create files in a directory; false if it does not exist.
 pub fn writable(dir: &Path) -> bool {
     dir.is_dir() && rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
-/// The entries of a directory in byte order; none when there is no such directory.
+/// The entries of a directory in byte order; empty if it does not exist.
 pub fn sorted_entries(dir: &Path) -> Vec<PathBuf> {
     let mut entries: Vec<_> =
         fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
@@ -413,7 +415,7 @@ pub fn sorted_entries(dir: &Path) -> Vec<PathBuf> {
     entries
 }
 
-/// The names of a directory's sub-directories (links not followed), in byte order.
+/// The names of the subdirectories (links are not followed), in byte order.
 pub fn sub_dirs(dir: &Path) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(dir)
         .into_iter()
@@ -426,7 +428,7 @@ pub fn sub_dirs(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Copies a tree over another one: files and links take the place of what has their names, directories are merged.
+/// Copies a tree over another one: files and links replace existing ones, directories are merged.
 pub fn overlay_tree(from: &Path, to: &Path, owner: Option<u32>) -> Result<()> {
     let real_dir = |path: &Path| path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
     if !real_dir(from) || !real_dir(to) {
@@ -441,14 +443,14 @@ pub fn overlay_tree(from: &Path, to: &Path, owner: Option<u32>) -> Result<()> {
     Ok(())
 }
 
-/// Bytes that are free for us on the file system of a directory; none where it has no room for another file.
+/// Free bytes on the file system of a directory; `None` if it has no inode for another file.
 pub fn room(dir: &Path) -> Option<u64> {
     let stat = rustix::fs::statvfs(dir).ok()?;
     let files = stat.f_files == 0 || stat.f_favail > 0;
     Some(if files { stat.f_bavail.saturating_mul(stat.f_frsize) } else { 0 })
 }
 
-/// Whether a file is there and may be run.
+/// Whether a file exists and is executable.
 pub fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|meta| meta.is_file() && meta.mode() & 0o111 != 0)
 }
@@ -477,7 +479,7 @@ mod tests {
             write_atomic(&path.join("sub/both"), text.as_bytes(), 0o644).unwrap();
             write_atomic(&path.join(text), text.as_bytes(), 0o644).unwrap();
         }
-        // A link in the way is replaced, never followed.
+        // A link at the destination is replaced, never followed.
         std::os::unix::fs::symlink(dir.path(), under.join("new")).unwrap();
         overlay_tree(&over, &under, None).unwrap();
         let text = |path: &str| fs::read_to_string(under.join(path)).unwrap();

@@ -1,5 +1,5 @@
-//! SHA-256 of files and trees. A tree's hash is remembered under what `stat` says of its files, so that
-//! asking again costs no read.
+//! SHA-256 of files and trees. A tree's hash is stored together with the `stat` data of its files, so that an unchanged
+//! tree is not read again.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -28,8 +28,8 @@ fn finish(hash: Sha256) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What a file is, in a word that another file has only when it is the same: of a regular file content and whether it may be
-/// run, of a link its target. `None`: there is neither.
+/// The digest of a file: the hash of the content and the executable bit of a regular file, or of the target of a link.
+/// `None` for anything else.
 pub fn digest(path: &Path) -> Option<String> {
     let meta = path.symlink_metadata().ok()?;
     if meta.is_symlink() {
@@ -48,14 +48,14 @@ pub fn link_digest(target: &Path) -> String {
     format!("l:{}", hex(target.as_os_str().as_bytes()))
 }
 
-/// A reader that knows the [digest] of what was read through it.
+/// A reader that computes the [digest] of what is read through it.
 pub struct Hashing<R> {
     inner: R,
     hash: Sha256,
 }
 
 impl<R: Read> Hashing<R> {
-    /// Around a reader.
+    /// Wraps a reader.
     pub fn new(inner: R) -> Self {
         Self { inner, hash: Sha256::new() }
     }
@@ -74,18 +74,18 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
-/// How closely `stat` looks before a remembered hash is believed.
+/// Which files are checked with `stat` before a stored hash is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Watch {
-    /// Every file. For sources, which people edit in place.
+    /// Every file. For sources, which users edit in place.
     Files,
-    /// Every directory, the files at its top and in folders named `generated`, and the configuration. For kernel
-    /// headers: package managers replace files by rename, which changes the directory's time, and twenty
-    /// thousand `stat`s would make an idle hook slow.
+    /// Every directory, the files at the top and in directories named `generated`, and the configuration. For kernel
+    /// headers: package managers replace files by rename, which changes the directory's time, and twenty thousand
+    /// `stat` calls would make an idle hook slow.
     Directories,
 }
 
-/// What `stat` says of a file, as a number (of no file, too), and whether it is a directory.
+/// The `stat` data of a file as a number (also of a missing one), and whether it is a directory.
 fn stamp(dir: impl AsFd, name: &Path) -> (u64, bool) {
     let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok();
     let is_dir = stat.as_ref().is_some_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir());
@@ -99,21 +99,21 @@ fn stamp(dir: impl AsFd, name: &Path) -> (u64, bool) {
     (hash.finish(), is_dir)
 }
 
-/// What all stamps together come to.
+/// The combination of all stamps.
 fn together(stamps: impl IntoIterator<Item = u64>) -> String {
     let mut all = DefaultHasher::new();
     stamps.into_iter().for_each(|stamp| stamp.hash(&mut all));
     all.finish().to_string()
 }
 
-/// The stamps of these paths, in their order. What is below a directory before it is asked for from there: hundreds of long
-/// paths are slow to follow from the root.
+/// The stamps of these paths, in their order. Paths below a directory of the list are opened relative to it: resolving
+/// hundreds of long paths from the root is slow.
 #[allow(clippy::disallowed_methods)] // a directory is opened to ask for what is in it, as a path
 fn stamps(paths: &[&Path]) -> Vec<u64> {
     let mut stamps = Vec::with_capacity(paths.len());
     let mut top: Option<(&Path, OwnedFd)> = None;
     for path in paths.iter().copied() {
-        // By bytes: component by component takes as long as asking.
+        // By bytes: comparing components takes as long as the system calls.
         let bytes = path.as_os_str().as_bytes();
         let below = top.as_ref().and_then(|(top, dir)| {
             let rest = bytes.strip_prefix(top.as_os_str().as_bytes())?.strip_prefix(b"/")?;
@@ -132,8 +132,8 @@ fn stamps(paths: &[&Path]) -> Vec<u64> {
     stamps
 }
 
-/// A remembered hash, if nothing has changed since. Every idle hook reads some: a line with the hash, a line with what all
-/// stamps came to, and the paths, with a zero byte between them, in the order of the stamps.
+/// A stored hash, if nothing has changed since. Every idle hook reads some, so the format is simple: a line with the
+/// hash, a line with the combined stamps, and the paths, separated by zero bytes, in the order of the stamps.
 fn recall(memory: &Path, roots: &[PathBuf]) -> Option<String> {
     let content = fs::read(memory).ok()?;
     let mut parts = content.splitn(3, |byte| *byte == b'\n');
@@ -152,31 +152,31 @@ fn remember(memory: &Path, hash: &str, seen: &BTreeMap<PathBuf, u64>) -> Result<
     file::write_atomic(memory, &content, 0o644)
 }
 
-/// The content hash of some trees (or single files) together. `memory` is where the hash is remembered between
-/// runs; `skip` names files whose content does not count, and directories that do not count at all.
+/// The content hash of several trees (or files) together. The hash is stored in `memory` between runs; `skip` selects
+/// files whose content does not count, and directories that do not count at all.
 pub fn trees(roots: &[PathBuf], watch: Watch, memory: Option<&Path>, skip: &[&str]) -> Result<String> {
     if let Some(known) = memory.and_then(|memory| recall(memory, roots)) {
         return Ok(known);
     }
-    // Stamps are taken before the content is read: what changes in between is looked at again the next time.
+    // Stamps are taken before the content is read: a concurrent change is detected the next time.
     let mut seen = BTreeMap::new();
     let mut hash = Sha256::new();
     for root in roots {
-        // A root that is a link counts as what it points to.
+        // A root that is a link counts as its target.
         let real = root.canonicalize().with_context(|| format!("reading {}", root.display()))?;
         seen.insert(root.clone(), stamp(CWD, root).0);
         walk(&real, Path::new(""), watch, skip, &mut seen, &mut hash)?;
     }
     let hash = finish(hash);
     if let Some(memory) = memory {
-        // Not being able to remember costs time, not correctness.
+        // If the hash cannot be stored, this costs only time.
         let _ = remember(memory, &hash, &seen);
     }
     Ok(hash)
 }
 
-/// The content hash of some files. `start` decides which these are, and `all` finds them: it is called only when what is
-/// remembered does not hold.
+/// The content hash of several files. `start` identifies the set, and `all` computes it: it is called only if the
+/// stored hash is not valid.
 pub fn files(start: &[PathBuf], memory: &Path, all: impl FnOnce() -> Vec<PathBuf>) -> Result<String> {
     if let Some(known) = recall(memory, start) {
         return Ok(known);

@@ -1,7 +1,8 @@
-//! One job budget that all builds of a transaction share, through a GNU make jobserver for each, and how large it may be.
+//! One job budget that all builds of a transaction share, with a GNU make jobserver for each, and the size of the
+//! budget.
 //!
-//! Whoever computes holds a token: a build takes one for itself when it starts, its `make` takes and returns more as
-//! it finds work. There are as many tokens as [`Machine::budget`] allows.
+//! Every running job holds a token: a build takes one when it starts, its `make` takes and returns more as needed. The
+//! number of tokens is [`Machine::budget`].
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -15,38 +16,38 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 
 use crate::sys::run::{Cmd, Output};
 
-/// Memory that one compiler job may need, in bytes. Large C files of real modules peak at about this.
+/// Memory that one compiler job may need, in bytes: about the peak for large C files of real modules.
 const MEMORY_PER_JOB: u64 = 400 << 20;
-/// Files that one job may have open, generously.
+/// Files that one job may have open; a generous estimate.
 const FILES_PER_JOB: u64 = 24;
-/// Files that we have open ourselves.
+/// Files that this process has open.
 const OWN_FILES: u64 = 64;
 
-/// What bounds the number of jobs. Sizes in bytes; `None`: not known, no bound.
+/// The limits of the number of jobs. Sizes in bytes; `None`: unknown, no limit.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Machine {
-    /// Processors that the affinity mask and the control group leave us.
+    /// Processors in the affinity mask and the control group's quota.
     pub processors: usize,
-    /// Memory that is free, or could be.
+    /// Available memory.
     pub memory: Option<u64>,
     /// Files that a process may have open.
     pub files: Option<u64>,
 }
 
 impl Machine {
-    /// Looks at the machine that we run on.
+    /// Reads the limits of this machine.
     pub fn look() -> Self {
         let free = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text));
         let group = crate::sys::cgroup::memory_left();
         Self {
-            // The standard library asks the affinity mask and the quota of the control group.
+            // The standard library uses the affinity mask and the quota of the control group.
             processors: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             memory: free.into_iter().chain(group).min(),
             files: rustix::process::getrlimit(rustix::process::Resource::Nofile).current,
         }
     }
 
-    /// How many jobs may run at once when `asked` is the wish: the smallest of all bounds, never less than one.
+    /// The number of parallel jobs if `asked` are requested: the smallest of all limits, at least one.
     pub fn budget(&self, asked: Option<usize>) -> usize {
         let memory = self.memory.map(|bytes| bytes / MEMORY_PER_JOB);
         let files = self.files.map(|files| files.saturating_sub(OWN_FILES) / FILES_PER_JOB);
@@ -63,12 +64,13 @@ fn available(meminfo: &str) -> Option<u64> {
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
-/// The budget. Each build has a jobserver of its own, a FIFO with a byte for every job that it may start; a broker moves jobs
-/// from builds that leave theirs lying to those that have none. What a build takes and never returns, or invents, is its own
-/// affair: the broker knows what it gave to whom.
+/// The budget. Each build has its own jobserver, a FIFO with one byte for every job that it may start. A broker moves
+/// unused jobs to builds that have none. A build that takes jobs without returning them, or writes additional bytes,
+/// harms only itself: the broker records how many each build was given.
 ///
-/// make 4.4 opens the FIFO by name. The makes before that inherit open files, which a make that is started in `$(shell …)` finds
-/// closed and complains about, in the middle of what is read; so they get their share as a number.
+/// make 4.4 opens the FIFO by name. Older makes inherit file descriptors, which a make that is started in `$(shell …)`
+/// finds closed, so that it prints a warning into the output that is being read; such makes get their share as a
+/// number.
 #[derive(Debug, Clone)]
 pub struct Jobs {
     pool: Arc<Pool>,
@@ -78,7 +80,8 @@ pub struct Jobs {
 #[derive(Debug)]
 struct Pool {
     limit: usize,
-    /// Whether make knows FIFOs by name. Asked when the first one is started, not for runs that build nothing.
+    /// Whether make supports FIFOs by name. Determined when the first build starts, so that idle runs do not start
+    /// make.
     shared: OnceLock<bool>,
     ledger: Mutex<Ledger>,
     changed: Condvar,
@@ -86,24 +89,24 @@ struct Pool {
 
 #[derive(Debug, Default)]
 struct Ledger {
-    /// Jobs in our own hands.
+    /// Jobs that no build has.
     free: usize,
     accounts: Vec<Account>,
     opened: u64,
     over: bool,
 }
 
-/// What one build was given.
+/// The account of one build.
 #[derive(Debug)]
 struct Account {
     number: u64,
-    /// Our end: reading and writing never wait.
+    /// Our end of the FIFO, which is non-blocking.
     fifo: File,
     given: usize,
 }
 
 impl Account {
-    /// Jobs that lie there. There are no more than it was given: others were invented.
+    /// Jobs in the FIFO, at most as many as the build was given: others were added by it.
     fn there(&self) -> usize {
         let there =
             rustix::io::ioctl_fionread(&self.fifo).map_or(0, |bytes| usize::try_from(bytes).unwrap_or(0));
@@ -113,7 +116,7 @@ impl Account {
         there.min(self.given)
     }
 
-    /// Takes back as many of those that lie there.
+    /// Takes back at most this many jobs from the FIFO.
     fn collect(&mut self, count: usize) -> usize {
         let taken = (&self.fifo).read(&mut vec![0; count]).unwrap_or(0).min(self.given);
         self.given -= taken;
@@ -128,8 +131,7 @@ impl Account {
 }
 
 impl Ledger {
-    /// Spreads what is free, or lies where it is not used, over all builds; what does not go round goes to those that have
-    /// nothing left.
+    /// Distributes free and unused jobs over all builds; the remainder goes to builds that have none left.
     fn balance(&mut self) {
         let there: Vec<usize> = self.accounts.iter().map(Account::there).collect();
         let total = self.free + there.iter().sum::<usize>();
@@ -151,7 +153,7 @@ impl Ledger {
         }
     }
 
-    /// One job for a build that is to start: a free one, else one that lies unused.
+    /// One job for a new build: a free one, else an unused one.
     fn take(&mut self) -> bool {
         if self.free == 0 {
             let most = self.accounts.iter_mut().max_by_key(|account| account.there());
@@ -176,11 +178,11 @@ impl Pool {
     }
 }
 
-/// The thread that looks after the builds' jobs while there is more than one.
+/// The thread that distributes jobs while there is more than one build.
 #[derive(Debug)]
 struct Broker(Arc<Pool>, Option<JoinHandle<()>>);
 
-/// How long a job may lie with one build while another one waits for it.
+/// The longest time that a job may be unused in one build while another one waits for it.
 const INTERVAL: Duration = Duration::from_millis(3);
 
 impl Broker {
@@ -210,7 +212,7 @@ impl Drop for Broker {
     }
 }
 
-/// The right to keep one processor busy, given back when it is dropped.
+/// The right to use one processor, returned when it is dropped.
 #[derive(Debug)]
 pub struct Token(Arc<Pool>);
 
@@ -220,7 +222,7 @@ impl Drop for Token {
     }
 }
 
-/// One build's jobserver. Whatever is left of it when it is dropped, the budget has all of its jobs back.
+/// The jobserver of one build. When it is dropped, all of its jobs return to the budget.
 #[derive(Debug)]
 pub struct Lane {
     pool: Arc<Pool>,
@@ -241,8 +243,8 @@ impl Drop for Lane {
 }
 
 impl Lane {
-    /// What make needs to know when so many builds run at the same time: an option, and the value of `MAKEFLAGS`. `seen` is
-    /// where it finds the FIFO.
+    /// The settings for make with this many parallel builds: an option, and the value of `MAKEFLAGS`. `seen` is the
+    /// path of the FIFO in the sandbox.
     pub fn for_make(&self, builds: usize, seen: &Path) -> (String, Option<String>) {
         if *self.pool.shared.get_or_init(understands_names) {
             return (String::new(), Some(format!("-j --jobserver-auth=fifo:{}", seen.display())));
@@ -254,7 +256,7 @@ impl Lane {
 const TOKEN: u8 = b'+';
 
 impl Jobs {
-    /// A budget of so many jobs.
+    /// A budget with this many jobs.
     pub fn new(limit: usize) -> Result<Self> {
         let ledger = Mutex::new(Ledger { free: limit, ..Ledger::default() });
         let pool = Arc::new(Pool { limit, shared: OnceLock::new(), ledger, changed: Condvar::new() });
@@ -262,17 +264,17 @@ impl Jobs {
         Ok(Self { pool, _broker: broker })
     }
 
-    /// How many jobs there may be.
+    /// The number of jobs.
     pub fn limit(&self) -> usize {
         self.pool.limit
     }
 
-    /// A job, when there is one.
+    /// A job, if one is free.
     pub fn take(&self) -> Option<Token> {
         self.pool.ledger().take().then(|| Token(Arc::clone(&self.pool)))
     }
 
-    /// A jobserver at `path`, for the user `owner` where that is not us. Nothing else may be at work in its directory.
+    /// Creates a jobserver at `path`, for the user `owner` (`None` for root). No other process may use its directory.
     #[allow(clippy::disallowed_methods)] // this is the place
     pub fn lane(&self, path: PathBuf, owner: Option<u32>) -> Result<Lane> {
         let context = || format!("creating the jobserver {}", path.display());
@@ -294,7 +296,7 @@ impl Jobs {
 /// Whether make is 4.4 or newer.
 fn understands_names() -> bool {
     let done = Cmd::new("make").arg("--version").output(Output::Split).run();
-    // Without make nothing is built: that is said elsewhere.
+    // Without make nothing is built: this is reported elsewhere.
     done.is_ok_and(|done| is_new(&String::from_utf8_lossy(&done.output)))
 }
 
@@ -354,12 +356,12 @@ mod tests {
         (lane, File::from(rustix::fs::open(&path, flags, Mode::empty()).unwrap()))
     }
 
-    /// What a make takes that takes all it can.
+    /// A make that takes all available jobs.
     fn drain(mut fifo: &File) -> usize {
         fifo.read(&mut [0; 4096]).unwrap_or(0)
     }
 
-    /// Until the broker has seen it.
+    /// Waits until the broker has run.
     fn eventually(what: &str, is_so: impl Fn() -> bool) {
         for _ in 0..2000 {
             if is_so() {
@@ -423,16 +425,16 @@ mod tests {
         let jobs = Jobs::new(4).unwrap();
         let (honest, own) = lane(&dir, &jobs, "honest");
         let (thief, stolen) = lane(&dir, &jobs, "thief");
-        // It floods its own: no one gets a job of that.
+        // It writes additional bytes: no other build gets a job from these.
         (&stolen).write_all(&[TOKEN; 4096]).unwrap();
         eventually("the flood is drained", || lies(&stolen) + lies(&own) == 4);
-        // It takes all it can and returns none, while the other has two in use.
+        // It takes all jobs and returns none, while the other one uses two.
         assert!(drain(&own) >= 1);
         eventually("it has taken what it could", || {
             drain(&stolen);
             lies(&stolen) == 0 && lies(&own) == 0
         });
-        // At its end all of them are back, and the other one has what it had not.
+        // When it ends, all of them return, and the other one gets the rest.
         drop((thief, stolen));
         let mut had = 1;
         eventually("the other one has them", || lies(&own) >= 1);

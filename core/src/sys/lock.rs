@@ -1,4 +1,4 @@
-//! One writer: an flock on one file, held as a value.
+//! The write lock: flock on one file, held as a value.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
@@ -13,30 +13,30 @@ use rustix::io::{Errno, FdFlags};
 
 use crate::sys::{environment, file, signal};
 
-/// Tells a dkms that a module's own script starts that a process above it holds the lock.
+/// Set for a dkms that a module's script starts: the id of the process above it that holds the lock.
 const HOLDER: &str = "DKMS_LOCK_HOLDER";
 
-/// Names the process namespace that a trusted build was given: the holder is above that, and not to be seen.
+/// Set for an unsandboxed build with its own process namespace: the holder is outside of it, and not visible.
 pub const SPACE: &str = "DKMS_LOCK_SPACE";
 
-/// Our own process namespace.
+/// Our process namespace.
 pub fn space() -> Option<String> {
     Some(std::fs::read_link("/proc/self/ns/pid").ok()?.display().to_string())
 }
 
-/// Who holds the lock for this process: itself, or the one that it got the lock from.
+/// The holder of the lock: this process, or the one that passed it on.
 static HELD_BY: OnceLock<String> = OnceLock::new();
 
-/// The held lock. What we start holds it, too, until it ends.
+/// The held lock. Child processes hold it, too, until they end.
 #[derive(Debug)]
 pub struct Lock {
-    /// `None` when a process above holds it for us.
+    /// `None` if a process above holds it.
     file: Option<File>,
     unclean: bool,
 }
 
 impl Drop for Lock {
-    /// An empty file says that this run came to its end; a killed one leaves its number.
+    /// An empty file means that this run ended normally; a killed one leaves its pid.
     fn drop(&mut self) {
         if let Some(file) = &self.file {
             let _ = file.set_len(0);
@@ -45,28 +45,28 @@ impl Drop for Lock {
 }
 
 impl Lock {
-    /// The run before us did not come to its end: it may have left something half done.
+    /// The previous run did not end normally: it may have left incomplete changes.
     pub fn unclean(&self) -> bool {
         self.unclean
     }
 
-    /// A process above us holds it, and waits for us.
+    /// Whether a process above holds it, and waits for this one.
     pub fn inherited(&self) -> bool {
         self.file.is_none()
     }
 }
 
-/// The environment variable for everything that is started while the lock is held; none before.
+/// The environment variable for every process that is started while the lock is held; `None` without the lock.
 pub fn pass_on() -> Option<(&'static str, &'static str)> {
     HELD_BY.get().map(|holder| (HOLDER, holder.as_str()))
 }
 
-/// How long a lock that another process holds is waited for. The longest transactions are shorter; whoever waits longer
-/// than this, waits for something that hangs.
+/// How long to wait for a lock that another process holds. The longest transactions are shorter, so a longer wait means
+/// that a process hangs.
 const PATIENCE: Duration = Duration::from_secs(2 * 3600);
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Opens the lock file, for root alone: whoever may open it may lock it, and so stop every transaction.
+/// Opens the lock file, for root only: a user who can open it could lock it, and so block every transaction.
 #[allow(clippy::disallowed_methods)] // this is the place
 fn open(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new()
@@ -79,13 +79,13 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)?;
     let meta = file.metadata()?;
     if meta.permissions().mode() & 0o077 != 0 {
-        // Older versions left it open to all.
+        // Older versions created it readable for all.
         file.set_permissions(Permissions::from_mode(0o600))?;
     }
     Ok(file)
 }
 
-/// Whether we got it. Only that another process holds it means that: any other error is one.
+/// Whether the lock was acquired. Only a lock held by another process gives `false`; everything else is an error.
 #[allow(clippy::disallowed_methods)] // this is the place
 fn try_lock(file: &File) -> io::Result<bool> {
     loop {
@@ -98,7 +98,7 @@ fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Takes the lock; `waiting` is called once, with the holder's process id, when another process has it.
+/// Acquires the lock; `waiting` is called once, with the holder's pid, if another process has it.
 pub fn acquire(path: &Path, waiting: impl FnOnce(&str)) -> Result<Lock> {
     acquire_within(path, PATIENCE, waiting)
 }
@@ -111,11 +111,11 @@ fn acquire_within(path: &Path, patience: Duration, waiting: impl FnOnce(&str)) -
     let taken = |file: &File| try_lock(file).with_context(|| format!("locking {}", path.display()));
     if !taken(&file)? {
         let mut holder = String::new();
-        // The holder's id is a courtesy of the message; without it we wait, too.
+        // The holder's pid is only used in the message; waiting works without it.
         let _ = file.read_to_string(&mut holder);
         let holder = holder.trim().to_owned();
-        // A script of the transaction under way called us. Waiting for our own grandparent, which waits for us,
-        // would never end; it is at a point between two steps, so its lock covers us.
+        // A script of the current transaction called us. Waiting for the process that waits for us would never end.
+        // That process is between two steps, so its lock covers this one.
         if environment::variable(HOLDER).is_some_and(|pid| pid == holder) && is_ancestor(&holder) {
             let _ = HELD_BY.set(holder);
             return Ok(Lock { file: None, unclean: false });
@@ -143,16 +143,16 @@ fn acquire_within(path: &Path, patience: Duration, waiting: impl FnOnce(&str)) -
         file.rewind()?;
         file.write_all(std::process::id().to_string().as_bytes())
     };
-    // On a full disk the id is missing from the message above, nothing else.
+    // On a full disk only the pid in the message above is missing.
     let _ = note();
-    // What we start inherits the lock: when we are killed, a depmod that is still running keeps the next run away from what it
-    // writes. Confined commands do not get it, nor do scripts of modules, which may leave daemons behind.
+    // Child processes inherit the lock: if this process is killed while depmod is running, the next run waits for that
+    // depmod. Sandboxed commands do not inherit it, nor do scripts of modules, which may start daemons.
     rustix::io::fcntl_setfd(&file, FdFlags::empty())?;
     let _ = HELD_BY.set(std::process::id().to_string());
     Ok(Lock { file: Some(file), unclean })
 }
 
-/// Where /proc does not tell, the variable alone must do: waiting for ever would be worse.
+/// Without /proc, only the variable is checked, because waiting would never end.
 fn is_ancestor(pid: &str) -> bool {
     if environment::variable(SPACE).is_some_and(|given| Some(given) == space()) {
         return true;

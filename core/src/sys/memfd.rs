@@ -1,4 +1,5 @@
-//! Files without a name, in memory: for programs that read files only. Nothing is left behind, whatever happens.
+//! Unnamed files in memory, for programs that can only read files. They disappear with the last process that has them
+//! open.
 
 use std::fs::File;
 use std::io::Write;
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use rustix::fs::MemfdFlags;
 
-/// A file that exists for as long as this value. What we start meanwhile inherits it.
+/// A file that exists as long as this value. Child processes that are started meanwhile inherit it.
 #[derive(Debug)]
 pub struct MemoryFile(File);
 
@@ -22,7 +23,7 @@ impl MemoryFile {
         Ok(Self(file))
     }
 
-    /// Its name for programs that we start.
+    /// Its path for child processes.
     pub fn path(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
     }

@@ -1,5 +1,5 @@
-//! The rim: the only place that runs processes, takes locks, changes files, reads the environment and makes namespaces.
-//! Nothing here knows what a module is.
+//! Effects: the only place that runs processes, acquires locks, changes files, reads the environment and creates
+//! namespaces. Nothing here knows what a module is.
 
 pub mod cgroup;
 pub mod confine;

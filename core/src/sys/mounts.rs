@@ -1,4 +1,4 @@
-//! The mount table of this process, read as bytes: a mount point may have any name.
+//! The mount table of this process, parsed as bytes: a mount point may contain any bytes.
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,7 +14,7 @@ use rustix::mount::MountFlags;
 /// One line of `/proc/self/mountinfo`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    /// Its number.
+    /// Its id.
     pub id: u64,
     /// Where it is mounted.
     pub point: PathBuf,
@@ -25,8 +25,8 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// Whether the path of its mount point leads to it: another one may be mounted over it, and then nothing reaches it.
-    /// What cannot be told counts as reachable.
+    /// Whether the path of its mount point leads to it: if another file system is mounted over it, it cannot be
+    /// reached. If unknown, it counts as reachable.
     #[allow(clippy::disallowed_methods)] // this is the place
     pub fn reachable(&self) -> bool {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -37,12 +37,12 @@ impl Mount {
     }
 }
 
-/// All mounts that this thread sees, in the order in which they were mounted.
+/// All mounts that this thread sees, in the order of their creation.
 pub fn table() -> io::Result<Vec<Mount>> {
     parse(&fs::read("/proc/thread-self/mountinfo")?)
 }
 
-/// Mount points below a directory, outer ones first. The directory must be named as it really is.
+/// Mount points below a directory, outer ones first. The path of the directory must be canonical.
 pub fn below(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut points: Vec<PathBuf> = table()?.into_iter().map(|mount| mount.point).collect();
     points.retain(|point| point != dir && point.starts_with(dir));
@@ -51,13 +51,13 @@ pub fn below(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(points)
 }
 
-/// The number of the mount that an open file is on; `None` when that cannot be told.
+/// The id of the mount of an open file; `None` if unknown.
 fn mount_of(file: &OwnedFd) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/thread-self/fdinfo/{}", file.as_raw_fd())).ok()?;
     text.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()
 }
 
-/// A line that cannot be read is an error: what is not known cannot be made read-only.
+/// An invalid line is an error, because an unknown mount cannot be made read-only.
 fn parse(table: &[u8]) -> io::Result<Vec<Mount>> {
     let lines = table.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     lines.map(|line| mount(line).ok_or_else(|| damaged(line))).collect()
@@ -91,7 +91,7 @@ fn flag(option: &[u8]) -> MountFlags {
     }
 }
 
-/// The kernel writes blanks, tabs, line ends, backslashes and `#` as a backslash and three octal digits.
+/// The kernel escapes spaces, tabs, line ends, backslashes and `#` as a backslash and three octal digits.
 fn unescaped(field: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(field.len());
     let mut rest = field;

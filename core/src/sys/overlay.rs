@@ -1,5 +1,5 @@
-//! Directories that are laid over the system's own, as one confined process and what it starts see them. Nothing else sees
-//! them, root among it: what an incoming package brings is data there.
+//! Overlays over the system's directories, visible to one confined process and its children only. All other processes,
+//! including root's, see the files of an incoming package only as data.
 #![allow(clippy::disallowed_methods)] // this is the place
 
 use std::ffi::{CString, OsString};
@@ -17,21 +17,21 @@ use serde::{Deserialize, Serialize};
 
 use super::{file, mounts};
 
-/// Links that are followed before a path counts as a loop.
+/// The number of links after which a path counts as a loop.
 const LINKS: usize = 40;
 
-/// What lies over the system.
+/// The overlay of a confined process.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layers {
-    /// Directories of the system, each with the one that goes over it.
+    /// Directories of the system, each with its upper directory.
     pub pairs: Vec<(PathBuf, PathBuf)>,
-    /// An empty directory of ours.
+    /// An empty private directory.
     pub scratch: PathBuf,
 }
 
 impl Layers {
-    /// Where the content of a path really is, as a process below the layers would see it: links are followed through the
-    /// layers and the system. A path that exists in neither is returned as it is.
+    /// The real path of a file as seen by a process with the overlay: links are resolved through the layers and the
+    /// system. A path that exists in neither is returned unchanged.
     pub fn find(&self, path: &Path) -> PathBuf {
         let mut seen = PathBuf::from("/");
         let mut open: Vec<OsString> = components(path);
@@ -56,7 +56,7 @@ impl Layers {
         self.real(&seen)
     }
 
-    /// A path without links, in the layer that has it.
+    /// A path without links, in the layer that contains it.
     fn real(&self, path: &Path) -> PathBuf {
         let layer = |(place, over): &(PathBuf, PathBuf)| {
             let there = over.join(path.strip_prefix(place).ok()?);
@@ -66,7 +66,7 @@ impl Layers {
     }
 }
 
-/// The names in a path, the last one first.
+/// The components of a path in reverse order.
 fn components(path: &Path) -> Vec<OsString> {
     let names = path.components().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_owned()),
@@ -78,12 +78,12 @@ fn components(path: &Path) -> Vec<OsString> {
     names
 }
 
-/// From now on the caller and what it starts see `over/A/B` as `/A/B`, for every file in `over`. The caller is in a mount
-/// namespace of its own, whose mounts are private, and has one thread.
+/// Mounts the overlay: from now on the caller and its children see `over/A/B` as `/A/B`, for every file in `over`. The
+/// caller must have one thread, and its own mount namespace with private propagation.
 pub fn lay(layers: &Layers) -> Result<()> {
     let Layers { pairs, scratch } = layers;
     for (number, (place, over)) in pairs.iter().enumerate() {
-        // What is mounted below would vanish behind the new layer.
+        // Mounts below would be hidden by the new layer.
         let mut below = Vec::new();
         for point in mounts::below(place).context("reading the mount table")? {
             let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
@@ -108,7 +108,7 @@ fn attach(tree: &OwnedFd, point: &Path) -> Result<()> {
         .with_context(|| format!("restoring mount {}", point.display()))
 }
 
-/// One directory over another: by overlayfs, or, where that is not to be had, by links to the files of both.
+/// Mounts one directory over another: with overlayfs, or, if that is not available, with links to the files of both.
 fn layer(place: &Path, over: &Path, scratch: &Path) -> Result<()> {
     let options = format!("lowerdir={}:{}", escaped(over)?, escaped(place)?);
     let by_overlay = || -> Result<()> {
@@ -118,11 +118,11 @@ fn layer(place: &Path, over: &Path, scratch: &Path) -> Result<()> {
     if by_overlay().is_ok() {
         return Ok(());
     }
-    // Seen from here, whatever is mounted over it.
+    // Opened here, before something is mounted over it.
     fs::create_dir_all(scratch)?;
     mount_bind_recursive(place, scratch).with_context(|| format!("mounting {}", place.display()))?;
-    // The system's own files are under it, in a directory that will be deleted: nothing may be written through it, and it goes
-    // as soon as it has served. A build sees the system read-only in any case.
+    // The lower directory contains the system's own files, and its mount point will be deleted: it is mounted read-only
+    // and unmounted after use. A build sees the system read-only in any case.
     mount_remount(scratch, MountFlags::BIND | MountFlags::RDONLY, c"")
         .with_context(|| format!("remounting {} read-only", scratch.display()))?;
     mount("tmpfs", place, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=755"))
@@ -132,7 +132,7 @@ fn layer(place: &Path, over: &Path, scratch: &Path) -> Result<()> {
     merged
 }
 
-/// Fills an empty directory with what two others have, the first before the second.
+/// Fills an empty directory with the files of two others; the first takes precedence.
 fn merge(place: &Path, over: &Path, under: &Path) -> Result<()> {
     let names = |dir: &Path| {
         let entries = file::sorted_entries(dir).into_iter();
@@ -166,7 +166,7 @@ fn merge(place: &Path, over: &Path, under: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A path in the options of overlayfs, where colons and commas mean something.
+/// A path in the options of overlayfs, in which colons and commas are special.
 fn escaped(path: &Path) -> Result<String> {
     let text = path.to_str().with_context(|| format!("{} is not valid UTF-8", path.display()))?;
     if text.contains([':', ',', '\\', '"']) {

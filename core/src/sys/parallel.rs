@@ -1,18 +1,18 @@
-//! Reading in many places at once.
+//! Parallel reading.
 
 use std::sync::OnceLock;
 use std::thread;
 
-/// How many items are done before a thread has started: fewer are not worth one.
+/// The cost of an item, as the number of items that take as long as starting a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Each {
-    /// A look at a file or two.
+    /// Reading one or two files.
     Quick = 64,
     /// Reading and evaluating a few files.
     Slow = 6,
 }
 
-/// Does `work` on parts of a list, one part for each processor; the results come in the list's order.
+/// Applies `work` to parts of a list, one part per processor; the results have the list's order.
 pub fn parts<T: Sync, R: Send>(items: &[T], each: Each, work: impl Fn(&[T]) -> R + Sync) -> Vec<R> {
     if items.len() < each as usize {
         return vec![work(items)];
@@ -20,7 +20,7 @@ pub fn parts<T: Sync, R: Send>(items: &[T], each: Each, work: impl Fn(&[T]) -> R
     let work = &work;
     thread::scope(|scope| {
         let mut parts = items.chunks(items.len().div_ceil(processors()));
-        // The first part is this thread's own: waking another processor takes longer than a hook's quick looks.
+        // This thread processes the first part: waking another processor takes longer than an idle hook's few reads.
         let own = parts.next().unwrap_or_default();
         let threads: Vec<_> = parts.map(|part| scope.spawn(move || work(part))).collect();
         let end = |thread: thread::ScopedJoinHandle<'_, R>| {
@@ -31,7 +31,7 @@ pub fn parts<T: Sync, R: Send>(items: &[T], each: Each, work: impl Fn(&[T]) -> R
     })
 }
 
-/// How many processors there are for us. Asked once: the answer is put together from several files.
+/// The number of available processors. Cached, because the standard library reads several files for it.
 fn processors() -> usize {
     static KNOWN: OnceLock<usize> = OnceLock::new();
     *KNOWN.get_or_init(|| thread::available_parallelism().map_or(1, std::num::NonZero::get))

@@ -1,11 +1,11 @@
-//! The one filter between what others wrote and a terminal or our records: a compiler's log, a dkms.conf and a package's
-//! name may hold any bytes, and terminals obey some of them.
+//! The filter between untrusted text and a terminal or our records: a compiler's log, a dkms.conf and a package's name
+//! may contain any bytes, including escape sequences.
 
-/// As much of one line as is shown: longer ones are generated, not written.
+/// The maximum length of a line: longer ones are generated.
 const LINE: usize = 4096;
 
-/// A text without anything that a terminal would obey: escape sequences, control characters except line end and tab,
-/// and marks that change the direction of writing. Lines that are too long are cut.
+/// A text without characters that affect a terminal: escape sequences, control characters except line end and tab, and
+/// bidirectional formatting characters. Lines that are too long are cut.
 pub fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut length = 0;
@@ -20,7 +20,7 @@ pub fn plain(text: &str) -> String {
     plain
 }
 
-/// The same without a limit, for answers that programs read.
+/// The same without a limit, for output that programs read.
 pub fn whole(text: &str) -> String {
     harmless(text).collect()
 }
@@ -58,7 +58,7 @@ fn harmless(text: &str) -> impl Iterator<Item = char> + '_ {
                 },
                 '\u{9b}' => sequence(&mut rest),
                 '\u{90}' | '\u{98}' | '\u{9d}'..='\u{9f}' => string(&mut rest),
-                // Marks of direction: what is read is not what is there.
+                // Bidirectional formatting characters: the displayed text would differ from the actual one.
                 '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {}
                 _ if character.is_control() => {}
                 _ => return Some(character),
@@ -75,7 +75,7 @@ fn sequence(rest: &mut Rest<'_>) {
     rest.next_if(|character| ('@'..='~').contains(character));
 }
 
-/// The rest of a command string. One that does not end on its line is no reason to lose the following ones.
+/// The rest of a command string. If it does not end on its line, the following lines are kept.
 fn string(rest: &mut Rest<'_>) {
     while let Some(character) = rest.next_if(|character| *character != '\n') {
         match character {

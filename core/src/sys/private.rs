@@ -1,4 +1,4 @@
-//! A directory of our own that nobody else can enter, for what strangers sent. Deleted when it is dropped.
+//! A private directory that only root can enter, for untrusted data. Deleted when it is dropped.
 #![allow(clippy::disallowed_methods)] // this is the place
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -11,23 +11,24 @@ use anyhow::{Context, Result};
 
 use super::{file, mounts};
 
-/// The directory. Everything in it was made through this value: each name once, nothing through a link.
+/// The directory. Everything in it was created through this value: each name once, never through a link.
 #[derive(Debug)]
 pub struct Private(PathBuf);
 
 impl Drop for Private {
     fn drop(&mut self) {
-        // What is mounted in it is the system's own, and would be deleted with it. What cannot be let go stays for the next
-        // run: that is in another namespace, and sees an empty directory there.
+        // Deleting mounts would delete the system's own files. A mount that cannot be removed is left to the next run,
+        // which is in another namespace and sees an empty directory there.
         if let_go(&self.0) {
             let _ = file::remove_all(&self.0);
         }
     }
 }
 
-/// Unmounts what this process sees mounted below a directory; whether nothing is left. Not known is not nothing.
+/// Unmounts everything below a directory that this process sees; returns whether nothing is left. Unknown counts as not
+/// empty.
 fn let_go(dir: &Path) -> bool {
-    // The table says where things really are.
+    // The mount table contains canonical paths.
     let Ok(dir) = dir.canonicalize() else { return false };
     let dir = dir.as_path();
     let Ok(points) = mounts::below(dir) else { return false };
@@ -38,7 +39,7 @@ fn let_go(dir: &Path) -> bool {
 }
 
 impl Private {
-    /// Makes a fresh directory below `parent`, and deletes there what dead processes left.
+    /// Creates a new directory below `parent`, and deletes those of dead processes.
     pub fn new(parent: &Path) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let context = || format!("creating a directory in {}", parent.display());
@@ -46,7 +47,7 @@ impl Private {
         sweep(parent)?;
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = parent.join(format!("{}-{number}", std::process::id()));
-        // A process of the same number is dead: that is us.
+        // A process with our pid must be dead.
         file::remove_all(&dir)?;
         DirBuilder::new().mode(0o700).create(&dir).with_context(context)?;
         Ok(Self(dir))
@@ -57,12 +58,12 @@ impl Private {
         &self.0
     }
 
-    /// Makes a directory. What has that name already is an error.
+    /// Creates a directory. An existing name is an error.
     pub fn dir(&self, path: &Path) -> io::Result<()> {
         DirBuilder::new().mode(0o755).create(self.0.join(path))
     }
 
-    /// Writes a file. What has that name already, a link among it, is an error. The number of bytes written.
+    /// Writes a file. An existing name, also of a link, is an error. Returns the number of bytes.
     pub fn file(&self, path: &Path, content: &mut dyn Read, executable: bool, mtime: u64) -> io::Result<u64> {
         let path = self.0.join(path);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
@@ -70,33 +71,33 @@ impl Private {
         let mode = if executable { 0o755 } else { 0o644 };
         file.set_permissions(Permissions::from_mode(mode))?;
         let time = std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(mtime));
-        // A time that no clock can have is left out.
+        // An invalid time is ignored.
         let _ = time.map(|time| file.set_modified(time));
         Ok(size)
     }
 
-    /// A file's copy under another name.
+    /// Copies a file to another name.
     pub fn copy(&self, from: &Path, to: &Path, executable: bool, mtime: u64) -> io::Result<u64> {
         self.file(to, &mut File::open(self.0.join(from))?, executable, mtime)
     }
 
-    /// Takes a file away again, so that another can have its name.
+    /// Deletes a file, so that another one can have its name.
     pub fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(self.0.join(path))
     }
 
-    /// Makes a symbolic link. Whether it may is the caller's to know.
+    /// Creates a symbolic link. The caller must have checked the target.
     pub fn link(&self, path: &Path, target: &Path) -> io::Result<()> {
         std::os::unix::fs::symlink(target, self.0.join(path))
     }
 
-    /// Lets others look into it, once all that is in it is known to be harmless.
+    /// Makes it readable for others, after its content has been checked.
     pub fn open_up(&self) -> io::Result<()> {
         fs::set_permissions(&self.0, Permissions::from_mode(0o755))
     }
 }
 
-/// Deletes directories whose processes are no more.
+/// Deletes the directories of dead processes.
 pub fn sweep(parent: &Path) -> Result<()> {
     for left in file::sorted_entries(parent) {
         let name = left.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -112,7 +113,7 @@ pub fn sweep(parent: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// Only root can mount: for anybody else there is nothing to see.
+    /// Only root can mount; for other users there is nothing to test.
     #[test]
     #[allow(deprecated)] // the deprecation is about CLONE_FILES, which is not among our flags
     fn what_is_mounted_in_it_is_not_deleted_with_it() {

@@ -1,4 +1,4 @@
-//! Processes: started, waited for, stopped; their output kept in a file, never in a pipe that could fill.
+//! Processes: starting, waiting, stopping. Their output goes to a file, never to a pipe, which could block.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -16,22 +16,22 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use crate::sys::{environment, inside, signal};
 
-/// The search path of everything that we start: not the caller's, which may be a user's under sudo.
+/// The search path of child processes: not that of the caller, which may be a user's under sudo.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Variables that our processes inherit from us when they are set; nothing else is.
+/// Variables that child processes inherit from us if they are set; no others are.
 pub const INHERITED: [&str; 5] = ["HOME", "TERM", "TMPDIR", "DPKG_ROOT", "KBUILD_SIGN_PIN"];
 
-/// Where a process's output goes.
+/// The destination of a process's output.
 #[derive(Debug, Clone)]
 pub enum Output {
-    /// Both streams into memory, returned in [`Done::output`]; for small outputs.
+    /// Both streams in memory, returned in [`Done::output`]; for small outputs.
     Memory,
-    /// Each stream into memory of its own, returned in [`Done::output`] and [`Done::errors`].
+    /// Each stream in memory, returned in [`Done::output`] and [`Done::errors`].
     Split,
     /// Both streams appended to a file.
     Log(PathBuf),
-    /// Both streams to our standard error: stdout belongs to the package manager.
+    /// Both streams to our standard error, because stdout belongs to the package manager.
     Stderr,
 }
 
@@ -50,18 +50,18 @@ pub struct Cmd {
     input: Option<Arc<File>>,
 }
 
-/// How a process ended.
+/// The result of a process.
 #[derive(Debug)]
 pub struct Done {
-    /// Its status.
+    /// Its exit status.
     pub status: ExitStatus,
-    /// What it wrote, for [`Output::Memory`] and [`Output::Split`].
+    /// Its output, for [`Output::Memory`] and [`Output::Split`].
     pub output: Vec<u8>,
-    /// What it wrote to standard error, for [`Output::Split`].
+    /// Its standard error, for [`Output::Split`].
     pub errors: Vec<u8>,
-    /// It was killed because it went beyond a limit.
+    /// It was killed because it exceeded a limit.
     pub exceeded: Option<Exceeded>,
-    /// The command was not run, for this reason: what was to be put around it could not be made.
+    /// The command was not run because its sandbox could not be set up, for this reason.
     pub not_run: Option<String>,
 }
 
@@ -75,11 +75,11 @@ pub enum Exceeded {
 }
 
 impl Done {
-    /// It took longer than its limit and was killed for that.
+    /// Whether it was killed because it exceeded its time limit.
     pub fn timed_out(&self) -> bool {
         self.exceeded == Some(Exceeded::Time)
     }
-    /// The exit code, 128 + signal when killed.
+    /// The exit code; 128 + signal if it was killed.
     pub fn code(&self) -> i32 {
         self.status.code().unwrap_or_else(|| 128 + self.status.signal().unwrap_or(0))
     }
@@ -89,7 +89,7 @@ impl Cmd {
     /// A program by name or path, with a clean environment.
     pub fn new(program: impl Into<PathBuf>) -> Self {
         let mut env = vec![("PATH".to_owned(), PATH.to_owned()), ("LC_ALL".to_owned(), "C.UTF-8".to_owned())];
-        // What we start holds the lock, and LVM's tools complain about open files that they do not know.
+        // Child processes hold the lock, and LVM's tools print warnings about unknown open files.
         env.push(("LVM_SUPPRESS_FD_WARNINGS".to_owned(), "1".to_owned()));
         env.extend(crate::sys::lock::pass_on().map(|(name, value)| (name.to_owned(), value.to_owned())));
         for kept in INHERITED {
@@ -110,12 +110,12 @@ impl Cmd {
             input: None,
         }
     }
-    /// Gives it a file as standard input.
+    /// Sets its standard input.
     pub fn input(mut self, file: File) -> Self {
         self.input = Some(Arc::new(file));
         self
     }
-    /// The name under which the program sees itself.
+    /// Sets `argv[0]`.
     pub fn named(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());
         self
@@ -144,22 +144,22 @@ impl Cmd {
         self.output = output;
         self
     }
-    /// Kills the process, and all that it started, after this time.
+    /// Kills the process and its children after this time.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
         self
     }
-    /// Kills it, and all that it started, when its log becomes larger than this.
+    /// Kills the process and its children when its log exceeds this size.
     pub fn log_limit(mut self, bytes: u64) -> Self {
         self.log_limit = Some(bytes);
         self
     }
-    /// Kills it, and all that it started, when this becomes true: it then counts as interrupted.
+    /// Kills the process and its children when this becomes true: it then counts as interrupted.
     pub fn until(mut self, stop: &Arc<AtomicBool>) -> Self {
         self.stop = Some(Arc::clone(stop));
         self
     }
-    /// The command as a person would type it.
+    /// The command in shell syntax.
     pub fn display(&self) -> String {
         let mut text = self.program.display().to_string();
         for arg in &self.args {
@@ -169,7 +169,7 @@ impl Cmd {
         text
     }
 
-    /// Runs it to its end. `Err` means that it could not be started, or that we were interrupted.
+    /// Runs it and waits for its end. `Err` means that it could not be started, or that dkms was interrupted.
     #[allow(clippy::disallowed_methods)] // this is the place
     pub fn run(&self) -> Result<Done> {
         signal::check()?;
@@ -224,7 +224,7 @@ impl Cmd {
         Ok(Done { status, output: read(output)?, errors: read(errors)?, exceeded, not_run: None })
     }
 
-    /// Runs it and fails when it does, with the end of what it said.
+    /// Runs it; a non-zero exit status is an error with the end of its output.
     pub fn check(&self) -> Result<Vec<u8>> {
         let done = self.run()?;
         if done.status.success() {
@@ -242,7 +242,7 @@ impl Cmd {
         let pid = Pid::from_raw(child.id() as i32);
         let handle = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         let stop = |child: &mut Child| {
-            // The group first: a shell that dies alone leaves its compilers behind.
+            // The whole process group: killing only the shell would leave its compilers running.
             if let Some(pid) = pid {
                 let _ = kill_process_group(pid, Signal::KILL);
             }
@@ -265,7 +265,7 @@ impl Cmd {
                 return Ok((child.wait()?, Some(if late { Exceeded::Time } else { Exceeded::Log })));
             }
             match &handle {
-                // Wakes up at once when the process ends or a signal arrives, else looks at the deadline.
+                // Wakes up immediately when the process ends or a signal arrives, else checks the deadline.
                 Some(handle) => {
                     let slice = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
                     let _ = poll(&mut [PollFd::new(handle, PollFlags::IN)], Some(&slice));
@@ -293,22 +293,22 @@ pub fn which(program: &str) -> Option<PathBuf> {
     PATH.split(':').map(|dir| Path::new(dir).join(program)).find(|path| path.is_file())
 }
 
-/// A process above us.
+/// A parent process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ancestor {
     /// Its id.
     pub pid: u32,
     /// Its arguments, the program first.
     pub argv: Vec<String>,
-    /// When it started, in ticks since the machine did.
+    /// When it started, in clock ticks since boot.
     pub started: u64,
 }
 
-/// The processes above us, nearest first, as far as /proc shows them.
+/// The parent processes, nearest first, as far as /proc shows them.
 pub fn ancestors() -> Vec<Ancestor> {
     let field = |pid: u32, number: usize| -> Option<u64> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name in parentheses may contain anything: count from the last one.
+        // The name in parentheses may contain any character: fields are counted after the last one.
         stat.rsplit_once(')')?.1.split_whitespace().nth(number)?.parse().ok()
     };
     let parent_of = |pid: u32| field(pid, 1).and_then(|parent| u32::try_from(parent).ok());
@@ -324,7 +324,8 @@ pub fn ancestors() -> Vec<Ancestor> {
     list
 }
 
-/// The directories that a process is in or holds open: one that goes elsewhere for a while keeps the way back.
+/// The working directory and open directories of a process: one that changes its directory keeps the previous one open
+/// to return.
 pub fn directories(pid: u32) -> Vec<PathBuf> {
     let proc = PathBuf::from(format!("/proc/{pid}"));
     let open = super::file::sorted_entries(&proc.join("fd"));
@@ -332,7 +333,7 @@ pub fn directories(pid: u32) -> Vec<PathBuf> {
     links.filter(|link| link.is_dir()).filter_map(|link| std::fs::read_link(link).ok()).collect()
 }
 
-/// Writes text to a stream and forgets about errors: a closed terminal must not end a transaction.
+/// Writes text to a stream and ignores errors: a closed terminal must not end a transaction.
 pub fn say(mut stream: impl Write, text: &str) {
     let _ = stream.write_all(text.as_bytes());
     let _ = stream.flush();

@@ -1,4 +1,4 @@
-//! ^C and SIGTERM become a flag that is asked between steps, so that a step either happens or does not.
+//! SIGINT and SIGTERM set a flag that is checked between steps, so that each step is executed completely or not at all.
 
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -8,16 +8,16 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 static RECEIVED: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
 
-/// The transaction was told to stop.
+/// The transaction was interrupted by this signal.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("interrupted")]
 pub struct Interrupted(pub usize);
 
-/// Starts to collect signals. SIGHUP counts too: a terminal that is gone must not leave half a transaction.
+/// Installs the handlers. SIGHUP counts, too: a closed terminal must not leave an incomplete transaction.
 pub fn install() {
     let flag = RECEIVED.get_or_init(|| Arc::new(AtomicUsize::new(0)));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        // Registration fails only for signals that cannot be caught; these can.
+        // Registration fails only for signals that cannot be handled; these can.
         let _ = signal_hook::flag::register_usize(signal, Arc::clone(flag), signal as usize);
     }
 }

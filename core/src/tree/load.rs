@@ -1,5 +1,5 @@
-//! Reads the registry. Takes no lock, starts no process, evaluates no shell: what is half done by somebody else
-//! at this moment appears as it was before or as it will be after.
+//! Reads the DKMS tree. Takes no lock, starts no process, evaluates no shell: of a concurrent change, either the old or
+//! the new state is seen.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ impl Snapshot {
         Self::load_some(layout, names.iter().filter_map(|name| name.parse().ok()))
     }
 
-    /// Loads these modules: what it costs does not depend on how many others there are.
+    /// Loads these modules: the cost does not depend on the number of others.
     pub fn load_some(layout: &Layout, names: impl IntoIterator<Item = ModuleName>) -> Result<Self> {
         let names: Vec<ModuleName> = names.into_iter().collect();
         let mut snapshot = Self::default();
@@ -35,7 +35,7 @@ impl Snapshot {
 
     fn load_part(layout: &Layout, names: &[ModuleName]) -> Self {
         let mut snapshot = Self::default();
-        // Then the usual link needs no walk from the root.
+        // Then a typical link needs no resolution from the root.
         let plain = layout.source_tree.canonicalize().is_ok_and(|real| real == layout.source_tree);
         for name in names {
             for version in file::sub_dirs(&layout.module(name)) {
@@ -61,7 +61,7 @@ impl Snapshot {
         }
     }
 
-    /// Also of versions that are not registered: they were tried before their package was installed.
+    /// Includes versions that are not registered: a pre-build tried them before their package was installed.
     fn load_failures(&mut self, layout: &Layout, names: &[ModuleName]) {
         let versions = |name: &ModuleName| file::sub_dirs(&layout.own_module("failures", name));
         let ids = names.iter().flat_map(|name| {
@@ -86,7 +86,7 @@ impl Snapshot {
     }
 }
 
-/// Where a module's source is. `plain`: no part of the source tree's own path is a link.
+/// The source of a module. `plain`: the path of the source tree contains no links.
 fn source(layout: &Layout, id: &ModuleId, plain: bool) -> Source {
     let link = layout.source_link(id);
     let linked = std::fs::read_link(&link);
@@ -97,7 +97,7 @@ fn source(layout: &Layout, id: &ModuleId, plain: bool) -> Source {
     {
         return Source::Linked(usual);
     }
-    // Shell DKMS's binary-only tarballs have a directory in place of the link.
+    // Shell DKMS's binary-only tarballs have a directory instead of the link.
     if link.is_dir() {
         return Source::Linked(std::fs::canonicalize(&link).unwrap_or(link));
     }
@@ -109,7 +109,7 @@ fn source(layout: &Layout, id: &ModuleId, plain: bool) -> Source {
     }
 }
 
-/// `KERNEL/ARCH` pairs below a directory. A kernel release begins with a digit, as shell DKMS has it.
+/// `KERNEL/ARCH` pairs below a directory. A kernel release begins with a digit, as in shell DKMS.
 fn targets_below(dir: &Path) -> Vec<Target> {
     let mut targets = Vec::new();
     for kernel in file::sub_dirs(dir) {
@@ -145,7 +145,7 @@ fn builds(layout: &Layout, id: &ModuleId) -> std::collections::BTreeMap<Target, 
     builds
 }
 
-/// A note of ours; one that cannot be read counts as not there, which costs a build at most.
+/// One of our records. An unreadable one counts as missing, which costs at most a build.
 fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }

@@ -1,4 +1,4 @@
-//! The registry, held for writing. Whoever has this value is the one writer.
+//! The DKMS tree, locked for writing. The owner of this value is the only writer.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,26 +13,26 @@ use crate::sys::file;
 use crate::sys::lock::{self, Lock};
 use crate::types::{Fingerprint, ModuleId, ModuleName, Placement, Target};
 
-/// What a transaction is about to change in the kernels' trees. Each operation can be done again from the
-/// registry alone, so that a run after a crash completes what this one began.
+/// The changes of kernels' modules that a transaction is about to make. Each operation can be repeated from the DKMS
+/// tree alone, so that a run after a crash can complete it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
-    /// Builds whose modules are being published.
+    /// Builds that are being published.
     #[serde(default)]
     pub publish: Vec<Pending>,
-    /// Modules that are being taken out.
+    /// Modules that are being withdrawn.
     #[serde(default)]
     pub withdraw: Vec<Placement>,
     /// Installed modules whose POST_INSTALL has not ended.
     #[serde(default)]
     pub post_install: BTreeSet<Placement>,
-    /// Modules that were taken out and whose POST_REMOVE has not ended.
+    /// Withdrawn modules whose POST_REMOVE has not ended.
     #[serde(default)]
     pub post_remove: BTreeSet<Placement>,
-    /// Module files (and directories of them) that may hold temporary files of ours.
+    /// Module files (and directories of them) where temporary files may be left.
     #[serde(default)]
     pub touched: BTreeSet<PathBuf>,
-    /// Kernels whose index is stale until depmod has run.
+    /// Kernels whose modules.dep is out of date until depmod has run.
     #[serde(default)]
     pub depmod: BTreeSet<Target>,
 }
@@ -44,45 +44,46 @@ pub struct Pending {
     pub module: ModuleId,
     /// The kernel.
     pub target: Target,
-    /// Against advice, as it was asked for.
+    /// Whether it was forced.
     pub force: bool,
 }
 
-/// The registry with the write lock.
+/// The DKMS tree with the write lock.
 #[derive(Debug)]
 pub struct LockedTree {
     /// All paths.
     pub layout: Layout,
     lock: Lock,
-    /// The name of our intent: no other run has it, so that none is overwritten before it is fulfilled.
+    /// The file name of our intent: unique, so that no other run's unfulfilled intent is overwritten.
     intent: String,
 }
 
 impl LockedTree {
-    /// Waits for the lock and says so once.
+    /// Waits for the lock and prints a message once.
     pub fn lock(layout: &Layout, waiting: impl FnOnce(&str)) -> Result<Self> {
         let lock = lock::acquire(&layout.lock(), waiting)?;
         let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
         Ok(Self { layout: layout.clone(), lock, intent: format!("{time}-{}.json", std::process::id()) })
     }
 
-    /// The run before this one was killed.
+    /// The previous run was killed.
     pub fn unclean(&self) -> bool {
         self.lock.unclean()
     }
 
-    /// The lock is that of a dkms above us, which is in the middle of something: what it has begun is its own.
+    /// The lock belongs to a dkms above this process, whose transaction is not complete: its intents are not ours to
+    /// complete.
     pub fn nested(&self) -> bool {
         self.lock.inherited()
     }
 
-    /// The state, loaded after the lock was taken.
+    /// The state, loaded while the lock is held.
     pub fn snapshot(&self) -> Result<Snapshot> {
         Snapshot::load(&self.layout)
     }
 
-    /// Deletes what killed runs left: temporary files, registrations that were not finished, empty directories, notes
-    /// about what is gone. Readers write to our own directory without the lock: files of living processes stay.
+    /// Deletes what killed runs left: temporary files, incomplete registrations, empty directories, records without a
+    /// build. Readers write to our own directory without the lock: files of running processes are kept.
     pub fn sweep(&self) -> Result<()> {
         let tree = &self.layout.dkms_tree;
         let mut open = vec![(self.layout.own(), 4)];
@@ -124,7 +125,8 @@ impl LockedTree {
         self.sweep_notes("records", 4)
     }
 
-    /// Deletes notes without that which they are about; the first `parts` of their paths are the same in the registry.
+    /// Deletes records whose subject no longer exists; the first `parts` components of their paths are the same in the
+    /// DKMS tree.
     fn sweep_notes(&self, kind: &str, parts: usize) -> Result<()> {
         let root = self.layout.own().join(kind);
         let mut open = vec![(root.clone(), 0)];
@@ -143,7 +145,7 @@ impl LockedTree {
         Ok(())
     }
 
-    /// Registers a module. The mark comes first: without it a directory without a link means a broken registry.
+    /// Registers a module. The marker comes first: without it, a directory without a link would count as broken.
     pub fn register(&self, id: &ModuleId, source: &Path) -> Result<()> {
         file::write_atomic(&self.layout.kept_marker(id), b"", 0o644)?;
         file::make_dirs(&self.layout.build(id))?;
@@ -151,15 +153,15 @@ impl LockedTree {
         file::remove_all(&self.layout.kept_marker(id))
     }
 
-    /// Removes the link that makes a module registered, and leaves its builds. The mark comes first: without it a
-    /// missing link means a broken registry.
+    /// Removes the link that registers a module, and keeps its builds. The marker comes first: without it, a missing
+    /// link would count as broken.
     pub fn unlink_source(&self, id: &ModuleId) -> Result<()> {
         file::write_atomic(&self.layout.kept_marker(id), b"", 0o644)?;
         file::remove_all(&self.layout.source_link(id))?;
         file::remove_all(&self.layout.build(id))
     }
 
-    /// Deletes a directory as one step: what is deleted half is nothing any more.
+    /// Deletes a directory atomically: a partly deleted one is never visible.
     fn discard(&self, dir: &Path) -> Result<()> {
         if dir.symlink_metadata().is_err() {
             return Ok(());
@@ -169,7 +171,7 @@ impl LockedTree {
         file::set_aside(dir, &trash)
     }
 
-    /// Deletes what is left of a version that has no builds any more, and of a module without versions.
+    /// Deletes a version that has no builds any more, and a module without versions.
     pub fn forget(&self, id: &ModuleId) -> Result<()> {
         self.discard(&self.layout.version(id))?;
         file::remove_all(&self.layout.kept_marker(id))?;
@@ -183,15 +185,15 @@ impl LockedTree {
         Ok(())
     }
 
-    /// Deletes what is remembered about a kernel's headers, and all evaluations: those that are still needed are
-    /// made again, and those of kernels and versions long gone do not pile up.
+    /// Deletes the stored hash of a kernel's headers, and all stored evaluations: those that are still needed are
+    /// repeated, and those of removed kernels and versions do not accumulate.
     pub fn forget_kernel(&self, target: &Target) -> Result<()> {
         file::remove_all(&self.layout.headers_hash(target))?;
         file::remove_all(&self.layout.evaluated())
     }
 
-    /// Puts a finished build, staged in `dir`, in its place: the old one or the new one at any instant. Until it is
-    /// noted, nobody knows which, or what went into it: so says its record, with the files that `installed` names.
+    /// Moves a build, staged in `dir`, to its place: the old one or the new one at any time. Until it is recorded, its
+    /// inputs are unknown: its record states this, with the files in `installed`.
     pub fn adopt_build(
         &self,
         id: &ModuleId,
@@ -203,7 +205,7 @@ impl LockedTree {
         file::replace_dir(dir, &self.layout.built(id, target))
     }
 
-    /// Puts a build that came in a tarball, unpacked in `dir`, in its place. It is noted as what it is: unproven.
+    /// Moves a build from a tarball, unpacked in `dir`, to its place. It is recorded as unverified.
     pub fn load_build(
         &self,
         id: &ModuleId,
@@ -217,7 +219,7 @@ impl LockedTree {
         self.forget_failure(id, target)
     }
 
-    /// Deletes a build and all that is noted about it.
+    /// Deletes a build and its records.
     pub fn delete_build(&self, id: &ModuleId, target: &Target) -> Result<()> {
         let built = self.layout.built(id, target);
         self.discard(&built)?;
@@ -226,12 +228,12 @@ impl LockedTree {
         self.forget_failure(id, target)
     }
 
-    /// Notes a finished build.
+    /// Records a build.
     pub fn record(&self, id: &ModuleId, target: &Target, record: &Record) -> Result<()> {
         file::write_atomic(&self.layout.record(id, target), &serde_json::to_vec_pretty(record)?, 0o644)
     }
 
-    /// Notes where a finished build was published.
+    /// Records where a build was published.
     pub fn note_installed(
         &self,
         id: &ModuleId,
@@ -241,7 +243,7 @@ impl LockedTree {
     ) -> Result<()> {
         let known = file::read_optional(&self.layout.record(id, target))?;
         let known: Option<Record> = known.and_then(|json| serde_json::from_slice(&json).ok());
-        // What came in a tarball has been proven by now, and counts as made from what is there.
+        // A build from a tarball has been verified by now, and counts as made from the current inputs.
         let known = known.filter(|known| !known.loaded).unwrap_or(Record {
             fingerprint: fingerprint.clone(),
             installed: Vec::new(),
@@ -252,12 +254,12 @@ impl LockedTree {
         self.record(id, target, &Record { installed, ..known })
     }
 
-    /// Notes a failed build, with its log.
+    /// Records a failed build, with its log.
     pub fn record_failure(&self, id: &ModuleId, target: &Target, failure: &Failure) -> Result<()> {
         file::write_atomic(&self.layout.failure(id, target), &serde_json::to_vec_pretty(failure)?, 0o644)
     }
 
-    /// Forgets a failed build.
+    /// Deletes the record of a failed build.
     pub fn forget_failure(&self, id: &ModuleId, target: &Target) -> Result<()> {
         file::remove_all(&self.layout.failure_log(id, target))?;
         self.delete_note(&self.layout.failure(id, target))
@@ -284,19 +286,19 @@ impl LockedTree {
         self.layout.intents().join(&self.intent)
     }
 
-    /// Writes, durably, what is about to happen.
+    /// Writes and syncs the intent.
     pub fn intend(&self, intent: &Intent) -> Result<()> {
         file::write_atomic(&self.intent_file(), &serde_json::to_vec_pretty(intent)?, 0o600)
             .context("recording the intended changes")
     }
 
-    /// All of it has happened.
+    /// Deletes the intent, after it was fulfilled.
     pub fn fulfilled(&self) -> Result<()> {
         file::remove_all(&self.intent_file())
     }
 
-    /// Intents of runs that did not live to fulfil them: we hold the lock, so nobody is at work on any. One that
-    /// cannot be read was never durable, so nothing of it has happened.
+    /// Intents of interrupted runs: while we hold the lock, no process works on them. An unreadable one was never
+    /// synced, so none of its changes were made.
     pub fn unfulfilled(&self) -> Vec<(PathBuf, Intent)> {
         file::sorted_entries(&self.layout.intents())
             .into_iter()

@@ -1,4 +1,4 @@
-//! The registry on disk. Anyone may load a [`Snapshot`]; only a [`LockedTree`] can write.
+//! The DKMS tree on disk. Any process may load a [`Snapshot`]; only a [`LockedTree`] can write.
 
 mod load;
 mod locked;
@@ -12,14 +12,14 @@ pub use record::{Failure, Installed, Record, is_unsigned, unsigned};
 
 use crate::types::{ModuleId, ModuleName, Placement, Target};
 
-/// The registry at one moment.
+/// The DKMS tree at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// Every version of every module that has a directory.
     pub modules: BTreeMap<ModuleId, Entry>,
-    /// Remembered failures.
+    /// Recorded failures.
     pub failures: BTreeMap<Placement, Failure>,
-    /// Module packages for which files of the kernel itself are kept.
+    /// Module packages with archived originals of the kernel.
     pub originals: BTreeSet<(ModuleName, Target)>,
 }
 
@@ -28,39 +28,40 @@ pub struct Snapshot {
 pub struct Entry {
     /// Its source.
     pub source: Source,
-    /// Its finished builds.
+    /// Its builds.
     pub builds: BTreeMap<Target, Build>,
 }
 
-/// Where a module's source is, and whether it still is.
+/// The state of a module's source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// Registered; the link leads to a directory.
+    /// Registered; the link points to a directory.
     Linked(PathBuf),
-    /// The link leads nowhere: somebody deleted the source without unregistering.
+    /// The link is dangling: the source was deleted without unregistering.
     Dangling(PathBuf),
-    /// No link although the source is there: somebody deleted the link.
+    /// The source exists and the link was deleted.
     Unlinked,
-    /// No link while the package is being replaced; its source is (still, or already) there.
+    /// No link while the package is being replaced; its old or new source exists.
     Kept(PathBuf),
-    /// Neither link nor source: a build that stays until its successor is proven, or an empty left-over.
+    /// Neither link nor source: a build that is kept until its successor is verified, or an empty leftover.
     Gone,
 }
 
-/// One finished build.
+/// One build.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Build {
     /// Its module files' names, with suffix.
     pub files: Vec<String>,
     /// It is the installed one.
     pub active: bool,
-    /// What we noted when we built it; `None` when shell DKMS did.
+    /// The record that was written when it was built; `None` if shell DKMS built it.
     pub record: Option<Record>,
 }
 
 impl Build {
-    /// Where its files are published in `kernel`, the kernel's directory. Without a note only a distribution's own
-    /// place is known; elsewhere the dkms.conf would have to be run, and nothing is returned.
+    /// The paths of its files below `kernel`, the kernel's directory. Without a record, they are known only if the
+    /// distribution defines the destination; elsewhere the dkms.conf would have to be evaluated, and nothing is
+    /// returned.
     pub fn places(&self, kernel: &Path, destination: Option<&str>) -> Vec<PathBuf> {
         let noted = self.record.iter().flat_map(|record| &record.installed).map(|file| file.path.clone());
         let noted: Vec<PathBuf> = noted.collect();
@@ -75,18 +76,18 @@ impl Build {
 }
 
 impl Entry {
-    /// The source's directory, when it can be used.
+    /// The source's directory, if it can be used.
     pub fn source_dir(&self) -> Option<&PathBuf> {
         match &self.source {
             Source::Linked(dir) | Source::Kept(dir) => Some(dir),
             _ => None,
         }
     }
-    /// Not registered: a build that stands in until its successor is proven.
+    /// Not registered: a build that stands in until its successor is verified.
     pub fn stands_in(&self) -> bool {
         matches!(self.source, Source::Kept(_) | Source::Gone)
     }
-    /// Registered, and somebody must repair it by hand.
+    /// Registered, and must be repaired manually.
     pub fn broken(&self) -> bool {
         matches!(self.source, Source::Dangling(_) | Source::Unlinked)
     }
@@ -110,7 +111,7 @@ impl Snapshot {
         let active = |entry: &Entry| entry.builds.get(target).is_some_and(|build| build.active);
         self.modules.iter().find(|(id, entry)| id.name == *name && active(entry)).map(|(id, _)| id)
     }
-    /// Other versions of a module that count as installed, or stand in, although this one is installed now.
+    /// Other versions of a module that are marked as installed, or stand in, although this one is installed now.
     pub fn superseded<'a>(&'a self, id: &'a ModuleId, target: &Target) -> BTreeSet<&'a ModuleId> {
         let left = |entry: &Entry| {
             entry.builds.get(target).is_some_and(|build| {
@@ -122,7 +123,7 @@ impl Snapshot {
             .map(|(other, _)| other)
             .collect()
     }
-    /// Every target for which anything has been built.
+    /// Every target that has a build.
     pub fn targets(&self) -> BTreeSet<Target> {
         self.modules.values().flat_map(|entry| entry.builds.keys().cloned()).collect()
     }

@@ -1,4 +1,4 @@
-//! What we note beside shell DKMS's tree about builds.
+//! Our records of builds, which are kept next to shell DKMS's tree.
 
 use std::path::PathBuf;
 
@@ -7,21 +7,21 @@ use serde::{Deserialize, Serialize};
 use crate::exit::Exit;
 use crate::types::Fingerprint;
 
-/// A finished build.
+/// The record of a build.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// Everything that went into it.
+    /// The hash of all its inputs.
     pub fingerprint: Fingerprint,
-    /// Where its files were published; empty while it is only built.
+    /// Its published files; empty while it is only built.
     #[serde(default)]
     pub installed: Vec<Installed>,
-    /// Who signed its modules; `None` when nobody did; [`unsigned`] of who should have, when that did not work.
+    /// The signer of its modules; `None` if they are unsigned; [`unsigned`] with the expected signer if signing failed.
     #[serde(default)]
     pub signer: Option<String>,
     /// How long the build took, in seconds.
     #[serde(default)]
     pub seconds: f64,
-    /// It came in a tarball: nobody here knows what went into it, and nothing has proven yet that the kernel takes it.
+    /// It is from a tarball: its inputs are unknown, and it has not been verified that the kernel loads it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub loaded: bool,
 }
@@ -29,18 +29,18 @@ pub struct Record {
 const DID_NOT: &str = " (did not sign)";
 
 impl Record {
-    /// Of a build of which nobody knows what went into it.
+    /// The record of a build with unknown inputs.
     pub fn unknown(installed: Vec<Installed>) -> Self {
         Self { fingerprint: Fingerprint(String::new()), installed, signer: None, seconds: 0.0, loaded: false }
     }
 }
 
-/// What is noted when a signer could not sign: nobody tries again by himself, but a person can.
+/// The recorded value if a signer could not sign: signing is not retried automatically, but on request.
 pub fn unsigned(signer: &str) -> String {
     format!("{signer}{DID_NOT}")
 }
 
-/// Whether this note says so.
+/// Whether a recorded value is [`unsigned`].
 pub fn is_unsigned(signer: &str) -> bool {
     signer.ends_with(DID_NOT)
 }
@@ -50,31 +50,31 @@ pub fn is_unsigned(signer: &str) -> bool {
 pub struct Installed {
     /// Its path.
     pub path: PathBuf,
-    /// The SHA-256 of what we put there; empty when that is not what is built now.
+    /// The SHA-256 of the file that was published; empty if it is not the current build.
     pub sha256: String,
 }
 
-/// A failed build.
+/// The record of a failed build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// Everything that went into it.
+    /// The hash of all its inputs.
     pub fingerprint: Fingerprint,
     /// What failed, as one line.
     pub why: String,
     /// The first errors of the compiler.
     #[serde(default)]
     pub errors: Vec<String>,
-    /// The whole log.
+    /// The full log.
     pub log: PathBuf,
     /// The exit code that shell DKMS documents for it.
     pub code: Exit,
-    /// Hash of the programs that ran, beside those that are part of the fingerprint.
+    /// Hash of the programs that ran, except for those in the fingerprint.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub environment: String,
-    /// What lay over the system when it was tried before a transaction: it is believed only where all of that is installed.
+    /// The overlay of the pre-build: the record is valid only if all of it is installed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub view: Option<String>,
-    /// The boot in which it was tried, where it is not certain that the module is to blame: in another one it is tried again.
+    /// The boot in which it failed, if the module may not be the cause: it is retried after another boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<String>,
 }
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_failure_that_the_released_program_remembered_is_read_and_written_as_it_was() {
-        // Version 0.1.0 wrote this. Never change it: add another one.
+        // Written by version 0.1.0. Never change it: add another one.
         let frozen = r#"{"fingerprint":"f","why":"compiling failed (exit code 2)","errors":["a.c:1: x"],"log":"/log","code":10}"#;
         let failure: Failure = serde_json::from_str(frozen).unwrap();
         assert_eq!(failure.code, Exit::BUILD_FAILED);

@@ -1,4 +1,4 @@
-//! The order of versions that shell DKMS uses: numbers padded to three digits, then compared as text.
+//! The order of versions in shell DKMS: numbers padded to three digits, then compared as text.
 
 use std::cmp::Ordering;
 

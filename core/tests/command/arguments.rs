@@ -1,8 +1,8 @@
-//! What is understood, and what is refused with which exit code.
+//! Accepted arguments, and the exit codes of rejected ones.
 
 use super::*;
 
-/// Every form of saying the same.
+/// Every notation of the same arguments.
 #[test]
 fn arguments_in_every_form_and_order() {
     let one = "a/1, 6.1, x86_64: built\n";
@@ -28,11 +28,11 @@ fn arguments_in_every_form_and_order() {
         ("status -k 6.1 -k 6.2 -a x86_64 a/1", both),
         ("status a/1 -a x86_64", both),
         ("status a/1 -k 6.2 -k 6.1", "a/1, 6.2, x86_64: built\na/1, 6.1, x86_64: built\n"),
-        // Each kernel is a question of its own.
+        // Each kernel is a separate query.
         ("status a/1 -k 6.1 -k 6.3", "a/1, 6.1, x86_64: built\na/1: added\n"),
         ("status a/1 -k 6.1/i386", "a/1: added\n"),
         ("status a/1 -k 6.1 -k 6.2/i386", "a/1: added\na/1: added\n"),
-        // The last word counts; an empty one is none.
+        // The last value applies; an empty one counts as not given.
         ("status -m b -m a -k 6.1", one),
         ("status -v 2 a/1 -k 6.1", one),
         ("status a/1 -v 2 -k 6.1", ""),

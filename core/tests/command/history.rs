@@ -6,7 +6,7 @@ use dkms_core::report::{Failing, Fault, Outcome, Report, Waits, history};
 
 use super::*;
 
-/// Three transactions: one that went well, one with a failure, one that was deferred.
+/// Three transactions: one succeeded, one with a failure, one deferred.
 fn three_transactions(layout: &Layout) {
     let mut good = Report { cause: "module-postinst a 1".into(), seconds: 12.3, ..Report::default() };
     good.add(&id("a/1"), None, Outcome::Registered);
@@ -35,7 +35,7 @@ fn three_transactions(layout: &Layout) {
     }
 }
 
-/// Replaces what the clock says.
+/// Replaces dates and durations.
 fn timeless(text: &str) -> String {
     let fixed = |line: &str| match (line.find("20"), line.find(" UTC")) {
         (Some(from), Some(to)) if from < to => format!("{}<date>{}", &line[..from], &line[to..]),

@@ -1,5 +1,5 @@
-//! The program `dkms` on throwaway trees: what it prints, how it ends, what it leaves. Nothing is compiled here and
-//! nothing of the system is touched; only `/etc/dkms` of this machine is read.
+//! The program `dkms` on temporary trees: its output, its exit codes, its results. Nothing is compiled and the system
+//! is not changed; only `/etc/dkms` of this machine is read.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)] // a test makes files and stops at the first surprise
 
 mod arguments;
@@ -23,7 +23,7 @@ fn target() -> Target {
     Target { kernel: KERNEL.parse().unwrap(), arch: "x86_64".parse().unwrap() }
 }
 
-/// One module in each state that there is.
+/// One module in each possible state.
 fn every_state() -> Root {
     Root::new(
         r#"src/added-1/dkms.conf
@@ -53,5 +53,5 @@ fn every_state() -> Root {
     )
 }
 
-/// A module that any kernel may have.
+/// A module that every kernel accepts.
 const CONF: &str = "PACKAGE_NAME=a\\nPACKAGE_VERSION=1\\nDEST_MODULE_LOCATION=/updates\\nAUTOINSTALL=yes\\n";

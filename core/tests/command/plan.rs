@@ -1,8 +1,8 @@
-//! What a command would do, and what makes it do it again.
+//! The plan of a command, and what makes it repeat actions.
 
 use super::*;
 
-/// A kernel with headers that are good for looking, not for building; `a` needs `b`, which shell DKMS installed.
+/// A kernel with headers that can be surveyed, but not built with; `a` needs `b`, which shell DKMS installed.
 fn with_a_kernel() -> Root {
     let b = CONF.replace("PACKAGE_NAME=a", "PACKAGE_NAME=b");
     Root::new(&format!(
@@ -25,7 +25,7 @@ fn plan(root: &Root, words: &[&str]) -> serde_json::Value {
     serde_json::from_str(run.ok()).unwrap()
 }
 
-/// The fingerprint of what a plan makes of a module.
+/// The fingerprint of a module in a plan.
 fn fingerprint(plan: &serde_json::Value, name: &str) -> String {
     let makes = plan["make"].as_array().unwrap();
     let make = makes.iter().find(|make| make["module"]["name"] == name).unwrap_or_else(|| panic!("{plan:#}"));
@@ -135,8 +135,8 @@ fn a_fingerprint_does_not_depend_on_who_asks() {
     assert_eq!(by_hand, by_kernel, "installed by hand, it is built again by the next hook");
 }
 
-/// Notes that `b` was built and installed by us, from the inputs of today; an empty hash says that what is installed
-/// is older than the build.
+/// Records that `b` was built and installed by us, from the current inputs; an empty hash means that the installed
+/// files are older than the build.
 fn noted(root: &Root, sha256: &str) {
     let plan = plan(root, &["autoinstall"]);
     let fingerprint = plan["adopt"][0][2].as_str().unwrap().to_owned();
@@ -165,7 +165,7 @@ fn a_published_file_that_is_gone_is_published_again() {
 
 #[test]
 fn a_published_file_of_another_build_is_published_again() {
-    // `dkms build` has replaced the build of an installed module: module files are often of equal size.
+    // `dkms build` has replaced the build of an installed module; the sizes of module files are often equal.
     let root = with_a_kernel();
     noted(&root, "");
     root.add("modules/6.1/updates/dkms/b.ko = older");
@@ -200,7 +200,7 @@ fn directives_and_another_configuration_reach_the_build() {
 #[test]
 fn links_to_modules_in_place_of_copies() {
     let root = with_a_kernel();
-    // What was not built here is looked at before it is installed.
+    // A build from elsewhere is verified before it is installed.
     root.add("modules/6.1/build/include/generated/utsrelease.h = #define UTS_RELEASE \"6.1\"\\n");
     std::fs::write(root.join("lib/b/1/6.1/x86_64/module/b.ko"), support::module("6.1", "1")).unwrap();
     let kernel = ["-k", "6.1/x86_64"];
@@ -213,7 +213,7 @@ fn links_to_modules_in_place_of_copies() {
         .to_owned();
     assert!(published.ends_with("b.ko -> $ROOT/lib/b/1/6.1/x86_64/module/b.ko"), "{published}");
     assert_eq!(root.dkms(&["status", "b/1"]).ok(), "b/1, 6.1, x86_64: installed\n");
-    // The next installation without it makes a copy again.
+    // The next installation without the option makes a copy again.
     root.dkms(&[&["install", "b/1", "--force"], &kernel[..]].concat()).ok();
     assert!(!root.list("modules").contains(" -> $ROOT/lib"));
     root.dkms(&[&["install", "b/1", "--force", "--symlink-modules"], &kernel[..]].concat()).ok();

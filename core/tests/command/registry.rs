@@ -1,4 +1,4 @@
-//! What comes into the registry and what leaves it.
+//! Adding to and removing from the DKMS tree.
 
 use super::support::Run;
 use super::*;
@@ -26,7 +26,7 @@ fn add_and_remove() {
     dkms: a/1: not in the DKMS tree
           to list all modules: dkms status
     ");
-    // What was installed is the source's, not ours.
+    // The installed files are from the source, and not ours.
     assert!(root.join("src/a-1/dkms.conf").exists());
 }
 
@@ -38,7 +38,7 @@ fn who_is_stopped_while_waiting_says_so() {
     let mut command = root.command(&["add", "a/1"]);
     let mut child =
         command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
-    // It says that it waits before it does.
+    // It prints a message before it waits.
     let mut said = std::io::BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     std::io::BufRead::read_line(&mut said, &mut line).unwrap();
@@ -74,7 +74,7 @@ fn a_directory_whose_module_was_removed_is_added_again() {
     root.dkms(&["add", dir.to_str().unwrap()]).ok();
     assert_eq!(std::fs::read_to_string(root.join("src/a-1/changed")).unwrap(), "new");
     assert!(root.join("src/a-1/other").exists(), "what only the old tree has stays");
-    // What is registered is not changed under anybody's hands.
+    // The source of a registered module is not replaced.
     root.add("etc/new/changed = newer");
     let again = root.dkms(&["build", dir.to_str().unwrap()]);
     assert_eq!(again.code, 3, "{}", again.stderr);

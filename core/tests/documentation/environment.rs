@@ -1,4 +1,4 @@
-//! Environment variables: those that any of the programs reads, and those of dkms(8).
+//! Environment variables: those that any program reads, and those in dkms(8).
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The names in quotes in a text that can be those of variables.
+/// The quoted texts that may be names of variables.
 fn quoted(text: &str) -> impl Iterator<Item = String> + '_ {
     let is_name = |word: &&str| {
         word.len() > 1 && word.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
@@ -31,14 +31,14 @@ fn quoted(text: &str) -> impl Iterator<Item = String> + '_ {
     text.split('"').skip(1).step_by(2).filter(is_name).map(str::to_owned)
 }
 
-/// The values of the constants whose declaration begins like this.
+/// The values of the constants whose declaration begins with this text.
 fn constants<'a>(code: &'a str, declared: &'a str) -> impl Iterator<Item = &'a str> {
     let is_meant = move |rest: &&str| rest.lines().next().is_some_and(|line| line.contains(declared));
     let declarations = code.split("const ").skip(1).filter(is_meant);
     declarations.filter_map(|rest| rest.split_once('=')?.1.split(';').next())
 }
 
-/// The calls that read a variable.
+/// Calls that read a variable.
 const READS: [&str; 7] = [
     "env::var(",
     "env::var_os(",
@@ -49,8 +49,8 @@ const READS: [&str; 7] = [
     "(input.variable)(",
 ];
 
-/// The variables that a file reads. One that is read by the name of a constant has that value; one that is read by another name
-/// is any of those that the file's constant lists have.
+/// The variables that a file reads. If the name is a constant, its value; if it is another expression, any value in the
+/// file's constant lists.
 fn read(path: &Path, all: &str) -> BTreeSet<String> {
     let text = std::fs::read_to_string(path).unwrap();
     let code = text.split("#[cfg(test)]").next().unwrap();
@@ -85,7 +85,7 @@ fn every_environment_variable_is_described() {
     for dir in ["core", "apt-hook", "dnf-plugin", "alpm-hook"] {
         sources(&workspace.join(dir).join("src"), &mut files);
     }
-    // The one that all others go through reads what they name.
+    // The function that all others call reads the names that they pass.
     files.retain(|path| !path.ends_with("sys/environment.rs"));
     let all: String = files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
     let mut read: BTreeSet<String> = files.iter().flat_map(|path| read(path, &all)).collect();

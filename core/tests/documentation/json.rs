@@ -1,4 +1,4 @@
-//! The JSON documents of dkms(8): the fields that real values have.
+//! The JSON documents in dkms(8), compared with the fields of real values.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ fn target() -> Target {
     Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() }
 }
 
-/// The next outcome after this one: a new one does not compile until it has its place here, and then in the page.
+/// The next outcome after this one: a new outcome does not compile until it is added here, and then to the page.
 fn next(outcome: Option<&Outcome>) -> Option<Outcome> {
     let (why, advice, code) = (String::new(), String::new(), Exit::BUILD_FAILED);
     Some(match outcome {

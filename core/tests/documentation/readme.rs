@@ -1,4 +1,4 @@
-//! README's terminal examples are what the program prints.
+//! README's terminal examples are the actual output of the program.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,7 +10,7 @@ use dkms_core::report::{Failing, Fault, Outcome, Report, text};
 use dkms_core::tree::Snapshot;
 use dkms_core::types::{ModuleId, Target};
 
-/// README's lines from ours that name this kernel, and what is indented below them.
+/// README's lines of dkms that contain this kernel, with the indented lines below them.
 fn shown(kernel: &str) -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
     let text = std::fs::read_to_string(path).unwrap();
@@ -21,7 +21,7 @@ fn shown(kernel: &str) -> Vec<String> {
     ours.map(str::to_owned).collect()
 }
 
-/// What is printed when two modules of three are built before a transaction, and then installed.
+/// The output when two modules of three are built in a pre-build, and then installed.
 fn printed(kernel: &str, modules: [&str; 3], seconds: f64, error: &str, installed: [&str; 2]) -> Vec<String> {
     let target = Target { kernel: kernel.parse().unwrap(), arch: "x86_64".parse().unwrap() };
     let id = |module: &str| -> ModuleId { module.parse().unwrap() };

@@ -1,4 +1,4 @@
-//! policy.toml and framework.conf: the keys that their readers know, the shipped files, the pages.
+//! policy.toml and framework.conf: the supported keys, compared with the shipped files and the pages.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,7 +14,7 @@ fn shipped(name: &str) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-/// Reads a text as policy.toml; why it cannot be used.
+/// Reads a text as policy.toml; returns why it is invalid.
 fn refused(text: &str) -> Option<String> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("policy.toml");
@@ -22,14 +22,14 @@ fn refused(text: &str) -> Option<String> {
     Admin::load(&path).broken
 }
 
-/// The keys that the reader of policy.toml names when it meets another one there.
+/// The valid keys that the reader of policy.toml lists in its error for an unknown one.
 fn known(table: &str) -> BTreeSet<String> {
     let why = refused(&format!("{table}\nno_such_key = 1\n")).expect("an unknown key is an error");
     let (_, keys) = why.split_once("expected ").unwrap_or_else(|| panic!("{why}"));
     set(keys.split('`').skip(1).step_by(2))
 }
 
-/// The lines that are commented out and would be settings: `# key = value` and `# [table]`.
+/// The commented-out settings: `# key = value` and `# [table]`.
 fn commented_out(text: &str) -> String {
     let setting = |line: &&str| {
         let key = line.split_once(" = ").map_or("", |(key, _)| key);
@@ -39,12 +39,12 @@ fn commented_out(text: &str) -> String {
     lines.join("\n")
 }
 
-/// The keys of a TOML text, those of a table apart.
+/// The keys of a TOML text, separately for a table.
 fn keys(text: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     let (top, table) = text
         .split_once('[')
         .map_or((text, ""), |(top, table)| (top, table.split_once('\n').map_or("", |(_, below)| below)));
-    // Values have brackets, too: only a table's begins its line.
+    // Values contain brackets, too: only a table's are at the beginning of a line.
     let names = |text: &str| set(text.lines().filter_map(|line| Some(line.split_once(" = ")?.0)));
     (names(top), names(table))
 }

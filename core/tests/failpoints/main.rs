@@ -1,8 +1,9 @@
-//! Deaths at every point of a transaction: the real program is killed where nothing can clean up, and the next
-//! command must find whole files and put everything right.
+//! Kills at every point of a transaction: the real program is killed without a chance to clean up. The next command
+//! must find complete files and repair everything.
 //!
-//! What is right needs no list: a second, undisturbed run of the same commands says it. After a death and the next
-//! command, everything on disk must be as if the dead command had been completed, or as if it had never been given.
+//! The expected result is not listed, but computed: it is that of a second, undisturbed run of the same commands. After
+//! a kill and the next command, everything on disk must be as if the killed command had been completed, or as if it had
+//! not been run.
 #![cfg(feature = "failpoints")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)] // a test makes files and stops at the first surprise
 
@@ -216,7 +217,7 @@ fn a_repair_of_an_uninstallation() {
     play_again(&Story { before: over_originals, command, version: "1", parts: &[], also: "", points });
 }
 
-/// Version 1 with scripts that leave a line.
+/// Version 1 with scripts that write a line.
 fn with_scripts(world: &World) {
     world.root.add("src/a-1/note.sh = #!/bin/sh\\necho \"$1\" >> $ROOT/scripts\\n");
     let script = world.root.join("src/a-1/note.sh");
@@ -246,7 +247,7 @@ fn scripts_that_a_death_kept_from_running_run_later() {
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(!world.root.join("scripts").exists(), "{point}: it died before its script");
-        // Whatever comes next puts it right, once.
+        // Any next command repairs it, once.
         let next: &[&str] = &["autoinstall", "-k", "6.1.0-2-other/x86_64"];
         world.dkms(next);
         let said = || fs::read_to_string(world.root.join("scripts")).unwrap_or_default();

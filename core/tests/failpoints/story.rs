@@ -1,4 +1,4 @@
-//! One command that dies, and what must be true after the next one.
+//! One command that is killed, and the expected state after the next one.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use dkms_core::sys::hash;
 use super::world::{Ended, State, World, module};
 use super::{ANY_EFFECT, AUTOINSTALL, KERNEL};
 
-/// The next command after a death.
+/// The next command after a kill.
 const NEXT: [&[&str]; 5] = [
     &["install", "a/$VERSION", "-k", "6.1.0-1-fp/x86_64"],
     &["autoinstall", "-k", "6.1.0-1-fp/x86_64"],
@@ -21,26 +21,26 @@ fn words<'a>(words: &[&'a str], version: &'a str) -> Vec<String> {
     words.iter().map(|word| word.replace("$VERSION", version)).collect()
 }
 
-/// One command that dies.
+/// One command that is killed.
 pub(super) struct Story {
-    /// What was there before it.
+    /// The setup.
     pub(super) before: fn(&World),
     /// The command.
     pub(super) command: &'static [&'static str],
-    /// The version that it is about.
+    /// The version that it applies to.
     pub(super) version: &'static str,
-    /// Commands that do a part of it: it may also end as after one of them.
+    /// Commands with a part of its effect: their result is accepted, too.
     pub(super) parts: &'static [&'static [&'static str]],
-    /// What else is set.
+    /// An additional variable.
     pub(super) also: &'static str,
-    /// Points that it must come by.
+    /// Failpoints that it must reach.
     pub(super) points: &'static [&'static str],
 }
 
-/// How it ends without a death.
+/// The result without a kill.
 struct Good {
     code: i32,
-    /// A kernel that leaves needs no index.
+    /// A kernel that is being removed needs no modules.dep.
     indexed: bool,
     state: State,
 }
@@ -51,7 +51,7 @@ struct Stage<'a> {
     command: Vec<&'a str>,
     before: State,
     after: State,
-    /// For each next command: without the story's, after a part of it, and after all of it.
+    /// For each next command: without the story's command, after a part of it, and after all of it.
     good: Vec<Vec<Good>>,
     complaints: Vec<String>,
 }
@@ -93,7 +93,7 @@ impl<'a> Stage<'a> {
         if self.story.also.is_empty() { what.to_owned() } else { format!("{};{what}", self.story.also) }
     }
 
-    /// What must be true of a machine whose dkms is dead.
+    /// The checks on a machine after a kill.
     fn check_dead(&self) -> Vec<String> {
         let now = self.world.state();
         let mut wrong = Vec::new();
@@ -108,7 +108,7 @@ impl<'a> Stage<'a> {
                 wrong.push(format!("{path} is neither the old nor the new one"));
             }
         }
-        // The kernel's own modules are somewhere, whole.
+        // Each of the kernel's own modules exists somewhere, complete.
         for version in ["0.1-a", "0.1-b"] {
             let content = hash::hex(&module(version));
             let lost = |state: &State| !state.values().any(|what| *what == content);
@@ -123,7 +123,7 @@ impl<'a> Stage<'a> {
         wrong
     }
 
-    /// What must be true after the next command.
+    /// The checks after the next command.
     fn check_next(&self, index: usize, status_first: bool) -> Vec<String> {
         let next = words(NEXT[index], self.story.version);
         let next: Vec<&str> = next.iter().map(String::as_str).collect();
@@ -174,7 +174,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Kills the command there, and looks. False when it never got there.
+    /// Kills the command at this point, and checks. False if it did not reach it.
     fn kill(&mut self, failpoint: &str, place: &str, index: usize) -> bool {
         self.world.restore();
         let Some(mut child) = self.world.stop_at(&self.command, &self.failpoints(failpoint)) else {
@@ -188,7 +188,7 @@ impl<'a> Stage<'a> {
         true
     }
 
-    /// Tells the command there to stop.
+    /// Interrupts the command at this point.
     fn terminate(&mut self, point: &str, index: usize) {
         self.world.restore();
         let sleeping = self.failpoints(&format!("{point}=1*sleep(400)->off"));
@@ -204,7 +204,7 @@ impl<'a> Stage<'a> {
                     wrong.push(format!("it says {:?}", ended.stderr));
                 }
             }
-            // It was past the last moment at which it could stop.
+            // It was past the last point at which it can be interrupted.
             0 if self.world.state() == self.after => {}
             code => wrong.push(format!("exit code {code}: {}", ended.stderr)),
         }
@@ -214,7 +214,7 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// Whether two ends are the same, as far as they must be.
+/// Whether two results are equivalent.
 fn alike(good: &Good, now: &State) -> bool {
     let unknown = |state: &State| {
         let record = state.iter().find(|(path, _)| path.contains("/records/a/1/"));
@@ -223,7 +223,7 @@ fn alike(good: &Good, now: &State) -> bool {
     let unknown = unknown(&good.state) || unknown(now);
     let counts = |path: &&String| {
         let index = !good.indexed && path.contains("/modules.");
-        // A build whose inputs are not known is made again before it is used.
+        // A build with unknown inputs is rebuilt before it is used.
         let build =
             unknown && (path.contains("/records/a/1/") || path.starts_with(&format!("lib/a/1/{KERNEL}/")));
         !index && !build
@@ -255,7 +255,7 @@ fn effect(number: usize) -> String {
     }
 }
 
-/// Every named point with every next command; every effect with one of them in turn, or with every one
+/// Every failpoint with every next command; every effect with one of them in turn, or with every one
 /// (`DKMS_EVERY_DEATH=1`, some minutes).
 pub(super) fn play(story: &Story) {
     let mut stage = Stage::new(story);
@@ -284,7 +284,8 @@ pub(super) fn play(story: &Story) {
     stage.end(deaths);
 }
 
-/// The command dies at a point, and the next one at every effect of its repair; the one after that finishes.
+/// The command is killed at a point, and the next one at every effect of its repair; the one after that must complete
+/// it.
 pub(super) fn play_again(story: &Story) {
     let mut stage = Stage::new(story);
     for number in 0.. {

@@ -1,4 +1,4 @@
-//! A throwaway machine whose commands can be stopped at a failpoint, and everything on disk that counts.
+//! A temporary machine whose commands can be stopped at a failpoint, and the relevant state of its disk.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +19,7 @@ pub(super) fn module(version: &str) -> Vec<u8> {
     support::module(KERNEL, version)
 }
 
-/// Everything on disk that counts: a file's path, and what it holds.
+/// The relevant state of the disk: the content of files by path.
 pub(super) type State = BTreeMap<String, String>;
 
 /// How a command ended.
@@ -34,7 +34,8 @@ pub(super) struct World {
 }
 
 impl World {
-    /// A kernel with headers that serve for these builds, and the sources of versions 1 and 2: `a.ko` and `b.ko`, then
+    /// A kernel with headers that are sufficient for these builds, and the sources of versions 1 and 2: `a.ko` and
+    /// `b.ko`, then
     /// `a.ko` and `c.ko`.
     pub(super) fn new() -> Self {
         let root = Root::new(&format!(
@@ -50,7 +51,7 @@ impl World {
         world
     }
 
-    /// A source whose build only copies.
+    /// A source whose build only copies files.
     pub(super) fn source(&self, version: &str, names: [&str; 2], content: &str) {
         let mut conf = format!(
             "PACKAGE_NAME=a\\nPACKAGE_VERSION={version}\\nAUTOINSTALL=yes\\nMAKE=\"cp pre/*.ko .\"\\nCLEAN=true\\n"
@@ -70,7 +71,7 @@ impl World {
         fs::write(path, module(version)).unwrap();
     }
 
-    /// Modules that the kernel has itself: one elsewhere, one at the very place where ours go.
+    /// Modules of the kernel itself: one in another directory, one at our path.
     pub(super) fn originals(&self) {
         let place = Row::detect(&Layout::default()).destination.unwrap_or("/updates/dkms").trim_matches('/');
         self.put(&format!("tree/lib/modules/{KERNEL}/kernel/drivers/a.ko"), "0.1-a");
@@ -83,7 +84,7 @@ impl World {
         assert!(done.is_ok_and(|status| status.success()), "these tests need depmod");
     }
 
-    /// What a package's upgrade leaves of version 1: its build.
+    /// The result of removing version 1 during a package upgrade: its build.
     pub(super) fn replace(&self) {
         self.root.add("lib/.dkms-rs/kept/a-1 =");
         for gone in ["lib/a/1/source", "lib/a/1/build", "src/a-1"] {
@@ -107,7 +108,7 @@ impl World {
         Ended::of(self.command(words).spawn().unwrap())
     }
 
-    /// Keeps everything, to begin again from here.
+    /// Saves everything, to start again from here.
     pub(super) fn save(&self) {
         copy(self.root.path(), self.saved.path());
     }
@@ -116,14 +117,14 @@ impl World {
         copy(self.saved.path(), self.root.path());
     }
 
-    /// What is on disk, but for what differs between two good runs: memories, the history, times.
+    /// The state of the disk, without what differs between two successful runs: stored hashes, the history, times.
     pub(super) fn state(&self) -> State {
         let mut state = State::new();
         for dir in ["lib", "tree"] {
             self.walk(&self.root.join(dir), &mut state);
         }
         state.retain(|path, _| {
-            // A build that runs at its own place leaves its directory to the next.
+            // A build without a sandbox leaves its directory.
             let built = path.split('/').nth(3) == Some("build") && path.starts_with("lib/a/");
             !built || path.contains(TEMP_PREFIX)
         });
@@ -146,7 +147,7 @@ impl World {
                 }
                 self.walk(&path, state);
             } else if !path.is_file() {
-                // A jobserver: reading it would wait for ever.
+                // A jobserver's FIFO: reading it would block.
                 state.insert(name, "no file".into());
             } else if name.ends_with("make.log") {
                 state.insert(name, "a log".into());
@@ -164,17 +165,17 @@ impl World {
         }
     }
 
-    /// What a rewritten file would change.
+    /// The data that rewriting a file changes.
     pub(super) fn stamps(&self) -> BTreeMap<String, (u64, i64)> {
         let stamp = |path: &String| {
             let meta = self.root.join(path).symlink_metadata().unwrap();
             (path.clone(), (meta.ino(), meta.mtime_nsec()))
         };
-        // Some directories are made and taken away again.
+        // Some directories are created and deleted.
         self.state().keys().filter(|path| !path.ends_with('/')).map(stamp).collect()
     }
 
-    /// Starts a command and waits until it sleeps at its failpoint; `None` when it ended without getting there.
+    /// Starts a command and waits until it sleeps at its failpoint; `None` if it ended without reaching it.
     pub(super) fn stop_at(&self, words: &[&str], failpoints: &str) -> Option<Child> {
         let mut child = self.command(words).env("FAILPOINTS", failpoints).spawn().unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -201,8 +202,8 @@ impl Ended {
     }
 }
 
-/// Whether one of a process's threads sleeps at its failpoint. Where the kernel does not say in what a thread waits: none
-/// runs, and none waits for a child.
+/// Whether a thread of a process sleeps at its failpoint. If the kernel does not report what a thread waits for: none
+/// is running, and none waits for a child.
 fn sleeps(pid: u32) -> bool {
     let threads = dkms_core::sys::file::sub_dirs(&Path::new("/proc").join(pid.to_string()).join("task"));
     let read = |thread: &String, name: &str| {
@@ -219,7 +220,7 @@ fn sleeps(pid: u32) -> bool {
     !threads.is_empty() && threads.iter().all(idle)
 }
 
-/// Makes `to` a copy of `from`.
+/// Replaces `to` by a copy of `from`.
 fn copy(from: &Path, to: &Path) {
     for entry in dkms_core::sys::file::sorted_entries(to) {
         dkms_core::sys::file::remove_all(&entry).unwrap();

@@ -1,7 +1,7 @@
-//! Directories as text, there and back.
+//! Directories as text, in both directions.
 //!
-//! One entry a line: `path/` is a directory, `path -> target` a link, `path = text` a file with that text, `path` an
-//! empty file. `$ROOT` stands for the directory itself. Directories above an entry are made as needed.
+//! One entry per line: `path/` is a directory, `path -> target` a link, `path = text` a file with that text, `path` an
+//! empty file. `$ROOT` stands for the directory itself. Missing parent directories are created.
 #![allow(dead_code)] // each test program uses its own part
 
 pub mod tar;
@@ -12,13 +12,13 @@ use std::process::{Command, Output};
 
 use dkms_core::layout::Layout;
 
-/// A throwaway system: `lib`, `src`, `modules` and `etc` are its registry, sources, kernels and configuration.
+/// A temporary system: `lib`, `src`, `modules` and `etc` are its DKMS tree, sources, kernels and configuration.
 pub struct Root {
     dir: tempfile::TempDir,
 }
 
 impl Root {
-    /// Makes the entries.
+    /// Creates the entries.
     pub fn new(entries: &str) -> Self {
         let root = Self { dir: tempfile::tempdir().unwrap() };
         for dir in ["lib", "src", "modules", "etc"] {
@@ -28,7 +28,7 @@ impl Root {
         root
     }
 
-    /// Makes more entries.
+    /// Creates more entries.
     pub fn add(&self, entries: &str) {
         for line in entries.lines().map(str::trim).filter(|line| !line.is_empty()) {
             let line = line.replace("$ROOT", self.path().to_str().unwrap());
@@ -58,7 +58,7 @@ impl Root {
         self.path().join(path)
     }
 
-    /// Where the product finds everything.
+    /// The layout for the product.
     pub fn layout(&self) -> Layout {
         Layout {
             dkms_tree: self.join("lib"),
@@ -71,7 +71,7 @@ impl Root {
         }
     }
 
-    /// Everything below one of its directories in the notation above, sorted; our own directory left out.
+    /// The content of one of its directories in the notation above, sorted; without our own directory.
     pub fn list(&self, dir: &str) -> String {
         let mut lines = Vec::new();
         self.walk(&self.join(dir), &mut lines);
@@ -102,12 +102,12 @@ impl Root {
         }
     }
 
-    /// Text without the directory's own name.
+    /// Text without the directory's own path.
     pub fn text(&self, text: &str) -> String {
         text.replace(self.path().to_str().unwrap(), "$ROOT")
     }
 
-    /// Runs our dkms on it. Commands of modules are not confined: these tests need no privileges.
+    /// Runs our dkms on it. Commands of modules are not sandboxed: these tests need no privileges.
     pub fn dkms(&self, args: &[&str]) -> Run {
         Run::new(self, &self.command(args).output().unwrap())
     }
@@ -132,7 +132,7 @@ impl Root {
     }
 }
 
-/// What a command said, and how it ended.
+/// The output and exit code of a command.
 pub struct Run {
     pub code: i32,
     pub stdout: String,
@@ -140,7 +140,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Reads what it left.
+    /// Converts the output of a process.
     pub fn new(root: &Root, output: &Output) -> Self {
         let text = |bytes: &[u8]| root.text(&String::from_utf8_lossy(bytes));
         Self {
@@ -157,7 +157,7 @@ impl Run {
     }
 }
 
-/// A kernel module with nothing but words about itself.
+/// A kernel module that contains only metadata.
 #[allow(dead_code)] // not every test that shares this file needs one
 pub fn module(kernel: &str, version: &str) -> Vec<u8> {
     let info = format!("license=GPL\0version={version}\0vermagic={kernel} SMP mod_unload \0");

@@ -1,4 +1,4 @@
-//! Manual pages as tests read them: sections, tags, and the fields of JSON documents.
+//! Manual pages for tests: sections, tags, and the fields of JSON documents.
 #![allow(dead_code)] // each test program uses its own part
 
 use std::collections::BTreeSet;
@@ -22,10 +22,10 @@ pub fn section(page: &str, heading: &str) -> String {
     lines.join("\n")
 }
 
-/// What a line of the source shows: without its macro, quotes, fonts and escapes.
+/// The displayed text of a line: without its macro, quotes, fonts and escapes.
 fn shown(line: &str) -> String {
     let (text, between) = match line.strip_prefix('.').and_then(|line| line.split_once(' ')) {
-        // Macros of two fonts join their words.
+        // Macros of two fonts join their arguments.
         Some((name, words)) => (words, if name.len() == 2 { "" } else { " " }),
         None => (line, " "),
     };
@@ -41,21 +41,21 @@ fn shown(line: &str) -> String {
     plain.replace("\\-", "-").replace('\\', "")
 }
 
-/// The entries of a section: what follows each `.TP`.
+/// The tags of a section: the line after each `.TP`.
 pub fn tags(section: &str) -> Vec<String> {
     let lines: Vec<&str> = section.lines().collect();
     let entries = lines.windows(2).filter(|pair| pair[0] == ".TP").map(|pair| shown(pair[1]));
     entries.collect()
 }
 
-/// The words of the entries of a section: `a, b` are two.
+/// The words in the tags of a section: `a, b` are two.
 pub fn words(section: &str) -> BTreeSet<String> {
     let tags = tags(section);
     tags.iter().flat_map(|tag| tag.split(", ")).map(|word| word.trim().to_owned()).collect()
 }
 
-/// The fields of a JSON document that a section of dkms(8) describes, as `modules[].name`: its entries, and what it names
-/// like this in their descriptions.
+/// The fields of a JSON document that a section of dkms(8) describes, as `modules[].name`: its tags, and those that
+/// their descriptions name.
 pub fn documented(heading: &str) -> BTreeSet<String> {
     let section = section(&page("dkms.8"), heading);
     let text: Vec<String> = section.lines().map(shown).collect();
@@ -65,8 +65,8 @@ pub fn documented(heading: &str) -> BTreeSet<String> {
     named.chain(words(&section)).collect()
 }
 
-/// The fields of a document, as `modules[].name`. Modules and kernels are objects that the page describes once, and so are
-/// outcomes: see [`outcome`].
+/// The fields of a document, as `modules[].name`. Modules and kernels are objects that the page describes once, and so
+/// are outcomes: see [`outcome`].
 pub fn fields(document: &Value) -> BTreeSet<String> {
     let mut fields = BTreeSet::new();
     match document {
@@ -84,7 +84,7 @@ fn collect(value: &Value, above: &str, fields: &mut BTreeSet<String>) {
         return;
     }
     for (name, value) in object {
-        // What an outcome has beside its name depends on it, and is described with it.
+        // The other fields of an outcome depend on its name, and are described with it.
         let beside = object.get("outcome").is_some_and(Value::is_string);
         if beside && !["module", "kernel", "arch", "outcome"].contains(&name.as_str()) {
             continue;
@@ -92,7 +92,7 @@ fn collect(value: &Value, above: &str, fields: &mut BTreeSet<String>) {
         let path = format!("{above}{name}");
         match value {
             Value::Array(list) => list.iter().for_each(|one| collect(one, &format!("{path}[]."), fields)),
-            // An outcome by itself.
+            // An outcome without an object around it.
             Value::Object(one) if one.contains_key("outcome") => {}
             one => collect(one, &format!("{path}."), fields),
         }
@@ -108,7 +108,7 @@ pub fn outcome(value: &Value) -> (String, BTreeSet<String>) {
     (name.to_owned(), fields)
 }
 
-/// The words that a field of a JSON document can have: `a, b or c.` below its entry.
+/// The possible values of a field of a JSON document: `a, b or c.` below its tag.
 pub fn values(heading: &str, field: &str) -> BTreeSet<String> {
     let section = section(&page("dkms.8"), heading);
     let lines: Vec<String> = section.lines().map(shown).collect();

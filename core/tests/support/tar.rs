@@ -1,26 +1,26 @@
-//! Tarballs as text, also such as no program would make.
+//! Tarballs as text, including invalid ones.
 //!
-//! One member a line: `path/` is a directory, `path -> target` a symbolic and `path => target` a hard link,
-//! `path = text` a file; `path char`, `block`, `fifo`, `type:X` (a type flag) and `mode:NNNN` (octal, a file) are what
-//! they say.
+//! One member per line: `path/` is a directory, `path -> target` a symbolic and `path => target` a hard link,
+//! `path = text` a file; `path char`, `block` and `fifo` are special files; `type:X` sets a type flag and `mode:NNNN`
+//! an octal mode.
 
 use tar::{EntryType, Header};
 
-/// When every member was made.
+/// The mtime of every member.
 pub const TIME: i64 = 1_600_000_000;
 
-/// A tarball in the making.
+/// A tarball under construction.
 pub struct Tar(Vec<u8>);
 
 impl Tar {
-    /// These members.
+    /// A tarball with these members.
     pub fn new(members: &str) -> Self {
         let mut tar = Self(Vec::new());
         members.lines().map(str::trim_start).filter(|line| !line.is_empty()).for_each(|line| tar.add(line));
         tar
     }
 
-    /// One more.
+    /// Adds a member.
     pub fn add(&mut self, line: &str) {
         if let Some((path, text)) = line.split_once(" = ").or_else(|| Some((line.strip_suffix(" =")?, ""))) {
             self.member(path, EntryType::Regular, 0o644, "", text.replace("\\n", "\n").as_bytes());
@@ -70,7 +70,7 @@ impl Tar {
         self.0.resize(self.0.len().next_multiple_of(512), 0);
     }
 
-    /// All of it.
+    /// The complete tarball.
     pub fn bytes(&self) -> Vec<u8> {
         [&self.0[..], &[0; 1024]].concat()
     }

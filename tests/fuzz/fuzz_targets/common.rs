@@ -1,4 +1,4 @@
-//! What the targets share. Each uses a part of it.
+//! Functions for several targets. Each target uses some of them.
 #![allow(dead_code)]
 
 use std::fs;
@@ -9,7 +9,8 @@ use dkms_core::archive::Limits;
 use dkms_core::package::{Package, Unpacking};
 use dkms_core::sys::private::Private;
 
-/// Runs something in a directory of ours and sees that it changed nothing beside it. The second path is for a file to read.
+/// Runs a function in a private directory and checks that it changed nothing next to it. The second path is for an
+/// input file.
 pub fn in_private(run: impl FnOnce(&Private, &Path)) {
     let dir = Path::new("/dev/shm");
     let dir = tempfile::tempdir_in(if dir.is_dir() { dir } else { Path::new("/tmp") }).unwrap();
@@ -25,7 +26,7 @@ pub fn in_private(run: impl FnOnce(&Private, &Path)) {
     assert_eq!(fs::read_dir(&inner).unwrap().count(), 0);
 }
 
-/// Reads a package, unpacks all of it and looks at what came.
+/// Reads a package, unpacks all of it and checks the result.
 pub fn package(content: &[u8]) {
     const LIMITS: Limits = Limits { bytes: 1 << 20, ratio: 200, free: 1 << 18, members: 200 };
     in_private(|private, input| {
@@ -41,7 +42,7 @@ pub fn package(content: &[u8]) {
         };
         let mut unpacking = Unpacking::new(private, Path::new("over")).within(LIMITS);
         let result = unpacking.take(&any, &|path| !path.starts_with("dev"));
-        // Links come last, whatever happened.
+        // Links are created last, whatever happened before.
         no_links(private.path());
         if result.is_ok() {
             unpacking.finish().unwrap();
@@ -60,7 +61,8 @@ fn no_links(dir: &Path) {
     }
 }
 
-/// Plain files of one name each, directories, and links; these stay inside of `root` when there is one.
+/// Checks that there are only regular files with one name, directories, and links; links stay inside of `root` if it is
+/// given.
 pub fn harmless(dir: &Path, root: Option<&Path>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -79,7 +81,7 @@ pub fn harmless(dir: &Path, root: Option<&Path>) {
     }
 }
 
-/// Takes bytes for an uncompressed tarball and gives each header the checksum that it should have.
+/// Corrects the checksums of the headers in an uncompressed tarball.
 pub fn with_checksums(data: &[u8]) -> Vec<u8> {
     let mut data = data.to_vec();
     let mut at = 0;

@@ -1,4 +1,4 @@
-//! Whatever is called a dkms.conf: the native evaluator ends soon, and what it understood can be made a recipe of.
+//! Any file as a dkms.conf: the native evaluator ends soon, and its result can be converted to a recipe.
 #![no_main]
 
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
         ("kernel_source_dir", headers.display().to_string()),
         ("dkms_tree", layout.dkms_tree.display().to_string()),
     ];
-    // A dkms.conf, and overrides after it.
+    // A dkms.conf, followed by overrides.
     let files = data.split(|byte| *byte == 0).map(|file| (PathBuf::new(), file.to_vec())).collect();
     let Ok(raw) = native::evaluate(&Inputs { files, names: NAMES, variables, directives: &[] }) else { return };
     let size: usize = raw.values.values().flatten().map(|(_, value)| value.len()).sum();

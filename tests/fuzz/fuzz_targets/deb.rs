@@ -1,4 +1,4 @@
-//! Whatever is called a .deb: it is refused, or what it unpacks to is harmless. Nothing outside its directory changes.
+//! Any file as a .deb: it is rejected, or the unpacked files are harmless. Nothing outside its directory changes.
 #![no_main]
 
 mod common;
@@ -10,7 +10,7 @@ fuzz_target!(|data: &[u8]| {
     if mode % 2 == 0 {
         return common::package(data);
     }
-    // An archive that is in order, with a control archive and a data archive of any bytes, so that these are tried, too.
+    // A valid archive whose control and data archives contain any bytes, so that these are tested, too.
     let (control, content) = data.split_at(data.len().min(1536));
     let mut deb = b"!<arch>\n".to_vec();
     let (control, content) = (common::with_checksums(control), common::with_checksums(content));

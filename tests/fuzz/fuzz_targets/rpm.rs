@@ -1,4 +1,4 @@
-//! Whatever is called an .rpm: it is refused, or what it unpacks to is harmless. Nothing outside its directory changes.
+//! Any file as an .rpm: it is rejected, or the unpacked files are harmless. Nothing outside its directory changes.
 #![no_main]
 
 mod common;
@@ -10,7 +10,7 @@ fuzz_target!(|data: &[u8]| {
     if mode % 2 == 0 {
         return common::package(data);
     }
-    // A lead and no signatures, so that the header and the payload are tried, too.
+    // A lead and no signatures, so that the header and the payload are tested, too.
     let mut rpm = vec![0xed, 0xab, 0xee, 0xdb];
     rpm.resize(96, 0);
     rpm.extend([0x8e, 0xad, 0xe8, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);

@@ -1,5 +1,4 @@
-//! Whatever is called a tarball: it is refused, or what it unpacks to is harmless. Nothing outside its directory
-//! changes.
+//! Any file as a tarball: it is rejected, or the unpacked files are harmless. Nothing outside its directory changes.
 #![no_main]
 
 mod common;
@@ -13,7 +12,7 @@ const LIMITS: Limits = Limits { bytes: 1 << 20, ratio: 200, free: 1 << 18, membe
 
 fuzz_target!(|data: &[u8]| {
     let Some((mode, data)) = data.split_first() else { return };
-    // Random changes never hit a header's checksum; with them put right, what is behind it is tried, too.
+    // Random changes never produce a correct header checksum; correcting them tests the code behind that check, too.
     let data = if mode % 2 == 0 { data.to_vec() } else { common::with_checksums(data) };
     common::in_private(|private, _| {
         if let Ok(contents) = unpack(&data[..], data.len() as u64, private, &LIMITS) {
@@ -23,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
     });
 });
 
-/// What it says is there, is.
+/// Everything that it lists exists.
 fn sensible(contents: &Contents, root: &Path) {
     assert!(root.join(&contents.conf).symlink_metadata().unwrap().is_file());
     if let Some(source) = &contents.source {

@@ -1,15 +1,15 @@
-//! The compilers alone: the commands that dkms runs to build, under one jobserver, without any dkms. Nothing that builds
-//! these modules can be faster.
+//! The compilers alone: the commands of dkms's builds under one jobserver, without dkms. This is a lower bound for
+//! building these modules.
 
 use std::fmt::Write as _;
 
 use super::measure::{Run, measure};
 use crate::{Kernel, Root};
 
-/// Where the copies of the sources are.
+/// The directory of the copied sources.
 const DIR: &str = "/var/tmp/bare";
 
-/// One module for one kernel: what is copied, and what is run there.
+/// One module for one kernel: the directory to copy, and the commands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bare {
     /// `name/version`.
@@ -18,7 +18,7 @@ pub struct Bare {
     commands: Vec<String>,
 }
 
-/// Reads the commands off the logs that Debian's dkms has left in this root.
+/// Reads the commands from the logs that Debian's dkms has left in this root.
 pub fn commands(root: &Root, kernel: &Kernel) -> Vec<Bare> {
     let logs = format!("/var/lib/dkms/*/*/{kernel}/x86_64/log/make.log");
     let bare = |log: &str| {
@@ -29,7 +29,7 @@ pub fn commands(root: &Root, kernel: &Kernel) -> Vec<Bare> {
     root.run(&format!("ls {logs}")).ok().stdout.lines().map(bare).collect()
 }
 
-/// The commands of one log, as they are run in a directory of their own, and with make left to the common jobserver.
+/// The commands of one log, adapted to a separate directory and to the common jobserver.
 fn of_log(log: &str, id: &str, kernel: &str) -> Vec<String> {
     let lines = log.lines().filter_map(|l| l.strip_prefix("# command: "));
     lines.map(|l| shared(l).replace(&format!("/var/lib/dkms/{id}/build"), &dir(id, kernel))).collect()
@@ -46,7 +46,7 @@ fn dir(id: &str, kernel: &str) -> String {
     format!("{DIR}/{kernel}/{id}/build")
 }
 
-/// Runs them all with this many jobs. Panics when one of them fails: then it would be no measure.
+/// Runs them all with this many jobs. Panics if one fails, because the time would be meaningless.
 pub fn run(root: &Root, all: &[Bare], jobs: usize) -> Run {
     let mut makefile = String::new();
     let mut copies = String::new();

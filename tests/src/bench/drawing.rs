@@ -1,4 +1,5 @@
-//! A schedule as a picture: one lane a job slot, one bar a module and phase, and below them how busy the processors were.
+//! A schedule as a picture: one lane per job slot, one bar per module and phase, and below them the utilisation of the
+//! processors.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -7,21 +8,21 @@ use serde::Deserialize;
 
 use crate::Root;
 
-/// One bar, as the product keeps it with its history.
+/// One bar, as stored in the history.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Bar {
     /// 0 is the transaction itself.
     pub lane: usize,
-    /// The module, where it is about one.
+    /// The module, if it concerns one.
     pub module: Option<Id>,
-    /// The kernel, where it is about one.
+    /// The kernel, if it concerns one.
     #[serde(default)]
     pub kernel: String,
-    /// What was done.
+    /// The phase.
     pub phase: String,
     /// Seconds since the beginning.
     pub from: f64,
-    /// The same.
+    /// End, in seconds since the beginning.
     pub to: f64,
 }
 
@@ -47,7 +48,7 @@ pub fn newest(root: &Root) -> Vec<Bar> {
     entry.timeline
 }
 
-/// When the last module began to be built.
+/// When the build of the last module began.
 pub fn last_start(bars: &[Bar]) -> f64 {
     bars.iter().filter(|bar| bar.phase == "copy").map(|bar| bar.from).fold(0.0, f64::max)
 }
@@ -71,7 +72,7 @@ const COLOURS: &[(&str, &str)] = &[
     ("initramfs", "#333333"),
 ];
 
-/// Draws it. `busy`: how busy the processors were, at which second.
+/// Draws it. `busy`: the utilisation of the processors by second.
 pub fn draw(title: &str, bars: &[Bar], busy: &[(f64, f64)]) -> String {
     let end = bars.iter().map(|bar| bar.to).fold(1.0, f64::max);
     let lanes: BTreeSet<usize> = bars.iter().map(|bar| bar.lane).collect();
@@ -126,7 +127,7 @@ fn bar_svg(svg: &mut String, bar: &Bar, from: f64, to: f64, y: f64) {
         escaped(&tip)
     )
     .unwrap();
-    // Six units a letter: what does not fit is in the tip.
+    // Six units per letter: longer text is in the tooltip.
     if bar.phase == "compile" && width > 6.2 * module.len() as f64 {
         writeln!(
             svg,

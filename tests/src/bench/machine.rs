@@ -1,4 +1,4 @@
-//! The machines that are measured: two real kernels with headers, the sources of real module packages, one dkms.
+//! The measured machines: two real kernels with headers, the sources of real module packages, one dkms.
 
 use crate::compat::Side;
 use crate::kernels::Flavour;
@@ -29,7 +29,7 @@ impl Machines {
             &format!("no initramfs {}", names.join(" ")),
             |root| {
                 root.apt_install(&names.iter().map(String::as_str).collect::<Vec<_>>()).ok();
-                // An initramfs with a module that changes is remade by ours and not by Debian's: here nobody has one.
+                // Our dkms regenerates an initramfs with a changed module, and Debian's does not: here there is none.
                 root.run("rm -f /boot/initrd.img-*").ok();
                 root.write("/etc/dkms/no-autoinstall", "");
             },

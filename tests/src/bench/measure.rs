@@ -1,4 +1,4 @@
-//! One command, measured from outside: its time, its processors, the memory of our own process.
+//! Measures one command from outside: its time, processor time, and the memory of our process.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,30 +7,30 @@ use std::time::{Duration, Instant};
 
 use crate::Root;
 
-/// How often the machine is looked at.
+/// The interval of sampling.
 const TICK: Duration = Duration::from_millis(100);
 /// The names of our programs in `/proc/PID/comm`.
 const OURS: &[&str] = &["dkms", "apt-hook"];
 
-/// What came of it.
+/// The result of one run.
 #[derive(Debug, Clone)]
 pub struct Run {
-    /// Seconds on the clock.
+    /// Elapsed seconds.
     pub wall: f64,
-    /// Seconds of processor time, of all that it started.
+    /// Seconds of processor time, including child processes.
     pub cpu: f64,
     /// Its exit code.
     pub exit: i32,
-    /// The most memory that one process of ours had, in bytes.
+    /// The peak memory of one of our processes, in bytes.
     pub peak: u64,
-    /// How busy the machine's processors were, all together, at each tick: seconds since the beginning, part of one.
+    /// The utilisation of all processors at each sample: seconds since the beginning, fraction.
     pub busy: Vec<(f64, f64)>,
-    /// The same of the first processor alone.
+    /// The same for the first processor alone.
     pub first_busy: Vec<(f64, f64)>,
 }
 
 impl Run {
-    /// How busy the processors were on average until that second.
+    /// The average utilisation of the processors until that second.
     pub fn utilisation(&self, until: f64, processors: Processors) -> f64 {
         let busy = match processors {
             Processors::All => &self.busy,
@@ -41,7 +41,7 @@ impl Run {
     }
 }
 
-/// Which of the machine's.
+/// The processors that are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Processors {
     /// All of them.
@@ -50,14 +50,14 @@ pub enum Processors {
     First,
 }
 
-/// Runs a command in a root; what it says goes to `/var/tmp/said`.
+/// Runs a command in a root; its output goes to `/var/tmp/said`.
 pub fn measure(root: &Root, command: &str) -> Run {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let watch = scope.spawn(|| watch(&stop));
         let timed =
             format!("TIMEFORMAT='MEASURED %3R %3U %3S'; time {{ {command}\n}} >/var/tmp/said 2>&1; exit $?");
-        // `time` is a keyword of the shell: its own words go to the shell's standard error.
+        // `time` is a keyword of the shell: it prints to the shell's standard error.
         let output = root.run_within(4 * 3600, &timed);
         stop.store(true, Ordering::Relaxed);
         let (peak, [busy, first_busy]) = watch.join().expect("the watcher");
@@ -71,18 +71,18 @@ pub fn measure(root: &Root, command: &str) -> Run {
     })
 }
 
-/// Seconds that a quick command takes, as the mean of many.
+/// The mean seconds of a short command over many runs.
 pub fn mean(root: &Root, times: usize, command: &str) -> f64 {
     measure(root, &format!("for _ in $(seq {times}); do {command}; done")).wall / times as f64
 }
 
-/// The programs that a command starts beside itself, with their arguments.
+/// The child processes of a command, with their arguments.
 pub fn children(root: &Root, command: &str) -> Vec<String> {
     let traced = format!("strace -f -qq -e trace=execve -e status=successful -o /var/tmp/traced {command}");
     root.run(&traced).ok();
     let all = root.read("/var/tmp/traced");
     let started = all.lines().filter_map(|line| Some(line.split_once("execve(")?.1.to_owned()));
-    // A hook's file is a shell script that becomes the hook.
+    // A hook file is a shell script that executes the hook.
     let program = root.read_bytes(command.split(' ').next().unwrap_or_default());
     started.skip(if program.starts_with(b"#!") { 2 } else { 1 }).collect()
 }
@@ -108,7 +108,7 @@ fn watch(stop: &AtomicBool) -> (u64, [Vec<(f64, f64)>; 2]) {
     (peaks.into_values().max().unwrap_or(0), busy)
 }
 
-/// Ticks that have been worked, and all that there were: of all processors together, and of the first one.
+/// Busy and total ticks: of all processors together, and of the first one.
 fn jiffies() -> [(u64, u64); 2] {
     let stat = std::fs::read_to_string("/proc/stat").expect("/proc/stat");
     let mut lines = stat.lines().map(|line| {
@@ -125,7 +125,7 @@ fn processes() -> impl Iterator<Item = String> {
     entries.filter_map(|e| e.file_name().into_string().ok()).filter(|n| n.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// `VmHWM` in bytes, when the process is one of ours.
+/// `VmHWM` in bytes, if the process is ours.
 fn peak_of(pid: &str) -> Option<u64> {
     let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     if !OURS.contains(&comm.trim()) {

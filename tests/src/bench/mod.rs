@@ -1,7 +1,7 @@
-//! How long it takes, and where the time goes: Debian's dkms, ours and the bare compilers, on the same machine in one run.
+//! Benchmarks: Debian's dkms, ours and the bare compilers, on the same machine in one run.
 //!
-//! Absolute times say more about the machine than about the programs: what counts is the ratios. `make bench` prints them
-//! and writes the schedules as SVG; nothing here is asserted, for a busy machine must not fail a test.
+//! Absolute times depend on the machine, so the ratios are relevant. `make bench` prints them and writes the schedules
+//! as SVG; nothing is asserted, because a busy machine must not fail a test.
 
 pub mod bare;
 pub mod drawing;

@@ -1,12 +1,12 @@
-//! How long each real module takes with one processor and with two, from which follows how much of it processors can share:
-//! what `core`'s simulated schedules are tried with, for machines that have more processors than this one.
+//! The times of each real module with one and with two processors, and the part that can be parallelised, which is
+//! computed from them. `core` simulates schedules with these for machines with more processors.
 
 use std::collections::BTreeMap;
 
 use super::drawing::{Bar, newest};
 use crate::{Kernel, Root};
 
-/// Seconds that each module's build took, all its phases together.
+/// The build time of each module in seconds, over all phases.
 pub fn seconds(bars: &[Bar]) -> BTreeMap<String, f64> {
     let mut sums: BTreeMap<String, f64> = BTreeMap::new();
     for bar in bars.iter().filter(|bar| bar.lane > 0) {
@@ -17,7 +17,7 @@ pub fn seconds(bars: &[Bar]) -> BTreeMap<String, f64> {
     sums
 }
 
-/// Builds one after the other, each with the whole machine; `root` has nothing built.
+/// Builds the modules one after the other, each with the whole machine; `root` has no builds.
 pub fn one_by_one(
     root: &Root,
     kernel: &Kernel,
@@ -31,7 +31,7 @@ pub fn one_by_one(
     all
 }
 
-/// One line a module: its seconds that one processor needs alone, those that processors can share, its name.
+/// One line per module: sequential seconds, parallel seconds, name.
 pub fn lines(with_one: &BTreeMap<String, f64>, with_two: &BTreeMap<String, f64>) -> String {
     let phases = |module: &String| {
         let (one, two) = (with_one.get(module)?, with_two.get(module)?);
@@ -41,7 +41,7 @@ pub fn lines(with_one: &BTreeMap<String, f64>, with_two: &BTreeMap<String, f64>)
     rows.map(|(module, (serial, shared))| format!("{serial:.2} {shared:.2} {module}\n")).collect()
 }
 
-/// With two processors the shared part takes half its time.
+/// With two processors, the parallel part takes half its time.
 fn split(one: f64, two: f64) -> (f64, f64) {
     let shared = (2.0 * (one - two)).clamp(0.0, one);
     (one - shared, shared)

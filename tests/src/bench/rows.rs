@@ -1,4 +1,4 @@
-//! What is measured, in the order of the table.
+//! The measurements, in the order of the table.
 
 use std::path::Path;
 
@@ -12,15 +12,15 @@ use crate::compat::Side;
 use crate::kernels::Flavour;
 use crate::{Kernel, Root};
 
-/// A registry of that many modules for that many kernels.
+/// A DKMS tree with this many modules for this many kernels.
 const MANY: (usize, usize) = (617, 5);
-/// What Debian's dkms is measured with: it needs minutes for all of them.
+/// The number of modules for Debian's dkms, which needs minutes for all of them.
 const SOME: usize = 41;
-/// How often what is compared with the bare compilers is measured.
+/// The number of repetitions of measurements that are compared with the bare compilers.
 const ROUNDS: usize = 3;
 const MEBIBYTE: f64 = 1048576.0;
 
-/// Everything, or only the rebuild for one kernel; each row is told as it is known.
+/// All measurements, or only the rebuild for one kernel; each row is printed as soon as it is known.
 pub fn all(packages: &[&str], only_rebuild: bool, out: &Path, tell: &dyn Fn(&Row)) -> Vec<Row> {
     let machines = Machines::with(&[Flavour::Plain, Flavour::RealTime], packages);
     let mut bench = Bench {
@@ -47,7 +47,7 @@ struct Bench<'a> {
     only_rebuild: bool,
     rows: Vec<Row>,
     peak: u64,
-    /// What Debian's dkms takes for one kernel.
+    /// The time of Debian's dkms for one kernel.
     single: f64,
     modules: usize,
 }
@@ -69,7 +69,7 @@ impl Bench<'_> {
         let first = self.install(&debian, &format!("dkms autoinstall -k {}", kernels[0]), self.modules);
         self.single = first.wall;
         let mut commands = bare::commands(&debian, &kernels[0]);
-        // In turn, the best of each: a machine is rarely as quiet as it seems, and changes its speed between two rows.
+        // Alternating, the minimum of each, because the speed of a machine varies.
         let command = format!("dkms autoinstall -k {}", kernels[0]);
         let mut one = self.install(&ours, &command, self.modules);
         let mut bars = newest(&ours);
@@ -104,9 +104,9 @@ impl Bench<'_> {
             return;
         }
         self.small(&debian, &ours, &kernels[0]);
-        // Shell DKMS knows one kernel at a time. The first has left this root by now.
+        // Shell DKMS handles one kernel at a time. The first one was removed from this root before.
         let second = measure(&debian, &format!("dkms autoinstall -k {}", kernels[1]));
-        // Not every module is for every kernel: ours must come as far as Debian's.
+        // Not every module supports every kernel: ours must install as many as Debian's.
         let modules = self.modules + installed(&debian);
         commands.extend(bare::commands(&debian, &kernels[1]));
         let both_root = self.machines.fresh(Side::Ours);
@@ -128,7 +128,8 @@ impl Bench<'_> {
         self.one_processor(&kernels[0]);
     }
 
-    /// The same builds before the transaction, and what is left to do in it: the best of each, as what it is compared with.
+    /// The same builds as a pre-build, and the remaining transaction: the minimum of each, as for the measurement that
+    /// it is compared with.
     fn before(&mut self, kernel: &Kernel, within: f64) {
         let runs: Vec<(f64, f64)> = (0..ROUNDS).map(|_| self.proven_first(kernel)).collect();
         let best = |of: fn(&(f64, f64)) -> f64| runs.iter().map(of).fold(f64::INFINITY, f64::min);
@@ -142,7 +143,7 @@ impl Bench<'_> {
         );
     }
 
-    /// Seconds before and in the transaction together; and how much more those in it are than a depmod.
+    /// The total seconds of the pre-build and the transaction; and the seconds of the transaction beyond depmod.
     fn proven_first(&mut self, kernel: &Kernel) -> (f64, f64) {
         let root = self.machines.fresh(Side::Ours);
         let proof = measure(&root, &format!("dkms preflight {kernel}"));
@@ -154,7 +155,7 @@ impl Bench<'_> {
         (proof.wall + rest.wall, rest.wall - depmod)
     }
 
-    /// Runs it, and requires so many modules to be installed afterwards.
+    /// Runs it, and requires this number of modules to be installed afterwards.
     fn install(&mut self, root: &Root, command: &str, modules: usize) -> Run {
         let run = measure(root, command);
         let said = root.read("/var/tmp/said");
@@ -187,7 +188,7 @@ impl Bench<'_> {
         std::fs::write(&path, svg).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     }
 
-    /// What takes no compiler, or little of one. Both roots have all modules installed for the kernel.
+    /// Measurements with few or no compilations. Both roots have all modules installed for the kernel.
     fn small(&mut self, debian: &Root, ours: &Root, kernel: &Kernel) {
         let status = (mean(debian, 1, "dkms status"), mean(ours, 50, "dkms status"));
         self.row(
@@ -234,7 +235,7 @@ impl Bench<'_> {
         );
     }
 
-    /// The same work with one processor, and what follows from it for machines with more.
+    /// The same work with one processor, and the extrapolation to more.
     fn one_processor(&mut self, kernel: &Kernel) {
         let root = self.machines.fresh(Side::Ours);
         warm(&root);
@@ -285,7 +286,7 @@ fn installed(root: &Root) -> usize {
     root.status().iter().filter(|line| line.state == "installed").count()
 }
 
-/// Reads what all builds read, so that nobody is the first to do it.
+/// Reads the inputs of all builds into the page cache, so that no measurement has to.
 fn warm(root: &Root) {
     root.run("find /usr/src/ /usr/lib/gcc /usr/libexec/gcc -type f -print0 | xargs -0 cat >/dev/null").ok();
 }

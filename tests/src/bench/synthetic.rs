@@ -1,9 +1,10 @@
-//! A registry that is larger than any real one: every module installed for every kernel, as shell DKMS would have left it.
+//! A DKMS tree that is larger than any real one: every module installed for every kernel, as shell DKMS would have left
+//! it.
 
 use crate::Root;
 
-/// Makes `modules` modules, each installed for `kernels` kernels, in a root that has any dkms and nothing registered.
-/// The module files are empty and no kernel has an index: this is about the registry.
+/// Creates `modules` modules, each installed for `kernels` kernels, in a root with any dkms and an empty DKMS tree. The
+/// module files are empty and no kernel has a modules.dep: this measures only the DKMS tree.
 pub fn fill(root: &Root, modules: usize, kernels: usize) {
     root.run(&format!(
         r#"set -e
@@ -25,7 +26,7 @@ done"#
     .ok();
 }
 
-/// Removes these modules one by one, as packages do; the seconds that one takes.
+/// Removes these modules one by one, as packages do; returns the seconds for one.
 pub fn remove(root: &Root, modules: std::ops::RangeInclusive<usize>) -> f64 {
     let count = modules.clone().count();
     let command = format!(

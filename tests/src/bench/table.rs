@@ -1,28 +1,28 @@
-//! The table that a person reads.
+//! The table of results.
 
 use std::fmt::Write as _;
 
-/// One thing that was measured. Times in seconds.
+/// One measurement. Times in seconds.
 #[derive(Debug, Clone, Default)]
 pub struct Row {
-    /// What.
+    /// Its description.
     pub what: String,
-    /// How long Debian's dkms takes, when it can do it at all.
+    /// The time of Debian's dkms, if it supports this.
     pub debian: Option<f64>,
-    /// How long ours takes.
+    /// The time of ours.
     pub ours: Option<f64>,
-    /// How long it takes without any dkms.
+    /// The time without dkms.
     pub bare: Option<f64>,
-    /// A figure of its own, where it is not about ratios.
+    /// Another figure, if it is not a ratio.
     pub figure: Option<String>,
-    /// What must be reached, in words; empty where nothing is demanded.
+    /// The requirement, as text; empty if there is none.
     pub must: String,
-    /// Whether it is.
+    /// Whether the requirement is met.
     pub reached: bool,
 }
 
 impl Row {
-    /// Nothing is known yet but what it is about.
+    /// A row without results.
     pub fn of(what: &str) -> Self {
         Self { what: what.to_owned(), ..Self::default() }
     }
@@ -37,12 +37,12 @@ impl Row {
         Self { bare: Some(bare), ..self }
     }
 
-    /// A figure in words.
+    /// A figure as text.
     pub fn figure(self, figure: String) -> Self {
         Self { figure: Some(figure), ..self }
     }
 
-    /// What must be reached, and whether it is.
+    /// The requirement, and whether it is met.
     pub fn must(self, must: &str, reached: bool) -> Self {
         Self { must: must.to_owned(), reached, ..self }
     }
@@ -58,7 +58,7 @@ impl Row {
     }
 }
 
-/// One line a row.
+/// One line per row.
 pub fn render(rows: &[Row]) -> String {
     let mut text = format!(
         "{:<46} {:>12} {:>11} {:>9}  {:<34} {:<40} {}\n",

@@ -1,4 +1,4 @@
-//! Makes Arch's package and puts it into `dist/`.
+//! Builds Arch's package and puts it into `dist/`.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // a build tool
 
 fn main() {

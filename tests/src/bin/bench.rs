@@ -3,7 +3,7 @@
 //! `BENCH_PACKAGES="a-dkms b-dkms"` measures with these module packages only, `BENCH_ROWS=rebuild` only the rebuild for one kernel. Pictures of the schedules, and a recording for
 //! simulated ones, are written to `target/bench`.
 
-// A program for a person who watches: it prints, and stops loudly.
+// An interactive program: it prints, and panics on errors.
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stdout,

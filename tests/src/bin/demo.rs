@@ -3,7 +3,7 @@
 //! A root gets the product's .deb and three real module packages, one of which does not compile. Then apt installs the
 //! newest kernel, the summary is shown, and that kernel is booted under QEMU and loads v4l2loopback.
 
-// A program for a person who watches: it prints, and stops loudly.
+// An interactive program: it prints, and panics on errors.
 #![allow(clippy::print_stdout, clippy::panic, clippy::unwrap_used, clippy::expect_used)]
 
 use std::time::Instant;

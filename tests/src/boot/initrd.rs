@@ -1,4 +1,4 @@
-//! An initial RAM file system with nothing in it but busybox and what a story needs.
+//! An initramfs with only busybox and the files for a test.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 
 use crate::{Root, host};
 
-/// Where it is put together, in the root.
+/// The directory in the root where it is assembled.
 const WORK: &str = "/opt/boot";
 
-/// One that is being put together in a root.
+/// An initramfs under construction in a root.
 #[derive(Debug)]
 pub struct Initrd<'a> {
     root: &'a Root,
 }
 
 impl<'a> Initrd<'a> {
-    /// With busybox, and directories for what its `/init` will mount.
+    /// With busybox, and mount points for its `/init`.
     pub fn new(root: &'a Root) -> Self {
         let busybox = root.download(&["busybox-static"]).remove(0);
         let archive = busybox.file_name().unwrap().to_string_lossy().into_owned();
@@ -29,7 +29,7 @@ impl<'a> Initrd<'a> {
         Self { root }
     }
 
-    /// A path in it, as the root sees it.
+    /// A path in it, as seen from the root.
     pub fn inside(&self, path: &str) -> String {
         format!("{WORK}/initrd{path}")
     }
@@ -39,7 +39,7 @@ impl<'a> Initrd<'a> {
         self.root.write(&self.inside(path), content);
     }
 
-    /// Adds a program of the root, with the libraries that it is linked to.
+    /// Adds a program of the root, with its libraries.
     pub fn add_program(&self, program: &str) {
         self.root
             .run(&format!(

@@ -1,4 +1,4 @@
-//! A real boot: the root's kernel under QEMU, with nothing but busybox and the modules to load.
+//! A real boot: the root's kernel under QEMU, with only busybox and the modules to load.
 
 pub mod initrd;
 pub mod secure;
@@ -13,7 +13,7 @@ use crate::{Kernel, Output, Root, host};
 
 const TOOLS: &[(&str, &str)] = &[("qemu-system-x86_64", "qemu-system-x86 seabios"), ("timeout", "coreutils")];
 
-/// Loads, prints one marker per module, shows what the kernel has loaded, powers off.
+/// Loads the modules, prints one marker per module, prints the loaded modules, powers off.
 const INIT: &str = r#"#!/bin/busybox sh
 /bin/busybox --install -s /bin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
@@ -27,7 +27,7 @@ echo BOOT-DONE
 poweroff -f
 "#;
 
-/// Boots the kernel and loads `module` after everything it depends on; returns the serial console's text.
+/// Boots the kernel and loads `module` after its dependencies; returns the output of the serial console.
 pub fn boot_and_load(root: &Root, kernel: &Kernel, module: &str) -> String {
     host::need_tools(TOOLS);
     let initrd = Initrd::new(root);
@@ -37,7 +37,7 @@ pub fn boot_and_load(root: &Root, kernel: &Kernel, module: &str) -> String {
         root.run(&unpack_command(file, &plain)).ok();
     }
     let packed = initrd.pack(INIT);
-    // Arch's packages have nothing in /boot.
+    // Arch's packages have no files in /boot.
     let images = [format!("/boot/vmlinuz-{}", kernel.release), format!("{}/vmlinuz", kernel.modules_dir())];
     let image = images.iter().find(|image| root.exists(image)).expect("the kernel has an image");
     let image = root.path(image);
@@ -46,7 +46,7 @@ pub fn boot_and_load(root: &Root, kernel: &Kernel, module: &str) -> String {
     serial
 }
 
-/// Files that `modprobe` would insert, dependencies first.
+/// The files that `modprobe` would insert, dependencies first.
 fn in_order(root: &Root, kernel: &Kernel, module: &str) -> Vec<String> {
     let lines = root.run(&format!("modprobe -S {} --show-depends {module}", kernel.release)).ok().stdout;
     lines
@@ -56,7 +56,7 @@ fn in_order(root: &Root, kernel: &Kernel, module: &str) -> Vec<String> {
         .collect()
 }
 
-/// The command that writes a module file without its compression.
+/// The command that decompresses a module file.
 pub fn unpack_command(file: &str, plain: &str) -> String {
     let tool = match file.rsplit('.').next() {
         Some("xz") => "xz -dc",

@@ -1,5 +1,5 @@
-//! A boot as a machine with Secure Boot does it: firmware with enrolled keys, Debian's shim, grub and kernel, each
-//! verified by the one before. QEMU runs in a root of its own, so that the host needs none of it.
+//! A boot with Secure Boot: firmware with enrolled keys, Debian's shim, grub and kernel, each verified by the one
+//! before. QEMU runs in a separate root, so that the host does not need it.
 
 use std::fs;
 use std::path::Path;
@@ -8,13 +8,13 @@ use crate::roots::Layer;
 use crate::{Root, Suite};
 
 const PACKAGES: &[&str] = &["qemu-system-x86", "ovmf", "mtools", "dosfstools", "python3-virt-firmware"];
-/// Unpacked, not installed: they would configure a boot loader.
+/// Unpacked, not installed: their installation would configure a boot loader.
 const SIGNED: &[&str] = &["shim-signed", "shim-helpers-amd64-signed", "grub-efi-amd64-signed"];
 
 const GRUB: &str =
     "set timeout=0\nlinux /vmlinuz console=ttyS0 panic=-1 quiet loglevel=4\ninitrd /initrd\nboot\n";
 
-/// Makes the file system that the firmware starts from, all but kernel and initrd.
+/// Creates the file system that the firmware boots from, without kernel and initrd.
 const ESP: &str = r#"set -e
 cd /opt/secure-boot
 find . -name '*.deb' -exec dpkg-deb -x {} unpacked \;
@@ -27,7 +27,7 @@ put grubx64.efi.signed grubx64.efi
 mcopy -i esp.img grub.cfg ::/EFI/debian/grub.cfg
 "#;
 
-/// Boots. The variables are copied for each run: the guest writes to them.
+/// Boots. The variables are copied for each run, because the guest writes to them.
 const RUN: &str = r#"set -e
 cd /opt/secure-boot
 openssl x509 -inform DER -in mok.der -out mok.pem
@@ -41,7 +41,7 @@ timeout 1200 qemu-system-x86_64 -accel tcg,thread=multi -machine q35,smm=on -cpu
     -net none -nodefaults -display none -no-reboot -serial file:console </dev/null
 "#;
 
-/// The root that has QEMU, the firmware and the signed boot loaders.
+/// The root with QEMU, the firmware and the signed boot loaders.
 pub fn machine(suite: &'static Suite) -> Layer {
     let key = format!("{PACKAGES:?}{SIGNED:?}{GRUB}{ESP}");
     suite.base().prepared("secure-boot", &key, |root| {
@@ -55,8 +55,8 @@ pub fn machine(suite: &'static Suite) -> Layer {
     })
 }
 
-/// Boots a kernel and an initrd (paths on the host) on a machine whose owner has enrolled this certificate (DER);
-/// returns the serial console's text.
+/// Boots a kernel and an initrd (paths on the host) on a machine with this enrolled certificate (DER); returns the
+/// output of the serial console.
 pub fn boot(suite: &'static Suite, kernel: &Path, initrd: &Path, enrolled: &[u8]) -> String {
     let machine = Root::on(&machine(suite));
     machine.copy_in(kernel, "/opt/secure-boot/vmlinuz");

@@ -1,11 +1,11 @@
-//! What differs between two records of the same package.
+//! The differences between two records of the same package.
 
 use super::record::{BYTES, Modinfo, Module, Record};
 
-/// Fields that may differ: each root has a signing key of its own, and not every build gives the same bytes twice.
+/// Fields that may differ: each root has its own signing key, and not every build is reproducible.
 const MAY_DIFFER: &[&str] = &["signature", "sig_key", "signer", BYTES];
 
-/// Each difference in words; none when both sides came to the same.
+/// Each difference as text; empty if the results are equal.
 pub fn differences(debian: &Record, ours: &Record) -> Vec<String> {
     let mut found = Vec::new();
     if debian.unavailable.is_some() || ours.unavailable.is_some() {
@@ -42,7 +42,7 @@ pub fn differences(debian: &Record, ours: &Record) -> Vec<String> {
     found
 }
 
-/// How many files are the same byte for byte, signatures aside.
+/// How many files are identical, apart from signatures.
 pub fn identical(debian: &Record, ours: &Record) -> usize {
     let same = |(path, fields): &(&String, &Modinfo)| {
         ours.files.get(*path).is_some_and(|o| o.get(BYTES).is_some() && o.get(BYTES) == fields.get(BYTES))

@@ -1,8 +1,8 @@
-//! Every module package of the archive, built by Debian's dkms and by ours, and what differs.
+//! Builds every module package of the archive with Debian's dkms and with ours, and compares.
 //!
-//! One trial is one package, one side, one fresh root: the package and what it depends on are installed by apt without
-//! building, then `dkms add`, `build` and `install` are run one by one, as a person would. What came of it is kept under
-//! `target/roots/compat`, keyed by everything that it depends on, so that only what changed is tried again.
+//! One trial is one package, one side, one fresh root: the package and its dependencies are installed by apt without
+//! building, then `dkms add`, `build` and `install` are run one by one, as by a user. The result is kept under
+//! `target/roots/compat`, with a key of all its inputs, so that only changes are tested again.
 
 pub mod compare;
 pub mod packages;
@@ -16,12 +16,12 @@ use crate::{Kernel, Root, Suite, host, mirror::Mirror, stage};
 use packages::Package;
 use record::Record;
 
-/// Whose dkms.
+/// The dkms under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// The archive's own package `dkms`.
     Debian,
-    /// The product's .deb.
+    /// Our .deb.
     Ours,
 }
 
@@ -53,7 +53,7 @@ impl Bench {
             root.write("/etc/apt/sources.list", format!("{lines}\n"));
             root.run("apt-get -q update").ok();
             kernel.install(root).ok();
-            // Both common.postinst read it: packages only unpack their sources, and the trial itself calls dkms.
+            // Both versions of common.postinst read it: packages only unpack their sources, and the trial calls dkms.
             root.write("/etc/dkms/no-autoinstall", "");
         });
         Self { layer, kernel }
@@ -64,7 +64,7 @@ impl Bench {
         packages::all(&Root::on(&self.layer))
     }
 
-    /// The same machine with one side's dkms, and what identifies that dkms.
+    /// The same machine with one side's dkms, and the identity of that dkms.
     pub fn with(&self, side: Side) -> (Layer, String) {
         match side {
             Side::Debian => {
@@ -85,7 +85,7 @@ impl Bench {
         }
     }
 
-    /// The records of one side for these packages; those that are there already are not made again.
+    /// The records of one side for these packages; existing ones are not repeated.
     pub fn records(&self, side: Side, packages: &[Package]) -> Vec<Record> {
         let (layer, dkms) = self.with(side);
         let known = |package: &Package| {

@@ -1,4 +1,4 @@
-//! Which packages of the archive bring modules for dkms.
+//! The packages of the archive that contain modules for dkms.
 
 use crate::Root;
 
@@ -11,7 +11,7 @@ pub struct Package {
     pub version: String,
 }
 
-/// Everything that depends on dkms, whatever it is called, sorted; in any component of the archive.
+/// Every package that depends on dkms, whatever its name is, sorted; in all components of the archive.
 pub fn all(root: &Root) -> Vec<Package> {
     let listed = root.run("apt-cache --important rdepends dkms").ok().stdout;
     let names = dependents(&listed);

@@ -1,4 +1,4 @@
-//! What came of one trial, as it is kept.
+//! The stored result of one trial.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Side, packages::Package};
 use crate::host;
 
-/// Counts up when a trial does or notes something else: older records are then made again.
+/// Increased when a trial changes: older records are then repeated.
 const FORMAT: u32 = 2;
 
 /// One package on one side.
@@ -18,17 +18,17 @@ pub struct Record {
     pub package: String,
     /// Its version.
     pub version: String,
-    /// Why it could not be tried at all: apt's own words.
+    /// Why it could not be installed: apt's error.
     pub unavailable: Option<String>,
-    /// Its modules, and before them those of packages that it depends on.
+    /// Its modules, after those of its dependencies.
     pub modules: Vec<Module>,
     /// `dkms status`, sorted.
     pub status: Vec<String>,
-    /// Module files that the kernel's tree has more than before, by path.
+    /// Module files that were added to the kernel's directory, by path.
     pub files: BTreeMap<String, Modinfo>,
-    /// Module files of the kernel's tree that are no longer at their places.
+    /// Module files of the kernel's directory that were removed.
     pub gone: Vec<String>,
-    /// The registry: type, path and link target of all that is neither the copy of a source nor our own.
+    /// The DKMS tree: type, path and link target of everything except for copies of sources and our own files.
     #[serde(default)]
     pub tree: Vec<String>,
     /// Seconds of all builds and installs.
@@ -40,10 +40,10 @@ pub const IMPORTS: &str = "(imports)";
 /// Among the fields: SHA-256 of the file, decompressed and without signature.
 pub const BYTES: &str = "(bytes)";
 
-/// Exit codes of the harness's time limit: after SIGTERM, and after SIGKILL.
+/// Exit codes of the test's time limit: after SIGTERM, and after SIGKILL.
 const STRUCK: [i32; 2] = [124, 137];
 
-/// What `modinfo` says: a field may have several values, which are sorted.
+/// The output of `modinfo`: a field may have several values, which are sorted.
 pub type Modinfo = BTreeMap<String, Vec<String>>;
 
 /// One source tree.
@@ -53,9 +53,9 @@ pub struct Module {
     pub source: String,
     /// `name/version`, when it could be added.
     pub id: String,
-    /// Whether the package under trial brings it.
+    /// Whether the package under test contains it.
     pub own: bool,
-    /// Exit codes of `dkms add`, `dkms build`, `dkms install`; none when it did not come to that.
+    /// Exit codes of `dkms add`, `dkms build`, `dkms install`; `None` if it was not run.
     pub exits: [Option<i32>; 3],
     /// What the build printed.
     pub said: String,
@@ -65,16 +65,16 @@ pub struct Module {
     pub log: String,
 }
 
-/// The fate of a module, as its exit codes tell it.
+/// The result for a module, from its exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
     /// Built and installed.
     Built,
-    /// Not for this kernel, by its own dkms.conf.
+    /// Excluded for this kernel by its dkms.conf.
     Excluded,
     /// The build, or adding or installing it, failed.
     Failed,
-    /// The time limit struck.
+    /// The time limit was exceeded.
     Endless,
 }
 
@@ -91,7 +91,7 @@ impl Module {
 }
 
 impl Record {
-    /// The worst verdict of the package's own modules, in words.
+    /// The worst result of the package's own modules, as text.
     pub fn verdict(&self) -> String {
         if self.unavailable.is_some() {
             return "not there".to_owned();
@@ -107,12 +107,12 @@ impl Record {
         .to_owned()
     }
 
-    /// Whether another try may come to something else: a time limit is the machine's verdict, not the module's.
+    /// Whether another attempt may have another result: an exceeded time limit depends on the machine.
     pub fn tells_nothing(&self) -> bool {
         self.modules.iter().any(|m| m.verdict() == Verdict::Endless)
     }
 
-    /// One line for who watches.
+    /// One line of progress.
     pub fn line(&self) -> String {
         let (files, seconds) = (self.files.len(), self.seconds);
         format!("{} {}: {}, {files} files, {seconds:.0} s", self.package, self.version, self.verdict())
@@ -123,7 +123,7 @@ impl Record {
         serde_json::from_slice(&std::fs::read(file).ok()?).ok()
     }
 
-    /// Keeps it; a reader sees the whole of it or nothing.
+    /// Stores it atomically.
     pub fn store(&self, file: &Path) {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         let draft = file.with_extension("draft");
@@ -132,7 +132,7 @@ impl Record {
     }
 }
 
-/// Where the record of these inputs lies.
+/// The path of the record for these inputs.
 pub fn file(side: Side, package: &Package, kernel: &str, dkms: &str) -> PathBuf {
     let name = format!("{}_{}_{kernel}_{dkms}.{FORMAT}.json", package.name, package.version);
     host::roots_dir().join("compat").join(side.name()).join(name.replace('/', "-"))

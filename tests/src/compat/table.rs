@@ -1,4 +1,4 @@
-//! The table that a person reads.
+//! The table of results.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use super::{
     record::Record,
 };
 
-/// One row a package, then every difference in words, then the sums.
+/// One row per package, then every difference, then the sums.
 pub fn render(pairs: &[(Record, Record)]) -> String {
     let mut text = format!(
         "{:<28} {:<34} {:<10} {:<10} {:>5} {:>9} {:<6} {:>8} {:>6}\n",
@@ -49,7 +49,7 @@ pub fn render(pairs: &[(Record, Record)]) -> String {
     text
 }
 
-/// The lines of a closing summary that tell why a build failed.
+/// The lines of a summary with the reason of a failed build.
 fn reasons(said: &str) -> Vec<&str> {
     let from = said.lines().skip_while(|line| !line.starts_with("dkms: FAILED"));
     from.take_while(|line| !line.contains("full log: ")).map(str::trim).collect()

@@ -7,13 +7,13 @@ use super::packages::Package;
 use super::record::{BYTES, IMPORTS, Modinfo, Module, Record};
 use crate::{Kernel, Root, host};
 
-/// Longer than the slowest module takes on a busy machine.
+/// More than the slowest module needs on a busy machine.
 const LIMIT_SECONDS: u32 = 4 * 3600;
 
-/// The same number on both sides and on every machine: a conf may see it.
+/// The same number on both sides and on every machine, because a dkms.conf can read it.
 const JOBS: u32 = 2;
 
-/// Lists the registry. The signing key lies beside it, the modules' names tell their packages.
+/// Lists the DKMS tree. The signing key is next to it.
 const REGISTRY: &str = "cd /var/lib/dkms && find . -mindepth 1 \\( -path '*/build' -o -name .dkms-rs -o -name 'mok.*' \\) -prune \
     -o -printf '%y %P %l\\n' | sort";
 
@@ -44,7 +44,7 @@ pub fn run(root: &Root, package: &Package, kernel: &Kernel) -> Record {
     record
 }
 
-/// Source trees with a dkms.conf: those of packages that this one depends on come first, for it may build upon them.
+/// Source trees with a dkms.conf: those of dependencies come first, because this package may need them.
 fn sources(root: &Root, package: &Package) -> Vec<(String, bool)> {
     let owned = root.run(&format!("dpkg -L {}", package.name)).ok().stdout;
     let own = |dir: &str| owned.lines().any(|l| l == format!("{dir}/dkms.conf"));
@@ -89,7 +89,7 @@ fn id(line: &str) -> Option<String> {
     (id.contains('/') && !id.contains(' ')).then(|| id.to_owned())
 }
 
-/// The log of a build that succeeded lies beside the modules, of one that failed in the build directory.
+/// The log of a successful build is next to the modules, that of a failed one in the build directory.
 fn log(root: &Root, id: &str, kernel: &Kernel) -> String {
     let tree = format!("/var/lib/dkms/{id}");
     let places = [format!("{tree}/{}/x86_64/log/make.log", kernel.release), format!("{tree}/build/make.log")];
@@ -102,7 +102,7 @@ fn module_files(root: &Root, kernel: &Kernel) -> BTreeSet<String> {
     found.stdout.lines().map(str::to_owned).collect()
 }
 
-/// All fields but the file's own name, and what kmod knows beyond them.
+/// All fields except for the file name, and the data that kmod prints in addition.
 fn modinfo(root: &Root, file: &str) -> Modinfo {
     let mut fields = Modinfo::new();
     for field in root.run(&format!("modinfo -0 '{file}'")).stdout.split('\0') {
@@ -130,7 +130,7 @@ fn plain(root: &Root, file: &str) -> Vec<u8> {
     root.read_bytes("/tmp/plain.ko")
 }
 
-/// Without the signature that sign-file appended: magic, before it a record that ends with the signature's length.
+/// Without the signature appended by sign-file: the marker, before it a record that ends with the signature's length.
 fn unsigned(module: &[u8]) -> &[u8] {
     let Some(rest) = module.strip_suffix(b"~Module signature appended~\n") else { return module };
     let Some((_, length)) = rest.split_last_chunk::<4>() else { return module };

@@ -1,4 +1,4 @@
-//! Debian's kernels as Arch has them: image, modules and headers in one directory, the headers whole.
+//! Debian's kernels in Arch's layout: image, modules and headers in one directory, with complete headers.
 
 use super::recipe::make;
 use crate::kernels::Flavour;
@@ -11,18 +11,18 @@ pub struct PacKernel {
     /// The package, which is also its `pkgbase`.
     pub package: &'static str,
     flavour: Flavour,
-    /// How its release begins; empty: the suite's own.
+    /// The prefix of its release; empty for the suite's own series.
     series: &'static str,
     suite: &'static str,
 }
 
-/// The kernel that is there.
+/// The installed kernel.
 pub static LINUX: PacKernel =
     PacKernel { package: "linux", flavour: Flavour::Cloud, series: "6.12.", suite: "trixie" };
-/// The one that it is upgraded to.
+/// The version that it is upgraded to.
 pub static NEWER: PacKernel =
     PacKernel { package: "linux", flavour: Flavour::Cloud, series: "", suite: "sid" };
-/// The one beside it.
+/// The other kernel.
 pub static LTS: PacKernel =
     PacKernel { package: "linux-lts", flavour: Flavour::Plain, series: "6.12.", suite: "trixie" };
 
@@ -32,7 +32,7 @@ impl PacKernel {
         release.replace('-', "_")
     }
 
-    /// Makes its two packages in the repository; its release.
+    /// Creates its two packages in the repository; returns its release.
     pub fn make(&self, root: &Root) -> Kernel {
         let kernel = Kernel::newest(root, self.flavour, self.series);
         let release = &kernel.release;
@@ -53,7 +53,7 @@ impl PacKernel {
     }
 }
 
-/// `$1`: the release, `$2`: the package. Of the kernel's own modules only a few stay, so that depmod takes no time.
+/// `$1`: the release, `$2`: the package. Only a few of the kernel's own modules are kept, so that depmod is fast.
 const UNPACK: &str = r#"set -e
 tree=/opt/kernels/$1 raw=/opt/kernels/raw
 rm -rf $raw; mkdir -p $raw $tree/image/usr/lib/modules/$1 $tree/headers/usr/lib/modules/$1/build /opt/debs

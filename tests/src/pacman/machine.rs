@@ -1,4 +1,5 @@
-//! A machine that runs pacman: two kernels, module packages, a local repository, and hooks around ours that see what it did.
+//! A machine with pacman: two kernels, module packages, a local repository, and hooks before and after ours that
+//! observe its effects.
 
 use super::kernels::{LINUX, LTS, NEWER};
 use super::recipe::{REPOSITORY, make, module_files};
@@ -7,7 +8,7 @@ use crate::count::{Counters, Counts};
 use crate::roots::Layer;
 use crate::{Kernel, Output, Root, host};
 
-/// What Arch's kmod does after every transaction that touches a kernel, and before our hooks.
+/// The hook of Arch's kmod, which runs after every transaction with a kernel, before our hooks.
 const DEPMOD_HOOK: &str = "[Trigger]\nType = Path\nOperation = Install\nOperation = Upgrade\nOperation = Remove\n\
     Target = usr/lib/modules/*/\nTarget = !usr/lib/modules/*/?*\n\n[Action]\nDescription = Updating module dependencies...\n\
     When = PostTransaction\nExec = /usr/share/libalpm/scripts/depmod\nNeedsTargets\n";
@@ -15,7 +16,7 @@ const DEPMOD: &str = "#!/bin/sh\nwhile read -r dir; do\n\
     if [ -e \"/$dir/modules.order\" ]; then depmod \"$(basename \"$dir\")\"\n\
     elif [ -d \"/$dir\" ]; then rm -f \"/$dir\"/modules.*; rmdir --ignore-fail-on-non-empty \"/$dir\"; fi\ndone\n";
 
-/// Where mkinitcpio would make an image: what it would find, kernel by kernel.
+/// In place of mkinitcpio: records the modules that it would find for each kernel.
 const LATE_HOOK: &str = "[Trigger]\nType = Path\nOperation = Install\nOperation = Upgrade\nTarget = usr/lib/modules/*/vmlinuz\n\
     Target = usr/src/*/dkms.conf\n\n[Action]\nDescription = Updating linux initcpios...\nWhen = PostTransaction\n\
     Exec = /usr/share/libalpm/scripts/late\nNeedsTargets\n";
@@ -23,7 +24,7 @@ const LATE: &str = "#!/bin/sh\ncat >/dev/null\n: >/var/log/late\nfor dir in /usr
     sed -n 's|^\\(updates/[^:]*\\):.*|\\1|p' \"$dir/modules.dep\" 2>/dev/null | while read -r file; do\n\
     [ -e \"$dir/$file\" ] && echo \"$(basename \"$dir\") $file\" >>/var/log/late; done; done\n";
 
-/// A program for each row of the product's `depends`: Debian has them, pacman does not know.
+/// A program for each entry of the product's `depends`, which Debian provides without pacman's knowledge.
 const BASE: &str = "provides=(bash gcc gcc-libs glibc kmod make pacman patch)";
 
 /// The machine, with the releases of its kernels.
@@ -31,11 +32,11 @@ const BASE: &str = "provides=(bash gcc gcc-libs glibc kmod make pacman patch)";
 pub struct Machine {
     /// Its system.
     pub root: Root,
-    /// The kernel that is there, the one that it is upgraded to, and the one beside it.
+    /// The installed kernel, its upgrade, and the other kernel.
     pub kernels: [Kernel; 3],
 }
 
-/// A fresh machine: nothing is installed but the product.
+/// A fresh machine: only the product is installed.
 pub fn machine() -> Machine {
     let (layer, kernels) = layer();
     Machine { root: Root::on(&layer), kernels }
@@ -108,9 +109,9 @@ fn configure(root: &Root) {
     root.write_script("/usr/share/libalpm/scripts/depmod", DEPMOD);
     root.write_script("/usr/share/libalpm/scripts/late", LATE);
     root.run("mkdir -p /var/cache/pacman/pkg /var/lib/pacman").ok();
-    // As Arch's linux-headers has it.
+    // As in Arch's linux-headers.
     root.apt_install(&["dwarves"]).ok();
-    // What is newer is given to pacman as files.
+    // Newer versions are given to pacman as files.
     let releases = root.read("/opt/releases");
     let newer = NEWER.version(releases.lines().nth(1).unwrap());
     root.run(&format!(
@@ -150,7 +151,7 @@ impl Machine {
         tree
     }
 
-    /// Makes another package of such a directory.
+    /// Creates another package from such a directory.
     pub fn make(&self, package: &str, version: &str, fields: &str, tree: &str) {
         make(&self.root, package, version, fields, tree);
     }
@@ -170,12 +171,12 @@ impl Machine {
         self.root.run(&format!("pacman -R --noconfirm {packages}"))
     }
 
-    /// What the hook after ours found: `RELEASE FILE` lines.
+    /// The output of the hook after ours: `RELEASE FILE` lines.
     pub fn seen_late(&self) -> Vec<String> {
         self.root.read("/var/log/late").lines().map(str::to_owned).collect()
     }
 
-    /// Requires these counts of builds and of depmods of ours.
+    /// Requires these numbers of builds and of our depmod runs.
     #[track_caller]
     pub fn expect_counts(&self, counters: &Counters<'_>, expected: (usize, usize)) -> Counts {
         let counts = counters.take();

@@ -1,5 +1,5 @@
-//! Arch in Debian's unstable: pacman, makepkg and libalpm are the real ones, the kernels are Debian's in Arch's layout, and
-//! module packages are made from the sources of Debian's.
+//! Arch on Debian's unstable: pacman, makepkg and libalpm are the real ones, the kernels are Debian's in Arch's layout,
+//! and module packages contain the sources of Debian's.
 
 mod kernels;
 mod machine;
@@ -14,7 +14,8 @@ pub use recipe::{make, module_files};
 use crate::Suite;
 use crate::roots::Layer;
 
-/// What makes packages and what libalpm's binding is linked with; Debian's libalpm-dev lacks its private dependencies.
+/// The tools for building packages, and the libraries for libalpm's binding; Debian's libalpm-dev lacks its private
+/// dependencies.
 const TOOLS: &[&str] = &[
     "pacman-package-manager",
     "makepkg",
@@ -36,7 +37,7 @@ const TOOLS: &[&str] = &[
 pub fn tools() -> Layer {
     Suite::sid().base().prepared("pacman", &TOOLS.join(" "), |root| {
         root.apt_install(TOOLS).ok();
-        // As Arch calls itself: what dkms decides by.
+        // Arch's identity, from which dkms determines its row.
         root.run("rm -f /etc/os-release && printf 'NAME=\"Arch Linux\"\\nID=arch\\n' > /etc/os-release").ok();
         root.run("useradd -m -d /opt/maker maker").ok();
     })

@@ -1,5 +1,5 @@
-//! The product's package, made by makepkg from `packaging/arch/PKGBUILD` inside of a root that has pacman's library, with
-//! this machine's toolchain bound in.
+//! The product's package, built by makepkg from `packaging/arch/PKGBUILD` in a root with pacman's library, with this
+//! machine's toolchain mounted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use super::tools;
 use crate::preparing::preparing;
 use crate::{Root, host};
 
-/// What the package is made from.
+/// The inputs of the package.
 const SOURCES: &[&str] = &[
     "Cargo.toml",
     "Cargo.lock",
@@ -21,7 +21,7 @@ const SOURCES: &[&str] = &[
     "packaging",
 ];
 
-/// The package, made when anything that goes into it has changed. `DKMS_PACMAN=FILE` tests another one.
+/// The package, built if an input has changed. `DKMS_PACMAN=FILE` tests another one.
 pub fn package() -> PathBuf {
     if let Some(path) = std::env::var_os("DKMS_PACMAN") {
         return path.into();
@@ -36,7 +36,7 @@ pub fn package() -> PathBuf {
     preparing("Arch's package", || make(&kept))
 }
 
-/// Makes it, into this directory.
+/// Builds it in this directory.
 fn make(kept: &Path) -> PathBuf {
     let root = Root::on(&tools());
     let target = host::workspace().join("target/arch");
@@ -61,7 +61,7 @@ fn make(kept: &Path) -> PathBuf {
     to
 }
 
-/// Cargo and rustc as this machine has them, and the sources of all dependencies.
+/// Mounts cargo and rustc of this machine, and the sources of all dependencies.
 fn bind_toolchain(root: &Root) {
     let tree = host::workspace();
     host::run_host(&format!("cd '{}' && cargo fetch --locked", tree.display()));

@@ -1,11 +1,12 @@
-//! Packages made by makepkg from files that lie in a root.
+//! Packages built by makepkg from files in a root.
 
 use crate::Root;
 
 /// The repository of the machine.
 pub const REPOSITORY: &str = "/opt/repo";
 
-/// Makes a package of a directory tree in the root: `fields` are lines of its PKGBUILD. It lands in the repository.
+/// Builds a package from a directory tree in the root: `fields` are lines of its PKGBUILD. The package is added to the
+/// repository.
 pub fn make(root: &Root, name: &str, version: &str, fields: &str, tree: &str) {
     let dir = format!("/opt/packing/{name}");
     root.write(

@@ -1,4 +1,4 @@
-//! Base roots: a minimal Debian with a compiler, made once per suite and recipe.
+//! Base roots: a minimal Debian with a compiler, created once per suite and recipe.
 
 use std::fs;
 use std::process::Command;
@@ -8,12 +8,12 @@ use super::Layer;
 use crate::preparing::preparing;
 use crate::{Output, host, mirror::Mirror};
 
-/// What differs between the releases that we test, as data.
+/// The differences between the tested releases, as data.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Suite {
     /// Code name.
     pub name: &'static str,
-    /// Kernels of this suite's own series: their releases begin like this.
+    /// The prefix of the releases of this suite's own kernels.
     pub kernel_series: &'static str,
     /// Whether apt can install headers without the image (trixie's headers depend on it).
     pub headers_stand_alone: bool,
@@ -21,13 +21,13 @@ pub struct Suite {
 
 /// Debian 13.
 pub static TRIXIE: Suite = Suite { name: "trixie", kernel_series: "6.12.", headers_stand_alone: false };
-/// Debian's unstable: the newest of every package manager. Its own kernel series changes all the time; stories in it bring
+/// Debian's unstable: the newest version of every package manager. Its own kernel series changes often; tests in it use
 /// kernels of other suites.
 pub static SID: Suite = Suite { name: "sid", kernel_series: "", headers_stand_alone: false };
 /// Debian 12.
 pub static BOOKWORM: Suite = Suite { name: "bookworm", kernel_series: "6.1.", headers_stand_alone: true };
 
-/// Marks every root of ours; its time is when the base was made.
+/// Marks every root of the tests; its mtime is when the base was created.
 pub(super) const STAMP: &str = "/etc/made-by-dkms-tests";
 
 const PACKAGES: &[&str] = &[
@@ -45,10 +45,10 @@ const PACKAGES: &[&str] = &[
     "linux-base",
 ];
 
-/// Kernels move on and old ones leave the mirror: an index older than this is made anew.
+/// Old kernels are removed from the mirror: an older index is downloaded again.
 const FRESH: Duration = Duration::from_secs(3 * 24 * 3600);
 
-/// Throwaway roots need no fsync, no manuals in other tongues, and nothing that nobody asked for.
+/// Throwaway roots need no fsync, no translated manuals, and no recommended packages.
 const APT_CONF: &str =
     "APT::Install-Recommends \"false\";\nAcquire::Languages \"none\";\nDpkg::Use-Pty \"false\";\n";
 
@@ -68,7 +68,7 @@ impl Suite {
         &SID
     }
 
-    /// The base root, made when it is missing or too old.
+    /// The base root, created if it is missing or too old.
     pub fn base(&'static self) -> Layer {
         let mirror = Mirror::of_host();
         let lines = mirror.lines_for(self.name);
@@ -79,7 +79,8 @@ impl Suite {
         if is_fresh(&dir) {
             return Layer::bottom(self, name);
         }
-        // Roots in use hold a shared lock on their layers: a stale base is better than one that vanishes under a test.
+        // Roots in use hold a shared lock on their layers: an outdated base is better than one that is deleted during a
+        // test.
         let unused = host::try_lock(&name.replace('/', "-"));
         if unused.is_none() && dir.exists() {
             return Layer::bottom(self, name);
@@ -120,13 +121,13 @@ fn make(suite: &str, dir: &std::path::Path, lines: &[String], apt_conf: &str) {
     fs::rename(&building, dir).unwrap();
 }
 
-/// What every story wants the same: a host's certificates, an initramfs that is real but quick to make, a stamp.
+/// Common settings of all tests: the host's certificates, an initramfs that is real but fast to generate, a stamp.
 fn finish(root: &std::path::Path) {
     let bundle = "etc/ssl/certs/ca-certificates.crt";
     fs::copy(format!("/{bundle}"), root.join(bundle)).ok();
     let quick = "# Only the modules named in /etc/initramfs-tools/modules\nMODULES=list\nCOMPRESS=gzip\n";
     fs::write(root.join("etc/initramfs-tools/conf.d/quick"), quick).unwrap();
-    // A machine that runs services while packages are configured is not what is tested here.
+    // Services that start during the configuration of packages are not part of the tests.
     fs::write(root.join("usr/sbin/policy-rc.d"), "#!/bin/sh\nexit 101\n").unwrap();
     fs::write(root.join(&STAMP[1..]), "").unwrap();
 }

@@ -1,4 +1,4 @@
-//! Read-only directories that roots are stacked on: a base, and prepared states over it.
+//! Read-only directories for overlays: a base, and prepared states over it.
 
 use std::fs;
 
@@ -29,9 +29,10 @@ impl Layer {
         &self.dirs
     }
 
-    /// A layer made by running `prepare` once over this one, and kept.
+    /// A layer created by running `prepare` once over this one, and kept.
     ///
-    /// `key` names everything that `prepare` depends on besides the layers below; older versions of the same name go.
+    /// `key` contains everything that `prepare` depends on besides the layers below; older versions with the same name
+    /// are deleted.
     pub fn prepared(&self, name: &str, key: &str, prepare: impl FnOnce(&Root)) -> Self {
         self.prepared_in(name, key, |root| {
             prepare(&root);
@@ -39,7 +40,7 @@ impl Layer {
         })
     }
 
-    /// The same for a `prepare` that needs to own the root; it returns it.
+    /// The same for a `prepare` that takes ownership of the root and returns it.
     pub fn prepared_in(&self, name: &str, key: &str, prepare: impl FnOnce(Root) -> Root) -> Self {
         let below = self.stamp();
         let prefix = format!("{}-{name}", self.suite.name);

@@ -1,8 +1,8 @@
 //! Throwaway Debian roots.
 //!
-//! A [`Root`] is an overlay over cached read-only [`Layer`]s, mounted in a mount and PID namespace of its own. The first
-//! process of that namespace lives as long as its stdin, which the test holds: when the test ends, however it ends, the
-//! kernel kills everything in the root and unmounts it. What stays on disk is swept by the next test that starts.
+//! A [`Root`] is an overlay over cached read-only [`Layer`]s, mounted in its own mount and PID namespace. The first
+//! process of that namespace runs until its stdin is closed, which the test holds: when the test ends, even by a crash,
+//! the kernel kills everything in the root and unmounts it. The remaining files are deleted by the next test.
 
 mod base;
 mod layer;
@@ -21,7 +21,7 @@ use crate::output::tail;
 use crate::status::{self, StatusLine};
 use space::Space;
 
-/// Longest time one command may take; a hang becomes exit 124 with a transcript instead of a stuck test run.
+/// The time limit of one command; a hang becomes exit 124 with a transcript.
 const LIMIT_SECONDS: u32 = 1500;
 
 /// A running root: commands run in it as root, files are reached through [`Root::path`].
@@ -37,19 +37,19 @@ impl Root {
         Self { space: Space::start(layer), transcript: RefCell::default(), background: RefCell::default() }
     }
 
-    /// Runs a shell command (bash) and returns what it said; never panics on its exit code.
+    /// Runs a shell command (bash) and returns its output; never panics because of its exit code.
     pub fn run(&self, command: &str) -> Output {
         self.run_within(LIMIT_SECONDS, command)
     }
 
-    /// The same with a time limit of its own; exit 124 means that the limit struck.
+    /// The same with another time limit; exit 124 means that it was exceeded.
     pub fn run_within(&self, seconds: u32, command: &str) -> Output {
         let output = self.space.capture(command, self.enter(seconds, command));
         self.transcript.borrow_mut().push_str(&output.to_string());
         output
     }
 
-    /// Starts a command that keeps running until it ends or the root is dropped; its output is discarded.
+    /// Starts a command that runs until it ends or the root is dropped; its output is discarded.
     pub fn start(&self, command: &str) {
         let mut enter = self.enter(LIMIT_SECONDS, command);
         let child = enter.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("nsenter");
@@ -57,7 +57,7 @@ impl Root {
         self.transcript.borrow_mut().push_str(&format!("$ {command} &\n"));
     }
 
-    /// Runs a command whose output goes straight to the person who watches; returns its exit code.
+    /// Runs a command whose output goes to the terminal; returns its exit code.
     pub fn show(&self, command: &str) -> i32 {
         let mut enter = self.enter(LIMIT_SECONDS, command);
         let status = enter.stdout(Stdio::inherit()).stderr(Stdio::inherit()).status().expect("nsenter");
@@ -70,7 +70,7 @@ impl Root {
         enter.args(["-t", &leader, "-m", "-p", "-r", "-w", "--", "/usr/bin/env", "-i"]);
         enter.args(["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "TERM=dumb"]);
         enter.args(["DEBIAN_FRONTEND=noninteractive", "timeout", "-k", "5"]);
-        // Belt and braces: a command that finds itself outside a root of ours does nothing.
+        // An additional check: outside of a test root, a command does nothing.
         let guarded = format!("[ -e {} ] || exit 98\n{command}", base::STAMP);
         enter.arg(seconds.to_string()).args(["/bin/bash", "-c", &guarded]);
         enter.stdin(Stdio::null());
@@ -82,7 +82,7 @@ impl Root {
         self.run(&format!("apt-get -q -y install {}", packages.join(" ")))
     }
 
-    /// Fetches .debs into the archive cache without installing them; returns their paths on the host.
+    /// Downloads .debs into the archive cache without installing them; returns their paths on the host.
     pub fn download(&self, packages: &[&str]) -> Vec<PathBuf> {
         let list = packages.join(" ");
         self.run(&format!("cd /var/cache/apt/archives && apt-get -q download {list}")).ok();
@@ -99,12 +99,12 @@ impl Root {
         packages.iter().zip(&versions).zip(&arches).map(file).collect()
     }
 
-    /// Shows a directory of the host in the root, for as long as the root lives.
+    /// Mounts a directory of the host in the root, until the root is dropped.
     pub fn bind(&self, from: &Path, inside: &str, writable: bool) {
         self.space.bind(from, inside, writable);
     }
 
-    /// A path of the root as the host sees it. Absolute symlinks on the way lead out of the root: avoid them.
+    /// A path of the root on the host. Absolute symlinks lead out of the root: avoid them.
     pub fn path(&self, inside: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{inside}", self.space.leader()))
     }
@@ -135,7 +135,7 @@ impl Root {
         std::fs::read(self.path(inside)).unwrap_or_else(|e| panic!("reading {inside}: {e}"))
     }
 
-    /// Whether something is there (a dangling link counts).
+    /// Whether a path exists (a dangling link counts).
     pub fn exists(&self, inside: &str) -> bool {
         self.path(inside).symlink_metadata().is_ok()
     }
@@ -158,7 +158,7 @@ impl Root {
         status::parse(&self.run("dkms status").ok().stdout)
     }
 
-    /// The state of one module (`name/version`) for one kernel: `none` when `dkms status` has no such line.
+    /// The state of one module (`name/version`) for one kernel: `none` if `dkms status` has no such line.
     pub fn state_of(&self, module: &str, kernel: &str) -> String {
         let lines = self.status();
         let found = lines.iter().find(|l| l.module == module && l.kernel.as_deref() == Some(kernel));
@@ -173,14 +173,14 @@ impl Root {
         }
     }
 
-    /// Requires that dpkg has nothing to complain about.
+    /// Requires that all packages are configured.
     #[track_caller]
     pub fn expect_clean_dpkg(&self) {
         let audit = self.run("dpkg --audit").ok();
         assert!(audit.stdout.trim().is_empty(), "dpkg --audit is not empty\n{audit}");
     }
 
-    /// Requires that the output names a log file, that it is there, and that it tells of an error.
+    /// Requires that the output names a log file that exists and contains an error.
     #[track_caller]
     pub fn expect_log(&self, output: &Output) {
         let logs = output.named_logs();
@@ -191,7 +191,7 @@ impl Root {
         }
     }
 
-    /// Adds a line of the test's own to the transcript.
+    /// Adds a line to the transcript.
     pub fn note(&self, text: &str) {
         self.transcript.borrow_mut().push_str(&format!("# {text}\n"));
     }
@@ -201,7 +201,7 @@ impl Root {
         self.transcript.borrow().clone()
     }
 
-    /// Ends the root and keeps what was written in it as a new layer directory.
+    /// Ends the root and keeps its written files as a new layer directory.
     fn into_layer(mut self, name: &str) {
         self.space.keep_as(name);
     }

@@ -1,4 +1,4 @@
-//! The namespaces and the overlay behind one root, and how they go away.
+//! The namespaces and the overlay of one root, and their cleanup.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -10,9 +10,9 @@ use std::time::Duration;
 use super::layer::Layer;
 use crate::{Output, host};
 
-/// Mounts and chroots; the last process reads stdin until the test is gone, and reaps what is orphaned.
-/// It says `ready` when it is inside, not before: whoever enters it earlier would enter the host's own root directory.
-/// `volatile`: nothing of a throwaway root has to survive a power cut, so nobody waits for the disk.
+/// Mounts and chroots; the last process reads stdin until the test has ended, and reaps orphaned processes.
+/// It prints `ready` after the chroot, not before: a process that enters earlier would be in the host's root directory.
+/// `volatile`: a throwaway root need not survive a power failure, so nothing waits for the disk.
 const SCRIPT: &str = r#"set -e
 mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work,volatile" "$2/mnt"
 cd "$2/mnt"
@@ -27,13 +27,13 @@ pub struct Space {
     suite: &'static str,
     holder: Child,
     leader: u32,
-    // Held for as long as the directory is in use: sweeping skips locked directories.
+    // Held as long as the directory is in use: the cleanup skips locked directories.
     _in_use: File,
     _layers: Vec<File>,
 }
 
 impl Space {
-    /// Sweeps what dead tests left, then mounts a new space over `layer`.
+    /// Deletes the files of ended tests, then mounts a new space over `layer`.
     pub fn start(layer: &Layer) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -52,25 +52,25 @@ impl Space {
         Self { dir, suite: layer.suite().name, holder, leader, _in_use: in_use, _layers: layers }
     }
 
-    /// The first process of the namespace, as the host numbers it.
+    /// The pid of the first process of the namespace on the host.
     pub fn leader(&self) -> u32 {
         self.leader
     }
 
-    /// Shows a directory of the host inside.
+    /// Mounts a directory of the host inside.
     pub fn bind(&self, from: &Path, inside: &str, writable: bool) {
         let to = self.dir.join("mnt").join(inside.trim_start_matches('/'));
         fs::create_dir_all(Path::new(&format!("/proc/{}/root{inside}", self.leader))).unwrap();
         let (from, to, leader) = (from.display(), to.display(), self.leader);
         let mode = if writable { "rw" } else { "ro" };
-        // The namespace still knows the host's directories, whatever the root's processes see.
+        // The namespace still has the host's directories, which the root's processes do not see.
         host::run_host(&format!(
             "nsenter -t {leader} -m -- sh -c \"mount --bind '{from}' '{to}' && mount -o remount,bind,{mode} '{to}'\""
         ));
     }
 
-    /// Runs a command and reads what it wrote. Through files, not pipes: a pipe stays open for as long as any orphan of the
-    /// command lives, and killed transactions may leave some.
+    /// Runs a command and returns its output. Through files, not pipes: an orphaned process would keep a pipe open, and
+    /// killed transactions may leave some.
     pub fn capture(&self, name: &str, mut command: Command) -> Output {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -86,7 +86,7 @@ impl Space {
         Output::new(name, &raw)
     }
 
-    /// Kills everything inside, keeps new downloads for others, removes the directory.
+    /// Kills everything inside, moves downloads to the shared cache, deletes the directory.
     pub fn stop(&mut self) {
         if !self.dir.exists() {
             return;
@@ -97,7 +97,7 @@ impl Space {
         fs::remove_file(host::roots_dir().join(format!("locks/tmp-{name}"))).ok();
     }
 
-    /// Ends the space and moves what was written to this directory of `target/roots`.
+    /// Ends the space and moves its written files to this directory of `target/roots`.
     pub fn keep_as(&mut self, name: &str) {
         self.end();
         let target = host::roots_dir().join(name);
@@ -106,7 +106,7 @@ impl Space {
     }
 
     fn end(&mut self) {
-        // The first process ends when its stdin does, and the kernel ends the rest.
+        // The first process ends when its stdin is closed, and the kernel kills the others.
         drop(self.holder.stdin.take());
         if !gone_within(self.leader, 200) {
             let pid = rustix::process::Pid::from_raw(self.leader as i32).unwrap();
@@ -118,7 +118,7 @@ impl Space {
     }
 }
 
-/// Where all roots of a suite share what they downloaded.
+/// The shared cache of downloads of all roots of a suite.
 fn archive_dir(suite: &str) -> PathBuf {
     let dir = host::roots_dir().join("archives").join(suite);
     fs::create_dir_all(&dir).unwrap();
@@ -139,7 +139,7 @@ fn hold(lower: &str, dir: &str) -> (Child, u32) {
     let mut unshare = Command::new("unshare");
     unshare.args(["-m", "-p", "-f", "--propagation", "private", "--kill-child"]);
     unshare.args(["bash", "-c", SCRIPT, "space", lower, dir]);
-    // Relative names: a checkout's path may contain characters that mean something in overlay options.
+    // Relative names: a checkout's path may contain characters that are special in overlay options.
     unshare.current_dir(host::roots_dir()).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut holder = unshare.spawn().expect("unshare");
     let mut line = String::new();
@@ -150,7 +150,7 @@ fn hold(lower: &str, dir: &str) -> (Child, u32) {
     );
     let children = format!("/proc/{0}/task/{0}/children", holder.id());
     let leader = fs::read_to_string(children).unwrap().trim().parse().expect("one child of unshare");
-    // The one mistake that must not happen: running a story on the machine itself.
+    // A test must never run on the host itself.
     assert!(
         !same_directory(Path::new("/"), Path::new(&format!("/proc/{leader}/root"))),
         "the root's first process is not inside its root"
@@ -164,7 +164,7 @@ fn same_directory(a: &Path, b: &Path) -> bool {
     id(a).is_none() || id(a) == id(b)
 }
 
-/// The namespace is gone when its first process is: only then are the mounts gone too.
+/// The namespace ends with its first process: only then are its mounts removed, too.
 fn gone_within(leader: u32, hundredths: u32) -> bool {
     for _ in 0..hundredths {
         let state = fs::read_to_string(format!("/proc/{leader}/stat")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! One machine with rpm, and what is asked of it after each transaction.
+//! A machine with rpm, and the checks after each transaction.
 
 use super::{Manager, kernels, machine, version};
 use crate::{Kernel, Output, Root};
@@ -6,30 +6,30 @@ use crate::{Kernel, Output, Root};
 /// One machine and how it is administered.
 #[derive(Debug)]
 pub struct Machine {
-    /// What installs.
+    /// Its package manager.
     pub manager: Manager,
     /// The machine.
     pub root: Root,
-    /// The older of its repository's kernels, in rpm's eyes.
+    /// The older of its repository's kernels, in rpm's order.
     pub older: Kernel,
     /// The newer one.
     pub newer: Kernel,
 }
 
 impl Machine {
-    /// With the product, and none of the kernels and modules of its repository.
+    /// With the product, and without the kernels and modules of its repository.
     pub fn new(manager: Manager) -> Self {
         let [older, newer] = kernels();
         Self { manager, root: Root::on(&machine(manager.family())), older, newer }
     }
 
-    /// The same with a prepared state, cached as a layer. `key` names everything that `prepare` depends on.
+    /// The same with a prepared state, cached as a layer. `key` contains everything that `prepare` depends on.
     pub fn prepared(manager: Manager, name: &str, key: &str, prepare: impl FnOnce(&Self)) -> Self {
         let [older, newer] = kernels();
         let layer = machine(manager.family()).prepared_in(name, key, |root| {
             let machine = Self { manager, root, older: older.clone(), newer: newer.clone() };
             prepare(&machine);
-            // dnf5's local repository cannot be renamed where it lies in a lower layer: createrepo_c aborts.
+            // dnf5's local repository cannot be renamed in a lower layer: createrepo_c aborts.
             machine.root.run("rm -rf /var/lib/dnf/plugins/local*").ok();
             machine.root
         });
@@ -42,12 +42,12 @@ impl Machine {
         names.map(|name| format!("{name}-{}", version(kernel))).collect()
     }
 
-    /// Where our modules for a kernel are.
+    /// The directory of our modules for a kernel.
     pub fn place(&self, kernel: &Kernel) -> String {
         format!("{}/{}", kernel.modules_dir(), self.manager.family().destination())
     }
 
-    /// Installs packages; what is read is all in the standard output, in its order.
+    /// Installs packages; both streams are in the standard output, in their order.
     #[track_caller]
     pub fn install<S: AsRef<str>>(&self, packages: &[S], code: i32) -> Output {
         let packages: Vec<&str> = packages.iter().map(AsRef::as_ref).collect();
@@ -61,7 +61,7 @@ impl Machine {
         self.manager.remove(&self.root, &packages).ok()
     }
 
-    /// Our modules for a kernel, each right, and the index knows them.
+    /// Requires that our modules for a kernel are correct, and in its modules.dep.
     #[track_caller]
     pub fn expect_modules(&self, kernel: &Kernel, modules: &[&str]) {
         self.root.expect_installed(modules, &kernel.release);
@@ -75,13 +75,13 @@ impl Machine {
         }
     }
 
-    /// The kernel's initramfs has the very bbswitch that is installed.
+    /// Requires that the kernel's initramfs contains the installed bbswitch.
     #[track_caller]
     pub fn expect_initramfs(&self, kernel: &Kernel) {
         self.expect_in_image(kernel, &self.manager.family().initramfs(kernel));
     }
 
-    /// The same of an image somewhere else.
+    /// The same for an image with another path.
     #[track_caller]
     pub fn expect_in_image(&self, kernel: &Kernel, image: &str) {
         let path = self.root.find(&self.place(kernel), "-name 'bbswitch.ko*'").remove(0);
@@ -90,7 +90,7 @@ impl Machine {
         self.root.run(&format!("lsinitrd -f {path} {image} | cmp - {path}")).ok();
     }
 
-    /// Nothing of ours is left of a kernel that is gone.
+    /// Requires that nothing of ours is left of a removed kernel.
     #[track_caller]
     pub fn expect_gone(&self, kernel: &Kernel) {
         let mut left = self.root.find(&kernel.modules_dir(), "");

@@ -1,5 +1,5 @@
-//! Machines with rpm: Debian's newest dnf4, dnf5, zypper and rpm, dressed as Fedora or openSUSE, and a repository with
-//! real kernels and module sources of Debian, repackaged as those distributions have them.
+//! Machines with rpm: Debian's newest dnf4, dnf5, zypper and rpm, configured as Fedora or openSUSE, and a repository
+//! with Debian's kernels and module sources in the packages of those distributions.
 
 mod machine;
 
@@ -29,12 +29,12 @@ const KERNEL: &str = include_str!("kernel.sh");
 const MODULE: &str = include_str!("module.sh");
 const DRESS: &str = include_str!("dress.sh");
 
-/// Which distribution a machine looks like.
+/// The distribution that a machine resembles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     /// kernel-core, kernel-modules, kernel-devel; `%posttrans` calls kernel-install.
     Fedora,
-    /// kernel-default, kernel-default-devel; scripts make the initramfs themselves.
+    /// kernel-default, kernel-default-devel; scripts generate the initramfs.
     Suse,
 }
 
@@ -54,7 +54,7 @@ impl Family {
         }
     }
 
-    /// Where modules go.
+    /// The directory of modules.
     pub fn destination(self) -> &'static str {
         match self {
             Self::Fedora => "extra",
@@ -80,15 +80,15 @@ pub enum Manager {
     Dnf5,
     /// openSUSE.
     Zypper,
-    /// zypper as it was, and is when it downloads as it goes: one transaction of rpm for each package.
+    /// zypper without single-transaction mode: one rpm transaction per package.
     ZypperByPackage,
     /// Nothing but rpm.
     Rpm,
 }
 
 impl Manager {
-    /// Installs or upgrades packages of the repository: NAME or NAME-VERSION. Both streams are in the standard output, as
-    /// somebody at a terminal reads them.
+    /// Installs or upgrades packages of the repository: NAME or NAME-VERSION. Both streams are in the standard output,
+    /// as on a terminal.
     pub fn install(self, root: &Root, packages: &[&str]) -> Output {
         let list = packages.join(" ");
         let command = match self {
@@ -98,7 +98,7 @@ impl Manager {
             Self::ZypperByPackage => {
                 format!("zypper -n --no-gpg-checks --releasever 1 install --download as-needed {list}")
             }
-            // Kernels stand beside each other.
+            // Several kernels can be installed.
             Self::Rpm if list.contains("kernel-") => {
                 format!("rpm -i --replacepkgs --nosignature {}", files(packages))
             }
@@ -119,7 +119,7 @@ impl Manager {
         root.run(&format!("{command} 2>&1"))
     }
 
-    /// The family whose machines have it.
+    /// The distribution that uses it.
     pub fn family(self) -> Family {
         match self {
             Self::Zypper | Self::ZypperByPackage => Family::Suse,
@@ -158,7 +158,7 @@ pub fn machine(family: Family) -> Layer {
     })
 }
 
-/// A machine without the product: its repository lies in `/opt/repo`.
+/// A machine without the product: its repository is in `/opt/repo`.
 pub fn repository(family: Family) -> Layer {
     let kernels = kernels();
     let releases = kernels.each_ref().map(|kernel| kernel.release.clone()).join(" ");
@@ -188,7 +188,7 @@ pub fn repository(family: Family) -> Layer {
     })
 }
 
-/// Debian 13's kernels and module sources, which are not what the rpm tools' root has in its index.
+/// Debian 13's kernels and module sources, which are not in the index of the root with the rpm tools.
 fn fetch(root: &Root, kernels: &[Kernel]) {
     let trixie = Root::on(&Suite::trixie().base());
     let mut packages: Vec<String> = MODULES.iter().map(|(package, _)| (*package).to_owned()).collect();

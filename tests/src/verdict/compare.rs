@@ -1,4 +1,4 @@
-//! What differs between two verdicts, and who knew.
+//! The differences between two verdicts, and which of them are declared.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use super::scenario::Declared;
 pub struct Difference {
     /// `exit`, `status`, `tree`, `modules` or `src`.
     pub aspect: String,
-    /// Number of the command, and what differs after it.
+    /// The number of the command, and the difference after it.
     pub text: String,
 }
 
@@ -20,7 +20,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// All differences, in the order of the commands; one that stays is told once, where it begins.
+/// All differences, in the order of the commands; a lasting one is reported once, at its beginning.
 pub fn differences(debian: &Verdict, ours: &Verdict) -> Vec<Difference> {
     let mut found = Vec::new();
     let mut before = Vec::new();
@@ -33,7 +33,7 @@ pub fn differences(debian: &Verdict, ours: &Verdict) -> Vec<Difference> {
                 text: format!("{}: {text}", n + 1),
             }),
         );
-        // Each command has an exit code and an answer of its own.
+        // Each command has its own exit code and output.
         before =
             now.into_iter().filter(|(aspect, _)| !["exit", "status"].contains(&aspect.as_str())).collect();
     }
@@ -51,8 +51,7 @@ fn after(debian: &Step, ours: &Step) -> Vec<(String, String)> {
     found
 }
 
-/// What the comparison found fault with, as lines for people: differences that no declaration covers, and declarations that
-/// cover nothing (any more).
+/// The faults as text: differences without a declaration, and declarations without a difference.
 pub fn faults(differences: &[Difference], declared: &[Declared]) -> Vec<String> {
     let covers = |d: &Declared, found: &Difference| d.aspect == found.aspect && found.text.contains(&d.text);
     let unknown = differences.iter().filter(|found| !declared.iter().any(|d| covers(d, found)));

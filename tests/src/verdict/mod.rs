@@ -1,8 +1,8 @@
-//! Same verdicts: scripted scenarios run with Debian's shell dkms in one root and with ours in another, and what both left
-//! behind is compared after every command.
+//! The same verdicts: scripted scenarios run with Debian's shell dkms in one root and with ours in another, and the
+//! results are compared after every command.
 //!
-//! [`scenario`] reads the files below `tests/scenarios`, [`run`] plays one in a root and remembers Debian's side,
-//! [`compare`] tells differences that a scenario declares from those that nobody knew of, [`play`] does it all.
+//! [`scenario`] reads the files below `tests/scenarios`, [`run`] plays one in a root and stores the result of Debian's
+//! dkms, [`compare`] distinguishes differences that a scenario declares from others, [`play`] does everything.
 
 pub mod compare;
 mod play;

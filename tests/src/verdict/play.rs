@@ -1,4 +1,4 @@
-//! Plays scenarios with both sides, and fails with everything that differs unexpectedly.
+//! Plays scenarios with both sides, and fails with all unexpected differences.
 
 use std::io::Write as _;
 
@@ -20,7 +20,7 @@ pub fn play(area: &str, scenarios: &[Scenario], reference: &Side, tried: &Side) 
     );
 }
 
-/// What is wrong with a scenario, with all that was said.
+/// What is wrong with a scenario, with the output of its commands.
 fn wrong(area: &str, scenario: &Scenario, reference: &Side, tried: &Side) -> Option<String> {
     let title = &scenario.title;
     let (first, second) = match (reference.remembered(area, scenario), tried.play(scenario)) {
@@ -34,7 +34,7 @@ fn wrong(area: &str, scenario: &Scenario, reference: &Side, tried: &Side) -> Opt
     };
     (!faults.is_empty()).then(|| {
         let faults = faults.join("\n    ");
-        // At once, not when the area is over, and not into the test's captured output.
+        // Immediately, not at the end of the area, and not into the test's captured output.
         writeln!(std::io::stderr(), "{area} == {title}\n    {faults}").ok();
         format!("== {title}\n    {faults}\n{}\n{}\n", said(reference, &first), said(tried, &second))
     })

@@ -1,4 +1,4 @@
-//! Plays a scenario in a root, and remembers what Debian's dkms did in it.
+//! Plays a scenario in a root, and stores the result of Debian's dkms.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,34 +7,34 @@ use super::scenario::{Scenario, folder};
 use crate::roots::Layer;
 use crate::{Kernel, Root, host};
 
-/// Records a command's effects; see the file for what is looked at.
+/// Records a command's effects; see the file for details.
 const DRIVER: &str = include_str!("driver.sh");
 
 /// One of the two programs, in its prepared state.
 #[derive(Debug)]
 pub struct Side {
-    /// For people.
+    /// For messages.
     pub name: &'static str,
     /// Kernels, prebuilt modules and the program.
     pub layer: Layer,
     /// `$K` and `$K2` of the scenarios.
     pub kernels: [Kernel; 2],
-    /// Shell lines before a scenario's own, where its commands are not simply `dkms`.
+    /// Shell lines before those of a scenario, if its commands are not simply `dkms`.
     pub programs: &'static str,
 }
 
-/// What one command did.
+/// The effects of one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// The command line.
     pub command: String,
     /// Its exit code.
     pub exit: i32,
-    /// What was there afterwards: aspect and line.
+    /// The state afterwards: aspect and line.
     pub facts: BTreeSet<(String, String)>,
 }
 
-/// What a scenario's commands did, and what they said (for people: it is not compared).
+/// The effects of a scenario's commands, and their output (which is not compared).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// The commands.
@@ -50,12 +50,12 @@ impl Side {
         text.replace("$K2", &k2.release).replace("$K", &k.release)
     }
 
-    /// Plays a scenario in a fresh root; `Err` is what was said when its preparation failed.
+    /// Plays a scenario in a fresh root; `Err` is the output of a failed preparation.
     pub fn play(&self, scenario: &Scenario) -> Result<Verdict, String> {
         self.record(scenario).map(|notes| parse(&notes))
     }
 
-    /// The same, from the notes of an earlier run where nothing has changed since.
+    /// The same, from the stored result of an earlier run if nothing has changed since.
     pub fn remembered(&self, area: &str, scenario: &Scenario) -> Result<Verdict, String> {
         let file = host::roots_dir().join("verdicts").join(area).join(self.key(scenario));
         if let Ok(notes) = fs::read_to_string(&file) {
@@ -67,7 +67,7 @@ impl Side {
         Ok(parse(&notes))
     }
 
-    /// Deletes notes of scenarios that are not (or no longer) these.
+    /// Deletes the stored results of other scenarios.
     pub fn forget_others(&self, area: &str, scenarios: &[Scenario]) {
         let keys: Vec<String> = scenarios.iter().map(|s| self.key(s)).collect();
         let entries = fs::read_dir(host::roots_dir().join("verdicts").join(area));
@@ -78,8 +78,8 @@ impl Side {
         }
     }
 
-    /// Everything that can change the notes: the script, and the layer, whose name is a digest of all below it. The running
-    /// kernel counts because commands without `-k` mean it.
+    /// Everything that can change the result: the script, and the layer, whose name is a digest of all below it. The
+    /// running kernel counts because commands without `-k` use it.
     fn key(&self, scenario: &Scenario) -> String {
         let running = rustix::system::uname();
         let parts = [self.script(scenario), self.layer.dirs().join(":")];

@@ -1,4 +1,4 @@
-//! Scenario files: what a newcomer reads and writes.
+//! Scenario files, the format for writing scenarios.
 
 use std::path::PathBuf;
 
@@ -9,20 +9,20 @@ use crate::host;
 pub struct Scenario {
     /// Its sentence, after `==`.
     pub title: String,
-    /// Where ours is meant to differ.
+    /// Intended differences of ours.
     pub declared: Vec<Declared>,
     /// Shell lines; those that begin with `$ ` are the commands whose effects are compared.
     pub lines: Vec<String>,
 }
 
-/// `differs: KEY: ASPECT TEXT`: a deliberate difference, explained under KEY in the folder's README.
+/// `differs: KEY: ASPECT TEXT`: an intended difference, explained under KEY in the directory's README.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Declared {
-    /// Names the reason.
+    /// The key of the explanation.
     pub key: String,
     /// `exit`, `status`, `tree`, `modules` or `src`.
     pub aspect: String,
-    /// What the difference's line must contain.
+    /// A text that the difference must contain.
     pub text: String,
 }
 
@@ -47,7 +47,7 @@ pub fn areas() -> Vec<String> {
     areas
 }
 
-/// Parses a file: `== TITLE`, then `differs:` lines, then shell; `#` at the beginning of a line is for the reader.
+/// Parses a file: `== TITLE`, then `differs:` lines, then shell; `#` at the beginning of a line begins a comment.
 pub fn parse(text: &str) -> Result<Vec<Scenario>, String> {
     let mut found: Vec<Scenario> = Vec::new();
     for line in text.lines() {
@@ -79,7 +79,7 @@ fn declared(rest: &str) -> Option<Declared> {
     known.then(|| Declared { key: key.to_owned(), aspect: aspect.to_owned(), text: text.to_owned() })
 }
 
-/// The reasons that the folder's README explains: its list items `- **KEY**: …`.
+/// The keys that the directory's README explains: its list items `- **KEY**: …`.
 pub fn explained() -> Vec<String> {
     let text = std::fs::read_to_string(folder().join("README.md")).expect("tests/scenarios/README.md");
     let key = |line: &str| Some(line.strip_prefix("- **")?.split_once("**: ")?.0.to_owned());

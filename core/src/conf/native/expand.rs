@@ -6,7 +6,7 @@ use super::syntax::{Anchor, Change, Expansion, Part, Which};
 use super::{Budget, Known, unknown};
 
 impl Shell {
-    /// The text of a word where bash does not split it.
+    /// The text of a word in a context without word splitting.
     pub(super) fn joined(&mut self, word: &[Part]) -> Known<String> {
         let mut text = String::new();
         for part in word {
@@ -20,7 +20,7 @@ impl Shell {
         Ok(text)
     }
 
-    /// The fields of a word in a list: what an expansion without quotes gives is split at white space.
+    /// The fields of a word in a list: unquoted expansions are split at white space.
     pub(super) fn fields(&mut self, word: &[Part]) -> Known<Vec<String>> {
         match word {
             [Part::Expansion { expansion: all, quoted: true }]
@@ -95,7 +95,7 @@ impl Shell {
         if matches!(change, Change::None | Change::Default { .. }) {
             return Ok(value);
         }
-        // What follows counts characters, or sorts them into upper and lower case.
+        // These operations count characters, or distinguish upper and lower case.
         if !value.is_ascii() {
             return unknown("a change of text that is not ASCII");
         }
@@ -115,7 +115,7 @@ impl Shell {
             }
             Change::Replace { place, pattern, word } => {
                 let with = self.joined(word)?;
-                // `&` is what was matched, since bash 5.2.
+                // `&` is the matched text since bash 5.2.
                 if with.contains(['&', '\\']) {
                     return unknown("a special character in a replacement");
                 }
@@ -137,12 +137,12 @@ fn slice(value: &str, from_end: bool, offset: usize, length: Option<usize>) -> S
     rest[..length.unwrap_or(rest.len()).min(rest.len())].to_owned()
 }
 
-/// The numbers from one to the other, both included, upwards or downwards.
+/// The numbers between two bounds, inclusive, ascending or descending.
 fn ordered(from: usize, to: usize, down: bool) -> impl Iterator<Item = usize> {
     (from..=to).map(move |step| if down { to - (step - from) } else { step })
 }
 
-/// The first number for which it holds.
+/// The first number for which the predicate is true.
 fn first(
     mut numbers: impl Iterator<Item = usize>,
     mut holds: impl FnMut(usize) -> Known<bool>,
@@ -169,7 +169,7 @@ fn replaced(value: &str, place: Anchor, pattern: &Pattern, with: &str, budget: &
             _ => true,
         };
         let shortest = if place == Anchor::End { bytes.len() } else { at + 1 };
-        // The longest match at the leftmost place.
+        // The longest match at the leftmost position.
         let end = if possible {
             first(ordered(shortest, bytes.len(), true), |end| pattern.matches(&bytes[at..end], budget))?
         } else {

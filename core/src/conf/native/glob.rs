@@ -22,7 +22,7 @@ enum Piece {
 }
 
 impl Pattern {
-    /// Reads a pattern up to one of the bytes, which stays unread.
+    /// Reads a pattern up to one of these bytes, which is not consumed.
     pub(super) fn read(reader: &mut Reader<'_>, ends: &[u8]) -> Known<Self> {
         let mut pieces = Vec::new();
         loop {
@@ -48,7 +48,7 @@ impl Pattern {
     /// Whether it matches the whole text.
     pub(super) fn matches(&self, text: &[u8], budget: &mut Budget) -> Known<bool> {
         let (mut piece, mut at) = (0, 0);
-        // Where to go on when what follows the last `*` does not match: that one takes a byte more.
+        // The position to retry if the pieces after the last `*` do not match: that one then takes one more byte.
         let mut retry = None;
         loop {
             budget.spend(1)?;
@@ -89,7 +89,7 @@ impl Piece {
     }
 }
 
-/// What follows `[`, up to and with `]`.
+/// The rest of a set after `[`, including `]`.
 fn set(reader: &mut Reader<'_>) -> Known<Piece> {
     let not = matches!(reader.need()?, b'!' | b'^');
     reader.skip(usize::from(not));
@@ -116,12 +116,12 @@ fn set(reader: &mut Reader<'_>) -> Known<Piece> {
     }
 }
 
-/// Whether what follows a character of a set makes it the begin of a range: a dash that is not the last of the set.
+/// Whether a range begins after a character of a set: a dash that is not the last character.
 pub(super) fn starts_range(rest: &[u8]) -> bool {
     rest.starts_with(b"-") && !rest.starts_with(b"-]")
 }
 
-/// Ranges inside one kind of characters are the same in every locale that bash could have.
+/// Ranges within digits, or within letters of one case, are the same in every locale that bash may have.
 pub(super) fn is_range(from: u8, to: u8) -> bool {
     let kinds: [fn(&u8) -> bool; 3] = [u8::is_ascii_digit, u8::is_ascii_lowercase, u8::is_ascii_uppercase];
     from <= to && kinds.iter().any(|kind| kind(&from) && kind(&to))

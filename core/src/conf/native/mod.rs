@@ -1,15 +1,15 @@
 //! Evaluates configuration files that only assign values, without starting bash: in microseconds.
 //!
-//! What is understood is a small language of our own choosing inside bash's: assignments to variables and indexed
-//! arrays, quoting, and the usual parameter expansions. Every character is on a list of what is known to mean the
-//! same in every bash since 5.1; for whatever is not, the answer is [`NotDeclarative`] and bash is asked. So there
-//! is no bash here that could be nearly right: a file is understood as a whole, or not at all.
+//! It understands a small subset of bash: assignments to variables and indexed arrays, quoting, and the usual parameter
+//! expansions. Every accepted character is on a list of those that mean the same in every bash since 5.1. For any
+//! other, the result is [`NotDeclarative`], and bash evaluates the file. So no partial emulation of bash can be almost
+//! correct: a file is understood as a whole, or not at all.
 //!
-//! A complete parser of bash would not help: it finds the structure of loops and tests, which must go to bash anyway,
-//! while the meaning of the characters in a word, where values could differ, stays to be decided here.
+//! A complete parser of bash would not help: it finds the structure of loops and tests, which need bash anyway, while
+//! the meaning of the characters in a word, where values could differ, would still have to be decided here.
 //!
-//! Time and memory are bounded by a `Budget`, nesting by a constant: a file beyond them goes to bash, too, which
-//! has limits of its own.
+//! Time and memory are bounded by a `Budget`, nesting by a constant: a file that exceeds them is evaluated by bash,
+//! which has its own limits.
 
 mod expand;
 mod glob;
@@ -25,21 +25,21 @@ use super::RawConf;
 use super::evaluate::Inputs;
 use shell::Shell;
 
-/// Why a file is left to bash; for tests and for people who wonder.
+/// Why a file needs bash; for tests and diagnostics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotDeclarative(pub &'static str);
 
-/// A value, or the reason why bash must be asked.
+/// A value, or the reason why bash is needed.
 type Known<T> = Result<T, NotDeclarative>;
 
 fn unknown<T>(why: &'static str) -> Known<T> {
     Err(NotDeclarative(why))
 }
 
-/// How much work one evaluation may be: bytes produced, and steps of pattern matching.
+/// The limit of work for one evaluation: bytes produced, and steps of pattern matching.
 const WORK: usize = 1 << 20;
 
-/// What is left of the work that one evaluation may be.
+/// The remaining work of one evaluation.
 struct Budget(usize);
 
 impl Budget {
@@ -52,10 +52,10 @@ impl Budget {
     }
 }
 
-/// The values that bash would give, when that is certain.
+/// The values that bash would give, if they are certain.
 pub fn evaluate(inputs: &Inputs<'_>) -> Result<RawConf, NotDeclarative> {
     if !inputs.directives.is_empty() {
-        // Rare: whatever bash makes of them.
+        // Rare, and left to bash.
         return Err(NotDeclarative("directives are given"));
     }
     let mut shell = Shell::new(&inputs.variables)?;

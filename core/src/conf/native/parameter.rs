@@ -5,7 +5,7 @@ use super::parse::Reader;
 use super::syntax::{Anchor, Change, Expansion, Part, Which, Word};
 use super::{Known, unknown};
 
-/// How many `${` may be open at a time.
+/// The maximum nesting of `${`.
 const DEPTH: usize = 8;
 
 /// `$name`
@@ -13,7 +13,7 @@ pub(super) fn plain(name: String) -> Expansion {
     Expansion { name, which: Which::One(0), change: Change::None }
 }
 
-/// What follows `${`, with the closing brace.
+/// The rest after `${`, including the closing brace.
 pub(super) fn braced(reader: &mut Reader<'_>) -> Known<Expansion> {
     reader.depth += 1;
     if reader.depth > DEPTH {
@@ -50,7 +50,7 @@ fn which(reader: &mut Reader<'_>) -> Known<Which> {
     if reader.take("]") { Ok(which) } else { unknown("arithmetic") }
 }
 
-/// What follows the name, up to the closing brace.
+/// The operation after the name, up to the closing brace.
 fn change(reader: &mut Reader<'_>) -> Known<Change> {
     if reader.need()? == b'}' {
         return Ok(Change::None);
@@ -96,7 +96,7 @@ fn change(reader: &mut Reader<'_>) -> Known<Change> {
 }
 
 fn replace(reader: &mut Reader<'_>, place: Anchor) -> Known<Change> {
-    // A slash that begins a pattern is part of it, in some places.
+    // A slash at the beginning of a pattern is part of it in some cases.
     if matches!(reader.need()?, b'/' | b'}') {
         return unknown("an empty pattern");
     }
@@ -113,8 +113,8 @@ fn slice(reader: &mut Reader<'_>) -> Known<Change> {
     Ok(Change::Slice { from_end, offset, length })
 }
 
-/// A word inside of braces, up to the closing one, which stays unread. Quotes and backslashes mean different things
-/// here in different surroundings, so there are none.
+/// A word inside of braces, up to the closing one, which is not consumed. The meaning of quotes and backslashes depends
+/// on the context here, so they are not accepted.
 fn word(reader: &mut Reader<'_>) -> Known<Word> {
     let mut word = Word::new();
     let mut plain = String::new();

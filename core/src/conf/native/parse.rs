@@ -1,9 +1,9 @@
-//! Text → assignments. Whatever is not on the list of what is known ends the reading.
+//! Text → assignments. Anything that is not on the list of accepted syntax ends parsing.
 
 use super::syntax::{Assignment, Element, Expansion, Part, Value, Word};
 use super::{Known, parameter, unknown};
 
-/// Files above this size are bash's.
+/// Larger files are evaluated by bash.
 const SIZE: usize = 64 * 1024;
 
 /// All assignments of a file, in their order.
@@ -14,7 +14,7 @@ pub(super) fn file(content: &[u8]) -> Known<Vec<Assignment>> {
     if std::str::from_utf8(content).is_err() {
         return unknown("not UTF-8");
     }
-    // Among them NUL, CR, and the two that bash uses for marks of its own.
+    // This includes NUL, CR, and the two characters that bash uses as internal marks.
     if content.iter().any(|byte| byte.is_ascii_control() && !matches!(byte, b'\n' | b'\t')) {
         return unknown("a control character");
     }
@@ -25,7 +25,7 @@ pub(super) fn file(content: &[u8]) -> Known<Vec<Assignment>> {
         if reader.rest().is_empty() {
             return Ok(assignments);
         }
-        // A line of assignments, with nothing after them that they would be the environment of.
+        // A line of assignments, not followed by a command that they would be the environment of.
         loop {
             assignments.push(reader.assignment()?);
             reader.gap(false)?;
@@ -41,11 +41,11 @@ pub(super) fn file(content: &[u8]) -> Known<Vec<Assignment>> {
     }
 }
 
-/// A place in a file.
+/// A position in a file.
 pub(super) struct Reader<'a> {
     text: &'a [u8],
     at: usize,
-    /// How many `${` are open.
+    /// The current nesting of `${`.
     pub(super) depth: usize,
 }
 
@@ -68,31 +68,31 @@ impl Reader<'_> {
     pub(super) fn skip(&mut self, bytes: usize) {
         self.at += bytes;
     }
-    /// Skips the text when it is what comes.
+    /// Consumes the text if it comes next.
     pub(super) fn take(&mut self, text: &str) -> bool {
         let here = self.rest().starts_with(text.as_bytes());
         self.skip(if here { text.len() } else { 0 });
         here
     }
-    /// The longest text here whose bytes are as asked.
+    /// The longest text here whose bytes satisfy the predicate.
     fn run(&mut self, wanted: impl Fn(&u8) -> bool) -> String {
         let run: Vec<u8> = self.rest().iter().copied().take_while(|byte| wanted(byte)).collect();
         self.skip(run.len());
         String::from_utf8_lossy(&run).into_owned()
     }
-    /// A name; empty when there is none.
+    /// A name; empty if there is none.
     pub(super) fn name(&mut self) -> String {
         if self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
             return String::new();
         }
         self.run(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
     }
-    /// A decimal number that is one in arithmetic, too: no leading zero, which would make it octal.
+    /// A number that is decimal in arithmetic, too: no leading zero, which would make it octal.
     pub(super) fn number(&mut self) -> Known<usize> {
         number(&self.run(u8::is_ascii_digit))
     }
 
-    /// Skips blanks, continued lines and a comment; line ends, too, when asked.
+    /// Skips spaces, continued lines and a comment; line ends, too, if requested.
     fn gap(&mut self, lines: bool) -> Known<()> {
         loop {
             match self.peek() {
@@ -128,7 +128,7 @@ impl Reader<'_> {
         Ok(Assignment { name, index, append, value })
     }
 
-    /// What follows `NAME[`, with the closing bracket: digits and expansions.
+    /// The rest after `NAME[`, including the closing bracket: digits and expansions.
     fn index(&mut self) -> Known<Word> {
         let mut word = Word::new();
         while !self.take("]") {
@@ -171,7 +171,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A word up to what ends it. In a list more characters have a meaning.
+    /// A word up to its end. In a list, more characters are special.
     fn word(&mut self, in_list: bool) -> Known<Word> {
         let mut word = Word::new();
         while let Some(byte) = self.peek() {
@@ -251,7 +251,7 @@ impl Reader<'_> {
         }
     }
 
-    /// `$` and what belongs to it.
+    /// `$` and the expansion that it begins.
     fn dollar(&mut self, word: &mut Word, quoted: bool) -> Known<()> {
         match self.rest().get(1).copied() {
             Some(byte) if byte == b'{' || byte == b'_' || byte.is_ascii_alphabetic() => {
@@ -261,7 +261,7 @@ impl Reader<'_> {
             }
             Some(b'\'') if !quoted => return self.ansi_c(word),
             Some(b'"') if !quoted => return unknown("a translated string"),
-            // A dollar sign for itself, as at the end of a regular expression.
+            // A literal dollar sign, as at the end of a regular expression.
             None => {}
             Some(byte) if b"\" \t\n/.,:;|)%+=^]".contains(&byte) => {}
             Some(_) => return unknown("a special parameter or substitution"),
@@ -287,7 +287,7 @@ impl Reader<'_> {
         Ok(parameter::plain(name))
     }
 
-    /// `$'…'` with the escapes that every bash reads in the same way.
+    /// `$'…'` with the escapes that every bash interprets in the same way.
     fn ansi_c(&mut self, word: &mut Word) -> Known<()> {
         self.skip(2);
         text(word, true, b"");
@@ -310,7 +310,7 @@ impl Reader<'_> {
 
 /// Adds text to a word.
 fn text(word: &mut Word, quoted: bool, bytes: &[u8]) {
-    // The file is UTF-8, and is only ever cut beside ASCII bytes.
+    // The file is UTF-8, and is split only next to ASCII bytes.
     let more = String::from_utf8_lossy(bytes);
     match (word.last_mut(), quoted) {
         (Some(Part::Quoted(text)), true) | (Some(Part::Bare(text)), false) => text.push_str(&more),

@@ -1,12 +1,12 @@
-//! `=~`: the part of POSIX extended regular expressions that means the same to every matcher, which leaves only
-//! the question whether there is a match.
+//! `=~`: the part of POSIX extended regular expressions whose meaning does not depend on the implementation. The only
+//! result is whether there is a match.
 
 use super::glob::{is_range, starts_range};
 use super::{Budget, Known, unknown};
 
-/// Longer expressions and texts are bash's.
+/// Longer expressions and texts are left to bash.
 const LENGTH: usize = 512;
-/// How many parentheses may be open at a time.
+/// The maximum nesting of parentheses.
 const DEPTH: usize = 16;
 
 /// Whether the pattern matches somewhere in the text.
@@ -22,14 +22,14 @@ pub(super) fn matches(pattern: &str, text: &str, budget: &mut Budget) -> Known<b
     }
 }
 
-/// What came last, which decides what may follow.
+/// The previous token, which determines what may follow.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Last {
     /// The beginning of a branch.
     Start,
-    /// Something that may be repeated.
+    /// A token that may be repeated.
     Atom,
-    /// Something that may not be.
+    /// A token that may not be repeated.
     Done,
 }
 
@@ -90,7 +90,7 @@ fn literal(byte: u8, out: &mut String) {
     out.push_str(&regex_lite::escape(char::from(byte).encode_utf8(&mut [0; 4])));
 }
 
-/// What follows `[`, up to and with `]`. A backslash in there stands for itself.
+/// The rest of a set after `[`, including `]`. A backslash in a set is literal.
 fn set(bytes: &mut &[u8], out: &mut String) -> Known<()> {
     out.push('[');
     if bytes.starts_with(b"^") {

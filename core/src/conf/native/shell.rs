@@ -1,4 +1,4 @@
-//! The variables, and which of them are the shell's own.
+//! The variables, and which of them bash uses itself.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,11 @@ use super::syntax::{Assignment, Part, Value};
 use super::{Budget, Known, RawConf, WORK, regex, unknown};
 use crate::sys::run::INHERITED;
 
-/// Names beginning like this are the shell's, its locale's, or ours.
+/// Prefixes of names that bash, its locale or dkms uses.
 const OWN_BEGINNINGS: [&str; 11] =
     ["BASH", "COMP", "DKMS_", "GLOB", "HIST", "LANG", "LC_", "POSIX", "READLINE_", "TEXTDOMAIN", "__"];
 
-/// Variables that bash sets or obeys, in byte order: every variable of every file is looked up.
+/// Variables that bash sets or obeys, in byte order for the binary search: every variable of every file is looked up.
 #[rustfmt::skip] // one name on each line would be a page
 const OWN: [&str; 64] = [
     "CDPATH", "CHILD_MAX", "COLUMNS", "COPROC", "DIRSTACK", "EMACS", "ENV", "EPOCHREALTIME", "EPOCHSECONDS",
@@ -23,14 +23,14 @@ const OWN: [&str; 64] = [
     "TMOUT", "TZ", "UID", "USER", "_", "auto_resume", "histchars", "ignoreeof",
 ];
 
-/// Whether a variable has a meaning beyond its value, or a value that no file gave it.
+/// Whether a variable has an effect besides its value, or a value that is not from the files.
 pub(super) fn is_own(name: &str) -> bool {
     OWN.binary_search(&name).is_ok()
         || OWN_BEGINNINGS.iter().any(|start| name.starts_with(start))
         || INHERITED.contains(&name)
 }
 
-/// What bash would know at some place of the files.
+/// The variables at some position of the files.
 pub(super) struct Shell {
     /// A plain variable is an array with one element.
     variables: BTreeMap<String, BTreeMap<usize, String>>,
@@ -52,7 +52,7 @@ impl Shell {
         Ok(shell)
     }
 
-    /// All elements; empty when the variable is not set.
+    /// All elements; empty if the variable is not set.
     pub(super) fn elements(&self, name: &str) -> Known<Vec<&str>> {
         match self.variables.get(name) {
             Some(elements) => Ok(elements.values().map(String::as_str).collect()),
@@ -76,7 +76,7 @@ impl Shell {
         Ok(())
     }
 
-    /// Carries an assignment out.
+    /// Executes an assignment.
     pub(super) fn assign(&mut self, assignment: &Assignment) -> Known<()> {
         let Assignment { name, index, append, value } = assignment;
         if is_own(name) {
@@ -120,7 +120,7 @@ impl Shell {
         }
     }
 
-    /// The values of these variables, and what the driver of bash finds out about them.
+    /// The values of these variables, and the matches that the driver of bash reports for them.
     pub(super) fn result(mut self, names: &str) -> Known<RawConf> {
         let mut raw = RawConf::default();
         for name in names.split_whitespace() {
@@ -152,7 +152,7 @@ impl Shell {
         Ok(found)
     }
 
-    /// Indices, but for the first, of an array of regular expressions that a variable does not match.
+    /// Indices above 0 of an array of regular expressions that do not match a variable.
     fn misses(&mut self, rules: &str, variable: &str) -> Known<Vec<usize>> {
         let Self { variables, budget } = self;
         let value = variables.get(variable).and_then(|elements| elements.get(&0)).map_or("", String::as_str);
@@ -175,7 +175,7 @@ impl Shell {
     }
 }
 
-/// The word of `[index]=word`: whether bash splits it has changed between versions.
+/// The word of `[index]=word`: whether bash splits it depends on its version.
 fn unsplit(word: &[Part]) -> Known<&[Part]> {
     if word.iter().any(|part| matches!(part, Part::Expansion { quoted: false, .. })) {
         return unknown("an expansion without quotes after an index");

@@ -1,4 +1,4 @@
-//! What a file that is understood consists of.
+//! The syntax tree of a file that is understood.
 
 use super::glob::Pattern;
 
@@ -6,7 +6,7 @@ use super::glob::Pattern;
 #[derive(Debug)]
 pub(super) struct Assignment {
     pub(super) name: String,
-    /// What is between the brackets; must give a plain number.
+    /// The text between the brackets; must expand to a plain number.
     pub(super) index: Option<Word>,
     /// `+=`
     pub(super) append: bool,
@@ -26,14 +26,15 @@ pub(super) struct Element {
     pub(super) word: Word,
 }
 
-/// Pieces that stand side by side.
+/// Adjacent pieces.
 pub(super) type Word = Vec<Part>;
 
 #[derive(Debug)]
 pub(super) enum Part {
     /// Text outside of quotes.
     Bare(String),
-    /// Text inside of quotes of any kind, or after a backslash. May be empty: `""` is a word, nothing is none.
+    /// Text inside of quotes of any kind, or after a backslash. May be empty: `""` is an empty word, while nothing is
+    /// no word.
     Quoted(String),
     Expansion {
         expansion: Expansion,
@@ -49,7 +50,7 @@ pub(super) struct Expansion {
     pub(super) change: Change,
 }
 
-/// Which element of an array.
+/// Selects the elements of an array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Which {
     /// A plain variable is its own element 0.
@@ -65,7 +66,7 @@ pub(super) enum Change {
     None,
     /// `${#x}`: of text in characters, of an array in elements.
     Length,
-    /// `${x:-word}`, and `${x-word}` where only an unset variable counts.
+    /// `${x:-word}`, and `${x-word}`, which applies only to an unset variable.
     Default {
         or_empty: bool,
         word: Word,
@@ -91,7 +92,7 @@ pub(super) enum Change {
         longest: bool,
         pattern: Pattern,
     },
-    /// `${x/pattern/word}` and its kin.
+    /// `${x/pattern/word}` and its variants.
     Replace {
         place: Anchor,
         pattern: Pattern,
@@ -104,7 +105,7 @@ pub(super) enum Change {
     },
 }
 
-/// Where `${x/…}` replaces.
+/// The position at which `${x/…}` replaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Anchor {
     /// `${x/…}`

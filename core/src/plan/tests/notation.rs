@@ -1,13 +1,12 @@
 //! Events and plans as text.
 //!
 //! Events: `kernel+ k1`, `headers+ k1`, `autoinstall k1`, `kernel- k1`, `source+ a/1 k1 k2`, `source~ a/1` (replaced),
-//! `kernel? k1`, `source? a/1 k1` (both about to come),
-//! `match k1 k2 a` (k2 gets what k1 has),
+//! `kernel? k1`, `source? a/1 k1` (both about to be installed), `match k1 k2 a` (installs for k2 what k1 has),
 //! and `add`, `build`, `install`, `uninstall`, `unbuild`, `remove` with a module and kernels; `!` after the verb is
 //! `--force`. `load a/1 k1 k2` is a tarball with builds for these kernels. They are separated by `;`.
 //!
-//! A plan is one line a decision, in the order of the plan's fields; see [`show`]. Kernels that are gone are
-//! left out: the event says it.
+//! A plan has one line per decision, in the order of the plan's fields; see [`show`]. Removed kernels are left out,
+//! because the event contains them.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What holds in every world.
+//! Properties of every world.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ fn kern() -> impl Strategy<Value = Kern> {
 }
 
 fn link() -> impl Strategy<Value = (Link, bool, bool)> {
-    // The link, a directory in the registry, a source.
+    // The link, a directory in the DKMS tree, a source.
     prop_oneof![
         8 => Just((Link::Good, true, true)),
         1 => Just((Link::Dangling, true, false)),
@@ -32,7 +32,7 @@ fn link() -> impl Strategy<Value = (Link, bool, bool)> {
     ]
 }
 
-/// A build as (inputs of today, by shell DKMS, installed, its file is there, in the index).
+/// A build as (current inputs, by shell DKMS, installed, its file exists, in modules.dep).
 type Bits = (bool, bool, bool, bool, bool);
 
 fn build() -> impl Strategy<Value = Option<Bits>> {
@@ -68,7 +68,7 @@ fn module() -> impl Strategy<Value = Module> {
     )
 }
 
-/// A module with, for each kernel, a build and whether a failure of today is remembered.
+/// A module with, for each kernel, a build, and whether a failure with the current inputs is recorded.
 type Parts = Option<(Module, [Option<Bits>; 2], [bool; 2])>;
 
 fn parts() -> impl Strategy<Value = Parts> {
@@ -87,9 +87,9 @@ fn world() -> impl Strategy<Value = World> {
             for (kernel, (bits, failed)) in KERNELS.iter().zip(builds.into_iter().zip(failed)) {
                 let target = target(kernel);
                 if let Some(bits) = bits.filter(|_| registered) {
-                    // One version of a module is installed for a kernel.
+                    // At most one version of a module is installed for a kernel.
                     let active = bits.2 && taken.insert((id.name.clone(), target.clone()));
-                    // What stands in for a successor is installed; everything else was swept.
+                    // A stand-in is installed; everything else was deleted.
                     if active || module.link != Link::None {
                         module.builds.insert(
                             target.clone(),
@@ -97,7 +97,7 @@ fn world() -> impl Strategy<Value = World> {
                         );
                     }
                 }
-                // Nobody remembers a failure of what compiles with the inputs of today.
+                // No failure is recorded for a module that compiles with the current inputs.
                 if failed && registered && module.link != Link::None && !module.compiles {
                     module.failed.insert(target.clone(), today(&id, &target));
                 }
@@ -112,7 +112,7 @@ fn built(id: &ModuleId, target: &Target, (fresh, shell, active, there, indexed):
     let inputs = if fresh { today(id, target) } else { "old".to_owned() };
     Built {
         record: (!shell).then(|| inputs.clone()),
-        // What shell DKMS put there, and whether it still is, is noted nowhere: see `stories` about its index.
+        // Whether the files of shell DKMS's builds exist is not recorded: see the `stories` about modules.dep.
         published: (active && (there || shell)).then(|| inputs.clone()),
         active,
         indexed: active && (indexed || shell),
@@ -124,8 +124,8 @@ fn kernel() -> impl Strategy<Value = Target> {
     prop::sample::select(KERNELS.map(target).to_vec())
 }
 
-/// What package managers, or the service at boot, say about kernels. Not both at once: they differ in what they
-/// believe of a build by shell DKMS.
+/// Events of package managers, or of the service at boot, about kernels. Not both at once: they treat builds by shell
+/// DKMS differently.
 fn arrivals() -> impl Strategy<Value = Vec<Event>> {
     let hooks = prop_oneof![kernel().prop_map(Event::KernelAdded), kernel().prop_map(Event::HeadersAdded)];
     prop_oneof![
@@ -134,7 +134,7 @@ fn arrivals() -> impl Strategy<Value = Vec<Event>> {
     ]
 }
 
-/// Anything, several at once, sensible or not.
+/// Any events, several at once, consistent or not.
 fn anything() -> impl Strategy<Value = Vec<Event>> {
     let id = || prop::sample::select(ids());
     let targets = || prop::sample::subsequence(KERNELS.map(target).to_vec(), 0..=2);
@@ -161,7 +161,7 @@ fn anything() -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(one, 1..4)
 }
 
-/// What is installed: module name and kernel.
+/// The installed modules: name and kernel.
 fn installed(world: &World) -> BTreeSet<(String, Target)> {
     let all = world.modules.iter().flat_map(|(id, module)| {
         module.builds.iter().map(move |(target, build)| (id.name.to_string(), target.clone(), build.active))
@@ -234,7 +234,7 @@ proptest! {
             let made = plan.make.iter().filter(|make| make.module == *id).count();
             let settled = plan.settled.iter().filter(|settled| settled.module == *id).count();
             let expected = usize::from(module.conf != Conf::Good || module.automatic);
-            // Who follows may come along.
+            // A module that follows another one may be installed with it.
             let most = expected.max(usize::from(module.follows));
             prop_assert!((expected..=most).contains(&(made + settled)), "{}: {}", id, show(&plan));
         }
@@ -314,8 +314,8 @@ proptest! {
     }
 }
 
-/// Lets everything compile that others need: whether these wait for one that fails and is there in an older build is
-/// told by `stories::the_first_and_the_second_run_agree_on_what_waits_for_a_failed_dependency`.
+/// Makes every module compile that others need. Whether those wait for a module that fails and is installed in an older
+/// build is tested by `stories::the_first_and_the_second_run_agree_on_what_waits_for_a_failed_dependency`.
 fn where_dependencies_compile(mut world: World) -> World {
     let needed: BTreeSet<_> = world.modules.values().flat_map(|module| module.needs.clone()).collect();
     for (_, module) in world.modules.iter_mut().filter(|(id, _)| needed.contains(&id.name)) {

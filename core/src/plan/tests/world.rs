@@ -1,20 +1,20 @@
-//! A world without a disk: modules, kernels and builds as plain values. It gives the planner what the registry and
-//! the survey would, and carries out a plan as `apply` would.
+//! A world without a disk: modules, kernels and builds as plain values. It provides the DKMS tree and the survey to the
+//! planner, and executes a plan as `apply` does.
 //!
 //! As text, statements are separated by `;`:
 //!
 //! | statement | meaning |
 //! |---|---|
-//! | `a/1` | registered, built by itself, compiles |
+//! | `a/1` | registered, with AUTOINSTALL, compiles |
 //! | `a/1 manual` | without AUTOINSTALL |
 //! | `a/1 needs b,c`, `follows b,c` | BUILD_DEPENDS; with BUILD_DEPENDS_REBUILD |
-//! | `a/1 excluded`, `bad`, `unreadable`, `fails` | its dkms.conf forbids the kernel, is wrong, is not there; it does not compile |
-//! | `a/1 gone`, `dangling`, `unlinked`, `unregistered` | no link, no source; a link to nothing; a source, no link; only a source |
-//! | `a/1@k1 built`, `installed` | has that build, made from the inputs of today |
-//! | `… loaded` | it came in a tarball; when installed, what is in the kernel's tree is older |
-//! | `… old`, `shell`, `damaged`, `unindexed` | from other inputs; by shell DKMS; its file is gone; depmod has not run since |
-//! | `a/1@k1 failed`, `failed old` | that failure is remembered, for the inputs of today or for others |
-//! | `k1 bare`, `toolless`, `absent`, `initramfs` | no headers; no gcc; only headers, elsewhere; has an initramfs |
+//! | `a/1 excluded`, `bad`, `unreadable`, `fails` | its dkms.conf excludes the kernel, is invalid, is missing; it does not compile |
+//! | `a/1 gone`, `dangling`, `unlinked`, `unregistered` | no link, no source; a dangling link; a source, no link; only a source |
+//! | `a/1@k1 built`, `installed` | has that build, with the current inputs |
+//! | `… loaded` | from a tarball; if installed, the installed files are older |
+//! | `… old`, `shell`, `damaged`, `unindexed` | other inputs; by shell DKMS; its file is missing; not in modules.dep |
+//! | `a/1@k1 failed`, `failed old` | a recorded failure, with the current or other inputs |
+//! | `k1 bare`, `toolless`, `absent`, `initramfs` | no headers; no gcc; only headers in another directory; has an initramfs |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -45,32 +45,32 @@ pub(super) enum Link {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Module {
     pub link: Link,
-    /// It has a directory in the registry.
+    /// It has a directory in the DKMS tree.
     pub dir: bool,
-    /// Its package is being replaced: that it has no link is no damage.
+    /// Its package is being replaced: a missing link is not damage.
     pub kept: bool,
-    /// Its source lies in the source tree.
+    /// Its source is in the source tree.
     pub source: bool,
     pub conf: Conf,
     pub automatic: bool,
     pub excluded: bool,
     pub compiles: bool,
     pub needs: Vec<ModuleName>,
-    /// It is built again as soon as one of those is installed anew.
+    /// It is rebuilt when one of those is reinstalled.
     pub follows: bool,
     pub builds: BTreeMap<Target, Built>,
-    /// Fingerprints of remembered failures.
+    /// Fingerprints of recorded failures.
     pub failed: BTreeMap<Target, String>,
 }
 
-/// A finished build.
+/// A build.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Built {
-    /// What it was really made from.
+    /// Its actual inputs.
     pub inputs: String,
-    /// What is noted about that; nothing when shell DKMS made it.
+    /// The recorded inputs; `None` if shell DKMS built it.
     pub record: Option<String>,
-    /// What the file in the kernel's tree was made from.
+    /// The inputs of the file in the kernel's module directory.
     pub published: Option<String>,
     pub active: bool,
     pub indexed: bool,
@@ -96,10 +96,10 @@ pub(super) fn target(kernel: &str) -> Target {
     Target { kernel: kernel.parse().unwrap(), arch: "x86_64".parse().unwrap() }
 }
 
-/// What a build from a tarball was made from, as far as anybody knows.
+/// The inputs of a build from a tarball, which are unknown.
 const LOADED: &str = "loaded";
 
-/// The fingerprint of today.
+/// The current fingerprint.
 pub(super) fn today(id: &ModuleId, target: &Target) -> String {
     format!("{id}@{}", target.kernel)
 }
@@ -133,7 +133,7 @@ impl Default for Kern {
     }
 }
 
-/// A world that breaks a rule is shown in the notation above.
+/// A world that violates a property is printed in the notation above.
 impl std::fmt::Debug for World {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let word = |on: bool, word: &'static str| if on { word } else { "" };
@@ -256,7 +256,7 @@ impl World {
         }
     }
 
-    /// What `Snapshot::load` would find.
+    /// The result of `Snapshot::load`.
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot::default();
         for (id, module) in &self.modules {
@@ -278,7 +278,7 @@ impl World {
         snapshot
     }
 
-    /// What `survey` would find for these events.
+    /// The result of `survey` for these events.
     pub fn survey(&self, events: &[Event]) -> Survey {
         let scope = scope(events, &self.snapshot());
         let mut survey = Survey { source_tree: "/usr/src".into(), ..Survey::default() };
@@ -353,12 +353,12 @@ impl World {
         }
     }
 
-    /// The plan that answers the events.
+    /// The plan for the events.
     pub fn plan(&self, events: &[Event]) -> Plan {
         plan(events, &self.snapshot(), &self.survey(events), &Row::from_os_release("ID=debian"))
     }
 
-    /// Carries out a plan, in the order in which `apply` does.
+    /// Executes a plan, in the same order as `apply`.
     pub fn apply(&mut self, plan: &Plan) {
         for Placement { module: id, target } in &plan.forget {
             self.at(id).failed.remove(target);
@@ -431,7 +431,7 @@ impl World {
             if let Some(build) = module.builds.get_mut(target) {
                 (build.active, build.published, build.indexed) = (false, None, false);
             }
-            // What only stood in for its successor has done its duty.
+            // A stand-in is no longer needed.
             if module.link == Link::None {
                 module.builds.remove(target);
             }
@@ -484,7 +484,7 @@ fn recipe(id: &ModuleId, module: &Module) -> Result<Recipe, ConfError> {
 fn entry(id: &ModuleId, target: &Target, build: &Built) -> Build {
     let path = format!("/lib/modules/{}/updates/dkms/{}", target.kernel, file(id)).into();
     let installed = if build.active { vec![Installed { path, sha256: String::new() }] } else { Vec::new() };
-    // Through its format: what is noted besides is none of the plan's business.
+    // Only the inputs: other recorded data does not affect the plan.
     let record = build.record.as_ref().map(|inputs| -> Record {
         let json =
             serde_json::json!({ "fingerprint": inputs, "installed": installed, "loaded": inputs == LOADED });

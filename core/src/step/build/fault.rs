@@ -1,16 +1,17 @@
-//! Whose fault was it? Decided from facts: how the step ended, what the kernel counted, what is free on the disk. A log can
-//! say anything, and a phrase in it decides nothing: only the error with which make itself ended does.
+//! The cause of a failed build, determined from facts: the exit status of the step, the kernel's OOM counter, the free
+//! space. A log can contain any text, so a phrase in it proves nothing; only the error with which make itself ended is
+//! used.
 
 use std::path::Path;
 
 use crate::report::{Fault, compiler};
 use crate::sys::{cgroup, file};
 
-/// Free space below which a build cannot be told from one that ran out of it.
+/// Below this free space, a failure may have been caused by a full disk.
 const ROOM: u64 = 64 << 20;
 
-/// Programs that the kernel's build system and common build scripts call. One of these that is missing is missing on the
-/// machine; any other name may be the module's own mistake.
+/// Programs that the kernel's build system and common build scripts call. If one of these is missing, the machine lacks
+/// it; any other name may be a mistake of the module.
 const KNOWN: [&str; 41] = [
     "ar",
     "as",
@@ -55,10 +56,10 @@ const KNOWN: [&str; 41] = [
     "zstd",
 ];
 
-/// What a build's end proves.
+/// The result of the diagnosis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blame {
-    /// Whose fault it was.
+    /// The cause.
     pub fault: Fault,
     /// What the machine lacked.
     pub cause: Option<String>,
@@ -74,37 +75,37 @@ impl Blame {
     }
 }
 
-/// What was seen when a build ended.
+/// The facts at the end of a build.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Facts {
     /// It was ended by a signal or a limit.
     pub killed: bool,
-    /// The exit status of the step that ended it.
+    /// The exit status of the failed step.
     pub status: i32,
-    /// The kernel has killed processes for lack of memory meanwhile.
+    /// The kernel has killed processes for lack of memory during the build.
     pub out_of_memory: bool,
-    /// There is no room left where it was built.
+    /// The file system of the build directory is full.
     pub full: bool,
 }
 
-/// What is noted before a build, to be compared with afterwards.
+/// The OOM counter before a build.
 #[derive(Debug, Clone, Copy)]
 pub struct Before(u64);
 
 impl Before {
-    /// Looks now.
+    /// Reads the counter.
     pub fn look() -> Self {
         Self(cgroup::killed_for_memory())
     }
 
-    /// What happened since.
+    /// The facts about the time since.
     pub fn facts(self, dir: &Path, killed: bool, status: i32) -> Facts {
         let full = file::room(dir).is_some_and(|free| free < ROOM);
         Facts { killed, status, out_of_memory: cgroup::killed_for_memory() > self.0, full }
     }
 }
 
-/// Decides.
+/// Determines the cause.
 pub fn whose(log: &str, facts: Facts) -> Blame {
     if facts.out_of_memory {
         return Blame::machine("the machine ran out of memory");
@@ -139,17 +140,17 @@ enum End {
     Signal(i32),
 }
 
-/// A shell gives 128 and the signal's number for what was killed.
+/// A shell returns 128 plus the number of the signal that killed a program.
 fn status(code: i32) -> End {
     if (129..=128 + 64).contains(&code) { End::Signal(code - 128) } else { End::Status(code) }
 }
 
-/// Signals that end a program from outside, as make names them.
+/// Signals that kill a program from outside, as make names them.
 const SIGNALS: [(&str, i32); 5] =
     [("Killed", 9), ("Terminated", 15), ("Bus error", 7), ("Aborted", 6), ("Segmentation fault", 11)];
 
-/// How the first program ended that make could not do without, and the log before that: `make[1]: *** [x.mk:3: a.o] Error 2`.
-/// What make was told to ignore it shows without the stars.
+/// How the first program ended whose failure make did not ignore, and the log before that: `make[1]: *** [x.mk:3: a.o]
+/// Error 2`. For an ignored failure, make prints no stars.
 fn made(log: &str) -> Option<(End, &str)> {
     let mut at = 0;
     for line in log.split_inclusive('\n') {
@@ -170,7 +171,7 @@ fn made(log: &str) -> Option<(End, &str)> {
     None
 }
 
-/// The program that a shell or make did not find, or the library that a program needs, in the last lines of a log.
+/// The program that a shell or make did not find, or the missing library of a program, in the last lines of a log.
 fn missing(log: &str) -> Option<&str> {
     log.lines().rev().take(5).find_map(|line| {
         if let Some((_, library)) = line.split_once(": error while loading shared libraries: ") {
@@ -195,7 +196,7 @@ mod tests {
         let machine = |why: &str| Blame::machine(why);
         for (log, facts, expected) in [
             (error.to_owned(), failed, Blame::on(Fault::Module)),
-            // An optional tool is missing, and the compiler finds an error.
+            // An optional tool is missing, and the compiler reports an error.
             (
                 format!(
                     "make: optional: No such file or directory\nmake: [Makefile:3: all] Error 127 (ignored)\n{error}make: *** [Makefile:4: a.o] Error 1\n"

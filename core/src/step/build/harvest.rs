@@ -1,4 +1,4 @@
-//! Takes what was built out of the hands of whoever built it: nothing in it is believed.
+//! Takes the results out of an untrusted build directory.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -14,19 +14,20 @@ use crate::sys::file;
 use crate::types::Attempt;
 
 impl Sandbox<'_> {
-    /// Where a link leads that was made inside, seen from outside: absolute ones name the canonical place.
+    /// The target of a link that was created in the sandbox, as seen from outside: absolute ones contain the canonical
+    /// path.
     fn seen(&self, relative: PathBuf) -> PathBuf {
         let target = fs::read_link(self.view.join(&relative)).ok();
         let inside = target.and_then(|target| Some(target.strip_prefix(&self.canonical).ok()?.to_owned()));
         inside.unwrap_or(relative)
     }
 
-    /// A module that make left.
+    /// The path of a module built by make.
     fn built(&self, name: &str) -> PathBuf {
         self.seen(Path::new("build").join(format!("{name}.ko")))
     }
 
-    /// Takes the modules out of the hands of whoever built them: checks, signs and compresses each.
+    /// Takes the modules out of the build directory: checks, signs and compresses each.
     pub(super) fn harvest(&self, scratch: &Path, staged: &Path) -> Attempt<Vec<String>, Stop> {
         let job = self.job;
         let name = Path::new("build/Module.symvers");
@@ -35,7 +36,7 @@ impl Sandbox<'_> {
         let mut infos = Vec::new();
         for module in &job.recipe.modules {
             let content = file::read_untrusted(&self.view, &self.built(&module.built), MODULE_LIMIT)?;
-            // What is no module is said below.
+            // A file that is not a module is reported below.
             infos.extend(elf::read(&content));
         }
         let mut symbols = verify::known_symbols(&job.symbols_of_kernel(), &job.symvers, &infos)?;
@@ -68,15 +69,14 @@ impl Sandbox<'_> {
         Ok(Ok(notes))
     }
 
-    /// POST_BUILD may change what was built, in the place where it will be: it gets a copy there, and what it
-    /// leaves is checked again.
+    /// POST_BUILD may change the modules at their final path: it gets a copy there, and its result is checked again.
     pub(super) fn post_build(&self, staged: &Path) -> Attempt<(), Stop> {
         let job = self.job;
         let target = &job.kernel.target;
         let owner = self.owner;
         let dir = self.view.join(target.kernel.as_str()).join(target.arch.as_str());
         if self.confined {
-            // Whatever the build put there, links among it, must not be followed now.
+            // Links and other files that the build created there must not be followed.
             file::remove_all(&self.view.join(target.kernel.as_str()))?;
             file::make_dirs(&dir)?;
             for dir in [self.view.join(target.kernel.as_str()), dir.clone()] {
@@ -91,7 +91,7 @@ impl Sandbox<'_> {
             self.keep_besides(staged)?;
         }
         if made {
-            // Without a directory of its own, an empty build would be seen in the registry until this one takes its place.
+            // Without a private directory, an empty build would be visible in the DKMS tree until this one replaces it.
             file::remove_all(&dir)?;
             file::remove_empty_up_to(&self.view.join(target.kernel.as_str()), &self.view);
         }
@@ -124,7 +124,7 @@ impl Sandbox<'_> {
         Ok(Ok(()))
     }
 
-    /// What POST_BUILD left beside the modules stays beside them: zfs puts there what others build upon.
+    /// Keeps other files that POST_BUILD created next to the modules: zfs puts files there that other modules need.
     fn keep_besides(&self, staged: &Path) -> Result<()> {
         let target = &self.job.kernel.target;
         let dir = Path::new(target.kernel.as_str()).join(target.arch.as_str());

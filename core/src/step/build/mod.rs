@@ -1,5 +1,5 @@
-//! Builds one module package for one kernel, in a directory of its own that appears at the place where every
-//! dkms.conf expects it, `NAME/VERSION/build` in the registry. Two kernels' builds never meet.
+//! Builds one module package for one kernel, in a private directory that is mounted at the path that every dkms.conf
+//! expects, `NAME/VERSION/build` in the DKMS tree. Builds for two kernels never share files.
 
 pub mod fault;
 mod harvest;
@@ -30,18 +30,18 @@ use crate::sys::overlay::Layers;
 use crate::sys::{file, run};
 use crate::types::{Attempt, Fingerprint, ModuleId};
 
-/// More than any real module file.
+/// Larger than any real module file.
 const MODULE_LIMIT: u64 = 512 << 20;
-/// More than any real list of symbols.
+/// Larger than any real list of symbols.
 const SYMVERS_LIMIT: u64 = 64 << 20;
-/// More than any real build says. One that goes on and on would fill the disk.
+/// Larger than any real log. An endless log would fill the disk.
 const LOG_LIMIT: u64 = 64 << 20;
-/// The jobserver of a build, beside its directory.
+/// The jobserver of a build, next to its directory.
 const JOBSERVER: &str = ".jobserver";
-/// As much of a log as is kept: its beginning and its end.
+/// The sizes of the beginning and the end of a log that are kept.
 const LOG_KEPT: (u64, u64) = (1 << 20, 3 << 20);
 
-/// What a build needs.
+/// The inputs of a build.
 #[derive(Debug)]
 pub struct Job<'a> {
     /// The module.
@@ -52,44 +52,44 @@ pub struct Job<'a> {
     pub headers: &'a Headers,
     /// The recipe.
     pub recipe: &'a Recipe,
-    /// The source's directory.
+    /// The directory of the source.
     pub source: &'a Path,
-    /// Whether modules get signed.
+    /// Whether and how modules are signed.
     pub signing: &'a Signing,
-    /// `Module.symvers` of the packages that this one depends on.
+    /// `Module.symvers` of the packages that the module depends on.
     pub symvers: Vec<PathBuf>,
-    /// Who should sign it.
+    /// The expected signer.
     pub signer: Option<&'a str>,
-    /// Everything that goes into it.
+    /// The hash of all inputs.
     pub fingerprint: &'a Fingerprint,
-    /// What lies over the system while it is built.
+    /// The overlay of a pre-build.
     pub layers: Option<&'a Layers>,
-    /// It is built before a transaction: signed and compressed when it is installed, by what is installed then.
+    /// Set for a pre-build: signing and compression are done at the installation, with the programs installed then.
     pub unfinished: bool,
-    /// The budget that its make shares with the others.
+    /// The job budget that its make shares with the others.
     pub jobs: &'a Jobs,
-    /// How many builds may run beside it, itself among them.
+    /// The number of builds that may run in parallel, including this one.
     pub builds: usize,
     /// Becomes true when the whole transaction must end.
     pub stop: &'a Arc<AtomicBool>,
 }
 
-/// A finished build that is not in the registry yet.
+/// A build that is not in the DKMS tree yet.
 #[derive(Debug)]
 pub struct Built {
-    /// The directory to put there: `module/` and `log/`.
+    /// The directory to move there, with `module/` and `log/`.
     pub staged: PathBuf,
-    /// How long it took.
+    /// How long it took, in seconds.
     pub seconds: f64,
     /// Remarks.
     pub notes: Vec<String>,
-    /// Who signed it; `None` when nobody did.
+    /// The signer; `None` if it is unsigned.
     pub signer: Option<String>,
-    /// Nothing was compiled: it was built before.
+    /// It was taken from the cache.
     pub cached: bool,
-    /// It is kept as it is here.
+    /// It is in the cache in this form.
     pub kept: bool,
-    /// Deletes the working directory.
+    /// Deletes the working directory when dropped.
     pub scratch: Scratch,
 }
 
@@ -104,7 +104,7 @@ pub struct Unbuilt {
     pub errors: Vec<String>,
     /// The log.
     pub log: Vec<u8>,
-    /// Whose fault it is.
+    /// The cause.
     pub fault: Fault,
     /// What the machine lacked.
     pub cause: Option<String>,
@@ -120,13 +120,14 @@ impl Scratch {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let scratch = Self(layout.work().join(format!("{}-{number}", std::process::id())));
         file::remove_all(&scratch.0)?;
-        // Only for us: what is being built belongs to another user, and nobody else of that user may come near.
+        // Only root may enter: the directory in it belongs to the build user, and no other process of that user may
+        // access it.
         file::make_private_dir(&scratch.0)?;
         Ok(scratch)
     }
 }
 
-/// Takes the result of the very same build from before. `Err` says why it cannot be used.
+/// Takes a cached build with the same fingerprint. `Err` is the reason why it cannot be used.
 pub fn again(session: &Session, job: &Job<'_>) -> Result<Built> {
     let scratch = Scratch::new(&session.layout)?;
     let staged = scratch.0.join("staged");
@@ -144,15 +145,15 @@ pub fn again(session: &Session, job: &Job<'_>) -> Result<Built> {
 }
 
 impl Job<'_> {
-    /// The kernel's own list of symbols, where it can be read now.
+    /// The kernel's own list of symbols, in the place where it is readable now.
     pub(super) fn symbols_of_kernel(&self) -> PathBuf {
         let list = self.headers.dir.join("Module.symvers");
         self.layers.map_or_else(|| list.clone(), |layers| layers.find(&list))
     }
 
-    /// How what is built is compressed.
+    /// How the modules are compressed.
     fn compression(&self) -> Compression {
-        // A POST_BUILD sees files of the names that they will have.
+        // A POST_BUILD expects files with their final names.
         let later = self.unfinished && self.recipe.scripts.post_build.is_empty();
         if later { Compression::None } else { self.kernel.compression }
     }
@@ -167,26 +168,26 @@ impl Drop for Scratch {
 struct Sandbox<'a> {
     session: &'a Session,
     job: &'a Job<'a>,
-    /// What appears as `NAME/VERSION` in the registry; the same as that where nothing can be mounted.
+    /// The directory that appears as `NAME/VERSION` in the DKMS tree; equal to `canonical` if nothing can be mounted.
     view: PathBuf,
-    /// `NAME/VERSION` in the registry.
+    /// `NAME/VERSION` in the DKMS tree.
     canonical: PathBuf,
     log: PathBuf,
-    /// It has namespaces of its own.
+    /// It has its own namespaces.
     confined: bool,
-    /// The user that it runs as, when that is not us.
+    /// The user that it runs as; `None` for root.
     owner: Option<u32>,
-    /// The admin lets it do all that we may.
+    /// The admin allows it all privileges.
     trusted: bool,
 }
 
-/// Why a step of the build ended it.
+/// Why a step ended the build.
 struct Stop {
     why: String,
     code: Exit,
-    /// By a signal or a limit, not by itself.
+    /// By a signal or a limit.
     killed: bool,
-    /// The exit status of what ended it; 0 when that is our own finding.
+    /// The exit status of the failed step; 0 if dkms found the problem.
     status: i32,
 }
 
@@ -196,7 +197,7 @@ impl Stop {
     }
 }
 
-/// Builds. `Err` means that we broke or were interrupted; a module that does not compile is a value.
+/// Builds. `Err` means that dkms failed or was interrupted; a module that does not compile is a value.
 pub fn build(session: &Session, job: &Job<'_>, phases: &mut Phases) -> Attempt<Built, Unbuilt> {
     let (began, before) = (Instant::now(), fault::Before::look());
     let layout = &session.layout;
@@ -283,13 +284,13 @@ impl Sandbox<'_> {
         self.view.join("build")
     }
 
-    /// Copies the source and begins the log.
+    /// Copies the source and creates the log.
     fn prepare(&self) -> Result<()> {
         let owner = self.owner;
         file::make_dirs(&self.view)?;
         file::remove_all(&self.build_dir())?;
         self.copy_source(owner)?;
-        // The admin's patches take the place of those of the same name.
+        // The admin's patches override those of the same name.
         let patches = self.session.layout.module_config(&self.job.module.name).join("patches");
         if let Ok(patches) = patches.canonicalize() {
             file::overlay_tree(&patches, &self.build_dir().join("patches"), owner)?;
@@ -306,7 +307,7 @@ impl Sandbox<'_> {
         ))
     }
 
-    /// What is installed, and over it what is about to come.
+    /// The kernel's installed directory, with the overlay's files over it.
     fn copy_source(&self, owner: Option<u32>) -> Result<()> {
         let (source, to) = (self.job.source, self.build_dir());
         let comes = self.job.layers.map_or_else(|| source.to_owned(), |layers| layers.find(source));
@@ -345,7 +346,7 @@ impl Sandbox<'_> {
         let Some(program) = command.split_whitespace().next() else { return Ok(Ok(())) };
         let (layout, module) = (&self.session.layout, &self.job.module.name);
         let Some(dir) = script::directory(layout, module, &self.build_dir(), command) else {
-            // As shell DKMS has it: a warning, not an end.
+            // As in shell DKMS: a warning, not a failure.
             self.note(&format!("\nThe {kind} script {program} is not executable and was not run.\n"))?;
             return Ok(Ok(()));
         };
@@ -362,7 +363,7 @@ impl Sandbox<'_> {
     fn make(&self) -> Attempt<(), Stop> {
         let make = &self.job.recipe.make;
         let kernel = &self.job.kernel.target.kernel;
-        // A quoted 'make', or another command, is shell DKMS's way to say that it must not run in parallel.
+        // A quoted 'make', or another command, is shell DKMS's notation for a build that must not run in parallel.
         let (text, makeflags, _lane) = match make.strip_prefix("make") {
             Some(rest) => {
                 let lane = self.job.jobs.lane(self.view.join(JOBSERVER), self.owner)?;
@@ -402,7 +403,7 @@ impl Sandbox<'_> {
         if done.timed_out() || done.not_run.is_some() || STRUCK_DOWN.contains(&done.code()) {
             return Ok(self.stopped(&done, "removing debug sections", Exit::WOULD_NOT_LOAD));
         }
-        // A module that could not be made smaller is a module all the same; whether it is whole is checked next.
+        // A module that could not be stripped is still a module; its integrity is checked next.
         Ok(Ok(()))
     }
 }

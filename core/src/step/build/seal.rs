@@ -1,5 +1,5 @@
-//! Gives module files what they need to be installed: a signature and the kernel's compression. Done by root, with what is
-//! installed, and never before a transaction.
+//! Signs module files, and compresses them as the kernel does. Done by root with installed programs, and never in a
+//! pre-build.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::step::sign::Signing;
 use crate::step::verify;
 use crate::sys::file;
 
-/// Signs and compresses one module and writes it to `staged`. What could not be signed is noted.
+/// Signs and compresses one module and writes it to `staged`. A module that could not be signed gets a remark.
 pub(super) fn one(
     session: &Session,
     job: &Job<'_>,
@@ -43,8 +43,8 @@ pub(super) fn one(
     file::write_atomic(&staged.join(format!("{name}.ko{}", compression.suffix())), &packed, 0o644)
 }
 
-/// Finishes modules that were built before a transaction, in place. They are proven again: what they were proven with then
-/// came from a package.
+/// Completes the modules of a pre-build, in place. They are verified again, because the pre-build verified them against
+/// files of a package.
 pub(super) fn all(session: &Session, job: &Job<'_>, scratch: &Path, staged: &Path) -> Result<Vec<String>> {
     let mut notes = Vec::new();
     let mut modules = Vec::new();

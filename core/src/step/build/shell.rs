@@ -1,4 +1,4 @@
-//! Runs shell text where a build runs, and says how it ended.
+//! Runs shell commands in the environment of a build, and reports how they ended.
 
 use std::path::Path;
 use std::time::Instant;
@@ -11,18 +11,18 @@ use crate::sys::confine::Spec;
 use crate::sys::lock;
 use crate::sys::run::{Done, Exceeded, Output};
 
-/// Exit codes by which not the command speaks: a signal ended it (abort, bus error, kill, segmentation fault, termination,
-/// limits of time and size).
+/// Exit codes of a command that was ended by a signal (abort, bus error, kill, segmentation fault, termination, limits
+/// of time and size).
 pub(super) const STRUCK_DOWN: [i32; 7] = [134, 135, 137, 139, 143, 152, 153];
 
-/// A word that the shell takes as it is.
+/// A text quoted for the shell.
 pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 impl Sandbox<'_> {
-    /// Runs shell text in the build directory. The variables of dkms.conf are shell variables, not exported:
-    /// make would take `arch` or `module` for its own.
+    /// Runs a shell command in the build directory. The variables of dkms.conf are shell variables and not exported,
+    /// because make would import `arch` or `module`.
     pub(super) fn shell(&self, what: &str, text: &str, makeflags: Option<String>) -> Result<Done> {
         let (session, job) = (self.session, self.job);
         let layout = &session.layout;

@@ -1,5 +1,6 @@
-//! Whole trees that belong to others: deleted and copied through open directories, one name at a time. No link is followed,
-//! however quickly its owner puts it there, and no depth of nesting ends us.
+//! Deletes and copies trees with untrusted owners through open directories, one name at a time. No link is followed,
+//! even if the owner creates it concurrently, and deep nesting neither overflows the stack nor exhausts file
+//! descriptors.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
@@ -14,13 +15,13 @@ use rustix::io::Errno;
 
 const DIRECTORY: OFlags =
     OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::RDONLY).union(OFlags::CLOEXEC);
-/// Directories in each other that a copy may have. Sources have a dozen; each takes two open files here.
+/// The maximum depth of a copy. Sources have a dozen levels; each takes two file descriptors.
 const DEPTH: usize = 64;
 
-/// Deletes a directory and all that is in it. Memory grows with the depth by a name; open files and stack do not.
+/// Deletes a directory with its content. Memory grows by one name per level; file descriptors and stack do not.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     let mut dir = rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty())?;
-    // Names of the directories that we are in, each with what its parent is.
+    // The names of the directories on the way, each with the identity of its parent.
     let mut above: Vec<(CString, (u64, u64))> = Vec::new();
     loop {
         if let Some(child) = emptied(dir.as_fd())? {
@@ -40,7 +41,7 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
     Ok(rustix::fs::unlinkat(CWD, path, AtFlags::REMOVEDIR)?)
 }
 
-/// Deletes what is no directory, and directories that are empty. The first one that is not.
+/// Deletes files and empty directories. Returns the first directory that is not empty.
 fn emptied(dir: BorrowedFd<'_>) -> io::Result<Option<CString>> {
     for entry in Dir::read_from(dir)? {
         let entry = entry?;
@@ -51,7 +52,7 @@ fn emptied(dir: BorrowedFd<'_>) -> io::Result<Option<CString>> {
         if entry.file_type() != FileType::Directory {
             match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => continue,
-                // Some file systems do not say in a listing what a name is.
+                // Some file systems do not return file types in a listing.
                 Err(Errno::ISDIR | Errno::PERM) if entry.file_type() == FileType::Unknown => {}
                 Err(error) => return Err(error.into()),
             }
@@ -65,7 +66,7 @@ fn emptied(dir: BorrowedFd<'_>) -> io::Result<Option<CString>> {
     Ok(None)
 }
 
-/// What is gone already is no error.
+/// A missing file is not an error.
 fn unlink(dir: BorrowedFd<'_>, name: &CStr, flags: AtFlags) -> rustix::io::Result<()> {
     match rustix::fs::unlinkat(dir, name, flags) {
         Err(Errno::NOENT) => Ok(()),
@@ -82,8 +83,8 @@ fn is_dot(name: &CStr) -> bool {
     matches!(name.to_bytes(), b"." | b"..")
 }
 
-/// Copies a tree: files, links, directories and their modes and times; owner `owner` when given. Devices, sockets and fifos
-/// are left out. The kernel shares the blocks where the file system can.
+/// Copies a tree: files, links, directories, their modes and times; with a new owner if given. Devices, sockets and
+/// fifos are omitted. Shares blocks if the file system supports it.
 pub fn copy(from: &Path, to: &Path, owner: Option<u32>) -> Result<()> {
     let parent = |path: &Path| {
         path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
@@ -172,13 +173,13 @@ fn file(pair: &Pair<'_>, owner: Option<u32>) -> io::Result<()> {
     let (dir, name) = pair.from;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let from = rustix::fs::openat(dir, name, flags, Mode::empty())?;
-    // What is open now is what counts, whatever had the name before.
+    // The open file counts, not what had the name before.
     let stat = rustix::fs::fstat(&from)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Ok(());
     }
     borrowed(dir, &stat)?;
-    // Neither a link that waits at the destination nor a set-user-id bit is taken along.
+    // A link at the destination is not followed, and a set-user-id bit is not copied.
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let to = rustix::fs::openat(pair.to.0, pair.to.1, flags, Mode::RUSR | Mode::WUSR)?;
     let to = content(from, to)?;
@@ -187,7 +188,7 @@ fn file(pair: &Pair<'_>, owner: Option<u32>) -> io::Result<()> {
     own(to.as_fd(), owner)
 }
 
-/// A second name for a file of another owner is how a user would have us read what only root may.
+/// A hard link to another owner's file would make root copy a file that only root may read.
 fn borrowed(dir: BorrowedFd<'_>, stat: &Stat) -> io::Result<()> {
     let place = rustix::fs::fstat(dir)?;
     if place.st_uid != 0 && stat.st_uid != place.st_uid && stat.st_nlink > 1 {
@@ -196,7 +197,7 @@ fn borrowed(dir: BorrowedFd<'_>, stat: &Stat) -> io::Result<()> {
     Ok(())
 }
 
-/// Shares the blocks where the file system can (a hard link would let a build write to the original).
+/// Shares blocks if the file system supports it (a hard link would let a build write to the original).
 fn content(from: OwnedFd, to: OwnedFd) -> io::Result<OwnedFd> {
     if rustix::fs::ioctl_ficlone(&to, &from).is_ok() {
         return Ok(to);
@@ -206,7 +207,7 @@ fn content(from: OwnedFd, to: OwnedFd) -> io::Result<OwnedFd> {
     Ok(to.into())
 }
 
-/// make compares times: a copy that is newer than its original would change what gets built.
+/// make compares times: a copy that is newer than the original would change the build.
 fn keep_times(to: BorrowedFd<'_>, stat: &Stat) -> io::Result<()> {
     let time = |seconds, nanos| Timespec { tv_sec: seconds, tv_nsec: nanos as _ };
     let times = Timestamps {
@@ -220,7 +221,7 @@ fn keep_times(to: BorrowedFd<'_>, stat: &Stat) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// A chain of directories, made without a path that long.
+    /// A chain of directories, created without using a path of that length.
     fn nest(dir: &Path, depth: usize) {
         let mut at = rustix::fs::openat(CWD, dir, DIRECTORY, Mode::empty()).unwrap();
         for _ in 0..depth {
@@ -232,7 +233,7 @@ mod tests {
 
     #[test]
     fn any_depth_is_deleted_and_none_is_copied() {
-        // In memory: a disk may take ten milliseconds to free a directory.
+        // On tmpfs: a disk may need ten milliseconds to delete a directory.
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let deep = dir.path().join("deep");
         std::fs::create_dir(&deep).unwrap();
@@ -262,7 +263,7 @@ mod tests {
         std::os::unix::fs::symlink(&outside, tree.join("link")).unwrap();
         copy(&tree, &dir.path().join("copy"), None).unwrap();
         assert!(dir.path().join("copy/link").is_symlink());
-        // A link that waits where a directory is to be made.
+        // A link in place of a directory that is to be created.
         std::fs::create_dir(tree.join("sub")).unwrap();
         std::fs::remove_dir_all(dir.path().join("copy")).unwrap();
         std::fs::create_dir(dir.path().join("copy")).unwrap();

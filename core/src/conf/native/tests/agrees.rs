@@ -1,4 +1,5 @@
-//! On whatever is understood, bash says the same. `PROPTEST_CASES=100000` looks longer, `BASH_UNDER_TEST` asks another bash.
+//! For every file that is understood, bash has the same result. `PROPTEST_CASES=100000` tests more files,
+//! `BASH_UNDER_TEST` another bash.
 
 use std::process::Command;
 
@@ -9,10 +10,10 @@ use super::super::shell::is_own;
 use super::both::{disagreement, inputs, native};
 use super::generated::{file, odd_file};
 
-/// Files that are put to one bash.
+/// Files that one bash process evaluates.
 const BATCH: usize = 100;
 
-/// Generates files until one is understood in another way than bash, and makes that one as small as it gets.
+/// Generates files until the result for one differs from bash's, and reduces that one.
 fn agree(files: &BoxedStrategy<String>) {
     let wanted = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(1500);
     let mut runner = TestRunner::default();
@@ -46,7 +47,7 @@ fn bash_agrees_about_odd_files() {
     agree(&odd_file());
 }
 
-/// Of the generated files enough are understood for the properties to mean something.
+/// Enough of the generated files are understood for the properties to be significant.
 #[test]
 fn the_generated_files_are_no_foreign_language() {
     let mut runner = TestRunner::deterministic();
@@ -57,7 +58,7 @@ fn the_generated_files_are_no_foreign_language() {
     assert!(plain > 300 && odd > 80, "{plain} and {odd} of 1000 are understood");
 }
 
-/// A variable that bash has before it reads a file is one whose value we do not know.
+/// A variable that bash sets before it reads a file has an unknown value.
 #[test]
 #[allow(clippy::disallowed_methods)] // nothing to confine
 fn every_variable_of_the_shell_is_known_as_such() {

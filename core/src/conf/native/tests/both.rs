@@ -1,4 +1,4 @@
-//! Asks bash and ourselves the same.
+//! Evaluates with bash and natively.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::conf::evaluate::Inputs;
 const NAMES: &str =
     "A B LIST MAKE MAKE_MATCH PATCH PATCH_MATCH PACKAGE_NAME BUILD_EXCLUSIVE_KERNEL BUILD_EXCLUSIVE_ARCH";
 
-/// Runs the driver once for each text. Starting a shell anew for each would take ten times as long.
+/// Runs the driver once for each text. A shell for each text would take ten times as long.
 const MANY: &str = r#"
 __driver=$1 __names=$2 __dir=$3 __count=$4; set -- "${@:5}"
 for ((__n = 0; __n < __count; __n++)); do
@@ -20,7 +20,7 @@ for ((__n = 0; __n < __count; __n++)); do
 done
 "#;
 
-/// The inputs of a text, for a kernel and other things that a dkms.conf is told.
+/// The inputs of a text, for a kernel and the other variables of a dkms.conf.
 pub(super) fn inputs(text: &str) -> Inputs<'static> {
     let variables = vec![
         ("kernelver", "6.12.1-rt5+deb13-amd64".to_owned()),
@@ -31,12 +31,12 @@ pub(super) fn inputs(text: &str) -> Inputs<'static> {
     Inputs { files: vec![(PathBuf::new(), text.into())], names: NAMES, variables, directives: &[] }
 }
 
-/// Our own answer.
+/// The native result.
 pub(super) fn native(text: &str) -> Result<RawConf, NotDeclarative> {
     evaluate(&inputs(text))
 }
 
-/// Bash's answers. `BASH_UNDER_TEST` names another bash than the machine's own.
+/// Bash's results. `BASH_UNDER_TEST` selects another bash than that of the machine.
 #[allow(clippy::disallowed_methods)] // not the confined one: a thousand of them would take minutes
 pub(super) fn bash(texts: &[String]) -> Vec<Verdict> {
     let dir = tempfile::tempdir().unwrap();
@@ -58,9 +58,9 @@ pub(super) fn bash(texts: &[String]) -> Vec<Verdict> {
     texts.iter().enumerate().map(verdict).collect()
 }
 
-/// The first text that we understand in another way than bash.
+/// The first text whose native result differs from bash's.
 pub(super) fn disagreement(texts: &[String]) -> Option<String> {
-    // What we leave to bash cannot differ.
+    // Texts that are left to bash cannot differ.
     let ours: Vec<(String, RawConf)> =
         texts.iter().filter_map(|text| Some((text.clone(), native(text).ok()?))).collect();
     let asked: Vec<String> = ours.iter().map(|(text, _)| text.clone()).collect();

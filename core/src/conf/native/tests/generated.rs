@@ -1,17 +1,17 @@
-//! Files as people write them, and files as nobody would.
+//! Typical files, and files with unusual syntax.
 
 use proptest::prelude::*;
 
-/// Names that are asked for, given, neither, or the shell's own.
+/// Names that are requested, given, neither, or used by bash.
 const NAMES: &[&str] =
     &["A", "A", "B", "B", "LIST", "MAKE", "PACKAGE_NAME", "kernelver", "parallel_jobs", "U"];
 const OWN: &[&str] =
     &["RANDOM", "UID", "PWD", "IFS", "HOME", "_", "BASH_VERSION", "__i", "TERM", "PS4", "OPTIND"];
 
-/// Characters with a meaning somewhere, and some without.
+/// Characters that are special in some context, and some that are not.
 const ODD: &str = "[-$`'\"\\\\{}()\\[\\]*?!@#%^&|;<>~=+:,./ \t\n\r\0aA01_é\u{7f}\u{1}]";
 
-/// Values that give the statements after them something to work on.
+/// Values for later statements to operate on.
 const VALUES: &[&str] = &[
     "",
     "A='a.b/c-a.b' B=2.0.10 U= PACKAGE_NAME=\n",
@@ -19,7 +19,7 @@ const VALUES: &[&str] = &[
     "A=$'a\\nb\\tc' B='a&b\\c'\nLIST=(x [3]=y)\n",
 ];
 
-/// A file, mostly in the language that is understood.
+/// A file, mostly in the accepted syntax.
 pub(super) fn file() -> BoxedStrategy<String> {
     (prop::sample::select(VALUES), prop::collection::vec(statement(), 1..6))
         .prop_map(|(values, statements)| values.to_owned() + &statements.concat())
@@ -64,7 +64,7 @@ fn statement() -> BoxedStrategy<String> {
         .prop_map(|(name, index, sign, value, end)| format!("{name}{index}{sign}{value}{end}"));
     let array =
         (name(), sign, list, end).prop_map(|(name, sign, value, end)| format!("{name}{sign}{value}{end}"));
-    // Most that is done to a value is done to one that is long enough.
+    // Most operations are applied to a value that is long enough.
     let long = prop::sample::select(vec!["kernelver", "kernel_source_dir", "dkms_tree", "A", "B"]);
     let worked =
         (name(), long, change(1)).prop_map(|(name, long, change)| format!("{name}=${{{long}{change}}}\n"));
@@ -127,7 +127,7 @@ fn expansion(depth: u32) -> BoxedStrategy<String> {
     prop_oneof![3 => plain, 3 => changed].boxed()
 }
 
-/// What follows the name in `${name…}`; `depth` more of them may be inside.
+/// The operation after the name in `${name…}`; `depth` more of them may be nested.
 fn change(depth: u32) -> BoxedStrategy<String> {
     let part = prop_oneof![3 => "[-a-c0-2_./:,=+%@^# ]{0,3}", 1 => expansion(depth)];
     let inner = prop::collection::vec(part, 0..3).prop_map(|parts| parts.concat());
@@ -153,7 +153,7 @@ fn pattern() -> BoxedStrategy<String> {
         1 => "\\\\[.*?\\[\\]/-]",
         1 => "[ :+_]",
     ];
-    // Most people cut at a character; where there are several of it, it matters which one is meant.
+    // Typical patterns cut at a character; if it occurs more than once, the position matters.
     let cut = ("[*?]?", "[-./rtm0126ab]|\\[!?[-.0-9]\\]", "\\*?")
         .prop_map(|(before, at, after)| before + &at + &after);
     prop_oneof![2 => cut, 1 => prop::collection::vec(piece, 0..4).prop_map(|pieces| pieces.concat())].boxed()

@@ -1,10 +1,10 @@
-//! What is understood, what it gives, and what is left to bash. Every row is also put to bash.
+//! What is understood, with the result, and what is left to bash. Every row is also evaluated by bash.
 
 use super::both::{disagreement, native};
 
-/// A text, and the value of `A`: its elements with `|` between them.
+/// A text, and the value of `A`: its elements separated by `|`.
 const UNDERSTOOD: &[(&str, &str)] = &[
-    // Assignments, and what ends them.
+    // Assignments, and their ends.
     ("A=1", "1"),
     ("A=", ""),
     ("  A=1 # comment", "1"),
@@ -29,7 +29,7 @@ const UNDERSTOOD: &[(&str, &str)] = &[
     ("A=a\\ b\\;\\$c", "a b;$c"),
     ("A=a'b'\"c\"\\d", "abcd"),
     ("A=\"'make' all\"", "'make' all"),
-    // Variables that are given, assigned, or not set.
+    // Variables that are given, assigned, or unset.
     (
         "A=\"-C ${kernel_source_dir} K=$kernelver\"",
         "-C /lib/modules/6.12.1-rt5+deb13-amd64/build K=6.12.1-rt5+deb13-amd64",
@@ -49,7 +49,7 @@ const UNDERSTOOD: &[(&str, &str)] = &[
     ("A=(a b);A=(${A[1]})", "b"),
     ("B=(a b);A=\"${B[@]}-${B[*]}-${#B[@]}-$B\"", "a b-a b-2-a"),
     ("B=(x y);A[${#B[@]}]=1;B=1;A[$B]=2", "2|1"),
-    // Words of a list are split at white space, unless they are quoted.
+    // Words of a list are split at white space unless they are quoted.
     ("B=' a  b ';A=(x$B\"$B\"y)", "x|a|b| a  b y"),
     ("A=($B \"$B\" '')", "|"),
     ("A=()", ""),
@@ -65,7 +65,7 @@ const UNDERSTOOD: &[(&str, &str)] = &[
     ("B=aBc;A=${B^}${B^^}${B,,}", "ABcABCabc"),
 ];
 
-/// A text, and why bash is asked.
+/// A text, and why it needs bash.
 const LEFT: &[(&str, &str)] = &[
     ("echo", "a command"),
     ("A=1 make", "a command"),

@@ -1,4 +1,4 @@
-//! Kernels arrive, inputs change, builds fail.
+//! Kernels are added, inputs change, builds fail.
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn a_kernel_arrives() {
         ("a/1 unregistered; b/1", "kernel+ k1", "make b/1@k1"),
         ("a/1", "headers+ k1", "make a/1@k1"),
         ("a/1", "autoinstall k1", "make a/1@k1"),
-        // A module that was taken out by hand comes back with the next event, as with shell DKMS.
+        // A module that was uninstalled manually is reinstalled by the next event, as with shell DKMS.
         ("a/1@k1 built", "kernel+ k1", "install a/1@k1"),
     ]);
 }
@@ -28,7 +28,7 @@ fn the_newest_version_wins() {
         ("a/1@k1 installed; a/2", "kernel+ k1", "make a/2@k1 over a/1"),
         ("a/1@k1 installed; a/2@k1 built", "kernel+ k1", "install a/2@k1 over a/1"),
         ("a/1@k1 built; a/2@k1 installed", "kernel+ k1", "a/2@k1 is up to date"),
-        // Whether the newest one is built by itself is its own affair, not the older one's.
+        // AUTOINSTALL of the newest version decides, not that of the older one.
         ("a/1; a/2 manual", "kernel+ k1", ""),
         ("a/1; a/2 excluded", "kernel+ k1", "a/2@k1 is excluded"),
     ]);
@@ -61,7 +61,7 @@ fn other_inputs_are_built_again() {
         ("a/1@k1 installed old", "build a/1 k1", "build a/1@k1"),
         ("a/1@k1 built old", "kernel+ k1", "make a/1@k1"),
         ("a/1@k1 built old", "build a/1 k1", "build a/1@k1"),
-        // Only the modules whose inputs changed, and only for the kernel that changed.
+        // Only modules with changed inputs, and only for the kernel that changed.
         ("a/1@k1 installed old; b/1@k1 installed", "kernel+ k1", "make a/1@k1; b/1@k1 is up to date"),
         ("a/1@k1 installed old; a/1@k2 installed", "kernel+ k2", "a/1@k2 is up to date"),
     ]);
@@ -81,10 +81,10 @@ fn a_remembered_failure_is_tried_again_when_its_inputs_change_or_a_person_asks()
         ("a/1@k1 failed", "build a/1 k1", "build a/1@k1"),
         // A failure belongs to one version.
         ("a/1@k1 failed; a/2", "kernel+ k1", "make a/2@k1"),
-        // A finished build of the same inputs counts for more than a failure.
+        // A build with the same inputs takes precedence over a failure.
         ("a/1@k1 built; a/1@k1 failed", "kernel+ k1", "install a/1@k1"),
         ("a/1@k1 installed old; a/1@k1 failed", "kernel+ k1", "a/1@k1 is known to fail 10"),
-        // Whoever needs it waits, and does not try either.
+        // A module that needs it waits, and is not built either.
         ("a/1@k1 failed; b/1 needs a", "kernel+ k1", "a/1@k1 is known to fail 10; b/1@k1 is deferred 13"),
         ("a/1@k1 failed; b/1", "kernel+ k1", "make b/1@k1; a/1@k1 is known to fail 10"),
     ]);

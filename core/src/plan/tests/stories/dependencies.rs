@@ -13,13 +13,13 @@ fn dependencies_come_first() {
         ),
         ("a/1 needs b,c; b/1; c/1", "kernel+ k1", "make b/1@k1; make c/1@k1; make a/1@k1 after b/1,c/1"),
         ("a/1 needs b; b/1; b/2", "kernel+ k1", "make b/2@k1; make a/1@k1 after b/2"),
-        // What is there already need not be made.
+        // An existing build is not repeated.
         ("a/1 needs b; b/1@k1 installed", "kernel+ k1", "make a/1@k1 after b/1; b/1@k1 is up to date"),
         ("a/1 needs b; b/1@k1 built", "kernel+ k1", "install b/1@k1; make a/1@k1 after b/1"),
         ("a/1 needs b; b/1@k1 installed", "install a/1 k1", "make a/1@k1 after b/1"),
         ("a/1 needs b; b/1@k1 installed", "source+ a/1 k1", "make a/1@k1 after b/1"),
         ("a/1 needs b; b/1 manual; b/1@k1 installed", "kernel+ k1", "make a/1@k1 after b/1"),
-        // An older version that is installed satisfies when the newest one cannot be had.
+        // An older installed version satisfies the dependency if the newest one is not available.
         (
             "a/1 needs b; b/1@k1 installed; b/2@k1 failed",
             "kernel+ k1",
@@ -31,7 +31,7 @@ fn dependencies_come_first() {
 #[test]
 fn a_missing_dependency_is_named_and_waits() {
     check(&[
-        // Nobody knows it yet: that is no failure of anybody's.
+        // An unknown module is not a failure.
         ("a/1 needs b", "kernel+ k1", "a/1@k1 is deferred 0"),
         ("a/1 needs b,c; c/1", "kernel+ k1", "make c/1@k1; a/1@k1 is deferred 0"),
         ("a/1 needs b", "install a/1 k1", "a/1@k1 is deferred 13"),
@@ -43,7 +43,7 @@ fn a_missing_dependency_is_named_and_waits() {
         ("a/1 needs b; b/1 needs c", "kernel+ k1", "b/1@k1 is deferred 0; a/1@k1 is deferred 13"),
         ("a/1 needs b", "install! a/1 k1", "make a/1@k1 by force"),
         ("a/1 needs b", "build! a/1 k1", "build a/1@k1 by force"),
-        // What is finished needs nobody.
+        // An existing build needs no dependency.
         ("a/1 needs b; a/1@k1 installed", "kernel+ k1", "a/1@k1 is up to date"),
         ("a/1 needs b; a/1@k1 built", "kernel+ k1", "install a/1@k1"),
     ]);
@@ -81,23 +81,23 @@ fn circles_are_named_and_stop_nobody_else() {
 #[test]
 fn what_follows_is_built_again_with_what_it_needs() {
     check(&[
-        // BUILD_DEPENDS_REBUILD: nobody asked for a, and it has other inputs now.
+        // BUILD_DEPENDS_REBUILD: a was not requested, and its inputs have changed.
         ("a/1 follows b; b/1; a/1@k1 installed old", "install b/1 k1", "make b/1@k1; make a/1@k1 after b/1"),
         (
             "a/1 follows b; b/1; b/2; b/1@k1 installed; a/1@k1 installed old",
             "install b/2 k1",
             "make b/2@k1 over b/1; make a/1@k1 after b/2",
         ),
-        // An older version again: that is what it is built against.
+        // The older version again: a is built against it.
         (
             "a/1 follows b; b/1; b/2; b/2@k1 installed; a/1@k1 installed old",
             "install b/1 k1",
             "make b/1@k1 over b/2; make a/1@k1 after b/1",
         ),
         ("a/1 follows b; b/1; a/1@k1 installed old", "source+ b/1 k1", "make b/1@k1; make a/1@k1 after b/1"),
-        // What was only built is only built.
+        // What was only built is not installed.
         ("a/1 follows b; b/1; a/1@k1 built old", "install b/1 k1", "make b/1@k1; build a/1@k1 after b/1"),
-        // Step by step, and also what is not installed by itself.
+        // Along a chain, including modules without AUTOINSTALL.
         (
             "a/1 follows b; b/1 manual follows c; c/1; a/1@k1 installed old; b/1@k1 installed old",
             "install c/1 k1",
@@ -108,7 +108,8 @@ fn what_follows_is_built_again_with_what_it_needs() {
             "kernel+ k1",
             "make b/1@k1; make a/1@k1 after b/1",
         ),
-        // Without the word, by force, for another kernel, without a build of its own, with the same inputs: no.
+        // Without BUILD_DEPENDS_REBUILD, with force, for another kernel, without a build, or with the same inputs: not
+        // rebuilt.
         ("a/1 needs b; b/1; a/1@k1 installed old", "install b/1 k1", "make b/1@k1"),
         ("a/1 follows b; b/1; a/1@k1 installed old", "install! b/1 k1", "make b/1@k1 by force"),
         ("a/1 follows b; b/1; a/1@k2 installed old", "install b/1 k1", "make b/1@k1"),
@@ -118,7 +119,7 @@ fn what_follows_is_built_again_with_what_it_needs() {
     ]);
 }
 
-/// The members of the circles that a plan names.
+/// The members of the circles that a plan reports.
 fn circle(world: &str, happens: &str) -> Vec<String> {
     let plan = World::new(world).plan(&events(happens));
     plan.settled
@@ -137,7 +138,7 @@ fn circle(world: &str, happens: &str) -> Vec<String> {
 
 #[test]
 fn only_a_circles_members_are_named() {
-    // c depends on the circle, and is not in it: it must be told what it needs instead.
+    // c depends on the circle without being a member: its own message must name what it needs.
     let plan = World::new("a/1 needs b; b/1 needs a; c/1 needs a").plan(&events("kernel+ k1"));
     let text = serde_json::to_string(&plan.settled).unwrap();
     assert!(!text.contains("c/1, ") && !text.contains(", c/1"), "{text}");

@@ -1,4 +1,4 @@
-//! What is decided, story by story. Each row: a world, what happens, the plan.
+//! Decisions, story by story. Each row: a world, events, the plan.
 
 mod building;
 mod dependencies;
@@ -12,7 +12,7 @@ use super::world::World;
 /// World, events, plan.
 type Row<'a> = (&'a str, &'a str, &'a str);
 
-/// Checks all rows and shows every one that is not as expected.
+/// Checks all rows and prints every unexpected one.
 fn check(rows: &[Row<'_>]) {
     let mut wrong = String::new();
     for (world, happens, expected) in rows {
@@ -26,7 +26,7 @@ fn check(rows: &[Row<'_>]) {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
-/// Checks one event after the other, each in the world that the plan before leaves.
+/// Checks events in order, each in the world that results from the plan before.
 fn story(world: &str, steps: &[(&str, &str)]) {
     let mut world = World::new(world);
     for (happens, expected) in steps {

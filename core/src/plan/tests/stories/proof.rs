@@ -1,4 +1,4 @@
-//! Before anything is changed: what is tried, and what must not be lost.
+//! The pre-build: what is built, and what must not be lost.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -20,7 +20,7 @@ fn what_comes_is_built_and_nothing_else_is_touched() {
         ("a/1@k1 installed damaged", "kernel? k1", "a/1@k1 is up to date"),
         ("a/1@k1 failed", "kernel? k1", "a/1@k1 is known to fail 10"),
         ("a/1 manual; b/1 excluded; c/1 bad", "kernel? k1", "b/1@k1 is excluded; c/1@k1 is refused 8"),
-        // A registration that is broken is the transaction's business.
+        // A broken registration is handled by the transaction.
         ("a/1 dangling; a/1@k1 installed; b/1", "kernel? k2", "build b/1@k2"),
         ("a/1; k1 bare", "kernel? k1", "a/1@k1 is deferred 21"),
         ("a/1", "kernel? k1; kernel? k2", "build a/1@k1; build a/1@k2"),
@@ -48,7 +48,7 @@ fn what_is_built_upon_something_that_is_built_waits_for_the_transaction() {
     ]);
 }
 
-/// A module that failed, or is excluded; where it serves now; who asks; whether the transaction is stopped.
+/// A module that failed, or is excluded; the kernels that have it; the policy; whether the transaction is aborted.
 #[test]
 fn only_what_would_be_lost_stops_a_transaction() {
     let hold = "on_unbuildable = \"hold\"\n";
@@ -61,12 +61,12 @@ fn only_what_would_be_lost_stops_a_transaction() {
         (hold, "a/1", "failed", false, false, "a", false),
         (hold, "a/1", "failed", false, false, "b*", true),
         (hold, "a/1", "bad", false, false, "", true),
-        // Where the old kernel goes, modules in use are held by themselves.
+        // If the old kernel is removed, modules in use are protected without a policy.
         ("", "a/1", "failed", true, true, "", true),
         ("", "a/1", "failed", true, false, "", false),
         ("", "a/1", "failed", false, true, "", false),
         ("[module.a]\non_unbuildable = \"warn\"\n", "a/1", "failed", true, true, "", false),
-        // A module that no kernel has is not lost; what could not be tried proves nothing.
+        // A module that no kernel has is not lost; what could not be built proves nothing.
         (hold, "a/1", "excluded", false, false, "", false),
         (hold, "a/1@k1 installed", "excluded", false, false, "", true),
         (hold, "a/1@k1 installed", "deferred", false, false, "", false),

@@ -1,4 +1,4 @@
-//! Sources and kernels come and go; people ask.
+//! Sources and kernels are added and removed; users run commands.
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn broken_registrations_are_named_and_stop_nobody_else() {
         ("a/1 bad; b/1", "kernel+ k1", "make b/1@k1; a/1@k1 is refused 8"),
         ("a/1 unreadable; b/1", "kernel+ k1", "make b/1@k1; a/1@k1 is refused 4"),
         ("a/1 bad", "install a/1 k1", "a/1@k1 is refused 8"),
-        // A kernel leaves all the same.
+        // The kernel is removed anyway.
         ("a/1 dangling; a/1@k1 installed", "kernel- k1", "clear a/1@k1 leaving"),
     ]);
 }
@@ -39,12 +39,12 @@ fn a_source_arrives() {
         ("a/1 unregistered excluded", "source+ a/1 k1", "register a/1; a/1@k1 is excluded"),
         ("a/1 unregistered; k1 bare", "source+ a/1 k1", "register a/1; a/1@k1 is deferred 21"),
         ("a/1@k1 installed; a/2 unregistered", "source+ a/2 k1", "register a/2; make a/2@k1 over a/1"),
-        // Other modules are none of its business.
+        // Other modules are not affected.
         ("a/1 unregistered; b/1", "source+ a/1 k1", "register a/1; make a/1@k1"),
     ]);
 }
 
-/// Pacman replaces the source's directory by another one, and says so afterwards, with everything else that came and went.
+/// pacman replaces the source directory, and reports this afterwards, with all other changes.
 #[test]
 fn a_source_leaves() {
     check(&[
@@ -52,15 +52,15 @@ fn a_source_leaves() {
         ("a/1 dangling; a/1@k1 installed", "source- a/1", "clear a/1@k1; unregister a/1"),
         ("a/1@k1 installed; b/1@k1 installed", "source- a/1", "clear a/1@k1; unregister a/1"),
         ("", "source- a/1", ""),
-        // Another version that was there before is not what comes in its place.
+        // Another version that was present before is not the successor.
         ("a/1; a/2@k1 installed", "source- a/2", "clear a/2@k1; unregister a/2"),
-        // What stood in for it goes with it.
+        // The build that stood in for it is removed with it.
         (
             "a/1 gone; a/1@k1 installed; a/2 dangling",
             "source- a/2",
             "clear a/1@k1; unregister a/2; unregister a/1",
         ),
-        // Its successor comes in the same breath: until that is proven, what is installed stays.
+        // Its successor is added in the same run: until that is verified, the installed files are kept.
         (
             "a/1 dangling; a/1@k1 installed; a/2 unregistered",
             "source- a/1; source+ a/2 k1",
@@ -76,14 +76,14 @@ fn a_source_leaves() {
             "source- a/2; source+ a/1 k1",
             "register a/1; make a/1@k1 over a/2; unlink a/2",
         ),
-        // A kernel in the same run does not complain about it, and is not built for it.
+        // A kernel in the same run does not report it, and no build is started for it.
         (
             "a/1 dangling; a/1@k1 installed; a/2 unregistered; b/1",
             "source- a/1; source+ a/2 k1 k2; kernel+ k2",
             "register a/2; make a/2@k1 over a/1; make a/2@k2; make b/1@k2; unlink a/1",
         ),
         ("a/1@k1 installed", "source- a/1; kernel+ k2", "clear a/1@k1; unregister a/1"),
-        // A kernel that is replaced takes its own builds along, whatever becomes of the module.
+        // A kernel that is replaced loses its own builds, whatever happens to the module.
         ("a/1@k1 installed; a/1@k2 installed", "kernel- k1; kernel+ k3", "make a/1@k3; clear a/1@k1 leaving"),
         (
             "a/1@k1 installed; a/1@k2 installed",
@@ -93,7 +93,8 @@ fn a_source_leaves() {
     ]);
 }
 
-/// Where the package manager remakes all images after a module's source came, we do not do it before it.
+/// If the package manager regenerates all images after a module's source was installed, dkms does not do this before
+/// it.
 #[test]
 fn an_initramfs_that_is_remade_after_us_is_not_our_business() {
     let arch = crate::distro::Row::from_os_release("ID=arch");
@@ -134,7 +135,7 @@ fn a_kernel_gets_what_another_one_has() {
     check(&[
         ("a/1@k1 installed; b/1@k1 installed", "match k1 k2", "make a/1@k2; make b/1@k2"),
         ("a/1@k1 installed; b/1@k1 installed", "match k1 k2 b", "make b/1@k2"),
-        // That version and no other; what is only built does not count.
+        // That exact version; a module that is only built does not count.
         ("a/1@k1 installed; a/2", "match k1 k2", "make a/1@k2"),
         ("a/1@k1 built; b/1", "match k1 k2", ""),
         ("a/1@k1 installed; a/2@k2 installed", "match k1 k2", "make a/1@k2 over a/2"),
@@ -157,12 +158,12 @@ fn a_tarball_arrives() {
         ("a/1 unregistered", "load a/1", "register a/1"),
         ("a/1 unregistered bad", "load a/1 k1", "a/1 is refused 8"),
         ("", "load a/1 k1", "a/1 is refused 2"),
-        // What is there stays, unless somebody insists.
+        // Existing builds are kept, unless forced.
         ("a/1", "load a/1 k1", "a/1 is refused 8"),
         ("a/1", "load! a/1 k1", "load a/1@k1"),
         ("a/1 unlinked; a/1@k1 built", "load a/1 k1 k2", "register a/1; load a/1@k2; a/1@k1 is present"),
         ("a/1 dangling", "load! a/1 k1", "a/1 is refused 4"),
-        // Other versions are none of its business.
+        // Other versions are not affected.
         ("a/1@k1 installed; a/2 unregistered", "load a/2 k1", "register a/2; load a/2@k1"),
     ]);
 }
@@ -175,7 +176,7 @@ fn a_loaded_build_serves_those_who_ask_for_it() {
         ("a/1@k1 built loaded; k1 bare", "install a/1 k1", "install a/1@k1"),
         ("a/1@k1 installed loaded", "install a/1 k1", "install a/1@k1"),
         ("a/1@k1 built loaded", "autoinstall k1", "install a/1@k1"),
-        // Nobody knows what it was made from: a package's hook builds it anew.
+        // Its inputs are unknown: a package's hook rebuilds it.
         ("a/1@k1 built loaded", "kernel+ k1", "make a/1@k1"),
     ]);
 }
@@ -191,7 +192,7 @@ fn force_does_again_what_is_done() {
         ("a/1@k1 installed", "build! a/1 k1", "build a/1@k1 by force"),
         ("a/1", "install! a/1 k1", "make a/1@k1 by force"),
         ("a/1@k1 failed", "install! a/1 k1", "make a/1@k1 by force"),
-        // What is impossible stays so.
+        // What is impossible remains so.
         ("a/1 excluded", "install! a/1 k1", "a/1@k1 is excluded"),
         ("a/1; k1 bare", "install! a/1 k1", "a/1@k1 is deferred 21"),
         ("a/1 bad", "install! a/1 k1", "a/1@k1 is refused 8"),
@@ -251,14 +252,14 @@ fn a_package_upgrade_keeps_what_is_installed_until_its_successor_is_proven() {
         ("", "source~ a/1", ""),
         ("a/1 dangling; a/1@k1 installed", "source~ a/1", "unlink a/1"),
     ]);
-    // dpkg: the old prerm, the old source goes and the new one comes, the new postinst.
+    // dpkg: the old prerm, the old source is removed and the new one unpacked, the new postinst.
     let mut world = World::new("a/1@k1 installed; a/1@k2 installed; a/2 unregistered");
     world.apply(&world.plan(&events("source~ a/1")));
     world.modules.get_mut(&"a/1".parse().unwrap()).unwrap().source = false;
     let plan = world.plan(&events("source+ a/2 k1"));
     assert_eq!(show(&plan), "register a/2; make a/2@k1 over a/1");
     world.apply(&plan);
-    // The kernel that nobody built for yet still has the old one, and the next event brings the new one.
+    // The kernel without a new build still has the old one, and the next event installs the new one.
     assert_eq!(show(&world.plan(&events("autoinstall k1"))), "a/2@k1 is up to date");
     let plan = world.plan(&events("autoinstall k2"));
     assert_eq!(show(&plan), "make a/2@k2 over a/1");
@@ -311,7 +312,7 @@ fn a_kernel_leaves() {
         ("a/1@k1 installed shell; k1 bare", "kernel- k1", "clear a/1@k1 leaving"),
         ("a/1@k1 failed", "kernel- k1", "forget a/1@k1"),
         ("a/1@k1 failed; a/1@k2 failed", "kernel- k1", "forget a/1@k1"),
-        // A build without a source leaves the registry with its last kernel.
+        // A build without a source is removed from the DKMS tree with its last kernel.
         ("a/1 gone; a/1@k1 installed", "kernel- k1", "clear a/1@k1 leaving; unregister a/1"),
         ("a/1 gone; a/1@k1 installed; a/1@k2 installed", "kernel- k1", "clear a/1@k1 leaving"),
     ]);

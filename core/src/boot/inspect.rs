@@ -1,4 +1,4 @@
-//! Finds out what the decision needs. Reads only.
+//! Reads the facts that the decision needs. Changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::read_to_string;
@@ -16,16 +16,16 @@ use crate::sys::run::{Cmd, Output, which};
 use crate::tree::Snapshot;
 use crate::types::{Arch, KernelRelease, ModuleName, Target};
 
-/// The owner of the variables by which boot loaders and systemd tell each other things.
+/// The vendor GUID of the variables that systemd shares with boot loaders.
 const LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 
-/// What a former run did, if it was not undone.
+/// The change of an earlier run, if it was not undone.
 fn state(layout: &Layout) -> Option<Made> {
     serde_json::from_slice(&file::read_optional(&layout.boot_default()).ok()??).ok()
 }
 
-/// Looks at everything. `gone`: kernels that are about to leave.
-pub fn look(
+/// Reads all facts. `gone`: kernels that are about to be removed.
+pub fn inspect(
     layout: &Layout,
     policy: &Policy,
     snapshot: &Snapshot,
@@ -38,7 +38,7 @@ pub fn look(
     });
     let made = state(layout);
     let candidates = candidates(layout, snapshot, arch, &kernels);
-    // Whoever lacks nothing, and has done nothing, need not ask.
+    // Without a missing module and an earlier change, the boot loader need not be read.
     let idle = made.is_none() && candidates.iter().all(|candidate| candidate.lacks.is_empty());
     let loader = if idle { Loader::Unknown } else { loader(layout, policy, &kernels) };
     let made = made.map(|made| {
@@ -52,7 +52,7 @@ pub fn look(
     Facts { wanted: policy.admin.keep_boot_default(), kernels: candidates, loader, made }
 }
 
-/// Which of the modules in use each kernel lacks.
+/// The modules in use that each kernel lacks.
 fn candidates(
     layout: &Layout,
     snapshot: &Snapshot,
@@ -61,7 +61,7 @@ fn candidates(
 ) -> Vec<Candidate> {
     let used = in_use(layout);
     let target = |kernel: &KernelRelease| Target { kernel: kernel.clone(), arch: arch.clone() };
-    // By package, those of its module files that are in use, as they are installed for any of the kernels.
+    // By module package: its module files in use, as they are installed for any of the kernels.
     let mut vital: BTreeMap<&ModuleName, BTreeSet<String>> = BTreeMap::new();
     for (id, entry) in &snapshot.modules {
         for kernel in kernels {
@@ -78,7 +78,7 @@ fn candidates(
         let mut lacks: BTreeSet<ModuleName> =
             vital.keys().copied().filter(|name| missing(name)).cloned().collect();
         if !lacks.is_empty() {
-            // It may have them itself, or from another package.
+            // The kernel may provide them, or another package.
             let has = modules_of(layout, &kernel);
             lacks.retain(|name| vital.get(name).is_some_and(|names| !names.is_subset(&has)));
         }
@@ -87,7 +87,7 @@ fn candidates(
     kernels.iter().cloned().map(candidate).collect()
 }
 
-/// The names of all modules that a kernel has, also of those in its image.
+/// The names of all modules that a kernel has, including built-in ones.
 fn modules_of(layout: &Layout, kernel: &KernelRelease) -> BTreeSet<String> {
     let indexed = std::fs::read(layout.modules_dep(kernel)).unwrap_or_default();
     let builtin = read_to_string(layout.modules_builtin(kernel)).unwrap_or_default();
@@ -96,7 +96,7 @@ fn modules_of(layout: &Layout, kernel: &KernelRelease) -> BTreeSet<String> {
     paths.map(elf::module_name).collect()
 }
 
-/// The boot loader, by its files, and by what it said of itself when it last ran.
+/// The boot loader, determined by its files and by the variable that it set at the last boot.
 fn loader(layout: &Layout, policy: &Policy, kernels: &[KernelRelease]) -> Loader {
     if let Some(tool) = tool(layout, policy, kernels) {
         return tool;
@@ -112,7 +112,7 @@ fn loader(layout: &Layout, policy: &Policy, kernels: &[KernelRelease]) -> Loader
     }
 }
 
-/// What the distribution's own program says.
+/// The facts from the distribution's program.
 fn tool(layout: &Layout, policy: &Policy, kernels: &[KernelRelease]) -> Option<Loader> {
     let (program, args) = policy.row.default_kernel.0.split_first()?;
     which(program)?;
@@ -149,7 +149,7 @@ fn grub(layout: &Layout) -> Option<Loader> {
     }))
 }
 
-/// The program that makes GRUB's menu.
+/// The program that generates GRUB's menu.
 pub fn mkconfig() -> Option<PathBuf> {
     which("grub-mkconfig").or_else(|| which("grub2-mkconfig"))
 }
@@ -184,7 +184,7 @@ fn systemd_boot(layout: &Layout, kernels: &[KernelRelease]) -> Option<Loader> {
     Some(Loader::LoaderConf(LoaderConf { file, text, entries, chosen }))
 }
 
-/// A variable's text, behind four bytes of attributes.
+/// The text of a variable, which follows four bytes of attributes.
 fn variable(layout: &Layout, name: &str) -> Option<String> {
     let value = file::read_optional(&layout.efi_variable(name, LOADER)).ok().flatten()?;
     let units = value.get(4..)?.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
@@ -205,7 +205,7 @@ mod tests {
     }
 
     impl Machine {
-        /// `FILE = TEXT`; `FILE = variable TEXT` is one of the firmware's.
+        /// `FILE = TEXT`; `FILE = variable TEXT` is an EFI variable.
         fn new(lines: &str) -> Self {
             let dir = tempfile::tempdir().unwrap();
             for (path, text) in lines.lines().filter_map(|line| line.trim().split_once(" = ")) {
@@ -233,7 +233,7 @@ mod tests {
         }
 
         /// With a build of zfs for the oldest kernel.
-        fn look(&self) -> Facts {
+        fn facts(&self) -> Facts {
             let policy = Policy::load(&self.layout, Framework::default(), "");
             let arch: Arch = "x86_64".parse().unwrap();
             let target = Target { kernel: "6.1".parse().unwrap(), arch: arch.clone() };
@@ -241,12 +241,12 @@ mod tests {
             let entry = Entry { source: Source::Gone, builds: [(target, build)].into() };
             let modules = [("zfs/2".parse().unwrap(), entry)].into();
             let snapshot = Snapshot { modules, ..Snapshot::default() };
-            look(&self.layout, &policy, &snapshot, &arch, &BTreeSet::new())
+            inspect(&self.layout, &policy, &snapshot, &arch, &BTreeSet::new())
         }
 
         fn lacking(&self) -> Vec<String> {
             let lacks = |candidate: &&Candidate| !candidate.lacks.is_empty();
-            self.look().kernels.iter().filter(lacks).map(|candidate| candidate.kernel.to_string()).collect()
+            self.facts().kernels.iter().filter(lacks).map(|candidate| candidate.kernel.to_string()).collect()
         }
     }
 
@@ -263,7 +263,7 @@ mod tests {
             ("proc/self/mountinfo = 27 1 8:1 / / rw - ext4 /dev/sda1 rw", &[]),
             ("modules/6.2/modules.dep = kernel/zfs.ko.zst: kernel/spl.ko.zst|", &[]),
             ("modules/6.2/modules.builtin = kernel/fs/zfs/zfs.ko|", &[]),
-            // Left-overs, and what has no image, are no kernels.
+            // Leftover directories, and kernels without an image, do not count.
             ("modules/6.3/modules.dep = x:", &["6.2"]),
             ("modules/6.3/modules.dep = x:|\nmodules/6.3/vmlinuz = x", &["6.2", "6.3"]),
         ] {
@@ -287,7 +287,7 @@ mod tests {
             (var("LoaderEntryDefault", "m-6.1.conf"), Some(true)),
         ] {
             let machine = Machine::new(&format!("{ZFS}\n{SYSTEMD}\n{more}"));
-            let chosen = match machine.look().loader {
+            let chosen = match machine.facts().loader {
                 Loader::LoaderConf(conf) => {
                     assert_eq!(conf.file, machine.dir.path().join("efi/loader/loader.conf"));
                     let entries: Vec<&str> = conf.entries.iter().map(|(_, id)| id.as_str()).collect();
@@ -299,9 +299,9 @@ mod tests {
             };
             assert_eq!(chosen, expected, "{more}");
         }
-        assert_eq!(Machine::new(ZFS).look().loader, Loader::Unknown);
-        // Where nothing is lacking nobody is asked.
+        assert_eq!(Machine::new(ZFS).facts().loader, Loader::Unknown);
+        // Without a missing module, the boot loader is not read.
         let fine = format!("{ZFS}\n{SYSTEMD}\nmodules/6.2/modules.builtin = kernel/zfs.ko|");
-        assert_eq!(Machine::new(&fine).look().loader, Loader::Unknown);
+        assert_eq!(Machine::new(&fine).facts().loader, Loader::Unknown);
     }
 }
