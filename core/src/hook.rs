@@ -229,7 +229,8 @@ fn carry_out(
             }
             Ok(match effect {
                 FailureEffect::Stops => report.hook_code(&session.policy.admin).number(),
-                FailureEffect::Tells => report.autoinstall_code().number(),
+                FailureEffect::Tells if report.autoinstall_code().is_success() => 0,
+                FailureEffect::Tells => Exit::AUTOINSTALL_FAILED.number(),
             })
         }
         Err(error) if error.is::<signal::Interrupted>() => Err(error),
@@ -241,12 +242,11 @@ fn carry_out(
             ));
             Ok(0)
         }
-        // Distinguished from a hook that crashed: the admin has configured that modules are critical.
-        Err(error) if effect == FailureEffect::Stops => {
+        // Distinguished from a hook that crashed.
+        Err(error) => {
             broke(&error, session.screen);
             Ok(Exit::AUTOINSTALL_FAILED.number())
         }
-        Err(error) => Err(error),
     }
 }
 

@@ -170,43 +170,158 @@ mod tests {
         }
     }
 
-    /// Runs an adapter around a hook that ends with this status; returns the adapter's status and output.
-    fn adapter(file: &str, program: &str, ends: &str) -> (Option<i32>, String) {
+    /// What stands between a package manager and a hook: how it is called, and the statuses of the hook that it passes on.
+    struct Caller {
+        /// `apt`, `dnf` or `alpm`.
+        adapter: &'static str,
+        /// Shell text, with `LIB` for /usr/lib/dkms and `FILES` for the adapter's files.
+        call: &'static str,
+        passes: &'static [i32],
+        /// What a hook that crashed is said to have left undone.
+        effect: &'static str,
+    }
+
+    const MISSING: &str = "kernel modules may be missing; to build them, run dkms autoinstall";
+    const SKIPPED: &str = "pre-build skipped";
+
+    const fn caller(
+        adapter: &'static str,
+        call: &'static str,
+        passes: &'static [i32],
+        effect: &'static str,
+    ) -> Caller {
+        Caller { adapter, call, passes, effect }
+    }
+
+    /// Runs the plugin of dnf4 as dnf does, with modules of dnf that do nothing.
+    const DNF4: &str = r#"exec python3 -c '
+import importlib.util, sys, types
+class Error(Exception): pass
+dnf = types.ModuleType("dnf"); dnf.exceptions = types.ModuleType("dnf.exceptions")
+dnf.Plugin = object; dnf.exceptions.Error = Error
+sys.modules.update({"dnf": dnf, "dnf.exceptions": dnf.exceptions})
+spec = importlib.util.spec_from_file_location("plugin", "LIB/dnf4.py")
+module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)
+plugin = module.Dkms()
+package = types.SimpleNamespace(localPkg=lambda: "/a.rpm", name="a", version="1", release="1", arch="noarch")
+plugin.base = types.SimpleNamespace(conf=types.SimpleNamespace(installroot="/"),
+                                    transaction=types.SimpleNamespace(install_set=[package]))
+try: getattr(plugin, sys.argv[1])()
+except Error: sys.exit(3)
+' "#;
+
+    const CALLERS: &[Caller] = &[
+        caller("apt", "exec LIB/run-hook kernel-postinst 1", &[11, 129, 130, 143], MISSING),
+        caller("apt", "exec FILES/etc/kernel/postinst.d/dkms 1", &[11, 129, 130, 143], MISSING),
+        caller("apt", "exec FILES/usr/lib/kernel/install.d/40-dkms.install add 1", &[], MISSING),
+        caller("apt", "APT", &[], SKIPPED),
+        caller("dnf", "exec LIB/rpm-trigger transaction-end", &[11, 129, 130, 143], MISSING),
+        caller("dnf", "exec LIB/common.postinst a 1", &[11, 129, 130, 143], MISSING),
+        caller("dnf", "exec FILES/usr/lib/kernel/install.d/40-dkms.install add 1", &[], MISSING),
+        caller("dnf", "exec LIB/dnf5-action dnf5", &[3, 11, 129, 130, 143], MISSING),
+        caller("dnf", "exec LIB/dnf5-action dnf5-before", &[3, 11, 129, 130, 143], SKIPPED),
+        caller("dnf", "DNF4 transaction", &[], MISSING),
+        caller("dnf", "DNF4 pre_transaction", &[3], SKIPPED),
+        caller("alpm", "exec LIB/run-hook pre-transaction", &[3, 129, 130, 143], SKIPPED),
+        caller("alpm", "exec LIB/run-hook post-transaction", &[11, 129, 130, 143], MISSING),
+        caller("alpm", "exec LIB/run-hook pre-remove", &[11, 129, 130, 143], MISSING),
+    ];
+
+    /// apt's own words for the hook before a transaction.
+    fn apt_incoming() -> String {
+        let conf = repository().join("apt-hook/files/etc/apt/apt.conf.d/05dkms");
+        let conf = fs::read_to_string(conf).unwrap();
+        let line = conf.lines().find(|line| line.starts_with("DPkg::Pre-Install-Pkgs")).unwrap();
+        line.split('"').nth(1).unwrap().replace("/usr/lib/dkms", "LIB")
+    }
+
+    /// Calls an adapter's files around a hook with this text; the status, and what is said.
+    fn called(caller: &Caller, hook: Option<&str>) -> (Option<i32>, String) {
         let dir = tempfile::tempdir().unwrap();
-        let hook = dir.path().join("hook");
-        fs::write(&hook, format!("{ends}\n")).unwrap();
-        let script = fs::read_to_string(repository().join(file)).unwrap();
-        let script = script.replace(program, &format!("sh {}", hook.display()));
-        let done =
-            std::process::Command::new("sh").args(["-c", &script, "adapter", "verb"]).output().unwrap();
+        let lib = dir.path().join("usr/lib/dkms").display().to_string();
+        let files = files(
+            &repository(),
+            Path::new("/nowhere"),
+            &Contents { mirrors: mirrors(caller.adapter), programs: &[], renamed: &[] },
+        );
+        let write = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        };
+        for file in files.unwrap() {
+            let text = fs::read_to_string(&file.source).unwrap();
+            write(&file.path, &text.replace("/usr/lib/dkms", &lib));
+        }
+        if let Some(hook) = hook {
+            write(&format!("usr/lib/dkms/{}-hook", caller.adapter), hook);
+        }
+        let call = caller.call.replace("DNF4", DNF4).replace("APT", &apt_incoming());
+        let call = call.replace("LIB", &lib).replace("FILES", &dir.path().display().to_string());
+        let done = std::process::Command::new("sh")
+            .args(["-c", &call])
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
         (done.status.code(), String::from_utf8_lossy(&done.stderr).into_owned())
     }
 
+    fn mirrors(adapter: &str) -> &'static [&'static str] {
+        match adapter {
+            "apt" => &["apt-hook/files"],
+            "dnf" => &["dnf-plugin/files"],
+            _ => &["alpm-hook/files"],
+        }
+    }
+
     #[test]
-    fn only_what_a_hook_decides_is_passed_on() {
-        for (file, program) in [
-            ("apt-hook/files/usr/lib/dkms/run-hook", "/usr/lib/dkms/apt-hook \"$@\""),
-            ("dnf-plugin/files/usr/lib/dkms/rpm-trigger", "/usr/lib/dkms/dnf-hook \"$@\""),
-        ] {
-            for code in [0, 11, 129, 130, 143] {
-                let (status, said) = adapter(file, program, &format!("exit {code}"));
-                assert_eq!((status, said.as_str()), (Some(code), ""), "{file} {code}");
+    fn what_a_hook_decides_is_passed_on() {
+        for caller in CALLERS {
+            for code in caller.passes.iter().chain(&[0]) {
+                let (status, said) = called(caller, Some(&format!("#!/bin/sh\nexit {code}\n")));
+                let passed = if caller.call.starts_with("DNF4") && *code != 0 { 3 } else { *code };
+                assert_eq!((status, said.as_str()), (Some(passed), ""), "{}: {code}", caller.call);
             }
-            // A crash (abort, segmentation fault, kill), a program that is missing or cannot start, an internal error.
-            for ends in [
-                "kill -ABRT $$",
-                "kill -SEGV $$",
-                "kill -KILL $$",
-                "exit 127",
-                "exit 126",
-                "exit 1",
-                "exit 77",
-                "exit 255",
+        }
+        // apt is aborted, and says with which status; a plugin of kernel-install fails never.
+        for (index, code, status) in [(3, 3, 1), (3, 130, 1), (2, 11, 0), (6, 11, 0), (9, 11, 0)] {
+            let (ended, said) = called(&CALLERS[index], Some(&format!("#!/bin/sh\nexit {code}\n")));
+            assert_eq!((ended, said.as_str()), (Some(status), ""), "{}", CALLERS[index].call);
+        }
+    }
+
+    #[test]
+    fn a_hook_that_crashes_or_cannot_start_is_one_line_and_no_failure() {
+        for caller in CALLERS {
+            for hook in [
+                "#!/bin/sh\nkill -ABRT $$\n",
+                "#!/bin/sh\nkill -SEGV $$\n",
+                "#!/bin/sh\nkill -KILL $$\n",
+                "#!/bin/sh\nexit 1\n",
+                "#!/bin/sh\nexit 2\n",
+                "#!/bin/sh\nexit 77\n",
+                // A panic.
+                "#!/bin/sh\nexit 101\n",
+                "#!/bin/sh\nexit 126\n",
+                "#!/bin/sh\nexit 255\n",
+                "#!/nonexistent/loader\n",
             ] {
-                let (status, said) = adapter(file, program, ends);
-                assert_eq!(status, Some(0), "{file}: {ends}");
-                assert!(said.contains("exited with status"), "{file}: {ends}: {said}");
+                let (status, said) = called(caller, Some(hook));
+                assert_eq!(status, Some(0), "{}: {hook}: {said}", caller.call);
+                // The shell itself says what it could not start.
+                let ours: Vec<&str> = said.lines().filter(|line| line.starts_with("dkms: ")).collect();
+                assert_eq!(ours.len(), 1, "{}: {hook}: {said}", caller.call);
+                assert!(ours[0].ends_with(caller.effect), "{}: {hook}: {said}", caller.call);
             }
+        }
+    }
+
+    #[test]
+    fn a_hook_that_is_gone_is_no_failure() {
+        for caller in CALLERS {
+            let (status, said) = called(caller, None);
+            assert_eq!(status, Some(0), "{}: {said}", caller.call);
         }
     }
 }

@@ -101,3 +101,33 @@ fn hooks_refuse_what_is_no_kernel_release() {
         [""; 0]
     );
 }
+
+/// apt and dpkg go on without our program, and with one that dies: before the transaction, for the kernel, for a module.
+#[test]
+fn a_missing_or_crashing_program_fails_no_package() {
+    let (root, kernel) = stage::fine_and_broken(Suite::trixie());
+    let hook = "/usr/lib/dkms/apt-hook";
+    root.run(&format!("mv {hook} /usr/lib/dkms/away")).ok();
+    let package = Sources::new("late", "1.0").package(&root);
+    for (ends, said) in [
+        ("#!/bin/sh\nkill -KILL $$\n", "exited with status 137"),
+        ("#!/bin/sh\nexit 77\n", "exited with status 77"),
+        ("#!/bin/sh\nexit 101\n", "exited with status 101"),
+        ("#!/nonexistent/loader\n", "exited with status 12"),
+    ] {
+        root.write_script(hook, ends);
+        let told = root.apt_install(&["--reinstall", &package, &kernel.image(), &kernel.headers()]).ok();
+        told.says(&[
+            said,
+            "pre-build skipped",
+            "kernel modules may be missing; to build them, run dkms autoinstall",
+        ]);
+        root.expect_clean_dpkg();
+    }
+    root.run(&format!("rm {hook}")).ok();
+    root.apt_install(&["--reinstall", &package, &kernel.image(), &kernel.headers()]).ok();
+    root.expect_clean_dpkg();
+    // As the line says.
+    root.run(&format!("mv /usr/lib/dkms/away {hook} && dkms autoinstall -k {}", kernel.release));
+    root.expect_installed(&["fine/1.0"], &kernel.release);
+}

@@ -45,6 +45,33 @@ fn what_is_no_target_is_left_out_and_named() {
     }
 }
 
+/// The package manager goes on without our program, and with one that dies.
+#[test]
+fn a_missing_or_crashing_program_fails_nothing() {
+    let machine = machine();
+    let root = &machine.root;
+    let linux = &machine.kernels[0];
+    root.run("mv /usr/lib/dkms/alpm-hook /usr/lib/dkms/away").ok();
+    let mut files = machine.kernel_files("linux", linux);
+    for (ends, said) in [
+        ("", "exited with status 127"),
+        ("#!/bin/sh\nkill -KILL $$\n", "exited with status 137"),
+        ("#!/bin/sh\nexit 77\n", "exited with status 77"),
+        ("#!/nonexistent/loader\n", "exited with status 12"),
+    ] {
+        if !ends.is_empty() {
+            root.write_script("/usr/lib/dkms/alpm-hook", ends);
+        }
+        let told = machine.add(&files).ok().says(&[said, "pre-build skipped", "dkms autoinstall"]);
+        told.never_says(&["command failed"]);
+        files = machine.file("bbswitch-dkms", "0.8");
+    }
+    machine.remove("bbswitch-dkms").ok().says(&["dkms autoinstall"]).never_says(&["command failed"]);
+    root.run("mv /usr/lib/dkms/away /usr/lib/dkms/alpm-hook").ok();
+    machine.add(&files).ok();
+    root.expect_installed(&["bbswitch/0.8"], &linux.release);
+}
+
 /// AUR packages rely on the directory's name; some have a placeholder in dkms.conf.
 #[test]
 fn a_package_that_only_ships_a_source() {

@@ -69,7 +69,35 @@ fn a_missing_or_crashing_core_does_not_take_dnf4_down() {
     machine.install(&machine.packages(&machine.newer), 0).says(&["could not check kernel modules"]);
     root.write_script("/usr/lib/dkms/dnf-hook", "#!/bin/sh\nkill -SEGV $$\n");
     machine.install(&["dkms-bbswitch-1.0"], 0).says(&["was killed by signal 11"]);
+    for (ends, said) in CRASHES {
+        root.write_script("/usr/lib/dkms/dnf-hook", ends);
+        root.run("dnf -y --releasever=1 reinstall dkms-bbswitch-1.0").ok().says(&[said, "dkms autoinstall"]);
+    }
     made_up_for(&machine, "dnf -y --releasever=1");
+}
+
+/// Ends of a hook that are none of its verdicts, and the line about it.
+const CRASHES: [(&str, &str); 3] = [
+    ("#!/bin/sh\nkill -KILL $$\n", "exited with status 137"),
+    ("#!/bin/sh\nexit 77\n", "exited with status 77"),
+    ("#!/nonexistent/loader\n", "exited with status 12"),
+];
+
+/// zypper has no plugin of ours: rpm's triggers and kernel-install are all there is.
+#[test]
+fn a_missing_or_crashing_core_does_not_take_zypper_down() {
+    let machine = Machine::new(Manager::Zypper);
+    let root = &machine.root;
+    root.run("mv /usr/lib/dkms/dnf-hook /usr/lib/dkms/away").ok();
+    for (ends, said) in CRASHES {
+        root.write_script("/usr/lib/dkms/dnf-hook", ends);
+        machine.install(&["dkms-bbswitch-1.0"], 0).says(&[said, "dkms autoinstall"]);
+        machine.remove(&["dkms-bbswitch"]);
+    }
+    machine.install(&machine.packages(&machine.newer), 0).says(&["dkms autoinstall"]);
+    root.run("mv /usr/lib/dkms/away /usr/lib/dkms/dnf-hook").ok();
+    machine.install(&["dkms-bbswitch-1.0"], 0);
+    machine.expect_modules(&machine.newer, &["bbswitch/1.0"]);
 }
 
 /// dnf5 does, too, even if it has received a request whose reply is not read.

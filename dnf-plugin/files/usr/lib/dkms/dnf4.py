@@ -11,6 +11,13 @@ import dnf
 import dnf.exceptions
 
 HOOK = "/usr/lib/dkms/dnf-hook"
+# What the hook decides: transaction aborted (3), critical module failed (11), interrupted. Any other status is of a hook
+# that crashed.
+INTERRUPTED = (129, 130, 143)
+STOPS = (3,) + INTERRUPTED
+DECIDED = (0, 11) + INTERRUPTED
+SKIPPED = "pre-build skipped"
+REPAIR = "kernel modules may be missing; to build them, run dkms autoinstall"
 
 
 def say(text):
@@ -30,6 +37,10 @@ def run(verb, lines, stderr=None):
                               stdout=subprocess.DEVNULL, stderr=stderr)
 
 
+def ended(code):
+    return "exited with status %d" % code if code >= 0 else "was killed by signal %d" % -code
+
+
 class Dkms(dnf.Plugin):
     name = "dkms"
 
@@ -41,12 +52,12 @@ class Dkms(dnf.Plugin):
         try:
             files = ["%s\n" % package.localPkg() for package in self.incoming()]
             code = run("dnf4-before", files).returncode if files else 0
-            if code not in (0, 3, 130, 143):
-                say("dkms: pre-build skipped: %s exited with status %d\n" % (HOOK, code))
+            if code != 0 and code not in STOPS:
+                say("dkms: %s %s: %s\n" % (HOOK, ended(code), SKIPPED))
         except Exception as error:
-            say("dkms: pre-build skipped: %s\n" % error)
+            say("dkms: %s: %s\n" % (error, SKIPPED))
             return
-        if code in (3, 130, 143):
+        if code in STOPS:
             raise dnf.exceptions.Error("transaction aborted by dkms (see above), nothing changed")
 
     def transaction(self):
@@ -58,7 +69,7 @@ class Dkms(dnf.Plugin):
             done = run("dnf4", lines, subprocess.PIPE)
             if done.stderr:
                 atexit.register(say, done.stderr)
-            if done.returncode < 0:
-                atexit.register(say, "dkms: %s was killed by signal %d\n" % (HOOK, -done.returncode))
+            if done.returncode not in DECIDED:
+                atexit.register(say, "dkms: %s %s: %s\n" % (HOOK, ended(done.returncode), REPAIR))
         except Exception as error:
-            atexit.register(say, "dkms: could not check kernel modules: %s\n" % error)
+            atexit.register(say, "dkms: could not check kernel modules: %s: %s\n" % (error, REPAIR))
