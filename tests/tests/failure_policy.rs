@@ -138,3 +138,70 @@ fn the_summary_names_the_kernel_that_still_has_the_module() {
     assert!(others.contains(&kernel.release), "the kernel that still has it is not named\n{told}");
     root.expect_installed(&["picky/1.0"], &kernel.release);
 }
+
+/// Programs that a build needs, and the words by which the call is known that must not survive.
+const STRUCK: [(&str, &str, &str); 5] = [
+    ("ld", "/usr/bin/ld", "-o struck.ko"),
+    ("make", "/usr/bin/make", "modules"),
+    ("bash", "/usr/bin/bash", "KERNELRELEASE="),
+    ("sh", "/usr/bin/sh", "-o struck.ko"),
+    ("cc1", "/usr/libexec/gcc/x86_64-linux-gnu/14/cc1", "struck.c"),
+];
+
+/// What was killed from outside is no fault of the module: the next run builds it, without --force.
+#[test]
+fn a_build_in_which_something_was_killed_is_built_by_the_next_run() {
+    let (layer, kernel) = stage::with_small_tree(Suite::trixie());
+    for (name, program, words) in STRUCK {
+        let root = Root::on(&layer);
+        root.note(name);
+        Sources::new("struck", "1.0").unpack(&root);
+        root.run(&format!("cp /usr/bin/bash /opt/bash && cp -L {program} {program}.real && rm {program}"))
+            .ok();
+        root.write_script(
+            program,
+            &format!(
+                "#!/opt/bash\ncase \"$*\" in *'{words}'*) [ ! -e /opt/strike ] || kill -KILL $$ ;; esac\nexec {program}.real \"$@\"\n"
+            ),
+        );
+        root.write("/opt/strike", "");
+        let autoinstall = format!("dkms add struck/1.0; dkms autoinstall -k {}", kernel.release);
+        root.run(&autoinstall).exits(11).says(&["struck/1.0", "killed by signal 9"]);
+        // It happens again, and is no reason to give up.
+        root.run(&autoinstall).exits(11).says(&["killed by signal 9"]);
+        root.run("rm /opt/strike").ok();
+        root.run(&format!("dkms autoinstall -k {}", kernel.release)).ok();
+        root.expect_installed(&["struck/1.0"], &kernel.release);
+    }
+}
+
+/// A makefile can print what it likes.
+#[test]
+fn a_signal_that_is_only_printed_is_not_believed() {
+    let (layer, kernel) = stage::with_small_tree(Suite::trixie());
+    let root = Root::on(&layer);
+    let counters = Counters::install(&root);
+    for (name, does) in [
+        ("prints", "echo 'make[1]: *** [Makefile:3: all] Error 137'; echo 'make: *** [all] Killed'; false"),
+        ("imitates", "exit 137"),
+        ("misses", "echo '/bin/sh: 1: bc: not found'; echo 'make: *** [Makefile:1: all] Error 127'; false"),
+    ] {
+        Sources::new(name, "1.0").conf("PRE_BUILD=\"before.sh\"").unpack(&root);
+        root.write_script(&format!("/usr/src/{name}-1.0/before.sh"), &format!("#!/bin/bash\n{does}\n"));
+        let autoinstall = format!("dkms add {name}/1.0; dkms autoinstall -k {}", kernel.release);
+        root.run(&autoinstall).exits(11).says(&[name]).never_says(&["killed by signal", "not installed\n"]);
+        root.run(&format!("dkms remove {name}/1.0 --all")).ok();
+    }
+    // The same in a makefile: it is its own failure, and not repeated at every hook.
+    Sources::new("makes", "1.0").conf("MAKE[0]=\"make pretend\"").unpack(&root);
+    root.write(
+        "/usr/src/makes-1.0/Makefile",
+        "pretend:\n\t@echo 'make[1]: *** [Makefile:3: all] Error 137'; echo pretended; false\n",
+    );
+    let autoinstall = format!("dkms autoinstall -k {}", kernel.release);
+    counters.take();
+    root.run(&format!("dkms add makes/1.0; {autoinstall}")).exits(11).never_says(&["killed by signal"]);
+    assert_eq!(counters.take().builds, 1);
+    root.run(&autoinstall).exits(11);
+    assert_eq!(counters.take().builds, 0);
+}

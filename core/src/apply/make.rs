@@ -236,7 +236,11 @@ pub(super) fn remember(work: &Work<'_>, make: &Task, unbuilt: Unbuilt) -> Result
         }
     };
     let kept = keep().is_ok() && !unbuilt.log.is_empty();
-    let failing = Failing::new(unbuilt.fault, unbuilt.code, unbuilt.why);
+    let why = match unbuilt.cause {
+        Some(cause) => format!("{}: {cause}", unbuilt.why),
+        None => unbuilt.why,
+    };
+    let failing = Failing::new(unbuilt.fault, unbuilt.code, why);
     let log = kept.then(|| log.display().to_string());
     Ok(work.failed(make, Failing { errors: unbuilt.errors, log, ..failing }))
 }

@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::MemfdFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
+use crate::sys::confine::Failed;
 use crate::sys::{environment, inside, signal};
 
 /// The search path of child processes: not that of the caller, which may be a user's under sudo.
@@ -63,6 +64,8 @@ pub struct Done {
     pub exceeded: Option<Exceeded>,
     /// The command was not run because its sandbox could not be set up, for this reason.
     pub not_run: Option<String>,
+    /// What failed on the way, where it ran confined and the kernel records that.
+    pub failed: Option<Vec<Failed>>,
 }
 
 /// A limit that a process was killed for.
@@ -221,7 +224,14 @@ impl Cmd {
             }
             Ok(content)
         };
-        Ok(Done { status, output: read(output)?, errors: read(errors)?, exceeded, not_run: None })
+        Ok(Done {
+            status,
+            output: read(output)?,
+            errors: read(errors)?,
+            exceeded,
+            not_run: None,
+            failed: None,
+        })
     }
 
     /// Runs it; a non-zero exit status is an error with the end of its output.

@@ -1,10 +1,11 @@
-//! The cause of a failed build, determined from facts: the exit status of the step, the kernel's OOM counter, the free
-//! space. A log can contain any text, so a phrase in it proves nothing; only the error with which make itself ended is
-//! used.
+//! The cause of a failed build, determined from facts: the exit status of the step and of its processes, the kernel's OOM
+//! counter, the free space. A log can contain any text, so a phrase in it proves nothing. Only the error with which make itself
+//! ended is used, and only if the kernel recorded a process that ended so, where such records are available.
 
 use std::path::Path;
 
 use crate::report::{Fault, compiler};
+use crate::sys::confine::Failed;
 use crate::sys::{cgroup, file};
 
 /// Below this free space, a failure may have been caused by a full disk.
@@ -76,9 +77,9 @@ impl Blame {
 }
 
 /// The facts at the end of a build.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Facts {
-    /// It was ended by a signal or a limit.
+    /// Its shell was ended by a signal, or it exceeded a limit of dkms.
     pub killed: bool,
     /// The exit status of the failed step.
     pub status: i32,
@@ -86,7 +87,31 @@ pub struct Facts {
     pub out_of_memory: bool,
     /// The file system of the build directory is full.
     pub full: bool,
+    /// The processes through which the step failed; `None` where the kernel does not record them.
+    pub failed: Option<Vec<Failed>>,
 }
+
+impl Facts {
+    /// Whether one of the failed processes ended so. Without records, the log is used: the build is then tried again.
+    fn seen(&self, end: End) -> bool {
+        self.failed.as_ref().is_none_or(|failed| {
+            failed.iter().any(|failed| match end {
+                End::Signal(signal) => failed.signal() == Some(signal),
+                End::Status(code) => failed.code() == Some(code),
+            })
+        })
+    }
+
+    /// A process that was killed from outside.
+    fn struck(&self) -> Option<(&Failed, i32)> {
+        let failed = self.failed.iter().flatten();
+        let mut struck = failed.filter_map(|failed| Some((failed, failed.signal()?)));
+        struck.find(|(_, signal)| OUTSIDE.contains(signal))
+    }
+}
+
+/// Signals that a program does not get through an error of its own: SIGHUP, SIGKILL, SIGTERM, SIGXCPU.
+const OUTSIDE: [i32; 4] = [1, 9, 15, 24];
 
 /// The OOM counter before a build.
 #[derive(Debug, Clone, Copy)]
@@ -99,25 +124,28 @@ impl Before {
     }
 
     /// The facts about the time since.
-    pub fn facts(self, dir: &Path, killed: bool, status: i32) -> Facts {
+    pub fn facts(self, dir: &Path, killed: bool, status: i32, failed: Option<Vec<Failed>>) -> Facts {
         let full = file::room(dir).is_some_and(|free| free < ROOM);
-        Facts { killed, status, out_of_memory: cgroup::killed_for_memory() > self.0, full }
+        Facts { killed, status, out_of_memory: cgroup::killed_for_memory() > self.0, full, failed }
     }
 }
 
 /// Determines the cause.
-pub fn whose(log: &str, facts: Facts) -> Blame {
+pub fn whose(log: &str, facts: &Facts) -> Blame {
     if facts.out_of_memory {
         return Blame::machine("the machine ran out of memory");
     }
     if facts.killed {
-        return Blame::machine("the build was terminated");
+        return Blame::on(Fault::Machine);
     }
     if facts.full {
         return Blame::machine("no space left in the build directory");
     }
+    if let Some((failed, signal)) = facts.struck() {
+        return Blame::machine(format!("{} was killed by signal {signal}", name(failed)));
+    }
     let ended = made(log).or_else(|| (facts.status != 0).then(|| (status(facts.status), log)));
-    match ended {
+    match ended.filter(|(end, _)| facts.seen(*end)) {
         Some((End::Signal(signal), _)) => Blame::machine(format!("a program was killed by signal {signal}")),
         Some((End::Status(126 | 127), before)) => match missing(before) {
             Some(library) if library.starts_with("lib") && library.contains(".so") => {
@@ -131,6 +159,13 @@ pub fn whose(log: &str, facts: Facts) -> Blame {
         _ if compiler::diagnosed(log) => Blame::on(Fault::Module),
         _ => Blame::on(Fault::Unknown),
     }
+}
+
+/// A program's name. A program can change it, so only plain names are shown.
+fn name(failed: &Failed) -> &str {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte);
+    let name = failed.program.as_str();
+    if !name.is_empty() && name.bytes().all(plain) { name } else { "a program" }
 }
 
 /// How a program ended.
@@ -192,96 +227,132 @@ mod tests {
     #[test]
     fn facts_decide_and_no_phrase_does() {
         let error = "a.c:1:2: error: x\n";
-        let failed = Facts { status: 2, ..Facts::default() };
+        let failed = || Facts { status: 2, ..Facts::default() };
         let machine = |why: &str| Blame::machine(why);
         for (log, facts, expected) in [
-            (error.to_owned(), failed, Blame::on(Fault::Module)),
+            (error.to_owned(), failed(), Blame::on(Fault::Module)),
             // An optional tool is missing, and the compiler reports an error.
             (
                 format!(
                     "make: optional: No such file or directory\nmake: [Makefile:3: all] Error 127 (ignored)\n{error}make: *** [Makefile:4: a.o] Error 1\n"
                 ),
-                failed,
+                failed(),
                 Blame::on(Fault::Module),
             ),
-            (format!("echo No space left on device\n{error}"), failed, Blame::on(Fault::Module)),
+            (format!("echo No space left on device\n{error}"), failed(), Blame::on(Fault::Module)),
             (
                 format!("{error}make[2]: *** [x.mk:1: a.o] Error 1\nmake: *** [b] Error 137\n"),
-                failed,
+                failed(),
                 Blame::on(Fault::Module),
             ),
             (
                 "mkdir: cannot create '/x': Read-only file system\nmake: *** [Makefile:1: all] Error 1\n"
                     .into(),
-                failed,
+                failed(),
                 Blame::on(Fault::Unknown),
             ),
             (
                 "make[3]: *** [scripts/Makefile:9: a.ko] Error 137\nmake: *** [all] Error 2\n".into(),
-                failed,
+                failed(),
                 machine("a program was killed by signal 9"),
             ),
             (
                 "make: *** [Makefile:3: all] Killed\n".into(),
-                failed,
+                failed(),
                 machine("a program was killed by signal 9"),
             ),
             (
                 "make: *** [Makefile:3: all] Segmentation fault (core dumped)\n".into(),
-                failed,
+                failed(),
                 machine("a program was killed by signal 11"),
             ),
             (
                 "/bin/sh: 1: pahole: not found\nmake: *** [all] Error 127\n".into(),
-                failed,
+                failed(),
                 machine("pahole is not installed"),
             ),
             (
                 "/bin/sh: line 1: bc: command not found\nmake[1]: *** [Makefile:3: x] Error 127\n".into(),
-                failed,
+                failed(),
                 machine("bc is not installed"),
             ),
             (
                 "make: bison: No such file or directory\nmake: *** [Makefile:3: x] Error 127\n".into(),
-                failed,
+                failed(),
                 machine("bison is not installed"),
             ),
             (
                 "/bin/sh: 1: my-own-tool: not found\nmake: *** [all] Error 127\n".into(),
-                failed,
+                failed(),
                 Blame::on(Fault::Unknown),
             ),
             (
                 "bash: line 1: flex: command not found\n".into(),
-                Facts { status: 127, ..failed },
+                Facts { status: 127, ..failed() },
                 machine("flex is not installed"),
             ),
             (
                 String::new(),
-                Facts { status: 137, ..failed },
+                Facts { status: 137, ..failed() },
                 machine("a program was killed by signal 9"),
             ),
-            (String::new(), failed, Blame::on(Fault::Unknown)),
-            (error.to_owned(), Facts { killed: true, ..failed }, machine("the build was terminated")),
+            (String::new(), failed(), Blame::on(Fault::Unknown)),
+            (error.to_owned(), Facts { killed: true, ..failed() }, Blame::on(Fault::Machine)),
             (
                 error.to_owned(),
-                Facts { out_of_memory: true, ..failed },
+                Facts { out_of_memory: true, ..failed() },
                 machine("the machine ran out of memory"),
             ),
             (
                 error.to_owned(),
-                Facts { full: true, ..failed },
+                Facts { full: true, ..failed() },
                 machine("no space left in the build directory"),
             ),
             (
                 "scripts/mod/modpost: error while loading shared libraries: libelf.so.1: cannot open shared object \
                  file: No such file or directory\nmake: *** [all] Error 127\n"
                     .into(),
-                failed,
+                failed(),
                 machine("libelf.so.1 is not installed"),
             ),
         ] {
-            assert_eq!(whose(&log, facts), expected, "{log}");
+            assert_eq!(whose(&log, &facts), expected, "{log}");
+        }
+    }
+
+    /// A step that failed with 2, and how the processes on the way to that ended.
+    fn recorded(ends: &[(&str, i32)]) -> Facts {
+        let one = |(program, status): &(&str, i32)| Failed { program: (*program).into(), status: *status };
+        Facts { status: 2, failed: Some(ends.iter().map(one).collect()), ..Facts::default() }
+    }
+
+    #[test]
+    fn what_is_said_needs_the_kernels_record() {
+        let two = ("make", 2 << 8);
+        let machine = |why: &str| Blame::machine(why);
+        let killed = "make: *** [Makefile:3: all] Error 137\n";
+        let missing = "/bin/sh: 1: bc: not found\nmake: *** [all] Error 127\n";
+        let compiler = "gcc: fatal error: Killed signal terminated program cc1\nmake: *** [a.o] Error 1\n";
+        for (log, facts, expected) in [
+            (killed, recorded(&[two, ("ld", 9)]), machine("ld was killed by signal 9")),
+            ("", recorded(&[("make", 9)]), machine("make was killed by signal 9")),
+            ("", recorded(&[two, ("\u{1b}[2J", 15)]), machine("a program was killed by signal 15")),
+            (compiler, recorded(&[two, ("gcc", 1 << 8), ("cc1", 9)]), machine("cc1 was killed by signal 9")),
+            // The log contains only text about it.
+            (killed, recorded(&[two, ("sh", 1 << 8)]), Blame::on(Fault::Unknown)),
+            (missing, recorded(&[two, ("sh", 1 << 8)]), Blame::on(Fault::Unknown)),
+            (missing, recorded(&[two, ("sh", 127 << 8)]), machine("bc is not installed")),
+            // A script that ends as if something had been killed.
+            ("", Facts { status: 137, ..recorded(&[("bash", 137 << 8)]) }, Blame::on(Fault::Unknown)),
+            // A crash counts only if make ended with it.
+            ("", recorded(&[two, ("conftest", 11)]), Blame::on(Fault::Unknown)),
+            (
+                "make: *** [Makefile:3: all] Segmentation fault (core dumped)\n",
+                recorded(&[two, ("objtool", 0x80 | 11)]),
+                machine("a program was killed by signal 11"),
+            ),
+        ] {
+            assert_eq!(whose(log, &facts), expected, "{log} {facts:?}");
         }
     }
 }

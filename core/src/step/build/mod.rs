@@ -189,11 +189,13 @@ struct Stop {
     killed: bool,
     /// The exit status of the failed step; 0 if dkms found the problem.
     status: i32,
+    /// The processes through which it failed, where the kernel records them.
+    failed: Option<Vec<confine::Failed>>,
 }
 
 impl Stop {
     fn new(why: String, code: Exit) -> Self {
-        Self { why, code, killed: false, status: 0 }
+        Self { why, code, killed: false, status: 0, failed: None }
     }
 }
 
@@ -236,13 +238,14 @@ pub fn build(session: &Session, job: &Job<'_>, phases: &mut Phases) -> Attempt<B
                 scratch,
             }))
         }
-        Err(Stop { why, code, killed, status }) => {
+        Err(Stop { why, code, killed, status, failed }) => {
             let text = String::from_utf8_lossy(&log);
             let mut errors = compiler::errors(&text, &place.canonical.join("build"), 3);
             if let Some(refused) = refused::refused(&text).filter(|_| place.owner.is_some() && !killed) {
                 errors.extend([refused, refused::permission(job.module.name.as_str())]);
             }
-            let fault::Blame { fault, cause } = fault::whose(&text, before.facts(&scratch.0, killed, status));
+            let facts = before.facts(&scratch.0, killed, status, failed);
+            let fault::Blame { fault, cause } = fault::whose(&text, &facts);
             Ok(Err(Unbuilt { why, code, errors, fault, cause, log }))
         }
     }

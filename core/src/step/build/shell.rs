@@ -1,5 +1,6 @@
 //! Runs shell commands in the environment of a build, and reports how they ended.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -111,7 +112,7 @@ impl Sandbox<'_> {
         match done.exceeded {
             Some(Exceeded::Time) => {
                 let why = format!("{what} timed out after {minutes} minutes (build_minutes in policy.toml)");
-                return Err(Stop { why, code, killed: true, status: 0 });
+                return Err(Stop { killed: true, ..Stop::new(why, code) });
             }
             Some(Exceeded::Log) => {
                 let why = format!("{what} was stopped: its log exceeded {} MiB", LOG_LIMIT >> 20);
@@ -120,18 +121,15 @@ impl Sandbox<'_> {
             None => {}
         }
         if let Some(why) = &done.not_run {
-            return Err(Stop {
-                why: format!("{what} was not run: cannot set up the sandbox: {why}"),
-                code,
-                killed: true,
-                status: 0,
-            });
+            let why = format!("{what} was not run: cannot set up the sandbox: {why}");
+            return Err(Stop { killed: true, ..Stop::new(why, code) });
         }
         match done.code() {
             0 => Ok(()),
             status => {
                 let why = format!("{what} failed (exit code {status})");
-                Err(Stop { why, code, killed: STRUCK_DOWN.contains(&status), status })
+                let killed = done.status.signal().is_some();
+                Err(Stop { killed, status, failed: done.failed.clone(), ..Stop::new(why, code) })
             }
         }
     }

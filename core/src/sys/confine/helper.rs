@@ -14,7 +14,8 @@ use rustix::io::{Errno, FdFlags};
 use rustix::process::{Gid, Pid, Signal, Uid, WaitOptions};
 use rustix::thread::UnshareFlags;
 
-use super::{FIRST_HANDED, Inside, NOT_RUN, Question, Spec, USER, Verdict, limits, view};
+use super::account::Account;
+use super::{FIRST_HANDED, Inside, NOT_RUN, Question, Spec, Verdict, identity, limits, view};
 use crate::sys::run::{PATH, say};
 use crate::sys::{environment, lock, overlay, signal};
 
@@ -54,7 +55,7 @@ pub fn enter(parts: &Inside) -> Option<ExitCode> {
         return Some(ExitCode::from(NOT_RUN as u8));
     }
     match answer(&verdict) {
-        Ok(()) if matches!(verdict, Verdict::Ended(_)) => Some(ExitCode::SUCCESS),
+        Ok(()) if matches!(verdict, Verdict::Ended(..)) => Some(ExitCode::SUCCESS),
         _ => Some(ExitCode::from(NOT_RUN as u8)),
     }
 }
@@ -68,7 +69,7 @@ fn exchange() -> Result<File> {
 fn question() -> Result<Question> {
     if let Some(spec) = environment::variable(SPEC) {
         let spec = serde_json::from_str(&spec).context("reading the question")?;
-        return Ok(Question { spec, plain_view: false, caller: parent() });
+        return Ok(Question { spec, plain_view: false, caller: parent(), user: identity::user()? });
     }
     let mut file = exchange()?;
     let mut text = Vec::new();
@@ -94,7 +95,7 @@ fn outer() -> Result<Option<Verdict>> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     // What a package manager left open is none of the command's business.
     close_fds::set_fds_cloexec(3, &[]);
-    let Question { spec, plain_view, caller } = question()?;
+    let Question { spec, plain_view, caller, .. } = question()?;
     if parent() != caller {
         bail!("the process above is gone");
     }
@@ -146,7 +147,8 @@ fn view_not_here(error: anyhow::Error) -> anyhow::Error {
 }
 
 fn inner(parts: &Inside) -> Result<Option<Verdict>> {
-    let Question { spec, plain_view, .. } = question()?;
+    let Question { spec, plain_view, user, .. } = question()?;
+    identity::is(user);
     // From now on we end with the process that started us: not even a kill leaves us behind. Where the kernel does not end
     // what the command left, we do that first.
     let signal = if plain_view { Signal::TERM } else { Signal::KILL };
@@ -177,17 +179,20 @@ fn inner(parts: &Inside) -> Result<Option<Verdict>> {
         become_builder()?;
         return part().map(|()| None);
     }
+    let account = Account::begin();
     let child = start(&spec)?;
     loop {
-        if let Some(verdict) = ended(&child, WaitOptions::empty())? {
-            return Ok(Some(verdict));
+        if let Some(status) = ended(&child, WaitOptions::empty())? {
+            let failed = account.and_then(|account| account.failed(child.id()));
+            return Ok(Some(Verdict::Ended(status, failed)));
         }
     }
 }
 
 /// Gives up everything that root may do, for good. To be called while this process has one thread only: others would keep it.
 fn become_builder() -> Result<()> {
-    let (uid, gid) = (Uid::from_raw(USER), Gid::from_raw(USER));
+    let user = identity::user()?;
+    let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
     rustix::thread::set_thread_groups(&[]).context("leaving all groups")?;
     rustix::thread::set_thread_res_gid(gid, gid, gid).context("changing the group")?;
     rustix::thread::set_thread_res_uid(uid, uid, uid).context("changing the user")?;
@@ -198,15 +203,16 @@ fn become_builder() -> Result<()> {
 
 /// Where there are no namespaces: whoever the command starts is ours to end.
 fn without_namespaces(spec: &Spec) -> Result<Verdict> {
-    if !mapped("uid_map") || !mapped("gid_map") {
-        return Err(Unsupported(format!("user {USER} does not exist in this container")).into());
+    let user = identity::user()?;
+    if !mapped("uid_map", user) || !mapped("gid_map", user) {
+        return Err(Unsupported(format!("user {user} does not exist in this container")).into());
     }
     signal::install();
     rustix::process::set_child_subreaper(Some(Pid::INIT))?;
     let child = start(spec)?;
     let verdict = loop {
         match ended(&child, WaitOptions::NOHANG)? {
-            Some(verdict) => break verdict,
+            Some(status) => break Verdict::Ended(status, None),
             None if signal::check().is_err() => break Verdict::NotRun("interrupted".into()),
             None => std::thread::sleep(INTERVAL),
         }
@@ -216,14 +222,14 @@ fn without_namespaces(spec: &Spec) -> Result<Verdict> {
 }
 
 /// Whether the build's user has a number outside of this user namespace.
-fn mapped(map: &str) -> bool {
+fn mapped(map: &str, user: u32) -> bool {
     let text = std::fs::read_to_string(format!("/proc/self/{map}")).unwrap_or_default();
     text.lines().any(|line| {
         let mut numbers = line.split_whitespace().filter_map(|number| number.parse::<u64>().ok());
         let (Some(first), _, Some(count)) = (numbers.next(), numbers.next(), numbers.next()) else {
             return false;
         };
-        (first..first.saturating_add(count)).contains(&u64::from(USER))
+        (first..first.saturating_add(count)).contains(&u64::from(user))
     })
 }
 
@@ -255,16 +261,17 @@ fn start(spec: &Spec) -> Result<Child> {
         command.env(lock::SPACE, lock::space().unwrap_or_default());
     } else {
         limits::give_up()?;
-        command.uid(USER).gid(USER);
+        let user = identity::user()?;
+        command.uid(user).gid(user);
     }
     command.spawn().with_context(|| format!("starting {program}"))
 }
 
 /// Waits for whatever ends; how the command ended when it was that. Others that end here had no parent left.
-fn ended(child: &Child, options: WaitOptions) -> Result<Option<Verdict>> {
+fn ended(child: &Child, options: WaitOptions) -> Result<Option<i32>> {
     match rustix::process::wait(options) {
         Ok(Some((pid, status))) if pid.as_raw_nonzero().get() == child.id() as i32 => {
-            Ok(Some(Verdict::Ended(status.as_raw())))
+            Ok(Some(status.as_raw()))
         }
         Ok(_) | Err(Errno::INTR) => Ok(None),
         Err(error) => Err(error).context("waiting for the command"),

@@ -10,7 +10,9 @@
 //! and whichever status it ends with, "it was not run" and "it was killed" are not its words.
 #![allow(clippy::disallowed_methods)] // this is the place: between the namespaces and the command nothing else may run
 
+mod account;
 mod helper;
+mod identity;
 mod limits;
 #[cfg(target_pointer_width = "64")] // the library knows no others
 mod seccomp;
@@ -27,8 +29,10 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 
+pub use account::Failed;
 pub use helper::enter;
 pub(super) use helper::{OUTER, SPEC};
+pub use identity::PREFERRED as USER;
 
 use crate::sys::environment;
 use crate::sys::overlay::Layers;
@@ -36,10 +40,6 @@ use crate::sys::run::{Cmd, Done};
 
 /// The exit code of a command that was not run.
 pub const NOT_RUN: i32 = 125;
-/// The user and the group that confined commands run as. Not `nobody`: daemons run as that, and could change what is being
-/// built. systemd's UIDS-GIDS lists 65520…65533 as unused, Debian's policy as reserved; SUSE has a group of the last
-/// number. It is below 65536: containers often have no other numbers.
-pub const USER: u32 = 65529;
 /// The descriptor of the first file that is handed over, as the command sees it; the others follow.
 pub const FIRST_HANDED: u32 = 100;
 
@@ -81,6 +81,8 @@ struct Question {
     plain_view: bool,
     /// The process that waits for it.
     caller: i32,
+    /// The user that it runs as.
+    user: u32,
 }
 
 /// What this system allows us to put around a command.
@@ -99,8 +101,8 @@ pub enum Wall {
 /// How the helpers say that it ended.
 #[derive(Debug, Serialize, Deserialize)]
 enum Verdict {
-    /// As the system says it of a process.
-    Ended(i32),
+    /// As the system says it of a process, and what failed on the way, where the kernel records that.
+    Ended(i32, Option<Vec<Failed>>),
     /// It was not run.
     NotRun(String),
     /// It was not run: this system has not got what it takes.
@@ -123,7 +125,9 @@ impl Spec {
     fn helped(&self, plain_view: bool, prepare: &impl Fn(Cmd) -> Cmd) -> Result<Done> {
         let (done, verdict) = self.helped_with(plain_view, prepare)?;
         Ok(match verdict {
-            Some(Verdict::Ended(status)) => Done { status: ExitStatus::from_raw(status), ..done },
+            Some(Verdict::Ended(status, failed)) => {
+                Done { status: ExitStatus::from_raw(status), failed, ..done }
+            }
             Some(Verdict::NotRun(why) | Verdict::Unsupported(why)) => {
                 Done { status: ExitStatus::from_raw(NOT_RUN << 8), not_run: Some(why), ..done }
             }
@@ -138,7 +142,7 @@ impl Spec {
         prepare: &impl Fn(Cmd) -> Cmd,
     ) -> Result<(Done, Option<Verdict>)> {
         let caller = rustix::process::getpid().as_raw_nonzero().get();
-        let question = Question { spec: self.clone(), plain_view, caller };
+        let question = Question { spec: self.clone(), plain_view, caller, user: identity::user()? };
         let memory =
             rustix::fs::memfd_create("confine", MemfdFlags::CLOEXEC).context("making a file in memory")?;
         let mut exchange = File::from(memory);
@@ -185,7 +189,7 @@ pub fn wall() -> &'static Wall {
 fn attempt(plain_view: bool) -> Wall {
     let spec = Spec { argv: vec!["true".into()], cwd: "/".into(), ..Spec::default() };
     match spec.helped_with(plain_view, &|cmd| cmd) {
-        Ok((_, Some(Verdict::Ended(0)))) => Wall::Whole,
+        Ok((_, Some(Verdict::Ended(0, _)))) => Wall::Whole,
         Ok((_, Some(Verdict::Unsupported(why)))) => Wall::User(why),
         Ok((_, Some(Verdict::NotRun(why)))) => Wall::Failed(why),
         Ok((done, _)) => Wall::Failed(format!("its trial ended with code {}", done.code())),
@@ -201,5 +205,5 @@ pub fn available() -> bool {
 
 /// The user that confined commands run as; `None`: they run as who we are.
 pub fn user() -> Option<u32> {
-    (*wall() != Wall::None).then_some(USER)
+    (*wall() != Wall::None).then(|| identity::user().unwrap_or(USER))
 }
