@@ -19,7 +19,13 @@ pub struct BadName {
     pub why: &'static str,
 }
 
-/// The rule for all names: one path component that no tool mistakes for an option.
+/// The bytes that names may contain. None of them has a meaning in a shell, a makefile, a configuration file or the menu of a
+/// boot loader. rpm versions contain `^` and `~`.
+pub const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'+' | b'~' | b':' | b'@' | b'^' | b'-')
+}
+
+/// The rule for all names: one path component of plain characters that no tool mistakes for an option.
 fn check(kind: &'static str, text: &str) -> Result<(), BadName> {
     let why = if text.is_empty() {
         "it is empty"
@@ -37,6 +43,8 @@ fn check(kind: &'static str, text: &str) -> Result<(), BadName> {
         "it contains a comma, which separates the fields of dkms status"
     } else if text.len() > 200 {
         "it is longer than 200 bytes"
+    } else if !text.bytes().all(is_plain) {
+        "it contains a character other than letters, digits and . _ + ~ : @ ^ -"
     } else {
         return Ok(());
     };
@@ -210,6 +218,25 @@ mod tests {
             ("a b", "white space"),
             ("a\0b", "control"),
             ("a,b", "comma"),
+            ("a'b", "character other than"),
+            ("a\"b", "character other than"),
+            ("$(id)", "character other than"),
+            ("a;id", "character other than"),
+            ("a`id`", "character other than"),
+            ("a|b", "character other than"),
+            ("a&b", "character other than"),
+            ("a>b", "character other than"),
+            ("a*", "character other than"),
+            ("a?", "character other than"),
+            ("a[b]", "character other than"),
+            ("a{b}", "character other than"),
+            ("a\\b", "character other than"),
+            ("#a", "character other than"),
+            ("a=b", "character other than"),
+            ("a%b", "character other than"),
+            ("a!b", "character other than"),
+            ("é", "character other than"),
+            ("a\u{202e}b", "character other than"),
         ] {
             let error = text.parse::<ModuleName>().unwrap_err();
             assert!(error.to_string().contains(why), "{text:?}: {error}");
@@ -218,7 +245,19 @@ mod tests {
 
     #[test]
     fn names_from_real_packages_are_accepted() {
-        for text in ["v4l2loopback", "0~20230205+git", "2.6.9-1cvs2004", "6.12.117+deb13-amd64", "x86_64"] {
+        for text in [
+            "v4l2loopback",
+            "0~20230205+git",
+            "2.6.9-1cvs2004",
+            "6.12.117+deb13-amd64",
+            "x86_64",
+            "1:2.3.4",
+            "0.3^20240425git29ec357",
+            "r5.g1234",
+            "lttng-modules",
+            "r8125_v2@1",
+            "5.14.0-503.el9.x86_64+rt",
+        ] {
             assert_eq!(text.parse::<ModuleVersion>().unwrap().as_str(), text);
         }
     }

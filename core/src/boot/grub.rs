@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Act, Change, Need, names};
-use crate::types::KernelRelease;
+use crate::types::{KernelRelease, is_plain};
 
 /// The facts about GRUB.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,12 @@ impl Grub {
         }
         let entry = entry_of(&self.menu, keep).ok_or_else(|| format!("no GRUB menu entry for {keep}"))?;
         let (state, image) = (self.state.display(), self.boot.join(format!("vmlinuz-{keep}")));
+        // grub-mkconfig sources the file as root.
+        for text in [&entry, &state.to_string(), &image.display().to_string()] {
+            if !text.bytes().all(|byte| is_plain(byte) || b"/>".contains(&byte)) {
+                return Err(format!("{text:?} contains a special character"));
+            }
+        }
         // A later default of the admin's wins. Without the kernel or our state, the file has no effect.
         let text = format!(
             "# Created by dkms because {} is not built for {instead}; dkms deletes this file when it is.\n\

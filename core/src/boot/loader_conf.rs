@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::{Act, Change, Need, names};
 use crate::policy::admin::glob;
-use crate::types::KernelRelease;
+use crate::types::{KernelRelease, is_plain};
 
 /// The facts about systemd-boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,10 @@ impl LoaderConf {
         }
         let entry = self.entries.iter().find(|(kernel, _)| kernel == keep).map(|(_, id)| id);
         let entry = entry.ok_or_else(|| format!("no boot loader entry for {keep}"))?;
+        // In the file, `*` and `?` are patterns, and a blank or a new line ends the value.
+        if !entry.bytes().all(is_plain) {
+            return Err(format!("{entry:?} contains a special character"));
+        }
         let why = names(modules);
         let ours = format!("# set by dkms until {why} is built for {instead}\ndefault {entry}\n");
         // The last line takes effect.

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 
 use super::{Context, RawConf, exclusive};
 use crate::kernel::Config;
-use crate::types::ModuleName;
+use crate::types::{ModuleName, is_plain};
 
 /// One kernel module that a package builds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written")]
 pub struct ModuleSpec {
     /// Its path in the build directory, without suffix: `src/foo` for `src/foo.ko`.
     pub built: String,
@@ -18,6 +19,30 @@ pub struct ModuleSpec {
     pub dest_location: String,
     /// Whether debug sections are stripped.
     pub strip: bool,
+}
+
+/// The stored form of a module. It is checked again after reading, because root joins it to paths.
+#[derive(Deserialize)]
+struct Written {
+    built: String,
+    dest_name: String,
+    dest_location: String,
+    strip: bool,
+}
+
+impl TryFrom<Written> for ModuleSpec {
+    type Error = String;
+    fn try_from(written: Written) -> Result<Self, String> {
+        let Written { built, dest_name, dest_location, strip } = written;
+        for name in [dest_name.as_str(), built.rsplit('/').next().unwrap_or_default()] {
+            name.parse::<ModuleName>().map_err(|error| error.to_string())?;
+        }
+        let normal = |path: &str| normal(path).filter(|_| plain(path)).unwrap_or_default();
+        if normal(&built).strip_prefix('/') != Some(&built) || normal(&dest_location) != dest_location {
+            return Err(format!("{built:?} for {dest_location:?} is no module of a recipe"));
+        }
+        Ok(Self { built, dest_name, dest_location, strip })
+    }
 }
 
 /// Scripts of the package, relative to its source or build directory; empty when not set.
@@ -167,6 +192,9 @@ fn modules(raw: &RawConf, problems: &mut Vec<String>) -> Vec<ModuleSpec> {
             problems.push(format!("BUILT_MODULE_LOCATION[{index}] points outside the build directory"));
             String::new()
         });
+        if !plain(&location) {
+            problems.push(odd("BUILT_MODULE_LOCATION", index));
+        }
         let built = format!("{location}/{built_name}").trim_start_matches('/').to_owned();
         let dest_location = raw.at("DEST_MODULE_LOCATION", index);
         if dest_location.is_empty() {
@@ -181,6 +209,9 @@ fn modules(raw: &RawConf, problems: &mut Vec<String>) -> Vec<ModuleSpec> {
                 .push(format!("DEST_MODULE_LOCATION[{index}] points outside the kernel's module directory"));
             String::new()
         });
+        if !plain(&dest_location) {
+            problems.push(odd("DEST_MODULE_LOCATION", index));
+        }
         if !built_names.insert(built.clone()) {
             problems.push(format!("BUILT_MODULE_NAME[{index}] repeats {built}"));
         }
@@ -197,6 +228,15 @@ fn modules(raw: &RawConf, problems: &mut Vec<String>) -> Vec<ModuleSpec> {
         });
     }
     modules
+}
+
+/// Whether a path consists of plain components.
+fn plain(path: &str) -> bool {
+    path.bytes().all(|byte| byte == b'/' || is_plain(byte))
+}
+
+fn odd(variable: &str, index: usize) -> String {
+    format!("{variable}[{index}] contains a character other than letters, digits and / . _ + ~ : @ ^ -")
 }
 
 /// A normalized path below the kernel's directory (`/kernel/../misc/` → `/misc`); `None` if it leads out of it.

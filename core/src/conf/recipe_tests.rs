@@ -66,6 +66,14 @@ fn bad_values_are_named_with_their_index() {
         (("NO_WEAK_MODULES", 0, "1"), "must be yes or no"),
         (("AUTOINSTALL", 0, "maybe"), "must be yes or no"),
         (("BUILD_DEPENDS", 0, "x/y"), "slash"),
+        (("BUILD_DEPENDS", 0, "$(id)"), "character other than"),
+        (("BUILT_MODULE_NAME", 0, "a'b"), "character other than"),
+        (("DEST_MODULE_NAME", 0, "a;b"), "character other than"),
+        (("DEST_MODULE_NAME", 0, "-a"), "dash"),
+        (("BUILT_MODULE_LOCATION", 0, "a b"), "character other than"),
+        (("BUILT_MODULE_LOCATION", 0, "$(id)"), "character other than"),
+        (("DEST_MODULE_LOCATION", 0, "/extra/a'b"), "character other than"),
+        (("DEST_MODULE_LOCATION", 0, "/extra/a\u{1b}b"), "character other than"),
     ] {
         let problems = recipe(&with(&[extra])).unwrap_err().join("; ");
         assert!(problems.contains(expected), "{extra:?}: {problems}");
@@ -172,4 +180,34 @@ fn patches_are_chosen_by_their_patterns() {
         raw.values.entry(name.into()).or_default().insert(index, value.into());
     }
     assert_eq!(patches(&raw), ["always", "now"]);
+}
+
+#[test]
+fn a_module_that_was_written_down_is_checked_again() {
+    let read = |built: &str, name: &str, location: &str| {
+        let text =
+            serde_json::json!({"built": built, "dest_name": name, "dest_location": location, "strip": true});
+        serde_json::from_value::<super::ModuleSpec>(text).is_ok()
+    };
+    for (built, name, location) in
+        [("a", "a", "/extra"), ("src/sub/a", "b", "/kernel/drivers/net"), ("a", "a", "/")]
+    {
+        assert!(read(built, name, location), "{built} {name} {location}");
+    }
+    for (built, name, location) in [
+        ("/a", "a", "/extra"),
+        ("../a", "a", "/extra"),
+        ("a/../../b", "a", "/extra"),
+        ("", "a", "/extra"),
+        ("a'b", "a", "/extra"),
+        ("a", "../a", "/extra"),
+        ("a", "", "/extra"),
+        ("a", "a", "extra"),
+        ("a", "a", "/extra/../../../etc"),
+        ("a", "a", "/extra/"),
+        ("a", "a", "/ex tra"),
+        ("a", "a", ""),
+    ] {
+        assert!(!read(built, name, location), "{built} {name} {location}");
+    }
 }

@@ -71,8 +71,7 @@ fn header(file: &mut dyn Read) -> Result<Header> {
 
 /// The rule of librpm: older versions of rpm wrote no tag, but the files of a source package are in a directory without a name.
 fn is_source(header: &Header) -> bool {
-    header.has(tag::SOURCE_PACKAGE)
-        || !header.has(tag::SOURCE_RPM) && header.strings(tag::DIR_NAMES) == [b""]
+    header.has(tag::SOURCE_PACKAGE) || !header.has(tag::SOURCE_RPM) && header.strings(tag::DIR_NAMES) == [b""]
 }
 
 /// The files that a header lists.

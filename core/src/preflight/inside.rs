@@ -121,3 +121,25 @@ pub(super) fn find(session: &Session, snapshot: &Snapshot, request: &Request) ->
     found.survey = survey::facts(session, &scope(&events, snapshot), snapshot)?.into();
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::inside::Message;
+
+    /// Where the fuzzer begins must be what is really sent: otherwise it never gets past the first field.
+    #[test]
+    fn the_seeds_of_the_fuzzer_are_understood() {
+        let seed = |name: &str| {
+            let path = format!("{}/../tests/fuzz/seeds/wall/{name}", env!("CARGO_MANIFEST_DIR"));
+            Message::read(&std::fs::read(path).unwrap()).unwrap()
+        };
+        let Message::Found(found) = seed("found") else { panic!("another message") };
+        let (events, survey) = serde_json::from_value::<Found>(found).unwrap().into_parts();
+        assert_eq!((events.len(), survey.kernels.len(), survey.cases.len()), (2, 1, 1));
+        let Message::Ask(kind, question) = seed("ask") else { panic!("another message") };
+        assert_eq!(kind, bash::EVALUATE);
+        assert_eq!(serde_json::from_value::<evaluate::Question>(question).unwrap().inputs().files.len(), 1);
+        assert_eq!(seed("failed"), Message::Failed("a file is damaged".into()));
+    }
+}
