@@ -3,6 +3,7 @@
 
 use dkms_tests::count::Counters;
 use dkms_tests::modules::Sources;
+use dkms_tests::repack::{newer_headers, repack};
 use dkms_tests::{Kernel, Root, Suite, stage};
 
 /// The files that a hostile program writes: some that only root can write, and one that all users can.
@@ -122,4 +123,76 @@ fn new_tools_that_cannot_run_prove_nothing() {
     told.says(&["pre-build skipped", "GLIBC_9.99"]).never_says(&["FAILED"]);
     root.run(&format!("apt-get -q -y install {files}")).ok();
     root.expect_installed(&["fine/1.0"], &kernel.release);
+}
+
+/// Packages, each with a file in it that is to differ by a byte at its end, where nothing reads; empty: none.
+const GCC: &[(&str, &str)] = &[
+    ("gcc-14", ""),
+    ("cpp-14", ""),
+    ("gcc-14-x86-64-linux-gnu", "usr/bin/x86_64-linux-gnu-gcc-14"),
+    ("cpp-14-x86-64-linux-gnu", "usr/libexec/gcc/x86_64-linux-gnu/14/cc1"),
+];
+const LIBC: &[(&str, &str)] = &[("libc6", "usr/lib/x86_64-linux-gnu/libc.so.6"), ("libc6-dev", "")];
+
+/// These at a higher version.
+fn newer(root: &Root, packages: &[(&str, &str)]) -> String {
+    let one = |(package, file): &(&str, &str)| {
+        let deb = root.download(&[package]).remove(0);
+        repack(root, &deb, "+9", |tree| {
+            if !file.is_empty() {
+                let path = tree.join(file);
+                let content = [std::fs::read(&path).unwrap(), vec![b'\n']].concat();
+                std::fs::write(&path, content).unwrap();
+            }
+        })
+    };
+    packages.iter().map(one).collect::<Vec<_>>().join(" ")
+}
+
+/// A transaction that brings only these changes no module; one that brings a kernel's headers besides has its modules built
+/// with them, before and not again afterwards.
+fn brings(packages: &[(&str, &str)]) {
+    let (layer, kernel) = stage::with_small_tree(Suite::trixie());
+    let with_module = || {
+        let root = Root::on(&layer);
+        let package = Sources::new("fine", "1.0").package(&root);
+        root.apt_install(&[&package]).ok();
+        root.expect_installed(&["fine/1.0"], &kernel.release);
+        root
+    };
+    let bad = ["FAILED", "pre-build skipped", "GLIBC_"];
+
+    let root = with_module();
+    let debs = newer(&root, packages);
+    let files = kernel.module_files(&root);
+    let counters = Counters::install(&root);
+    root.run(&format!("apt-get -q -y install {debs} 2>&1")).ok().never_says(&bad);
+    root.expect_clean_dpkg();
+    assert_eq!((counters.take().builds, kernel.module_files(&root)), (0, files));
+    root.expect_installed(&["fine/1.0"], &kernel.release);
+
+    let root = with_module();
+    root.write("/etc/dkms/policy.toml", "critical = [\"fine\"]\n");
+    let debs = newer(&root, packages);
+    let headers = newer_headers(&root, &kernel, "+9", true);
+    let told = root.run(&format!("apt-get -q -y install {debs} {headers} 2>&1")).ok().never_says(&bad);
+    root.expect_clean_dpkg();
+    root.expect_installed(&["fine/1.0"], &kernel.release);
+    kernel.expect_vermagic(&root);
+    let history = root.run("dkms history").ok();
+    assert!(history.stdout.contains("incoming") || told.all().contains("pre-build"), "{history}\n{told}");
+    // Nothing has to be done again with what is installed now.
+    let counters = Counters::install(&root);
+    root.run(&format!("dkms install fine/1.0 -k {}", kernel.release)).ok();
+    assert_eq!(counters.take().builds, 0);
+}
+
+#[test]
+fn a_transaction_that_brings_only_a_new_gcc() {
+    brings(GCC);
+}
+
+#[test]
+fn a_transaction_that_brings_only_a_new_c_library() {
+    brings(LIBC);
 }
