@@ -120,7 +120,7 @@ const SYSTEM: [&str; 11] =
     ["/boot", "/dev", "/etc", "/lib", "/opt", "/proc", "/root", "/run", "/sys", "/usr", "/var"];
 
 /// Interfaces of the kernel, the sandbox's mounts, and what it hides: used by `sys` only.
-const OF_SYS: [&str; 11] = [
+const OF_SYS: [&str; 13] = [
     "/proc",
     "/run",
     "/sys/fs/cgroup",
@@ -132,6 +132,8 @@ const OF_SYS: [&str; 11] = [
     "/etc/pki/akmods/private",
     "/etc/shadow",
     "/etc/gshadow",
+    "/etc/passwd",
+    "/etc/group",
 ];
 
 #[test]

@@ -17,9 +17,13 @@ pub fn repack(root: &Root, deb: &Path, suffix: &str, edit: impl FnOnce(&Path)) -
     let old = field(&text, "Version").to_owned();
     let new = format!("{old}{suffix}");
     // Related packages may keep the old version: exact dependencies on it become lower bounds.
-    let text = text
-        .replace(&format!("Version: {old}\n"), &format!("Version: {new}\n"))
-        .replace(&format!("(= {old})"), &format!("(>= {old})"));
+    let newer = |line: &str| match line.split(':').next() {
+        Some("Version") => format!("Version: {new}\n"),
+        // Only an exact version is allowed here.
+        Some("Provides") => format!("{line}\n"),
+        _ => format!("{}\n", line.replace(&format!("(= {old})"), &format!("(>= {old})"))),
+    };
+    let text: String = text.lines().map(newer).collect();
     let name = field(&text, "Package").to_owned();
     fs::write(&control, text).unwrap();
     edit(&tree);
