@@ -141,10 +141,10 @@ fn the_summary_names_the_kernel_that_still_has_the_module() {
 
 /// Programs that a build needs, and the words by which the call is known that must not survive.
 const STRUCK: [(&str, &str, &str); 5] = [
-    ("ld", "/usr/bin/ld", "-o struck.ko"),
+    ("ld", "/usr/bin/ld", "struck.ko"),
     ("make", "/usr/bin/make", "modules"),
     ("bash", "/usr/bin/bash", "KERNELRELEASE="),
-    ("sh", "/usr/bin/sh", "-o struck.ko"),
+    ("sh", "/usr/bin/sh", "struck.ko"),
     ("cc1", "/usr/libexec/gcc/x86_64-linux-gnu/14/cc1", "struck.c"),
 ];
 
