@@ -156,7 +156,7 @@ impl Cache {
 
     /// Stores the build in `from`. Its files are shared with the cache if possible: a tool that changes one in place,
     /// as shell tools do, invalidates the entry, because its hash no longer matches.
-    pub fn keep(&self, key: &str, from: &Path, manifest: Manifest) -> Result<()> {
+    pub fn store(&self, key: &str, from: &Path, manifest: Manifest) -> Result<()> {
         if self.limit == 0 || self.dir.join(key).exists() {
             return Ok(());
         }
@@ -251,20 +251,20 @@ fn share(from: &Path, to: &Path, name: &Path, files: &mut BTreeMap<PathBuf, Stri
 mod tests {
     use super::*;
 
-    struct Place {
+    struct TempCache {
         _dir: tempfile::TempDir,
         cache: Cache,
         built: PathBuf,
         out: PathBuf,
     }
 
-    fn place(limit: u64) -> Place {
+    fn place(limit: u64) -> TempCache {
         let dir = tempfile::tempdir().unwrap();
         let (cache, built, out) =
             (dir.path().join("cache"), dir.path().join("built"), dir.path().join("out"));
         file::write_atomic(&built.join("module/a.ko"), b"module", 0o644).unwrap();
         file::write_atomic(&built.join("log/make.log"), b"log", 0o644).unwrap();
-        Place { _dir: dir, cache: Cache::new(cache, limit), built, out }
+        TempCache { _dir: dir, cache: Cache::new(cache, limit), built, out }
     }
 
     fn manifest() -> Manifest {
@@ -276,7 +276,7 @@ mod tests {
     fn what_was_kept_comes_back() {
         let place = place(1 << 20);
         assert!(!place.cache.holds("k"));
-        place.cache.keep("k", &place.built, manifest()).unwrap();
+        place.cache.store("k", &place.built, manifest()).unwrap();
         file::remove_all(&place.built).unwrap();
         assert!(place.cache.holds("k"));
         let taken = place.cache.take("k", &place.out).unwrap();
@@ -289,13 +289,13 @@ mod tests {
     fn a_damaged_entry_is_refused_and_gone() {
         let place = place(1 << 20);
         for damage in ["build/module/a.ko", "manifest.json"] {
-            place.cache.keep("k", &place.built, manifest()).unwrap();
+            place.cache.store("k", &place.built, manifest()).unwrap();
             let path = place.cache.dir.join("k").join(damage);
             file::write_atomic(&path, b"something else", 0o644).unwrap();
             assert!(place.cache.take("k", &place.out).is_err(), "{damage}");
             assert!(!place.cache.holds("k") && !place.out.exists(), "{damage}");
         }
-        place.cache.keep("k", &place.built, manifest()).unwrap();
+        place.cache.store("k", &place.built, manifest()).unwrap();
         file::remove_all(&place.cache.dir.join("k/build/log/make.log")).unwrap();
         assert!(place.cache.take("k", &place.out).is_err(), "a file that is missing");
     }
@@ -304,7 +304,7 @@ mod tests {
     fn what_was_not_used_for_longest_goes_first() {
         let place = place(1 << 20);
         for key in ["a", "b", "c"] {
-            place.cache.keep(key, &place.built, manifest()).unwrap();
+            place.cache.store(key, &place.built, manifest()).unwrap();
         }
         let size = file::tree_size(&place.cache.dir.join("a"));
         let hours_ago = |key: &str, hours: u64| {
@@ -327,7 +327,7 @@ mod tests {
     #[test]
     fn without_room_there_is_no_cache() {
         let place = place(0);
-        place.cache.keep("k", &place.built, manifest()).unwrap();
+        place.cache.store("k", &place.built, manifest()).unwrap();
         assert!(!place.cache.holds("k") && !place.cache.dir.exists());
     }
 }

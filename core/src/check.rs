@@ -30,7 +30,7 @@ pub struct Candidate {
 /// The result for one file.
 #[derive(Debug, Clone)]
 pub struct Assessment {
-    /// What was asked.
+    /// The file and the kernel that it was checked for.
     pub candidate: Candidate,
     /// Whether it would be loaded.
     pub verdict: Verdict,
@@ -64,11 +64,10 @@ pub fn installed(
         {
             let dir = session.layout.kernel(&target.kernel);
             candidates.extend(
-                build.places(&dir, session.policy.row.destination).into_iter().map(|file| Candidate {
-                    module: Some(id.clone()),
-                    target: target.clone(),
-                    file,
-                }),
+                build
+                    .places(&dir, session.policy.distribution.destination)
+                    .into_iter()
+                    .map(|file| Candidate { module: Some(id.clone()), target: target.clone(), file }),
             );
         }
     }
@@ -139,7 +138,7 @@ pub fn foreseen(
                     lines.insert(format!(
                         "modules for {kernel} are signed with a key that is not enrolled; the kernel will reject \
                          them: {why}; to enroll the key: {}",
-                        sign::enrol(session, &path)
+                        sign::enroll(session, &path)
                     ));
                 }
                 Some(_) => {}
@@ -192,7 +191,7 @@ impl KernelContext {
             }
         }
         let (_, path) = sign::pair(session, target);
-        let ours = certificate(&path).ok().map(|certificate| (certificate, sign::enrol(session, &path)));
+        let ours = certificate(&path).ok().map(|certificate| (certificate, sign::enroll(session, &path)));
         Ok(Self { kernel, demand, known, more: firmware.enrolled.is_none(), ours, symvers })
     }
 
@@ -223,8 +222,8 @@ impl KernelContext {
                 why = format!("signed by {signer}; the list of enrolled keys cannot be read");
             }
             match &self.ours {
-                Some((ours, enrol)) if ours.is(signer) && verdict != Verdict::Loads => {
-                    why.push_str(&format!("; to enroll this machine's key: {enrol}"));
+                Some((ours, enroll)) if ours.is(signer) && verdict != Verdict::Loads => {
+                    why.push_str(&format!("; to enroll this machine's key: {enroll}"));
                 }
                 _ if verdict == Verdict::Refused => {
                     assessment.notes.push("keys built into the kernel cannot be checked".into());
@@ -342,7 +341,7 @@ mod tests {
         let (dir, session) = machine(r#""sha256 x""#);
         assert_eq!(all(&session), [""; 0], "nothing is known about the certificate");
         let (key, path) = (dir.path().join("lib/mok.key"), dir.path().join("lib/mok.pub"));
-        sign::make(&session, &key, &path).unwrap();
+        sign::ensure_pair(&session, &key, &path).unwrap();
         let lines = all(&session);
         assert!(
             lines.len() == 1 && lines[0].contains(&format!("mokutil --import {}", path.display())),

@@ -55,7 +55,7 @@ pub enum Event {
     /// A user imports a module from a tarball. Its source is in the source tree; its builds are not in the DKMS tree.
     Loaded(Load),
     /// A user requests one action.
-    Asked(Request),
+    Requested(Request),
 }
 
 /// A module from a tarball.
@@ -144,7 +144,7 @@ impl fmt::Display for Event {
                 write!(f, "dkms match of {} to {}", target.kernel, template.kernel)
             }
             Self::Loaded(load) => write!(f, "tarball of {}", load.module),
-            Self::Asked(request) => {
+            Self::Requested(request) => {
                 let verb = format!("{:?}", request.verb).to_lowercase();
                 write!(f, "dkms {verb} {}", request.module)
             }

@@ -57,7 +57,7 @@ pub struct Session {
     /// The output.
     pub screen: Screen,
     /// Modules that were requested by name.
-    pub asked: Vec<ModuleId>,
+    pub requested: Vec<ModuleId>,
     /// The names in the admin's directory: each module looks up several, and most machines have none of them.
     admin_names: OnceLock<BTreeSet<OsString>>,
 }
@@ -81,13 +81,13 @@ impl Session {
 
     /// A run with these values, without reading anything from the system.
     pub fn new(layout: Layout, policy: Policy, options: Options, screen: Screen) -> Self {
-        Self { layout, policy, options, screen, asked: Vec::new(), admin_names: OnceLock::new() }
+        Self { layout, policy, options, screen, requested: Vec::new(), admin_names: OnceLock::new() }
     }
 
     /// Reads the facts about a kernel, with the options' headers and configuration.
     pub fn kernel(&self, target: &Target) -> Result<Kernel> {
         let Options { headers, config, .. } = &self.options;
-        Kernel::load(&self.layout, &self.policy.row, target, headers.as_deref(), config.as_deref())
+        Kernel::load(&self.layout, &self.policy.distribution, target, headers.as_deref(), config.as_deref())
     }
 
     /// Whether the admin's directory contains this name.
@@ -122,12 +122,12 @@ impl Session {
 
     /// The number of parallel jobs: as requested, limited by what the machine supports.
     pub fn jobs(&self) -> usize {
-        Machine::look().budget(self.options.jobs.or(self.policy.framework.parallel_jobs))
+        Machine::read().budget(self.options.jobs.or(self.policy.framework.parallel_jobs))
     }
 
     /// Files that no build may read: the private keys for signing this kernel's modules.
     pub fn secrets(&self, target: &Target) -> Vec<PathBuf> {
-        let (own, _) = self.policy.row.mok;
+        let (own, _) = self.policy.distribution.mok;
         let configured = self.policy.framework.signing_key(target).map(PathBuf::from);
         configured.into_iter().chain([self.layout.keys.join(own)]).collect()
     }

@@ -9,8 +9,8 @@ use dkms_core::preflight::Question;
 use dkms_core::session::Session;
 use serde_json::{Value, json};
 
+use crate::affected::Affected;
 use crate::cache::cached;
-use crate::seen::Seen;
 
 /// Requests the packages that the transaction installed.
 pub fn came(session: &Session, input: &mut Input<'_>) -> Result<Answer> {
@@ -19,7 +19,7 @@ pub fn came(session: &Session, input: &mut Input<'_>) -> Result<Answer> {
     if elsewhere(input)? {
         return Ok(Answer::Nothing);
     }
-    let events = Seen::packages(session, incoming(&all).map(words)).came(session)?;
+    let events = Affected::packages(session, incoming(&all).map(words)).came(session)?;
     Ok(Answer::Events(FailureEffect::Stops, events, Channel::Protocol))
 }
 

@@ -5,9 +5,9 @@
 //! know the content of a transaction write it to standard input, one item per line: rpm paths, dnf packages.
 #![cfg_attr(test, allow(clippy::disallowed_methods))] // unit tests lay out machines of their own
 
+mod affected;
 mod cache;
 mod dnf5;
-mod seen;
 
 use std::io::BufRead as _;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use dkms_core::inventory::{all_targets, target};
 use dkms_core::preflight::Question;
 use dkms_core::session::Session;
 
-use seen::Seen;
+use affected::Affected;
 
 /// The verbs and their arguments.
 const USAGE: &str = "dnf-hook kernel-install {add|remove} KERNEL [ENTRY-DIR [IMAGE...]] | sources-added <PATHS | \
@@ -36,13 +36,13 @@ fn translate(session: &Session, input: &mut Input<'_>) -> Result<Answer> {
         ["kernel-install", "add", kernel, ..] => vec![Event::KernelAdded(target(kernel)?)],
         ["kernel-install", "remove", kernel, ..] => vec![Event::KernelRemoved(target(kernel)?)],
         // Only registered: at the end of the transaction, all of them are built in one plan.
-        ["sources-added"] => Seen::paths(session, lines(input))
+        ["sources-added"] => Affected::paths(session, lines(input))
             .modules
             .into_iter()
             .map(|module| Event::SourceAdded { module, targets: Vec::new() })
             .collect(),
-        ["files-leave", stay] => Seen::paths(session, lines(input)).leave(session, *stay != "0")?,
-        ["transaction-end"] => Seen::paths(session, lines(input)).came(session)?,
+        ["files-leave", stay] => Affected::paths(session, lines(input)).leave(session, *stay != "0")?,
+        ["transaction-end"] => Affected::paths(session, lines(input)).came(session)?,
         // Our own package is being installed, and all files existed before: builds of another dkms are trusted.
         ["transaction-end", "first"] => all_targets(session)?.into_iter().map(Event::Autoinstall).collect(),
         ["module-postinst", name, version, rest @ ..] => {
@@ -52,7 +52,7 @@ fn translate(session: &Session, input: &mut Input<'_>) -> Result<Answer> {
             let question = Question::of(lines(input).map(PathBuf::from));
             return Ok(Answer::Incoming(question, Channel::StandardError));
         }
-        ["dnf4"] => Seen::packages(session, lines(input)).came(session)?,
+        ["dnf4"] => Affected::packages(session, lines(input)).came(session)?,
         ["dnf5-before"] => return dnf5::comes(input),
         ["dnf5"] => return dnf5::came(session, input),
         _ => return Ok(Answer::Usage(USAGE)),

@@ -68,34 +68,34 @@ fn settled(session: &Session, tree: &LockedTree, events: &[Event], wanted: bool)
     let snapshot = tree.snapshot()?;
     let facts = boot::inspect(&session.layout, &session.policy, &snapshot, &arch, &gone);
     let facts = Facts { wanted, ..facts };
-    let Some(Decision { undo, make, menu, remark }) = boot::decide(&facts) else { return Ok(None) };
+    let Some(Decision { undo, change, menu, remark }) = boot::decide(&facts) else { return Ok(None) };
     // This order lets the run after a killed one distinguish our change from the admin's.
-    let menu = menu && !remade_after_us(session, events);
+    let menu = menu && !regenerated_later(session, events);
     if let Some(act) = undo {
         act.iter().try_for_each(|act| boot_default::carry_out(session, act))?;
         fail::fail_point!("boot:undone");
-        if menu && make.is_none() {
-            boot_default::remake_menu(session)?;
+        if menu && change.is_none() {
+            boot_default::regenerate_menu(session)?;
         }
         boot_default::note(session, None)?;
     }
-    if let Some((mut made, act)) = make {
-        boot_default::note(session, Some(&made))?;
+    if let Some((mut kept_default, act)) = change {
+        boot_default::note(session, Some(&kept_default))?;
         fail::fail_point!("boot:noted");
         boot_default::carry_out(session, &act)?;
         fail::fail_point!("boot:made");
         if menu {
-            boot_default::remake_menu(session)?;
+            boot_default::regenerate_menu(session)?;
         }
-        made.done = true;
-        boot_default::note(session, Some(&made))?;
+        kept_default.done = true;
+        boot_default::note(session, Some(&kept_default))?;
     }
     Ok(remark)
 }
 
 /// Whether the package manager regenerates the boot menu later in this run.
-fn remade_after_us(session: &Session, events: &[Event]) -> bool {
-    let hook = session.policy.row.menu_hook.map(|hook| session.layout.etc.join(hook));
+fn regenerated_later(session: &Session, events: &[Event]) -> bool {
+    let hook = session.policy.distribution.menu_hook.map(|hook| session.layout.etc.join(hook));
     events.iter().any(|event| matches!(event, Event::KernelAdded(_) | Event::KernelRemoved(_)))
         && hook.is_some_and(|hook| hook.exists())
 }

@@ -2,11 +2,12 @@
 
 mod boot;
 mod hold;
-mod make;
+mod install;
 mod prove;
 mod queue;
 mod recover;
 mod schedule;
+mod task;
 mod transaction;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -126,13 +127,13 @@ impl<'a> Work<'a> {
             self.post_remove(id, target, command.as_deref().filter(|command| !command.is_empty()))?;
         }
         for registration in &plan.register {
-            self.register(&registration.module, &registration.source, plan.make.is_empty())?;
+            self.register(&registration.module, &registration.source, plan.tasks.is_empty())?;
         }
         for loading in &plan.load {
             self.bring(loading)?;
         }
         let unknown = &self.session.policy.framework.compression.unknown;
-        if plan.make.iter().any(|make| make.build) && !unknown.is_empty() {
+        if plan.tasks.iter().any(|task| task.build) && !unknown.is_empty() {
             let options = unknown.join(", ");
             self.report.remarks.push(format!("framework.conf: ignored unknown options: {options}"));
         }
@@ -204,9 +205,9 @@ impl<'a> Work<'a> {
         self.tree.intend(&self.intent)
     }
 
-    fn clear(&mut self, clear: &Removal) -> Result<()> {
-        let Removal { module, target, .. } = clear;
-        if clear.withdraw {
+    fn remove(&mut self, removal: &Removal) -> Result<()> {
+        let Removal { module, target, .. } = removal;
+        if removal.withdraw {
             let published = self.published_files(module, target)?;
             // Two packages may provide the same module: the file here may belong to the other one.
             let mut ours = Vec::with_capacity(published.len());
@@ -221,10 +222,10 @@ impl<'a> Work<'a> {
                 }
             }
             let published = ours;
-            let leaves = clear.kernel_leaves;
+            let leaves = removal.kernel_leaves;
             let recipe = self.recipe_of(module, target)?;
             if recipe.as_ref().is_some_and(|recipe| recipe.weak_modules) {
-                let why = weak_modules::tell(self.session, target, false, &published)?;
+                let why = weak_modules::notify(self.session, target, false, &published)?;
                 self.report.remarks.extend(why.map(|why| format!("{module}: {why}")));
             }
             if let Some(recipe) = &recipe {
@@ -260,19 +261,19 @@ impl<'a> Work<'a> {
             self.post_remove(module, target, post_remove.as_deref())?;
             self.published.entry(target.clone()).or_default();
         }
-        if clear.unbuild {
-            if !clear.withdraw && self.snapshot.active(&module.name, target).is_none() {
+        if removal.unbuild {
+            if !removal.withdraw && self.snapshot.active(&module.name, target).is_none() {
                 self.strays(module, target)?;
             }
             fail::fail_point!("withdraw:before-unbuild");
             self.tree.delete_build(module, target)?;
         }
-        if clear.kernel_leaves {
+        if removal.kernel_leaves {
             self.published.remove(target);
             let kernel = self.tree.layout.kernel(&target.kernel);
             crate::sys::file::remove_empty_up_to(&kernel, &self.tree.layout.install_tree);
         }
-        let outcome = if clear.unbuild { Outcome::Unbuilt } else { Outcome::Uninstalled };
+        let outcome = if removal.unbuild { Outcome::Unbuilt } else { Outcome::Uninstalled };
         self.session.screen.progress(&crate::report::text::progress(module, target, &outcome, None));
         self.report.add(module, Some(target), outcome);
         Ok(())
@@ -343,7 +344,7 @@ impl<'a> Work<'a> {
         if let Some(record) = build.record.as_ref().filter(|record| !record.installed.is_empty()) {
             return Ok(record.installed.clone());
         }
-        let destination = self.session.policy.row.destination;
+        let destination = self.session.policy.distribution.destination;
         let recipe = if destination.is_none() { self.recipe_of(id, target)? } else { None };
         Ok(publish::guess(&self.tree.layout, destination, recipe.as_ref(), &build.files, target))
     }
@@ -407,7 +408,7 @@ impl<'a> Work<'a> {
             // A cache that is too large does not fail the transaction.
             drop(self.session.cache().trim());
         }
-        self.load()?;
+        self.load_modules()?;
         self.post_transaction()?;
         if self.unfinished {
             return Ok(Completion::Part);
@@ -418,7 +419,7 @@ impl<'a> Work<'a> {
     }
 
     /// Loads what was installed for the running kernel, if this was requested.
-    fn load(&mut self) -> Result<()> {
+    fn load_modules(&mut self) -> Result<()> {
         let session = self.session;
         let running = crate::kernel::running();
         let fresh = self.report.lines.iter().any(|line| {
@@ -429,7 +430,7 @@ impl<'a> Work<'a> {
         if !(session.modprobe() && fresh && here) {
             return Ok(());
         }
-        match load::load(session) {
+        match load::probe_devices(session) {
             Ok(remark) => self.report.remarks.extend(remark),
             Err(error) if error.is::<signal::Interrupted>() => return Err(error),
             Err(error) => self.report.remarks.push(format!("loading modules failed: {error:#}")),
@@ -460,8 +461,8 @@ impl<'a> Work<'a> {
     }
 
     /// Adds what remains installed for this kernel and others.
-    fn failed(&self, make: &Task, failing: Failing) -> Outcome {
-        let remaining = crate::plan::remaining(self.snapshot, self.gone, &make.module, &make.target);
+    fn failed(&self, task: &Task, failing: Failing) -> Outcome {
+        let remaining = crate::plan::remaining(self.snapshot, self.gone, &task.module, &task.target);
         Outcome::Failed(Failing { remaining, ..failing })
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::Work;
-use super::make::{self, Ended};
+use super::task::{self, BuildResult};
 use crate::cache;
 use crate::exit::Exit;
 use crate::plan::Task;
@@ -26,13 +26,13 @@ pub struct Proof {
 
 /// Mount points for builds of modules that are not in the DKMS tree yet; deleted when this is dropped. Without a source
 /// and a build they do not count as modules for a concurrent reader.
-pub(super) struct Places(Vec<PathBuf>, PathBuf);
+pub(super) struct MountPoints(Vec<PathBuf>, PathBuf);
 
-impl Places {
-    pub(super) fn new(session: &Session, makes: &[Task]) -> Result<Self> {
+impl MountPoints {
+    pub(super) fn new(session: &Session, tasks: &[Task]) -> Result<Self> {
         let layout = &session.layout;
         let mut places = Self(Vec::new(), layout.dkms_tree.clone());
-        for place in makes.iter().map(|make| layout.version(&make.module)) {
+        for place in tasks.iter().map(|task| layout.version(&task.module)) {
             if !place.exists() {
                 file::make_dirs(&place)?;
                 places.0.push(place);
@@ -42,19 +42,19 @@ impl Places {
     }
 }
 
-impl Drop for Places {
+impl Drop for MountPoints {
     fn drop(&mut self) {
         self.0.iter().for_each(|place| file::remove_empty_up_to(place, &self.1));
     }
 }
 
 /// Caches a build, or records its failure.
-pub(super) fn finish(work: &mut Work<'_>, make: &Task, proof: &Proof, ended: Ended) -> Result<Outcome> {
-    let (_, recipe, _) = make::known(work, make)?;
+pub(super) fn finish(work: &mut Work<'_>, task: &Task, proof: &Proof, ended: BuildResult) -> Result<Outcome> {
+    let (_, recipe, _) = task::known(work, task)?;
     if let Err(why) = recipe {
-        return Ok(work.failed(make, Failing::new(Fault::Module, Exit::BAD_CONF, why)));
+        return Ok(work.failed(task, Failing::new(Fault::Module, Exit::BAD_CONF, why)));
     }
-    let built = match make::result(ended)? {
+    let built = match task::result(ended)? {
         Ok(built) => built,
         // A failure caused by the machine proves nothing about the module.
         Err(unbuilt) if unbuilt.fault == Fault::Machine => {
@@ -65,15 +65,15 @@ pub(super) fn finish(work: &mut Work<'_>, make: &Task, proof: &Proof, ended: End
                 waits: Waits::Machine(unbuilt.code),
             });
         }
-        Err(unbuilt) => return make::remember(work, make, unbuilt),
+        Err(unbuilt) => return task::record_failure(work, task, unbuilt),
     };
     let cache = work.session.cache();
-    let key = cache::unfinished(&make.fingerprint, &make::environment(work, &make.target));
-    let manifest = cache::Manifest::new(&make.module, &make.target, None, built.seconds, built.notes)
+    let key = cache::unfinished(&task.fingerprint, &task::environment(work, &task.target));
+    let manifest = cache::Manifest::new(&task.module, &task.target, None, built.seconds, built.notes)
         .within(proof.view.clone());
     // An entry that was built under another overlay is not usable now.
     cache.forget(&key)?;
-    work.kept |= cache.keep(&key, &built.staged, manifest).is_ok();
-    work.tree.forget_failure(&make.module, &make.target)?;
+    work.kept |= cache.store(&key, &built.staged, manifest).is_ok();
+    work.tree.forget_failure(&task.module, &task.target)?;
     Ok(Outcome::Built { seconds: built.seconds })
 }

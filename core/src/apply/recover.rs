@@ -35,7 +35,7 @@ impl Recovery {
 }
 
 /// Reads the intents of interrupted transactions and deletes their temporary files. Changes no module.
-pub fn look(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Intent)>) -> Result<Recovery> {
+pub fn examine(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Intent)>) -> Result<Recovery> {
     let mut recovery = Recovery::default();
     for (path, intent) in left {
         for dir in &intent.touched {
@@ -68,12 +68,12 @@ pub fn look(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Intent)>
                 continue;
             }
             recovery.damaged.insert(Placement::of(id, target));
-            recovery.events.push(asked(Verb::Install, id, target, pending.force));
+            recovery.events.push(requested(Verb::Install, id, target, pending.force));
             recovery.found.push(format!("interrupted installation of {id} for {}", target.kernel));
         }
         for Placement { module: id, target } in &intent.withdraw {
             if snapshot.build(id, target).is_some_and(|build| build.active) {
-                recovery.events.push(asked(Verb::Uninstall, id, target, false));
+                recovery.events.push(requested(Verb::Uninstall, id, target, false));
                 recovery.found.push(format!("interrupted removal of {id} for {}", target.kernel));
                 continue;
             }
@@ -106,8 +106,8 @@ fn sweep(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn asked(verb: Verb, module: &ModuleId, target: &Target, force: bool) -> Event {
-    Event::Asked(Request { verb, module: module.clone(), targets: vec![target.clone()], force })
+fn requested(verb: Verb, module: &ModuleId, target: &Target, force: bool) -> Event {
+    Event::Requested(Request { verb, module: module.clone(), targets: vec![target.clone()], force })
 }
 
 /// Deletes the working directories of dead processes, and creates the parent of ours. Only root may enter it, because

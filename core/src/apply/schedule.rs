@@ -11,9 +11,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::Work;
-use super::make::{self, Ended};
 use super::prove;
 use super::queue::{Node, Queue};
+use super::task::{self, BuildResult};
 use crate::exit::Exit;
 use crate::plan::{Plan, Task};
 use crate::report::timeline::{Phases, Span};
@@ -46,7 +46,7 @@ enum Step<'p> {
 }
 
 enum Message {
-    Built(usize, Option<Ended>, Vec<Span>, Token),
+    Built(usize, Option<BuildResult>, Vec<Span>, Token),
     Indexed(usize, Result<bool>, Vec<Span>, Token),
 }
 
@@ -56,7 +56,7 @@ pub(super) fn carry_out<'a>(work: &mut Work<'a>, plan: &'a Plan) -> Result<()> {
     if steps.is_empty() {
         return Ok(());
     }
-    let signing = make::signing(work, &plan.make)?;
+    let signing = task::signing(work, &plan.tasks)?;
     let jobs = Jobs::new(work.session.jobs())?;
     let stop = Arc::new(AtomicBool::new(false));
     let first = work.report.lines.len();
@@ -73,7 +73,7 @@ pub(super) fn carry_out<'a>(work: &mut Work<'a>, plan: &'a Plan) -> Result<()> {
             send,
             token: None,
             lanes: BTreeMap::new(),
-            builds: plan.make.iter().filter(|make| make.build).count(),
+            builds: plan.tasks.iter().filter(|task| task.build).count(),
             done: 0,
             announced: false,
             outcomes: &mut outcomes,
@@ -87,8 +87,8 @@ pub(super) fn carry_out<'a>(work: &mut Work<'a>, plan: &'a Plan) -> Result<()> {
     });
     // In the order of the plan, whichever ended first: two runs of the same plan report the same.
     let lines = outcomes.into_iter().filter_map(|(index, outcome)| {
-        let make = plan.make.get(index)?;
-        Some(crate::report::Line { module: make.module.clone(), target: Some(make.target.clone()), outcome })
+        let task = plan.tasks.get(index)?;
+        Some(crate::report::Line { module: task.module.clone(), target: Some(task.target.clone()), outcome })
     });
     let lines: Vec<_> = lines.collect();
     work.report.lines.splice(first..first, lines);
@@ -97,7 +97,7 @@ pub(super) fn carry_out<'a>(work: &mut Work<'a>, plan: &'a Plan) -> Result<()> {
 
 /// Whether anything is built. Detecting what the machine allows to builds costs processes, so it is done only then.
 fn builds(plan: &Plan) -> bool {
-    plan.make.iter().any(|make| make.build)
+    plan.tasks.iter().any(|task| task.build)
 }
 
 /// The plan as nodes with dependencies.
@@ -105,30 +105,30 @@ fn steps<'p>(work: &Work<'_>, plan: &'p Plan) -> (Vec<Step<'p>>, Vec<Node>) {
     let mut steps: Vec<Step<'p>> = Vec::new();
     let mut items: Vec<Node> = Vec::new();
     let place = |id: &ModuleId, target: &Target| {
-        plan.make.iter().position(|make| make.module == *id && make.target == *target)
+        plan.tasks.iter().position(|task| task.module == *id && task.target == *target)
     };
     // Without private directories, two builds of one module would use the same one.
     let shared = builds(plan) && !confine::available();
-    for (index, make) in plan.make.iter().enumerate() {
-        let group = plan.make.iter().position(|other| other.module == make.module);
+    for (index, task) in plan.tasks.iter().enumerate() {
+        let group = plan.tasks.iter().position(|other| other.module == task.module);
         items.push(Node {
-            after: make.after.iter().filter_map(|id| place(id, &make.target)).collect(),
-            seconds: make.build.then(|| if make.cached { 0.1 } else { expected(work, make) }),
-            group: group.filter(|_| shared && make.build),
+            after: task.after.iter().filter_map(|id| place(id, &task.target)).collect(),
+            seconds: task.build.then(|| if task.cached { 0.1 } else { expected(work, task) }),
+            group: group.filter(|_| shared && task.build),
         });
-        steps.push(Step::Task(index, make));
+        steps.push(Step::Task(index, task));
     }
-    let made = plan.make.iter().map(|make| &make.target);
-    let cleared = plan.clear.iter().map(|clear| &clear.target);
+    let made = plan.tasks.iter().map(|task| &task.target);
+    let cleared = plan.removals.iter().map(|removal| &removal.target);
     let targets: BTreeSet<&Target> = made.chain(cleared).chain(&plan.depmod).collect();
     for target in targets {
-        let makes = plan.make.iter().enumerate().filter(|(_, make)| make.target == *target);
-        let mut after: BTreeSet<usize> = makes.map(|(index, _)| index).collect();
+        let tasks = plan.tasks.iter().enumerate().filter(|(_, task)| task.target == *target);
+        let mut after: BTreeSet<usize> = tasks.map(|(index, _)| index).collect();
         // A kernel that is replaced loses its modules last, when its successor has them.
         if plan.gone.contains(target) {
-            after.extend(0..plan.make.len());
+            after.extend(0..plan.tasks.len());
         }
-        if plan.clear.iter().any(|clear| clear.target == *target) {
+        if plan.removals.iter().any(|removal| removal.target == *target) {
             items.push(Node { after: std::mem::take(&mut after), ..Node::default() });
             steps.push(Step::Removal(target));
             after.insert(items.len() - 1);
@@ -141,13 +141,13 @@ fn steps<'p>(work: &Work<'_>, plan: &'p Plan) -> (Vec<Step<'p>>, Vec<Node>) {
 
 /// The expected duration of a build: that for another kernel or of another version, else an estimate from the size of
 /// the source.
-fn expected(work: &Work<'_>, make: &Task) -> f64 {
-    let records = work.snapshot.versions(&make.module.name).flat_map(|(_, entry)| entry.builds.values());
+fn expected(work: &Work<'_>, task: &Task) -> f64 {
+    let records = work.snapshot.versions(&task.module.name).flat_map(|(_, entry)| entry.builds.values());
     let known = records.filter_map(|build| Some(build.record.as_ref()?.seconds)).fold(0.0, f64::max);
     if known > 0.0 {
         return known;
     }
-    let source = work.survey.sources.get(&make.module);
+    let source = work.survey.sources.get(&task.module);
     source.map_or(0.0, |source| file::tree_size(source) as f64 / BYTES_PER_SECOND)
 }
 
@@ -215,9 +215,9 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
     /// Whether a node turns out to need no job.
     fn skip(&mut self, work: &mut Work<'_>, next: usize) -> Result<bool> {
         match &self.steps[next] {
-            Step::Task(index, make) => {
-                let Some(outcome) = unmet(work, make) else { return Ok(false) };
-                self.note(work, *index, make, outcome);
+            Step::Task(index, task) => {
+                let Some(outcome) = unmet(work, task) else { return Ok(false) };
+                self.note(work, *index, task, outcome);
             }
             Step::Index(target) => {
                 if work.published.contains_key(*target) || self.plan.depmod.contains(*target) {
@@ -239,14 +239,14 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
         let (session, began, send) = (work.session, work.began, self.send.clone());
         match &self.steps[next] {
             Step::Task(index, _) => {
-                let make = self.plan.make.get(*index).context("the plan does not contain this build")?;
+                let task = self.plan.tasks.get(*index).context("the plan does not contain this build")?;
                 if !std::mem::replace(&mut self.announced, true) {
                     announce(work, self.plan);
                 }
-                let cached = make.cached;
-                let job = make::job(
+                let cached = task.cached;
+                let job = task::job(
                     work,
-                    make,
+                    task,
                     self.signing,
                     (self.jobs, self.builds.min(self.jobs.limit())),
                     self.stop,
@@ -288,17 +288,17 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
     /// Does light work.
     fn light(&mut self, work: &mut Work<'_>, next: usize) -> Result<()> {
         match &self.steps[next] {
-            Step::Task(index, make) => {
-                let outcome = match unmet(work, make) {
+            Step::Task(index, task) => {
+                let outcome = match unmet(work, task) {
                     Some(outcome) => outcome,
-                    None => finished(work, make, None)?,
+                    None => finished(work, task, None)?,
                 };
-                self.note(work, *index, make, outcome);
+                self.note(work, *index, task, outcome);
             }
             Step::Removal(target) => {
-                for clear in self.plan.clear.iter().filter(|clear| clear.target == **target) {
+                for removal in self.plan.removals.iter().filter(|removal| removal.target == **target) {
                     signal::check()?;
-                    work.clear(clear)?;
+                    work.remove(removal)?;
                 }
             }
             Step::Index(_) => bail!("depmod was not scheduled as a job"),
@@ -314,15 +314,15 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
                 self.token = Some(token);
                 self.start_all(work)?;
                 work.report.timeline.extend(spans);
-                if let Step::Task(index, make) = &self.steps[next] {
+                if let Step::Task(index, task) = &self.steps[next] {
                     self.done += 1;
                     let mut phases = Phases::default();
                     phases.begin("publish");
-                    let outcome = finished(work, make, attempt)?;
+                    let outcome = finished(work, task, attempt)?;
                     phases.end();
-                    let spans = phases.spans(work.began, 0, Some(&make.module), &make.target);
+                    let spans = phases.spans(work.began, 0, Some(&task.module), &task.target);
                     work.report.timeline.extend(spans);
-                    self.note(work, *index, make, outcome);
+                    self.note(work, *index, task, outcome);
                 }
                 self.queue.over(next);
             }
@@ -347,11 +347,11 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
     }
 
     /// Records how one module ended.
-    fn note(&mut self, work: &mut Work<'_>, index: usize, make: &Task, outcome: Outcome) {
+    fn note(&mut self, work: &mut Work<'_>, index: usize, task: &Task, outcome: Outcome) {
         if outcome.follows().severity > Severity::Fine {
-            work.failed.insert(Placement::of(&make.module, &make.target));
+            work.failed.insert(Placement::of(&task.module, &task.target));
         }
-        if make.build && !work.unconfined {
+        if task.build && !work.unconfined {
             if let Wall::User(why) = confine::wall() {
                 work.unconfined = true;
                 work.report.remarks.push(format!(
@@ -359,8 +359,8 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
                 ));
             }
         }
-        let count = (self.builds > 1 && make.build).then_some((self.done, self.builds));
-        work.session.screen.progress(&text::progress(&make.module, &make.target, &outcome, count));
+        let count = (self.builds > 1 && task.build).then_some((self.done, self.builds));
+        work.session.screen.progress(&text::progress(&task.module, &task.target, &outcome, count));
         self.outcomes.insert(index, outcome);
     }
 }
@@ -386,11 +386,11 @@ fn attempt(
 }
 
 fn announce(work: &Work<'_>, plan: &Plan) {
-    let builds: Vec<&Task> = plan.make.iter().filter(|make| make.build && !make.cached).collect();
+    let builds: Vec<&Task> = plan.tasks.iter().filter(|task| task.build && !task.cached).collect();
     if builds.is_empty() {
         return;
     }
-    let kernels: BTreeSet<&str> = builds.iter().map(|make| make.target.kernel.as_str()).collect();
+    let kernels: BTreeSet<&str> = builds.iter().map(|task| task.target.kernel.as_str()).collect();
     let what = match builds.as_slice() {
         [one] => one.module.to_string(),
         many => format!("{} modules", many.len()),
@@ -401,9 +401,9 @@ fn announce(work: &Work<'_>, plan: &Plan) {
 
 /// Why a task cannot run: a dependency failed in this plan. An existing build is still installed. A new build waits
 /// even if an older version of the dependency is installed, because a build against that would not fit the new one.
-fn unmet(work: &Work<'_>, make: &Task) -> Option<Outcome> {
-    let failed = |id: &&ModuleId| work.failed.contains(&Placement::of(id, &make.target));
-    let id = make.after.iter().find(failed).filter(|_| make.build && !make.force)?;
+fn unmet(work: &Work<'_>, task: &Task) -> Option<Outcome> {
+    let failed = |id: &&ModuleId| work.failed.contains(&Placement::of(id, &task.target));
+    let id = task.after.iter().find(failed).filter(|_| task.build && !task.force)?;
     Some(Outcome::Deferred {
         why: format!("requires {id}, which failed"),
         advice: format!("fix {id} first"),
@@ -412,10 +412,10 @@ fn unmet(work: &Work<'_>, make: &Task) -> Option<Outcome> {
 }
 
 /// Ends the task of one module.
-fn finished(work: &mut Work<'_>, make: &Task, attempt: Option<Ended>) -> Result<Outcome> {
+fn finished(work: &mut Work<'_>, task: &Task, attempt: Option<BuildResult>) -> Result<Outcome> {
     let end = match (work.proof, attempt) {
-        (Some(proof), Some(ended)) => prove::finish(work, make, proof, ended),
-        (_, attempt) => make::finish(work, make, attempt),
+        (Some(proof), Some(ended)) => prove::finish(work, task, proof, ended),
+        (_, attempt) => task::finish(work, task, attempt),
     };
     match end {
         Err(error) if error.is::<signal::Interrupted>() => Err(error),
@@ -423,7 +423,7 @@ fn finished(work: &mut Work<'_>, make: &Task, attempt: Option<Ended>) -> Result<
         Err(error) => {
             work.unfinished = true;
             let why = format!("could not be completed: {error:#}");
-            Ok(work.failed(make, Failing::new(Fault::Dkms, Exit::NOT_INSTALLED, why)))
+            Ok(work.failed(task, Failing::new(Fault::Dkms, Exit::NOT_INSTALLED, why)))
         }
         Ok(outcome) => Ok(outcome),
     }

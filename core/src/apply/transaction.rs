@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::hold::{hold, sweep};
-use super::prove::Places;
+use super::prove::MountPoints;
 use super::recover::{self, Recovery};
 use super::{Completion, Decided, Proof, apply, boot};
 use crate::caller;
@@ -27,7 +27,7 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     let cause = events.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let screen = session.screen;
     if session.options.dry_run {
-        let snapshot = load(&session.layout, concerned(&events))?;
+        let snapshot = load_snapshot(&session.layout, concerned(&events))?;
         let (_, plan) = decide(session, &snapshot, &events, &Recovery::default())?;
         screen.answer(&format!("{}\n", serde_json::to_string_pretty(&plan)?));
         return Ok(Report::default());
@@ -46,7 +46,7 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
             error.context(AlreadyReported)
         })?;
     }
-    let snapshot = load(&session.layout, concerned(&events))?;
+    let snapshot = load_snapshot(&session.layout, concerned(&events))?;
     let (survey, plan) = decide(session, &snapshot, &events, &Recovery::default())?;
     let decided = Decided { snapshot: &snapshot, survey: &survey, plan: &plan, proof: None };
     let (mut report, mut result) = apply(session, &tree, decided, report, began);
@@ -62,7 +62,7 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     let mut told = told(session, &events, &report);
     let mut number = None;
     if told.memorable() && !trivial(&plan, &told) {
-        match history::keep(&session.layout, &told) {
+        match history::store(&session.layout, &told) {
             Ok(kept) => number = Some(kept),
             Err(error) => told.to_mut().remarks.push(format!("{error:#}")),
         }
@@ -105,14 +105,14 @@ pub fn prove(
         return Ok(None);
     }
     let survey = survey::incoming(session, &snapshot, facts, proof.view.as_deref());
-    let plan = plan(&events, &snapshot, &survey, &session.policy.row);
+    let plan = plan(&events, &snapshot, &survey, &session.policy.distribution);
     // Builds for kernels that were not installed after all are not needed.
     for Placement { module: id, target } in snapshot.failures.keys() {
         if !survey.kernels.contains_key(target) && !session.layout.kernel(&target.kernel).exists() {
             tree.forget_failure(id, target)?;
         }
     }
-    let _places = Places::new(session, &plan.make)?;
+    let _places = MountPoints::new(session, &plan.tasks)?;
     let cause = events.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let report = Report { cause, ..Report::default() };
     let decided = Decided { snapshot: &snapshot, survey: &survey, plan: &plan, proof: Some(proof) };
@@ -120,7 +120,7 @@ pub fn prove(
     result?;
     report.seconds = began.elapsed().as_secs_f64();
     let failed = report.failures() > 0;
-    let number = failed.then(|| history::keep(&session.layout, &report).ok()).flatten();
+    let number = failed.then(|| history::store(&session.layout, &report).ok()).flatten();
     Ok(Some(Proven { report, snapshot, survey, number }))
 }
 
@@ -131,10 +131,10 @@ fn decide(
     events: &[Event],
     recovery: &Recovery,
 ) -> Result<(Survey, Plan)> {
-    session.asked = asked(events);
+    session.requested = requested(events);
     let mut survey = survey(session, &scope(events, snapshot), snapshot)?;
     survey.damaged.extend(recovery.damaged.iter().cloned());
-    let mut plan = plan(events, snapshot, &survey, &session.policy.row);
+    let mut plan = plan(events, snapshot, &survey, &session.policy.distribution);
     plan.depmod.extend(recovery.depmod.iter().cloned());
     plan.post_remove.extend(recovery.post_remove.iter().cloned());
     Ok((survey, plan))
@@ -147,7 +147,7 @@ fn repair(session: &mut Session, tree: &LockedTree, report: &mut Report) -> Resu
         return Ok(());
     }
     let snapshot = tree.snapshot()?;
-    let recovery = recover::look(tree, &snapshot, left)?;
+    let recovery = recover::examine(tree, &snapshot, left)?;
     let (survey, plan) = decide(session, &snapshot, &recovery.events, &recovery)?;
     let decided = Decided { snapshot: &snapshot, survey: &survey, plan: &plan, proof: None };
     let (repaired, result) = apply(session, tree, decided, Report::default(), Instant::now());
@@ -175,7 +175,7 @@ fn told<'r>(session: &Session, events: &[Event], report: &'r Report) -> Cow<'r, 
     let waits = |line: &Line| line.outcome.class() == Class::Deferred(Waits::Headers);
     let seen_again = |event: &Event| match event {
         Event::KernelAdded(_) => true,
-        Event::Asked(request) => session.layout.source(&request.module).exists(),
+        Event::Requested(request) => session.layout.source(&request.module).exists(),
         _ => false,
     };
     if !report.lines.iter().any(waits) || !events.iter().all(seen_again) || !caller::triggers_left() {
@@ -202,19 +202,19 @@ fn stopped(error: &anyhow::Error) -> String {
     }
 }
 
-fn asked(events: &[Event]) -> Vec<ModuleId> {
+fn requested(events: &[Event]) -> Vec<ModuleId> {
     events
         .iter()
         .filter_map(|event| match event {
             Event::SourceAdded { module, .. } => Some(module.clone()),
-            Event::Asked(request) => Some(request.module.clone()),
+            Event::Requested(request) => Some(request.module.clone()),
             _ => None,
         })
         .collect()
 }
 
 /// The DKMS tree, or the part of it that is needed.
-fn load(layout: &Layout, names: Option<BTreeSet<ModuleName>>) -> Result<Snapshot> {
+fn load_snapshot(layout: &Layout, names: Option<BTreeSet<ModuleName>>) -> Result<Snapshot> {
     match names {
         Some(names) => Snapshot::load_some(layout, names),
         None => Snapshot::load(layout),
@@ -223,5 +223,5 @@ fn load(layout: &Layout, names: Option<BTreeSet<ModuleName>>) -> Result<Snapshot
 
 /// The current DKMS tree, read without the lock.
 pub fn status_of(session: &Session, module: Option<&ModuleName>) -> Result<Snapshot> {
-    load(&session.layout, module.map(|name| BTreeSet::from([name.clone()])))
+    load_snapshot(&session.layout, module.map(|name| BTreeSet::from([name.clone()])))
 }

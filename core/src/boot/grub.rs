@@ -31,7 +31,7 @@ const MIDDLE: &str = "-advanced-";
 const ORDER: [&str; 2] = ["GRUB_TOP_LEVEL=", "GRUB_FLAVOUR_ORDER="];
 
 impl Grub {
-    pub(super) fn keep(&self, need: Need<'_>) -> Result<(Change, Act), String> {
+    pub(super) fn make_default(&self, need: Need<'_>) -> Result<(Change, Act), String> {
         let (keep, instead, modules) = need;
         if let Some(file) = &self.chosen {
             return Err(format!("{} sets a default", file.display()));

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::grub::{self, Grub};
 use super::loader_conf::{self, LoaderConf};
-use super::{Candidate, Change, Facts, Loader, Made, Tool};
+use super::{Candidate, Change, Facts, KeptDefault, Loader, Tool};
 use crate::in_use::in_use;
 use crate::kernel::{self, Index, elf};
 use crate::layout::Layout;
@@ -20,7 +20,7 @@ use crate::types::{Arch, KernelRelease, ModuleName, Target};
 const LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 
 /// The change of an earlier run, if it was not undone.
-fn state(layout: &Layout) -> Option<Made> {
+fn state(layout: &Layout) -> Option<KeptDefault> {
     serde_json::from_slice(&file::read_optional(&layout.boot_default()).ok()??).ok()
 }
 
@@ -36,20 +36,20 @@ pub fn inspect(
     kernels.retain(|kernel| {
         !gone.contains(kernel) && (layout.boot_image(kernel).exists() || layout.image(kernel).exists())
     });
-    let made = state(layout);
+    let kept_default = state(layout);
     let candidates = candidates(layout, snapshot, arch, &kernels);
     // Without a missing module and an earlier change, the boot loader need not be read.
-    let idle = made.is_none() && candidates.iter().all(|candidate| candidate.lacks.is_empty());
+    let idle = kept_default.is_none() && candidates.iter().all(|candidate| candidate.lacks.is_empty());
     let loader = if idle { Loader::Unknown } else { loader(layout, policy, &kernels) };
-    let made = made.map(|made| {
-        let now = match (&made.change, &loader) {
+    let kept_default = kept_default.map(|kept_default| {
+        let now = match (&kept_default.change, &loader) {
             (Change::Grub { file, .. } | Change::LoaderConf { file, .. }, _) => read_to_string(file).ok(),
             (Change::Tool { .. }, Loader::Tool(tool)) => Some(tool.default.clone()),
             (Change::Tool { .. }, _) => None,
         };
-        (made, now)
+        (kept_default, now)
     });
-    Facts { wanted: policy.admin.keep_boot_default(), kernels: candidates, loader, made }
+    Facts { wanted: policy.admin.keep_boot_default(), kernels: candidates, loader, kept_default }
 }
 
 /// The modules in use that each kernel lacks.
@@ -114,7 +114,7 @@ fn loader(layout: &Layout, policy: &Policy, kernels: &[KernelRelease]) -> Loader
 
 /// The facts from the distribution's program.
 fn tool(layout: &Layout, policy: &Policy, kernels: &[KernelRelease]) -> Option<Loader> {
-    let (program, args) = policy.row.default_kernel.0.split_first()?;
+    let (program, args) = policy.distribution.default_kernel.0.split_first()?;
     which(program)?;
     let done = Cmd::new(*program).args(args).output(Output::Split).run().ok()?;
     let default = String::from_utf8_lossy(&done.output).trim().to_owned();

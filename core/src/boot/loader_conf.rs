@@ -24,7 +24,7 @@ pub struct LoaderConf {
 }
 
 impl LoaderConf {
-    pub(super) fn keep(&self, (keep, instead, modules): Need<'_>) -> Result<(Change, Act), String> {
+    pub(super) fn make_default(&self, (keep, instead, modules): Need<'_>) -> Result<(Change, Act), String> {
         if self.chosen {
             return Err("an entry was chosen in the boot menu or with bootctl".into());
         }

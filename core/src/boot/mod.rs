@@ -62,12 +62,12 @@ pub struct Facts {
     /// The boot loader.
     pub loader: Loader,
     /// The change of an earlier run, and the current content at its location.
-    pub made: Option<(Made, Option<String>)>,
+    pub kept_default: Option<(KeptDefault, Option<String>)>,
 }
 
 /// A kernel that was made the boot default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Made {
+pub struct KeptDefault {
     /// The kernel.
     pub keep: KernelRelease,
     /// The newer one that would be the default.
@@ -126,7 +126,7 @@ pub struct Decision {
     /// The earlier change has ended: forget it, after this action, if there is something to undo.
     pub undo: Option<Option<Act>>,
     /// Make this change, with this action.
-    pub make: Option<(Made, Act)>,
+    pub change: Option<(KeptDefault, Act)>,
     /// The menu must be regenerated.
     pub menu: bool,
     /// A message for the user, in one line.
@@ -141,31 +141,31 @@ pub fn decide(facts: &Facts) -> Option<Decision> {
     let need = need(facts);
     let mut loader = facts.loader.clone();
     let mut decision = Decision::default();
-    if let Some((made, now)) = &facts.made {
-        let same = need == Some((&made.keep, &made.instead, &made.modules));
-        let in_force = made.change.in_force(now.as_deref());
+    if let Some((kept_default, now)) = &facts.kept_default {
+        let same = need == Some((&kept_default.keep, &kept_default.instead, &kept_default.modules));
+        let in_force = kept_default.change.in_force(now.as_deref());
         // A change that the admin removed or edited is not repeated for the same reason.
-        if same && made.done {
+        if same && kept_default.done {
             return None;
         }
-        let act = in_force.then(|| made.change.undo(now.as_deref().unwrap_or_default()));
+        let act = in_force.then(|| kept_default.change.undo(now.as_deref().unwrap_or_default()));
         if let Some(act) = &act {
             loader.after(act);
         }
         decision.undo = Some(act);
-        decision.menu = matches!(made.change, Change::Grub { .. });
+        decision.menu = matches!(kept_default.change, Change::Grub { .. });
         if need.is_none() && in_force {
-            decision.remark = Some(over(facts, made));
+            decision.remark = Some(over(facts, kept_default));
         }
     }
     if let Some(need) = need {
-        match loader.keep(need) {
+        match loader.make_default(need) {
             Some(Ok((change, act))) => {
                 let (keep, instead, modules) = need;
                 decision.menu |= matches!(change, Change::Grub { .. });
                 decision.remark = Some(kept(need, &change));
                 let (keep, instead, modules) = (keep.clone(), instead.clone(), modules.clone());
-                decision.make = Some((Made { keep, instead, modules, change, done: false }, act));
+                decision.change = Some((KeptDefault { keep, instead, modules, change, done: false }, act));
             }
             Some(Err(why)) => decision.remark = Some(not_kept(need, &why)),
             None => {}
@@ -187,13 +187,13 @@ fn need(facts: &Facts) -> Option<Need<'_>> {
 impl Loader {
     /// The change that makes a kernel the default. An error is the reason why it is not possible; `None` means an
     /// unknown loader.
-    fn keep(&self, need: Need<'_>) -> Option<Result<(Change, Act), String>> {
+    fn make_default(&self, need: Need<'_>) -> Option<Result<(Change, Act), String>> {
         match self {
             Self::Unknown => None,
             Self::Closed(why) => Some(Err(why.clone())),
-            Self::Grub(grub) => Some(grub.keep(need)),
-            Self::LoaderConf(conf) => Some(conf.keep(need)),
-            Self::Tool(tool) => Some(tool.keep(need)),
+            Self::Grub(grub) => Some(grub.make_default(need)),
+            Self::LoaderConf(conf) => Some(conf.make_default(need)),
+            Self::Tool(tool) => Some(tool.make_default(need)),
         }
     }
 
@@ -210,7 +210,7 @@ impl Loader {
 }
 
 impl Tool {
-    fn keep(&self, (keep, instead, _): Need<'_>) -> Result<(Change, Act), String> {
+    fn make_default(&self, (keep, instead, _): Need<'_>) -> Result<(Change, Act), String> {
         let of = |kernel: &KernelRelease| {
             self.images.iter().find(|(release, _)| release == kernel).map(|(_, image)| image.clone())
         };
@@ -272,16 +272,16 @@ fn not_kept((keep, instead, modules): Need<'_>, why: &str) -> String {
     )
 }
 
-fn over(facts: &Facts, made: &Made) -> String {
+fn over(facts: &Facts, kept_default: &KeptDefault) -> String {
     let there = |kernel: &KernelRelease| facts.kernels.iter().any(|candidate| candidate.kernel == *kernel);
     let why = if !facts.wanted {
         "keep_boot_default no longer applies".to_owned()
-    } else if !there(&made.keep) {
-        format!("{} was removed", made.keep)
-    } else if !there(&made.instead) {
-        format!("{} was removed", made.instead)
+    } else if !there(&kept_default.keep) {
+        format!("{} was removed", kept_default.keep)
+    } else if !there(&kept_default.instead) {
+        format!("{} was removed", kept_default.instead)
     } else {
-        format!("{} is no longer missing for {}", names(&made.modules), made.instead)
+        format!("{} is no longer missing for {}", names(&kept_default.modules), kept_default.instead)
     };
-    format!("{} is no longer kept as the boot default: {why}", made.keep)
+    format!("{} is no longer kept as the boot default: {why}", kept_default.keep)
 }

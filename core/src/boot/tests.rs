@@ -67,14 +67,14 @@ fn tool(default: &str) -> Loader {
 }
 
 fn facts(lines: &[&str], loader: Loader) -> Facts {
-    Facts { wanted: true, kernels: kernels(lines), loader, made: None }
+    Facts { wanted: true, kernels: kernels(lines), loader, kept_default: None }
 }
 
 /// Applies a decision to the facts, as the step does to the machine.
 fn after(facts: &Facts) -> Facts {
     let mut next = facts.clone();
     let Some(decision) = decide(facts) else { return next };
-    let mut now = facts.made.as_ref().and_then(|(_, now)| now.clone());
+    let mut now = facts.kept_default.as_ref().and_then(|(_, now)| now.clone());
     let mut act = |act: &Act| {
         next.loader.after(act);
         now = match act {
@@ -84,8 +84,8 @@ fn after(facts: &Facts) -> Facts {
         };
     };
     decision.undo.iter().flatten().for_each(&mut act);
-    decision.make.iter().for_each(|(_, made)| act(made));
-    next.made = decision.make.map(|(made, _)| (Made { done: true, ..made }, now));
+    decision.change.iter().for_each(|(_, made)| act(made));
+    next.kept_default = decision.change.map(|(made, _)| (KeptDefault { done: true, ..made }, now));
     next
 }
 
@@ -105,7 +105,7 @@ fn only_a_newest_kernel_that_lacks_something_another_one_has() {
         (&[OLD, "6.12.2-amd64 lacks zfs", "6.12.3-amd64 lacks zfs"], Some((OLD, NEWER))),
     ] {
         let decision = decide(&facts(lines, grub()));
-        let made = decision.and_then(|decision| decision.make).map(|(made, _)| (made.keep, made.instead));
+        let made = decision.and_then(|decision| decision.change).map(|(made, _)| (made.keep, made.instead));
         let expected = expected.map(|(keep, instead)| (release(keep), release(instead)));
         assert_eq!(made, expected, "{lines:?}");
     }
@@ -116,7 +116,7 @@ fn nothing_is_done_where_it_is_not_wanted_or_the_loader_is_not_known() {
     assert_eq!(decide(&Facts { wanted: false, ..facts(&LACKING, grub()) }), None);
     assert_eq!(decide(&facts(&LACKING, Loader::Unknown)), None);
     let decision = decide(&facts(&LACKING, Loader::Closed("of something".into()))).unwrap();
-    assert!(decision.make.is_none() && decision.undo.is_none() && !decision.menu);
+    assert!(decision.change.is_none() && decision.undo.is_none() && !decision.menu);
     let remark = decision.remark.unwrap();
     assert!(remark.contains("zfs") && remark.ends_with("was not changed: of something"), "{remark}");
 }
@@ -126,7 +126,7 @@ fn it_is_made_once_and_undone_when_it_is_over() {
     for loader in [grub(), conf("timeout 3\n"), tool(NEW)] {
         let before = facts(&LACKING, loader.clone());
         let made = after(&before);
-        assert!(made.made.is_some(), "{loader:?}");
+        assert!(made.kept_default.is_some(), "{loader:?}");
         assert_eq!(decide(&made), None, "a second look finds nothing to do: {loader:?}");
         for (why, lines, wanted) in [
             ("zfs is no longer missing", &[OLD, NEW][..], true),
@@ -139,7 +139,7 @@ fn it_is_made_once_and_undone_when_it_is_over() {
             assert!(remark.starts_with("6.12.1-amd64 is no longer kept as the boot default: "), "{remark}");
             assert!(remark.contains(why), "{remark}");
             let undone = after(&over);
-            assert_eq!(undone.made, None);
+            assert_eq!(undone.kept_default, None);
             assert_eq!(undone.loader, loader, "everything is as it was");
         }
     }
@@ -154,12 +154,12 @@ fn a_newer_kernel_that_lacks_it_too_changes_what_is_said_and_nothing_else() {
         // The distribution makes a new kernel the default at its installation.
         if let Loader::Tool(tool) = &mut more.loader {
             tool.default = format!("/boot/vmlinuz-{NEWER}");
-            if let Some((_, now)) = &mut more.made {
+            if let Some((_, now)) = &mut more.kept_default {
                 *now = Some(tool.default.clone());
             }
         }
         let made = after(&more);
-        let (kept, _) = made.made.clone().unwrap();
+        let (kept, _) = made.kept_default.clone().unwrap();
         assert_eq!((kept.keep, kept.instead), (release(OLD), release(NEWER)));
         let undone = after(&Facts { kernels: kernels(&[OLD, NEW, NEWER]), ..made });
         match (&loader, &undone.loader) {
@@ -178,12 +178,12 @@ fn what_the_admin_changes_is_left_alone() {
         (tool(NEW), Some("his")),
     ] {
         let made = after(&facts(&LACKING, loader.clone()));
-        let (made, _) = made.made.unwrap();
+        let (made, _) = made.kept_default.unwrap();
         let changed = Some((made, changed.map(str::to_owned)));
         // It is not repeated for the same reason; at the end it is only forgotten.
-        assert_eq!(decide(&Facts { made: changed.clone(), ..facts(&LACKING, loader.clone()) }), None);
-        let over = decide(&Facts { made: changed, ..facts(&[OLD, NEW], loader) }).unwrap();
-        assert_eq!((over.undo, over.make, over.remark), (Some(None), None, None));
+        assert_eq!(decide(&Facts { kept_default: changed.clone(), ..facts(&LACKING, loader.clone()) }), None);
+        let over = decide(&Facts { kept_default: changed, ..facts(&[OLD, NEW], loader) }).unwrap();
+        assert_eq!((over.undo, over.change, over.remark), (Some(None), None, None));
     }
 }
 
@@ -192,17 +192,17 @@ fn a_run_that_was_killed_is_completed() {
     for loader in [grub(), conf("timeout 3\n"), tool(NEW)] {
         let before = facts(&LACKING, loader);
         let whole = after(&before);
-        let (made, now) = whole.made.clone().unwrap();
-        let noted = Made { done: false, ..made.clone() };
+        let (made, now) = whole.kept_default.clone().unwrap();
+        let noted = KeptDefault { done: false, ..made.clone() };
         // Killed before the change, and after it.
         let untouched = match &before.loader {
             Loader::LoaderConf(conf) => Some(conf.text.clone()),
             Loader::Tool(tool) => Some(tool.default.clone()),
             _ => None,
         };
-        let early = Facts { made: Some((noted.clone(), untouched)), ..before };
+        let early = Facts { kept_default: Some((noted.clone(), untouched)), ..before };
         assert_eq!(after(&early), whole);
-        let late = Facts { made: Some((noted, now)), ..whole.clone() };
+        let late = Facts { kept_default: Some((noted, now)), ..whole.clone() };
         assert_eq!(after(&late), whole);
     }
 }
@@ -241,7 +241,7 @@ fn grubs_default_may_have_been_chosen() {
 #[test]
 fn what_grub_reads_is_void_when_anything_it_rests_on_is_gone() {
     let decision = decide(&facts(&LACKING, grub())).unwrap();
-    let (_, Act::Write(file, text)) = decision.make.unwrap() else { panic!("no file") };
+    let (_, Act::Write(file, text)) = decision.change.unwrap() else { panic!("no file") };
     assert_eq!(file.to_str(), Some("/etc/default/grub.d/zz-dkms.cfg"));
     assert!(decision.menu);
     let test = "if [ \"${GRUB_DEFAULT:-0}\" = 0 ] && [ -e '/boot/vmlinuz-6.12.1-amd64' ] && [ -e '/state.json' ]; then\n";
@@ -262,12 +262,12 @@ fn loader_conf_gets_two_lines_and_loses_them_exactly() {
         ("# default m-*\ndefault m-*\n# default m-*\n", format!("# default m-*\n{ours}# default m-*\n")),
     ] {
         let made = after(&facts(&LACKING, conf(before)));
-        assert_eq!(made.made.as_ref().unwrap().1.as_deref(), Some(expected.as_str()), "{before:?}");
+        assert_eq!(made.kept_default.as_ref().unwrap().1.as_deref(), Some(expected.as_str()), "{before:?}");
         // The admin adds a line: it stays.
-        let Some((_, now)) = &made.made else { unreachable!() };
+        let Some((_, now)) = &made.kept_default else { unreachable!() };
         let more = Some(format!("{}timeout 9\n", now.clone().unwrap()));
         let over = Facts { kernels: kernels(&[OLD, NEW]), ..made.clone() };
-        let over = Facts { made: made.made.map(|(made, _)| (made, more)), ..over };
+        let over = Facts { kept_default: made.kept_default.map(|(made, _)| (made, more)), ..over };
         let Some(Some(Act::Write(_, text))) = decide(&over).unwrap().undo else { panic!("{before:?}") };
         assert_eq!(text, format!("{before}timeout 9\n"));
     }
@@ -283,11 +283,11 @@ fn loader_conf_may_have_been_chosen() {
         ("default m-*\ndefault windows.conf\n", "sets default windows.conf"),
     ] {
         let decision = decide(&facts(&LACKING, conf(text))).unwrap();
-        assert!(decision.make.is_none() && decision.remark.as_ref().unwrap().contains(why), "{decision:?}");
+        assert!(decision.change.is_none() && decision.remark.as_ref().unwrap().contains(why), "{decision:?}");
     }
     let Loader::LoaderConf(plain) = conf("") else { unreachable!() };
     let chosen = Loader::LoaderConf(LoaderConf { chosen: true, ..plain.clone() });
-    assert!(decide(&facts(&LACKING, chosen)).unwrap().make.is_none());
+    assert!(decide(&facts(&LACKING, chosen)).unwrap().change.is_none());
     let nowhere = Loader::LoaderConf(LoaderConf { entries: Vec::new(), ..plain });
     assert!(
         decide(&facts(&LACKING, nowhere))
@@ -334,8 +334,8 @@ fn entries_are_called_in_many_ways() {
 #[test]
 fn the_program_is_told_only_when_the_newest_kernel_is_the_default() {
     let decision = decide(&facts(&LACKING, tool(NEW))).unwrap();
-    assert_eq!(decision.make.map(|(_, act)| act), Some(Act::Set("/boot/vmlinuz-6.12.1-amd64".into())));
+    assert_eq!(decision.change.map(|(_, act)| act), Some(Act::Set("/boot/vmlinuz-6.12.1-amd64".into())));
     assert!(!decision.menu);
     let decision = decide(&facts(&LACKING, tool("rescue"))).unwrap();
-    assert!(decision.make.is_none() && decision.remark.unwrap().contains("rescue was set as the default"));
+    assert!(decision.change.is_none() && decision.remark.unwrap().contains("rescue was set as the default"));
 }

@@ -6,9 +6,9 @@ use anyhow::Result;
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser};
 
 use super::action::Action;
+use super::invocation::{CliWord, Invocation};
 use super::pairs::Pairs;
 use super::refuse;
-use super::words::{CliWord, Words};
 use crate::exit::Exit;
 use crate::types::Target;
 
@@ -41,7 +41,7 @@ pub struct Args {
     pub pairs: Pairs,
     /// The arguments that name action and module, in their order
     #[arg(skip)]
-    told: Vec<CliWord>,
+    arguments: Vec<CliWord>,
     /// Use this dkms.conf
     #[arg(short = 'c', value_name = "FILE")]
     pub conf: Option<PathBuf>,
@@ -144,17 +144,17 @@ impl Args {
     pub fn read() -> Result<Self, clap::Error> {
         let matches = Self::command().try_get_matches()?;
         let mut args = Self::from_arg_matches(&matches)?;
-        let mut told = Vec::new();
+        let mut arguments = Vec::new();
         for (option, values, kind) in [
             ("module", &args.module, CliWord::Module as fn(String) -> CliWord),
             ("module_version", &args.module_version, CliWord::Version),
             ("words", &args.words, CliWord::Word),
         ] {
             let placed = placed(&matches, option, values).into_iter();
-            told.extend(placed.map(|(at, word)| (at, kind(word.trim().to_owned()))));
+            arguments.extend(placed.map(|(at, word)| (at, kind(word.trim().to_owned()))));
         }
-        told.sort_by_key(|(at, _)| *at);
-        args.told = told.into_iter().map(|(_, told)| told).collect();
+        arguments.sort_by_key(|(at, _)| *at);
+        args.arguments = arguments.into_iter().map(|(_, argument)| argument).collect();
         args.pairs = Pairs::new(
             &placed(&matches, "kernelver", &args.kernelver),
             &placed(&matches, "arch", &args.arch),
@@ -178,8 +178,8 @@ impl Args {
     }
 
     /// Separates the action, which may be anywhere, from its operands.
-    pub fn words(&self) -> Result<Words> {
-        Words::new(&self.told)
+    pub fn invocation(&self) -> Result<Invocation> {
+        Invocation::new(&self.arguments)
     }
 
     /// The named kernels, else the running one.

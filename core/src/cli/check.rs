@@ -6,8 +6,8 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::args::Args;
+use super::invocation::Invocation;
 use super::refuse;
-use super::words::Words;
 use crate::check::{self, Assessment, Assumed, Candidate};
 use crate::exit::Exit;
 use crate::kernel::signature_policy::Verdict;
@@ -38,8 +38,8 @@ struct CheckEntry<'a> {
     notes: &'a [String],
 }
 
-pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<Exit> {
-    let candidates = candidates(session, args, words)?;
+pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> Result<Exit> {
+    let candidates = candidates(session, args, invocation)?;
     let assumed = Assumed {
         secure_boot: args.secure_boot.as_ref().map(|word| word == "on"),
         enrolled: args.enrolled.clone(),
@@ -60,11 +60,11 @@ pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<Exit
 }
 
 /// The named files, else those of the installed modules.
-fn candidates(session: &Session, args: &Args, words: &Words) -> Result<Vec<Candidate>> {
+fn candidates(session: &Session, args: &Args, invocation: &Invocation) -> Result<Vec<Candidate>> {
     let is_file = |word: &&String| word.contains(".ko") && Path::new(word).is_file();
-    let files: Vec<&String> = words.rest.iter().filter(is_file).collect();
+    let files: Vec<&String> = invocation.rest.iter().filter(is_file).collect();
     if !files.is_empty() {
-        if files.len() < words.rest.len() {
+        if files.len() < invocation.rest.len() {
             return refuse(Exit::ERROR, "specify either module files or one module");
         }
         let targets = args.targets()?;
@@ -78,8 +78,8 @@ fn candidates(session: &Session, args: &Args, words: &Words) -> Result<Vec<Candi
             .flat_map(|target| files.iter().map(|file| candidate(file, target)))
             .collect());
     }
-    let name: Option<ModuleName> = words.name.as_deref().map(str::parse).transpose()?;
-    let version: Option<ModuleVersion> = words.version.as_deref().map(str::parse).transpose()?;
+    let name: Option<ModuleName> = invocation.name.as_deref().map(str::parse).transpose()?;
+    let version: Option<ModuleVersion> = invocation.version.as_deref().map(str::parse).transpose()?;
     let pairs = args.pairs.wanted()?;
     let snapshot = crate::apply::status_of(session, name.as_ref())?;
     let known = |id: &ModuleId| version.as_ref().is_none_or(|version| *version == id.version);

@@ -17,12 +17,12 @@ use crate::tree::{Snapshot, Source};
 use crate::types::ModuleId;
 
 /// The words to be completed, if a shell called us.
-pub(super) fn asked(mut words: impl Iterator<Item = String>) -> Option<Vec<String>> {
+pub(super) fn requested(mut words: impl Iterator<Item = String>) -> Option<Vec<String>> {
     (words.nth(1)? == "complete" && words.next()? == "--").then(|| words.collect())
 }
 
 /// Prints the candidates. An error gives none.
-pub(super) fn answer(words: &[String], screen: Screen) {
+pub(super) fn print(words: &[String], screen: Screen) {
     let place = |layout: &mut Layout| {
         for (option, tree) in [
             ("--dkmstree", &mut layout.dkms_tree),
@@ -42,9 +42,9 @@ pub(super) fn answer(words: &[String], screen: Screen) {
 }
 
 fn candidates(words: &[String], layout: &Layout, snapshot: &Snapshot) -> Vec<String> {
-    let asked = Asked { layout, snapshot, before: words };
+    let completion = Completion { layout, snapshot, before: words };
     let Some((current, before)) = words.split_last() else { return Vec::new() };
-    let asked = Asked { before, ..asked };
+    let completion = Completion { before, ..completion };
     let mut command = Args::command();
     command.build(); // adds --help
     let options: Vec<&Arg> =
@@ -59,7 +59,7 @@ fn candidates(words: &[String], layout: &Layout, snapshot: &Snapshot) -> Vec<Str
         _ => (current.as_str(), None, String::new()),
     };
     let found = match arg.filter(|arg| arg.get_action().takes_values()) {
-        Some(arg) => asked.values(arg),
+        Some(arg) => completion.values(arg),
         None if typed.starts_with('-') => options
             .iter()
             .flat_map(|arg| {
@@ -67,7 +67,7 @@ fn candidates(words: &[String], layout: &Layout, snapshot: &Snapshot) -> Vec<Str
                 names(arg).map(move |name| format!("{name}\t{help}"))
             })
             .collect(),
-        None => asked.words(),
+        None => completion.words(),
     };
     found
         .into_iter()
@@ -77,14 +77,14 @@ fn candidates(words: &[String], layout: &Layout, snapshot: &Snapshot) -> Vec<Str
 }
 
 /// The state of one completion.
-struct Asked<'a> {
+struct Completion<'a> {
     layout: &'a Layout,
     snapshot: &'a Snapshot,
     /// The words before the one that is being typed.
     before: &'a [String],
 }
 
-impl Asked<'_> {
+impl Completion<'_> {
     /// Values of an option, by the value name in its help.
     fn values(&self, arg: &Arg) -> Vec<String> {
         let possible = arg.get_possible_values();
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn only_the_hidden_word_asks() {
-        let asks = |words: &[&str]| asked(words.iter().map(|word| (*word).to_owned()));
+        let asks = |words: &[&str]| requested(words.iter().map(|word| (*word).to_owned()));
         assert_eq!(asks(&["dkms", "complete", "--", "st"]), Some(vec!["st".to_owned()]));
         for words in
             [&["dkms"][..], &["dkms", "status"], &["dkms", "complete"], &["dkms", "complete", "status"]]

@@ -5,6 +5,7 @@ mod args;
 mod check;
 mod complete;
 mod history;
+mod invocation;
 mod pairs;
 mod permit;
 mod preflight;
@@ -12,7 +13,6 @@ mod safe_upgrade;
 mod source;
 mod status;
 mod tarball;
-mod words;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -34,7 +34,7 @@ use crate::types::{ModuleId, ModuleName, Target};
 
 use action::Action;
 use args::Args;
-use words::Words;
+use invocation::Invocation;
 
 /// The version of shell DKMS whose interface dkms has.
 const INTERFACE: &str = "3.4.3";
@@ -54,9 +54,10 @@ fn refuse<T>(code: Exit, message: impl Into<String>) -> Result<T> {
 
 /// The program `dkms`.
 pub fn main() -> ExitCode {
-    if let Some(words) = complete::asked(std::env::args_os().map(|word| word.to_string_lossy().into_owned()))
+    if let Some(words) =
+        complete::requested(std::env::args_os().map(|word| word.to_string_lossy().into_owned()))
     {
-        complete::answer(&words, caller::screen());
+        complete::print(&words, caller::screen());
         return ExitCode::SUCCESS;
     }
     let args = match Args::read() {
@@ -92,16 +93,16 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
         screen.answer(&format!("dkms-{INTERFACE}\n"));
         return Ok(Exit::SUCCESS);
     }
-    let words = args.words()?;
-    let rules = words.action.rules();
+    let invocation = args.invocation()?;
+    let rules = invocation.action.rules();
     args.pairs.check(args.all)?;
     for option in args.deprecated() {
         screen.alert(&format!("dkms: {option} is deprecated and has no effect"));
     }
-    for word in words.strange.iter().filter(|_| !rules.operand.takes_many()) {
+    for word in invocation.unrecognized.iter().filter(|_| !rules.operand.takes_many()) {
         screen.alert(&format!(
             "dkms: ignored: {word:?} is not a command, and {} takes one module",
-            words.action
+            invocation.action
         ));
     }
     if let Some(config) = args.config.as_ref().filter(|config| !config.is_file()) {
@@ -135,17 +136,17 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
     if args.binaries_only && args.source_only {
         return refuse(Exit::CONTRADICTION, "--binaries-only and --source-only cannot be used together");
     }
-    let brings = words.source().is_some() || words.brings_tarball(args);
+    let brings = invocation.source().is_some() || invocation.brings_tarball(args);
     if args.dry_run && (!rules.plans || brings) {
         return refuse(Exit::ERROR, "--dry-run is not supported here; it requires MODULE/VERSION");
     }
-    permit::check(&session, args, &words)?;
-    let action = words.action;
+    permit::check(&session, args, &invocation)?;
+    let action = invocation.action;
     match action {
-        Action::Status => status::show(&session, args, &words),
-        Action::Check => check::show(&session, args, &words),
-        Action::Preflight => preflight::show(&mut session, args, &words),
-        Action::History => history::show(&session, &words.rest, args.json),
+        Action::Status => status::show(&session, args, &invocation),
+        Action::Check => check::show(&session, args, &invocation),
+        Action::Preflight => preflight::show(&mut session, args, &invocation),
+        Action::History => history::show(&session, &invocation.rest, args.json),
         Action::GenerateMok => generate_mok(&session),
         Action::Autoinstall => {
             // With --all, every kernel of this machine in one plan: their builds share the processors until the end.
@@ -171,23 +172,23 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
             let target = args.named_target(action)?;
             hook(&mut session, Event::KernelRemoved(target))
         }
-        Action::Mktarball => tarball::make(&session, args, &words),
-        Action::Ldtarball => tarball::load(&mut session, args, &words).map(|(_, code)| code),
-        Action::Add => add(&mut session, args, &words),
-        Action::Build => build(&mut session, args, &words, Verb::Build),
-        Action::Install => build(&mut session, args, &words, Verb::Install),
-        Action::Match => matching(&mut session, args, &words),
-        Action::Uninstall => withdraw(&mut session, args, &words, Verb::Uninstall),
-        Action::Unbuild => withdraw(&mut session, args, &words, Verb::Unbuild),
-        Action::Remove => remove(&mut session, args, &words),
+        Action::Mktarball => tarball::mktarball(&session, args, &invocation),
+        Action::Ldtarball => tarball::ldtarball(&mut session, args, &invocation).map(|(_, code)| code),
+        Action::Add => add(&mut session, args, &invocation),
+        Action::Build => build(&mut session, args, &invocation, Verb::Build),
+        Action::Install => build(&mut session, args, &invocation, Verb::Install),
+        Action::Match => matching(&mut session, args, &invocation),
+        Action::Uninstall => withdraw(&mut session, args, &invocation, Verb::Uninstall),
+        Action::Unbuild => withdraw(&mut session, args, &invocation, Verb::Unbuild),
+        Action::Remove => remove(&mut session, args, &invocation),
     }
 }
 
-fn add(session: &mut Session, args: &Args, words: &Words) -> Result<Exit> {
-    if words.brings_tarball(args) {
-        return tarball::add(session, args, words).map(|(_, code)| code);
+fn add(session: &mut Session, args: &Args, invocation: &Invocation) -> Result<Exit> {
+    if invocation.brings_tarball(args) {
+        return tarball::add(session, args, invocation).map(|(_, code)| code);
     }
-    let module = named(session, args, words)?;
+    let module = named(session, args, invocation)?;
     if args.rpm_safe_upgrade && !args.dry_run {
         safe_upgrade::note(session, &module)?;
     }
@@ -195,36 +196,36 @@ fn add(session: &mut Session, args: &Args, words: &Words) -> Result<Exit> {
     ask(session, Verb::Add, module, target.into_iter().collect(), args)
 }
 
-fn build(session: &mut Session, args: &Args, words: &Words, verb: Verb) -> Result<Exit> {
-    let module = if words.source().is_none() && words.brings_tarball(args) {
-        match tarball::add(session, args, words)? {
+fn build(session: &mut Session, args: &Args, invocation: &Invocation, verb: Verb) -> Result<Exit> {
+    let module = if invocation.source().is_none() && invocation.brings_tarball(args) {
+        match tarball::add(session, args, invocation)? {
             (module, Exit::SUCCESS) => module,
             (_, code) => return Ok(code),
         }
     } else {
-        named(session, args, words)?
+        named(session, args, invocation)?
     };
     ask(session, verb, module, args.targets()?, args)
 }
 
 /// The module to add, build or install; a source directory is copied to its place first.
-fn named(session: &Session, args: &Args, words: &Words) -> Result<ModuleId> {
+fn named(session: &Session, args: &Args, invocation: &Invocation) -> Result<ModuleId> {
     if args.all {
         return refuse(
             Exit::NO_ALL,
-            format!("--all is not supported by {}; name a kernel with -k", words.action),
+            format!("--all is not supported by {}; name a kernel with -k", invocation.action),
         );
     }
-    match words.source() {
+    match invocation.source() {
         Some(dir) => source::copy(session, dir, args.force),
-        None => words.module_id(),
+        None => invocation.module_id(),
     }
 }
 
-fn matching(session: &mut Session, args: &Args, words: &Words) -> Result<Exit> {
-    let target = args.one_target(words.action)?;
+fn matching(session: &mut Session, args: &Args, invocation: &Invocation) -> Result<Exit> {
+    let target = args.one_target(invocation.action)?;
     let template = args.template(&target)?;
-    let only = match words.name.as_deref() {
+    let only = match invocation.name.as_deref() {
         None => None,
         Some(word) => match word.parse::<ModuleName>() {
             Ok(name) if !crate::apply::status_of(session, Some(&name))?.modules.is_empty() => Some(name),
@@ -245,8 +246,8 @@ fn matching(session: &mut Session, args: &Args, words: &Words) -> Result<Exit> {
     Ok(report.code())
 }
 
-fn remove(session: &mut Session, args: &Args, words: &Words) -> Result<Exit> {
-    let module = words.module_id()?;
+fn remove(session: &mut Session, args: &Args, invocation: &Invocation) -> Result<Exit> {
+    let module = invocation.module_id()?;
     if args.rpm_safe_upgrade && !args.dry_run && safe_upgrade::replaced(session, &module)? {
         return Ok(Exit::SUCCESS);
     }
@@ -254,11 +255,11 @@ fn remove(session: &mut Session, args: &Args, words: &Words) -> Result<Exit> {
         let report = crate::apply::run(session, vec![Event::SourceReplaced(module)])?;
         return Ok(report.code());
     }
-    withdraw(session, args, words, Verb::Remove)
+    withdraw(session, args, invocation, Verb::Remove)
 }
 
-fn withdraw(session: &mut Session, args: &Args, words: &Words, verb: Verb) -> Result<Exit> {
-    let module = words.module_id()?;
+fn withdraw(session: &mut Session, args: &Args, invocation: &Invocation, verb: Verb) -> Result<Exit> {
+    let module = invocation.module_id()?;
     let targets = match (args.all, verb) {
         (false, _) => args.targets()?,
         (true, Verb::Remove) => Vec::new(),
@@ -287,7 +288,7 @@ fn ask(
         targets,
         force: args.force || args.rpm_safe_upgrade && verb == Verb::Install,
     };
-    let report = crate::apply::run(session, vec![Event::Asked(request)])?;
+    let report = crate::apply::run(session, vec![Event::Requested(request)])?;
     Ok(report.code())
 }
 
@@ -316,10 +317,10 @@ fn generate_mok(session: &Session) -> Result<Exit> {
             );
         }
     }
-    sign::make(session, Path::new(&key), &certificate)?;
-    let enrol = sign::enrol(session, &certificate);
+    sign::ensure_pair(session, Path::new(&key), &certificate)?;
+    let enroll = sign::enroll(session, &certificate);
     session.screen.progress(&format!(
-        "dkms: generated a module signing key (MOK): {}; to enroll it: {enrol}",
+        "dkms: generated a module signing key (MOK): {}; to enroll it: {enroll}",
         certificate.display()
     ));
     Ok(Exit::SUCCESS)

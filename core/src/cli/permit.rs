@@ -4,31 +4,31 @@ use anyhow::Result;
 
 use super::action::Writes;
 use super::args::Args;
+use super::invocation::Invocation;
 use super::refuse;
-use super::words::Words;
 use crate::exit::Exit;
 use crate::session::Session;
 use crate::sys::file;
 
 /// Detects missing permissions before the action begins, and reports them in one line.
-pub(super) fn check(session: &Session, args: &Args, words: &Words) -> Result<()> {
+pub(super) fn check(session: &Session, args: &Args, invocation: &Invocation) -> Result<()> {
     if args.dry_run {
         return Ok(());
     }
     let (registry, modules) = (&session.layout.dkms_tree, &session.layout.install_tree);
-    let rules = words.action.rules();
+    let rules = invocation.action.rules();
     let kernels = match rules.writes {
         Writes::AsRoot if !rustix::process::geteuid().is_root() => {
-            return refuse(Exit::ERROR, format!("dkms {} must be run as root", words.action));
+            return refuse(Exit::ERROR, format!("dkms {} must be run as root", invocation.action));
         }
         Writes::AsRoot | Writes::Nothing => return Ok(()),
         Writes::Tree => false,
         Writes::Kernels => true,
     };
-    if rules.withdraws && !file::writable(registry) && !registered(session, words)? {
+    if rules.withdraws && !file::writable(registry) && !registered(session, invocation)? {
         return refuse(
             Exit::NOT_ADDED,
-            format!("{} is not in the DKMS tree; to list all modules: dkms status", words.module_id()?),
+            format!("{} is not in the DKMS tree; to list all modules: dkms status", invocation.module_id()?),
         );
     }
     let root = rustix::process::geteuid().is_root();
@@ -36,14 +36,14 @@ pub(super) fn check(session: &Session, args: &Args, words: &Words) -> Result<()>
         let modules = modules.display();
         return refuse(
             Exit::ERROR,
-            format!("dkms {} must be run as root: {modules} is not writable", words.action),
+            format!("dkms {} must be run as root: {modules} is not writable", invocation.action),
         );
     }
-    if !root && words.source().is_some() && !file::writable(&session.layout.source_tree) {
+    if !root && invocation.source().is_some() && !file::writable(&session.layout.source_tree) {
         let sources = session.layout.source_tree.display();
         return refuse(
             Exit::ERROR,
-            format!("dkms {} must be run as root: {sources} is not writable", words.action),
+            format!("dkms {} must be run as root: {sources} is not writable", invocation.action),
         );
     }
     // As root, an action on a kernel creates a missing DKMS tree.
@@ -59,7 +59,7 @@ pub(super) fn check(session: &Session, args: &Args, words: &Words) -> Result<()>
 }
 
 /// A module that is not in the DKMS tree is reported as such to every user.
-fn registered(session: &Session, words: &Words) -> Result<bool> {
-    let module = words.module_id()?;
+fn registered(session: &Session, invocation: &Invocation) -> Result<bool> {
+    let module = invocation.module_id()?;
     Ok(crate::apply::status_of(session, Some(&module.name))?.modules.contains_key(&module))
 }

@@ -6,8 +6,8 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::args::Args;
+use super::invocation::Invocation;
 use super::refuse;
-use super::words::Words;
 use crate::exit::Exit;
 use crate::inventory::target;
 use crate::preflight::{Finding, Question, RequestedBy, preflight, summary};
@@ -24,14 +24,14 @@ struct Document<'a> {
     held: Vec<String>,
 }
 
-pub(super) fn show(session: &mut Session, args: &Args, words: &Words) -> Result<Exit> {
+pub(super) fn show(session: &mut Session, args: &Args, invocation: &Invocation) -> Result<Exit> {
     if args.dry_run {
         return refuse(
             Exit::ERROR,
             "dkms preflight installs nothing as it is: --dry-run has no meaning for it",
         );
     }
-    let question = question(args, words)?;
+    let question = question(args, invocation)?;
     let finding = preflight(session, &question)?;
     let said = summary(&finding, session, RequestedBy::User);
     if args.json {
@@ -50,9 +50,9 @@ pub(super) fn show(session: &mut Session, args: &Args, words: &Words) -> Result<
 }
 
 /// Operands that are files are packages; others, and `-k`, are kernels whose headers are installed.
-fn question(args: &Args, words: &Words) -> Result<Question> {
+fn question(args: &Args, invocation: &Invocation) -> Result<Question> {
     let (files, kernels): (Vec<&String>, Vec<&String>) =
-        words.rest.iter().partition(|word| word.contains('/') || Path::new(word).exists());
+        invocation.rest.iter().partition(|word| word.contains('/') || Path::new(word).exists());
     let mut question = Question::default();
     for file in files {
         let file = PathBuf::from(file);

@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::args::Args;
-use super::words::Words;
+use super::invocation::Invocation;
 use crate::exit::Exit;
 use crate::session::Session;
 use crate::sys::{file, parallel};
@@ -42,9 +42,9 @@ struct Failed {
     log: PathBuf,
 }
 
-pub(super) fn show(session: &Session, args: &Args, words: &Words) -> Result<Exit> {
-    let name = words.name.as_deref().map(str::parse::<ModuleName>);
-    let version = words.version.as_deref().map(str::parse::<ModuleVersion>);
+pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> Result<Exit> {
+    let name = invocation.name.as_deref().map(str::parse::<ModuleName>);
+    let version = invocation.version.as_deref().map(str::parse::<ModuleVersion>);
     let snapshot = match (&name, &version) {
         // An invalid name cannot be that of a module in the DKMS tree.
         (Some(Err(_)), _) | (_, Some(Err(_))) => Snapshot::default(),
@@ -147,7 +147,7 @@ fn differences<'a>(
     let differ = |(id, target, build): &(&'a ModuleId, &'a Target, &Build)| {
         Some(((*id, *target), difference(session, id, target, build)?))
     };
-    let parts = parallel::parts(&builds, parallel::Each::Quick, |builds| {
+    let parts = parallel::parts(&builds, parallel::ItemCost::Quick, |builds| {
         builds.iter().filter_map(differ).collect::<Vec<_>>()
     });
     parts.into_iter().flatten().collect()
@@ -197,7 +197,8 @@ fn difference(session: &Session, id: &ModuleId, target: &Target, build: &Build) 
     if !build.active {
         return None;
     }
-    let places = build.places(&session.layout.kernel(&target.kernel), session.policy.row.destination);
+    let places =
+        build.places(&session.layout.kernel(&target.kernel), session.policy.distribution.destination);
     let differs = |place: &PathBuf| {
         let name = place.file_name().map(Path::new).unwrap_or(Path::new(""));
         !file::same_content(place, &built.join(name)).unwrap_or(false)

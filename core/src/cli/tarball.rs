@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::args::Args;
-use super::words::Words;
+use super::invocation::Invocation;
 use super::{Refusal, refuse, source};
 use crate::archive::{self, Contents, Packing, Refused, Unpacked};
 use crate::event::{Event, Load};
@@ -20,8 +20,8 @@ use crate::tree::{Entry, Source};
 use crate::types::{ModuleId, Target};
 
 /// `dkms mktarball`.
-pub(super) fn make(session: &Session, args: &Args, words: &Words) -> Result<Exit> {
-    let module = words.module_id()?;
+pub(super) fn mktarball(session: &Session, args: &Args, invocation: &Invocation) -> Result<Exit> {
+    let module = invocation.module_id()?;
     // The lock prevents changes of what is being packed. If we may not write, no lock can be taken.
     let may_lock = rustix::process::geteuid().is_root();
     let _tree = may_lock.then(|| crate::apply::hold(session)).transpose()?;
@@ -90,20 +90,29 @@ fn built(
 }
 
 /// `dkms ldtarball`.
-pub(super) fn load(session: &mut Session, args: &Args, words: &Words) -> Result<(ModuleId, Exit)> {
-    bring(session, args, words, Exit::ERROR)
+pub(super) fn ldtarball(
+    session: &mut Session,
+    args: &Args,
+    invocation: &Invocation,
+) -> Result<(ModuleId, Exit)> {
+    import(session, args, invocation, Exit::ERROR)
 }
 
 /// `dkms add TARBALL`.
-pub(super) fn add(session: &mut Session, args: &Args, words: &Words) -> Result<(ModuleId, Exit)> {
-    bring(session, args, words, Exit::NO_SOURCE)
+pub(super) fn add(session: &mut Session, args: &Args, invocation: &Invocation) -> Result<(ModuleId, Exit)> {
+    import(session, args, invocation, Exit::NO_SOURCE)
 }
 
 /// Reads a tarball and adds its content. `sourceless` is the exit code for binaries without a source.
-fn bring(session: &mut Session, args: &Args, words: &Words, sourceless: Exit) -> Result<(ModuleId, Exit)> {
-    let Some(path) = words.tarball(args).filter(|path| path.exists()) else {
+fn import(
+    session: &mut Session,
+    args: &Args,
+    invocation: &Invocation,
+    sourceless: Exit,
+) -> Result<(ModuleId, Exit)> {
+    let Some(path) = invocation.tarball(args).filter(|path| path.exists()) else {
         let named =
-            args.archive.clone().or_else(|| words.rest.first().map(PathBuf::from)).unwrap_or_default();
+            args.archive.clone().or_else(|| invocation.rest.first().map(PathBuf::from)).unwrap_or_default();
         return refuse(Exit::NO_SOURCE, format!("tarball {named:?} not found"));
     };
     if args.force && !rustix::process::geteuid().is_root() {

@@ -8,7 +8,7 @@ pub mod native;
 mod recipe;
 #[cfg(test)]
 mod recipe_tests;
-pub mod script;
+pub mod script_dir;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

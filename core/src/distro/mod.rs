@@ -10,7 +10,7 @@ use crate::types::Target;
 
 /// The properties of one distribution.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub struct Distribution {
     /// `ID` (or the first of `ID_LIKE`) in os-release.
     pub id: &'static str,
     /// The directory of modules, which overrides their dkms.conf. `None`: as in the dkms.conf.
@@ -31,7 +31,7 @@ pub struct Row {
     /// Program, arguments: generates the key pair, with this variable set. Empty: dkms generates it.
     pub new_key: (&'static [&'static str], (&'static str, &'static str)),
     /// Commands that enroll the certificate, the first whose program exists is used; `{certificate}` is replaced.
-    pub enrol: &'static [&'static [&'static str]],
+    pub enroll: &'static [&'static [&'static str]],
     /// Programs with arguments that offer modules to compatible kernels, and withdraw them; they read file names from
     /// standard input. Empty if the distribution's kernels have no stable ABI.
     pub weak_modules: (&'static [&'static str], &'static [&'static str]),
@@ -43,7 +43,7 @@ pub struct Row {
     /// explicit path, the program's choice depends on the boot loader that it detects.
     pub make_initramfs: &'static [&'static str],
     /// After a module's source was installed, the package manager regenerates every initramfs.
-    pub sources_remake_initramfs: bool,
+    pub sources_regenerate_initramfs: bool,
     /// Program, arguments: prints the state of the package that owns kernel `{kernel}`. The texts are those in its
     /// output that mean that the package manager will generate the initramfs later.
     pub image_state: (&'static [&'static str], &'static [&'static str]),
@@ -57,21 +57,35 @@ pub struct Row {
 const MOK: (&str, &str) = ("mok.key", "mok.pub");
 const MOKUTIL: &[&str] = &["mokutil", "--import", "{certificate}"];
 
-const DEBIAN: Row = Row {
-    id: "debian",
-    destination: Some("/updates/dkms"),
-    headers_package: "linux-headers-{kernel}",
+/// A distribution that is not in the table: the dkms.conf applies. The other rows contain only what differs from this one.
+const OTHER: Distribution = Distribution {
+    id: "other",
+    destination: None,
+    headers_package: "the kernel headers package for {kernel}",
     ask_headers_package: &[],
-    sign_files: &["/usr/lib/linux-kbuild-{series}/scripts/sign-file"],
+    sign_files: &[],
     mok: MOK,
     makes_key: true,
     new_key: (&[], ("", "")),
-    enrol: &[MOKUTIL],
+    enroll: &[MOKUTIL],
     weak_modules: (&[], &[]),
+    keep_back: "hold {packages} with your package manager",
+    list_initramfs: &[],
+    make_initramfs: &[],
+    sources_regenerate_initramfs: false,
+    image_state: (&[], &[]),
+    default_kernel: (&[], &[]),
+    menu_hook: None,
+};
+
+const DEBIAN: Distribution = Distribution {
+    id: "debian",
+    destination: Some("/updates/dkms"),
+    headers_package: "linux-headers-{kernel}",
+    sign_files: &["/usr/lib/linux-kbuild-{series}/scripts/sign-file"],
     keep_back: "apt-mark hold {packages}",
     list_initramfs: &["lsinitramfs"],
     make_initramfs: &["update-initramfs", "-u", "-k", "{kernel}"],
-    sources_remake_initramfs: false,
     image_state: (
         &[
             "dpkg-query",
@@ -82,39 +96,30 @@ const DEBIAN: Row = Row {
         ],
         &["unpacked", "half-configured", "half-installed", "triggers-awaited"],
     ),
-    default_kernel: (&[], &[]),
     menu_hook: Some("kernel/postinst.d/zz-update-grub"),
+    ..OTHER
 };
 
-const FEDORA: Row = Row {
+const FEDORA: Distribution = Distribution {
     id: "fedora",
     destination: Some("/extra"),
     headers_package: "kernel-devel-{kernel}",
-    ask_headers_package: &[],
-    sign_files: &[],
-    mok: MOK,
-    makes_key: true,
-    new_key: (&[], ("", "")),
-    enrol: &[MOKUTIL],
-    weak_modules: (&[], &[]),
     keep_back: "dnf versionlock add {packages}",
     list_initramfs: &["lsinitrd"],
     make_initramfs: &["dracut", "-f", "{image}", "{kernel}"],
-    sources_remake_initramfs: false,
-    image_state: (&[], &[]),
     default_kernel: (&["grubby", "--default-kernel"], &["grubby", "--set-default={image}"]),
-    menu_hook: None,
+    ..OTHER
 };
 
-const TABLE: &[Row] = &[
+const TABLE: &[Distribution] = &[
     DEBIAN,
-    Row {
+    Distribution {
         id: "ubuntu",
         sign_files: &["kmodsign", "/usr/src/linux-headers-{kernel}/scripts/sign-file"],
         mok: ("/var/lib/shim-signed/mok/MOK.priv", "/var/lib/shim-signed/mok/MOK.der"),
         // Without the variable it would run the package manager's triggers, and those would run dkms.
         new_key: (&["update-secureboot-policy", "--new-key"], ("SHIM_NOTRIGGER", "y")),
-        enrol: &[&["update-secureboot-policy", "--enroll-key"], MOKUTIL],
+        enroll: &[&["update-secureboot-policy", "--enroll-key"], MOKUTIL],
         image_state: (
             &[
                 "dpkg-query",
@@ -128,7 +133,7 @@ const TABLE: &[Row] = &[
         ..DEBIAN
     },
     FEDORA,
-    Row {
+    Distribution {
         id: "rhel",
         // The initramfs is regenerated by dkms.
         weak_modules: (
@@ -137,16 +142,10 @@ const TABLE: &[Row] = &[
         ),
         ..FEDORA
     },
-    Row {
+    Distribution {
         id: "suse",
         destination: Some("/updates"),
         headers_package: "kernel-{flavour}-devel",
-        ask_headers_package: &[],
-        sign_files: &[],
-        mok: MOK,
-        makes_key: true,
-        new_key: (&[], ("", "")),
-        enrol: &[MOKUTIL],
         weak_modules: (
             &["/usr/lib/module-init-tools/weak-modules2", "--add-kernel-modules", "{kernel}"],
             &["/usr/lib/module-init-tools/weak-modules2", "--remove-kernel-modules", "{kernel}"],
@@ -154,54 +153,23 @@ const TABLE: &[Row] = &[
         keep_back: "zypper addlock {packages}",
         list_initramfs: &["lsinitrd"],
         make_initramfs: &["dracut", "-f", "{image}", "{kernel}"],
-        sources_remake_initramfs: false,
-        image_state: (&[], &[]),
-        default_kernel: (&[], &[]),
-        menu_hook: None,
+        ..OTHER
     },
-    Row {
+    Distribution {
         id: "arch",
         destination: Some("/updates/dkms"),
         headers_package: "{pkgbase}-headers",
         ask_headers_package: &["/usr/lib/dkms/alpm-headers", "{kernel}"],
-        sign_files: &[],
-        mok: MOK,
         makes_key: false,
-        new_key: (&[], ("", "")),
-        enrol: &[MOKUTIL],
-        weak_modules: (&[], &[]),
         keep_back: "IgnorePkg = {packages} in /etc/pacman.conf",
         list_initramfs: &["lsinitcpio"],
         make_initramfs: &["mkinitcpio", "-p", "{pkgbase}"],
-        sources_remake_initramfs: true,
-        image_state: (&[], &[]),
-        default_kernel: (&[], &[]),
-        menu_hook: None,
+        sources_regenerate_initramfs: true,
+        ..OTHER
     },
 ];
 
-/// A distribution that is not in the table: the dkms.conf applies.
-const OTHER: Row = Row {
-    id: "other",
-    destination: None,
-    headers_package: "the kernel headers package for {kernel}",
-    ask_headers_package: &[],
-    sign_files: &[],
-    mok: MOK,
-    makes_key: true,
-    new_key: (&[], ("", "")),
-    enrol: &[MOKUTIL],
-    weak_modules: (&[], &[]),
-    keep_back: "hold {packages} with your package manager",
-    list_initramfs: &[],
-    make_initramfs: &[],
-    sources_remake_initramfs: false,
-    image_state: (&[], &[]),
-    default_kernel: (&[], &[]),
-    menu_hook: None,
-};
-
-impl Row {
+impl Distribution {
     /// The row of the system, from the os-release of the layout.
     pub fn detect(layout: &Layout) -> Self {
         let text = layout.os_release().iter().find_map(|path| std::fs::read_to_string(path).ok());
@@ -231,9 +199,9 @@ impl Row {
 
     /// The command that enrolls a certificate, for a user to run. `exists` tests for a program; if none exists, the
     /// last one is returned, so that the message names it.
-    pub fn enrol(&self, certificate: &Path, exists: impl Fn(&str) -> bool) -> String {
-        let usable = self.enrol.iter().find(|words| words.first().is_some_and(|program| exists(program)));
-        let words = usable.or(self.enrol.last()).copied().unwrap_or_default();
+    pub fn enroll(&self, certificate: &Path, exists: impl Fn(&str) -> bool) -> String {
+        let usable = self.enroll.iter().find(|words| words.first().is_some_and(|program| exists(program)));
+        let words = usable.or(self.enroll.last()).copied().unwrap_or_default();
         words.join(" ").replace("{certificate}", &certificate.display().to_string())
     }
 
@@ -276,13 +244,13 @@ mod tests {
             ("ID=void\n", "other"),
             ("", "other"),
         ] {
-            assert_eq!(Row::from_os_release(text).id, id, "{text}");
+            assert_eq!(Distribution::from_os_release(text).id, id, "{text}");
         }
     }
 
     #[test]
     fn ubuntus_key_belongs_to_shim() {
-        let row = Row::from_os_release("ID=ubuntu\nID_LIKE=debian\n");
+        let row = Distribution::from_os_release("ID=ubuntu\nID_LIKE=debian\n");
         let target = Target { kernel: "6.8.0-60-generic".parse().unwrap(), arch: "x86_64".parse().unwrap() };
         let places = row.sign_file(&target, Path::new("/h"));
         let places: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
@@ -294,7 +262,7 @@ mod tests {
 
     #[test]
     fn arch_calls_a_kernel_by_its_package() {
-        let row = Row::from_os_release("ID=arch\n");
+        let row = Distribution::from_os_release("ID=arch\n");
         let target = Target { kernel: "6.12.58-1-lts".parse().unwrap(), arch: "x86_64".parse().unwrap() };
         assert_eq!(row.headers_package(&target, Some("linux-lts")), "linux-lts-headers");
         assert_eq!(row.headers_package(&target, None), "linux-headers");
@@ -304,7 +272,7 @@ mod tests {
 
     #[test]
     fn suse_calls_headers_by_the_kernels_flavour() {
-        let row = Row::from_os_release("ID=\"sles\"\nID_LIKE=\"suse\"\n");
+        let row = Distribution::from_os_release("ID=\"sles\"\nID_LIKE=\"suse\"\n");
         for (kernel, package) in [
             ("6.4.0-150600.23-default", "kernel-default-devel"),
             ("6.4.0-150600.23-azure", "kernel-azure-devel"),
@@ -318,7 +286,8 @@ mod tests {
 
     #[test]
     fn the_command_that_enrols_is_one_that_exists() {
-        let (ubuntu, debian) = (Row::from_os_release("ID=ubuntu"), Row::from_os_release("ID=debian"));
+        let (ubuntu, debian) =
+            (Distribution::from_os_release("ID=ubuntu"), Distribution::from_os_release("ID=debian"));
         for (row, programs, expected) in [
             (&ubuntu, &["mokutil", "update-secureboot-policy"][..], "update-secureboot-policy --enroll-key"),
             (&ubuntu, &["mokutil"], "mokutil --import /c"),
@@ -326,7 +295,7 @@ mod tests {
             // Debian's program of this name does not enroll our certificate.
             (&debian, &["mokutil", "update-secureboot-policy"], "mokutil --import /c"),
         ] {
-            let command = row.enrol(Path::new("/c"), |program| programs.contains(&program));
+            let command = row.enroll(Path::new("/c"), |program| programs.contains(&program));
             assert_eq!(command, expected, "{} {programs:?}", row.id);
         }
     }

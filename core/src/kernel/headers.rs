@@ -9,7 +9,7 @@ use super::Config;
 use super::compiler::{self, Toolchain};
 use super::config::config_file;
 use super::tools::Tools;
-use crate::distro::Row;
+use crate::distro::Distribution;
 use crate::layout::Layout;
 use crate::sys::hash::{self, Watch};
 use crate::sys::run;
@@ -96,7 +96,7 @@ impl Headers {
     /// Reads headers; `None` if they are not installed. `config` replaces their configuration.
     pub fn load(
         layout: &Layout,
-        row: &Row,
+        distribution: &Distribution,
         target: &Target,
         dir: &Path,
         config: Option<&Path>,
@@ -111,7 +111,7 @@ impl Headers {
         let Toolchain { cc, ld, missing } =
             Toolchain::choose(&config, || compiler::named(dir), |program| run::which(program).is_some());
         let compiler = cc.as_deref().and_then(run::which).or_else(|| run::which("gcc"));
-        let tools = Tools::look(compiler.as_deref(), ld.as_deref());
+        let tools = Tools::find(compiler.as_deref(), ld.as_deref());
         let identity = identity(layout, target, dir, given, &tools)?;
         let environment =
             hash::files(&tools.drivers, &layout.hashes().join("drivers"), || tools.all_drivers())
@@ -119,7 +119,10 @@ impl Headers {
         Ok(Some(Self {
             vermagic: Vermagic::new(dir, &config),
             sig_hash: config.get("CONFIG_MODULE_SIG_HASH").map(str::to_owned),
-            sign_file: row.sign_file(target, dir).iter().find_map(|path| run::which(&path.to_string_lossy())),
+            sign_file: distribution
+                .sign_file(target, dir)
+                .iter()
+                .find_map(|path| run::which(&path.to_string_lossy())),
             compiler,
             missing,
             cc,

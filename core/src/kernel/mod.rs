@@ -30,7 +30,7 @@ pub use signature_policy::Demand;
 pub use symvers::Symbols;
 pub use tools::Loads;
 
-use crate::distro::{Row, fill};
+use crate::distro::{Distribution, fill};
 use crate::layout::Layout;
 use crate::sys::{file, run};
 use crate::types::{Arch, KernelRelease, Target};
@@ -70,8 +70,8 @@ pub struct HeadersPackage {
 impl HeadersPackage {
     /// Queries the distribution's program, if there is one. It prints one line: `NAME`, or
     /// `NAME INSTALLED NEEDED`.
-    fn ask(row: &Row, target: &Target) -> Option<Self> {
-        let (program, args) = row.ask_headers_package.split_first()?;
+    fn ask(distribution: &Distribution, target: &Target) -> Option<Self> {
+        let (program, args) = distribution.ask_headers_package.split_first()?;
         run::which(program)?;
         let args = args.iter().map(|arg| fill(arg, target, None));
         let done = run::Cmd::new(*program).args(args).output(run::Output::Split).run().ok()?;
@@ -88,14 +88,14 @@ impl Kernel {
     /// Reads the facts about a kernel. `headers` and `config` override the paths of its headers and its configuration.
     pub fn load(
         layout: &Layout,
-        row: &Row,
+        distribution: &Distribution,
         target: &Target,
         headers: Option<&Path>,
         config: Option<&Path>,
     ) -> Result<Self> {
         let dir = layout.kernel(&target.kernel);
         let headers_dir = headers.map_or_else(|| layout.headers(&target.kernel), Path::to_path_buf);
-        let headers = Headers::load(layout, row, target, &headers_dir, config)?;
+        let headers = Headers::load(layout, distribution, target, &headers_dir, config)?;
         let indexed = file::read_optional(&layout.modules_dep(&target.kernel))?;
         let indexed = indexed.map(Index::new);
         let compression =
@@ -117,7 +117,8 @@ impl Kernel {
         let pkgbase = pkgbase(layout, &target.kernel);
         let images = layout.initramfs_images(&target.kernel, pkgbase.as_deref());
         let has_initramfs = images.iter().any(|image| image.exists());
-        let headers_package = if headers.is_none() { HeadersPackage::ask(row, target) } else { None };
+        let headers_package =
+            if headers.is_none() { HeadersPackage::ask(distribution, target) } else { None };
         Ok(Self {
             target: target.clone(),
             exists: dir.is_dir(),

@@ -30,7 +30,7 @@ pub struct Tools {
 
 impl Tools {
     /// Finds them on this system. `compiler` and `linker` are those of the kernel.
-    pub fn look(compiler: Option<&Path>, linker: Option<&str>) -> Self {
+    pub fn find(compiler: Option<&Path>, linker: Option<&str>) -> Self {
         let mut makers: Vec<PathBuf> = compiler.map(Path::to_path_buf).into_iter().collect();
         makers.extend(MAKERS.into_iter().chain(linker).filter_map(run::which));
         let mut drivers = of_gcc();
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn what_runs_here_is_found_with_its_libraries() {
         let gcc = run::which("gcc").unwrap();
-        let tools = Tools::look(Some(&gcc), None);
+        let tools = Tools::find(Some(&gcc), None);
         let has = |all: &[PathBuf], start: &str| {
             all.iter().any(|path| path.file_name().unwrap_or_default().to_string_lossy().starts_with(start))
         };

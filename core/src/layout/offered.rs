@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::IMAGE;
+use super::package_path::IMAGE;
 use crate::sys::file;
 use crate::types::KernelRelease;
 

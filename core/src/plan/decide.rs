@@ -7,7 +7,7 @@ use super::scope::{installed, leaving, newest_with};
 use super::wanted::BuildRequest;
 use super::why::{bad_conf, broken, broken_as, refused, registered};
 use super::{Loading, Plan, Registration, Removal, Skip, Survey, Unregister};
-use crate::distro::Row;
+use crate::distro::Distribution;
 use crate::event::{Event, Load, Request, Verb};
 use crate::exit::Exit;
 use crate::report::Outcome;
@@ -15,11 +15,11 @@ use crate::tree::{Snapshot, Source};
 use crate::types::{ModuleId, ModuleName, Target};
 
 /// The plan for these events.
-pub fn plan(events: &[Event], snapshot: &Snapshot, survey: &Survey, row: &Row) -> Plan {
+pub fn plan(events: &[Event], snapshot: &Snapshot, survey: &Survey, distribution: &Distribution) -> Plan {
     let mut planner = Planner {
         snapshot,
         survey,
-        row,
+        distribution,
         newest: newest_with(events, snapshot),
         leaving: leaving(events).into_iter().cloned().collect(),
         coming: events.iter().filter_map(Event::source_added).cloned().collect(),
@@ -44,7 +44,7 @@ const PROOF: BuildRequest =
 pub(super) struct Planner<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) survey: &'a Survey,
-    pub(super) row: &'a Row,
+    pub(super) distribution: &'a Distribution,
     /// The newest version of each module, including those that the events add.
     pub(super) newest: BTreeMap<ModuleName, ModuleId>,
     /// Modules whose sources are removed.
@@ -73,19 +73,19 @@ impl Planner<'_> {
             }
             Event::KernelIncoming(target) => {
                 for id in &self.newest.clone().into_values().collect::<Vec<_>>() {
-                    self.make(id, target, PROOF);
+                    self.request(id, target, PROOF);
                 }
             }
             Event::SourceIncoming { module, targets } => {
                 for target in targets {
-                    self.make(module, target, PROOF);
+                    self.request(module, target, PROOF);
                 }
             }
             Event::KernelRemoved(target) => self.kernel_removed(target),
             Event::SourceAdded { module, targets } => {
                 if self.register(module) {
                     for target in targets {
-                        if self.row.sources_remake_initramfs {
+                        if self.distribution.sources_regenerate_initramfs {
                             self.installers.insert(target.clone());
                         }
                         self.plan.initramfs.insert(target.clone());
@@ -96,7 +96,7 @@ impl Planner<'_> {
                             trust_unknown: false,
                             led: false,
                         };
-                        self.make(module, target, wanted);
+                        self.request(module, target, wanted);
                     }
                 }
             }
@@ -114,12 +114,12 @@ impl Planner<'_> {
                 for id in installed(self.snapshot, template, only.as_ref()) {
                     match self.snapshot.modules.get(id).filter(|entry| entry.broken()) {
                         Some(entry) => self.settle(id, Some(target), broken(&entry.source)),
-                        None => self.make(id, target, wanted),
+                        None => self.request(id, target, wanted),
                     }
                 }
             }
             Event::Loaded(load) => self.loaded(load),
-            Event::Asked(request) => self.asked(request),
+            Event::Requested(request) => self.requested(request),
         }
     }
 
@@ -135,7 +135,7 @@ impl Planner<'_> {
             if let Some(Source::Kept(source)) = self.snapshot.modules.get(id).map(|entry| &entry.source) {
                 self.plan.register.push(Registration { module: id.clone(), source: source.clone() });
             }
-            self.make(id, target, wanted);
+            self.request(id, target, wanted);
         }
     }
 
@@ -143,7 +143,7 @@ impl Planner<'_> {
         self.plan.gone.insert(target.clone());
         for (id, entry) in &self.snapshot.modules {
             if let Some(build) = entry.builds.get(target) {
-                self.plan.clear.push(Removal {
+                self.plan.removals.push(Removal {
                     module: id.clone(),
                     target: target.clone(),
                     withdraw: build.active,
@@ -226,7 +226,7 @@ impl Planner<'_> {
         }
     }
 
-    pub(super) fn asked(&mut self, request: &Request) {
+    pub(super) fn requested(&mut self, request: &Request) {
         let id = &request.module;
         let entry = self.snapshot.modules.get(id);
         let is_registered = self.snapshot.registered(id);
@@ -256,7 +256,7 @@ impl Planner<'_> {
                     };
                     for target in &request.targets {
                         self.plan.initramfs.insert(target.clone());
-                        self.make(id, target, wanted);
+                        self.request(id, target, wanted);
                     }
                 }
             }
@@ -300,7 +300,7 @@ impl Planner<'_> {
 
     pub(super) fn clear(&mut self, id: &ModuleId, target: &Target, unbuild: bool) {
         match self.snapshot.build(id, target) {
-            Some(build) if build.active || unbuild => self.plan.clear.push(Removal {
+            Some(build) if build.active || unbuild => self.plan.removals.push(Removal {
                 module: id.clone(),
                 target: target.clone(),
                 withdraw: build.active,

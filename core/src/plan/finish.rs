@@ -14,9 +14,9 @@ impl Planner<'_> {
         for (id, entry) in self.snapshot.modules.iter().filter(|(_, entry)| entry.stands_in()) {
             let cleared = |target: &Target| {
                 self.plan
-                    .clear
+                    .removals
                     .iter()
-                    .any(|clear| clear.unbuild && clear.module == *id && clear.target == *target)
+                    .any(|removal| removal.unbuild && removal.module == *id && removal.target == *target)
             };
             if !entry.builds.is_empty() && entry.builds.keys().all(cleared) {
                 self.plan.unregister.push(Unregister { module: id.clone(), keep_builds: false });
@@ -34,9 +34,9 @@ impl Planner<'_> {
             .retain(|target| survey.kernels.get(target).is_some_and(|kernel| kernel.has_initramfs));
         // Two events may request the same; the first one is complete.
         let mut seen = BTreeSet::new();
-        self.plan.make.retain(|make| seen.insert(Placement::of(&make.module, &make.target)));
+        self.plan.tasks.retain(|task| seen.insert(Placement::of(&task.module, &task.target)));
         let mut seen = BTreeSet::new();
-        self.plan.clear.retain(|clear| seen.insert(Placement::of(&clear.module, &clear.target)));
+        self.plan.removals.retain(|removal| seen.insert(Placement::of(&removal.module, &removal.target)));
         let mut seen = BTreeSet::new();
         self.plan.register.retain(|registration| seen.insert(registration.module.clone()));
         let mut seen = BTreeSet::new();
@@ -55,10 +55,10 @@ impl Planner<'_> {
             new
         });
         self.drop_unsatisfied();
-        let (sorted, circles) = order::sort(std::mem::take(&mut self.plan.make));
-        for (make, members) in circles {
+        let (sorted, circles) = order::sort(std::mem::take(&mut self.plan.tasks));
+        for (task, members) in circles {
             let names: Vec<_> = members.iter().map(ToString::to_string).collect();
-            let outcome = if members.contains(&make.module) {
+            let outcome = if members.contains(&task.module) {
                 Outcome::Deferred {
                     why: format!("circular dependency in BUILD_DEPENDS: {}", names.join(", ")),
                     advice: "report this to the package maintainers".into(),
@@ -68,20 +68,20 @@ impl Planner<'_> {
                 needs(&names.join(", "))
             };
             // A build that waits for another one has unknown inputs.
-            self.plan.adopt.retain(|(id, target, _)| (id, target) != (&make.module, &make.target));
-            self.plan.settled.push(Skip { module: make.module, target: Some(make.target), outcome });
+            self.plan.adopt.retain(|(id, target, _)| (id, target) != (&task.module, &task.target));
+            self.plan.settled.push(Skip { module: task.module, target: Some(task.target), outcome });
         }
         // What is done needs no other outcome.
         let made = |settled: &Skip| {
             sorted
                 .iter()
-                .any(|make| make.module == settled.module && Some(&make.target) == settled.target.as_ref())
+                .any(|task| task.module == settled.module && Some(&task.target) == settled.target.as_ref())
         };
         self.plan.settled.retain(|settled| !made(settled));
         self.plan.adopt.retain(|(id, target, _)| {
-            !sorted.iter().any(|make| make.module == *id && make.target == *target)
+            !sorted.iter().any(|task| task.module == *id && task.target == *target)
         });
-        self.plan.make = sorted;
+        self.plan.tasks = sorted;
         self.plan
     }
 
@@ -94,37 +94,37 @@ impl Planner<'_> {
                 && crate::types::version::compare(b.module.version.as_str(), a.module.version.as_str())
                     .is_gt()
         };
-        let all = self.plan.make.clone();
-        self.plan.make.retain(|make| !make.install || !all.iter().any(|other| newer(make, other)));
+        let all = self.plan.tasks.clone();
+        self.plan.tasks.retain(|task| !task.install || !all.iter().any(|other| newer(task, other)));
     }
 
     /// Defers a build whose dependency is neither installed nor planned, and everything that depends on it.
     pub(super) fn drop_unsatisfied(&mut self) {
         loop {
             let planned: BTreeSet<_> =
-                self.plan.make.iter().map(|make| Placement::of(&make.module, &make.target)).collect();
-            let unmet = |make: &Task| {
-                make.after
+                self.plan.tasks.iter().map(|task| Placement::of(&task.module, &task.target)).collect();
+            let unmet = |task: &Task| {
+                task.after
                     .iter()
                     .find(|id| {
                         let failed = self.plan.settled.iter().any(|settled| {
                             settled.module == **id
-                                && settled.target.as_ref() == Some(&make.target)
+                                && settled.target.as_ref() == Some(&task.target)
                                 && settled.outcome.failed()
                         });
-                        let active = self.snapshot.build(id, &make.target).is_some_and(|build| build.active);
+                        let active = self.snapshot.build(id, &task.target).is_some_and(|build| build.active);
                         let installed = active && !failed;
-                        !installed && !planned.contains(&Placement::of(id, &make.target))
+                        !installed && !planned.contains(&Placement::of(id, &task.target))
                     })
                     .cloned()
             };
             let position =
-                self.plan.make.iter().position(|make| make.build && !make.force && unmet(make).is_some());
+                self.plan.tasks.iter().position(|task| task.build && !task.force && unmet(task).is_some());
             let Some(position) = position else { return };
-            let unmet = unmet(&self.plan.make[position]);
-            let make = self.plan.make.remove(position);
+            let unmet = unmet(&self.plan.tasks[position]);
+            let task = self.plan.tasks.remove(position);
             let needed = unmet.map(|id| id.to_string()).unwrap_or_default();
-            self.settle(&make.module, Some(&make.target), needs(&needed));
+            self.settle(&task.module, Some(&task.target), needs(&needed));
         }
     }
 }

@@ -74,9 +74,11 @@ pub struct Plan {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub load: Vec<Loading>,
     /// Builds and installations, dependencies first.
-    pub make: Vec<Task>,
+    #[serde(rename = "make")]
+    pub tasks: Vec<Task>,
     /// Withdrawals.
-    pub clear: Vec<Removal>,
+    #[serde(rename = "clear")]
+    pub removals: Vec<Removal>,
     /// Modules to unregister after that.
     pub unregister: Vec<Unregister>,
     /// Modules without an action, with the reason.
@@ -179,8 +181,8 @@ impl Plan {
         self.register.is_empty()
             && self.post_remove.is_empty()
             && self.load.is_empty()
-            && self.make.is_empty()
-            && self.clear.is_empty()
+            && self.tasks.is_empty()
+            && self.removals.is_empty()
             && self.unregister.is_empty()
             && self.adopt.is_empty()
             && self.forget.is_empty()

@@ -11,13 +11,13 @@ pub fn sort(mut rest: Vec<Task>) -> (Vec<Task>, Vec<(Task, Vec<ModuleId>)>) {
     let mut sorted = Vec::with_capacity(rest.len());
     loop {
         let waiting: BTreeSet<Placement> =
-            rest.iter().map(|make| Placement::of(&make.module, &make.target)).collect();
-        let blocked = |make: &Task| {
-            make.after.iter().any(|module| waiting.contains(&Placement::of(module, &make.target)))
+            rest.iter().map(|task| Placement::of(&task.module, &task.target)).collect();
+        let blocked = |task: &Task| {
+            task.after.iter().any(|module| waiting.contains(&Placement::of(module, &task.target)))
         };
         let (still, ready): (Vec<_>, Vec<_>) = rest.into_iter().partition(blocked);
         if ready.is_empty() {
-            let circles: Vec<Vec<ModuleId>> = still.iter().map(|make| circle(make, &still)).collect();
+            let circles: Vec<Vec<ModuleId>> = still.iter().map(|task| circle(task, &still)).collect();
             return (sorted, still.into_iter().zip(circles).collect());
         }
         sorted.extend(ready);
@@ -26,15 +26,15 @@ pub fn sort(mut rest: Vec<Task>) -> (Vec<Task>, Vec<(Task, Vec<ModuleId>)>) {
 }
 
 /// The dependencies of a task that depend on it, for the same kernel.
-fn circle(make: &Task, still: &[Task]) -> Vec<ModuleId> {
+fn circle(task: &Task, still: &[Task]) -> Vec<ModuleId> {
     let needs = |id: &ModuleId| -> BTreeSet<ModuleId> {
         let mut reached = BTreeSet::new();
         let mut open = vec![id.clone()];
         while let Some(next) = open.pop() {
-            let found = still.iter().find(|other| other.module == next && other.target == make.target);
+            let found = still.iter().find(|other| other.module == next && other.target == task.target);
             for needed in found.into_iter().flat_map(|found| &found.after) {
                 let present =
-                    still.iter().any(|other| other.module == *needed && other.target == make.target);
+                    still.iter().any(|other| other.module == *needed && other.target == task.target);
                 if present && reached.insert(needed.clone()) {
                     open.push(needed.clone());
                 }
@@ -42,7 +42,7 @@ fn circle(make: &Task, still: &[Task]) -> Vec<ModuleId> {
         }
         reached
     };
-    let mut candidates = needs(&make.module);
-    candidates.insert(make.module.clone());
+    let mut candidates = needs(&task.module);
+    candidates.insert(task.module.clone());
     candidates.into_iter().filter(|id| needs(id).contains(id)).collect()
 }

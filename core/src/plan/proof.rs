@@ -14,18 +14,18 @@ use crate::types::{ModuleId, Placement, Target};
 /// A module whose dependency is built in the same plan would need it in the DKMS tree. It is left to the transaction,
 /// because its failure would prove nothing.
 pub(super) fn only(plan: Plan, survey: &Survey) -> Plan {
-    let made: BTreeSet<_> = plan.make.iter().map(|make| Placement::of(&make.module, &make.target)).collect();
+    let made: BTreeSet<_> = plan.tasks.iter().map(|task| Placement::of(&task.module, &task.target)).collect();
     // A build with root's privileges must not run programs that are not installed.
-    let unconfined = |make: &Task| {
-        survey.cases.get(&Placement::of(&make.module, &make.target)).is_some_and(|case| case.unconfined)
+    let unconfined = |task: &Task| {
+        survey.cases.get(&Placement::of(&task.module, &task.target)).is_some_and(|case| case.unconfined)
     };
     let mut settled = plan.settled;
-    let mut makes: Vec<Task> = Vec::new();
-    for make in plan.make.into_iter().filter(|make| make.build) {
-        let first = make.after.iter().find(|id| made.contains(&Placement::of(id, &make.target)));
+    let mut tasks: Vec<Task> = Vec::new();
+    for task in plan.tasks.into_iter().filter(|task| task.build) {
+        let first = task.after.iter().find(|id| made.contains(&Placement::of(id, &task.target)));
         let outcome = match first {
-            _ if make.cached => Outcome::UpToDate,
-            _ if unconfined(&make) => Outcome::Deferred {
+            _ if task.cached => Outcome::UpToDate,
+            _ if unconfined(&task) => Outcome::Deferred {
                 why: "the build is not sandboxed (unconfined in policy.toml)".into(),
                 advice: "the module will be built during installation".into(),
                 waits: Waits::Turn,
@@ -36,13 +36,13 @@ pub(super) fn only(plan: Plan, survey: &Survey) -> Plan {
                 waits: Waits::Turn,
             },
             None => {
-                makes.push(make);
+                tasks.push(task);
                 continue;
             }
         };
-        settled.push(Skip { module: make.module, target: Some(make.target), outcome });
+        settled.push(Skip { module: task.module, target: Some(task.target), outcome });
     }
-    Plan { proof: true, make: makes, settled, ..Plan::default() }
+    Plan { proof: true, tasks, settled, ..Plan::default() }
 }
 
 /// The facts that determine the consequences of a failure.

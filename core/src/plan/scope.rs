@@ -80,7 +80,7 @@ pub fn concerned(events: &[Event]) -> Option<BTreeSet<ModuleName>> {
         .map(|event| match event {
             Event::SourceReplaced(module) | Event::SourceGone(module) => Some(module.name.clone()),
             // A build may need other modules, and a kernel has all of them.
-            Event::Asked(request) if !matches!(request.verb, Verb::Build | Verb::Install) => {
+            Event::Requested(request) if !matches!(request.verb, Verb::Build | Verb::Install) => {
                 Some(request.module.name.clone())
             }
             _ => None,
@@ -112,7 +112,7 @@ pub fn scope(events: &[Event], snapshot: &Snapshot) -> Scope {
                 let wanted = installed(snapshot, template, only.as_ref());
                 scope.cases.extend(wanted.into_iter().map(|id| Placement::of(id, target)));
             }
-            Event::Asked(request) if matches!(request.verb, Verb::Build | Verb::Install | Verb::Add) => {
+            Event::Requested(request) if matches!(request.verb, Verb::Build | Verb::Install | Verb::Add) => {
                 for target in &request.targets {
                     scope.kernels.insert(target.clone());
                     scope.cases.insert(Placement::of(&request.module, target));
@@ -122,7 +122,10 @@ pub fn scope(events: &[Event], snapshot: &Snapshot) -> Scope {
                 scope.kernels.insert(load.target.clone());
                 scope.cases.insert(Placement::of(&load.module, &load.target));
             }
-            Event::Asked(_) | Event::KernelRemoved(_) | Event::SourceReplaced(_) | Event::SourceGone(_) => {}
+            Event::Requested(_)
+            | Event::KernelRemoved(_)
+            | Event::SourceReplaced(_)
+            | Event::SourceGone(_) => {}
         }
     }
     scope

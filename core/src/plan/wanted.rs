@@ -25,9 +25,9 @@ pub(super) struct BuildRequest {
 }
 
 impl Planner<'_> {
-    pub(super) fn make(&mut self, id: &ModuleId, target: &Target, wanted: BuildRequest) {
+    pub(super) fn request(&mut self, id: &ModuleId, target: &Target, wanted: BuildRequest) {
         match self.wanted(id, target, wanted) {
-            Ok(Some(make)) => self.plan.make.push(make),
+            Ok(Some(task)) => self.plan.tasks.push(task),
             Ok(None) => {}
             Err(outcome) => self.settle(id, Some(target), outcome),
         }
@@ -54,7 +54,7 @@ impl Planner<'_> {
             return Err(Outcome::Excluded { why: why.clone() });
         }
         let replaces = self.snapshot.active(&id.name, target).filter(|active| *active != id).cloned();
-        let make = |build: bool, install: bool, fingerprint: &Fingerprint| {
+        let task = |build: bool, install: bool, fingerprint: &Fingerprint| {
             Ok(Some(Task {
                 module: id.clone(),
                 target: target.clone(),
@@ -78,7 +78,7 @@ impl Planner<'_> {
                 }
                 Some(build) if wanted.install && kernel.exists => {
                     let known = build.record.as_ref().map(|record| record.fingerprint.clone());
-                    make(false, true, &known.unwrap_or(Fingerprint(String::new())))
+                    task(false, true, &known.unwrap_or(Fingerprint(String::new())))
                 }
                 _ => Err(self.no_headers(target)),
             };
@@ -96,10 +96,10 @@ impl Planner<'_> {
         let usable = |build: &&Build| current(build, fingerprint, case, wanted);
         if let Some(build) = build.filter(usable) {
             if !wanted.install {
-                return if wanted.force { make(true, false, fingerprint) } else { Err(Outcome::UpToDate) };
+                return if wanted.force { task(true, false, fingerprint) } else { Err(Outcome::UpToDate) };
             }
             if !build.active || damaged || wanted.force {
-                return make(false, true, fingerprint);
+                return task(false, true, fingerprint);
             }
             // If these inputs are known to fail, the existing build has different ones.
             let fails =
@@ -132,37 +132,37 @@ impl Planner<'_> {
             });
         }
         self.dependencies(recipe, target, wanted)?;
-        make(true, wanted.install, fingerprint)
+        task(true, wanted.install, fingerprint)
     }
 
     /// Rebuilds what follows (BUILD_DEPENDS_REBUILD) a module that is reinstalled, unless that was forced.
     pub(super) fn followers(&mut self) {
         let survey = self.survey;
         loop {
-            let before = self.plan.make.len();
+            let before = self.plan.tasks.len();
             for (Placement { module: id, target }, case) in &survey.cases {
                 let Ok(recipe) = &case.recipe else { continue };
                 let Some(build) = self.snapshot.build(id, target).filter(|_| recipe.follows) else {
                     continue;
                 };
-                let same = |make: &Task| make.module == *id && make.target == *target;
-                let leads = |make: &&Task| {
+                let same = |task: &Task| task.module == *id && task.target == *target;
+                let leads = |task: &&Task| {
                     // A module that names itself does not follow itself: another version of it replaces it.
-                    make.install
-                        && !make.force
-                        && make.target == *target
-                        && make.module.name != id.name
-                        && recipe.build_depends.contains(&make.module.name)
+                    task.install
+                        && !task.force
+                        && task.target == *target
+                        && task.module.name != id.name
+                        && recipe.build_depends.contains(&task.module.name)
                 };
                 // Of several versions, the newest is installed.
                 let mut leaders: Vec<ModuleId> =
-                    self.plan.make.iter().filter(leads).map(|make| make.module.clone()).collect();
+                    self.plan.tasks.iter().filter(leads).map(|task| task.module.clone()).collect();
                 leaders.sort_by(|a, b| {
                     let newer = || version::compare(b.version.as_str(), a.version.as_str());
                     a.name.cmp(&b.name).then_with(newer)
                 });
                 leaders.dedup_by(|later, first| later.name == first.name);
-                if leaders.is_empty() || self.plan.make.iter().any(same) {
+                if leaders.is_empty() || self.plan.tasks.iter().any(same) {
                     continue;
                 }
                 let wanted = BuildRequest {
@@ -173,17 +173,17 @@ impl Planner<'_> {
                     led: true,
                 };
                 match self.wanted(id, target, wanted) {
-                    Ok(Some(mut make)) => {
-                        make.after.retain(|id| leaders.iter().all(|leader| leader.name != id.name));
-                        make.after.extend(leaders);
-                        self.plan.make.push(make);
+                    Ok(Some(mut task)) => {
+                        task.after.retain(|id| leaders.iter().all(|leader| leader.name != id.name));
+                        task.after.extend(leaders);
+                        self.plan.tasks.push(task);
                     }
                     Ok(None) => {}
                     Err(outcome) if outcome.follows().severity <= Severity::LeftOut => {}
                     Err(outcome) => self.settle(id, Some(target), outcome),
                 }
             }
-            if self.plan.make.len() == before {
+            if self.plan.tasks.len() == before {
                 return;
             }
         }
@@ -197,7 +197,7 @@ impl Planner<'_> {
                 format!("upgrade {name} from {installed} to {needed}")
             }
             Some(HeadersPackage { name, versions: None }) => format!("install {name}"),
-            None => format!("install {}", self.row.headers_package(target, pkgbase)),
+            None => format!("install {}", self.distribution.headers_package(target, pkgbase)),
         };
         Outcome::Deferred {
             why: format!("kernel headers for {} are not installed", target.kernel),

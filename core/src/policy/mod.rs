@@ -5,7 +5,7 @@ pub mod framework;
 
 use std::collections::BTreeSet;
 
-use crate::distro::Row;
+use crate::distro::Distribution;
 use crate::layout::Layout;
 use crate::types::ModuleName;
 
@@ -19,7 +19,7 @@ pub const ALLOW: &str = "DKMS_ALLOW";
 #[derive(Debug, Clone)]
 pub struct Policy {
     /// The distribution's row.
-    pub row: Row,
+    pub distribution: Distribution,
     /// framework.conf.
     pub framework: Framework,
     /// policy.toml.
@@ -34,7 +34,7 @@ impl Policy {
     /// layout. `allowed` is the value of the variable [`ALLOW`].
     pub fn load(layout: &Layout, framework: Framework, allowed: &str) -> Self {
         Self {
-            row: Row::detect(layout),
+            distribution: Distribution::detect(layout),
             framework,
             admin: Admin::load(&layout.policy()).allowing(allowed),
             forced: forced(&layout.forced_modules()),

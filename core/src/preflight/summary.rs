@@ -66,7 +66,7 @@ fn held(finding: &Finding, session: &Session, requested_by: RequestedBy) -> Vec<
     ));
     if !finding.packages.is_empty() {
         let packages: Vec<&str> = finding.packages.iter().map(String::as_str).collect();
-        let command = session.policy.row.keep_back.replace("{packages}", &packages.join(" "));
+        let command = session.policy.distribution.keep_back.replace("{packages}", &packages.join(" "));
         lines.push(format!("      to keep the current kernel: {command}"));
     }
     lines

@@ -28,7 +28,7 @@ pub struct Kept {
 }
 
 /// Stores a report, and returns its number.
-pub fn keep(layout: &Layout, report: &Report) -> Result<u64> {
+pub fn store(layout: &Layout, report: &Report) -> Result<u64> {
     let files = files(layout);
     let id = files.last().map_or(0, |(id, _)| *id) + 1;
     let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
@@ -99,7 +99,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout { dkms_tree: dir.path().into(), ..Layout::default() };
         let report = Report { cause: "a".into(), ..Report::default() };
-        assert_eq!((keep(&layout, &report).unwrap(), keep(&layout, &report).unwrap()), (1, 2));
+        assert_eq!((store(&layout, &report).unwrap(), store(&layout, &report).unwrap()), (1, 2));
         assert_eq!(one(&layout, 2).unwrap().report, report);
         assert_eq!(all(&layout).len(), 2);
         assert!(one(&layout, 3).is_none());

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context, Result};
 
-use crate::boot::{self, Act, Made};
+use crate::boot::{self, Act, KeptDefault};
 use crate::session::Session;
 use crate::sys::file;
 use crate::sys::run::Cmd;
@@ -19,7 +19,7 @@ pub fn carry_out(session: &Session, act: &Act) -> Result<()> {
         }
         Act::Delete(path) => file::remove_all(path),
         Act::Set(image) => {
-            let Some((program, args)) = session.policy.row.default_kernel.1.split_first() else {
+            let Some((program, args)) = session.policy.distribution.default_kernel.1.split_first() else {
                 return Ok(());
             };
             let args = args.iter().map(|arg| arg.replace("{image}", image));
@@ -29,16 +29,16 @@ pub fn carry_out(session: &Session, act: &Act) -> Result<()> {
 }
 
 /// Records the change, or that there is none.
-pub fn note(session: &Session, made: Option<&Made>) -> Result<()> {
+pub fn note(session: &Session, kept_default: Option<&KeptDefault>) -> Result<()> {
     let path = session.layout.boot_default();
-    match made {
-        Some(made) => file::write_atomic(&path, &serde_json::to_vec_pretty(made)?, 0o644),
+    match kept_default {
+        Some(kept_default) => file::write_atomic(&path, &serde_json::to_vec_pretty(kept_default)?, 0o644),
         None => file::remove_all(&path),
     }
 }
 
 /// Regenerates GRUB's menu.
-pub fn remake_menu(session: &Session) -> Result<()> {
+pub fn regenerate_menu(session: &Session) -> Result<()> {
     let menu = session.layout.grub_menus().into_iter().find(|menu| menu.exists());
     let (Some(menu), Some(mkconfig)) = (menu, boot::mkconfig()) else { return Ok(()) };
     session.screen.progress("dkms: updating the GRUB menu");

@@ -12,8 +12,8 @@ use crate::types::Target;
 
 /// Regenerates the initramfs of a kernel if it is out of date. True if it was regenerated.
 pub fn refresh(session: &Session, target: &Target, published: &BTreeSet<String>) -> Result<bool> {
-    let row = &session.policy.row;
-    let Some((program, args)) = row.make_initramfs.split_first() else { return Ok(false) };
+    let distribution = &session.policy.distribution;
+    let Some((program, args)) = distribution.make_initramfs.split_first() else { return Ok(false) };
     let pkgbase = pkgbase(&session.layout, &target.kernel);
     let image = session
         .layout
@@ -26,7 +26,7 @@ pub fn refresh(session: &Session, target: &Target, published: &BTreeSet<String>)
     }
     let wishes = wishes(session);
     let stale = stale(published, &wishes, || {
-        let (program, args) = row.list_initramfs.split_first()?;
+        let (program, args) = distribution.list_initramfs.split_first()?;
         let done = Cmd::new(*program).args(args).arg(&image).output(Output::Split).run().ok()?;
         done.status.success().then(|| String::from_utf8_lossy(&done.output).into_owned())
     });
@@ -66,7 +66,7 @@ pub fn stale(published: &BTreeSet<String>, wishes: &str, list: impl FnOnce() -> 
 
 /// The package manager has unpacked the kernel and not configured it yet: its own hook runs after dkms.
 fn image_is_pending(session: &Session, target: &Target) -> Result<bool> {
-    let (command, pending) = session.policy.row.image_state;
+    let (command, pending) = session.policy.distribution.image_state;
     let Some((program, args)) = command.split_first() else { return Ok(false) };
     if which(program).is_none() {
         return Ok(false);
@@ -81,7 +81,7 @@ fn image_is_pending(session: &Session, target: &Target) -> Result<bool> {
 
 fn wishes(session: &Session) -> String {
     let read = |path: &std::path::PathBuf| std::fs::read(path).ok();
-    let texts = session.layout.initramfs_wishes().iter().filter_map(read).collect::<Vec<_>>();
+    let texts = session.layout.initramfs_config().iter().filter_map(read).collect::<Vec<_>>();
     let mut all: String = texts.iter().map(|text| String::from_utf8_lossy(text) + "\n").collect();
     // MODULES=dep includes modules that this machine uses now.
     if all.lines().any(|line| line.trim() == "MODULES=dep") {

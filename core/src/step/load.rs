@@ -16,7 +16,7 @@ const UNIT: &str = "systemd-modules-load.service";
 
 /// Runs modprobe for each of the machine's devices; new modules are loaded where they match. Returns error messages; a
 /// device without a module is not an error.
-pub fn load(session: &Session) -> Result<Option<String>> {
+pub fn probe_devices(session: &Session) -> Result<Option<String>> {
     let mut aliases = BTreeSet::new();
     collect(&session.layout.devices(), &mut aliases);
     let aliases: Vec<String> = aliases.into_iter().collect();

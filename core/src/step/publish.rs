@@ -65,7 +65,7 @@ pub fn destinations(session: &Session, order: &Order<'_>) -> BTreeSet<PathBuf> {
 }
 
 fn place(session: &Session, order: &Order<'_>, wanted: &str) -> PathBuf {
-    let location = session.policy.row.destination.unwrap_or(wanted).trim_matches('/');
+    let location = session.policy.distribution.destination.unwrap_or(wanted).trim_matches('/');
     session.layout.kernel(&order.kernel.target.kernel).join(location)
 }
 

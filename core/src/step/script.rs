@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::conf::script;
+use crate::conf::script_dir;
 use crate::session::Session;
 use crate::sys::run::{Cmd, Output};
 use crate::types::{ModuleId, Target};
@@ -43,7 +43,7 @@ pub fn run(
         Ok(Some(Trouble { why: format!("the {kind} script {command} was not run: {why}"), status: None }))
     };
     let source = session.layout.source_link(id);
-    let Some(dir) = script::directory(&session.layout, &id.name, &source, command) else {
+    let Some(dir) = script_dir::find(&session.layout, &id.name, &source, command) else {
         return not_run(if source.is_dir() {
             "not executable"
         } else {

@@ -74,15 +74,15 @@ pub fn prepare(session: &Session, target: &Target, headers: &Headers) -> Result<
             let certificate = certificate.display();
             return Ok(Signing::Not(format!("key {key} of certificate {certificate} not found")));
         }
-        if !session.policy.row.makes_key {
+        if !session.policy.distribution.makes_key {
             return Ok(Signing::Off);
         }
-        if let Err(error) = make(session, Path::new(&key), &certificate) {
+        if let Err(error) = ensure_pair(session, Path::new(&key), &certificate) {
             return Ok(Signing::Not(format!("no signing key, and generating one failed: {error:#}")));
         }
-        let enrol = enrol(session, &certificate);
+        let enroll = enroll(session, &certificate);
         session.screen.progress(&format!(
-            "dkms: generated a module signing key (MOK); with Secure Boot, enroll it once: {enrol}"
+            "dkms: generated a module signing key (MOK); with Secure Boot, enroll it once: {enroll}"
         ));
     }
     // An existing key is never replaced: it may be enrolled.
@@ -100,8 +100,8 @@ fn program(session: &Session, target: &Target, headers: &Headers) -> Option<Path
 }
 
 /// The command that enrolls a certificate with the firmware.
-pub fn enrol(session: &Session, certificate: &Path) -> String {
-    session.policy.row.enrol(certificate, |program| which(program).is_some())
+pub fn enroll(session: &Session, certificate: &Path) -> String {
+    session.policy.distribution.enroll(certificate, |program| which(program).is_some())
 }
 
 /// Contains hash algorithm and certificate, so that a build with another signature is recognized.
@@ -119,7 +119,11 @@ pub fn expected(session: &Session, target: &Target, headers: &Headers) -> Option
         Ok(content) if key.starts_with("pkcs11:") || Path::new(&key).exists() => {
             Some(identity(hash, &content))
         }
-        Err(_) if session.policy.row.makes_key && !Path::new(&key).exists() && which("openssl").is_some() => {
+        Err(_)
+            if session.policy.distribution.makes_key
+                && !Path::new(&key).exists()
+                && which("openssl").is_some() =>
+        {
             Some("a key that is still to be made".into())
         }
         _ => None,
@@ -129,7 +133,7 @@ pub fn expected(session: &Session, target: &Target, headers: &Headers) -> Option
 /// Private key and certificate: the admin's, else the distribution's.
 pub fn pair(session: &Session, target: &Target) -> (String, PathBuf) {
     let framework = &session.policy.framework;
-    let (key, certificate) = session.policy.row.mok;
+    let (key, certificate) = session.policy.distribution.mok;
     let own = |path: &str| session.layout.keys.join(path).display().to_string();
     let key = framework.signing_key(target).unwrap_or_else(|| own(key));
     let certificate = framework.certificate(target).unwrap_or_else(|| own(certificate));
@@ -137,10 +141,10 @@ pub fn pair(session: &Session, target: &Target) -> (String, PathBuf) {
 }
 
 /// Generates a missing key pair: the distribution's own pair with its own program, if it has one.
-pub fn make(session: &Session, key: &Path, certificate: &Path) -> Result<()> {
-    let row = &session.policy.row;
-    let (words, (variable, value)) = row.new_key;
-    let own_pair = (key, certificate) == (Path::new(row.mok.0), Path::new(row.mok.1));
+pub fn ensure_pair(session: &Session, key: &Path, certificate: &Path) -> Result<()> {
+    let distribution = &session.policy.distribution;
+    let (words, (variable, value)) = distribution.new_key;
+    let own_pair = (key, certificate) == (Path::new(distribution.mok.0), Path::new(distribution.mok.1));
     let maker = words.split_first().filter(|(program, _)| own_pair && which(program).is_some());
     if let Some((program, args)) = maker {
         if let Some(dir) = key.parent() {

@@ -14,8 +14,8 @@ use crate::types::Target;
 
 /// Passes installed files (`add`), or files that are about to be removed, to the distribution's program. `Some` is an
 /// error message.
-pub fn tell(session: &Session, target: &Target, add: bool, files: &[Installed]) -> Result<Option<String>> {
-    let (offer, withdraw) = session.policy.row.weak_modules;
+pub fn notify(session: &Session, target: &Target, add: bool, files: &[Installed]) -> Result<Option<String>> {
+    let (offer, withdraw) = session.policy.distribution.weak_modules;
     let words = if add { offer } else { withdraw };
     let Some(program) = words.first().filter(|program| file::is_executable(Path::new(program))) else {
         return Ok(None);

@@ -17,7 +17,7 @@ use crate::plan::{Case, Scope, Survey};
 use crate::session::Session;
 use crate::step::sign;
 use crate::sys::hash::{self, Watch};
-use crate::sys::parallel::{self, Each};
+use crate::sys::parallel::{self, ItemCost};
 use crate::tree::{Build, Snapshot};
 use crate::types::{Attempt, Fingerprint, ModuleId, ModuleName, Placement, Target};
 
@@ -121,11 +121,11 @@ pub fn facts(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<Su
     }
     let mut bases: BTreeMap<Placement, String> = BTreeMap::new();
     let cases: Vec<Placement> = scope.cases.iter().cloned().collect();
-    look(session, snapshot, &mut survey, &mut bases, &cases)?;
+    examine(session, snapshot, &mut survey, &mut bases, &cases)?;
     let followers = followers(session, snapshot, &survey)?;
-    look(session, snapshot, &mut survey, &mut bases, &followers)?;
+    examine(session, snapshot, &mut survey, &mut bases, &followers)?;
     // `dkms add` names no kernel, and needs the source.
-    for event in &session.asked {
+    for event in &session.requested {
         if !survey.sources.contains_key(event) {
             let source = source_of(session, snapshot, event);
             survey.sources.extend(source.map(|source| (event.clone(), source)));
@@ -139,7 +139,7 @@ pub fn facts(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<Su
 }
 
 /// Surveys modules, each for one kernel, in parallel.
-fn look(
+fn examine(
     session: &Session,
     snapshot: &Snapshot,
     survey: &mut Survey,
@@ -147,7 +147,7 @@ fn look(
     cases: &[Placement],
 ) -> Result<()> {
     let kernels = &survey.kernels;
-    let parts = parallel::parts(cases, Each::Slow, |part| -> Result<Vec<Option<Examined>>> {
+    let parts = parallel::parts(cases, ItemCost::Slow, |part| -> Result<Vec<Option<Examined>>> {
         part.iter()
             .map(|placement| see(session, snapshot, kernels.get(&placement.target), &placement.module))
             .collect()
@@ -386,7 +386,7 @@ fn damaged(session: &Session, id: &ModuleId, target: &Target, build: &Build) -> 
     let built = session.layout.built_modules(id, target);
     let Some(record) = &build.record else {
         // Built by shell DKMS: on most distributions, the paths of its files are known.
-        let Some(place) = session.policy.row.destination else { return false };
+        let Some(place) = session.policy.distribution.destination else { return false };
         let dir = session.layout.kernel(&target.kernel).join(place.trim_matches('/'));
         return build.files.iter().any(|file| !dir.join(file).exists());
     };

@@ -36,7 +36,7 @@ pub struct Machine {
 
 impl Machine {
     /// Reads the limits of this machine.
-    pub fn look() -> Self {
+    pub fn read() -> Self {
         let free = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text));
         let group = crate::sys::cgroup::memory_left();
         Self {
@@ -47,13 +47,13 @@ impl Machine {
         }
     }
 
-    /// The number of parallel jobs if `asked` are requested: the smallest of all limits, at least one.
-    pub fn budget(&self, asked: Option<usize>) -> usize {
+    /// The number of parallel jobs if `requested` are requested: the smallest of all limits, at least one.
+    pub fn budget(&self, requested: Option<usize>) -> usize {
         let memory = self.memory.map(|bytes| bytes / MEMORY_PER_JOB);
         let files = self.files.map(|files| files.saturating_sub(OWN_FILES) / FILES_PER_JOB);
         let bounds =
             memory.into_iter().chain(files).map(|bound| usize::try_from(bound).unwrap_or(usize::MAX));
-        let wish = asked.filter(|jobs| *jobs > 0);
+        let wish = requested.filter(|jobs| *jobs > 0);
         bounds.chain(wish).chain([self.processors]).min().unwrap_or(1).max(1)
     }
 }
@@ -315,7 +315,7 @@ mod tests {
     fn the_smallest_bound_counts() {
         const GIB: u64 = 1 << 30;
         let machine = |processors, memory, files| Machine { processors, memory, files };
-        for (name, machine, asked, expected) in [
+        for (name, machine, requested, expected) in [
             ("processors", machine(4, Some(64 * GIB), Some(1024)), None, 4),
             ("the wish, when it is smaller", machine(4, None, None), Some(2), 2),
             ("not the wish, when it is larger", machine(4, None, None), Some(64), 4),
@@ -325,7 +325,7 @@ mod tests {
             ("open files", machine(64, None, Some(256)), None, 8),
             ("hardly any files", machine(64, None, Some(32)), None, 1),
         ] {
-            assert_eq!(machine.budget(asked), expected, "{name}");
+            assert_eq!(machine.budget(requested), expected, "{name}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::thread;
 
 /// The cost of an item, as the number of items that take as long as starting a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Each {
+pub enum ItemCost {
     /// Reading one or two files.
     Quick = 64,
     /// Reading and evaluating a few files.
@@ -13,7 +13,7 @@ pub enum Each {
 }
 
 /// Applies `work` to parts of a list, one part per processor; the results have the list's order.
-pub fn parts<T: Sync, R: Send>(items: &[T], each: Each, work: impl Fn(&[T]) -> R + Sync) -> Vec<R> {
+pub fn parts<T: Sync, R: Send>(items: &[T], each: ItemCost, work: impl Fn(&[T]) -> R + Sync) -> Vec<R> {
     if items.len() < each as usize {
         return vec![work(items)];
     }
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn results_come_in_order_whatever_the_number() {
-        for each in [Each::Quick, Each::Slow] {
+        for each in [ItemCost::Quick, ItemCost::Slow] {
             for length in [0, 1, each as usize - 1, each as usize, 1000] {
                 let items: Vec<usize> = (0..length).collect();
                 assert_eq!(parts(&items, each, <[usize]>::to_vec).concat(), items);

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::{Build, Entry, Failure, Record, Snapshot, Source};
 use crate::layout::Layout;
-use crate::sys::parallel::Each;
+use crate::sys::parallel::ItemCost;
 use crate::sys::{file, parallel};
 use crate::types::{ModuleId, ModuleName, Placement, Target};
 
@@ -25,7 +25,7 @@ impl Snapshot {
     pub fn load_some(layout: &Layout, names: impl IntoIterator<Item = ModuleName>) -> Result<Self> {
         let names: Vec<ModuleName> = names.into_iter().collect();
         let mut snapshot = Self::default();
-        for part in parallel::parts(&names, Each::Quick, |names| Self::load_part(layout, names)) {
+        for part in parallel::parts(&names, ItemCost::Quick, |names| Self::load_part(layout, names)) {
             snapshot.modules.extend(part.modules);
             snapshot.failures.extend(part.failures);
             snapshot.originals.extend(part.originals);

@@ -31,7 +31,7 @@ fn three_transactions(layout: &Layout) {
     };
     later.add(&id("a/1"), Some(&target()), deferred);
     for report in [good, bad, later] {
-        history::keep(layout, &report).unwrap();
+        history::store(layout, &report).unwrap();
     }
 }
 

@@ -98,7 +98,7 @@ fn every_field_of_history_is_described() {
 #[test]
 fn every_field_of_a_plan_is_described() {
     let fingerprint = || Fingerprint("0".into());
-    let make = Task {
+    let task = Task {
         module: module(),
         target: target(),
         build: true,
@@ -109,7 +109,7 @@ fn every_field_of_a_plan_is_described() {
         force: false,
         replaces: Some(module()),
     };
-    let clear =
+    let removal =
         Removal { module: module(), target: target(), withdraw: true, unbuild: true, kernel_leaves: false };
     let settle = |outcome| Skip { module: module(), target: Some(target()), outcome };
     let plan = Plan {
@@ -117,8 +117,8 @@ fn every_field_of_a_plan_is_described() {
         post_remove: [Placement::of(&module(), &target())].into(),
         register: vec![Registration { module: module(), source: "/usr/src/a-1".into() }],
         load: vec![Loading { module: module(), target: target(), dir: "/tmp".into() }],
-        make: vec![make],
-        clear: vec![clear],
+        tasks: vec![task],
+        removals: vec![removal],
         unregister: vec![Unregister { module: module(), keep_builds: true }],
         settled: outcomes().into_iter().map(settle).collect(),
         adopt: vec![(module(), target(), fingerprint())],

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use dkms_core::distro::Row;
+use dkms_core::distro::Distribution;
 use dkms_core::layout::Layout;
 use dkms_core::sys::file::TEMP_PREFIX;
 use dkms_core::sys::hash;
@@ -73,7 +73,8 @@ impl World {
 
     /// Modules of the kernel itself: one in another directory, one at our path.
     pub(super) fn originals(&self) {
-        let place = Row::detect(&Layout::default()).destination.unwrap_or("/updates/dkms").trim_matches('/');
+        let place =
+            Distribution::detect(&Layout::default()).destination.unwrap_or("/updates/dkms").trim_matches('/');
         self.put(&format!("tree/lib/modules/{KERNEL}/kernel/drivers/a.ko"), "0.1-a");
         self.put(&format!("tree/lib/modules/{KERNEL}/{place}/b.ko"), "0.1-b");
         let done = Command::new(dkms_core::sys::run::which("depmod").unwrap())

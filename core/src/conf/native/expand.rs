@@ -1,13 +1,13 @@
 //! Words → text.
 
 use super::glob::Pattern;
-use super::shell::Shell;
 use super::syntax::{Anchor, Change, Expansion, Part, Which};
-use super::{Budget, Known, unknown};
+use super::variables::Variables;
+use super::{Budget, NativeResult, unknown};
 
-impl Shell {
+impl Variables {
     /// The text of a word in a context without word splitting.
-    pub(super) fn joined(&mut self, word: &[Part]) -> Known<String> {
+    pub(super) fn joined(&mut self, word: &[Part]) -> NativeResult<String> {
         let mut text = String::new();
         for part in word {
             let piece = match part {
@@ -21,7 +21,7 @@ impl Shell {
     }
 
     /// The fields of a word in a list: unquoted expansions are split at white space.
-    pub(super) fn fields(&mut self, word: &[Part]) -> Known<Vec<String>> {
+    pub(super) fn fields(&mut self, word: &[Part]) -> NativeResult<Vec<String>> {
         match word {
             [Part::Expansion { expansion: all, quoted: true }]
                 if all.which == Which::Each && matches!(all.change, Change::None) =>
@@ -71,7 +71,7 @@ impl Shell {
         Ok(fields)
     }
 
-    fn expanded(&mut self, expansion: &Expansion) -> Known<String> {
+    fn expanded(&mut self, expansion: &Expansion) -> NativeResult<String> {
         let Expansion { name, which, change } = expansion;
         let value = match which {
             Which::One(index) => self.element(name, *index)?.map(str::to_owned),
@@ -145,8 +145,8 @@ fn ordered(from: usize, to: usize, down: bool) -> impl Iterator<Item = usize> {
 /// The first number for which the predicate is true.
 fn first(
     mut numbers: impl Iterator<Item = usize>,
-    mut holds: impl FnMut(usize) -> Known<bool>,
-) -> Known<Option<usize>> {
+    mut holds: impl FnMut(usize) -> NativeResult<bool>,
+) -> NativeResult<Option<usize>> {
     numbers
         .find_map(|number| match holds(number) {
             Ok(false) => None,
@@ -156,7 +156,13 @@ fn first(
         .transpose()
 }
 
-fn replaced(value: &str, place: Anchor, pattern: &Pattern, with: &str, budget: &mut Budget) -> Known<String> {
+fn replaced(
+    value: &str,
+    place: Anchor,
+    pattern: &Pattern,
+    with: &str,
+    budget: &mut Budget,
+) -> NativeResult<String> {
     if pattern.matches(b"", budget)? {
         return unknown("a replacement of nothing");
     }

@@ -1,7 +1,7 @@
 //! Patterns of `${x%pattern}` and `${x/pattern/…}`: `*`, `?`, `[…]` over ASCII text.
 
 use super::parse::Reader;
-use super::{Budget, Known, unknown};
+use super::{Budget, NativeResult, unknown};
 
 /// A pattern; its pieces match one after the other.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ enum Piece {
 
 impl Pattern {
     /// Reads a pattern up to one of these bytes, which is not consumed.
-    pub(super) fn read(reader: &mut Reader<'_>, ends: &[u8]) -> Known<Self> {
+    pub(super) fn read(reader: &mut Reader<'_>, ends: &[u8]) -> NativeResult<Self> {
         let mut pieces = Vec::new();
         loop {
             let byte = reader.need()?;
@@ -46,7 +46,7 @@ impl Pattern {
     }
 
     /// Whether it matches the whole text.
-    pub(super) fn matches(&self, text: &[u8], budget: &mut Budget) -> Known<bool> {
+    pub(super) fn matches(&self, text: &[u8], budget: &mut Budget) -> NativeResult<bool> {
         let (mut piece, mut at) = (0, 0);
         // The position to retry if the pieces after the last `*` do not match: that one then takes one more byte.
         let mut retry = None;
@@ -90,7 +90,7 @@ impl Piece {
 }
 
 /// The rest of a set after `[`, including `]`.
-fn set(reader: &mut Reader<'_>) -> Known<Piece> {
+fn set(reader: &mut Reader<'_>) -> NativeResult<Piece> {
     let not = matches!(reader.need()?, b'!' | b'^');
     reader.skip(usize::from(not));
     let mut ranges = Vec::new();

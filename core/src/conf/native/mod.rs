@@ -16,23 +16,23 @@ mod glob;
 mod parameter;
 mod parse;
 mod regex;
-mod shell;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod variables;
 
 use super::RawConf;
 use super::evaluate::Inputs;
-use shell::Shell;
+use variables::Variables;
 
 /// Why a file needs bash; for tests and diagnostics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotDeclarative(pub &'static str);
 
 /// A value, or the reason why bash is needed.
-type Known<T> = Result<T, NotDeclarative>;
+type NativeResult<T> = Result<T, NotDeclarative>;
 
-fn unknown<T>(why: &'static str) -> Known<T> {
+fn unknown<T>(why: &'static str) -> NativeResult<T> {
     Err(NotDeclarative(why))
 }
 
@@ -43,7 +43,7 @@ const WORK: usize = 1 << 20;
 struct Budget(usize);
 
 impl Budget {
-    fn spend(&mut self, work: usize) -> Known<()> {
+    fn spend(&mut self, work: usize) -> NativeResult<()> {
         match self.0.checked_sub(work) {
             Some(left) => self.0 = left,
             None => return unknown("too much work"),
@@ -58,11 +58,11 @@ pub fn evaluate(inputs: &Inputs<'_>) -> Result<RawConf, NotDeclarative> {
         // Rare, and left to bash.
         return Err(NotDeclarative("directives are given"));
     }
-    let mut shell = Shell::new(&inputs.variables)?;
+    let mut variables = Variables::new(&inputs.variables)?;
     for (_, content) in &inputs.files {
         for assignment in parse::file(content)? {
-            shell.assign(&assignment)?;
+            variables.assign(&assignment)?;
         }
     }
-    shell.result(inputs.names)
+    variables.result(inputs.names)
 }

@@ -3,7 +3,7 @@
 use super::glob::Pattern;
 use super::parse::Reader;
 use super::syntax::{Anchor, Change, Expansion, Part, Which, Word};
-use super::{Known, unknown};
+use super::{NativeResult, unknown};
 
 /// The maximum nesting of `${`.
 const DEPTH: usize = 8;
@@ -14,7 +14,7 @@ pub(super) fn plain(name: String) -> Expansion {
 }
 
 /// The rest after `${`, including the closing brace.
-pub(super) fn braced(reader: &mut Reader<'_>) -> Known<Expansion> {
+pub(super) fn braced(reader: &mut Reader<'_>) -> NativeResult<Expansion> {
     reader.depth += 1;
     if reader.depth > DEPTH {
         return unknown("deep nesting");
@@ -36,7 +36,7 @@ pub(super) fn braced(reader: &mut Reader<'_>) -> Known<Expansion> {
     Ok(Expansion { name, which, change })
 }
 
-fn which(reader: &mut Reader<'_>) -> Known<Which> {
+fn which(reader: &mut Reader<'_>) -> NativeResult<Which> {
     if !reader.take("[") {
         return Ok(Which::One(0));
     }
@@ -51,7 +51,7 @@ fn which(reader: &mut Reader<'_>) -> Known<Which> {
 }
 
 /// The operation after the name, up to the closing brace.
-fn change(reader: &mut Reader<'_>) -> Known<Change> {
+fn change(reader: &mut Reader<'_>) -> NativeResult<Change> {
     if reader.need()? == b'}' {
         return Ok(Change::None);
     }
@@ -95,7 +95,7 @@ fn change(reader: &mut Reader<'_>) -> Known<Change> {
     unknown("an unknown expansion")
 }
 
-fn replace(reader: &mut Reader<'_>, place: Anchor) -> Known<Change> {
+fn replace(reader: &mut Reader<'_>, place: Anchor) -> NativeResult<Change> {
     // A slash at the beginning of a pattern is part of it in some cases.
     if matches!(reader.need()?, b'/' | b'}') {
         return unknown("an empty pattern");
@@ -105,7 +105,7 @@ fn replace(reader: &mut Reader<'_>, place: Anchor) -> Known<Change> {
     Ok(Change::Replace { place, pattern, word })
 }
 
-fn slice(reader: &mut Reader<'_>) -> Known<Change> {
+fn slice(reader: &mut Reader<'_>) -> NativeResult<Change> {
     let negative = reader.take(" -");
     let offset = reader.number()?;
     let from_end = negative && offset > 0;
@@ -115,7 +115,7 @@ fn slice(reader: &mut Reader<'_>) -> Known<Change> {
 
 /// A word inside of braces, up to the closing one, which is not consumed. The meaning of quotes and backslashes depends
 /// on the context here, so they are not accepted.
-fn word(reader: &mut Reader<'_>) -> Known<Word> {
+fn word(reader: &mut Reader<'_>) -> NativeResult<Word> {
     let mut word = Word::new();
     let mut plain = String::new();
     loop {

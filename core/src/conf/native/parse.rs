@@ -1,13 +1,13 @@
 //! Text → assignments. Anything that is not on the list of accepted syntax ends parsing.
 
 use super::syntax::{Assignment, Element, Expansion, Part, Value, Word};
-use super::{Known, parameter, unknown};
+use super::{NativeResult, parameter, unknown};
 
 /// Larger files are evaluated by bash.
 const SIZE: usize = 64 * 1024;
 
 /// All assignments of a file, in their order.
-pub(super) fn file(content: &[u8]) -> Known<Vec<Assignment>> {
+pub(super) fn file(content: &[u8]) -> NativeResult<Vec<Assignment>> {
     if content.len() > SIZE {
         return unknown("a large file");
     }
@@ -57,10 +57,10 @@ impl Reader<'_> {
         self.text.get(self.at).copied()
     }
     /// The byte here, which must exist.
-    pub(super) fn need(&self) -> Known<u8> {
+    pub(super) fn need(&self) -> NativeResult<u8> {
         self.peek().map_or_else(|| unknown("an open end"), Ok)
     }
-    pub(super) fn next(&mut self) -> Known<u8> {
+    pub(super) fn next(&mut self) -> NativeResult<u8> {
         let byte = self.need()?;
         self.at += 1;
         Ok(byte)
@@ -88,12 +88,12 @@ impl Reader<'_> {
         self.run(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
     }
     /// A number that is decimal in arithmetic, too: no leading zero, which would make it octal.
-    pub(super) fn number(&mut self) -> Known<usize> {
+    pub(super) fn number(&mut self) -> NativeResult<usize> {
         number(&self.run(u8::is_ascii_digit))
     }
 
     /// Skips spaces, continued lines and a comment; line ends, too, if requested.
-    fn gap(&mut self, lines: bool) -> Known<()> {
+    fn gap(&mut self, lines: bool) -> NativeResult<()> {
         loop {
             match self.peek() {
                 Some(b' ' | b'\t') => self.skip(1),
@@ -107,7 +107,7 @@ impl Reader<'_> {
         }
     }
 
-    fn assignment(&mut self) -> Known<Assignment> {
+    fn assignment(&mut self) -> NativeResult<Assignment> {
         let name = self.name();
         if name.is_empty() {
             return unknown("a command");
@@ -129,7 +129,7 @@ impl Reader<'_> {
     }
 
     /// The rest after `NAME[`, including the closing bracket: digits and expansions.
-    fn index(&mut self) -> Known<Word> {
+    fn index(&mut self) -> NativeResult<Word> {
         let mut word = Word::new();
         while !self.take("]") {
             match self.need()? {
@@ -147,7 +147,7 @@ impl Reader<'_> {
     }
 
     /// `(word [3]=word …)`
-    fn list(&mut self) -> Known<Vec<Element>> {
+    fn list(&mut self) -> NativeResult<Vec<Element>> {
         self.skip(1);
         let mut items = Vec::new();
         loop {
@@ -172,7 +172,7 @@ impl Reader<'_> {
     }
 
     /// A word up to its end. In a list, more characters are special.
-    fn word(&mut self, in_list: bool) -> Known<Word> {
+    fn word(&mut self, in_list: bool) -> NativeResult<Word> {
         let mut word = Word::new();
         while let Some(byte) = self.peek() {
             match byte {
@@ -214,11 +214,11 @@ impl Reader<'_> {
         Ok(word)
     }
 
-    fn close(&mut self, quote: u8) -> Known<()> {
+    fn close(&mut self, quote: u8) -> NativeResult<()> {
         if self.next()? == quote { Ok(()) } else { unknown("an open quote") }
     }
 
-    fn double_quoted(&mut self, word: &mut Word) -> Known<()> {
+    fn double_quoted(&mut self, word: &mut Word) -> NativeResult<()> {
         self.skip(1);
         let before = word.len();
         loop {
@@ -252,7 +252,7 @@ impl Reader<'_> {
     }
 
     /// `$` and the expansion that it begins.
-    fn dollar(&mut self, word: &mut Word, quoted: bool) -> Known<()> {
+    fn dollar(&mut self, word: &mut Word, quoted: bool) -> NativeResult<()> {
         match self.rest().get(1).copied() {
             Some(byte) if byte == b'{' || byte == b'_' || byte.is_ascii_alphabetic() => {
                 let expansion = self.expansion()?;
@@ -272,7 +272,7 @@ impl Reader<'_> {
     }
 
     /// `$name` or `${…}`.
-    pub(super) fn expansion(&mut self) -> Known<Expansion> {
+    pub(super) fn expansion(&mut self) -> NativeResult<Expansion> {
         self.skip(1);
         if self.take("{") {
             return parameter::braced(self);
@@ -288,7 +288,7 @@ impl Reader<'_> {
     }
 
     /// `$'…'` with the escapes that every bash interprets in the same way.
-    fn ansi_c(&mut self, word: &mut Word) -> Known<()> {
+    fn ansi_c(&mut self, word: &mut Word) -> NativeResult<()> {
         self.skip(2);
         text(word, true, b"");
         loop {
@@ -320,7 +320,7 @@ fn text(word: &mut Word, quoted: bool, bytes: &[u8]) {
 }
 
 /// See [`Reader::number`].
-pub(super) fn number(digits: &str) -> Known<usize> {
+pub(super) fn number(digits: &str) -> NativeResult<usize> {
     let plain = !digits.is_empty() && digits.len() < 10 && digits.bytes().all(|byte| byte.is_ascii_digit());
     match digits.parse() {
         Ok(number) if plain && (digits == "0" || !digits.starts_with('0')) => Ok(number),

@@ -2,7 +2,7 @@
 //! result is whether there is a match.
 
 use super::glob::{is_range, starts_range};
-use super::{Budget, Known, unknown};
+use super::{Budget, NativeResult, unknown};
 
 /// Longer expressions and texts are left to bash.
 const LENGTH: usize = 512;
@@ -10,7 +10,7 @@ const LENGTH: usize = 512;
 const DEPTH: usize = 16;
 
 /// Whether the pattern matches somewhere in the text.
-pub(super) fn matches(pattern: &str, text: &str, budget: &mut Budget) -> Known<bool> {
+pub(super) fn matches(pattern: &str, text: &str, budget: &mut Budget) -> NativeResult<bool> {
     let printable = |byte: u8| (b' '..=b'~').contains(&byte);
     if pattern.len() > LENGTH || text.len() > LENGTH || !text.bytes().all(printable) {
         return unknown("a regular expression on unusual text");
@@ -33,7 +33,7 @@ enum Last {
     Done,
 }
 
-fn translated(mut bytes: &[u8]) -> Known<String> {
+fn translated(mut bytes: &[u8]) -> NativeResult<String> {
     let mut out = String::new();
     let mut last = Last::Start;
     let mut depth = 0;
@@ -91,7 +91,7 @@ fn literal(byte: u8, out: &mut String) {
 }
 
 /// The rest of a set after `[`, including `]`. A backslash in a set is literal.
-fn set(bytes: &mut &[u8], out: &mut String) -> Known<()> {
+fn set(bytes: &mut &[u8], out: &mut String) -> NativeResult<()> {
     out.push('[');
     if bytes.starts_with(b"^") {
         next(bytes)?;
@@ -123,7 +123,7 @@ fn set(bytes: &mut &[u8], out: &mut String) -> Known<()> {
     }
 }
 
-fn next(bytes: &mut &[u8]) -> Known<u8> {
+fn next(bytes: &mut &[u8]) -> NativeResult<u8> {
     let Some((first, rest)) = bytes.split_first() else {
         return unknown("a regular expression with an open end");
     };

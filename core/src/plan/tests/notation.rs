@@ -57,7 +57,7 @@ fn event(text: &str) -> Event {
                 "remove" => Verb::Remove,
                 other => panic!("no such event: {other}"),
             };
-            Event::Asked(Request { verb, module: words[1].parse().unwrap(), targets: targets(2), force })
+            Event::Requested(Request { verb, module: words[1].parse().unwrap(), targets: targets(2), force })
         }
     }
 }
@@ -67,8 +67,8 @@ pub(super) fn show(plan: &Plan) -> String {
     let mut lines: Vec<String> = Vec::new();
     lines.extend(plan.register.iter().map(|registration| format!("register {}", registration.module)));
     lines.extend(plan.load.iter().map(|load| format!("load {}@{}", load.module, load.target.kernel)));
-    lines.extend(plan.make.iter().map(make));
-    lines.extend(plan.clear.iter().map(clear));
+    lines.extend(plan.tasks.iter().map(task));
+    lines.extend(plan.removals.iter().map(clear));
     lines.extend(plan.unregister.iter().map(|unregister| {
         let verb = if unregister.keep_builds { "unlink" } else { "unregister" };
         format!("{verb} {}", unregister.module)
@@ -88,33 +88,33 @@ pub(super) fn show(plan: &Plan) -> String {
     lines.join("; ")
 }
 
-fn make(make: &Task) -> String {
-    let verb = match (make.build, make.install) {
+fn task(task: &Task) -> String {
+    let verb = match (task.build, task.install) {
         (true, true) => "make",
         (true, false) => "build",
         (false, true) => "install",
         (false, false) => "nothing",
     };
-    let mut line = format!("{verb} {}@{}", make.module, make.target.kernel);
-    if !make.after.is_empty() {
-        let after: Vec<String> = make.after.iter().map(ToString::to_string).collect();
+    let mut line = format!("{verb} {}@{}", task.module, task.target.kernel);
+    if !task.after.is_empty() {
+        let after: Vec<String> = task.after.iter().map(ToString::to_string).collect();
         line += &format!(" after {}", after.join(","));
     }
-    if let Some(old) = &make.replaces {
+    if let Some(old) = &task.replaces {
         line += &format!(" over {old}");
     }
-    if make.force { line + " by force" } else { line }
+    if task.force { line + " by force" } else { line }
 }
 
-fn clear(clear: &Removal) -> String {
-    let verb = match (clear.withdraw, clear.unbuild) {
+fn clear(removal: &Removal) -> String {
+    let verb = match (removal.withdraw, removal.unbuild) {
         (true, true) => "clear",
         (true, false) => "withdraw",
         (false, true) => "unbuild",
         (false, false) => "nothing",
     };
-    let leaving = if clear.kernel_leaves { " leaving" } else { "" };
-    format!("{verb} {}@{}{leaving}", clear.module, clear.target.kernel)
+    let leaving = if removal.kernel_leaves { " leaving" } else { "" };
+    format!("{verb} {}@{}{leaving}", removal.module, removal.target.kernel)
 }
 
 fn outcome(outcome: &Outcome) -> String {

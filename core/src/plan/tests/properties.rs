@@ -154,7 +154,7 @@ fn anything() -> impl Strategy<Value = Vec<Event>> {
         (id(), targets()).prop_map(|(module, targets)| Event::SourceAdded { module, targets }),
         id().prop_map(Event::SourceReplaced),
         id().prop_map(Event::SourceGone),
-        (verb, id(), targets(), any::<bool>()).prop_map(|(verb, module, targets, force)| Event::Asked(
+        (verb, id(), targets(), any::<bool>()).prop_map(|(verb, module, targets, force)| Event::Requested(
             Request { verb, module, targets, force }
         )),
     ];
@@ -170,7 +170,12 @@ fn installed(world: &World) -> BTreeSet<(String, Target)> {
 }
 
 fn remove(id: &ModuleId) -> Vec<Event> {
-    vec![Event::Asked(Request { verb: Verb::Remove, module: id.clone(), targets: Vec::new(), force: false })]
+    vec![Event::Requested(Request {
+        verb: Verb::Remove,
+        module: id.clone(),
+        targets: Vec::new(),
+        force: false,
+    })]
 }
 
 proptest! {
@@ -185,14 +190,14 @@ proptest! {
     fn nothing_is_made_or_cleared_twice(world in world(), events in anything()) {
         let plan = world.plan(&events);
         let mut made = BTreeSet::new();
-        prop_assert!(plan.make.iter().all(|make| made.insert((&make.module, &make.target))), "{}", show(&plan));
+        prop_assert!(plan.tasks.iter().all(|task| made.insert((&task.module, &task.target))), "{}", show(&plan));
         let mut cleared = BTreeSet::new();
-        let once = plan.clear.iter().all(|clear| cleared.insert((&clear.module, &clear.target)));
+        let once = plan.removals.iter().all(|removal| cleared.insert((&removal.module, &removal.target)));
         prop_assert!(once, "{}", show(&plan));
         let twice: Vec<Event> = events.iter().chain(&events).cloned().collect();
         let again = world.plan(&twice);
-        prop_assert_eq!(again.make, plan.make);
-        prop_assert_eq!(again.clear, plan.clear);
+        prop_assert_eq!(again.tasks, plan.tasks);
+        prop_assert_eq!(again.removals, plan.removals);
         prop_assert_eq!(again.settled, plan.settled);
     }
 
@@ -200,28 +205,28 @@ proptest! {
     fn dependencies_are_made_earlier(world in world(), events in anything()) {
         let plan = world.plan(&events);
         let mut made = BTreeSet::new();
-        let planned: BTreeSet<_> = plan.make.iter().map(|make| (&make.module, &make.target)).collect();
-        for make in &plan.make {
-            for other in make.after.iter().filter(|other| planned.contains(&(*other, &make.target))) {
-                prop_assert!(made.contains(&(other, &make.target)), "{}", show(&plan));
+        let planned: BTreeSet<_> = plan.tasks.iter().map(|task| (&task.module, &task.target)).collect();
+        for task in &plan.tasks {
+            for other in task.after.iter().filter(|other| planned.contains(&(*other, &task.target))) {
+                prop_assert!(made.contains(&(other, &task.target)), "{}", show(&plan));
             }
-            made.insert((&make.module, &make.target));
+            made.insert((&task.module, &task.target));
         }
     }
 
     #[test]
     fn only_what_can_be_built_and_must_be_is_built(world in world(), events in arrivals()) {
         let snapshot = world.snapshot();
-        for make in world.plan(&events).make.iter().filter(|make| make.build) {
-            let kernel = &world.kernels[&make.target];
-            let module = &world.modules[&make.module];
+        for task in world.plan(&events).tasks.iter().filter(|task| task.build) {
+            let kernel = &world.kernels[&task.target];
+            let module = &world.modules[&task.module];
             let wanted = module.automatic || module.follows;
             prop_assert!(kernel.headers && kernel.tools && wanted && !module.excluded);
-            prop_assert!(module.conf == Conf::Good && snapshot.registered(&make.module));
-            let inputs = today(&make.module, &make.target);
-            let finished = module.builds.get(&make.target).and_then(|build| build.record.as_ref());
+            prop_assert!(module.conf == Conf::Good && snapshot.registered(&task.module));
+            let inputs = today(&task.module, &task.target);
+            let finished = module.builds.get(&task.target).and_then(|build| build.record.as_ref());
             prop_assert_ne!(finished, Some(&inputs), "a finished build is made again");
-            prop_assert_ne!(module.failed.get(&make.target), Some(&inputs), "a known failure is tried again");
+            prop_assert_ne!(module.failed.get(&task.target), Some(&inputs), "a known failure is tried again");
         }
     }
 
@@ -231,7 +236,7 @@ proptest! {
         let plan = world.plan(&[Event::KernelAdded(kernel)]);
         for id in newest(&snapshot).into_values() {
             let module = &world.modules[id];
-            let made = plan.make.iter().filter(|make| make.module == *id).count();
+            let made = plan.tasks.iter().filter(|task| task.module == *id).count();
             let settled = plan.settled.iter().filter(|settled| settled.module == *id).count();
             let expected = usize::from(module.conf != Conf::Good || module.automatic);
             // A module that follows another one may be installed with it.
@@ -248,7 +253,7 @@ proptest! {
         let mut after = world.clone();
         let plan = world.plan(&events);
         after.apply(&plan);
-        prop_assert!(plan.clear.is_empty() && plan.unregister.is_empty());
+        prop_assert!(plan.removals.is_empty() && plan.unregister.is_empty());
         prop_assert!(installed(&after).is_superset(&installed(&world)), "{}", show(&plan));
     }
 
@@ -283,7 +288,7 @@ proptest! {
         let mut after = world.clone();
         let events = [Event::KernelRemoved(kernel.clone())];
         after.apply(&world.plan(&events));
-        prop_assert!(world.plan(&events).make.is_empty());
+        prop_assert!(world.plan(&events).tasks.is_empty());
         for (id, module) in &after.modules {
             prop_assert!(!module.builds.contains_key(&kernel));
             let failed = module.failed.contains_key(&kernel);

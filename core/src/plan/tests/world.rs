@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::conf::{ConfError, ModuleSpec, Recipe, Scripts};
-use crate::distro::Row;
+use crate::distro::Distribution;
 use crate::event::Event;
 use crate::kernel::{Compression, Index, Kernel};
 use crate::plan::{Case, Plan, Survey, plan, scope};
@@ -322,7 +322,7 @@ impl World {
         for event in events {
             if let Event::SourceAdded { module: id, .. } = event {
                 self.find_source(&mut survey, id);
-            } else if let Event::Asked(request) = event {
+            } else if let Event::Requested(request) = event {
                 self.find_source(&mut survey, &request.module);
             }
         }
@@ -355,7 +355,7 @@ impl World {
 
     /// The plan for the events.
     pub fn plan(&self, events: &[Event]) -> Plan {
-        plan(events, &self.snapshot(), &self.survey(events), &Row::from_os_release("ID=debian"))
+        plan(events, &self.snapshot(), &self.survey(events), &Distribution::from_os_release("ID=debian"))
     }
 
     /// Executes a plan, in the same order as `apply`.
@@ -368,24 +368,24 @@ impl World {
             (module.link, module.dir, module.kept) = (Link::Good, true, false);
         }
         let mut failed = BTreeSet::new();
-        for make in &plan.make {
-            let (id, target) = (&make.module, &make.target);
+        for task in &plan.tasks {
+            let (id, target) = (&task.module, &task.target);
             let lost = |other: &ModuleId| failed.contains(&Placement::of(other, target));
-            let unmet = make.build && make.after.iter().any(lost);
-            if unmet && !make.force || make.build && !self.compile(id, target) {
+            let unmet = task.build && task.after.iter().any(lost);
+            if unmet && !task.force || task.build && !self.compile(id, target) {
                 failed.insert(Placement::of(id, target));
-            } else if make.install {
-                self.publish(id, target, &make.fingerprint);
+            } else if task.install {
+                self.publish(id, target, &task.fingerprint);
             }
         }
-        for clear in &plan.clear {
-            let module = self.at(&clear.module);
-            if let Some(build) = module.builds.get_mut(&clear.target).filter(|_| clear.withdraw) {
+        for removal in &plan.removals {
+            let module = self.at(&removal.module);
+            if let Some(build) = module.builds.get_mut(&removal.target).filter(|_| removal.withdraw) {
                 (build.active, build.published, build.indexed) = (false, None, false);
             }
-            if clear.unbuild {
-                module.builds.remove(&clear.target);
-                module.failed.remove(&clear.target);
+            if removal.unbuild {
+                module.builds.remove(&removal.target);
+                module.failed.remove(&removal.target);
             }
         }
         for unregister in &plan.unregister {

@@ -119,7 +119,7 @@ pub struct Before(u64);
 
 impl Before {
     /// Reads the counter.
-    pub fn look() -> Self {
+    pub fn read() -> Self {
         Self(cgroup::killed_for_memory())
     }
 

@@ -1,10 +1,10 @@
 //! Builds one module package for one kernel, in a private directory that is mounted at the path that every dkms.conf
 //! expects, `NAME/VERSION/build` in the DKMS tree. Builds for two kernels never share files.
 
+mod command;
 pub mod fault;
 mod harvest;
 mod seal;
-mod shell;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use shell::{STRUCK_DOWN, quoted};
+use command::{SIGNAL_CODES, quoted};
 
 use super::sign::Signing;
 use crate::cache;
-use crate::conf::{Recipe, script};
+use crate::conf::{Recipe, script_dir};
 use crate::exit::Exit;
 use crate::kernel::{Compression, Headers, Kernel};
 use crate::layout::Layout;
@@ -201,7 +201,7 @@ impl Stop {
 
 /// Builds. `Err` means that dkms failed or was interrupted; a module that does not compile is a value.
 pub fn build(session: &Session, job: &Job<'_>, phases: &mut Phases) -> Attempt<Built, Unbuilt> {
-    let (began, before) = (Instant::now(), fault::Before::look());
+    let (began, before) = (Instant::now(), fault::Before::read());
     let layout = &session.layout;
     let scratch = Scratch::new(layout)?;
     let confined = confine::available();
@@ -268,7 +268,7 @@ impl Sandbox<'_> {
         }
         step!(self.script("pre_build", &self.job.recipe.scripts.pre_build));
         phases.begin("compile");
-        step!(self.make());
+        step!(self.run_make());
         phases.begin("check");
         step!(self.strip());
         let staged = scratch.join("staged/module");
@@ -341,14 +341,15 @@ impl Sandbox<'_> {
             return Ok(Err(Stop::new(format!("patch patches/{patch} not found"), Exit::NO_PATCH)));
         }
         let file = quoted(&format!("./patches/{patch}"));
-        let done = self.shell(&format!("Applying patch {patch}"), &format!("patch -p1 < {file}"), None)?;
+        let done =
+            self.run_shell(&format!("Applying patch {patch}"), &format!("patch -p1 < {file}"), None)?;
         Ok(self.stopped(&done, &format!("applying patch {patch}"), Exit::PATCH_FAILED))
     }
 
     fn script(&self, kind: &str, command: &str) -> Attempt<(), Stop> {
         let Some(program) = command.split_whitespace().next() else { return Ok(Ok(())) };
         let (layout, module) = (&self.session.layout, &self.job.module.name);
-        let Some(dir) = script::directory(layout, module, &self.build_dir(), command) else {
+        let Some(dir) = script_dir::find(layout, module, &self.build_dir(), command) else {
             // As in shell DKMS: a warning, not a failure.
             self.note(&format!("\nThe {kind} script {program} is not executable and was not run.\n"))?;
             return Ok(Ok(()));
@@ -359,11 +360,11 @@ impl Sandbox<'_> {
             let dir = quoted(&dir.display().to_string());
             format!("cd {dir} && {dir}/{command}")
         };
-        let done = self.shell(&format!("Running the {kind} script"), &text, None)?;
+        let done = self.run_shell(&format!("Running the {kind} script"), &text, None)?;
         Ok(self.stopped(&done, &format!("the {kind} script"), Exit::of_script(done.code())))
     }
 
-    fn make(&self) -> Attempt<(), Stop> {
+    fn run_make(&self) -> Attempt<(), Stop> {
         let make = &self.job.recipe.make;
         let kernel = &self.job.kernel.target.kernel;
         // A quoted 'make', or another command, is shell DKMS's notation for a build that must not run in parallel.
@@ -375,7 +376,7 @@ impl Sandbox<'_> {
             }
             None => (make.clone(), None, None),
         };
-        let done = self.shell("Building module(s)", &text, makeflags)?;
+        let done = self.run_shell("Building module(s)", &text, makeflags)?;
         if let Err(stop) = self.stopped(&done, "compiling", Exit::BUILD_FAILED) {
             return Ok(Err(stop));
         }
@@ -402,8 +403,8 @@ impl Sandbox<'_> {
         }
         let program = if self.job.headers.cc.as_deref() == Some("clang") { "llvm-strip" } else { "strip" };
         let done =
-            self.shell("Removing debug sections", &format!("{program} -g {}", files.join(" ")), None)?;
-        if done.timed_out() || done.not_run.is_some() || STRUCK_DOWN.contains(&done.code()) {
+            self.run_shell("Removing debug sections", &format!("{program} -g {}", files.join(" ")), None)?;
+        if done.timed_out() || done.not_run.is_some() || SIGNAL_CODES.contains(&done.code()) {
             return Ok(self.stopped(&done, "removing debug sections", Exit::WOULD_NOT_LOAD));
         }
         // A module that could not be stripped is still a module; its integrity is checked next.

@@ -6,7 +6,7 @@ use std::process::Command;
 use proptest::strategy::{BoxedStrategy, Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 
-use super::super::shell::is_own;
+use super::super::variables::is_own;
 use super::both::{disagreement, inputs, native};
 use super::generated::{file, odd_file};
 

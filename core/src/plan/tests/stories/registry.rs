@@ -97,7 +97,7 @@ fn a_source_leaves() {
 /// it.
 #[test]
 fn an_initramfs_that_is_remade_after_us_is_not_our_business() {
-    let arch = crate::distro::Row::from_os_release("ID=arch");
+    let arch = crate::distro::Distribution::from_os_release("ID=arch");
     for (happens, ours) in
         [("source+ a/1 k1", false), ("headers+ k1", true), ("source+ a/1 k1; headers+ k1", false)]
     {

@@ -13,7 +13,7 @@ use dkms_core::types::{KernelRelease, ModuleId};
 
 /// The kernels and modules that a transaction installed or is about to remove.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct Affected {
     /// Kernels with a module, headers or a package in the list.
     pub kernels: BTreeSet<KernelRelease>,
     /// Kernels with an image in the list.
@@ -24,7 +24,7 @@ pub struct Seen {
     again: bool,
 }
 
-impl Seen {
+impl Affected {
     /// Reads paths. Sources whose directory is not named after a module are skipped: they cannot be registered.
     pub fn paths(session: &Session, paths: impl Iterator<Item = String>) -> Self {
         let mut seen = Self::default();

@@ -23,7 +23,7 @@ pub enum CliWord {
 
 /// The action and its operands, combined with `-m` and `-v`.
 #[derive(Debug)]
-pub struct Words {
+pub struct Invocation {
     /// The action.
     pub action: Action,
     /// All operands.
@@ -33,16 +33,16 @@ pub struct Words {
     /// The version of the module.
     pub version: Option<String>,
     /// Operands that could not be interpreted.
-    pub strange: Vec<String>,
+    pub unrecognized: Vec<String>,
     source: Option<PathBuf>,
     /// `-m` names the module.
     by_option: bool,
 }
 
-impl Words {
+impl Invocation {
     /// Separates the action, which may be anywhere, from its operands.
     pub fn new(all: &[CliWord]) -> Result<Self> {
-        let action = |told: &CliWord| match told {
+        let action = |argument: &CliWord| match argument {
             CliWord::Word(word) => Action::named(word),
             CliWord::Module(_) | CliWord::Version(_) => None,
         };
@@ -51,9 +51,9 @@ impl Words {
         if let (Some(one), Some(other)) = (first, second) {
             return refuse(Exit::MANY_ACTIONS, format!("only one command at a time: {one} or {other}"));
         }
-        let others = || all.iter().filter(|told| action(told).is_none());
+        let others = || all.iter().filter(|argument| action(argument).is_none());
         let Some(action) = first else {
-            let word = others().find_map(|told| match told {
+            let word = others().find_map(|argument| match argument {
                 CliWord::Word(word) => Some(word),
                 CliWord::Module(_) | CliWord::Version(_) => None,
             });
@@ -65,25 +65,25 @@ impl Words {
                 },
             );
         };
-        let mut words = Self {
+        let mut invocation = Self {
             action,
             rest: Vec::new(),
             name: None,
             version: None,
-            strange: Vec::new(),
+            unrecognized: Vec::new(),
             source: None,
             by_option: false,
         };
-        others().for_each(|told| words.tell(told));
-        for text in [&mut words.name, &mut words.version] {
+        others().for_each(|argument| invocation.apply(argument));
+        for text in [&mut invocation.name, &mut invocation.version] {
             text.take_if(|text| text.is_empty());
         }
-        Ok(words)
+        Ok(invocation)
     }
 
     /// Applies the arguments in their order: the last one takes effect.
-    fn tell(&mut self, told: &CliWord) {
-        match told {
+    fn apply(&mut self, argument: &CliWord) {
+        match argument {
             CliWord::Module(word) => {
                 self.by_option = true;
                 self.module(word);
@@ -94,7 +94,7 @@ impl Words {
                 match source_dir(Path::new(word)) {
                     Some(dir) => self.source = Some(dir),
                     None if self.name.as_ref().is_none_or(String::is_empty) => self.module(word),
-                    None => self.strange.push(word.clone()),
+                    None => self.unrecognized.push(word.clone()),
                 }
             }
         }

@@ -8,7 +8,7 @@ use crate::types::ModuleName;
 
 /// The directory in which a script is located and run: the admin's for this module, else `dir`. `None` if neither has
 /// an executable of this name.
-pub fn directory(layout: &Layout, module: &ModuleName, dir: &Path, command: &str) -> Option<PathBuf> {
+pub fn find(layout: &Layout, module: &ModuleName, dir: &Path, command: &str) -> Option<PathBuf> {
     let program = command.split_whitespace().next()?.trim_start_matches('/');
     [layout.module_config(module), dir.to_owned()]
         .into_iter()
@@ -39,7 +39,7 @@ mod tests {
             ("missing.sh", None),
             ("", None),
         ] {
-            assert_eq!(directory(&layout, &name, &source, command).as_ref(), expected, "{command}");
+            assert_eq!(find(&layout, &name, &source, command).as_ref(), expected, "{command}");
         }
     }
 }

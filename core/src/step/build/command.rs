@@ -14,7 +14,7 @@ use crate::sys::run::{Done, Exceeded, Output};
 
 /// Exit codes of a command that was ended by a signal (abort, bus error, kill, segmentation fault, termination, limits
 /// of time and size).
-pub(super) const STRUCK_DOWN: [i32; 7] = [134, 135, 137, 139, 143, 152, 153];
+pub(super) const SIGNAL_CODES: [i32; 7] = [134, 135, 137, 139, 143, 152, 153];
 
 /// A text quoted for the shell.
 pub(super) fn quoted(text: &str) -> String {
@@ -24,7 +24,7 @@ pub(super) fn quoted(text: &str) -> String {
 impl Sandbox<'_> {
     /// Runs a shell command in the build directory. The variables of dkms.conf are shell variables and not exported,
     /// because make would import `arch` or `module`.
-    pub(super) fn shell(&self, what: &str, text: &str, makeflags: Option<String>) -> Result<Done> {
+    pub(super) fn run_shell(&self, what: &str, text: &str, makeflags: Option<String>) -> Result<Done> {
         let (session, job) = (self.session, self.job);
         let layout = &session.layout;
         let path = |path: &Path| path.display().to_string();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::parse::number;
 use super::syntax::{Assignment, Part, Value};
-use super::{Budget, Known, RawConf, WORK, regex, unknown};
+use super::{Budget, NativeResult, RawConf, WORK, regex, unknown};
 use crate::sys::run::INHERITED;
 
 /// Prefixes of names that bash, its locale or dkms uses.
@@ -31,14 +31,14 @@ pub(super) fn is_own(name: &str) -> bool {
 }
 
 /// The variables at some position of the files.
-pub(super) struct Shell {
+pub(super) struct Variables {
     /// A plain variable is an array with one element.
     variables: BTreeMap<String, BTreeMap<usize, String>>,
     pub(super) budget: Budget,
 }
 
-impl Shell {
-    pub(super) fn new(given: &[(&str, String)]) -> Known<Self> {
+impl Variables {
+    pub(super) fn new(given: &[(&str, String)]) -> NativeResult<Self> {
         let mut shell = Self { variables: BTreeMap::new(), budget: Budget(WORK) };
         for (name, value) in given {
             if is_own(name) {
@@ -53,7 +53,7 @@ impl Shell {
     }
 
     /// All elements; empty if the variable is not set.
-    pub(super) fn elements(&self, name: &str) -> Known<Vec<&str>> {
+    pub(super) fn elements(&self, name: &str) -> NativeResult<Vec<&str>> {
         match self.variables.get(name) {
             Some(elements) => Ok(elements.values().map(String::as_str).collect()),
             None if is_own(name) => unknown("a variable of the shell"),
@@ -62,7 +62,7 @@ impl Shell {
     }
 
     /// One element, if it is set.
-    pub(super) fn element(&self, name: &str, index: usize) -> Known<Option<&str>> {
+    pub(super) fn element(&self, name: &str, index: usize) -> NativeResult<Option<&str>> {
         match self.variables.get(name) {
             Some(elements) => Ok(elements.get(&index).map(String::as_str)),
             None if is_own(name) => unknown("a variable of the shell"),
@@ -70,14 +70,14 @@ impl Shell {
         }
     }
 
-    fn put(&mut self, name: &str, index: usize, value: String) -> Known<()> {
+    fn put(&mut self, name: &str, index: usize, value: String) -> NativeResult<()> {
         self.budget.spend(value.len() + 1)?;
         self.variables.entry(name.to_owned()).or_default().insert(index, value);
         Ok(())
     }
 
     /// Executes an assignment.
-    pub(super) fn assign(&mut self, assignment: &Assignment) -> Known<()> {
+    pub(super) fn assign(&mut self, assignment: &Assignment) -> NativeResult<()> {
         let Assignment { name, index, append, value } = assignment;
         if is_own(name) {
             return unknown("a variable of the shell");
@@ -121,7 +121,7 @@ impl Shell {
     }
 
     /// The values of these variables, and the matches that the driver of bash reports for them.
-    pub(super) fn result(mut self, names: &str) -> Known<RawConf> {
+    pub(super) fn result(mut self, names: &str) -> NativeResult<RawConf> {
         let mut raw = RawConf::default();
         for name in names.split_whitespace() {
             self.element(name, 0)?;
@@ -139,7 +139,7 @@ impl Shell {
     }
 
     /// Indices of an array of regular expressions that match the kernel release.
-    fn matching(&mut self, name: &str) -> Known<Vec<usize>> {
+    fn matching(&mut self, name: &str) -> NativeResult<Vec<usize>> {
         let Self { variables, budget } = self;
         let kernel = variables.get("kernelver").and_then(|elements| elements.get(&0));
         let mut found = Vec::new();
@@ -153,7 +153,7 @@ impl Shell {
     }
 
     /// Indices above 0 of an array of regular expressions that do not match a variable.
-    fn misses(&mut self, rules: &str, variable: &str) -> Known<Vec<usize>> {
+    fn misses(&mut self, rules: &str, variable: &str) -> NativeResult<Vec<usize>> {
         let Self { variables, budget } = self;
         let value = variables.get(variable).and_then(|elements| elements.get(&0)).map_or("", String::as_str);
         let mut found = Vec::new();
@@ -166,7 +166,7 @@ impl Shell {
     }
 
     /// Whether a variable matches a regular expression, or there is none.
-    fn may(&mut self, rule: &str, variable: &str) -> Known<bool> {
+    fn may(&mut self, rule: &str, variable: &str) -> NativeResult<bool> {
         let value = |name: &str| self.variables.get(name).and_then(|elements| elements.get(&0));
         match value(rule).filter(|rule| !rule.is_empty()) {
             Some(rule) => regex::matches(rule, value(variable).map_or("", String::as_str), &mut self.budget),
@@ -176,7 +176,7 @@ impl Shell {
 }
 
 /// The word of `[index]=word`: whether bash splits it depends on its version.
-fn unsplit(word: &[Part]) -> Known<&[Part]> {
+fn unsplit(word: &[Part]) -> NativeResult<&[Part]> {
     if word.iter().any(|part| matches!(part, Part::Expansion { quoted: false, .. })) {
         return unknown("an expansion without quotes after an index");
     }

@@ -1,0 +1,129 @@
+//! Installs the build of a task: verifies it, runs PRE_INSTALL, publishes, replaces other versions, runs POST_INSTALL.
+
+use anyhow::Result;
+
+use super::Work;
+use super::task::symvers;
+use crate::conf::Recipe;
+use crate::exit::Exit;
+use crate::kernel::Kernel;
+use crate::plan::Task;
+use crate::report::{Failing, Fault, Outcome};
+use crate::step::{publish, script, verify, weak_modules};
+use crate::tree::Pending;
+use crate::types::{Attempt, ModuleId, Placement, Target};
+
+/// Installs a build for the kernel.
+pub(super) fn install(
+    work: &mut Work<'_>,
+    task: &Task,
+    recipe: &Recipe,
+    kernel: &Kernel,
+) -> Attempt<Vec<String>, Outcome> {
+    let (session, tree) = (work.session, work.tree);
+    let (module, target) = (&task.module, &task.target);
+    let active = work.snapshot.active(&module.name, target).cloned();
+    let mut published = match &active {
+        Some(active) => work.published_files(active, target)?,
+        None => Vec::new(),
+    };
+    published.dedup();
+    let order = publish::Order {
+        module,
+        kernel,
+        recipe,
+        force: task.force || session.options.force_version || session.policy.overrides_versions(&module.name),
+        active: active.is_some(),
+        published: &published,
+    };
+    let mut notes = Vec::new();
+    if !task.build && unproven(work, task) {
+        match verify::finished(&session.layout, module, kernel, recipe, &symvers(work, task)) {
+            Ok(remarks) => notes.extend(remarks),
+            Err(why) => {
+                let rebuild = format!("dkms build {module} -k {} --force", target.kernel);
+                let why = format!("the existing build is unusable: {why}");
+                let failing = Failing::new(Fault::Module, Exit::WOULD_NOT_LOAD, why);
+                return Ok(Err(work.failed(task, failing.advice(format!("to rebuild: {rebuild}")))));
+            }
+        }
+    }
+    let pre_install = &recipe.scripts.pre_install;
+    if let Some(trouble) = script::run(session, module, Some(target), "pre_install", pre_install)? {
+        if trouble.status.is_some() && !task.force && !session.policy.forces(&module.name) {
+            let failing = Failing::new(Fault::Module, Exit::PRE_INSTALL, trouble.why);
+            return Ok(Err(work.failed(task, failing.advice("use --force to install anyway"))));
+        }
+        notes.push(trouble.why);
+    }
+    work.intend(|intent| intent.touched.extend(publish::destinations(session, &order)))?;
+    let publication = match publish::stage(session, &order) {
+        Ok(publication) => publication,
+        Err(error) => {
+            let why = format!("installation failed: {error:#}");
+            return Ok(Err(work.failed(task, Failing::new(Fault::Dkms, Exit::NOT_INSTALLED, why))));
+        }
+    };
+    fail::fail_point!("publish:staged");
+    if let Some(why) = publication.native() {
+        return Ok(Err(Outcome::Native { why }));
+    }
+    work.intend(|intent| {
+        intent.publish.push(Pending { module: module.clone(), target: target.clone(), force: task.force });
+        intent.depmod.insert(target.clone());
+        if !recipe.scripts.post_install.is_empty() {
+            intent.post_install.insert(Placement::of(module, target));
+        }
+    })?;
+    fail::fail_point!("publish:intended");
+    notes.extend(publication.skipped.iter().cloned());
+    let names = publication.names.clone();
+    let installed = publication.commit(&order)?;
+    fail::fail_point!("publish:before-activate");
+    tree.activate(module, target)?;
+    fail::fail_point!("publish:activated");
+    tree.note_installed(module, target, &task.fingerprint, installed.clone())?;
+    fail::fail_point!("publish:noted");
+    let mut others = work.snapshot.superseded(module, target);
+    others.extend(active.iter().filter(|old| *old != module));
+    for old in others {
+        retire(work, old, target)?;
+    }
+    work.published.entry(target.clone()).or_default().extend(names);
+    if recipe.weak_modules {
+        notes.extend(weak_modules::notify(session, target, true, &installed)?);
+    }
+    if !recipe.scripts.post_install.is_empty() {
+        let post_install = &recipe.scripts.post_install;
+        let trouble = script::run(session, module, Some(target), "post_install", post_install)?;
+        notes.extend(trouble.map(|trouble| trouble.why));
+        work.intend(|intent| {
+            intent.post_install.remove(&Placement::of(module, target));
+        })?;
+    }
+    Ok(Ok(notes))
+}
+
+/// Clears the record of the previous version's installed files, and deletes a stand-in.
+fn retire(work: &Work<'_>, old: &ModuleId, target: &Target) -> Result<()> {
+    let Some(entry) = work.snapshot.modules.get(old) else { return Ok(()) };
+    if entry.stands_in() {
+        // Together with its last build, because without builds its directory would not be found again.
+        let gone = |other: &Target| other == target || !work.tree.layout.built(old, other).exists();
+        if entry.builds.keys().all(gone) {
+            work.tree.forget(old)?;
+        } else {
+            work.tree.delete_build(old, target)?;
+        }
+    } else if let Some(mut record) = entry.builds.get(target).and_then(|build| build.record.clone()) {
+        record.installed.clear();
+        work.tree.record(old, target, &record)?;
+    }
+    Ok(())
+}
+
+/// Whether a build was not verified yet, because shell DKMS made it, or it is from a tarball.
+fn unproven(work: &Work<'_>, task: &Task) -> bool {
+    let build = work.snapshot.build(&task.module, &task.target);
+    build.is_some_and(|build| build.record.as_ref().is_none_or(|record| record.loaded))
+}

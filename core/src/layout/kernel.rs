@@ -1,0 +1,110 @@
+//! Paths of a kernel: its modules, headers, image and initramfs.
+
+use std::path::{Path, PathBuf};
+
+use super::Layout;
+use crate::types::KernelRelease;
+
+impl Layout {
+    /// `/lib/modules/KERNEL`
+    pub fn kernel(&self, kernel: &KernelRelease) -> PathBuf {
+        self.install_tree.join(kernel.as_str())
+    }
+    /// `/lib/modules/KERNEL/build`, the headers.
+    pub fn headers(&self, kernel: &KernelRelease) -> PathBuf {
+        self.kernel(kernel).join("build")
+    }
+    /// `/lib/modules/KERNEL/modules.dep`, which exists if the kernel is installed.
+    pub fn modules_dep(&self, kernel: &KernelRelease) -> PathBuf {
+        self.kernel(kernel).join("modules.dep")
+    }
+    /// `/lib/modules/KERNEL/modules.builtin`, the built-in modules.
+    pub fn modules_builtin(&self, kernel: &KernelRelease) -> PathBuf {
+        self.kernel(kernel).join("modules.builtin")
+    }
+    /// `/boot/vmlinuz-KERNEL`, the image on distributions whose boot loaders read it here.
+    pub fn boot_image(&self, kernel: &KernelRelease) -> PathBuf {
+        self.boot.join(format!("vmlinuz-{kernel}"))
+    }
+    /// `/lib/modules/KERNEL/vmlinuz`, the image on distributions whose packages own nothing in `/boot`.
+    pub fn image(&self, kernel: &KernelRelease) -> PathBuf {
+        self.kernel(kernel).join("vmlinuz")
+    }
+    /// `/lib/modules/KERNEL/pkgbase`, the package base of Arch's kernels.
+    pub fn pkgbase(&self, kernel: &KernelRelease) -> PathBuf {
+        self.kernel(kernel).join("pkgbase")
+    }
+    /// The symbol map that `depmod -F` reads.
+    pub fn system_map(&self, kernel: &KernelRelease) -> PathBuf {
+        self.boot.join(format!("System.map-{kernel}"))
+    }
+    /// The configuration next to the kernel's image.
+    pub fn boot_config(&self, kernel: &KernelRelease) -> PathBuf {
+        self.boot.join(format!("config-{kernel}"))
+    }
+    /// The paths of the initramfs, in the order in which they are searched.
+    pub fn initramfs_images(&self, kernel: &KernelRelease, pkgbase: Option<&str>) -> Vec<PathBuf> {
+        let mut names = vec![
+            format!("initrd.img-{kernel}"),
+            format!("initramfs-{kernel}.img"),
+            format!("initrd-{kernel}"),
+        ];
+        names.extend(pkgbase.map(|base| format!("initramfs-{base}.img")));
+        let mut images: Vec<PathBuf> = names.iter().map(|name| self.boot.join(name)).collect();
+        // kernel-install's paths, where the boot loader reads a kernel's files from its own partition.
+        for token in self.entry_tokens() {
+            let partitions = [self.boot.clone(), "/efi".into(), self.boot.join("efi")];
+            images.extend(partitions.map(|boot| boot.join(&token).join(kernel.as_str()).join("initrd")));
+        }
+        images
+    }
+    /// The names that this machine may have on a boot partition, a configured one first.
+    fn entry_tokens(&self) -> Vec<String> {
+        let files = [self.etc.join("kernel/entry-token"), self.etc.join("machine-id")];
+        let read = |path: &PathBuf| std::fs::read_to_string(path).ok();
+        let tokens = files.iter().filter_map(read).map(|text| text.trim().to_owned());
+        tokens.filter(|token| !token.is_empty() && !token.starts_with('.') && !token.contains('/')).collect()
+    }
+    /// The root directory whose `lib/modules` is the install tree, for `depmod -b`. `None` if the install tree has
+    /// another shape: depmod could not process it, and would process that of the running system.
+    pub fn depmod_root(&self) -> Option<&Path> {
+        let tree = &self.install_tree;
+        let lib = tree.parent().filter(|lib| tree.ends_with("modules") && lib.ends_with("lib"))?;
+        let root = lib.parent()?;
+        if root == Path::new("/usr") { Some(Path::new("/")) } else { Some(root) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::file;
+
+    #[test]
+    fn a_boot_partition_calls_the_machine_by_its_token() {
+        let etc = tempfile::tempdir().unwrap();
+        let layout = Layout { etc: etc.path().into(), ..Layout::default() };
+        let kernel: KernelRelease = "6.12.1".parse().unwrap();
+        let images = || layout.initramfs_images(&kernel, None);
+        let plain = images();
+        assert!(plain.iter().all(|image| image.parent() == Some(Path::new("/boot"))), "{plain:?}");
+        let write = |name: &str, text: &str| {
+            file::write_atomic(&etc.path().join(name), text.as_bytes(), 0o644).unwrap();
+        };
+        write("machine-id", "0123abcd\n");
+        assert_eq!(images()[..plain.len()], plain);
+        assert!(images().contains(&"/boot/0123abcd/6.12.1/initrd".into()), "{:?}", images());
+        assert!(images().contains(&"/efi/0123abcd/6.12.1/initrd".into()), "{:?}", images());
+        std::fs::create_dir(etc.path().join("kernel")).unwrap();
+        write("kernel/entry-token", "fedora\n");
+        let tokens = |images: Vec<PathBuf>| -> Vec<String> {
+            let names = images.iter().filter_map(|image| image.strip_prefix("/boot").ok()?.to_str());
+            names.filter_map(|name| name.strip_suffix("/6.12.1/initrd").map(str::to_owned)).collect()
+        };
+        assert_eq!(tokens(images())[0], "fedora");
+        for hostile in ["../..", "a/b", ".", "\n", "uninitialized/\n"] {
+            write("kernel/entry-token", hostile);
+            assert!(tokens(images()).iter().all(|token| token.ends_with("0123abcd")), "{:?}", images());
+        }
+    }
+}
