@@ -1,4 +1,4 @@
-//! What the packages of a transaction that has not begun will bring, as far as modules are concerned.
+//! The kernels, headers and module sources in the packages of a transaction that has not begun.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -7,25 +7,25 @@ use crate::layout::Offered;
 use crate::package::Package;
 use crate::types::KernelRelease;
 
-/// What comes.
+/// The relevant content of the packages.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Incoming {
-    /// Kernels whose headers come, and the directories of these.
+    /// Kernels with headers in the packages, and the directories of these.
     pub headers: BTreeMap<KernelRelease, PathBuf>,
-    /// Kernels that come themselves.
+    /// Kernels with an image in the packages.
     pub images: BTreeSet<KernelRelease>,
     /// Directories of the source tree with a module's source.
     pub sources: BTreeSet<String>,
-    /// The packages that bring kernels and headers.
+    /// The packages with kernels and headers.
     pub packages: BTreeSet<String>,
-    /// The packages with programs that take part in building.
+    /// The packages with programs that are used for building.
     pub tools: BTreeSet<String>,
-    /// A compiler, or what it runs on, is among them.
+    /// They contain a compiler, or a library that it needs.
     pub toolchain: bool,
 }
 
 impl Incoming {
-    /// Looks at what packages hold.
+    /// Reads the lists of files of the packages.
     pub fn of<'p>(packages: impl IntoIterator<Item = &'p Package>) -> Self {
         let mut incoming = Self::default();
         for package in packages {
@@ -58,18 +58,18 @@ impl Incoming {
         }
     }
 
-    /// Whether there is anything that modules can be tried with.
+    /// Whether there is anything to build modules for or from.
     pub fn concerns(&self) -> bool {
         !self.headers.is_empty() || !self.sources.is_empty()
     }
 
-    /// Whether any of a package's files is wanted. Images are large, and nothing is built with them.
+    /// Whether any file of a package is needed. Images are large, and not needed for building.
     pub fn wants(&self, package: &Package, there: &dyn Fn(&Path) -> bool) -> bool {
         package.paths.iter().any(|path| self.takes(package, path, there))
     }
 
-    /// Whether a file is wanted; `there`: something of that name is on the system already. What comes with
-    /// headers needs libraries and calls programs; those that the system has will do.
+    /// Whether a file is needed; `there`: a file with this name is on the system. Headers need libraries and call
+    /// programs; those of the system are sufficient.
     pub fn takes(&self, package: &Package, path: &Path, there: &dyn Fn(&Path) -> bool) -> bool {
         Offered::needed(path)
             || self.tools.contains(&package.name) && Offered::of_tools(path)

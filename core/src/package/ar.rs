@@ -1,4 +1,4 @@
-//! The ar archive around a .deb: parts one after the other, each behind a header of 60 characters.
+//! The ar archive of a .deb: members, each after a header of 60 characters.
 
 use std::io::{Read, Seek, SeekFrom};
 
@@ -8,10 +8,10 @@ use crate::archive::Refused;
 
 pub(super) const MAGIC: &[u8] = b"!<arch>\n";
 const HEADER: usize = 60;
-/// A .deb has three parts, and may have a few that dpkg does not know.
+/// A .deb has three members, and may have a few that dpkg does not know.
 const PARTS: usize = 16;
 
-/// One part: where it is.
+/// The position of one member.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Part {
     pub(super) name: String,
@@ -19,7 +19,7 @@ pub(super) struct Part {
     pub(super) size: u64,
 }
 
-/// Lists the parts of an archive of `size` bytes.
+/// Lists the members of an archive of `size` bytes.
 pub(super) fn parts(file: &mut (impl Read + Seek), size: u64) -> Result<Vec<Part>> {
     let mut at = MAGIC.len() as u64;
     let mut parts = Vec::new();
@@ -33,7 +33,7 @@ pub(super) fn parts(file: &mut (impl Read + Seek), size: u64) -> Result<Vec<Part
             return Err(Refused::malformed(format!("contains more than {PARTS} parts")));
         }
         parts.push(part);
-        // Parts begin at even places.
+        // Members begin at even offsets.
         at = end + end % 2;
     }
     Ok(parts)
@@ -59,7 +59,7 @@ fn header(file: &mut (impl Read + Seek), at: u64) -> Result<Part> {
     }
 }
 
-/// The content of a part.
+/// The content of a member.
 pub(super) fn content<'a, R: Read + Seek>(file: &'a mut R, part: &Part) -> Result<std::io::Take<&'a mut R>> {
     file.seek(SeekFrom::Start(part.at))?;
     Ok(file.take(part.size))

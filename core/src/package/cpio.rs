@@ -1,4 +1,5 @@
-//! The cpio archive in an .rpm, "newc" and rpm's own form in which an entry only says which file of the header it is.
+//! The cpio archive of an .rpm: "newc", and rpm's own form in which an entry contains only the index of the file in the
+//! header.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -14,13 +15,13 @@ use super::rpm::{Listed, relative};
 use crate::archive::{Kind, Member, Refused, checked};
 use crate::sys::signal;
 
-/// What a mode says a file is.
+/// The file type in a mode.
 pub(super) const TYPE: u64 = 0o170_000;
 pub(super) const DIR: u64 = 0o040_000;
 const REGULAR: u64 = 0o100_000;
 const LINK: u64 = 0o120_000;
 
-/// The longest name, and where a link leads.
+/// The maximum length of a name, and of a link's target.
 const NAME: u64 = 1025;
 const END: &[u8] = b"TRAILER!!!";
 
@@ -30,11 +31,11 @@ struct Entry {
     mode: u64,
     mtime: u64,
     size: u64,
-    /// Its inode, when it may be one of several names of a file: the content comes with the last of them.
+    /// Its inode, if the file may have several names: the content follows the last of them.
     shared: Option<u64>,
 }
 
-/// Hands out the members, as a tarball would have them: the content of a file comes with the first of its names.
+/// Passes on the members in the form of a tarball: the content of a file comes with the first of its names.
 pub(super) fn walk(
     payload: &mut dyn Read,
     files: &[Listed],
@@ -73,7 +74,7 @@ pub(super) fn walk(
         }
         archive.pad()?;
     }
-    // The checksum of what was packed comes last.
+    // The checksum of the compressed data comes last.
     io::copy(&mut archive, &mut io::sink())?;
     for names in waiting.into_values() {
         if hand_out(names, 0, &mut io::empty(), each)?.is_break() {
@@ -83,7 +84,7 @@ pub(super) fn walk(
     Ok(())
 }
 
-/// Hands out all names of one file.
+/// Passes on all names of one file.
 fn hand_out(
     names: Vec<Member>,
     size: u64,
@@ -111,7 +112,7 @@ fn hand_out(
     Ok(ControlFlow::Continue(()))
 }
 
-/// How many names each file has that has an inode, and which of them comes last.
+/// The number of names of each inode, and which of them comes last.
 fn groups(files: &[Listed]) -> BTreeMap<u64, (usize, usize)> {
     let mut groups = BTreeMap::new();
     for (at, file) in files.iter().enumerate().filter(|(_, file)| file.mode & TYPE == REGULAR && !file.ghost)
@@ -167,7 +168,7 @@ fn entry(
     Ok(Some(Entry { path: plain(name)?, mode: field(1), mtime: field(5), size: field(6), shared }))
 }
 
-/// What an entry is. Where a link leads is its content.
+/// The member of an entry. The target of a link is its content.
 fn member(entry: Entry, archive: &mut Counted<'_>) -> Result<Member> {
     let Entry { path, mode, mtime, size, .. } = entry;
     let member = |kind, size, set_id| Member { path: path.clone(), kind, mtime, size, set_id };
@@ -200,7 +201,7 @@ fn hex(digits: &[u8]) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok()
 }
 
-/// Knows how many bytes were read: everything begins at a multiple of four.
+/// Counts the bytes that were read, because everything is aligned to four bytes.
 struct Counted<'a> {
     inner: &'a mut dyn Read,
     at: u64,

@@ -1,5 +1,6 @@
-//! Debian's packages: an ar archive of `debian-binary`, `control.tar.*` and `data.tar.*`. Read here and not by the crate
-//! `debian-packaging`: that has three hundred dependencies, too many for what root runs inside apt.
+//! Debian's packages: an ar archive of `debian-binary`, `control.tar.*` and `data.tar.*`. The crate `debian-packaging`
+//! is
+//! not used: its three hundred dependencies are too many for a program that root runs inside apt.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -12,7 +13,7 @@ use super::paths::Paths;
 use super::{DESCRIPTION, Each, Metadata};
 use crate::archive::{Kind, Limits, Refused, walk};
 
-/// The part of this name, whatever it is compressed with.
+/// The member with this name, with any compression.
 fn part<'a>(parts: &'a [Part], name: &str) -> Result<&'a Part> {
     let is = |part: &Part| {
         part.name == name || part.name.strip_prefix(name).is_some_and(|end| end.starts_with('.'))
@@ -20,7 +21,7 @@ fn part<'a>(parts: &'a [Part], name: &str) -> Result<&'a Part> {
     parts.iter().find(|part| is(part)).ok_or_else(|| Refused::malformed(format!("contains no {name}")))
 }
 
-/// The parts, once it is sure that it is a .deb of the format that dpkg makes since 1995.
+/// The members, after checking that it is a .deb in the format that dpkg has written since 1995.
 fn parts(file: &mut File, size: u64) -> Result<Vec<Part>> {
     let parts = ar::parts(file, size)?;
     let mut version = String::new();
@@ -33,7 +34,7 @@ fn parts(file: &mut File, size: u64) -> Result<Vec<Part>> {
     Ok(parts)
 }
 
-/// What the control archive says. Without a list of files there, the data archive is read from end to end.
+/// The description in the control archive. If it has no list of files, the data archive is read completely.
 pub(super) fn describe(file: &mut File, size: u64) -> Result<Metadata> {
     let parts = parts(file, size)?;
     let control = part(&parts, "control.tar")?;
@@ -56,7 +57,7 @@ pub(super) fn describe(file: &mut File, size: u64) -> Result<Metadata> {
     let mut paths = Paths::default();
     match sums {
         Some(sums) => {
-            // A line that begins with a backslash has a name with line feeds: none that we could use.
+            // A line that begins with a backslash has a name with line feeds: such files are not needed.
             for line in sums.split(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"\\")) {
                 let name = line.iter().position(|byte| *byte == b' ').and_then(|at| line.get(at + 1..));
                 let name =
@@ -79,7 +80,7 @@ pub(super) fn describe(file: &mut File, size: u64) -> Result<Metadata> {
     Ok(said)
 }
 
-/// The fields of a control file that we want.
+/// The required fields of a control file.
 fn control_fields(text: &[u8]) -> Metadata {
     let text = String::from_utf8_lossy(text);
     let field = |name: &str| {
@@ -99,7 +100,7 @@ fn control_fields(text: &[u8]) -> Metadata {
     }
 }
 
-/// Hands out what the data archive holds.
+/// Passes on the content of the data archive.
 pub(super) fn content(
     file: &mut File,
     size: u64,

@@ -1,14 +1,14 @@
-//! What package formats call the machines that a package is for.
+//! The names of architectures in package formats.
 
 use anyhow::Result;
 
 use crate::archive::Refused;
 use crate::types::Arch;
 
-/// Words for packages that fit any machine.
+/// Names for packages for any architecture.
 const ANY: [&str; 3] = ["all", "noarch", "any"];
 
-/// Words that `uname -m` has others for. The same word means the same in all formats.
+/// Names that differ from `uname -m`. A name means the same in all formats.
 const MACHINES: [(&str, &str); 27] = [
     ("amd64", "x86_64"),
     ("x32", "x86_64"),
@@ -39,7 +39,7 @@ const MACHINES: [(&str, &str); 27] = [
     ("s390", "s390x"),
 ];
 
-/// The machine, as `uname -m` has it; `None`: any. A word that is not known stays as it is.
+/// The architecture as printed by `uname -m`; `None`: any. An unknown name is kept.
 pub(super) fn of(word: &str) -> Result<Option<Arch>> {
     if ANY.contains(&word) {
         return Ok(None);

@@ -1,7 +1,7 @@
-//! Packages that are not installed yet: what their files say of themselves, and what is in them.
+//! Package files that are not installed yet: their description and their content.
 //!
-//! Whoever made a package file is not trusted: it is read before its package manager has installed anything, by root. Every
-//! size, count and name is bounded; an error says which file and why, and leaves the caller where it would be without it.
+//! The author of a package file is not trusted: root reads it before the package manager has installed anything. Every
+//! size, count and name is limited; an error names the file and the reason, and the caller continues without it.
 
 mod ar;
 mod cpio;
@@ -27,28 +27,28 @@ use crate::archive::{Each, Limits, Refused, blame};
 use crate::sys::file;
 use crate::types::Arch;
 
-/// What a package may say of itself: a list of a million files is 64 MiB.
+/// The limits of a description: a list of a million files is 64 MiB.
 const DESCRIPTION: Limits = Limits { bytes: 64 << 20, ratio: 200, free: 16 << 20, members: 1000 };
 
-/// A package file: a .deb, an .rpm or a .pkg.tar.*; told by its first bytes, not by its name.
+/// A package file: a .deb, an .rpm or a .pkg.tar.*; recognized by its first bytes, not by its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
     /// The file.
     pub file: PathBuf,
-    /// As the package manager calls it.
+    /// The name for the package manager.
     pub name: String,
-    /// As the format has it: epoch, version, release.
+    /// The version in the package format: epoch, version, release.
     pub version: String,
-    /// The machine that it is for, as `uname -m` has it; `None`: any.
+    /// Its architecture as printed by `uname -m`; `None`: any.
     pub machine: Option<Arch>,
-    /// Bytes that it takes when it is installed, as far as it says.
+    /// The installed size in bytes, according to the package.
     pub size: u64,
-    /// The files that it says it holds, relative to the root, where they lie on a system whose `/usr` is merged. Directories are
-    /// left out, and what a .deb says names no symbolic links. A hint: what is unpacked is looked at again.
+    /// The files that the package lists, relative to the root, with the paths of a system with merged `/usr`. Without
+    /// directories, and for a .deb without symbolic links. Only a hint: the unpacked files are checked again.
     pub paths: Vec<PathBuf>,
 }
 
-/// What a package says of itself, in the words of its format.
+/// The description of a package, in the terms of its format.
 #[derive(Debug, Default)]
 struct Metadata {
     name: String,
@@ -58,18 +58,18 @@ struct Metadata {
     paths: Vec<PathBuf>,
 }
 
-/// What kind of package a file is.
+/// The format of a package file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     Deb,
     Rpm,
-    /// A tarball, whatever it is compressed with.
+    /// A tarball with any compression.
     Pacman,
 }
 
 impl Package {
-    /// Reads what a package says of itself. Of a .deb that is its control archive, of an .rpm its header, of pacman's the files
-    /// that come first: a transaction may bring hundreds of packages, and most have nothing to do with kernels.
+    /// Reads the description of a package: of a .deb the control archive, of an .rpm the header, of pacman's the first
+    /// files. A transaction may contain hundreds of packages, and most do not concern kernels.
     pub fn open(path: &Path) -> Result<Self> {
         let read = || -> Result<Self> {
             let (file, size) = file::open_regular(path)?;
@@ -96,7 +96,7 @@ impl Package {
     }
 }
 
-/// Whether a file is an .rpm by its name.
+/// Whether the name of a file is that of an .rpm.
 pub fn named_like_rpm(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "rpm")
 }
@@ -105,7 +105,7 @@ fn reading(path: &Path) -> String {
     format!("reading package {}", path.display())
 }
 
-/// Which format a file has, by its first bytes. The file is at its beginning again.
+/// The format of a file, from its first bytes. The file is rewound.
 fn told(mut file: File) -> Result<(Format, File)> {
     let mut start = Vec::new();
     (&mut file).take(8).read_to_end(&mut start)?;
@@ -120,7 +120,7 @@ fn told(mut file: File) -> Result<(Format, File)> {
     Ok((format, file))
 }
 
-/// Hands out all that a package would install.
+/// Passes on everything that a package would install.
 fn walk(path: &Path, allowed: u64, members: usize, each: &mut Each<'_>) -> Result<()> {
     let (file, size) = file::open_regular(path)?;
     let (format, mut file) = told(file)?;
@@ -131,7 +131,7 @@ fn walk(path: &Path, allowed: u64, members: usize, each: &mut Each<'_>) -> Resul
     }
 }
 
-/// Names and versions are shown to people and compared with those of the package manager: one word each.
+/// Names and versions are printed, and compared with those of the package manager: they must be one word each.
 fn checked_word(what: &str, word: String) -> Result<String> {
     let bad =
         word.is_empty() || word.len() > 255 || word.chars().any(|c| c.is_whitespace() || c.is_control());

@@ -1,4 +1,4 @@
-//! pacman's packages: a tarball that begins with `.PKGINFO`, what the package is, and `.MTREE`, what is in it.
+//! pacman's packages: a tarball that begins with `.PKGINFO`, the description, and `.MTREE`, the list of files.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -11,7 +11,7 @@ use super::paths::{Paths, plain};
 use super::{DESCRIPTION, Each, Metadata};
 use crate::archive::{Bounded, Kind, Limits, Refused, walk};
 
-/// What the files at its beginning say. Without `.MTREE` it is read from end to end.
+/// The description in the first files. Without `.MTREE`, the tarball is read completely.
 pub(super) fn describe(file: File, size: u64) -> Result<Metadata> {
     let (mut info, mut listed) = (None, None);
     let mut paths = Paths::default();
@@ -52,7 +52,7 @@ pub(super) fn describe(file: File, size: u64) -> Result<Metadata> {
     })
 }
 
-/// What the package manager keeps for itself: nothing of it is installed.
+/// Files for the package manager, which are not installed.
 fn own(path: &Path) -> bool {
     path.parent() == Some(Path::new("")) && path.as_os_str().as_encoded_bytes().starts_with(b".")
 }
@@ -109,7 +109,7 @@ fn unescaped(name: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// Hands out what it installs.
+/// Passes on what is installed.
 pub(super) fn content(file: File, allowed: u64, members: usize, each: &mut Each<'_>) -> Result<()> {
     walk(BufReader::new(file), allowed, members, &mut |member, content| {
         if own(&member.path) { Ok(ControlFlow::Continue(())) } else { each(member, content) }

@@ -1,4 +1,4 @@
-//! The list of files that a package says it has.
+//! The list of files in a package's description.
 
 use std::path::PathBuf;
 
@@ -7,11 +7,11 @@ use anyhow::Result;
 use crate::archive::{Refused, checked_path};
 use crate::layout::merged;
 
-/// Far more than any package has; each is held in memory.
+/// Far more than any package has; each path is held in memory.
 const COUNT: usize = 500_000;
 const BYTES: usize = 64 << 20;
 
-/// Collects paths, within bounds: a few bytes of a header can say a long name again and again.
+/// Collects paths, within limits: a few bytes of a header can repeat a long name many times.
 #[derive(Debug, Default)]
 pub(super) struct Paths {
     list: Vec<PathBuf>,
@@ -19,7 +19,7 @@ pub(super) struct Paths {
 }
 
 impl Paths {
-    /// Takes a path, relative to the root.
+    /// Adds a path, relative to the root.
     pub(super) fn push(&mut self, raw: &[u8]) -> Result<()> {
         let path = plain(raw)?;
         self.bytes += path.as_os_str().len();
@@ -35,7 +35,7 @@ impl Paths {
     }
 }
 
-/// A name as we use it, or why there can be no such file.
+/// A normalized name, or why it is invalid.
 pub(super) fn plain(raw: &[u8]) -> Result<PathBuf> {
     let shown = || String::from_utf8_lossy(raw.get(..200).unwrap_or(raw)).into_owned();
     let path =

@@ -38,10 +38,10 @@ mod tag {
 /// A file that belongs to a package and is not in it.
 const GHOST: u64 = 1 << 6;
 
-/// A file as the header has it.
+/// A file in the header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Listed {
-    /// With its slash.
+    /// With a slash at the end.
     pub(super) name: Vec<u8>,
     pub(super) mode: u64,
     pub(super) mtime: u64,
@@ -57,7 +57,7 @@ impl Listed {
     }
 }
 
-/// The header; the file is at the payload then.
+/// Reads the header; the file is then positioned at the payload.
 fn header(file: &mut dyn Read) -> Result<Header> {
     exactly(file, 96)?;
     let signatures = Header::read(file)?;
@@ -93,7 +93,7 @@ fn files(header: &Header) -> Result<Vec<Listed>> {
                     .get(at)
                     .and_then(|dir| dirs.get(usize::try_from(*dir).ok()?))
                     .ok_or_else(damaged)?;
-                // Each is read once, but said as often as the header likes.
+                // Each name is stored once, but may be referenced many times.
                 bytes += dir.len() + base.len();
                 if bytes > NAMES {
                     return Err(Refused::malformed("contains a file list that is too large"));
@@ -115,10 +115,10 @@ fn files(header: &Header) -> Result<Vec<Listed>> {
     Ok(files)
 }
 
-/// Bytes of all names together.
+/// The maximum size of all names together.
 const NAMES: usize = 32 << 20;
 
-/// What the header says.
+/// The description in the header.
 pub(super) fn describe(file: &mut File) -> Result<Metadata> {
     let header = header(&mut BufReader::new(file))?;
     let mut paths = Paths::default();
@@ -147,7 +147,7 @@ pub(super) fn relative(name: &[u8]) -> Result<&[u8]> {
     })
 }
 
-/// Hands out what the payload holds.
+/// Passes on the content of the payload.
 pub(super) fn content(file: &mut File, allowed: u64, members: usize, each: &mut Each<'_>) -> Result<()> {
     let mut file = BufReader::new(file);
     let header = header(&mut file)?;

@@ -1,4 +1,4 @@
-//! Where the packages of a transaction are unpacked: all into one place, as their package manager will.
+//! Unpacks the packages of a transaction into one directory, as their package manager will.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -13,39 +13,39 @@ use crate::layout::merged;
 use crate::sys::file;
 use crate::sys::private::Private;
 
-/// Reads a package with these bounds for bytes and members.
+/// Reads a package with these limits of bytes and members.
 type Reading<'a> = dyn FnMut(u64, usize, &mut Each<'_>) -> Result<()> + 'a;
 
-/// What is being unpacked. Links are made by [`Unpacking::finish`], when nothing is written any more: nothing is ever written
-/// through one.
+/// The state of unpacking. Links are created by [`Unpacking::finish`], after everything was written: nothing is ever
+/// written through a link.
 #[derive(Debug)]
 pub struct Unpacking<'a> {
     private: &'a Private,
     below: PathBuf,
     limits: Limits,
-    /// Paths as packages have them.
+    /// Paths as in the packages.
     listing: Listing,
     bytes: u64,
 }
 
-/// Names, by the first name of their file, that were wanted when that one was not.
+/// Names, by the first name of their file, that are needed while that one is not.
 type Orphans = BTreeMap<PathBuf, Vec<PathBuf>>;
 
 impl<'a> Unpacking<'a> {
-    /// Into a directory of this name, which is made.
+    /// Creates the directory with this name.
     pub fn new(private: &'a Private, below: &Path) -> Self {
         let limits = Limits::default();
         Self { private, below: below.to_owned(), limits, listing: Listing::new(), bytes: 0 }
     }
 
-    /// Within other bounds: what all packages together may bring, and each for its own size.
+    /// With other limits: for all packages together, and for each according to its size.
     #[must_use]
     pub fn within(self, limits: Limits) -> Self {
         Self { limits, ..self }
     }
 
-    /// Takes what is wanted of a package: paths as in [`Package::paths`], and directories. After an error all that was unpacked
-    /// is worthless.
+    /// Unpacks the needed files of a package: paths as in [`Package::paths`], and directories. After an error, the
+    /// unpacked files must not be used.
     pub fn take(&mut self, package: &Package, take: &dyn Fn(&Path) -> bool) -> Result<()> {
         let mut read = || -> Result<()> {
             let (_, size) = file::open_regular(&package.file)?;
@@ -69,7 +69,7 @@ impl<'a> Unpacking<'a> {
         if orphans.is_empty() {
             return Ok(());
         }
-        // The content lies under a name that nobody wants: once more for the others.
+        // The content belongs to a name that is not needed: the archive is read again for the others.
         read(allowed, members, &mut |member, content| {
             let names = orphans.remove(&merged(member.path)).unwrap_or_default();
             let mut first: Option<PathBuf> = None;
@@ -90,7 +90,7 @@ impl<'a> Unpacking<'a> {
         orphans.into_values().flatten().next().map_or(Ok(()), |name| Err(no_file(&name)))
     }
 
-    /// Adds a link that no package brings. Where there is something of that name, or in its way, that stays.
+    /// Adds a link that no package contains. An existing file with its name, or in its path, is kept.
     pub fn link(&mut self, path: &Path, target: &Path) -> Result<()> {
         let in_the_way = |above: &Path| !matches!(self.listing.get(above), None | Some(Kind::Dir));
         if self.listing.contains_key(path) || path.ancestors().skip(1).any(in_the_way) {
@@ -110,7 +110,7 @@ impl<'a> Unpacking<'a> {
         self.below.join(path)
     }
 
-    /// Writes a directory or a file, and notes a link.
+    /// Writes a directory or a file, and records a link.
     fn member(&mut self, member: Member, content: &mut dyn Read, orphans: &mut Orphans) -> Result<()> {
         let path = member.path.as_path();
         if let Kind::Other(what) = member.kind {
@@ -131,7 +131,7 @@ impl<'a> Unpacking<'a> {
                 if first == path {
                     return Ok(());
                 }
-                // A name of its own for a file of its own: nothing that is written to one shows in the other.
+                // A hard link becomes a copy, so that a write to one never changes the other.
                 self.free(path, &Kind::File { executable })?;
                 let left = self.left();
                 let size = self.private.path().join(self.below(&first)).symlink_metadata()?.len();
@@ -162,7 +162,7 @@ impl<'a> Unpacking<'a> {
         self.insert(member.path, kind)
     }
 
-    /// Sees that there is such a directory, for `path` to lie in.
+    /// Creates the directories above `path`.
     fn dir(&mut self, dir: &Path, path: &Path) -> Result<()> {
         match self.listing.get(dir) {
             Some(Kind::Dir) => Ok(()),
@@ -177,7 +177,7 @@ impl<'a> Unpacking<'a> {
         }
     }
 
-    /// Sees that a name is free: what another package has there makes room if it is of the same kind.
+    /// Checks that a name is free: a file of another package is replaced if it has the same type.
     fn free(&self, path: &Path, kind: &Kind) -> Result<()> {
         match (self.listing.get(path), kind) {
             (None, _) | (Some(Kind::Link(_)), Kind::Link(_)) => Ok(()),
@@ -207,17 +207,17 @@ impl<'a> Unpacking<'a> {
         Refused::malformed(format!("exceeds the limit: more than {mib} MiB in one transaction"))
     }
 
-    /// What has been taken so far: paths, and what each is.
+    /// The unpacked paths with their types.
     pub fn taken(&self) -> &Listing {
         &self.listing
     }
 
-    /// Where a path of a package was unpacked.
+    /// The path where a file of a package was unpacked.
     pub fn place(&self, path: &Path) -> PathBuf {
         self.private.path().join(self.below(path))
     }
 
-    /// Makes the links.
+    /// Creates the links.
     pub fn finish(mut self) -> Result<()> {
         self.dir(Path::new(""), Path::new(""))?;
         let make = || -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! The part of a preflight that runs behind the wall: it sees what comes where it will be, reads it, and starts nothing.
+//! The sandboxed part of a pre-build: it sees the overlay, reads the files, and starts no program.
 
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
@@ -22,36 +22,36 @@ use crate::types::{ModuleId, Target};
 
 /// The parts of our programs that run confined.
 pub const PARTS: &confine::Inside = &[(PART, serve)];
-/// This one's name.
+/// The name of this part.
 pub(super) const PART: &str = "incoming";
 
-/// What is to be looked at.
+/// The request to this part.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Request {
     pub(super) layout: Layout,
     pub(super) options: Options,
-    /// Kernels that come.
+    /// Kernels that are about to be installed.
     pub(super) incoming: Vec<Target>,
-    /// Kernels that are there and were asked for.
+    /// Installed kernels that were requested.
     pub(super) kernels: Vec<Target>,
-    /// Directories of the source tree with the source of a module that comes.
+    /// Directories of the source tree with the source of a module that is about to be installed.
     pub(super) sources: Vec<String>,
-    /// A kernel takes the place of the one before it.
+    /// A kernel replaces the previous one.
     pub(super) replaces: bool,
 }
 
-/// What was found.
+/// The result.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Found {
     kernels: Vec<Target>,
     modules: Vec<(ModuleId, Vec<Target>)>,
-    /// What cannot be tried, and why.
+    /// What cannot be built, and why.
     pub(super) untried: Vec<String>,
     survey: Wire,
 }
 
 impl Found {
-    /// As events, and the facts about what they concern.
+    /// The result as events, and the facts that they need.
     pub fn into_parts(self) -> (Vec<Event>, Survey) {
         let kernels = self.kernels.into_iter().map(Event::KernelIncoming);
         let sources =
@@ -69,13 +69,13 @@ fn serve() -> Result<()> {
     })
 }
 
-/// Asks the sandboxed dkms.
+/// Sends the request to the sandboxed dkms.
 pub(super) fn ask(layers: &Layers, request: &Request) -> Result<Found> {
     let spec = confine::Spec { layers: Some(layers.clone()), ..confine::Spec::default() };
     inside::ask(PART, &spec, request, |kind, content| answer(layers, kind, content))
 }
 
-/// What needs a program runs in a confinement of its own.
+/// A request that needs a program is executed in a separate sandbox.
 fn answer(layers: &Layers, kind: &str, content: Value) -> Result<Value> {
     Ok(match kind {
         bash::EVALUATE => {
@@ -90,7 +90,7 @@ fn answer(layers: &Layers, kind: &str, content: Value) -> Result<Value> {
     })
 }
 
-/// What comes, as events, and the facts about it. Everything can be seen by now.
+/// The events and facts about the packages, whose files are visible now.
 pub(super) fn find(session: &Session, snapshot: &Snapshot, request: &Request) -> Result<Found> {
     let mut found = Found::default();
     let mut replaced = std::collections::BTreeSet::new();
@@ -103,7 +103,7 @@ pub(super) fn find(session: &Session, snapshot: &Snapshot, request: &Request) ->
         found.kernels.push(target.clone());
     }
     let mut targets = all_targets(session)?;
-    // A kernel that leaves needs no new modules.
+    // A kernel that is being removed needs no new modules.
     let leaves = |target: &Target| {
         pkgbase(&session.layout, &target.kernel).is_some_and(|base| replaced.contains(&base))
     };
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
     use crate::sys::inside::Message;
 
-    /// Where the fuzzer begins must be what is really sent: otherwise it never gets past the first field.
+    /// The fuzzer must start from a real message: otherwise it would never get past the first field.
     #[test]
     fn the_seeds_of_the_fuzzer_are_understood() {
         let seed = |name: &str| {

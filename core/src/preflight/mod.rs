@@ -1,9 +1,9 @@
-//! Proof before commit: builds for what is about to be installed, while the transaction can still be stopped.
+//! The pre-build: builds for packages that are about to be installed, while the transaction can still be aborted.
 //!
-//! What comes is unpacked into a directory of ours, and laid over the system for confined processes only: there builds run, at
-//! the paths and with the compilers of later, so that what they make is what the transaction needs. This process, which is
-//! root's, never sees it so, and runs nothing of it. A preflight that could not be done proves nothing and stops no
-//! transaction.
+//! The packages are unpacked into a private directory, which overlays the system for sandboxed processes only. Builds
+//! run there with the final paths and compilers, so that the results are what the transaction needs. This process,
+//! which runs as root, neither mounts the overlay nor executes any of its files. A pre-build that could not run proves
+//! nothing and does not abort a transaction.
 
 mod inside;
 mod summary;
@@ -33,47 +33,47 @@ use crate::types::{ModuleName, Target};
 
 use inside::Request;
 
-/// What is asked.
+/// The input of a pre-build.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Question {
     /// Package files that are about to be installed.
     pub files: Vec<PathBuf>,
-    /// Kernels whose headers are installed already.
+    /// Installed kernels to build for.
     pub kernels: Vec<Target>,
-    /// The new kernel takes the place of the old one.
+    /// The new kernel replaces the old one.
     pub replaces: bool,
 }
 
 impl Question {
-    /// These package files, for a machine on which the old kernel stays beside the new one.
+    /// These package files, for a machine that keeps the old kernel.
     pub fn of(files: impl IntoIterator<Item = PathBuf>) -> Self {
         Self { files: files.into_iter().collect(), ..Self::default() }
     }
 }
 
-/// What was found out.
+/// The result of a pre-build.
 #[derive(Debug, Default)]
 pub struct Finding {
-    /// How it ended for each module; `None` when nothing was tried.
+    /// The outcome of each module; `None` if nothing was built.
     pub proven: Option<Proven>,
-    /// What was not tried, and why.
+    /// What could not be checked, and why.
     pub untried: Vec<String>,
-    /// Modules that would be lost, where that must not be.
+    /// Modules that would be lost and must not be.
     pub held: Vec<Line>,
-    /// The packages that bring kernels.
+    /// The packages with kernels.
     pub packages: BTreeSet<String>,
-    /// Kernels that come.
+    /// Kernels that are about to be installed.
     pub incoming: BTreeSet<Target>,
 }
 
 impl Finding {
-    /// Names of the modules for which the transaction must not go on.
+    /// Names of the modules because of which the transaction is aborted.
     pub fn held_names(&self) -> BTreeSet<&ModuleName> {
         self.held.iter().map(|line| &line.module.name).collect()
     }
 }
 
-/// Tries what is about to come. `Err` means that we were interrupted; whatever else goes wrong is among what was not tried.
+/// Runs the pre-build. `Err` means that it was interrupted; other errors are in `untried`.
 pub fn preflight(session: &mut Session, question: &Question) -> Result<Finding> {
     let mut finding = Finding::default();
     match look(session, question, &mut finding) {
@@ -111,7 +111,7 @@ fn look(session: &mut Session, question: &Question, finding: &mut Finding) -> Re
     let targets = incoming.headers.keys().map(|kernel| Target { kernel: kernel.clone(), arch: arch.clone() });
     finding.incoming = targets.collect();
     let unpacked = match incoming.concerns() {
-        // What comes with a package runs behind the wall or not at all.
+        // Programs of a package run in the sandbox or not at all.
         true if !confine::available() => bail!("this system does not allow namespaces"),
         true => Some(unpacked::unpack(session, &packages, &incoming)?),
         false => None,
@@ -148,7 +148,7 @@ fn look(session: &mut Session, question: &Question, finding: &mut Finding) -> Re
         in_use: &in_use,
         incoming: &finding.incoming,
     };
-    // A file that could not be read may be what the others were built without: then nothing is proven.
+    // An unreadable package may contain what the others were built without: then nothing is proven.
     let held =
         if whole { at_stake(&proven.report, &proven.snapshot, &proven.survey, &stakes) } else { Vec::new() };
     finding.held = held.into_iter().cloned().collect();
@@ -156,8 +156,8 @@ fn look(session: &mut Session, question: &Question, finding: &mut Finding) -> Re
     Ok(())
 }
 
-/// Opens package files; whether all of them could be read. One that cannot is left out; those for other machines build
-/// nothing for this one.
+/// Opens package files; returns whether all of them could be read. Unreadable ones are skipped; those for other
+/// architectures are not needed for building.
 fn open(files: &[PathBuf], finding: &mut Finding) -> Result<(Vec<Package>, bool)> {
     let mut whole = true;
     let machine = this_machine()?;

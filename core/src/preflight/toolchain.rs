@@ -1,4 +1,4 @@
-//! New tools are tried before they are believed: where a compiler cannot run yet, nothing that it does proves anything.
+//! Checks new tools before their results are used: if a compiler cannot run yet, a failed build proves nothing.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use crate::sys::confine::Spec;
 use crate::sys::overlay::Layers;
 use crate::sys::run::Output;
 
-/// How long compiling nothing may take, on a machine that is busy.
+/// The time limit of an empty build, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Compiles and links a program, where programs can be linked at all, and builds a module of one empty function.
+/// Compiles and links a program, if programs can be linked at all, and builds a module with one empty function.
 const TRIAL: &str = r#"
 set -e
 dir=$(mktemp -d); cd "$dir"
@@ -27,7 +27,7 @@ make -C "$HEADERS" M="$PWD" ${CC:+CC=$CC} modules
 test -e trial.ko
 "#;
 
-/// Whether the tools that come can build a module, for one of the kernels. `Err` says why not.
+/// Whether the new tools can build a module for one of the kernels. `Err` is the reason why not.
 pub(super) fn check(layers: &Layers, survey: &Survey) -> Result<()> {
     let Some(headers) = survey.kernels.values().find_map(|kernel| kernel.headers.as_ref()) else {
         return Ok(());
@@ -49,7 +49,7 @@ pub(super) fn check(layers: &Layers, survey: &Survey) -> Result<()> {
         return Ok(());
     }
     let text = String::from_utf8_lossy(&done.output);
-    // The first word counts: everything after it follows from it.
+    // The first error is relevant: the others follow from it.
     let said =
         text.lines().find(|line| line.contains("rror") || line.contains("not found")).or(text.lines().last());
     bail!("the compiler of this transaction does not run yet: {}", said.unwrap_or("no output").trim())

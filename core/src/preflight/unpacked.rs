@@ -1,4 +1,4 @@
-//! What comes, unpacked where it can be laid over the system. Root writes it, and runs nothing of it.
+//! Unpacks packages for an overlay over the system. Root writes the files, and executes none of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -18,23 +18,23 @@ use crate::sys::overlay::Layers;
 use crate::sys::private::Private;
 use crate::sys::{hash, signal};
 
-/// What is unpacked, and what of the system is seen under it where overlayfs is not to be had.
+/// The directory of the unpacked files, and of the system's files that are needed if overlayfs is not available.
 const OVER: &str = "over";
 const UNDER: &str = "under";
 
-/// More than any program that takes part in building.
+/// Larger than any program that is used for building.
 const PROGRAM_LIMIT: u64 = 512 << 20;
 
-/// What was unpacked. It is deleted with this value.
+/// The unpacked files, which are deleted with this value.
 pub(super) struct Unpacked {
     _private: Private,
-    /// How it lies over the system.
+    /// The overlay.
     pub(super) layers: Layers,
-    /// What it is.
+    /// The files of the overlay.
     pub(super) view: View,
 }
 
-/// Unpacks what is needed to build.
+/// Unpacks the files that are needed for building.
 pub(super) fn unpack(session: &Session, packages: &[Package], incoming: &Incoming) -> Result<Unpacked> {
     let private = Private::new(&session.layout.incoming())?;
     let mut unpacking = Unpacking::new(&private, Path::new(OVER));
@@ -44,7 +44,7 @@ pub(super) fn unpack(session: &Session, packages: &[Package], incoming: &Incomin
         unpacking.take(package, &|path| incoming.takes(package, path, &there))?;
     }
     libraries(&mut unpacking, packages)?;
-    // On some distributions another package than the headers' brings the link to them.
+    // On some distributions, the link to the headers is in another package.
     for (kernel, dir) in &incoming.headers {
         let there = session.layout.headers(kernel).symlink_metadata().is_ok();
         if !there {
@@ -59,8 +59,8 @@ pub(super) fn unpack(session: &Session, packages: &[Package], incoming: &Incomin
     Ok(Unpacked { _private: private, layers, view })
 }
 
-/// What runs needs its libraries: those that come are of the versions that it was made with, also where others of the same
-/// name are installed. Theirs come along, until no more are named.
+/// Unpacks the libraries of programs, in the versions that they were linked with, even if libraries with the same name
+/// are installed; and the libraries of these, until there are no more.
 fn libraries(unpacking: &mut Unpacking<'_>, packages: &[Package]) -> Result<()> {
     let mut read: BTreeSet<PathBuf> = BTreeSet::new();
     let mut named: BTreeSet<String> = BTreeSet::new();
@@ -107,7 +107,7 @@ fn loads(path: &Path) -> Loads {
     read().map(|content| Loads::of(&content)).unwrap_or_default()
 }
 
-/// What lies over the system, file by file. Headers of the only kernel that comes are left out: its builds are known by them.
+/// The files of the overlay. Headers of the only new kernel are left out, because the fingerprint covers them.
 fn view(unpacking: &Unpacking<'_>, incoming: &Incoming) -> View {
     let alone = incoming.headers.len() == 1 && incoming.sources.is_empty();
     let files = unpacking.taken().iter().filter(|(path, _)| !(alone && Offered::of_headers(path)));
@@ -122,7 +122,7 @@ fn view(unpacking: &Unpacking<'_>, incoming: &Incoming) -> View {
     View(digests.collect::<BTreeMap<_, _>>())
 }
 
-/// Writes down what lies over the system.
+/// Stores the view.
 pub(super) fn keep(session: &Session, view: &View) -> Result<String> {
     session.cache().keep_view(view).context("recording the files of the overlay")
 }

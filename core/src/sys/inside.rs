@@ -1,8 +1,8 @@
-//! A part of our own program behind the wall: it runs [confined](super::confine), below what lies over the system, reads there
-//! and starts no program. It tells us what it found, and asks for what needs a program: that runs in a confinement of its
-//! own, so that nothing that a package brings can speak in the name of this one.
+//! A sandboxed part of our own program: it runs [confined](super::confine) under the overlay, reads files and starts no
+//! program. It sends its result, and requests what needs a program: that is executed in a separate sandbox, so that
+//! files of a package cannot speak for this process.
 //!
-//! Messages are JSON, each after its length: four bytes, the lowest first.
+//! Messages are JSON, each after its length: four bytes, little-endian.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::process::CommandExt;
@@ -20,31 +20,31 @@ use serde_json::Value;
 use super::confine::{self, Spec};
 use super::signal;
 
-/// More than any message is. A survey of a hundred modules for ten kernels is a tenth of it.
+/// Larger than any message. A survey of a hundred modules for ten kernels is a tenth of it.
 pub const LIMIT: usize = 64 << 20;
-/// How long all of it may take. Reading the headers of several kernels takes seconds.
+/// The time limit of the whole part. Reading the headers of several kernels takes seconds.
 const TIME: Duration = Duration::from_secs(300);
 
-/// What the part behind the wall says.
+/// A message of the sandboxed part.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub enum Message {
-    /// It needs this, of that kind, to go on.
+    /// A request of this kind, which it needs to continue.
     Ask(String, Value),
-    /// This is what it found.
+    /// Its result.
     Found(Value),
-    /// It could not do its work, because of this.
+    /// It failed, for this reason.
     Failed(String),
 }
 
 impl Message {
-    /// Reads a message as it crosses the wall, without its length.
+    /// Parses a message without its length.
     pub fn read(content: &[u8]) -> Result<Self> {
         serde_json::from_slice(content).context("a message from behind the wall is malformed")
     }
 }
 
-/// Runs a part of our program behind the wall and returns what it found. `answer` gets the kind and the content of what it
-/// asks for.
+/// Runs a part of our program in the sandbox and returns its result. `answer` gets the kind and the content of its
+/// requests.
 pub fn ask<F: DeserializeOwned>(
     part: &str,
     spec: &Spec,
@@ -68,7 +68,7 @@ pub fn ask<F: DeserializeOwned>(
     }
 }
 
-/// The process behind the wall. It ends with this value.
+/// The sandboxed process. It is killed when this is dropped.
 struct Other {
     child: Child,
     output: ChildStdout,
@@ -130,7 +130,7 @@ impl Other {
 
 impl Drop for Other {
     fn drop(&mut self) {
-        // With the outer process the kernel ends the inner one.
+        // When the outer process ends, the kernel kills the inner one.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -152,17 +152,17 @@ fn checked(length: [u8; 4]) -> Result<usize> {
     Ok(length)
 }
 
-/// The way from behind the wall, in the process that is there.
+/// The connection to the caller, in the sandboxed process.
 struct Way(Mutex<()>);
 
 static WAY: OnceLock<Way> = OnceLock::new();
 
-/// Whether this process is the one behind the wall: it starts no program.
+/// Whether this process is the sandboxed one: it starts no program.
 pub fn here() -> bool {
     WAY.get().is_some()
 }
 
-/// The work of the part behind the wall: gets the request, and returns what it found.
+/// Runs the sandboxed part: `work` gets the request, and returns the result.
 pub fn serve<R: DeserializeOwned, F: Serialize>(work: impl FnOnce(R) -> Result<F>) -> Result<()> {
     let request: R = hear()?;
     WAY.get_or_init(|| Way(Mutex::new(())));
@@ -173,11 +173,11 @@ pub fn serve<R: DeserializeOwned, F: Serialize>(work: impl FnOnce(R) -> Result<F
     send(std::io::stdout().lock(), &message)
 }
 
-/// Asks the process outside for something that needs a program. `None` where this process is not behind the wall.
+/// Sends a request for something that needs a program. `None` if this process is not sandboxed.
 pub fn outside<A: DeserializeOwned>(kind: &str, content: &impl Serialize) -> Option<Result<A>> {
     let way = WAY.get()?;
     let asked = || -> Result<A> {
-        // Several threads look at modules.
+        // Several threads survey modules.
         let _one = way.0.lock().map_err(|_| anyhow::anyhow!("another thread has failed"))?;
         send(std::io::stdout().lock(), &Message::Ask(kind.to_owned(), serde_json::to_value(content)?))?;
         hear()

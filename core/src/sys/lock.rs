@@ -63,7 +63,7 @@ pub fn pass_on() -> Option<(&'static str, &'static str)> {
 
 /// How long to wait for a lock that another process holds. The longest transactions are shorter, so a longer wait means
 /// that a process hangs.
-const PATIENCE: Duration = Duration::from_secs(2 * 3600);
+const WAIT_LIMIT: Duration = Duration::from_secs(2 * 3600);
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Opens the lock file, for root only: a user who can open it could lock it, and so block every transaction.
@@ -100,7 +100,7 @@ fn try_lock(file: &File) -> io::Result<bool> {
 
 /// Acquires the lock; `waiting` is called once, with the holder's pid, if another process has it.
 pub fn acquire(path: &Path, waiting: impl FnOnce(&str)) -> Result<Lock> {
-    acquire_within(path, PATIENCE, waiting)
+    acquire_within(path, WAIT_LIMIT, waiting)
 }
 
 fn acquire_within(path: &Path, patience: Duration, waiting: impl FnOnce(&str)) -> Result<Lock> {

@@ -1,4 +1,4 @@
-//! What packages say of themselves.
+//! The descriptions of packages.
 
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ fn every_format_says_the_same() {
         assert_eq!((package.machine, package.size), (Some("aarch64".parse().unwrap()), 7168), "{form:?}");
         let mut expected =
             vec!["usr/src/a-1/dkms.conf", "usr/lib/modules/6.1/vmlinuz", "usr/share/two words"];
-        // The sums of a .deb are of files alone.
+        // The sums of a .deb are of regular files only.
         if form != Form::Deb {
             expected.push("usr/lib/modules/6.1/build");
         }
@@ -64,7 +64,7 @@ fn only_what_the_description_needs_is_read() {
         if form.is_rpm() {
             package.truncate(half);
         } else {
-            // The parts of a .deb are looked at whether they are whole, but not into.
+            // The members of a .deb must be complete, but their content is not read.
             package[whole - 50_000..].fill(0xff);
         }
         assert_eq!(place.open(&package).unwrap().paths.len(), 1, "{form:?}");

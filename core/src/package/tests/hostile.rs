@@ -1,4 +1,5 @@
-//! Packages that nobody should have made. None of them writes anything outside or through a link, and none makes us panic.
+//! Malicious packages. None of them writes anything outside of the directory or through a link, and none causes a
+//! panic.
 
 use std::path::Path;
 
@@ -15,7 +16,7 @@ fn all(_: &Path) -> bool {
     true
 }
 
-/// Tries a list in every format: what is unpacked, or a part of the reason.
+/// Tests a list in every format: the unpacked files, or a part of the reason.
 fn tried(list: &[(&str, What)], expected: Result<&[(&str, &str)], &str>) {
     let place = Place::new();
     for form in FORMS {
@@ -100,7 +101,7 @@ fn nothing_is_written_through_a_link() {
     tried(&[link.clone(), below.clone()], Err("is not a directory"));
     tried(&[below.clone(), link.clone()], Err("another type"));
     tried(&[("usr/a", Link(target)), ("usr/a", file("evil"))], Err("another type"));
-    // Nor when two packages share the work.
+    // The same with two packages.
     let place = Place::new();
     for form in FORMS {
         let (one, two) = (
@@ -124,7 +125,7 @@ fn a_link_of_our_own_gives_way() {
         (vec![("usr/a", file("a"))], Some("-> /usr/src/h")),
         (vec![("usr/lib/modules/6.1/build", Link("/other"))], Some("-> /other")),
         (vec![("usr/lib/modules/6.1/build/Makefile", file("a"))], Some("dir")),
-        // A directory that leads elsewhere.
+        // A directory that leads out of the root.
         (vec![("usr/lib/modules/6.1", Link("/etc"))], None),
     ] {
         let private = Private::new(&place.write("x", b"").with_file_name("in")).unwrap();
@@ -188,12 +189,12 @@ fn bombs_are_refused() {
     let place = Place::new();
     let zeros = |mib: usize| What::File(vec![0; mib << 20]);
     for form in FORMS {
-        // More than its own size allows, wanted or not.
+        // More than the limit for its own size, needed or not.
         let bomb = form.make(&items(&[("usr/a", zeros(8))]), true);
         let narrow = Limits { bytes: 1 << 30, ratio: 10, free: 1 << 20, members: 1000 };
         let why = place.unpack(std::slice::from_ref(&bomb), &narrow, &|_| false).unwrap_err();
         assert!(why.contains("bomb"), "{form:?}: {why}");
-        // More than all may have: two are too much, and so are copies of one.
+        // More than the limit for all: two are too much, and so are copies of one.
         let wide = Limits { bytes: 12 << 20, ratio: 1_000_000, free: 100 << 20, members: 1000 };
         place.unpack(std::slice::from_ref(&bomb), &wide, &all).unwrap();
         let other = form.make(&items(&[("usr/b", zeros(8))]), true);
@@ -204,7 +205,7 @@ fn bombs_are_refused() {
             let why = place.unpack(&packages, &wide, &all).unwrap_err();
             assert!(why.contains("MiB in one transaction"), "{form:?}: {why}");
         }
-        // Many.
+        // Too many.
         let many: Vec<Item> = (0..50).map(|n| (format!("usr/{n}"), file(""))).collect();
         let few = Limits { members: 40, ..LIMITS };
         let why = place.unpack(&[form.make(&many, true)], &few, &all).unwrap_err();
@@ -223,7 +224,7 @@ fn a_part_of_a_package_is_no_package() {
         for compressed in [true, false] {
             let whole = form.make(&list, compressed);
             place.unpack(std::slice::from_ref(&whole), &LIMITS, &all).unwrap();
-            // The end of an archive is padding, of which nothing is missed; a tarball needs one of two blocks.
+            // The end of an archive is padding, which may be missing; a tarball needs one of two blocks.
             let needed = whole.len() - if compressed { 1 } else { 600 };
             for length in (0..needed).step_by(37).chain([needed]) {
                 let part = whole[..length].to_vec();
@@ -323,7 +324,7 @@ fn what_is_no_package_is_refused() {
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 200, ..ProptestConfig::default() })]
-    /// Any bytes changed anywhere: what comes of it is an error or something harmless, which the harness looks at.
+    /// Random changes of bytes: the result is an error or harmless, which the test harness checks.
     #[test]
     fn damage_does_no_harm(
         form in prop::sample::select(FORMS.to_vec()),

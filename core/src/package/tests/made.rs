@@ -1,4 +1,4 @@
-//! Packages of every format from one list of what is in them.
+//! Packages of every format from one list of files.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -58,7 +58,7 @@ impl What {
     }
 }
 
-/// Every form that a package can have.
+/// Every form of a package.
 pub(super) const FORMS: [Form; 5] =
     [Form::Deb, Form::DebWithoutSums, Form::Rpm, Form::RpmStripped, Form::Pacman];
 
@@ -76,7 +76,7 @@ impl Form {
         matches!(self, Self::Rpm | Self::RpmStripped)
     }
 
-    /// A package of this form; its payload is compressed or not.
+    /// A package of this form; its payload may be compressed.
     pub(in crate::package) fn make(self, items: &[Item], compressed: bool) -> Vec<u8> {
         match self {
             Self::Deb => deb(items, true, compressed),
@@ -104,7 +104,7 @@ fn gzip(plain: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// One member, its name as it is: the crate's own writer refuses what is to be tried.
+/// One member with this exact name: the crate's own writer rejects invalid ones.
 fn member(name: &str, what: &What) -> Vec<u8> {
     let mut header = Header::new_gnu();
     let mut out = Vec::new();
@@ -187,7 +187,7 @@ fn items_of_control(control: &str) -> Vec<Item> {
     items(&[("./", Dir), ("./control", file(control))])
 }
 
-/// As dpkg-deb and rpmbuild write names; what is absolute stays so.
+/// The notation of names by dpkg-deb and rpmbuild; absolute names are kept.
 fn dotted(path: &str) -> String {
     if path.starts_with('/') { path.to_owned() } else { format!("./{path}") }
 }
@@ -209,7 +209,7 @@ fn pacman(items: &[Item], compressed: bool) -> Vec<u8> {
     if compressed { zstd(&tarball(&all)) } else { tarball(&all) }
 }
 
-/// A tag with its type, the number of its values, and them.
+/// A tag with its type, the number of its values, and the values.
 pub(in crate::package) type Tag = (u32, u32, u32, Vec<u8>);
 
 pub(in crate::package) fn header(tags: &[Tag]) -> Vec<u8> {
@@ -283,7 +283,7 @@ struct Inode<'a> {
     content: &'a [u8],
 }
 
-/// Which items are names of the same file.
+/// The items that are names of the same file.
 fn inodes(items: &[Item]) -> Vec<Inode<'_>> {
     let number = |(at, (path, what)): (usize, &Item)| match what {
         Same(first) => items.iter().position(|(path, _)| path == first).unwrap_or(at),
@@ -325,7 +325,7 @@ fn rpm(items: &[Item], stripped: bool, compressed: bool) -> Vec<u8> {
     out
 }
 
-/// What comes before the header: the lead and no signatures.
+/// The bytes before the header: the lead and an empty signature header.
 pub(in crate::package) fn lead() -> Vec<u8> {
     let mut out = vec![0xed, 0xab, 0xee, 0xdb];
     out.resize(96, 0);
@@ -343,10 +343,10 @@ fn newc(cpio: &mut Vec<u8>, name: &str, inode: u32, mode: u32, names: u32, size:
     cpio.push(0);
 }
 
-/// A directory for packages and what is unpacked of them.
+/// A directory for packages and their unpacked files.
 pub(in crate::package) struct Place(TempDir);
 
-/// What was unpacked: path → what.
+/// The unpacked files: path → type and content.
 pub(in crate::package) type Found = BTreeMap<String, String>;
 
 impl Place {
@@ -364,7 +364,7 @@ impl Place {
         Package::open(&self.write("package", content)).map_err(|error| format!("{error:#}"))
     }
 
-    /// Unpacks packages into one place: what is there then, or the reason why not.
+    /// Unpacks packages into one directory: the result, or the reason of an error.
     pub(in crate::package) fn unpack(
         &self,
         packages: &[Vec<u8>],
@@ -376,7 +376,7 @@ impl Place {
         for (number, content) in packages.iter().enumerate() {
             let file = self.write(&format!("package{number}"), content);
             let result = unpacking.take(&unknown(file), take);
-            // However it ends, nothing is a link before the end.
+            // In any case, there is no link before the end.
             no_links(private.path());
             result.map_err(|error| format!("{error:#}"))?;
         }
@@ -385,7 +385,7 @@ impl Place {
     }
 }
 
-/// A file of which nobody has read what it is.
+/// A package file whose description was not read.
 pub(in crate::package) fn unknown(file: PathBuf) -> Package {
     Package { file, name: "a".into(), version: "1".into(), machine: None, size: 0, paths: Vec::new() }
 }
@@ -399,7 +399,7 @@ pub(in crate::package) fn no_links(dir: &Path) {
     }
 }
 
-/// What lies in a directory, with modes and times as they must be.
+/// The content of a directory; modes and times must be as expected.
 pub(in crate::package) fn look(dir: &Path) -> Found {
     let mut found = Found::new();
     look_below(dir, dir, &mut found);

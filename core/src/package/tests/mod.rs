@@ -1,4 +1,4 @@
-//! Hostile and honest packages of every format, made here.
+//! Malicious and valid packages of every format, created here.
 
 mod described;
 mod hostile;

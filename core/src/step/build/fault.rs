@@ -79,7 +79,7 @@ impl Blame {
 /// The facts at the end of a build.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
-    /// Its shell was ended by a signal, or it exceeded a limit of dkms.
+    /// Its shell was killed by a signal, or it exceeded a limit of dkms.
     pub killed: bool,
     /// The exit status of the failed step.
     pub status: i32,
@@ -87,12 +87,13 @@ pub struct Facts {
     pub out_of_memory: bool,
     /// The file system of the build directory is full.
     pub full: bool,
-    /// The processes through which the step failed; `None` where the kernel does not record them.
+    /// The processes through which the step failed; `None` if the kernel does not record them.
     pub failed: Option<Vec<Failed>>,
 }
 
 impl Facts {
-    /// Whether one of the failed processes ended so. Without records, the log is used: the build is then tried again.
+    /// Whether one of the failed processes ended in this way. Without records, the log is used, and the build is
+    /// retried.
     fn seen(&self, end: End) -> bool {
         self.failed.as_ref().is_none_or(|failed| {
             failed.iter().any(|failed| match end {
@@ -110,7 +111,7 @@ impl Facts {
     }
 }
 
-/// Signals that a program does not get through an error of its own: SIGHUP, SIGKILL, SIGTERM, SIGXCPU.
+/// Signals that are not caused by an error of the program: SIGHUP, SIGKILL, SIGTERM, SIGXCPU.
 const OUTSIDE: [i32; 4] = [1, 9, 15, 24];
 
 /// The OOM counter before a build.
@@ -161,7 +162,7 @@ pub fn whose(log: &str, facts: &Facts) -> Blame {
     }
 }
 
-/// A program's name. A program can change it, so only plain names are shown.
+/// A program's name. A program can set it, so only plain names are shown.
 fn name(failed: &Failed) -> &str {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte);
     let name = failed.program.as_str();
@@ -320,7 +321,7 @@ mod tests {
         }
     }
 
-    /// A step that failed with 2, and how the processes on the way to that ended.
+    /// A step that failed with 2, and how the processes below it ended.
     fn recorded(ends: &[(&str, i32)]) -> Facts {
         let one = |(program, status): &(&str, i32)| Failed { program: (*program).into(), status: *status };
         Facts { status: 2, failed: Some(ends.iter().map(one).collect()), ..Facts::default() }
@@ -342,7 +343,7 @@ mod tests {
             (killed, recorded(&[two, ("sh", 1 << 8)]), Blame::on(Fault::Unknown)),
             (missing, recorded(&[two, ("sh", 1 << 8)]), Blame::on(Fault::Unknown)),
             (missing, recorded(&[two, ("sh", 127 << 8)]), machine("bc is not installed")),
-            // A script that ends as if something had been killed.
+            // A script whose exit status looks like that of a killed program.
             ("", Facts { status: 137, ..recorded(&[("bash", 137 << 8)]) }, Blame::on(Fault::Unknown)),
             // A crash counts only if make ended with it.
             ("", recorded(&[two, ("conftest", 11)]), Blame::on(Fault::Unknown)),

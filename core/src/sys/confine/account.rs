@@ -1,8 +1,8 @@
-//! How the processes of a confined command ended, as the kernel writes it down: acct(2), for the process namespace of the
-//! command only. A log can say anything.
+//! How the processes of a confined command ended, as recorded by the kernel: acct(2), for the command's PID namespace
+//! only. A log can contain any text.
 //!
-//! A record has 64 bytes (`struct acct_v3` of the kernel's `acct.h`) and is written when a process ends, before its parent
-//! hears of it: parents follow their children.
+//! A record has 64 bytes (`struct acct_v3` of the kernel's `acct.h`) and is written when a process ends, before its
+//! parent is notified: records of parents follow those of their children.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -16,17 +16,17 @@ use rustix::mount::{
 };
 use serde::{Deserialize, Serialize};
 
-/// A process that failed, and whose failure each process between it and the command passed on by failing, too.
+/// A process that failed, and whose failure was passed on by each process between it and the command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
-    /// Its name, of at most 15 characters; it can choose that itself.
+    /// Its name, of at most 15 characters; a process can set it.
     pub program: String,
-    /// How it ended, as wait(2) has it.
+    /// Its wait status, see wait(2).
     pub status: i32,
 }
 
 impl Failed {
-    /// The signal that ended it.
+    /// The signal that killed it.
     pub fn signal(&self) -> Option<i32> {
         Some(self.status & 0x7f).filter(|signal| *signal != 0)
     }
@@ -37,23 +37,23 @@ impl Failed {
     }
 }
 
-/// More records than a build makes. The kernel stops writing when a file system is almost full.
+/// More records than a build creates. The kernel stops writing when a file system is almost full.
 const ROOM: usize = 16 << 20;
-/// More processes than are of interest.
+/// The maximum number of processes that are examined.
 const MOST: usize = 256;
 const RECORD: usize = 64;
-/// Of the layout that has process numbers.
+/// The version of the record that contains process ids.
 const VERSION: u8 = 3;
 
-/// The kernel's record of a process namespace, in memory that no path leads to.
+/// The kernel's record of a PID namespace, in an unnamed file in memory.
 pub(super) struct Account {
     records: File,
     _memory: OwnedFd,
 }
 
 impl Account {
-    /// Begins it for the namespace of which this process is the first. `None` where the kernel or a container does not
-    /// allow that.
+    /// Begins recording for the namespace in which this process is the first. `None` if the kernel or a container does
+    /// not allow this.
     pub(super) fn begin() -> Option<Self> {
         if std::process::id() != 1 {
             return None;
@@ -66,7 +66,7 @@ impl Account {
         Some(Self { records: records.into(), _memory: memory })
     }
 
-    /// The processes through which the command failed. `None` when the record is not complete.
+    /// The processes through which the command failed. `None` if the record is incomplete.
     pub(super) fn failed(mut self, command: u32) -> Option<Vec<Failed>> {
         let mut content = Vec::new();
         self.records.rewind().ok()?;
@@ -85,7 +85,7 @@ fn memory() -> Result<OwnedFd> {
     Ok(fsmount(&tmpfs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?)
 }
 
-/// From the end, so that a parent is known before its children. `None` when the records are of another layout.
+/// From the end, so that a parent is known before its children. `None` if the records have another format.
 fn failed(content: &[u8], command: u32) -> Option<Vec<Failed>> {
     let mut chain = BTreeSet::from([command]);
     let mut failed = Vec::new();
@@ -122,14 +122,14 @@ mod tests {
     #[test]
     fn only_a_failure_that_was_passed_on_counts() {
         let records: Vec<u8> = [
-            // A trial that a script expected to crash.
+            // A program that a script expected to crash.
             record("conftest", 9, 8, 11),
             record("sh", 8, 2, 0),
             record("ld", 7, 6, 9),
             record("sh", 6, 5, 137 << 8),
             record("cc1", 12, 5, 0),
             record("make", 5, 2, 2 << 8),
-            // One that lost its parent.
+            // An orphaned process.
             record("sleep", 20, 1, 9),
             record("bash", 2, 1, 2 << 8),
         ]

@@ -1,4 +1,4 @@
-//! The two processes between us and a confined command.
+//! The two processes between dkms and a confined command.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -20,19 +20,19 @@ use crate::sys::run::{PATH, say};
 use crate::sys::{environment, lock, overlay, signal};
 
 pub(in crate::sys) const OUTER: &str = "dkms-confine-outer";
-/// The question of a caller that speaks over standard input and output with what runs inside.
+/// Set if the caller communicates with the confined part over standard input and output.
 pub(in crate::sys) const SPEC: &str = "DKMS_CONFINE";
 const INNER: &str = "dkms-confine-inner";
-/// How often we look whether the command has ended, where we must listen to a signal, too.
+/// The polling interval for the end of the command, if a signal must be noticed, too.
 const INTERVAL: Duration = Duration::from_millis(10);
 
-/// This system has not got what it takes: to be told apart from what it has and what failed.
+/// The system lacks a required feature: distinguished from an available one that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Unsupported(String);
 
-/// To be called first in `main` of every program that uses confinement: does not return `None` when the process is one of
-/// the two helpers.
+/// Must be called first in `main` of every program that uses confinement: returns `Some` if the process is one of the
+/// two helpers.
 pub fn enter(parts: &Inside) -> Option<ExitCode> {
     let name = std::env::args().next()?;
     let result = match name.as_str() {
@@ -60,7 +60,7 @@ pub fn enter(parts: &Inside) -> Option<ExitCode> {
     }
 }
 
-/// The file that we were given as standard input: the question comes in it, the answer goes there.
+/// The file that was passed as standard input: it contains the request, and gets the result.
 fn exchange() -> Result<File> {
     let input = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3).context("opening the question")?;
     Ok(File::from(input))
@@ -93,7 +93,7 @@ fn answer(verdict: &Verdict) -> Result<()> {
 #[allow(deprecated)] // the deprecation is about CLONE_FILES, which is not among our flags
 fn outer() -> Result<Option<Verdict>> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    // What a package manager left open is none of the command's business.
+    // The command must not inherit files that the package manager left open.
     close_fds::set_fds_cloexec(3, &[]);
     let Question { spec, plain_view, caller, .. } = question()?;
     if parent() != caller {
@@ -113,7 +113,7 @@ fn outer() -> Result<Option<Verdict>> {
         inner.stdin(Stdio::from(exchange()?));
     }
     let status = inner.status().context("starting the inner process")?;
-    // The inner process has answered, unless it was killed.
+    // The inner process has written a result, unless it was killed.
     if status.success() || status.code() == Some(NOT_RUN) {
         Ok(None)
     } else {
@@ -121,7 +121,7 @@ fn outer() -> Result<Option<Verdict>> {
     }
 }
 
-/// An error that says that this system lacks something, or forbids it, is not one that may pass.
+/// An errno that means that the system lacks or forbids a feature is not an unexpected failure.
 fn not_here(errno: Errno, what: &str) -> anyhow::Error {
     let limited = || {
         ["mnt", "pid", "net", "ipc", "uts"].iter().any(|kind| {
@@ -138,7 +138,7 @@ fn not_here(errno: Errno, what: &str) -> anyhow::Error {
     }
 }
 
-/// The same of the view's first steps.
+/// The same for the first steps of the view.
 fn view_not_here(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref::<Errno>().copied() {
         Some(Errno::PERM | Errno::ACCESS | Errno::NOSYS) => Unsupported(format!("{error:#}")).into(),
@@ -149,15 +149,15 @@ fn view_not_here(error: anyhow::Error) -> anyhow::Error {
 fn inner(parts: &Inside) -> Result<Option<Verdict>> {
     let Question { spec, plain_view, user, .. } = question()?;
     identity::is(user);
-    // From now on we end with the process that started us: not even a kill leaves us behind. Where the kernel does not end
-    // what the command left, we do that first.
+    // From now on this process ends together with its parent, even if that is killed. Without a PID namespace, the
+    // remaining processes are killed first.
     let signal = if plain_view { Signal::TERM } else { Signal::KILL };
     rustix::process::set_parent_process_death_signal(Some(signal))?;
     let parent = std::env::args().nth(1).unwrap_or_default();
     if !Path::new("/proc").join(parent).exists() {
         bail!("the process above is gone");
     }
-    // Without a controlling terminal nothing can type into the shell that started us.
+    // Without a controlling terminal, no process can insert input for the calling shell.
     rustix::process::setsid()?;
     if plain_view {
         return without_namespaces(&spec).map(Some);
@@ -189,19 +189,20 @@ fn inner(parts: &Inside) -> Result<Option<Verdict>> {
     }
 }
 
-/// Gives up everything that root may do, for good. To be called while this process has one thread only: others would keep it.
+/// Drops all privileges permanently. Must be called while this process has one thread, because other threads would keep
+/// them.
 fn become_builder() -> Result<()> {
     let user = identity::user()?;
     let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
     rustix::thread::set_thread_groups(&[]).context("leaving all groups")?;
     rustix::thread::set_thread_res_gid(gid, gid, gid).context("changing the group")?;
     rustix::thread::set_thread_res_uid(uid, uid, uid).context("changing the user")?;
-    // Whoever becomes another user loses this.
+    // Changing the user resets this setting.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     Ok(())
 }
 
-/// Where there are no namespaces: whoever the command starts is ours to end.
+/// Without namespaces: the remaining processes of the command must be killed here.
 fn without_namespaces(spec: &Spec) -> Result<Verdict> {
     let user = identity::user()?;
     if !mapped("uid_map", user) || !mapped("gid_map", user) {
@@ -221,7 +222,7 @@ fn without_namespaces(spec: &Spec) -> Result<Verdict> {
     Ok(verdict)
 }
 
-/// Whether the build's user has a number outside of this user namespace.
+/// Whether the build user's id is mapped in this user namespace.
 fn mapped(map: &str, user: u32) -> bool {
     let text = std::fs::read_to_string(format!("/proc/self/{map}")).unwrap_or_default();
     text.lines().any(|line| {
@@ -233,10 +234,10 @@ fn mapped(map: &str, user: u32) -> bool {
     })
 }
 
-/// Ends whatever the command left: its orphans become our children.
+/// Kills the remaining processes of the command, which become children of this one.
 fn end_all() {
     let me = std::process::id();
-    // Each round ends what is there; what was started meanwhile is there in the next.
+    // Each round kills the current children; their children are found in the next.
     for _ in 0..10_000 {
         let children = std::fs::read_to_string(format!("/proc/{me}/task/{me}/children")).unwrap_or_default();
         for child in children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
@@ -257,7 +258,7 @@ fn start(spec: &Spec) -> Result<Child> {
     command.current_dir(&spec.cwd).stdin(Stdio::null());
     let _handed = handed(spec)?;
     if spec.trusted {
-        // Process numbers mean something else in here: a dkms that it calls must know that.
+        // Process ids have another meaning in this namespace, which a nested dkms must know.
         command.env(lock::SPACE, lock::space().unwrap_or_default());
     } else {
         limits::give_up()?;
@@ -267,7 +268,7 @@ fn start(spec: &Spec) -> Result<Child> {
     command.spawn().with_context(|| format!("starting {program}"))
 }
 
-/// Waits for whatever ends; how the command ended when it was that. Others that end here had no parent left.
+/// Waits for any child; returns how the command ended if it was that. The others are orphaned processes.
 fn ended(child: &Child, options: WaitOptions) -> Result<Option<i32>> {
     match rustix::process::wait(options) {
         Ok(Some((pid, status))) if pid.as_raw_nonzero().get() == child.id() as i32 => {
@@ -278,7 +279,7 @@ fn ended(child: &Child, options: WaitOptions) -> Result<Option<i32>> {
     }
 }
 
-/// Files in memory for what the command could not open itself, in descriptors of known numbers that it inherits.
+/// Files in memory with content that the command could not open itself, passed as known descriptors.
 fn handed(spec: &Spec) -> Result<Vec<File>> {
     let mut files = Vec::new();
     for (content, number) in spec.handed.iter().zip(FIRST_HANDED..) {

@@ -1,7 +1,8 @@
-//! Which user and group confined commands run as: a number that is nobody else's on this machine.
+//! The user and group of confined commands: a number that no other user of this machine has.
 //!
-//! Not `nobody`: daemons run as that, and could change what is being built. systemd's UIDS-GIDS lists 65520…65533 as unused,
-//! Debian's policy as reserved; SUSE has a group of the last number. They are below 65536: containers often have no others.
+//! Not `nobody`: daemons run as that, and could change what is being built. systemd's UIDS-GIDS lists 65520…65533 as
+//! unused, Debian's policy as reserved; SUSE uses the last number for a group. They are below 65536, because containers
+//! often map no higher ids.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,15 +11,15 @@ use std::sync::OnceLock;
 
 use anyhow::{Result, bail};
 
-/// The number that is taken where it is free.
+/// The number that is used if it is free.
 pub const PREFERRED: u32 = 65529;
-/// The others, in the order in which they are tried.
+/// The other candidates, in order.
 const OTHERS: [u32; 12] =
     [65528, 65527, 65526, 65525, 65524, 65523, 65522, 65521, 65520, 65530, 65531, 65532];
 
 static CHOSEN: OnceLock<u32> = OnceLock::new();
 
-/// The user of this process's commands, chosen once. An error means that every number is somebody's.
+/// The user of this process's commands, selected once. An error means that every candidate is in use.
 pub(super) fn user() -> Result<u32> {
     if let Some(user) = CHOSEN.get() {
         return Ok(*user);
@@ -32,12 +33,12 @@ pub(super) fn user() -> Result<u32> {
     }
 }
 
-/// What the process that waits for a helper has chosen.
+/// Sets the user that the process waiting for this helper has selected.
 pub(super) fn is(user: u32) {
     CHOSEN.get_or_init(|| user);
 }
 
-/// Numbers in these fields of passwd or group.
+/// The numbers in these fields of passwd or group.
 fn entries(text: &str, fields: &[usize]) -> BTreeSet<u32> {
     let numbers = |line: &str| -> Vec<u32> {
         let words: Vec<&str> = line.split(':').collect();
@@ -46,7 +47,7 @@ fn entries(text: &str, fields: &[usize]) -> BTreeSet<u32> {
     text.lines().flat_map(numbers).collect()
 }
 
-/// Whether a process runs as this user or group, of whatever directory of users it may be.
+/// Whether a process runs as this user or group, which may be defined in any user database.
 fn runs(id: u32) -> bool {
     fs::read_dir("/proc").into_iter().flatten().flatten().any(|entry| {
         let process = entry.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit);

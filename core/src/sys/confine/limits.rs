@@ -1,4 +1,4 @@
-//! What a confined command may use, and what it may never become.
+//! The resource limits of a confined command, and the privileges that it gives up.
 
 use std::fs;
 use std::io::Write;
@@ -9,17 +9,17 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::Spec;
 
-/// Memory of its own that a single process may have. The largest compilers and linkers of real modules stay below a
-/// quarter of it.
+/// The data segment limit of one process. The largest compilers and linkers of real modules need less than a quarter of
+/// it.
 const DATA: u64 = 8 << 30;
-/// The largest file. Debug information of the largest modules stays below a quarter of it.
+/// The maximum file size. Debug information of the largest modules needs less than a quarter of it.
 const FILE: u64 = 4 << 30;
-/// Processes and threads of the build user, per processor and at least: a build of a hundred jobs has a few hundred.
+/// Processes and threads of the build user, per processor and minimum: a build with a hundred jobs has a few hundred.
 const PROCESSES: (u64, u64) = (64, 4096);
 
-/// When memory runs out the command goes before anything else does; what it may use is bounded.
+/// Sets the limits. If memory runs out, the command is killed first.
 pub(super) fn bound(spec: &Spec) -> Result<()> {
-    // The file's whole interface. Where it cannot be written the machine is no worse off than with plain make.
+    // The only interface is this file. If it cannot be written, the risk is the same as with plain make.
     let _ = fs::File::options()
         .write(true)
         .open("/proc/self/oom_score_adj")
@@ -36,7 +36,7 @@ pub(super) fn bound(spec: &Spec) -> Result<()> {
     limit(Resource::Nproc, (processors * PROCESSES.0).max(PROCESSES.1))
 }
 
-/// Lowers a limit; one that is lower already stays.
+/// Lowers a limit; a lower one is kept.
 fn limit(resource: Resource, most: u64) -> Result<()> {
     let now = rustix::process::getrlimit(resource);
     let maximum = now.maximum.map_or(most, |known| known.min(most));
@@ -45,12 +45,12 @@ fn limit(resource: Resource, most: u64) -> Result<()> {
         .context("setting a limit")
 }
 
-/// Gives up for ever what the command must never have: keys, capabilities, dangerous system calls. Our own process keeps
-/// what it needs to change to the build's user.
+/// Permanently drops what the command must never have: keys, capabilities, dangerous system calls. This process keeps
+/// what it needs to change to the build user.
 pub(super) fn give_up() -> Result<()> {
     match keyutils::Keyring::join_anonymous_session() {
         Ok(_) => {}
-        // A kernel without keys, and a container that forbids them: there is nothing that could be reached.
+        // A kernel without key management, or a container that forbids it: there are no keys to protect.
         Err(error) if matches!(error.0, libc::ENOSYS | libc::EPERM) => {}
         Err(error) => return Err(error).context("making a session keyring"),
     }
@@ -58,7 +58,7 @@ pub(super) fn give_up() -> Result<()> {
     rustix::thread::clear_ambient_capability_set().context("giving up ambient capabilities")?;
     let needed = CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::KILL;
     for one in CapabilitySet::all().iter() {
-        // Kernels know fewer than we do; what they do not know they do not give.
+        // Older kernels support fewer of them.
         if rustix::thread::capability_is_in_bounding_set(one).unwrap_or(false) {
             rustix::thread::remove_capability_from_bounding_set(one).context("giving up capabilities")?;
         }

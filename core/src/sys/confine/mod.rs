@@ -1,13 +1,13 @@
-//! Runs a command that is not trusted: as an unprivileged user, without network, with a private process table,
-//! seeing the whole system read-only and only the given directories writable.
+//! Runs an untrusted command: as an unprivileged user, without network, with a private process table, with a read-only
+//! view of the system and only the given directories writable.
 //!
-//! The program that calls this runs itself twice more under other names (`helper`): the *outer* process makes the
-//! namespaces, the *inner* one is process 1 in them, builds the `view`, takes the `limits` and runs the command. When
-//! the inner one ends, or anything above it dies, the kernel ends all that the command left behind.
+//! The calling program starts itself twice under other names (`helper`): the *outer* process creates the namespaces,
+//! the *inner* one is process 1 in them, builds the `view`, sets the `limits` and runs the command. When the inner one
+//! ends, or a process above it dies, the kernel kills all processes that the command left behind.
 //!
-//! What is to be run goes to the helpers in a file without a name; how it ended comes back in the same one. The command
-//! has no descriptor of it and runs as another user than the helpers do, so that it cannot write there: whatever it prints
-//! and whichever status it ends with, "it was not run" and "it was killed" are not its words.
+//! The request is passed to the helpers in an unnamed file, which also gets the result. The command has no descriptor
+//! of it and runs as another user, so that it cannot write to it: whatever it prints, and with whatever status it ends,
+//! it cannot fake "not run" or "killed".
 #![allow(clippy::disallowed_methods)] // this is the place: between the namespaces and the command nothing else may run
 
 mod account;
@@ -40,78 +40,78 @@ use crate::sys::run::{Cmd, Done};
 
 /// The exit code of a command that was not run.
 pub const NOT_RUN: i32 = 125;
-/// The descriptor of the first file that is handed over, as the command sees it; the others follow.
+/// The descriptor of the first passed file; the others follow.
 pub const FIRST_HANDED: u32 = 100;
 
-/// What to run, and what it may touch.
+/// The command to run, and what it may access.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Spec {
     /// The command and its arguments.
     pub argv: Vec<String>,
-    /// Its variables; nothing is inherited.
+    /// Its environment; nothing is inherited.
     pub env: Vec<(String, String)>,
     /// Its working directory.
     pub cwd: PathBuf,
-    /// Writable directories: the first is seen at the place of the second.
+    /// Writable directories: the first path is mounted at the second.
     pub writable: Vec<(PathBuf, PathBuf)>,
-    /// Paths that must stay visible even when they lie in a directory that the command finds empty.
+    /// Paths that remain visible even if they are in a directory that is empty for the command.
     pub visible: Vec<PathBuf>,
-    /// Files that the command finds empty.
+    /// Files that are empty for the command.
     pub hidden: Vec<PathBuf>,
-    /// Contents that the command finds in its descriptors, from [`FIRST_HANDED`] on: what it could not open itself.
+    /// Contents of its descriptors from [`FIRST_HANDED`] on: files that it could not open itself.
     pub handed: Vec<Vec<u8>>,
-    /// What lies over the system for it.
+    /// The overlay for it.
     pub layers: Option<Layers>,
-    /// Not a command but this part of our own program runs, which starts no other: nothing of what lies over the system is
-    /// executed then.
+    /// Run this part of our own program instead of a command. It starts no program, so that no file of the overlay is
+    /// executed.
     pub inside: Option<String>,
-    /// The command may do all that we may; it only gets its directories, and leaves no process behind.
+    /// The command keeps all privileges; it only gets its directories, and its processes are killed at the end.
     pub trusted: bool,
 }
 
-/// Parts of our own program that can run confined, by their names.
+/// Parts of our own program that can run confined, by name.
 pub type Inside = [(&'static str, fn() -> Result<()>)];
 
-/// What the helpers are told.
+/// The request to the helpers.
 #[derive(Debug, Serialize, Deserialize)]
 struct Question {
     spec: Spec,
-    /// The command gets no namespaces: the user and the limits are all there is.
+    /// The command gets no namespaces: only the user and the limits.
     plain_view: bool,
-    /// The process that waits for it.
+    /// The process that waits for the result.
     caller: i32,
     /// The user that it runs as.
     user: u32,
 }
 
-/// What this system allows us to put around a command.
+/// The confinement that this system supports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wall {
-    /// All of it.
+    /// Complete.
     Whole,
-    /// There are no namespaces here, for this reason: another user, limits, no more privileges.
+    /// Namespaces are not available, for this reason: only another user, limits, and no new privileges.
     User(String),
-    /// Nothing: we are not root, and the command runs as who we are.
+    /// None: dkms does not run as root, and the command runs as the same user.
     None,
-    /// It should be there, and could not be made, for this reason: nothing is run.
+    /// It should be available, and failed for this reason: nothing is run.
     Failed(String),
 }
 
-/// How the helpers say that it ended.
+/// The result from the helpers.
 #[derive(Debug, Serialize, Deserialize)]
 enum Verdict {
-    /// As the system says it of a process, and what failed on the way, where the kernel records that.
+    /// The wait status of the process, and the processes that failed, if the kernel records them.
     Ended(i32, Option<Vec<Failed>>),
     /// It was not run.
     NotRun(String),
-    /// It was not run: this system has not got what it takes.
+    /// It was not run: the system lacks a required feature.
     Unsupported(String),
 }
 
 impl Spec {
-    /// Runs the command: confined as far as this system allows it, plainly when we are not root. `prepare` says where its
-    /// output goes and what bounds it.
+    /// Runs the command: confined as far as the system supports it, unconfined if dkms is not root. `prepare` sets its
+    /// output and limits.
     pub fn run(&self, prepare: impl Fn(Cmd) -> Cmd) -> Result<Done> {
         match wall() {
             Wall::Whole => self.helped(false, &prepare),
@@ -131,7 +131,7 @@ impl Spec {
             Some(Verdict::NotRun(why) | Verdict::Unsupported(why)) => {
                 Done { status: ExitStatus::from_raw(NOT_RUN << 8), not_run: Some(why), ..done }
             }
-            // The helpers were killed: their status is what there is.
+            // The helpers were killed: only their status is known.
             None => done,
         })
     }
@@ -153,7 +153,7 @@ impl Spec {
         let mut answer = Vec::new();
         exchange.rewind()?;
         exchange.read_to_end(&mut answer)?;
-        // Without an answer what is in there is the question.
+        // Without a result, the file still contains the request.
         Ok((done, serde_json::from_slice(&answer).ok()))
     }
 
@@ -165,12 +165,12 @@ impl Spec {
     }
 }
 
-/// What this system allows. Tried once, for real.
+/// The confinement that this system supports. Determined once, by a real attempt.
 pub fn wall() -> &'static Wall {
     static ANSWER: OnceLock<Wall> = OnceLock::new();
     ANSWER.get_or_init(|| {
-        // A unit test's own program knows nothing of the helpers' names: it would run all tests again. The variable is for
-        // tests of a debug build: no variable weakens a program that is shipped.
+        // The test program does not handle the helpers' names: it would run all tests again. The variable exists only
+        // in debug builds: no variable weakens a released program.
         let unconfined = cfg!(debug_assertions) && environment::is_set("DKMS_UNCONFINED");
         if cfg!(test) || unconfined || !rustix::process::geteuid().is_root() {
             return Wall::None;
@@ -185,7 +185,7 @@ pub fn wall() -> &'static Wall {
     })
 }
 
-/// Tries to run a command that does nothing; `User` stands for "not here".
+/// Runs a command that does nothing; `User` means that this is not available.
 fn attempt(plain_view: bool) -> Wall {
     let spec = Spec { argv: vec!["true".into()], cwd: "/".into(), ..Spec::default() };
     match spec.helped_with(plain_view, &|cmd| cmd) {
@@ -197,13 +197,13 @@ fn attempt(plain_view: bool) -> Wall {
     }
 }
 
-/// Whether commands get namespaces and so directories of their own. Also where that should be and could not be made: then
+/// Whether commands get namespaces and private directories. Also true if this should be available and failed: then
 /// running one is an error.
 pub fn available() -> bool {
     matches!(wall(), Wall::Whole | Wall::Failed(_))
 }
 
-/// The user that confined commands run as; `None`: they run as who we are.
+/// The user of confined commands; `None`: the same as dkms.
 pub fn user() -> Option<u32> {
     (*wall() != Wall::None).then(|| identity::user().unwrap_or(USER))
 }

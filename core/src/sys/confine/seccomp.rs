@@ -1,7 +1,6 @@
-//! System calls that a build has no use for, and that kernels were attacked through.
+//! System calls that a build does not need, and that have been used to attack kernels.
 //!
-//! A list of what is refused, not of what is allowed: a build may run any program there is. Every refusal is an error
-//! that programs know how to live with; none kills.
+//! A deny list, because a build may run any program. Each is denied with an error that programs handle; none is killed.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +11,7 @@ use seccompiler::{
     TargetArch,
 };
 
-/// Refused with EPERM: each with what it would reach.
+/// Denied with EPERM, with what each would reach.
 const REFUSED: &[c_long] = &[
     // Other processes of the same user, and their memory.
     libc::SYS_ptrace,
@@ -24,7 +23,7 @@ const REFUSED: &[c_long] = &[
     libc::SYS_add_key,
     libc::SYS_request_key,
     libc::SYS_keyctl,
-    // Parts of the kernel with a long record of holes, of no use to a compiler.
+    // Kernel subsystems with many vulnerabilities, which a compiler does not need.
     libc::SYS_bpf,
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
@@ -32,7 +31,7 @@ const REFUSED: &[c_long] = &[
     libc::SYS_userfaultfd,
     libc::SYS_perf_event_open,
     libc::SYS_fanotify_init,
-    // Namespaces and mounts: a user namespace would give all of the capabilities back that were taken away.
+    // Namespaces and mounts: a user namespace would return all capabilities that were dropped.
     libc::SYS_unshare,
     libc::SYS_setns,
     libc::SYS_mount,
@@ -65,23 +64,23 @@ const REFUSED: &[c_long] = &[
     libc::SYS_setdomainname,
 ];
 
-/// Families of addresses that sockets may have.
+/// Allowed address families of sockets.
 const FAMILIES: [u64; 3] = [libc::AF_UNIX as u64, libc::AF_INET as u64, libc::AF_NETLINK as u64];
 
-/// Types text into a terminal, as if a person had.
+/// Inserts text into a terminal's input.
 const TIOCSTI: u64 = 0x5412;
 /// Pastes on a virtual console.
 const TIOCLINUX: u64 = 0x541c;
 
-/// The calls of x86-64's other table: the same numbers with this bit.
+/// The x32 system call table: the same numbers with this bit.
 const X32: c_long = 0x4000_0000;
-/// Numbers of those that x32 has of its own: ptrace, kexec_load, process_vm_readv, process_vm_writev.
+/// Numbers of x32-specific system calls: ptrace, kexec_load, process_vm_readv, process_vm_writev.
 const X32_OWN: [c_long; 4] = [521, 528, 539, 540];
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// Refuses the calls for this process and all that it starts, which must not be able to gain privileges any more. On
-/// architectures that the library does not know there is no filter.
+/// Installs the filter for this process and its children, which must not be able to gain privileges any more. On
+/// architectures that the library does not support there is no filter.
 pub(super) fn refuse() -> Result<()> {
     let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else { return Ok(()) };
     let mut refused: Rules = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
@@ -97,7 +96,7 @@ pub(super) fn refuse() -> Result<()> {
     let request = |number| SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, number);
     refused.insert(libc::SYS_ioctl, vec![rule(request(TIOCSTI))?, rule(request(TIOCLINUX))?]);
     install(refused, libc::EPERM, arch)?;
-    // Its flags lie in memory, where a filter cannot look. The C library takes clone then.
+    // Its flags are in memory, which a filter cannot read. The C library then uses clone.
     install([(libc::SYS_clone3, Vec::new())].into(), libc::ENOSYS, arch)?;
     let other =
         FAMILIES.map(|family| SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, family));

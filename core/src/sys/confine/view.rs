@@ -1,5 +1,5 @@
-//! What a confined command sees of the file system: everything read-only, a few directories that are its own, nothing of
-//! what is secret. Every step that fails ends it: a command that would see more than it may is not run.
+//! The file system view of a confined command: everything is read-only, except for a few private directories; secrets
+//! are hidden. Every failed step is fatal: a command that could see more than it may is not run.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -16,8 +16,8 @@ use rustix::mount::{
 use super::Spec;
 use crate::sys::mounts::{self, Mount};
 
-/// Directories that are empty for the command, with the options of what it gets in their place. /run goes, too: through its
-/// sockets daemons would do what the command may not.
+/// Directories that are replaced by empty ones, with their mount options. This includes /run, because daemons would act
+/// for the command through their sockets.
 const EMPTY: [(&str, &str); 8] = [
     ("/tmp", "mode=1777,size=50%"),
     ("/var/tmp", "mode=1777,size=25%"),
@@ -28,40 +28,40 @@ const EMPTY: [(&str, &str); 8] = [
     ("/etc/ssl/private", "mode=755,size=1m"),
     ("/etc/pki/akmods/private", "mode=755,size=1m"),
 ];
-/// Those of them that it may write to.
+/// Those of them that are writable.
 const SCRATCH: [&str; 2] = ["/tmp", "/var/tmp"];
-/// Files that are empty for the command. Its user could not read them either: this is the second wall.
+/// Files that are empty for the command. Its user could not read them either: this is a second barrier.
 const SECRET: [&str; 6] =
     ["/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/proc/keys", "/proc/key-users"];
-/// All devices that it gets.
+/// The devices that exist for it.
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
-/// Without this one no shell works.
+/// No shell works without this one.
 const NULL: &str = "/dev/null";
-/// Memory that its programs share.
+/// Shared memory of its programs.
 const SHARED: &str = "/dev/shm";
 
-/// A part of the file system, held while something is mounted over it.
+/// A part of the file system, held open while it is covered by a mount.
 struct Held {
     tree: OwnedFd,
     to: PathBuf,
 }
 
-/// Ends what is shared with the rest of the system: from here on mounts are ours alone.
+/// Ends mount propagation: from here on, mounts are private.
 pub(super) fn detach() -> Result<()> {
     mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
         .context("making mounts private")
 }
 
-/// Mounts the writable directories, and nothing else: for a command that may do what we may.
+/// Mounts only the writable directories, for a command that keeps all privileges.
 pub(super) fn places(spec: &Spec) -> Result<()> {
     writable(spec)?.iter().try_for_each(attach)
 }
 
-/// Builds the whole view. Must be called in a mount namespace that is [detached](detach), with a process namespace of its own.
+/// Builds the whole view. Must be called in a mount namespace that is [detached](detach), with its own PID namespace.
 pub(super) fn build(spec: &Spec) -> Result<()> {
     let empty = empty_dirs();
     let hidden = |path: &Path| empty.iter().any(|(dir, _)| path.starts_with(dir));
-    // What is held now keeps what it is, whatever is mounted over it.
+    // An open directory remains the same when something is mounted over it.
     let writable = writable(spec)?;
     let shown = shown(spec, &hidden)?;
     let masks = masks(spec, &hidden)?;
@@ -87,7 +87,7 @@ pub(super) fn build(spec: &Spec) -> Result<()> {
     verify(&ours)
 }
 
-/// The directories to be emptied, as they really are, each once.
+/// The directories to be replaced, with canonical paths, each once.
 fn empty_dirs() -> Vec<(PathBuf, &'static str)> {
     let mut dirs: Vec<(PathBuf, &'static str)> = Vec::new();
     for (dir, options) in EMPTY {
@@ -114,14 +114,14 @@ fn writable(spec: &Spec) -> Result<Vec<Held>> {
     let pairs = spec.writable.iter();
     pairs
         .map(|(from, to)| {
-            // A link on the way is followed here, once: the kernel's mount table knows real places only.
+            // A link in the path is resolved here, once: the mount table contains canonical paths only.
             let to = to.canonicalize().with_context(|| format!("looking for {}", to.display()))?;
             hold(from, &to)
         })
         .collect()
 }
 
-/// What must stay visible although it lies in a directory that is emptied: by the name that was given, and as it really is.
+/// Paths that remain visible although they are in a directory that is replaced: the given name, and the canonical path.
 fn shown(spec: &Spec, hidden: &impl Fn(&Path) -> bool) -> Result<Vec<Held>> {
     let mut list: Vec<Held> = Vec::new();
     for path in spec.visible.iter().chain([&spec.cwd]) {
@@ -156,7 +156,7 @@ fn devices() -> Result<Vec<(&'static str, OwnedFd)>> {
     Ok(devices)
 }
 
-/// Makes what is to be mounted on, in a directory that was emptied.
+/// Creates a mount point in a directory that was replaced.
 fn place(held: &Held, hidden: &impl Fn(&Path) -> bool) -> Result<()> {
     if held.to.symlink_metadata().is_ok() || !hidden(&held.to) {
         return Ok(());
@@ -183,7 +183,7 @@ pub(super) fn fresh_proc() -> Result<()> {
     mount("proc", "/proc", "proc", flags, None).context("mounting a private /proc")
 }
 
-/// A /dev with nothing in it that reaches a disk, a terminal or the kernel's own memory.
+/// A /dev without devices that reach a disk, a terminal or kernel memory.
 fn dev(devices: &[(&'static str, OwnedFd)]) -> Result<()> {
     let context = "filling a private /dev";
     mount("tmpfs", "/dev", "tmpfs", MountFlags::NOSUID | MountFlags::NOEXEC, Some(c"mode=755,size=64k"))
@@ -201,26 +201,25 @@ fn dev(devices: &[(&'static str, OwnedFd)]) -> Result<()> {
     tmpfs(Path::new(SHARED), "mode=1777,size=10%")
 }
 
-/// Whether a mount is one of those that may be written to. What is mounted below one is not.
+/// Whether a mount is one of those that remain writable. Mounts below one do not.
 fn excepted(mount: &Mount, ours: &[PathBuf]) -> bool {
     ours.contains(&mount.point)
 }
 
-/// Makes every mount read-only but `ours`. The kernel can do that in one call, for which there is no safe interface yet;
-/// what this walk does is checked afterwards.
+/// Makes every mount read-only except for `ours`. The kernel can do this in one call, for which there is no safe
+/// interface yet; the result is checked afterwards.
 fn read_only(ours: &[PathBuf]) -> Result<()> {
     for mount in mounts::table().context("reading the mount table")? {
         if excepted(&mount, ours) || mount.flags.contains(MountFlags::RDONLY) {
             continue;
         }
-        // A mount that something else covers is not reached by its path, and nothing reaches it: whether that is so is
-        // what the check looks at.
+        // A mount that is covered by another one cannot be reached by its path: the check decides whether this is so.
         let _ = mount_remount(&mount.point, mount.flags | MountFlags::BIND | MountFlags::RDONLY, c"");
     }
     Ok(())
 }
 
-/// Nothing but `ours` may be writable.
+/// Checks that only `ours` are writable.
 fn verify(ours: &[PathBuf]) -> Result<()> {
     let open = |mount: &Mount| {
         !mount.flags.contains(MountFlags::RDONLY) && !excepted(mount, ours) && mount.reachable()
