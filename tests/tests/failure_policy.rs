@@ -141,7 +141,7 @@ fn the_summary_names_the_kernel_that_still_has_the_module() {
 
 /// Programs that a build needs, and the words by which the call is known that must not survive.
 const STRUCK: [(&str, &str, &str); 5] = [
-    ("ld", "/usr/bin/ld", "struck.ko"),
+    ("ld", "/usr/bin/x86_64-linux-gnu-ld", "struck.ko"),
     ("make", "/usr/bin/make", "modules"),
     ("bash", "/usr/bin/bash", "KERNELRELEASE="),
     ("sh", "/usr/bin/sh", "struck.ko"),

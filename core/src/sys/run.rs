@@ -66,6 +66,8 @@ pub struct Done {
     pub not_run: Option<String>,
     /// What failed on the way, where it ran confined and the kernel records that.
     pub failed: Option<Vec<Failed>>,
+    /// Whether the kernel killed one of its processes for lack of memory, if it had a control group of its own.
+    pub starved: Option<bool>,
 }
 
 /// A limit that a process was killed for.
@@ -231,6 +233,7 @@ impl Cmd {
             exceeded,
             not_run: None,
             failed: None,
+            starved: None,
         })
     }
 

@@ -127,9 +127,13 @@ impl Sandbox<'_> {
         match done.code() {
             0 => Ok(()),
             status => {
-                let why = format!("{what} failed (exit code {status})");
+                let why = match done.status.signal() {
+                    Some(signal) => format!("{what} was killed by signal {signal}"),
+                    None => format!("{what} failed (exit code {status})"),
+                };
                 let killed = done.status.signal().is_some();
-                Err(Stop { killed, status, failed: done.failed.clone(), ..Stop::new(why, code) })
+                let (failed, starved) = (done.failed.clone(), done.starved);
+                Err(Stop { killed, status, failed, starved, ..Stop::new(why, code) })
             }
         }
     }

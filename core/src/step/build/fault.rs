@@ -125,9 +125,11 @@ impl Before {
     }
 
     /// The facts about the time since.
-    pub fn facts(self, dir: &Path, killed: bool, status: i32, failed: Option<Vec<Failed>>) -> Facts {
+    /// `starved`: what the build's own control group counted, if it had one. Other processes do not matter then.
+    pub fn facts(self, dir: &Path, starved: Option<bool>) -> Facts {
         let full = file::room(dir).is_some_and(|free| free < ROOM);
-        Facts { killed, status, out_of_memory: cgroup::killed_for_memory() > self.0, full, failed }
+        let out_of_memory = starved.unwrap_or_else(|| cgroup::killed_for_memory() > self.0);
+        Facts { out_of_memory, full, ..Facts::default() }
     }
 }
 

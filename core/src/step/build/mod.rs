@@ -191,11 +191,13 @@ struct Stop {
     status: i32,
     /// The processes through which it failed, where the kernel records them.
     failed: Option<Vec<confine::Failed>>,
+    /// Whether the kernel killed one of its processes for lack of memory, if the step had a control group.
+    starved: Option<bool>,
 }
 
 impl Stop {
     fn new(why: String, code: Exit) -> Self {
-        Self { why, code, killed: false, status: 0, failed: None }
+        Self { why, code, killed: false, status: 0, failed: None, starved: None }
     }
 }
 
@@ -238,13 +240,14 @@ pub fn build(session: &Session, job: &Job<'_>, phases: &mut Phases) -> Attempt<B
                 scratch,
             }))
         }
-        Err(Stop { why, code, killed, status, failed }) => {
+        Err(Stop { why, code, killed, status, failed, starved }) => {
             let text = String::from_utf8_lossy(&log);
             let mut errors = compiler::errors(&text, &place.canonical.join("build"), 3);
             if let Some(refused) = refused::refused(&text).filter(|_| place.owner.is_some() && !killed) {
                 errors.extend([refused, refused::permission(job.module.name.as_str())]);
             }
-            let facts = before.facts(&scratch.0, killed, status, failed);
+            let facts = before.facts(&scratch.0, starved);
+            let facts = fault::Facts { killed, status, failed, ..facts };
             let fault::Blame { fault, cause } = fault::whose(&text, &facts);
             Ok(Err(Unbuilt { why, code, errors, fault, cause, log }))
         }

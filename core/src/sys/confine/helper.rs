@@ -17,7 +17,7 @@ use rustix::thread::UnshareFlags;
 use super::account::Account;
 use super::{FIRST_HANDED, Inside, NOT_RUN, Question, Spec, Verdict, identity, limits, view};
 use crate::sys::run::{PATH, say};
-use crate::sys::{environment, lock, overlay, signal};
+use crate::sys::{cgroup, environment, lock, overlay, signal};
 
 pub(in crate::sys) const OUTER: &str = "dkms-confine-outer";
 /// Set if the caller communicates with the confined part over standard input and output.
@@ -69,7 +69,8 @@ fn exchange() -> Result<File> {
 fn question() -> Result<Question> {
     if let Some(spec) = environment::variable(SPEC) {
         let spec = serde_json::from_str(&spec).context("reading the question")?;
-        return Ok(Question { spec, plain_view: false, caller: parent(), user: identity::user()? });
+        let user = identity::user()?;
+        return Ok(Question { spec, plain_view: false, caller: parent(), user, group: None });
     }
     let mut file = exchange()?;
     let mut text = Vec::new();
@@ -95,9 +96,12 @@ fn outer() -> Result<Option<Verdict>> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     // The command must not inherit files that the package manager left open.
     close_fds::set_fds_cloexec(3, &[]);
-    let Question { spec, plain_view, caller, .. } = question()?;
+    let Question { spec, plain_view, caller, group, .. } = question()?;
     if parent() != caller {
         bail!("the process above is gone");
+    }
+    if let Some(group) = group {
+        cgroup::enter(&group).context("entering the control group")?;
     }
     if !plain_view {
         let mut spaces = UnshareFlags::NEWNS | UnshareFlags::NEWPID;

@@ -34,6 +34,7 @@ pub use helper::enter;
 pub(super) use helper::{OUTER, SPEC};
 pub use identity::PREFERRED as USER;
 
+use crate::sys::cgroup::{self, Delegated, Group};
 use crate::sys::environment;
 use crate::sys::overlay::Layers;
 use crate::sys::run::{Cmd, Done};
@@ -83,6 +84,8 @@ struct Question {
     caller: i32,
     /// The user that it runs as.
     user: u32,
+    /// The control group that it runs in.
+    group: Option<PathBuf>,
 }
 
 /// The confinement that this system supports.
@@ -142,7 +145,14 @@ impl Spec {
         prepare: &impl Fn(Cmd) -> Cmd,
     ) -> Result<(Done, Option<Verdict>)> {
         let caller = rustix::process::getpid().as_raw_nonzero().get();
-        let question = Question { spec: self.clone(), plain_view, caller, user: identity::user()? };
+        let group = cgroup::delegated().and_then(Delegated::group);
+        let question = Question {
+            spec: self.clone(),
+            plain_view,
+            caller,
+            user: identity::user()?,
+            group: group.as_ref().map(|group| group.dir().to_owned()),
+        };
         let memory =
             rustix::fs::memfd_create("confine", MemfdFlags::CLOEXEC).context("making a file in memory")?;
         let mut exchange = File::from(memory);
@@ -150,6 +160,7 @@ impl Spec {
         exchange.rewind()?;
         let helper = Cmd::new("/proc/self/exe").named(OUTER).input(exchange.try_clone()?);
         let done = prepare(helper).run()?;
+        let done = Done { starved: group.as_ref().map(Group::starved), ..done };
         let mut answer = Vec::new();
         exchange.rewind()?;
         exchange.read_to_end(&mut answer)?;
