@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::kernels::Flavour;
+use dkms_tests::modules::Sources;
 use dkms_tests::{Kernel, Root, Suite, boot, stage};
 
 #[test]
@@ -15,5 +16,57 @@ fn the_new_kernel_boots_and_loads_v4l2loopback() {
     let console = boot::boot_and_load(&root, &kernel, "v4l2loopback");
     for wanted in ["LOADED videodev", "LOADED v4l2loopback", "PROC v4l2loopback", "DEV /dev/video0"] {
         assert!(console.contains(wanted), "{wanted:?} is not on the console\n{console}");
+    }
+}
+
+/// Builds that take all processes or all memory, each in a group that is delegated as systemd does it.
+const GREEDY: [(&str, &str); 3] = [
+    ("bomb", "for i in $(seq 5000); do sleep 300 & done; exit 1"),
+    ("hog", "tail /dev/zero"),
+    ("honest", ":"),
+];
+
+const DELEGATED: &str = r#"
+cgroup=/sys/fs/cgroup
+echo '+memory +pids' >$cgroup/cgroup.subtree_control
+for name in bomb hog honest; do
+    group=$cgroup/$name
+    mkdir $group && setfattr -n trusted.delegate -v 1 $group
+    dkms add $name/1.0
+    (while sleep 0.1; do cat $group/build-*/{pids.max,memory.max,pids.events} 2>/dev/null; done >/run/$name) &
+    sh -c 'echo $$ >$0/cgroup.procs; exec dkms install $1/1.0 -k KERNEL' $group $name
+    echo "ENDED $name $?"
+    kill $!
+    sort /run/$name | uniq -c | sed "s/^/SEEN $name /"
+    echo "LEFT $name $(ls -d $group/*/)"
+done
+dkms status
+"#;
+
+#[test]
+#[ignore = "long: run by `make test-long`"]
+fn a_delegated_control_group_limits_each_build() {
+    let suite = Suite::trixie();
+    let root = Root::on(&stage::product(suite));
+    let kernel = Kernel::newest(&root, Flavour::Plain, suite.kernel_series);
+    root.apt_install(&[&kernel.image(), &kernel.headers(), "attr"]).ok();
+    for (name, does) in GREEDY {
+        Sources::new(name, "1.0").conf("PRE_BUILD=\"before.sh\"").unpack(&root);
+        root.write_script(&format!("/usr/src/{name}-1.0/before.sh"), &format!("#!/bin/bash\n{does}\n"));
+    }
+    let console = boot::machine::run(&root, &kernel, &DELEGATED.replace("KERNEL", &kernel.release));
+    let line = |begins: &str| console.lines().find(|line| line.starts_with(begins)).unwrap_or_default();
+    // The processes were limited, and that is no fault of the machine.
+    assert_ne!(line("ENDED bomb").trim(), "ENDED bomb 0", "{console}");
+    assert!(console.contains("SEEN bomb") && console.contains(" 4096"), "{console}");
+    assert!(console.contains("fork: "), "{console}");
+    // The memory was, and that is the machine's: it is tried again.
+    assert_ne!(line("ENDED hog").trim(), "ENDED hog 0", "{console}");
+    assert!(console.contains("the machine ran out of memory"), "{console}");
+    // The machine survives, and the next build is not concerned.
+    assert_eq!(line("ENDED honest").trim(), "ENDED honest 0", "{console}");
+    assert!(console.contains(&format!("honest/1.0, {}, x86_64: installed", kernel.release)), "{console}");
+    for name in ["bomb", "hog", "honest"] {
+        assert_eq!(line(&format!("LEFT {name}")).trim(), format!("LEFT {name} /sys/fs/cgroup/{name}/dkms/"));
     }
 }

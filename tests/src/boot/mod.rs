@@ -1,6 +1,7 @@
 //! A real boot: the root's kernel under QEMU, with only busybox and the modules to load.
 
 pub mod initrd;
+pub mod machine;
 pub mod secure;
 
 use std::fs;
