@@ -43,7 +43,7 @@ pub fn run(root: &Root, kernel: &Kernel, script: &str) -> String {
     let packed = initrd.pack(INIT);
     root.write(SCRIPT, script);
     let mut qemu = Command::new("timeout");
-    qemu.args(["900", "qemu-system-x86_64", "-accel", "kvm", "-accel", "tcg", "-cpu", "max", "-m", "3072"]);
+    qemu.args(["900", "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "3072"]);
     qemu.args(["-smp", "2", "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio"]);
     qemu.arg("-virtfs").arg(format!(
         "local,path={},mount_tag=root,security_model=passthrough,readonly=on,multidevs=remap",
