@@ -82,7 +82,7 @@ fn fish_completes_from_the_registry() {
     for (typed, expected) in [
         ("dkms remove ", "alpha/1.0\nalpha/2.0\nbeta/0.9\n"),
         ("dkms remove -m alpha -v ", "1.0\n2.0\n"),
-        ("dkms status --no-de", "--no-depmod\tLeave the kernel's module index alone\n"),
+        ("dkms status --no-de", "--no-depmod\tDo not run depmod\n"),
         ("dkms check --enrolled /etc/debian", "/etc/debian_version\n"),
     ] {
         assert_eq!(root.run(&format!("fish -c 'complete -C \"{typed}\"'")).ok().stdout, expected, "{typed}");
