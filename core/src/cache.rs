@@ -84,10 +84,13 @@ pub fn unfinished(fingerprint: &Fingerprint, environment: &str) -> String {
 pub struct View(pub BTreeMap<PathBuf, String>);
 
 impl View {
-    /// Whether all of it is installed now. Files in `covered` are skipped: the fingerprint covers them.
-    pub fn is_installed(&self, covered: &[PathBuf]) -> bool {
-        let open = self.0.iter().filter(|(path, _)| !covered.iter().any(|dir| path.starts_with(dir)));
-        open.into_iter().all(|(path, digest)| hash::digest(path).is_some_and(|now| now == *digest))
+    /// Whether each of its files is in the view `laid`, or else is installed, with this content. All of them count: a build
+    /// may read what a fingerprint does not cover.
+    pub fn holds(&self, laid: &Self) -> bool {
+        self.0.iter().all(|(path, digest)| match laid.0.get(path) {
+            Some(laid) => laid == digest,
+            None => hash::digest(path).is_some_and(|now| now == *digest),
+        })
     }
 }
 
@@ -283,6 +286,27 @@ mod tests {
         assert_eq!((taken.seconds, taken.signer.as_deref()), (1.5, Some("me")));
         assert_eq!(fs::read(place.out.join("module/a.ko")).unwrap(), b"module");
         assert_eq!(fs::read(place.out.join("log/make.log")).unwrap(), b"log");
+    }
+
+    #[test]
+    fn a_view_holds_by_what_lies_over_the_system_and_then_by_what_is_installed() {
+        let dir = tempfile::tempdir().unwrap();
+        let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
+        file::write_atomic(&a, b"one", 0o644).unwrap();
+        let digest = hash::digest(&a).unwrap();
+        let view = |rows: &[(&PathBuf, &str)]| {
+            View(rows.iter().map(|(path, digest)| ((*path).clone(), (*digest).to_owned())).collect())
+        };
+        let old = view(&[(&a, &digest), (&b, "two")]);
+        for (laid, holds) in [
+            (view(&[(&b, "two")]), true),
+            (view(&[(&a, &digest), (&b, "two")]), true),
+            (view(&[]), false),
+            (view(&[(&b, "other")]), false),
+            (view(&[(&a, "other"), (&b, "two")]), false),
+        ] {
+            assert_eq!(old.holds(&laid), holds, "{laid:?}");
+        }
     }
 
     #[test]

@@ -113,9 +113,13 @@ impl Headers {
         let compiler = cc.as_deref().and_then(run::which).or_else(|| run::which("gcc"));
         let tools = Tools::find(compiler.as_deref(), ld.as_deref());
         let identity = identity(layout, target, dir, given, &tools)?;
-        let environment =
-            hash::files(&tools.drivers, &layout.hashes().join("drivers"), || tools.all_drivers())
-                .context("examining the build tools")?;
+        let programs = tools.all();
+        // Kernels may have different compilers: a file for each set of programs.
+        let names: Vec<_> = programs.iter().map(|path| path.to_string_lossy()).collect();
+        let memory =
+            layout.hashes().join(format!("programs-{}", &hash::hex(names.join("\n").as_bytes())[..16]));
+        let environment = hash::files(&programs, &memory, || tools.with_libraries())
+            .context("examining the build tools")?;
         Ok(Some(Self {
             vermagic: Vermagic::new(dir, &config),
             sig_hash: config.get("CONFIG_MODULE_SIG_HASH").map(str::to_owned),

@@ -38,11 +38,14 @@ impl Tools {
         Self { makers, drivers }
     }
 
-    /// All programs that run, with the libraries that each of them loads.
-    pub fn all_drivers(&self) -> Vec<PathBuf> {
-        let mut all = closure(&self.drivers);
-        all.extend(closure(&self.makers));
-        all.into_iter().collect()
+    /// Everything that runs.
+    pub fn all(&self) -> Vec<PathBuf> {
+        self.drivers.iter().chain(&self.makers).cloned().collect()
+    }
+
+    /// Everything that runs, with the libraries that each of it loads.
+    pub fn with_libraries(&self) -> Vec<PathBuf> {
+        closure(&self.all()).into_iter().collect()
     }
 }
 
@@ -143,7 +146,7 @@ mod tests {
         let has = |all: &[PathBuf], start: &str| {
             all.iter().any(|path| path.file_name().unwrap_or_default().to_string_lossy().starts_with(start))
         };
-        let all = tools.all_drivers();
+        let all = tools.with_libraries();
         let expected = [
             "gcc",
             "as",

@@ -11,7 +11,7 @@ pub use wire::Wire;
 
 use crate::cache;
 use crate::conf::{ConfError, Context, Recipe, evaluate};
-use crate::kernel::{self, Kernel};
+use crate::kernel::Kernel;
 use crate::layout::Layout;
 use crate::plan::{Case, Scope, Survey};
 use crate::session::Session;
@@ -65,49 +65,46 @@ fn signers(session: &Session, survey: &mut Survey) {
 /// Adds the cached builds and the recorded failures that are valid.
 fn memories(session: &Session, snapshot: &Snapshot, survey: &mut Survey, now: Option<Option<&str>>) {
     let kept = session.cache();
-    let mut views = Views { cache: &kept, now, known: BTreeMap::new() };
-    let Survey { kernels, cases, sources, doubtful, .. } = survey;
+    let mut views = Views { cache: &kept, now: now.flatten(), known: BTreeMap::new() };
+    let Survey { kernels, cases, doubtful, .. } = survey;
     for (key, case) in cases {
         let headers = kernels.get(&key.target).and_then(|kernel| kernel.headers.as_ref());
         let (Some(headers), Some(fingerprint)) = (headers, &case.fingerprint) else { continue };
-        let mut covered = kernel::roots(&headers.dir);
-        covered.extend(sources.get(&key.module).cloned());
         let finished = cache::key(fingerprint, case.signer.as_deref());
         let unfinished = cache::unfinished(fingerprint, &headers.environment);
         case.cached = now.is_none() && kept.holds(&finished)
-            || kept.view(&unfinished).is_ok_and(|view| views.hold(view.as_deref(), &covered));
+            || kept.view(&unfinished).is_ok_and(|view| views.hold(view.as_deref()));
         if let Some(failure) = snapshot.failures.get(key) {
             let boot =
                 failure.boot.as_ref().is_none_or(|boot| Some(boot) == session.layout.boot_id().as_ref());
             let same = boot && (failure.view.is_none() || failure.environment == headers.environment);
-            if !(same && views.hold(failure.view.as_deref(), &covered)) {
+            if !(same && views.hold(failure.view.as_deref())) {
                 doubtful.insert(key.clone());
             }
         }
     }
 }
 
-/// The valid views: those that overlay the system now, or are installed.
+/// Which views hold: each file of theirs is in the view that lies over the system now, or else is installed.
 struct Views<'a> {
     cache: &'a cache::Cache,
-    now: Option<Option<&'a str>>,
-    known: BTreeMap<(String, Vec<PathBuf>), bool>,
+    /// The view of this pre-build; `None` in a transaction.
+    now: Option<&'a str>,
+    known: BTreeMap<String, bool>,
 }
 
 impl Views<'_> {
-    fn hold(&mut self, view: Option<&str>, covered: &[PathBuf]) -> bool {
-        let Some(view) = view else { return true };
-        if let Some(now) = self.now {
-            return now == Some(view);
-        }
-        let covered: Vec<PathBuf> = covered.iter().filter_map(|dir| dir.canonicalize().ok()).collect();
-        let cache = self.cache;
-        let key = (view.to_owned(), covered);
-        if let Some(known) = self.known.get(&key) {
+    fn hold(&mut self, view: Option<&str>) -> bool {
+        let Some(view) = view.filter(|view| Some(*view) != self.now) else { return true };
+        if let Some(known) = self.known.get(view) {
             return *known;
         }
-        let holds = cache.read_view(view).is_ok_and(|view| view.is_installed(&key.1));
-        self.known.insert(key, holds);
+        let holds = || -> Result<bool> {
+            let laid = self.now.map(|now| self.cache.read_view(now)).transpose()?;
+            Ok(self.cache.read_view(view)?.holds(&laid.unwrap_or_default()))
+        };
+        let holds = holds().unwrap_or(false);
+        self.known.insert(view.to_owned(), holds);
         holds
     }
 }
