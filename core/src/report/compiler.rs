@@ -4,6 +4,9 @@ use std::path::Path;
 
 use crate::sys::plain::plain;
 
+/// How far from an error its other lines are searched. Without this limit, a long log would be read once for each of its lines.
+const NEAR: usize = 50;
+
 /// The first `limit` distinct errors of the compiler, configure, modpost or linker. If there are none, the lines in
 /// which shell and make report the failed command. `dir` is the build directory, which is removed from paths.
 pub fn errors(log: &str, dir: &Path, limit: usize) -> Vec<String> {
@@ -69,7 +72,7 @@ fn diagnosis(lines: &[&str], n: usize) -> Option<String> {
 
 /// The message of configure: on the same line, or on the starred lines after it up to an empty one.
 fn configure_error(rest: &str, below: &[&str]) -> String {
-    let starred = below.iter().map_while(|line| line.trim().strip_prefix("***"));
+    let starred = below.iter().take(NEAR).map_while(|line| line.trim().strip_prefix("***"));
     let mut words: Vec<&str> = vec![rest.trim()];
     words.extend(starred.map(str::trim).take_while(|text| !text.is_empty()));
     words.join(" ").trim().to_owned()
@@ -126,6 +129,7 @@ fn included_by(lines: &[&str], n: usize) -> Option<String> {
     let above = lines[..n]
         .iter()
         .rev()
+        .take(NEAR)
         .find(|line| !line.contains(": In function ") && !line.contains(": At top level"))?;
     let chain = above.strip_prefix("In file included ").unwrap_or(above).trim_start();
     let (file, _) = chain.strip_prefix("from ")?.split_once(':')?;
@@ -185,6 +189,14 @@ mod tests {
             errors(log, 5),
             ["include/l/impl.h:133: conflicting types for 'x' (included by src/probes/timer.c)", "a.c:1: z"]
         );
+    }
+
+    /// Four million of such bytes took minutes: each line was compared with all lines above or below it.
+    #[test]
+    fn a_long_log_is_read_once() {
+        for line in ["1:1: error: : In function \n", "*** configure: error: x\n"] {
+            assert!(!errors(&line.repeat((1 << 20) / line.len()), 3).is_empty(), "{line}");
+        }
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Will the kernel load this file? Determined from the file, for kernels that are not running.
 
-use std::fs::File;
 use std::io::{BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +9,11 @@ use crate::conf::Recipe;
 use crate::kernel::elf::{self, ModInfo};
 use crate::kernel::{Compression, Headers, Kernel, Symbols, Vermagic, read_module};
 use crate::layout::Layout;
+use crate::sys::file;
 use crate::types::ModuleId;
+
+/// More than any list of symbols has. A kernel's has 2 MiB.
+const LIST: u64 = 64 << 20;
 
 /// Checks one uncompressed module. `symbols` are the CRCs of all symbols that it imports.
 pub fn verify(
@@ -38,7 +41,7 @@ pub fn verify(
 pub fn known_symbols(kernel: &Path, others: &[PathBuf], modules: &[ModInfo]) -> Result<Symbols> {
     let mut symbols = Symbols::wanted(modules.iter().flat_map(|info| info.imports.keys()));
     for path in std::iter::once(kernel).chain(others.iter().map(PathBuf::as_path)) {
-        match File::open(path) {
+        match file::open_data(path, LIST) {
             Ok(file) => {
                 symbols.read(BufReader::new(file)).with_context(|| format!("reading {}", path.display()))?;
             }

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
 
-pub use tree::copy as copy_tree;
+pub use tree::{Adopted, adopt, copy as copy_tree};
 
 /// The prefix of temporary files next to final ones. Shell tools and depmod ignore them.
 pub const TEMP_PREFIX: &str = ".dkms-tmp-";
@@ -373,6 +373,20 @@ pub fn open_regular(path: &Path) -> io::Result<(File, u64)> {
     let file = File::open(path)?;
     let size = file.metadata()?.len();
     Ok((file, size))
+}
+
+/// Opens a file of a tree that root did not choose, of at most `limit` bytes: a link in the tree may lead to a device, or to a
+/// file of procfs that never ends.
+pub fn open_data(path: &Path, limit: u64) -> io::Result<io::Take<File>> {
+    let real = path.canonicalize()?;
+    if ["/proc", "/sys", "/dev", "/run"].iter().any(|dir| real.starts_with(dir)) {
+        return Err(io::Error::other(format!("it is a link to {}", real.display())));
+    }
+    let (file, size) = open_regular(&real)?;
+    if size > limit {
+        return Err(io::Error::other(format!("it is larger than {} MiB", limit >> 20)));
+    }
+    Ok(file.take(limit))
 }
 
 /// The beginning and the end of a file, with the sizes `ends`, and a line between them if something was left out.

@@ -4,13 +4,13 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
-use super::{MODULE_LIMIT, SYMVERS_LIMIT, Sandbox, Stop, seal};
+use super::{BESIDES_LIMIT, MODULE_LIMIT, MODULES_LIMIT, SYMVERS_LIMIT, Sandbox, Stop, seal};
 use crate::exit::Exit;
 use crate::kernel::{Compression, elf};
 use crate::step::verify;
-use crate::sys::file;
+use crate::sys::{file, signal};
 use crate::types::Attempt;
 
 impl Sandbox<'_> {
@@ -34,8 +34,12 @@ impl Sandbox<'_> {
         let exists = self.view.join(name).exists();
         let own = exists.then(|| file::read_untrusted(&self.view, name, SYMVERS_LIMIT)).transpose()?;
         let mut infos = Vec::new();
+        let mut left = MODULES_LIMIT;
         for module in &job.recipe.modules {
-            let content = file::read_untrusted(&self.view, &self.built(&module.built), MODULE_LIMIT)?;
+            signal::check()?;
+            let content =
+                file::read_untrusted(&self.view, &self.built(&module.built), MODULE_LIMIT.min(left))?;
+            left -= content.len() as u64;
             // A file that is not a module is reported below.
             infos.extend(elf::read(&content));
         }
@@ -45,6 +49,7 @@ impl Sandbox<'_> {
         }
         let mut notes = Vec::new();
         for module in &job.recipe.modules {
+            signal::check()?;
             let content = file::read_untrusted(&self.view, &self.built(&module.built), MODULE_LIMIT)?;
             if let Err(why) = verify::verify(&content, job.kernel, job.headers, &symbols) {
                 return Ok(Err(Stop::new(
@@ -98,11 +103,14 @@ impl Sandbox<'_> {
         if stopped.is_err() || !self.confined {
             return Ok(stopped);
         }
+        let mut left = MODULES_LIMIT;
         for path in file::sorted_entries(staged) {
+            signal::check()?;
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
             let place =
                 Path::new(target.kernel.as_str()).join(target.arch.as_str()).join("module").join(name);
-            let content = file::read_untrusted(&self.view, &place, MODULE_LIMIT)?;
+            let content = file::read_untrusted(&self.view, &place, MODULE_LIMIT.min(left))?;
+            left -= content.len() as u64;
             if name.contains(".ko") {
                 let plain = Compression::of(name).decompress(&content);
                 let checked = plain
@@ -128,11 +136,20 @@ impl Sandbox<'_> {
     fn keep_besides(&self, staged: &Path) -> Result<()> {
         let target = &self.job.kernel.target;
         let dir = Path::new(target.kernel.as_str()).join(target.arch.as_str());
+        let (mut left, mut files) = BESIDES_LIMIT;
         for path in file::sorted_entries(&self.view.join(&dir)) {
+            signal::check()?;
             let regular = path.symlink_metadata().is_ok_and(|meta| meta.is_file());
             let ours = |name: &&OsStr| ["log", "module"].iter().any(|own| name == own);
             if let Some(name) = path.file_name().filter(|name| regular && !ours(name)) {
-                let content = file::read_untrusted(&self.view, &dir.join(name), SYMVERS_LIMIT)?;
+                if files == 0 {
+                    bail!(
+                        "the post_build script leaves more than {} files beside the modules",
+                        BESIDES_LIMIT.1
+                    );
+                }
+                let content = file::read_untrusted(&self.view, &dir.join(name), left)?;
+                (left, files) = (left - content.len() as u64, files - 1);
                 file::write_atomic(&staged.with_file_name(name), &content, 0o644)?;
             }
         }

@@ -34,6 +34,10 @@ use crate::types::{Attempt, Fingerprint, ModuleId};
 const MODULE_LIMIT: u64 = 512 << 20;
 /// Larger than any real list of symbols.
 const SYMVERS_LIMIT: u64 = 64 << 20;
+/// All modules of a package together. The largest known packages have a quarter of it.
+const MODULES_LIMIT: u64 = 1 << 30;
+/// All that a POST_BUILD leaves beside the modules: bytes, and files. zfs leaves two files of 4 MiB.
+const BESIDES_LIMIT: (u64, usize) = (SYMVERS_LIMIT, 100);
 /// Larger than any real log. An endless log would fill the disk.
 const LOG_LIMIT: u64 = 64 << 20;
 /// The jobserver of a build, next to its directory.

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
@@ -97,6 +97,69 @@ pub fn copy(from: &Path, to: &Path, owner: Option<u32>) -> Result<()> {
     let (source, target) = (open(&parent(from))?, open(&parent(to))?);
     let pair = Pair { from: (source.as_fd(), &name(from)?), to: (target.as_fd(), &name(to)?) };
     entry(&pair, owner, 0).with_context(|| format!("copying {} to {}", from.display(), to.display()))
+}
+
+/// What [`adopt`] found: each path below the directory, and where it leads if it is a link.
+pub type Adopted = Vec<(PathBuf, Option<PathBuf>)>;
+
+/// Takes a tree over that another user wrote, and that no longer runs: it becomes ours, files are 0644 or 0755, directories 0755.
+/// Anything but files, links and directories is an error. Returns files and links.
+pub fn adopt(dir: &Path, most: usize) -> Result<Adopted> {
+    let context = || format!("taking over {}", dir.display());
+    let open = rustix::fs::openat(CWD, dir, DIRECTORY, Mode::empty()).with_context(context)?;
+    let mut found = Vec::new();
+    adopt_dir(open.as_fd(), Path::new(""), &mut found, most, 0).with_context(context)?;
+    Ok(found)
+}
+
+fn adopt_dir(
+    dir: BorrowedFd<'_>,
+    below: &Path,
+    found: &mut Adopted,
+    most: usize,
+    depth: usize,
+) -> Result<()> {
+    if depth >= DEPTH {
+        bail!("directories are nested more than {DEPTH} deep");
+    }
+    for name in names(dir)? {
+        let path = below.join(OsStr::from_bytes(name.to_bytes()));
+        if found.len() >= most {
+            bail!("there are more than {most} files");
+        }
+        let context = || path.display().to_string();
+        let kind = FileType::from_raw_mode(
+            rustix::fs::statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW).with_context(context)?.st_mode,
+        );
+        match kind {
+            FileType::Directory => {
+                let inner = rustix::fs::openat(dir, &name, DIRECTORY, Mode::empty()).with_context(context)?;
+                adopt_dir(inner.as_fd(), &path, found, most, depth + 1)?;
+            }
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(dir, &name, Vec::new()).with_context(context)?;
+                let root = (Some(Uid::ROOT), Some(Gid::ROOT));
+                rustix::fs::chownat(dir, &name, root.0, root.1, AtFlags::SYMLINK_NOFOLLOW)
+                    .with_context(context)?;
+                found.push((path, Some(OsStr::from_bytes(target.to_bytes()).into())));
+            }
+            FileType::RegularFile => {
+                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+                let file = rustix::fs::openat(dir, &name, flags, Mode::empty()).with_context(context)?;
+                let stat = rustix::fs::fstat(&file).with_context(context)?;
+                if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_nlink != 1 {
+                    bail!("{} is not a file of its own", path.display());
+                }
+                let mode = if stat.st_mode & 0o100 == 0 { 0o644 } else { 0o755 };
+                own(file.as_fd(), Some(0)).with_context(context)?;
+                rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).with_context(context)?;
+                found.push((path, None));
+            }
+            _ => bail!("{} is neither a file, a link nor a directory", path.display()),
+        }
+    }
+    own(dir, Some(0))?;
+    Ok(rustix::fs::fchmod(dir, Mode::from_raw_mode(0o755))?)
 }
 
 /// A name in an open directory, and the name of its copy in another one.
