@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use dkms_core::archive;
 use dkms_core::distro::managers::PACMAN_DATABASE;
 use dkms_core::layout::PackagePath;
-use dkms_core::package::Package;
+use dkms_core::package::{Package, Reader};
 use dkms_core::sys::run::{Cmd, Output};
 
 use crate::call::Call;
@@ -60,7 +60,8 @@ pub fn files(input: &PacmanInput, call: &Call) -> Result<Vec<PathBuf>> {
     }
     let mut caches: Vec<PathBuf> = call.option("--cachedir").map(|dir| call.path(dir)).into_iter().collect();
     caches.extend(ask(call, "CacheDir")?.into_iter().map(PathBuf::from));
-    let mut found = given(input, call, &caches, |path| Package::open(path).ok());
+    let mut reader = Reader::default();
+    let mut found = given(input, call, &caches, |path| reader.describe(path).ok());
     if input.names.iter().any(|name| !found.contains_key(name)) {
         let database = call.option("--dbpath").map_or_else(|| PACMAN_DATABASE.into(), |dir| call.path(dir));
         let lists = database.join("sync");
@@ -76,7 +77,7 @@ pub fn files(input: &PacmanInput, call: &Call) -> Result<Vec<PathBuf>> {
     }
     for path in found.values() {
         // Unreadable files are reported later, when they are used.
-        if Package::open(path).is_ok_and(|package| !input.fits(&package)) {
+        if reader.describe(path).is_ok_and(|package| !input.fits(&package)) {
             bail!("{} does not match the transaction", path.display());
         }
     }
@@ -100,7 +101,7 @@ fn given(
     input: &PacmanInput,
     call: &Call,
     caches: &[PathBuf],
-    open: impl Fn(&Path) -> Option<Package>,
+    mut open: impl FnMut(&Path) -> Option<Package>,
 ) -> BTreeMap<String, PathBuf> {
     let places = |word: &str| match word.split_once("://") {
         Some(("file", path)) => vec![PathBuf::from(path)],

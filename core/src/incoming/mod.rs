@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::layout::Offered;
 use crate::package::Package;
 use crate::types::KernelRelease;
 
 /// The relevant content of the packages.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incoming {
     /// Kernels with headers in the packages, and the directories of these.
     pub headers: BTreeMap<KernelRelease, PathBuf>,

@@ -10,6 +10,7 @@ mod header;
 mod machine;
 mod mtree;
 mod paths;
+mod reader;
 mod rpm;
 #[cfg(test)]
 mod tests;
@@ -20,18 +21,19 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 
+pub use reader::{MEMORY, PART, Reader, allowed, serve};
 pub use unpack::Unpacking;
 
 use crate::archive::{Each, Limits, Refused, blame};
-use crate::sys::file;
 use crate::types::Arch;
 
 /// The limits of a description: a list of a million files is 64 MiB.
 const DESCRIPTION: Limits = Limits { bytes: 64 << 20, ratio: 200, free: 16 << 20, members: 1000 };
 
 /// A package file: a .deb, an .rpm or a .pkg.tar.*; recognized by its first bytes, not by its name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Package {
     /// The file.
     pub file: PathBuf,
@@ -72,7 +74,7 @@ impl Package {
     /// files. A transaction may contain hundreds of packages, and most do not concern kernels.
     pub fn open(path: &Path) -> Result<Self> {
         let read = || -> Result<Self> {
-            let (file, size) = file::open_regular(path)?;
+            let (file, size) = reader::opened(path)?;
             let (format, mut file) = told(file)?;
             let metadata = match format {
                 Format::Deb => deb::describe(&mut file, size),
@@ -122,7 +124,7 @@ fn told(mut file: File) -> Result<(Format, File)> {
 
 /// Passes on everything that a package would install.
 fn walk(path: &Path, allowed: u64, members: usize, each: &mut Each<'_>) -> Result<()> {
-    let (file, size) = file::open_regular(path)?;
+    let (file, size) = reader::opened(path)?;
     let (format, mut file) = told(file)?;
     match format {
         Format::Deb => deb::content(&mut file, size, allowed, members, each),

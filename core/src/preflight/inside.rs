@@ -4,12 +4,14 @@ use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::unpacked;
 use crate::conf::bash;
 use crate::conf::evaluate;
 use crate::event::Event;
 use crate::inventory::{all_targets, source_in};
 use crate::kernel::{compiler, pkgbase};
 use crate::layout::Layout;
+use crate::package;
 use crate::plan::{Survey, scope};
 use crate::report::Screen;
 use crate::session::{Options, Session};
@@ -21,7 +23,8 @@ use crate::tree::Snapshot;
 use crate::types::{ModuleId, Target};
 
 /// The parts of our programs that run confined.
-pub const PARTS: &confine::Inside = &[(PART, serve)];
+pub const PARTS: &confine::Inside =
+    &[(PART, serve), (package::PART, package::serve), (unpacked::PART, unpacked::serve)];
 /// The name of this part.
 pub(super) const PART: &str = "incoming";
 

@@ -24,7 +24,7 @@ use crate::in_use::in_use;
 use crate::incoming::Incoming;
 use crate::inventory::this_machine;
 use crate::kernel::installed;
-use crate::package::Package;
+use crate::package::{Package, Reader};
 use crate::plan::{Stakes, at_stake};
 use crate::report::Line;
 use crate::session::Session;
@@ -162,9 +162,10 @@ fn open(files: &[PathBuf], finding: &mut Finding) -> Result<(Vec<Package>, bool)
     let mut whole = true;
     let machine = this_machine()?;
     let mut packages = Vec::new();
+    let mut reader = Reader::default();
     for file in files {
         signal::check()?;
-        match Package::open(file) {
+        match reader.describe(file) {
             Ok(package) if package.machine.as_ref().is_none_or(|other| *other == machine) => {
                 packages.push(package)
             }

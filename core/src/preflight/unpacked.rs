@@ -1,4 +1,5 @@
-//! Unpacks packages for an overlay over the system. Root writes the files, and executes none of them.
+//! Unpacks packages for an overlay over the system. A process without privileges reads the packages and writes their
+//! files. Then root takes the files over, and executes none of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -6,24 +7,33 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
 
-use crate::archive::Kind;
+use crate::archive::{Kind, Limits};
 use crate::cache::View;
 use crate::incoming::Incoming;
 use crate::kernel::Loads;
 use crate::layout::Offered;
-use crate::package::{Package, Unpacking};
+use crate::package::{self, Package, Unpacking};
 use crate::session::Session;
+use crate::sys::confine::{self, Spec};
+use crate::sys::inside::{self, Link};
 use crate::sys::overlay::Layers;
 use crate::sys::private::Private;
-use crate::sys::{hash, signal};
+use crate::sys::{file, hash, signal};
 
-/// The directory of the unpacked files, and of the system's files that are needed if overlayfs is not available.
+/// The directory that the unprivileged process writes to, that of the unpacked files in it, and that of the system's files
+/// that are needed if overlayfs is not available.
+const WRITTEN: &str = "written";
 const OVER: &str = "over";
 const UNDER: &str = "under";
+/// The place of the writable directory in the sandbox.
+const PLACE: &str = "/tmp";
+/// The part of our programs that unpacks.
+pub(super) const PART: &str = "unpack";
 
 /// Larger than any program that is used for building.
-const PROGRAM_LIMIT: u64 = 512 << 20;
+const PROGRAM_LIMIT: u64 = 256 << 20;
 
 /// The unpacked files, which are deleted with this value.
 pub(super) struct Unpacked {
@@ -34,29 +44,81 @@ pub(super) struct Unpacked {
     pub(super) view: View,
 }
 
+/// The packages to unpack.
+#[derive(Debug, Serialize, Deserialize)]
+struct Request {
+    packages: Vec<Package>,
+    incoming: Incoming,
+    /// Links that are in no package, with their targets.
+    links: Vec<(PathBuf, PathBuf)>,
+}
+
 /// Unpacks the files that are needed for building.
 pub(super) fn unpack(session: &Session, packages: &[Package], incoming: &Incoming) -> Result<Unpacked> {
     let private = Private::new(&session.layout.incoming())?;
+    private.dir(Path::new(WRITTEN))?;
+    let written = private.path().join(WRITTEN);
+    file::give(&written, confine::user())?;
+    let spec = Spec {
+        writable: vec![(written.clone(), PLACE.into())],
+        memory: Some(package::MEMORY),
+        ..Spec::default()
+    };
+    let files: Vec<&Path> = packages.iter().map(|package| package.file.as_path()).collect();
+    let mut link = Link::start(PART, &spec)?;
+    let ended: Result<()> = link.call(&Request::of(session, packages, incoming), |kind, content| {
+        package::allowed(files.iter().copied(), kind, &content)
+    });
+    // It must have ended before its files are taken over.
+    drop(link);
+    ended?;
+    let over = written.join(OVER);
+    let files = file::adopt(&over, Limits::default().members)?;
+    let view = view(&over, files)?;
+    fail::fail_point!("preflight:unpacked");
+    let layers = Layers { pairs: Offered::places(&over), scratch: private.path().join(UNDER) };
+    Ok(Unpacked { _private: private, layers, view })
+}
+
+impl Request {
+    fn of(session: &Session, packages: &[Package], incoming: &Incoming) -> Self {
+        let may_matter =
+            |path: &PathBuf| Offered::needed(path) || Offered::of_tools(path) || Offered::program(path);
+        let packages = packages.iter().map(|package| {
+            // The file lists of thousands of packages would exceed the limit of a message.
+            Package {
+                paths: package.paths.iter().filter(|path| may_matter(path)).cloned().collect(),
+                ..package.clone()
+            }
+        });
+        // On some distributions, the link to the headers is in another package.
+        let missing = incoming
+            .headers
+            .iter()
+            .filter(|(kernel, _)| session.layout.headers(kernel).symlink_metadata().is_err());
+        let links = missing.map(|(kernel, dir)| (Offered::headers_link(kernel), Path::new("/").join(dir)));
+        Self { packages: packages.collect(), incoming: incoming.clone(), links: links.collect() }
+    }
+}
+
+/// The sandboxed part.
+pub(super) fn serve() -> Result<()> {
+    inside::serve(|request: Request| write(&request))
+}
+
+fn write(request: &Request) -> Result<()> {
+    let Request { packages, incoming, links } = request;
+    let private = Private::given(PLACE.into());
     let mut unpacking = Unpacking::new(&private, Path::new(OVER));
     let there = |path: &Path| Path::new("/").join(path).symlink_metadata().is_ok();
     for package in packages.iter().filter(|package| incoming.wants(package, &there)) {
-        signal::check()?;
         unpacking.take(package, &|path| incoming.takes(package, path, &there))?;
     }
     libraries(&mut unpacking, packages)?;
-    // On some distributions, the link to the headers is in another package.
-    for (kernel, dir) in &incoming.headers {
-        let there = session.layout.headers(kernel).symlink_metadata().is_ok();
-        if !there {
-            unpacking.link(&Offered::headers_link(kernel), &Path::new("/").join(dir))?;
-        }
+    for (path, target) in links {
+        unpacking.link(path, target)?;
     }
-    let view = view(&unpacking, incoming);
-    unpacking.finish()?;
-    fail::fail_point!("preflight:unpacked");
-    let layers =
-        Layers { pairs: Offered::places(&private.path().join(OVER)), scratch: private.path().join(UNDER) };
-    Ok(Unpacked { _private: private, layers, view })
+    unpacking.finish()
 }
 
 /// Unpacks the libraries of programs, in the versions that they were linked with, even if libraries with the same name
@@ -107,19 +169,19 @@ fn loads(path: &Path) -> Loads {
     read().map(|content| Loads::of(&content)).unwrap_or_default()
 }
 
-/// The files of the overlay. Headers of the only new kernel are left out, because the fingerprint covers them.
-fn view(unpacking: &Unpacking<'_>, incoming: &Incoming) -> View {
-    let alone = incoming.headers.len() == 1 && incoming.sources.is_empty();
-    let files = unpacking.taken().iter().filter(|(path, _)| !(alone && Offered::of_headers(path)));
-    let digests = files.filter_map(|(path, kind)| {
-        let digest = match kind {
-            Kind::Link(target) => hash::link_digest(target),
-            Kind::File { .. } => hash::digest(&unpacking.place(path))?,
-            _ => return None,
+/// The files of the overlay.
+fn view(over: &Path, files: file::Adopted) -> Result<View> {
+    let mut view = BTreeMap::new();
+    for (path, target) in files {
+        signal::check()?;
+        let digest = match target {
+            Some(target) => Some(hash::link_digest(&target)),
+            None => hash::digest(&over.join(&path)),
         };
-        Some((Path::new("/").join(path), digest))
-    });
-    View(digests.collect::<BTreeMap<_, _>>())
+        let digest = digest.with_context(|| format!("reading {}", over.join(&path).display()))?;
+        view.insert(Path::new("/").join(path), digest);
+    }
+    Ok(View(view))
 }
 
 /// Stores the view.

@@ -4,8 +4,13 @@
 //!
 //! Messages are JSON, each after its length: four bytes, little-endian.
 
-use std::io::{ErrorKind, Read, Write};
+use std::fs::File;
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -13,17 +18,25 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::confine::{self, Spec};
-use super::signal;
+use super::{run, signal};
 
 /// Larger than any message. A survey of a hundred modules for ten kernels is a tenth of it.
 pub const LIMIT: usize = 64 << 20;
-/// The time limit of the whole part. Reading the headers of several kernels takes seconds.
+/// The time limit of a call. Reading the headers of several kernels takes seconds.
 const TIME: Duration = Duration::from_secs(300);
+/// The kind of request whose answer is an open file.
+const OPEN: &str = "open";
+/// The time in which a part must end after the end of its input.
+const END: Duration = Duration::from_secs(5);
 
 /// A message of the sandboxed part.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +56,20 @@ impl Message {
     }
 }
 
+/// The answer to a request of the sandboxed part.
+#[derive(Debug)]
+pub enum Answer {
+    /// A value.
+    Value(Value),
+    /// A file, open for reading. The part cannot open it: it may not have the permissions.
+    File(File),
+}
+
+/// The sandboxed part has ended or has sent a malformed message. It answers no further call.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Gone(String);
+
 /// Runs a part of our program in the sandbox and returns its result. `answer` gets the kind and the content of its
 /// requests.
 pub fn ask<F: DeserializeOwned>(
@@ -51,38 +78,33 @@ pub fn ask<F: DeserializeOwned>(
     request: &impl Serialize,
     mut answer: impl FnMut(&str, Value) -> Result<Value>,
 ) -> Result<F> {
-    let spec = Spec { inside: Some(part.to_owned()), cwd: "/".into(), ..spec.clone() };
-    let mut other = Other::start(&spec)?;
-    other.send(request)?;
-    loop {
-        match Message::read(&other.receive()?)? {
-            Message::Ask(kind, content) => {
-                let content = answer(&kind, content)?;
-                other.send(&content)?;
-            }
-            Message::Found(found) => {
-                return serde_json::from_value(found).context("what was found behind the wall is malformed");
-            }
-            Message::Failed(why) => bail!("{why}"),
-        }
-    }
+    Link::start(part, spec)?.call(request, |kind, content| Ok(Answer::Value(answer(kind, content)?)))
 }
 
-/// The sandboxed process. It is killed when this is dropped.
-struct Other {
+/// The path of a file that a part requests to open, if this is such a request.
+pub fn asks_to_open(kind: &str, content: &Value) -> Option<String> {
+    (kind == OPEN).then(|| content.as_str().map(str::to_owned)).flatten()
+}
+
+/// A sandboxed part of our program. It is ended when this is dropped.
+#[derive(Debug)]
+pub struct Link {
     child: Child,
+    input: Option<UnixStream>,
     output: ChildStdout,
-    deadline: Instant,
 }
 
-impl Other {
+impl Link {
+    /// Starts a part.
     #[allow(clippy::disallowed_methods)] // like `sys::run`, with a pipe in place of a file
-    fn start(spec: &Spec) -> Result<Self> {
+    pub fn start(part: &str, spec: &Spec) -> Result<Self> {
+        let spec = Spec { inside: Some(part.to_owned()), cwd: "/".into(), ..spec.clone() };
+        let (input, theirs) = UnixStream::pair().context("making a socket pair")?;
         let mut child = Command::new("/proc/self/exe")
             .arg0(confine::OUTER)
             .env_clear()
-            .env(confine::SPEC, serde_json::to_string(spec)?)
-            .stdin(Stdio::piped())
+            .env(confine::SPEC, confine::question(&spec)?)
+            .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .process_group(0)
@@ -90,33 +112,76 @@ impl Other {
             .context("starting the sandboxed dkms")?;
         let output = child.stdout.take().context("a process without output")?;
         rustix::fs::fcntl_setfl(&output, OFlags::NONBLOCK)?;
-        Ok(Self { child, output, deadline: Instant::now() + TIME })
+        Ok(Self { child, input: Some(input), output })
+    }
+
+    /// Sends a request and returns the result. After [`Gone`], the part answers no further call.
+    pub fn call<F: DeserializeOwned>(
+        &mut self,
+        request: &impl Serialize,
+        mut answer: impl FnMut(&str, Value) -> Result<Answer>,
+    ) -> Result<F> {
+        let deadline = Instant::now() + TIME;
+        self.send(request)?;
+        loop {
+            let content = self.receive(deadline)?;
+            let message = Message::read(&content).map_err(|error| Gone(format!("{error:#}")))?;
+            match message {
+                Message::Ask(kind, content) => match answer(&kind, content)? {
+                    Answer::Value(value) => self.send(&value)?,
+                    Answer::File(file) => {
+                        self.send(&Value::Null)?;
+                        self.send_file(&file)?;
+                    }
+                },
+                Message::Found(found) => {
+                    return serde_json::from_value(found)
+                        .context("what was found behind the wall is malformed");
+                }
+                Message::Failed(why) => bail!("{why}"),
+            }
+        }
+    }
+
+    fn input(&mut self) -> Result<&mut UnixStream> {
+        self.input.as_mut().context("a process without input")
     }
 
     fn send(&mut self, message: &impl Serialize) -> Result<()> {
-        let input = self.child.stdin.as_mut().context("a process without input")?;
-        send(input, message).context("speaking to the sandboxed dkms")
+        let sent = send(self.input()?, message);
+        sent.map_err(|error| Gone(format!("speaking to the sandboxed dkms: {error:#}")).into())
     }
 
-    fn receive(&mut self) -> Result<Vec<u8>> {
+    fn send_file(&mut self, file: &File) -> Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let files = [file.as_fd()];
+        control.push(SendAncillaryMessage::ScmRights(&files));
+        rustix::net::sendmsg(self.input()?, &[IoSlice::new(&[0])], &mut control, SendFlags::NOSIGNAL)
+            .map_err(|error| Gone(format!("handing a file to the sandboxed dkms: {error}")))?;
+        Ok(())
+    }
+
+    fn receive(&mut self, deadline: Instant) -> Result<Vec<u8>> {
         let mut length = [0; 4];
-        self.fill(&mut length)?;
-        let mut content = vec![0; checked(length)?];
-        self.fill(&mut content)?;
+        self.fill(&mut length, deadline)?;
+        let length = checked(length).map_err(|error| Gone(format!("{error:#}")))?;
+        let mut content = vec![0; length];
+        self.fill(&mut content, deadline)?;
         Ok(content)
     }
 
-    fn fill(&mut self, buffer: &mut [u8]) -> Result<()> {
+    fn fill(&mut self, buffer: &mut [u8], deadline: Instant) -> Result<()> {
         let mut filled = 0;
         while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             signal::check()?;
             match self.output.read(rest) {
-                Ok(0) => bail!("the sandboxed dkms ended early"),
+                Ok(0) => bail!(Gone("the sandboxed dkms ended early".into())),
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if Instant::now() >= self.deadline {
-                        bail!("the sandboxed dkms took longer than {} s", TIME.as_secs());
+                    if Instant::now() >= deadline {
+                        bail!(Gone(format!("the sandboxed dkms took longer than {} s", TIME.as_secs())));
                     }
                     let slice = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
                     let _ = poll(&mut [PollFd::new(&self.output, PollFlags::IN)], Some(&slice));
@@ -128,11 +193,23 @@ impl Other {
     }
 }
 
-impl Drop for Other {
+impl Drop for Link {
     fn drop(&mut self) {
-        // When the outer process ends, the kernel kills the inner one.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // The part ends at the end of its input. The process above it, our child, ends when the kernel has ended all processes
+        // of the sandbox. If the part does not end, it is killed first: when this returns, none of its processes is alive.
+        drop(self.input.take());
+        let deadline = Instant::now() + END;
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if Instant::now() >= deadline || signal::check().is_err() {
+                run::kill_children(self.child.id());
+                if Instant::now() >= deadline + END {
+                    let _ = self.child.kill();
+                    let _ = self.child.wait();
+                    return;
+                }
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
@@ -162,15 +239,19 @@ pub fn here() -> bool {
     WAY.get().is_some()
 }
 
-/// Runs the sandboxed part: `work` gets the request, and returns the result.
-pub fn serve<R: DeserializeOwned, F: Serialize>(work: impl FnOnce(R) -> Result<F>) -> Result<()> {
-    let request: R = hear()?;
+/// Runs the sandboxed part: `work` gets each request, and returns its result.
+pub fn serve<R: DeserializeOwned, F: Serialize>(mut work: impl FnMut(R) -> Result<F>) -> Result<()> {
     WAY.get_or_init(|| Way(Mutex::new(())));
-    let message = match work(request).and_then(|found| Ok(serde_json::to_value(found)?)) {
-        Ok(found) => Message::Found(found),
-        Err(error) => Message::Failed(format!("{error:#}")),
-    };
-    send(std::io::stdout().lock(), &message)
+    while let Some(request) = hear::<R>()? {
+        let message = match work(request).and_then(|found| Ok(serde_json::to_value(found)?)) {
+            Ok(found) => Message::Found(found),
+            Err(error) => Message::Failed(format!("{error:#}")),
+        };
+        if let Err(error) = send(io::stdout().lock(), &message) {
+            send(io::stdout().lock(), &Message::Failed(format!("{error:#}")))?;
+        }
+    }
+    Ok(())
 }
 
 /// Sends a request for something that needs a program. `None` if this process is not sandboxed.
@@ -179,17 +260,69 @@ pub fn outside<A: DeserializeOwned>(kind: &str, content: &impl Serialize) -> Opt
     let asked = || -> Result<A> {
         // Several threads survey modules.
         let _one = way.0.lock().map_err(|_| anyhow::anyhow!("another thread has failed"))?;
-        send(std::io::stdout().lock(), &Message::Ask(kind.to_owned(), serde_json::to_value(content)?))?;
-        hear()
+        put(kind, content)?;
+        hear()?.context("there was no answer")
     };
     Some(asked())
 }
 
-fn hear<T: DeserializeOwned>() -> Result<T> {
-    let mut input = std::io::stdin().lock();
+/// Has the caller open a file, with its own permissions. `None` if this process is not sandboxed.
+pub fn open(path: &Path) -> Option<Result<File>> {
+    let way = WAY.get()?;
+    let asked = || -> Result<File> {
+        let _one = way.0.lock().map_err(|_| anyhow::anyhow!("another thread has failed"))?;
+        put(OPEN, &path)?;
+        match hear()?.context("there was no answer")? {
+            Value::Null => hear_file(),
+            why => bail!("{}", why.as_str().unwrap_or("it is not available")),
+        }
+    };
+    Some(asked())
+}
+
+fn put(kind: &str, content: &impl Serialize) -> Result<()> {
+    send(io::stdout().lock(), &Message::Ask(kind.to_owned(), serde_json::to_value(content)?))
+}
+
+/// Reads a message; `None` at the end of the input. Unbuffered, because a file may follow, which is attached to a byte.
+fn hear<T: DeserializeOwned>() -> Result<Option<T>> {
     let mut length = [0; 4];
-    input.read_exact(&mut length)?;
+    if !fill_from_input(&mut length)? {
+        return Ok(None);
+    }
     let mut content = vec![0; checked(length)?];
-    input.read_exact(&mut content)?;
-    Ok(serde_json::from_slice(&content)?)
+    if !fill_from_input(&mut content)? {
+        bail!("a message is incomplete");
+    }
+    Ok(Some(serde_json::from_slice(&content)?))
+}
+
+/// Fills the buffer; false at the end of the input.
+fn fill_from_input(buffer: &mut [u8]) -> Result<bool> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match rustix::io::retry_on_intr(|| rustix::io::read(io::stdin(), &mut *rest))? {
+            0 => return Ok(false),
+            count => filled += count,
+        }
+    }
+    Ok(true)
+}
+
+fn hear_file() -> Result<File> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    rustix::net::recvmsg(
+        io::stdin(),
+        &mut [IoSliceMut::new(&mut byte)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(mut files) = message {
+            return files.next().map(File::from).context("no file came");
+        }
+    }
+    bail!("no file came")
 }

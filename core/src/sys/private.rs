@@ -13,14 +13,18 @@ use super::{file, mounts};
 
 /// The directory. Everything in it was created through this value: each name once, never through a link.
 #[derive(Debug)]
-pub struct Private(PathBuf);
+pub struct Private {
+    dir: PathBuf,
+    /// Another process made it, and deletes it.
+    given: bool,
+}
 
 impl Drop for Private {
     fn drop(&mut self) {
         // Deleting mounts would delete the system's own files. A mount that cannot be removed is left to the next run,
         // which is in another namespace and sees an empty directory there.
-        if let_go(&self.0) {
-            let _ = file::remove_all(&self.0);
+        if !self.given && let_go(&self.dir) {
+            let _ = file::remove_all(&self.dir);
         }
     }
 }
@@ -50,22 +54,27 @@ impl Private {
         // A process with our pid must be dead.
         file::remove_all(&dir)?;
         DirBuilder::new().mode(0o700).create(&dir).with_context(context)?;
-        Ok(Self(dir))
+        Ok(Self { dir, given: false })
+    }
+
+    /// One that another process made, and deletes.
+    pub fn given(dir: PathBuf) -> Self {
+        Self { dir, given: true }
     }
 
     /// Its path.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.dir
     }
 
     /// Creates a directory. An existing name is an error.
     pub fn dir(&self, path: &Path) -> io::Result<()> {
-        DirBuilder::new().mode(0o755).create(self.0.join(path))
+        DirBuilder::new().mode(0o755).create(self.dir.join(path))
     }
 
     /// Writes a file. An existing name, also of a link, is an error. Returns the number of bytes.
     pub fn file(&self, path: &Path, content: &mut dyn Read, executable: bool, mtime: u64) -> io::Result<u64> {
-        let path = self.0.join(path);
+        let path = self.dir.join(path);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         let size = io::copy(content, &mut file)?;
         let mode = if executable { 0o755 } else { 0o644 };
@@ -78,22 +87,22 @@ impl Private {
 
     /// Copies a file to another name.
     pub fn copy(&self, from: &Path, to: &Path, executable: bool, mtime: u64) -> io::Result<u64> {
-        self.file(to, &mut File::open(self.0.join(from))?, executable, mtime)
+        self.file(to, &mut File::open(self.dir.join(from))?, executable, mtime)
     }
 
     /// Deletes a file, so that another one can have its name.
     pub fn remove(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(self.0.join(path))
+        fs::remove_file(self.dir.join(path))
     }
 
     /// Creates a symbolic link. The caller must have checked the target.
     pub fn link(&self, path: &Path, target: &Path) -> io::Result<()> {
-        std::os::unix::fs::symlink(target, self.0.join(path))
+        std::os::unix::fs::symlink(target, self.dir.join(path))
     }
 
     /// Makes it readable for others, after its content has been checked.
     pub fn open_up(&self) -> io::Result<()> {
-        fs::set_permissions(&self.0, Permissions::from_mode(0o755))
+        fs::set_permissions(&self.dir, Permissions::from_mode(0o755))
     }
 }
 

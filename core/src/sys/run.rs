@@ -23,6 +23,20 @@ pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 /// Variables that child processes inherit from us if they are set; no others are.
 pub const INHERITED: [&str; 5] = ["HOME", "TERM", "TMPDIR", "DPKG_ROOT", "KBUILD_SIGN_PIN"];
 
+/// The children of a process that has one thread.
+fn children(pid: u32) -> Vec<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|child| child.parse().ok()).collect()
+}
+
+/// Kills the children of a process that has one thread.
+#[allow(clippy::disallowed_methods)] // the place for such calls
+pub(super) fn kill_children(pid: u32) {
+    for child in children(pid).into_iter().filter_map(|child| Pid::from_raw(child as i32)) {
+        let _ = rustix::process::kill_process(child, Signal::KILL);
+    }
+}
+
 /// The destination of a process's output.
 #[derive(Debug, Clone)]
 pub enum Output {

@@ -16,7 +16,7 @@ use rustix::thread::UnshareFlags;
 
 use super::account::Account;
 use super::{FIRST_HANDED, Inside, NOT_RUN, Question, Spec, Verdict, identity, limits, view};
-use crate::sys::run::{PATH, say};
+use crate::sys::run::{PATH, kill_children, say};
 use crate::sys::{cgroup, environment, lock, overlay, signal};
 
 pub(in crate::sys) const OUTER: &str = "dkms-confine-outer";
@@ -67,10 +67,8 @@ fn exchange() -> Result<File> {
 }
 
 fn question() -> Result<Question> {
-    if let Some(spec) = environment::variable(SPEC) {
-        let spec = serde_json::from_str(&spec).context("reading the question")?;
-        let user = identity::user()?;
-        return Ok(Question { spec, plain_view: false, caller: parent(), user, group: None });
+    if let Some(question) = environment::variable(SPEC) {
+        return serde_json::from_str(&question).context("reading the question");
     }
     let mut file = exchange()?;
     let mut text = Vec::new();
@@ -163,18 +161,14 @@ fn inner(parts: &Inside) -> Result<Option<Verdict>> {
     }
     // Without a controlling terminal, no process can insert input for the calling shell.
     rustix::process::setsid()?;
-    if plain_view {
+    if plain_view && (!mapped("uid_map", user) || !mapped("gid_map", user)) {
+        return Err(Unsupported(format!("user {user} does not exist in this container")).into());
+    }
+    if plain_view && spec.inside.is_none() {
         return without_namespaces(&spec).map(Some);
     }
-    view::detach().map_err(view_not_here)?;
-    if let Some(layers) = &spec.layers {
-        overlay::lay(layers).context("laying what comes over the system")?;
-    }
-    if spec.trusted {
-        view::places(&spec)?;
-        view::fresh_proc()?;
-    } else {
-        view::build(&spec).map_err(view_not_here)?;
+    if !plain_view {
+        see(&spec)?;
     }
     if let Some(name) = &spec.inside {
         let part = parts.iter().find(|(known, _)| known == name).context("an unknown part of dkms")?.1;
@@ -193,6 +187,21 @@ fn inner(parts: &Inside) -> Result<Option<Verdict>> {
     }
 }
 
+/// Builds the command's view of the file system.
+fn see(spec: &Spec) -> Result<()> {
+    view::detach().map_err(view_not_here)?;
+    if let Some(layers) = &spec.layers {
+        overlay::lay(layers).context("laying what comes over the system")?;
+    }
+    if spec.trusted {
+        view::places(spec)?;
+        view::fresh_proc()?;
+    } else {
+        view::build(spec).map_err(view_not_here)?;
+    }
+    Ok(())
+}
+
 /// Drops all privileges permanently. Must be called while this process has one thread, because other threads would keep
 /// them.
 fn become_builder() -> Result<()> {
@@ -208,10 +217,6 @@ fn become_builder() -> Result<()> {
 
 /// Without namespaces: the remaining processes of the command must be killed here.
 fn without_namespaces(spec: &Spec) -> Result<Verdict> {
-    let user = identity::user()?;
-    if !mapped("uid_map", user) || !mapped("gid_map", user) {
-        return Err(Unsupported(format!("user {user} does not exist in this container")).into());
-    }
     signal::install();
     rustix::process::set_child_subreaper(Some(Pid::INIT))?;
     let child = start(spec)?;
@@ -243,10 +248,7 @@ fn end_all() {
     let me = std::process::id();
     // Each round kills the current children; their children are found in the next.
     for _ in 0..10_000 {
-        let children = std::fs::read_to_string(format!("/proc/{me}/task/{me}/children")).unwrap_or_default();
-        for child in children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
-            let _ = rustix::process::kill_process(child, Signal::KILL);
-        }
+        kill_children(me);
         if rustix::process::wait(WaitOptions::empty()).is_err() {
             return;
         }

@@ -24,7 +24,7 @@ pub(super) fn bound(spec: &Spec) -> Result<()> {
         .write(true)
         .open("/proc/self/oom_score_adj")
         .and_then(|mut file| file.write_all(b"800"));
-    limit(Resource::Data, DATA)?;
+    limit(Resource::Data, spec.memory.unwrap_or(DATA).min(DATA))?;
     if spec.trusted {
         return Ok(());
     }

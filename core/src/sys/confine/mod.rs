@@ -67,6 +67,8 @@ pub struct Spec {
     /// Run this part of our own program instead of a command. It starts no program, so that no file of the overlay is
     /// executed.
     pub inside: Option<String>,
+    /// The memory limit of each process in bytes, if it is lower than that of a build.
+    pub memory: Option<u64>,
     /// The command keeps all privileges; it only gets its directories, and its processes are killed at the end.
     pub trusted: bool,
 }
@@ -86,6 +88,25 @@ struct Question {
     user: u32,
     /// The control group that it runs in.
     group: Option<PathBuf>,
+}
+
+/// The request of a caller that exchanges messages with a sandboxed part of our program. The helpers read it from their
+/// environment.
+pub(super) fn question(spec: &Spec) -> Result<String> {
+    let plain_view = match wall() {
+        Wall::Whole => false,
+        Wall::User(_) => true,
+        Wall::None => bail!("there is no sandbox for a caller that is not root"),
+        Wall::Failed(why) => bail!("cannot set up the sandbox: {why}"),
+    };
+    let caller = rustix::process::getpid().as_raw_nonzero().get();
+    Ok(serde_json::to_string(&Question {
+        spec: spec.clone(),
+        plain_view,
+        caller,
+        user: identity::user()?,
+        group: None,
+    })?)
 }
 
 /// The confinement that this system supports.
