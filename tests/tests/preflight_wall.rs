@@ -193,3 +193,82 @@ fn a_transaction_that_brings_only_a_new_gcc() {
 fn a_transaction_that_brings_only_a_new_c_library() {
     brings(LIBC);
 }
+
+/// All packages of the kernel but its own headers.
+const OTHERS: &str = "$(ls /opt/kernel/*.deb | grep -v 'linux-headers-[0-9].*amd64_')";
+
+/// The headers of the kernel, changed by these commands in the package's tree, as a package file.
+fn other_headers(root: &Root, kernel: &Kernel, change: &str) -> String {
+    root.run(&format!(
+        "set -e; rm -rf /opt/evil; cd /opt; dpkg-deb -R kernel/{}_*.deb evil; cd evil; {change}; \
+         dpkg-deb --root-owner-group -Znone -b /opt/evil /opt/evil-headers.deb",
+        kernel.headers()
+    ))
+    .ok();
+    "/opt/evil-headers.deb".to_owned()
+}
+
+/// The fingerprint of a build covers the usual directories of headers. This module's Makefile is called through another one
+/// (zfs-dkms does that): what a hostile package puts there must not be in a module that is installed later.
+#[test]
+fn headers_that_are_only_read_through_a_link_are_not_believed_either() {
+    let (root, kernel, files) = prepared();
+    let release = &kernel.release;
+    let source = "make -C ${kernel_source_dir/%build/source} O=${kernel_source_dir} M=$dkms_tree/reads/1.0/build modules";
+    let package = Sources::new("reads", "1.0").conf(&format!("MAKE[0]=\"{source}\"")).package(&root);
+    root.apt_install(&[&package]).ok();
+    let evil = other_headers(
+        &root,
+        &kernel,
+        &format!(
+            "dpkg-deb -x ../kernel/linux-headers-*-common_*.deb ../common; \
+             mv ../common/usr/src/linux-headers-*-common usr/src/linux-evil; \
+             echo 'MODULE_INFO(poison, \"EVIL-MARK\");' >>usr/src/linux-evil/include/linux/module.h; \
+             modules=$(dirname $(find . -path '*modules*' -name build)); rm -f $modules/source; \
+             ln -s /usr/src/linux-evil $modules/source"
+        ),
+    );
+    root.run(&format!("dkms preflight {OTHERS} {evil}")).ok().says(&["reads/1.0 built for"]);
+    let counters = Counters::install(&root);
+    root.run(&format!("apt-get -q -y install {files}")).ok();
+    assert_eq!(counters.take().builds, 2, "nothing that was built with other headers serves");
+    root.expect_installed(&["reads/1.0", "fine/1.0"], release);
+    let built = format!("{}/reads.ko*", kernel.dkms_dir());
+    root.run(&format!("! xzcat -f {built} | grep -q EVIL-MARK")).ok();
+}
+
+/// A list of symbols is read by root, to compare them with the module's.
+#[test]
+fn a_list_of_symbols_that_leads_to_a_device_is_not_read() {
+    let (root, kernel, files) = prepared();
+    root.run("mkfifo /opt/fifo").ok();
+    let list = format!("usr/src/{}/Module.symvers", kernel.headers());
+    for target in ["/dev/zero", "/proc/kmsg", "/opt/fifo", "/dev/tty"] {
+        let evil = other_headers(&root, &kernel, &format!("ln -sf {target} {list}"));
+        let told = root.run(&format!(
+            "ulimit -v 3000000; timeout 120 dkms preflight {OTHERS} {evil}; echo ended: $?"
+        ));
+        told.never_says(&["ended: 124", "ended: 134", "ended: 137", "ended: 139"]);
+    }
+    root.run(&format!("apt-get -q -y install {files}")).ok();
+    root.expect_installed(&["fine/1.0"], &kernel.release);
+}
+
+/// Package files that would make their reader take all memory: that ends the reader, which is not root's.
+#[test]
+fn a_package_file_that_needs_too_much_memory_costs_only_its_own_proof() {
+    let (root, kernel, files) = prepared();
+    // Sixty megabytes of names in a list of files that compresses to nothing.
+    root.write_script(
+        "/opt/many.sh",
+        "#!/bin/bash\nset -e\nmkdir -p /opt/many/DEBIAN /opt/many/usr/share/many\ncd /opt/many\n\
+         printf 'Package: many\\nVersion: 1\\nArchitecture: all\\nMaintainer: x <x@x>\\nDescription: x\\n' >DEBIAN/control\n\
+         seq 1 1500000 | sed 's,.*,00000000000000000000000000000000  usr/share/many/&,' >DEBIAN/md5sums\n\
+         dpkg-deb --root-owner-group -Zxz -b /opt/many /opt/many.deb\n",
+    );
+    root.run("/opt/many.sh").ok();
+    let peak = "/usr/bin/env bash -c 'ulimit -v 3000000; exec dkms preflight \"$@\"' -";
+    root.run(&format!("{peak} {files} /opt/many.deb; test $? -lt 100")).ok();
+    root.run(&format!("apt-get -q -y install {files}")).ok();
+    root.expect_installed(&["fine/1.0"], &kernel.release);
+}
