@@ -84,8 +84,8 @@ pub fn unfinished(fingerprint: &Fingerprint, environment: &str) -> String {
 pub struct View(pub BTreeMap<PathBuf, String>);
 
 impl View {
-    /// Whether each of its files is in the view `laid`, or else is installed, with this content. All of them count: a build
-    /// may read what a fingerprint does not cover.
+    /// Whether each of its files is in the view `laid`, or else is installed, with the same content. No file is left out: a
+    /// build may read files that the fingerprint does not cover.
     pub fn holds(&self, laid: &Self) -> bool {
         self.0.iter().all(|(path, digest)| match laid.0.get(path) {
             Some(laid) => laid == digest,

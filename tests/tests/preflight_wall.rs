@@ -220,13 +220,11 @@ fn headers_that_are_only_read_through_a_link_are_not_believed_either() {
     let evil = other_headers(
         &root,
         &kernel,
-        &format!(
-            "dpkg-deb -x ../kernel/linux-headers-*-common_*.deb ../common; \
-             mv ../common/usr/src/linux-headers-*-common usr/src/linux-evil; \
-             echo 'MODULE_INFO(poison, \"EVIL-MARK\");' >>usr/src/linux-evil/include/linux/module.h; \
-             modules=$(dirname $(find . -path '*modules*' -name build)); rm -f $modules/source; \
-             ln -s /usr/src/linux-evil $modules/source"
-        ),
+        "dpkg-deb -x ../kernel/linux-headers-*-common_*.deb ../common; \
+         mv ../common/usr/src/linux-headers-*-common usr/src/linux-evil; \
+         echo 'MODULE_INFO(poison, \"EVIL-MARK\");' >>usr/src/linux-evil/include/linux/module.h; \
+         modules=$(dirname $(find . -path '*modules*' -name build)); rm -f $modules/source; \
+         ln -s /usr/src/linux-evil $modules/source",
     );
     root.run(&format!("dkms preflight {OTHERS} {evil}")).ok().says(&["reads/1.0 built for"]);
     let counters = Counters::install(&root);
@@ -245,9 +243,8 @@ fn a_list_of_symbols_that_leads_to_a_device_is_not_read() {
     let list = format!("usr/src/{}/Module.symvers", kernel.headers());
     for target in ["/dev/zero", "/proc/kmsg", "/opt/fifo", "/dev/tty"] {
         let evil = other_headers(&root, &kernel, &format!("ln -sf {target} {list}"));
-        let told = root.run(&format!(
-            "ulimit -v 3000000; timeout 120 dkms preflight {OTHERS} {evil}; echo ended: $?"
-        ));
+        let told = root
+            .run(&format!("ulimit -v 3000000; timeout 120 dkms preflight {OTHERS} {evil}; echo ended: $?"));
         told.never_says(&["ended: 124", "ended: 134", "ended: 137", "ended: 139"]);
     }
     root.run(&format!("apt-get -q -y install {files}")).ok();

@@ -38,12 +38,12 @@ impl Tools {
         Self { makers, drivers }
     }
 
-    /// Everything that runs.
+    /// All programs that run.
     pub fn all(&self) -> Vec<PathBuf> {
         self.drivers.iter().chain(&self.makers).cloned().collect()
     }
 
-    /// Everything that runs, with the libraries that each of it loads.
+    /// All programs that run, with the libraries that each of them loads.
     pub fn with_libraries(&self) -> Vec<PathBuf> {
         closure(&self.all()).into_iter().collect()
     }

@@ -98,16 +98,6 @@ impl Offered {
         Self::program(path) && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 
-    /// Whether it is part of a kernel's headers.
-    pub fn of_headers(path: &Path) -> bool {
-        match parts(path)[..] {
-            ["usr", "src", dir, ..] => dir.starts_with("linux-") || dir == "kernels",
-            ["usr", "lib", dir, ..] if dir.starts_with("linux-kbuild-") => true,
-            ["usr", "lib", "modules", _, "build" | "source", ..] => true,
-            _ => false,
-        }
-    }
-
     /// The link to a kernel's headers.
     pub fn headers_link(kernel: &KernelRelease) -> PathBuf {
         Path::new("usr/lib/modules").join(kernel.as_str()).join("build")

@@ -85,7 +85,7 @@ fn memories(session: &Session, snapshot: &Snapshot, survey: &mut Survey, now: Op
     }
 }
 
-/// Which views hold: each file of theirs is in the view that lies over the system now, or else is installed.
+/// The valid views: each of their files is in the current overlay, or else is installed.
 struct Views<'a> {
     cache: &'a cache::Cache,
     /// The view of this pre-build; `None` in a transaction.

@@ -15,7 +15,7 @@ use super::{file, mounts};
 #[derive(Debug)]
 pub struct Private {
     dir: PathBuf,
-    /// Another process made it, and deletes it.
+    /// Another process created it, and deletes it.
     given: bool,
 }
 
@@ -57,7 +57,7 @@ impl Private {
         Ok(Self { dir, given: false })
     }
 
-    /// One that another process made, and deletes.
+    /// A directory that another process created, and deletes.
     pub fn given(dir: PathBuf) -> Self {
         Self { dir, given: true }
     }

@@ -99,11 +99,11 @@ pub fn copy(from: &Path, to: &Path, owner: Option<u32>) -> Result<()> {
     entry(&pair, owner, 0).with_context(|| format!("copying {} to {}", from.display(), to.display()))
 }
 
-/// What [`adopt`] found: each path below the directory, and where it leads if it is a link.
+/// The files and links of an [adopted](adopt) tree: the path below the directory, and the target of a link.
 pub type Adopted = Vec<(PathBuf, Option<PathBuf>)>;
 
-/// Takes a tree over that another user wrote, and that no longer runs: it becomes ours, files are 0644 or 0755, directories 0755.
-/// Anything but files, links and directories is an error. Returns files and links.
+/// Takes over a tree that another user wrote, whose processes have ended: the owner becomes root, files get mode 0644 or
+/// 0755, directories 0755. Other kinds of files are errors.
 pub fn adopt(dir: &Path, most: usize) -> Result<Adopted> {
     let context = || format!("taking over {}", dir.display());
     let open = rustix::fs::openat(CWD, dir, DIRECTORY, Mode::empty()).with_context(context)?;
