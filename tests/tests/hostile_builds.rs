@@ -107,3 +107,18 @@ fn an_interrupt_stops_all_builds() {
     assert_eq!(kernel.module_files(&root), files, "the old modules are in place");
     root.expect_installed(&["left/1.0", "right/1.0"], &kernel.release);
 }
+
+/// A user of the same number could change what is being built: the next number that is free is used.
+#[test]
+fn builds_run_as_a_user_that_has_no_entry_and_no_process() {
+    let (layer, kernel) = stage::with_small_tree(Suite::trixie());
+    let root = Root::on(&layer);
+    root.run("useradd -M -u 65529 -g 0 other && groupadd -g 65528 others").ok();
+    root.start("exec setpriv --reuid=65527 --regid=65527 --clear-groups sleep 600");
+    root.run("until grep -q '^Uid:.65527' /proc/[0-9]*/status; do sleep 0.1; done").ok();
+    Sources::new("asks", "1.0").conf("PRE_BUILD=\"before.sh\"").unpack(&root);
+    root.write_script("/usr/src/asks-1.0/before.sh", "#!/bin/bash\necho \"as $(id -u) $(id -g)\"\n");
+    root.run(&format!("dkms add asks/1.0 && dkms install asks/1.0 -k {}", kernel.release)).ok();
+    root.expect_installed(&["asks/1.0"], &kernel.release);
+    root.run("grep -rqx 'as 65526 65526' /var/lib/dkms/asks --include=make.log").ok();
+}

@@ -23,8 +23,7 @@ mount -t tmpfs -o size=50% upper /upper && mkdir /upper/files /upper/work
 mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work root /new
 for d in proc sys dev; do mount --move /$d /new/$d; done
 mount -t cgroup2 cgroup2 /new/sys/fs/cgroup; mount -t tmpfs run /new/run
-cp /bin/busybox /new/opt/boot/busybox
-exec switch_root /new /opt/boot/busybox sh -c 'bash /opt/boot/script 2>&1; echo BOOT-DONE; /opt/boot/busybox poweroff -f'
+exec switch_root /new /opt/boot/initrd/bin/busybox sh -c 'bash /opt/boot/script 2>&1; echo BOOT-DONE; /opt/boot/initrd/bin/busybox poweroff -f'
 "#;
 
 /// Boots the root with the kernel and runs the script in it as root; returns the console's output.
