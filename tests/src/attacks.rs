@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
-/// The user that builds run as.
-pub const BUILD_USER: u32 = 65529;
+/// The users that builds run as, as an extended regular expression.
+pub const BUILD_USERS: &str = "6552[0-9]|6553[0-2]";
 
 /// The place of an attack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

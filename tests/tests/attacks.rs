@@ -3,13 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_core::sys::confine;
-use dkms_tests::attacks::{ATTACKS, Attack, BUILD_USER, Via};
+use dkms_tests::attacks::{ATTACKS, Attack, BUILD_USERS, Via};
 use dkms_tests::modules::Sources;
 use dkms_tests::{Kernel, Output, Root, Suite, stage};
 
 /// A root with secrets, canaries, and mounts with unusual names.
 fn prepared() -> (Root, Kernel) {
-    assert_eq!(BUILD_USER, confine::USER, "what is looked for is what builds run as");
+    assert_eq!(confine::USERS, 65520..=65532, "BUILD_USERS matches these");
     let (layer, kernel) = stage::with_small_tree(Suite::trixie());
     let root = Root::on(&layer);
     root.run(
@@ -49,7 +49,7 @@ fn expect_unharmed(root: &Root, attack: &Attack, told: &Output) {
     );
     assert!(!told.all().contains(['\u{1b}', '\u{9b}', '\u{7}']), "{name}: controls the terminal\n{told:?}");
     let left = root.run(&format!(
-        "for p in /proc/[0-9]*; do [ \"$(stat -c %u $p 2>/dev/null)\" = {BUILD_USER} ] && tr '\\0' ' ' <$p/cmdline; done; :"
+        "for p in /proc/[0-9]*; do stat -c %u $p 2>/dev/null | grep -Eqx '{BUILD_USERS}' && tr '\\0' ' ' <$p/cmdline; done; :"
     ));
     assert_eq!(left.stdout.trim(), "", "{name}: left processes");
     if !attack.afterwards.is_empty() {

@@ -16,7 +16,7 @@ use crate::kernel::Loads;
 use crate::layout::Offered;
 use crate::package::{self, Package, Unpacking};
 use crate::session::Session;
-use crate::sys::confine::{self, Spec};
+use crate::sys::confine::{self, Lease, Spec};
 use crate::sys::inside::{self, Link};
 use crate::sys::overlay::Layers;
 use crate::sys::private::Private;
@@ -58,9 +58,12 @@ pub(super) fn unpack(session: &Session, packages: &[Package], incoming: &Incomin
     let private = Private::new(&session.layout.incoming())?;
     private.dir(Path::new(WRITTEN))?;
     let written = private.path().join(WRITTEN);
-    file::give(&written, confine::user())?;
+    let lease = confine::lease()?;
+    let user = lease.as_ref().map(Lease::id);
+    file::give(&written, user)?;
     let spec = Spec {
         writable: vec![(written.clone(), PLACE.into())],
+        user,
         memory: Some(package::MEMORY),
         ..Spec::default()
     };

@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::confine::{self, Spec};
+use super::confine::{self, Lease, Spec};
 use super::{run, signal};
 
 /// Larger than any message. A survey of a hundred modules for ten kernels is a tenth of it.
@@ -92,6 +92,7 @@ pub struct Link {
     child: Child,
     input: Option<UnixStream>,
     output: ChildStdout,
+    _lease: Option<Lease>,
 }
 
 impl Link {
@@ -99,11 +100,12 @@ impl Link {
     #[allow(clippy::disallowed_methods)] // like `sys::run`, with a pipe in place of a file
     pub fn start(part: &str, spec: &Spec) -> Result<Self> {
         let spec = Spec { inside: Some(part.to_owned()), cwd: "/".into(), ..spec.clone() };
+        let (question, lease) = confine::question(&spec)?;
         let (input, theirs) = UnixStream::pair().context("making a socket pair")?;
         let mut child = Command::new("/proc/self/exe")
             .arg0(confine::OUTER)
             .env_clear()
-            .env(confine::SPEC, confine::question(&spec)?)
+            .env(confine::SPEC, question)
             .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -112,7 +114,7 @@ impl Link {
             .context("starting the sandboxed dkms")?;
         let output = child.stdout.take().context("a process without output")?;
         rustix::fs::fcntl_setfl(&output, OFlags::NONBLOCK)?;
-        Ok(Self { child, input: Some(input), output })
+        Ok(Self { child, input: Some(input), output, _lease: lease })
     }
 
     /// Sends a request and returns the result. After [`Gone`], the part answers no further call.

@@ -84,6 +84,7 @@ impl Sandbox<'_> {
             .collect(),
             hidden: session.secrets(&job.kernel.target),
             trusted: self.trusted,
+            user: self.owner,
             layers: job.layers.cloned(),
             ..Spec::default()
         };

@@ -24,7 +24,7 @@ use crate::layout::Layout;
 use crate::report::timeline::Phases;
 use crate::report::{Fault, compiler, refused};
 use crate::session::Session;
-use crate::sys::confine;
+use crate::sys::confine::{self, Lease};
 use crate::sys::jobs::Jobs;
 use crate::sys::overlay::Layers;
 use crate::sys::{file, run};
@@ -181,6 +181,7 @@ struct Sandbox<'a> {
     confined: bool,
     /// The user that it runs as; `None` for root.
     owner: Option<u32>,
+    _lease: Option<Lease>,
     /// The admin allows it all privileges.
     trusted: bool,
 }
@@ -212,6 +213,7 @@ pub fn build(session: &Session, job: &Job<'_>, phases: &mut Phases) -> Attempt<B
     let scratch = Scratch::new(layout)?;
     let confined = confine::available();
     let trusted = session.policy.admin.unconfined(&job.module.name);
+    let lease = if trusted { None } else { confine::lease()? };
     let canonical = layout.version(job.module);
     let place = Sandbox {
         session,
@@ -220,7 +222,8 @@ pub fn build(session: &Session, job: &Job<'_>, phases: &mut Phases) -> Attempt<B
         canonical,
         log: scratch.0.join("make.log"),
         confined,
-        owner: confine::user().filter(|_| !trusted),
+        owner: lease.as_ref().map(Lease::id),
+        _lease: lease,
         trusted,
     };
     let result = place.all_steps(&scratch.0, phases);

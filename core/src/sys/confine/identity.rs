@@ -1,36 +1,75 @@
-//! The user and group of confined commands: a number that no other user of this machine has.
+//! The user and group of confined commands: a number that no other user of this machine has, one for each sandbox.
 //!
 //! Not `nobody`: daemons run as that, and could change what is being built. systemd's UIDS-GIDS lists 65520…65533 as
 //! unused, Debian's policy as reserved; SUSE uses the last number for a group. They are below 65536, because containers
 //! often map no higher ids.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
-/// The number that is used if it is free.
-pub const PREFERRED: u32 = 65529;
-/// The other candidates, in order.
-const OTHERS: [u32; 12] =
-    [65528, 65527, 65526, 65525, 65524, 65523, 65522, 65521, 65520, 65530, 65531, 65532];
+/// The candidates.
+pub const CANDIDATES: RangeInclusive<u32> = 65520..=65532;
 
+/// The user of this helper's command.
 static CHOSEN: OnceLock<u32> = OnceLock::new();
+/// How many sandboxes of this process use each user.
+static USED: Mutex<BTreeMap<u32, usize>> = Mutex::new(BTreeMap::new());
 
-/// The user of this process's commands, selected once. An error means that every candidate is in use.
-pub(super) fn user() -> Result<u32> {
-    if let Some(user) = CHOSEN.get() {
-        return Ok(*user);
+/// A user for one sandbox. The kernel limits the number of processes of each user: sandboxes that run at the same time get
+/// different users while there are enough, so that one cannot stop the others.
+#[derive(Debug)]
+pub struct Lease(u32);
+
+impl Lease {
+    /// The user and group id.
+    pub fn id(&self) -> u32 {
+        self.0
     }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = used.get_mut(&self.0) {
+            *count -= 1;
+        }
+    }
+}
+
+/// A user that the fewest sandboxes use. An error means that every candidate belongs to someone else.
+pub fn lease() -> Result<Lease> {
+    static FREE: OnceLock<Vec<u32>> = OnceLock::new();
+    let free = FREE.get_or_init(free);
+    let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(id) = free.iter().copied().min_by_key(|id| used.get(id).copied().unwrap_or(0)) else {
+        bail!("the user ids 65520 to 65532 all have a user, a group or a process");
+    };
+    *used.entry(id).or_default() += 1;
+    Ok(Lease(id))
+}
+
+/// The candidates that no entry and no process has. Containers on the same kernel may build, too, and their processes are not
+/// visible here: each process starts with another candidate.
+fn free() -> Vec<u32> {
     let read = |path: &str| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
     let mut taken = entries(&read("/etc/passwd"), &[2, 3]);
     taken.extend(entries(&read("/etc/group"), &[2]));
-    match [PREFERRED].into_iter().chain(OTHERS).find(|id| !taken.contains(id) && !runs(*id)) {
-        Some(user) => Ok(*CHOSEN.get_or_init(|| user)),
-        None => bail!("the user ids 65520 to 65532 all have a user, a group or a process"),
-    }
+    let mut free: Vec<u32> = CANDIDATES.filter(|id| !taken.contains(id) && !runs(*id)).collect();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.subsec_micros() as usize);
+    let start = now % free.len().max(1);
+    free.rotate_left(start);
+    free
+}
+
+/// The user of this helper's command.
+pub(super) fn user() -> Result<u32> {
+    CHOSEN.get().copied().context("the user of the sandbox is not known")
 }
 
 /// Sets the user that the process waiting for this helper has selected.
@@ -64,6 +103,17 @@ mod tests {
         let passwd = "root:x:0:0:root:/root:/bin/bash\nodd:x:1000:65529::/:/bin/sh\n+::::::\nbroken\n";
         assert_eq!(entries(passwd, &[2, 3]), BTreeSet::from([0, 1000, 65529]));
         assert_eq!(entries("nogroup:x:65533:nobody\n", &[2]), BTreeSet::from([65533]));
-        assert!(!OTHERS.contains(&PREFERRED) && OTHERS.iter().all(|id| (65520..65533).contains(id)));
+    }
+
+    #[test]
+    fn sandboxes_at_the_same_time_have_different_users_until_there_are_no_more() {
+        let all: Vec<Lease> = CANDIDATES.map(|_| lease().unwrap()).collect();
+        let ids: BTreeSet<u32> = all.iter().map(Lease::id).collect();
+        let one_more = lease().unwrap();
+        assert!(ids.contains(&one_more.id()) && ids.iter().all(|id| CANDIDATES.contains(id)), "{ids:?}");
+        // A machine may have given one away.
+        assert!(ids.len() > CANDIDATES.count() - 3, "{ids:?}");
+        drop(all);
+        assert_ne!(lease().unwrap().id(), one_more.id());
     }
 }

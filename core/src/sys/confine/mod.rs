@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 pub use account::Failed;
 pub use helper::enter;
 pub(super) use helper::{OUTER, SPEC};
-pub use identity::PREFERRED as USER;
+pub use identity::{CANDIDATES as USERS, Lease};
 
 use crate::sys::cgroup::{self, Delegated, Group};
 use crate::sys::environment;
@@ -67,6 +67,8 @@ pub struct Spec {
     /// Run this part of our own program instead of a command. It starts no program, so that no file of the overlay is
     /// executed.
     pub inside: Option<String>,
+    /// The user and group id that it runs as; `None`: any.
+    pub user: Option<u32>,
     /// The memory limit of each process in bytes, if it is lower than that of a build.
     pub memory: Option<u64>,
     /// The command keeps all privileges; it only gets its directories, and its processes are killed at the end.
@@ -90,9 +92,9 @@ struct Question {
     group: Option<PathBuf>,
 }
 
-/// The request of a caller that exchanges messages with a sandboxed part of our program. The helpers read it from their
-/// environment.
-pub(super) fn question(spec: &Spec) -> Result<String> {
+/// The request of a caller that exchanges messages with a sandboxed part of our program, and the user of the sandbox if it
+/// was selected here. The helpers read the request from their environment.
+pub(super) fn question(spec: &Spec) -> Result<(String, Option<Lease>)> {
     let plain_view = match wall() {
         Wall::Whole => false,
         Wall::User(_) => true,
@@ -100,13 +102,10 @@ pub(super) fn question(spec: &Spec) -> Result<String> {
         Wall::Failed(why) => bail!("cannot set up the sandbox: {why}"),
     };
     let caller = rustix::process::getpid().as_raw_nonzero().get();
-    Ok(serde_json::to_string(&Question {
-        spec: spec.clone(),
-        plain_view,
-        caller,
-        user: identity::user()?,
-        group: None,
-    })?)
+    let lease = spec.user.is_none().then(identity::lease).transpose()?;
+    let user = spec.user.or(lease.as_ref().map(Lease::id)).context("a sandbox without a user")?;
+    let question = Question { spec: spec.clone(), plain_view, caller, user, group: None };
+    Ok((serde_json::to_string(&question)?, lease))
 }
 
 /// The confinement that this system supports.
@@ -167,11 +166,13 @@ impl Spec {
     ) -> Result<(Done, Option<Verdict>)> {
         let caller = rustix::process::getpid().as_raw_nonzero().get();
         let group = cgroup::delegated().and_then(Delegated::group);
+        let lease = self.user.is_none().then(identity::lease).transpose()?;
+        let user = self.user.or(lease.as_ref().map(Lease::id)).context("a sandbox without a user")?;
         let question = Question {
             spec: self.clone(),
             plain_view,
             caller,
-            user: identity::user()?,
+            user,
             group: group.as_ref().map(|group| group.dir().to_owned()),
         };
         let memory =
@@ -235,7 +236,12 @@ pub fn available() -> bool {
     matches!(wall(), Wall::Whole | Wall::Failed(_))
 }
 
-/// The user of confined commands; `None`: the same as dkms.
-pub fn user() -> Option<u32> {
-    (*wall() != Wall::None).then(|| identity::user().unwrap_or(USER))
+/// Whether confined commands run as another user than dkms.
+pub fn drops_privileges() -> bool {
+    *wall() != Wall::None
+}
+
+/// A user for a sandbox whose files must belong to it. `None` if confined commands run as the user of dkms.
+pub fn lease() -> Result<Option<Lease>> {
+    drops_privileges().then(identity::lease).transpose()
 }
