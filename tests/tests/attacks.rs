@@ -85,7 +85,6 @@ fn honest(root: &Root, kernel: &Kernel) {
 }
 
 #[test]
-#[ignore = "long: run by `make test-long`"]
 fn files_that_are_evaluated() {
     let (root, kernel) = prepared();
     for attack in rows(Via::Conf) {
@@ -111,7 +110,6 @@ fn files_that_are_evaluated() {
 }
 
 #[test]
-#[ignore = "long: run by `make test-long`"]
 fn tarballs_of_strangers() {
     let (root, kernel) = prepared();
     for attack in rows(Via::Tarball) {
@@ -135,7 +133,6 @@ fn tarballs_of_strangers() {
 }
 
 #[test]
-#[ignore = "long: run by `make test-long`"]
 fn builds() {
     let (root, kernel) = prepared();
     for attack in rows(Via::Build) {
@@ -158,7 +155,6 @@ fn builds() {
 }
 
 #[test]
-#[ignore = "long: run by `make test-long`"]
 fn other_users() {
     let (root, kernel) = prepared();
     for attack in rows(Via::User) {
@@ -178,7 +174,6 @@ fn other_users() {
 }
 
 #[test]
-#[ignore = "long: run by `make test-long`"]
 fn a_released_program_has_no_switch_for_it() {
     let (root, _) = prepared();
     let found = root.run("grep -l DKMS_UNCONFINED $(command -v dkms) /usr/lib/dkms/*");

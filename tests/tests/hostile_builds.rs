@@ -14,6 +14,13 @@ const STORIES: &[(&str, &str, Option<&str>)] = &[
     ("asks-for-a-terminal", "read -r answer </dev/tty", Some("the pre_build script failed")),
     ("leaves-a-daemon", "setsid sleep 3600 >/dev/null 2>&1 & :", None),
     ("hides-a-daemon", "(trap '' HUP TERM INT; setsid sleep 3600 </dev/null >/dev/null 2>&1 &) ; :", None),
+    ("multiplies", "f() { f | f & }; f; sleep 3; false", Some("the pre_build script failed")),
+    // A search for the first errors in this log must not compare its lines with each other.
+    (
+        "repeats-itself",
+        "yes '1:1: error: : In function ' | head -n 160000; false",
+        Some("the pre_build script failed"),
+    ),
     ("behaves", ":", None),
 ];
 
@@ -47,6 +54,29 @@ fn bad_builds_beside_a_good_one() {
         }
     }
     expect_no_leftovers(&root);
+}
+
+/// Root copies what POST_BUILD leaves next to the modules: the number and the size of these files are limited.
+#[test]
+fn files_that_post_build_leaves() {
+    let (layer, kernel) = stage::with_small_tree(Suite::trixie());
+    let root = Root::on(&layer);
+    let rows = [
+        ("many", "seq 200 | xargs -I N truncate -s 1K zN", "more than 100 files"),
+        ("large", "truncate -s 60M z1 z2", "z2 is larger than 4 MiB"),
+    ];
+    for (name, leaves, why) in rows {
+        Sources::new(name, "1.0").conf("POST_BUILD=\"after.sh\"").unpack(&root);
+        let script =
+            format!("#!/bin/bash\nset -e\ncd /var/lib/dkms/{name}/1.0/{}/x86_64\n{leaves}\n", kernel.release);
+        root.write_script(&format!("/usr/src/{name}-1.0/after.sh"), &script);
+        root.run(&format!("dkms add {name}/1.0")).ok();
+        root.run(&format!("dkms install {name}/1.0 -k {}", kernel.release)).fails().says(&[why]);
+    }
+    let size = root
+        .run("du -sm /var/lib/dkms /var/cache/dkms 2>/dev/null | awk '{ sum += $1 } END { print sum }'")
+        .ok();
+    assert!(size.stdout.trim().parse::<u32>().unwrap() < 50, "{size}");
 }
 
 /// One module's make takes every token of the job budget and returns none; another one ignores the budget.
@@ -113,7 +143,12 @@ fn an_interrupt_stops_all_builds() {
 fn builds_run_as_a_user_that_has_no_entry_and_no_process() {
     let (layer, kernel) = stage::with_small_tree(Suite::trixie());
     let root = Root::on(&layer);
-    root.run("useradd -M -u 65529 -g 0 other && groupadd -g 65528 others").ok();
+    // All candidates but 65526 are taken, in different ways.
+    root.run(
+        "for id in $(seq 65520 65532); do case $id in 65526 | 65527 | 65528) ;; *) useradd -M -u $id -g 0 other$id ;; esac; done && \
+         groupadd -g 65528 others",
+    )
+    .ok();
     root.start("exec setpriv --reuid=65527 --regid=65527 --clear-groups sleep 600");
     root.run("until grep -q '^Uid:.65527' /proc/[0-9]*/status; do sleep 0.1; done").ok();
     Sources::new("asks", "1.0").conf("PRE_BUILD=\"before.sh\"").unpack(&root);
