@@ -45,11 +45,11 @@ audit: ## check bans, licences, sources and, if the database is available, advis
 	@packaging/host-deps build
 	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install cargo-deny --locked --version $(CARGO_DENY)
 	@what='bans licenses sources'; \
-	if $(CARGO) deny fetch --config deny.toml db >/dev/null 2>&1; then what="advisories $$what"; \
+	if $(CARGO) deny fetch --config '$(CURDIR)/deny.toml' db >/dev/null 2>&1; then what="advisories $$what"; \
 	    else echo 'cannot fetch the advisory database: checking only bans, licences and sources'; fi; \
 	for manifest in $(AUDITED); do \
 	    echo "$$manifest:"; \
-	    $(CARGO) deny --locked --manifest-path $$manifest check --config deny.toml $$what || exit 1; done
+	    $(CARGO) deny --locked --manifest-path $$manifest check --config '$(CURDIR)/deny.toml' $$what || exit 1; done
 
 packages: deb rpm ## build the .deb and the .rpm in dist/, and as root also the Arch package
 	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory arch-package; \

@@ -432,3 +432,26 @@ fn the_rules_above_read_what_they_mean_to() {
     assert_eq!(room_of("core/src/lib.rs").or(room_of("core/src/main.rs")), None);
     assert_eq!((room_of("core/src/a.rs"), room_of("core/src/b/c/d.rs")), (Some("a"), Some("b")));
 }
+
+/// The separate workspaces have their own lock files, and `--locked` fails if one is out of date: that is found here, not when
+/// the target is run for the first time in months.
+#[test]
+fn every_lock_file_has_the_dependencies_of_the_core() {
+    let dependencies = |lock: &str| -> Vec<String> {
+        let text = std::fs::read_to_string(workspace().join(lock)).unwrap();
+        let core = text.split("[[package]]\n").find(|entry| entry.starts_with("name = \"dkms-core\"\n"));
+        let lines = core.unwrap_or_default().lines().map(str::trim).filter(|line| line.starts_with('"'));
+        // A version follows the name if there are several.
+        lines.map(|line| line.trim_matches(['"', ',']).split(' ').next().unwrap().to_owned()).collect()
+    };
+    // Test programs have none of these.
+    let only_for_tests = ["insta", "proptest", "tempfile"];
+    let needed = |lock: &str| -> Vec<String> {
+        dependencies(lock).into_iter().filter(|name| !only_for_tests.contains(&name.as_str())).collect()
+    };
+    let own = needed("Cargo.lock");
+    assert!(own.len() > 10, "{own:?}");
+    for lock in ["tests/fuzz/Cargo.lock", "tests/oracle/Cargo.lock"] {
+        assert_eq!(needed(lock), own, "{lock}: run cargo metadata with this manifest, and commit the file");
+    }
+}
