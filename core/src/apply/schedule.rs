@@ -352,12 +352,17 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
             work.failed.insert(Placement::of(&task.module, &task.target));
         }
         if task.build && !work.unconfined {
-            if let Wall::User(why) = confine::wall() {
-                work.unconfined = true;
-                work.report.remarks.push(format!(
+            let limits = match confine::wall() {
+                Wall::User(why) => Some(format!(
                     "namespaces are not available: builds run as an unprivileged user, not sandboxed: {why}"
-                ));
-            }
+                )),
+                Wall::Bare(why) => {
+                    Some(format!("builds are not sandboxed, but run as an unprivileged user: {why}"))
+                }
+                Wall::Whole | Wall::None | Wall::Failed(_) => None,
+            };
+            work.unconfined |= limits.is_some();
+            work.report.remarks.extend(limits);
         }
         let count = (self.builds > 1 && task.build).then_some((self.done, self.builds));
         work.session.screen.progress(&text::progress(&task.module, &task.target, &outcome, count));

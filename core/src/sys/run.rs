@@ -63,6 +63,7 @@ pub struct Cmd {
     log_limit: Option<u64>,
     stop: Option<Arc<AtomicBool>>,
     input: Option<Arc<File>>,
+    user: Option<u32>,
 }
 
 /// The result of a process.
@@ -127,6 +128,7 @@ impl Cmd {
             log_limit: None,
             stop: None,
             input: None,
+            user: None,
         }
     }
     /// Sets its standard input.
@@ -137,6 +139,11 @@ impl Cmd {
     /// Sets `argv[0]`.
     pub fn named(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());
+        self
+    }
+    /// Runs it as this user and group, without supplementary groups.
+    pub fn user(mut self, id: u32) -> Self {
+        self.user = Some(id);
         self
     }
     /// Adds an argument.
@@ -204,6 +211,9 @@ impl Cmd {
         command.process_group(0);
         if let Some(name) = &self.name {
             command.arg0(name);
+        }
+        if let Some(id) = self.user {
+            command.uid(id).gid(id);
         }
         if let Some(dir) = &self.cwd {
             command.current_dir(dir);

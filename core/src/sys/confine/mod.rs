@@ -21,7 +21,7 @@ mod view;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::OnceLock;
 
@@ -99,7 +99,7 @@ pub(super) fn question(spec: &Spec) -> Result<(String, Option<Lease>)> {
         Wall::Whole => false,
         Wall::User(_) => true,
         Wall::None => bail!("there is no sandbox for a caller that is not root"),
-        Wall::Failed(why) => bail!("cannot set up the sandbox: {why}"),
+        Wall::Bare(why) | Wall::Failed(why) => bail!("cannot set up the sandbox: {why}"),
     };
     let caller = rustix::process::getpid().as_raw_nonzero().get();
     let lease = spec.user.is_none().then(identity::lease).transpose()?;
@@ -117,6 +117,8 @@ pub enum Wall {
     User(String),
     /// None: dkms does not run as root, and the command runs as the same user.
     None,
+    /// Another user only, for this reason: without /proc, the helpers cannot be started.
+    Bare(String),
     /// It should be available, and failed for this reason: nothing is run.
     Failed(String),
 }
@@ -141,6 +143,12 @@ impl Spec {
             Wall::User(_) if self.trusted => prepare(self.plain()?).run(),
             Wall::User(_) => self.helped(true, &prepare),
             Wall::None => prepare(self.plain()?).run(),
+            Wall::Bare(_) if self.trusted => prepare(self.plain()?).run(),
+            Wall::Bare(_) => {
+                let lease = self.user.is_none().then(identity::lease).transpose()?;
+                let user = self.user.or(lease.as_ref().map(Lease::id)).context("a sandbox without a user")?;
+                prepare(self.plain()?.user(user)).run()
+            }
             Wall::Failed(why) => bail!("cannot set up the sandbox: {why}"),
         }
     }
@@ -207,6 +215,9 @@ pub fn wall() -> &'static Wall {
         let unconfined = cfg!(debug_assertions) && environment::is_set("DKMS_UNCONFINED");
         if cfg!(test) || unconfined || !rustix::process::geteuid().is_root() {
             return Wall::None;
+        }
+        if !Path::new("/proc/self").exists() {
+            return Wall::Bare("/proc is not mounted".into());
         }
         match attempt(false) {
             Wall::User(why) => match attempt(true) {
