@@ -368,7 +368,7 @@ fn nothing_is_written_without_a_loader_that_is_known() {
     new_kernel(&root, &kernels).never_says(&["boot default"]);
     assert!(!root.exists(STATE) && !root.exists("/etc/default/grub.d"));
     let all = "find / -xdev \\( -path /proc -o -path /dev -o -path /tmp -o -path /run -o -path /opt/sys -o -path '*/.dkms-rs/history' \\) -prune -o \
-               -type f -printf '%p %s ' -exec sha256sum {} \\; | sha256sum";
+               -type f -printf '%p %s\\n' -exec sha256sum {} + | sha256sum";
     let before = root.run(all).ok().stdout;
     root.run(&format!("/etc/kernel/postinst.d/dkms {0} /boot/vmlinuz-{0}", kernels[1].release)).ok();
     assert_eq!(root.run(all).ok().stdout, before, "byte-identical");
