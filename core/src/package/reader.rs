@@ -33,12 +33,13 @@ impl Reader {
             none => none.insert(Link::start(PART, &Spec { memory: Some(MEMORY), ..Spec::default() })?),
         };
         let described = link.call(&path, |kind, content| allowed([path], kind, &content));
-        if described.as_ref().is_err_and(|error: &anyhow::Error| error.is::<Gone>()) {
-            // This file ended the process. The next file gets a new one.
+        if let Err(error) = &described {
+            // It may have ended, or wait for another answer. The next file gets a new process.
             self.0 = None;
-            return described.with_context(|| {
-                format!("{}, which needed too much memory or is damaged", super::reading(path))
-            });
+            if error.is::<Gone>() {
+                let why = || format!("{}, which needs too much memory or is damaged", super::reading(path));
+                return described.with_context(why);
+            }
         }
         described
     }

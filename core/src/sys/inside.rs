@@ -52,7 +52,7 @@ pub enum Message {
 impl Message {
     /// Parses a message without its length.
     pub fn read(content: &[u8]) -> Result<Self> {
-        serde_json::from_slice(content).context("a message from behind the wall is malformed")
+        serde_json::from_slice(content).context("a message from the sandbox is malformed")
     }
 }
 
@@ -137,8 +137,7 @@ impl Link {
                     }
                 },
                 Message::Found(found) => {
-                    return serde_json::from_value(found)
-                        .context("what was found behind the wall is malformed");
+                    return serde_json::from_value(found).context("the result from the sandbox is malformed");
                 }
                 Message::Failed(why) => bail!("{why}"),
             }
@@ -226,7 +225,7 @@ fn send(mut to: impl Write, message: &impl Serialize) -> Result<()> {
 fn checked(length: [u8; 4]) -> Result<usize> {
     let length = u32::from_le_bytes(length) as usize;
     if length > LIMIT {
-        bail!("a message from behind the wall is longer than {} MiB", LIMIT >> 20);
+        bail!("a message from the sandbox is longer than {} MiB", LIMIT >> 20);
     }
     Ok(length)
 }

@@ -200,7 +200,7 @@ impl Cmd {
     pub fn run(&self) -> Result<Done> {
         signal::check()?;
         if inside::here() {
-            bail!("{} is not started behind the wall", self.display());
+            bail!("{} is not started in the sandbox", self.display());
         }
         let mut command = Command::new(&self.program);
         command.args(&self.args).env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));

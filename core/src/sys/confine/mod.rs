@@ -102,8 +102,7 @@ pub(super) fn question(spec: &Spec) -> Result<(String, Option<Lease>)> {
         Wall::Bare(why) | Wall::Failed(why) => bail!("cannot set up the sandbox: {why}"),
     };
     let caller = rustix::process::getpid().as_raw_nonzero().get();
-    let lease = spec.user.is_none().then(identity::lease).transpose()?;
-    let user = spec.user.or(lease.as_ref().map(Lease::id)).context("a sandbox without a user")?;
+    let (user, lease) = spec.select_user()?;
     let question = Question { spec: spec.clone(), plain_view, caller, user, group: None };
     Ok((serde_json::to_string(&question)?, lease))
 }
@@ -145,8 +144,7 @@ impl Spec {
             Wall::None => prepare(self.plain()?).run(),
             Wall::Bare(_) if self.trusted => prepare(self.plain()?).run(),
             Wall::Bare(_) => {
-                let lease = self.user.is_none().then(identity::lease).transpose()?;
-                let user = self.user.or(lease.as_ref().map(Lease::id)).context("a sandbox without a user")?;
+                let (user, _lease) = self.select_user()?;
                 prepare(self.plain()?.user(user)).run()
             }
             Wall::Failed(why) => bail!("cannot set up the sandbox: {why}"),
@@ -174,8 +172,7 @@ impl Spec {
     ) -> Result<(Done, Option<Verdict>)> {
         let caller = rustix::process::getpid().as_raw_nonzero().get();
         let group = cgroup::delegated().and_then(Delegated::group);
-        let lease = self.user.is_none().then(identity::lease).transpose()?;
-        let user = self.user.or(lease.as_ref().map(Lease::id)).context("a sandbox without a user")?;
+        let (user, _lease) = self.select_user()?;
         let question = Question {
             spec: self.clone(),
             plain_view,
@@ -196,6 +193,14 @@ impl Spec {
         exchange.read_to_end(&mut answer)?;
         // Without a result, the file still contains the request.
         Ok((done, serde_json::from_slice(&answer).ok()))
+    }
+
+    /// The user that it runs as, which is leased unless the caller has selected it.
+    fn select_user(&self) -> Result<(u32, Option<Lease>)> {
+        match self.user {
+            Some(user) => Ok((user, None)),
+            None => identity::lease().map(|lease| (lease.id(), Some(lease))),
+        }
     }
 
     /// The command without confinement.
