@@ -2,6 +2,10 @@
 
 use std::io::{self, Read};
 
+/// The memory limit of a process that reads tarballs or package files. Decompressors need windows of up to 128 MiB, and
+/// file lists have at most 64 MiB.
+pub const MEMORY: u64 = 512 << 20;
+
 /// Limits for unpacking an untrusted tarball.
 #[derive(Debug, Clone)]
 pub struct Limits {

@@ -8,8 +8,9 @@
 //!
 //! A tarball without `dkms_main_tree` is a plain source with a dkms.conf.
 //!
-//! The author of a tarball is not trusted. [`Unpacked::open`] unpacks it into a directory that only root can enter, and
-//! returns it after all checks: a tarball that violates a rule leaves no files behind.
+//! The author of a tarball is not trusted. [`Unpacked::open`] has it unpacked by a process without privileges, into a
+//! directory that only root can enter, and returns it after all checks: a tarball that violates a rule leaves no files
+//! behind.
 
 mod bound;
 mod codec;
@@ -22,20 +23,22 @@ mod walk;
 mod write;
 
 pub(crate) use bound::Bounded;
-pub use bound::Limits;
+pub use bound::{Limits, MEMORY};
 pub(crate) use codec::reader as decompressed;
 pub use contents::{Contents, contents};
 pub use member::Kind;
 pub(crate) use member::{Member, checked, checked_path};
-pub use read::{Listing, Unpacked, unpack};
+pub use read::{Listing, PART, Unpacked, serve, unpack};
 pub use walk::texts;
 pub(crate) use walk::{Each, blame, walk};
 pub use write::{Packing, destination, file_name, pack};
 
+use serde::{Deserialize, Serialize};
+
 use crate::exit::Exit;
 
 /// Why a tarball cannot be read or written, with the exit code that shell DKMS documents for this.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{why}")]
 pub struct Refused {
     /// The exit code.

@@ -7,41 +7,101 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::bound::TooMuch;
+use super::bound::{MEMORY, TooMuch};
 use super::contents::{Contents, contents};
 use super::member::{Kind, Member, leads_out};
 use super::walk::{blame, walk};
 use super::{Limits, Refused};
 use crate::layout::Layout;
+use crate::sys::confine::{self, Lease, Spec};
 use crate::sys::file;
+use crate::sys::inside::{self, Gone, Link};
 use crate::sys::private::Private;
 
 /// The content of a tarball, by path below its root. Includes directories that the tarball only implies.
 pub type Listing = BTreeMap<PathBuf, Kind>;
 
+/// The name of the part of our programs that unpacks tarballs.
+pub const PART: &str = "tarball";
+/// The directory that it writes to.
+const WRITTEN: &str = "written";
+
 /// A tarball, unpacked and checked. Its files are deleted when this is dropped.
 #[derive(Debug)]
 pub struct Unpacked {
-    private: Private,
+    _private: Private,
+    dir: PathBuf,
     /// Its content; all paths are below [`Unpacked::path`].
     pub contents: Contents,
 }
 
 impl Unpacked {
-    /// Reads a tarball. Errors are [`Refused`] if the tarball is at fault.
+    /// Reads a tarball; for root, in a process without privileges. Errors are [`Refused`] if the tarball is at fault.
     pub fn open(layout: &Layout, file: &Path) -> Result<Self> {
-        let context = || format!("reading {}", file.display());
-        let (packed, size) = file::open_regular(file).with_context(context)?;
         let private = Private::new(&layout.incoming())?;
-        let contents = unpack(BufReader::new(packed), size, &private, &Limits::default())?;
+        private.dir(Path::new(WRITTEN))?;
+        let dir = private.path().join(WRITTEN);
+        let contents = match confine::drops_privileges() {
+            true => unpack_confined(file, &dir)?,
+            false => unpack_file(file, &Private::given(dir.clone()))?,
+        };
         private.open_up()?;
-        Ok(Self { private, contents })
+        Ok(Self { _private: private, dir, contents })
     }
 
     /// The path of a part of it.
     pub fn path(&self, part: &Path) -> PathBuf {
-        self.private.path().join(part)
+        self.dir.join(part)
     }
+}
+
+/// Root does not believe the process that unpacked: it lists and checks what was written.
+fn unpack_confined(file: &Path, dir: &Path) -> Result<Contents> {
+    let lease = confine::lease()?;
+    let user = lease.as_ref().map(Lease::id);
+    file::give(dir, user)?;
+    let writable = vec![(dir.to_owned(), confine::PLACE.into())];
+    let mut link = Link::start(PART, &Spec { writable, user, memory: Some(MEMORY), ..Spec::default() })?;
+    let ended: Result<Option<Refused>> =
+        link.call(&file, |kind, content| inside::lend([file], kind, &content));
+    // It must have ended before its files are taken over.
+    drop(link);
+    match ended {
+        Ok(None) => {}
+        Ok(Some(refused)) => return Err(refused.into()),
+        Err(error) if error.is::<Gone>() => {
+            return Err(Refused::malformed("needs too much memory or is damaged"));
+        }
+        Err(error) => return Err(error),
+    }
+    let listing = file::adopt(dir, Limits::default().members)?.into_iter().map(|(path, entry)| {
+        let kind = match entry {
+            file::Entry::Dir => Kind::Dir,
+            file::Entry::File { executable } => Kind::File { executable },
+            file::Entry::Link(target) => Kind::Link(target),
+        };
+        (path, kind)
+    });
+    let listing: Listing = listing.collect();
+    let contents = contents(&listing)?;
+    for (path, target) in links(&listing, &contents) {
+        link_inside(path, target, &contents)?;
+    }
+    Ok(contents)
+}
+
+/// The sandboxed part: unpacks a tarball, or returns why that was refused.
+pub fn serve() -> Result<()> {
+    inside::serve(|file: PathBuf| match unpack_file(&file, &Private::given(confine::PLACE.into())) {
+        Ok(_) => Ok(None),
+        Err(error) => error.downcast::<Refused>().map(Some),
+    })
+}
+
+fn unpack_file(file: &Path, private: &Private) -> Result<Contents> {
+    let opened = inside::opened(file);
+    let (packed, size) = opened.with_context(|| format!("reading {}", file.display()))?;
+    unpack(BufReader::new(packed), size, private, &Limits::default())
 }
 
 /// Unpacks into `private`, whose content must not be used unless this returns `Ok`.
@@ -53,7 +113,10 @@ pub fn unpack(packed: impl BufRead, size: u64, private: &Private, limits: &Limit
     })
     .map_err(blame)?;
     let contents = contents(&into.listing)?;
-    links(&into.listing, &contents, private)?;
+    for (path, target) in links(&into.listing, &contents) {
+        link_inside(path, target, &contents)?;
+        private.link(path, target)?;
+    }
     Ok(contents)
 }
 
@@ -132,19 +195,24 @@ fn place(listing: &mut Listing, member: &Member, private: &Private, limits: &Lim
     }
 }
 
-/// Creates the links of the source. A build has none, and nothing else is used.
-fn links(listing: &Listing, contents: &Contents, private: &Private) -> Result<()> {
-    let root = contents.source.as_deref().unwrap_or(Path::new("dkms_binaries_only"));
-    for (path, kind) in listing {
-        let Kind::Link(target) = kind else { continue };
-        if !path.starts_with(root) {
-            continue;
-        }
-        if leads_out(path, target, root) {
-            let why = format!("contains a link {path:?} to {target:?}, which points outside its directory");
-            return Err(Refused::malformed(why));
-        }
-        private.link(path, target)?;
+/// The directory whose content is used.
+fn used(contents: &Contents) -> &Path {
+    contents.source.as_deref().unwrap_or(Path::new("dkms_binaries_only"))
+}
+
+/// The links of the source. A build has none, and nothing else is used.
+fn links<'a>(listing: &'a Listing, contents: &'a Contents) -> impl Iterator<Item = (&'a Path, &'a Path)> {
+    listing.iter().filter_map(|(path, kind)| match kind {
+        Kind::Link(target) if path.starts_with(used(contents)) => Some((path.as_path(), target.as_path())),
+        _ => None,
+    })
+}
+
+/// A link must not lead out of the source.
+fn link_inside(path: &Path, target: &Path, contents: &Contents) -> Result<()> {
+    if target.is_absolute() || leads_out(path, target, used(contents)) {
+        let why = format!("contains a link {path:?} to {target:?}, which points outside its directory");
+        return Err(Refused::malformed(why));
     }
     Ok(())
 }

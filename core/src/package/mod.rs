@@ -23,10 +23,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-pub use reader::{MEMORY, PART, Reader, allowed, serve};
+pub use reader::{PART, Reader, serve};
 pub use unpack::Unpacking;
 
 use crate::archive::{Each, Limits, Refused, blame};
+use crate::sys::inside;
 use crate::types::Arch;
 
 /// The limits of a description: a list of a million files is 64 MiB.
@@ -74,7 +75,7 @@ impl Package {
     /// files. A transaction may contain hundreds of packages, and most do not concern kernels.
     pub fn open(path: &Path) -> Result<Self> {
         let read = || -> Result<Self> {
-            let (file, size) = reader::opened(path)?;
+            let (file, size) = inside::opened(path)?;
             let (format, mut file) = told(file)?;
             let metadata = match format {
                 Format::Deb => deb::describe(&mut file, size),
@@ -124,7 +125,7 @@ fn told(mut file: File) -> Result<(Format, File)> {
 
 /// Passes on everything that a package would install.
 fn walk(path: &Path, allowed: u64, members: usize, each: &mut Each<'_>) -> Result<()> {
-    let (file, size) = reader::opened(path)?;
+    let (file, size) = inside::opened(path)?;
     let (format, mut file) = told(file)?;
     match format {
         Format::Deb => deb::content(&mut file, size, allowed, members, each),

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{Each, Package, reader, reading, walk};
+use super::{Each, Package, reading, walk};
 use crate::archive::{Kind, Limits, Listing, Member, Refused, blame};
 use crate::layout::merged;
+use crate::sys::inside;
 use crate::sys::private::Private;
 
 /// Reads a package with these limits of bytes and members.
@@ -47,7 +48,7 @@ impl<'a> Unpacking<'a> {
     /// unpacked files must not be used.
     pub fn take(&mut self, package: &Package, take: &dyn Fn(&Path) -> bool) -> Result<()> {
         let mut read = || -> Result<()> {
-            let (_, size) = reader::opened(&package.file)?;
+            let (_, size) = inside::opened(&package.file)?;
             self.take_from(size, take, &mut |allowed, members, each| {
                 walk(&package.file, allowed, members, each).map_err(blame)
             })

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::unpacked;
+use crate::archive;
 use crate::conf::bash;
 use crate::conf::evaluate;
 use crate::event::Event;
@@ -23,8 +24,12 @@ use crate::tree::Snapshot;
 use crate::types::{ModuleId, Target};
 
 /// The parts of our programs that run confined.
-pub const PARTS: &confine::Inside =
-    &[(PART, serve), (package::PART, package::serve), (unpacked::PART, unpacked::serve)];
+pub const PARTS: &confine::Inside = &[
+    (PART, serve),
+    (archive::PART, archive::serve),
+    (package::PART, package::serve),
+    (unpacked::PART, unpacked::serve),
+];
 /// The name of this part.
 pub(super) const PART: &str = "incoming";
 

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::archive::{Kind, Limits};
+use crate::archive::{self, Kind, Limits};
 use crate::cache::View;
 use crate::incoming::Incoming;
 use crate::kernel::Loads;
 use crate::layout::Offered;
-use crate::package::{self, Package, Unpacking};
+use crate::package::{Package, Unpacking};
 use crate::session::Session;
 use crate::sys::confine::{self, Lease, Spec};
 use crate::sys::inside::{self, Link};
@@ -27,8 +27,6 @@ use crate::sys::{file, hash, signal};
 const WRITTEN: &str = "written";
 const OVER: &str = "over";
 const UNDER: &str = "under";
-/// The place of the writable directory in the sandbox.
-const PLACE: &str = "/tmp";
 /// The part of our programs that unpacks.
 pub(super) const PART: &str = "unpack";
 
@@ -62,15 +60,15 @@ pub(super) fn unpack(session: &Session, packages: &[Package], incoming: &Incomin
     let user = lease.as_ref().map(Lease::id);
     file::give(&written, user)?;
     let spec = Spec {
-        writable: vec![(written.clone(), PLACE.into())],
+        writable: vec![(written.clone(), confine::PLACE.into())],
         user,
-        memory: Some(package::MEMORY),
+        memory: Some(archive::MEMORY),
         ..Spec::default()
     };
     let files: Vec<&Path> = packages.iter().map(|package| package.file.as_path()).collect();
     let mut link = Link::start(PART, &spec)?;
     let ended: Result<()> = link.call(&Request::of(session, packages, incoming), |kind, content| {
-        package::allowed(files.iter().copied(), kind, &content)
+        inside::lend(files.iter().copied(), kind, &content)
     });
     // It must have ended before its files are taken over.
     drop(link);
@@ -111,7 +109,7 @@ pub(super) fn serve() -> Result<()> {
 
 fn write(request: &Request) -> Result<()> {
     let Request { packages, incoming, links } = request;
-    let private = Private::given(PLACE.into());
+    let private = Private::given(confine::PLACE.into());
     let mut unpacking = Unpacking::new(&private, Path::new(OVER));
     let there = |path: &Path| Path::new("/").join(path).symlink_metadata().is_ok();
     for package in packages.iter().filter(|package| incoming.wants(package, &there)) {
@@ -175,11 +173,12 @@ fn loads(path: &Path) -> Loads {
 /// The files of the overlay.
 fn view(over: &Path, files: file::Adopted) -> Result<View> {
     let mut view = BTreeMap::new();
-    for (path, target) in files {
+    for (path, entry) in files {
         signal::check()?;
-        let digest = match target {
-            Some(target) => Some(hash::link_digest(&target)),
-            None => hash::digest(&over.join(&path)),
+        let digest = match entry {
+            file::Entry::Dir => continue,
+            file::Entry::Link(target) => Some(hash::link_digest(&target)),
+            file::Entry::File { .. } => hash::digest(&over.join(&path)),
         };
         let digest = digest.with_context(|| format!("reading {}", over.join(&path).display()))?;
         view.insert(Path::new("/").join(path), digest);

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
 
-pub use tree::{Adopted, adopt, copy as copy_tree};
+pub use tree::{Adopted, Entry, adopt, copy as copy_tree};
 
 /// The prefix of temporary files next to final ones. Shell tools and depmod ignore them.
 pub const TEMP_PREFIX: &str = ".dkms-tmp-";

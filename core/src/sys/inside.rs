@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::confine::{self, Lease, Spec};
-use super::{run, signal};
+use super::{file, run, signal};
 
 /// Larger than any message. A survey of a hundred modules for ten kernels is a tenth of it.
 pub const LIMIT: usize = 64 << 20;
@@ -81,9 +81,16 @@ pub fn ask<F: DeserializeOwned>(
     Link::start(part, spec)?.call(request, |kind, content| Ok(Answer::Value(answer(kind, content)?)))
 }
 
-/// The path of a file that a part requests to open, if this is such a request.
-pub fn asks_to_open(kind: &str, content: &Value) -> Option<String> {
-    (kind == OPEN).then(|| content.as_str().map(str::to_owned)).flatten()
+/// Answers a request to open one of these files; other requests are errors.
+pub fn lend<'p>(paths: impl IntoIterator<Item = &'p Path>, kind: &str, content: &Value) -> Result<Answer> {
+    let asked = (kind == OPEN).then(|| content.as_str().map(Path::new)).flatten();
+    let Some(path) = paths.into_iter().find(|path| asked == Some(*path)) else {
+        bail!("the sandboxed dkms asks for {kind} {content}, which is not available");
+    };
+    Ok(match file::open_regular(path) {
+        Ok((file, _)) => Answer::File(file),
+        Err(error) => Answer::Value(error.to_string().into()),
+    })
 }
 
 /// A sandboxed part of our program. It is ended when this is dropped.
@@ -267,18 +274,17 @@ pub fn outside<A: DeserializeOwned>(kind: &str, content: &impl Serialize) -> Opt
     Some(asked())
 }
 
-/// Has the caller open a file, with its own permissions. `None` if this process is not sandboxed.
-pub fn open(path: &Path) -> Option<Result<File>> {
-    let way = WAY.get()?;
-    let asked = || -> Result<File> {
-        let _one = way.0.lock().map_err(|_| anyhow::anyhow!("another thread has failed"))?;
-        put(OPEN, &path)?;
-        match hear()?.context("there was no answer")? {
-            Value::Null => hear_file(),
-            why => bail!("{}", why.as_str().unwrap_or("it is not available")),
-        }
+/// Opens a regular file, and returns its size. In the sandbox, the caller opens it, with its own permissions.
+pub fn opened(path: &Path) -> Result<(File, u64)> {
+    let Some(way) = WAY.get() else { return Ok(file::open_regular(path)?) };
+    let _one = way.0.lock().map_err(|_| anyhow::anyhow!("another thread has failed"))?;
+    put(OPEN, &path)?;
+    let file = match hear()?.context("there was no answer")? {
+        Value::Null => hear_file()?,
+        why => bail!("{}", why.as_str().unwrap_or("it is not available")),
     };
-    Some(asked())
+    let size = file.metadata()?.len();
+    Ok((file, size))
 }
 
 fn put(kind: &str, content: &impl Serialize) -> Result<()> {

@@ -39,6 +39,8 @@ use crate::sys::environment;
 use crate::sys::overlay::Layers;
 use crate::sys::run::{Cmd, Done};
 
+/// The place for a part of our own program to write to. It is empty in every sandbox.
+pub const PLACE: &str = "/tmp";
 /// The exit code of a command that was not run.
 pub const NOT_RUN: i32 = 125;
 /// The descriptor of the first passed file; the others follow.

@@ -99,8 +99,22 @@ pub fn copy(from: &Path, to: &Path, owner: Option<u32>) -> Result<()> {
     entry(&pair, owner, 0).with_context(|| format!("copying {} to {}", from.display(), to.display()))
 }
 
-/// The files and links of an [adopted](adopt) tree: the path below the directory, and the target of a link.
-pub type Adopted = Vec<(PathBuf, Option<PathBuf>)>;
+/// The content of an [adopted](adopt) tree, by path below its directory.
+pub type Adopted = Vec<(PathBuf, Entry)>;
+
+/// What has a name in an [adopted](adopt) tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// A directory.
+    Dir,
+    /// A regular file with a single name.
+    File {
+        /// Its owner may execute it.
+        executable: bool,
+    },
+    /// A symbolic link with this target.
+    Link(PathBuf),
+}
 
 /// Takes over a tree that another user wrote, whose processes have ended: the owner becomes root, files get mode 0644 or
 /// 0755, directories 0755. Other kinds of files are errors.
@@ -134,6 +148,7 @@ fn adopt_dir(
         match kind {
             FileType::Directory => {
                 let inner = rustix::fs::openat(dir, &name, DIRECTORY, Mode::empty()).with_context(context)?;
+                found.push((path.clone(), Entry::Dir));
                 adopt_dir(inner.as_fd(), &path, found, most, depth + 1)?;
             }
             FileType::Symlink => {
@@ -141,7 +156,7 @@ fn adopt_dir(
                 let root = (Some(Uid::ROOT), Some(Gid::ROOT));
                 rustix::fs::chownat(dir, &name, root.0, root.1, AtFlags::SYMLINK_NOFOLLOW)
                     .with_context(context)?;
-                found.push((path, Some(OsStr::from_bytes(target.to_bytes()).into())));
+                found.push((path, Entry::Link(OsStr::from_bytes(target.to_bytes()).into())));
             }
             FileType::RegularFile => {
                 let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -150,10 +165,11 @@ fn adopt_dir(
                 if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_nlink != 1 {
                     bail!("{} is not a file of its own", path.display());
                 }
-                let mode = if stat.st_mode & 0o100 == 0 { 0o644 } else { 0o755 };
+                let executable = stat.st_mode & 0o100 != 0;
+                let mode = if executable { 0o755 } else { 0o644 };
                 own(file.as_fd(), Some(0)).with_context(context)?;
                 rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).with_context(context)?;
-                found.push((path, None));
+                found.push((path, Entry::File { executable }));
             }
             _ => bail!("{} is neither a file, a link nor a directory", path.display()),
         }
