@@ -31,6 +31,19 @@ pub fn transaction() -> Option<String> {
     Some(format!("{} {}", manager.pid, manager.started))
 }
 
+/// The package manager above this process: the outermost one, because a front end starts others.
+pub fn manager() -> Option<String> {
+    let above = run::ancestors();
+    let manager = above.iter().rev().find(|ancestor| manages(MANAGERS, ancestor))?;
+    Some(format!("{} {}", manager.pid, manager.started))
+}
+
+/// By the program's name, or by that of the script that an interpreter runs.
+fn manages(managers: &[Manager], ancestor: &Ancestor) -> bool {
+    let mut names = ancestor.argv.iter().take(2).map(|word| file_name(word));
+    names.any(|name| managers.iter().any(|manager| manager.programs.contains(&name)))
+}
+
 fn replaces(managers: &[Manager], above: &[Ancestor], variable: impl Fn(&str) -> Option<String>) -> bool {
     let called = |script: &Script, ancestor: &Ancestor| {
         ancestor.argv.windows(2).any(|pair| script.name.fits(&pair[0]) && script.argument.fits(&pair[1]))
@@ -43,13 +56,10 @@ fn replaces(managers: &[Manager], above: &[Ancestor], variable: impl Fn(&str) ->
 }
 
 fn triggers_follow(managers: &[Manager], above: &[Ancestor]) -> bool {
-    // By the program's name, or by that of the script that an interpreter runs.
-    let runs = |triggers: &Triggers, ancestor: &Ancestor| {
-        ancestor.argv.iter().take(2).any(|word| triggers.programs.contains(&file_name(word)))
-    };
-    managers.iter().filter_map(|manager| manager.triggers).any(|triggers| {
-        let manager = above.iter().find(|ancestor| runs(&triggers, ancestor));
-        manager.is_some_and(|manager| !manager.argv.iter().any(|word| word == triggers.off))
+    managers.iter().any(|row| {
+        let Some(Triggers { off }) = row.triggers else { return false };
+        let manager = above.iter().find(|ancestor| manages(std::slice::from_ref(row), ancestor));
+        manager.is_some_and(|manager| !manager.argv.iter().any(|word| word == off))
     })
 }
 

@@ -14,7 +14,7 @@ use crate::exit::Exit;
 use crate::inventory::targets_of_source;
 use crate::layout::Layout;
 use crate::preflight::{PARTS, Question, RequestedBy, preflight, summary};
-use crate::report::{Screen, broke, text};
+use crate::report::{Reported, Screen, broke, text};
 use crate::session::{Options, Session};
 use crate::sys::run::{Ancestor, ancestors};
 use crate::sys::{confine, environment, signal};
@@ -224,7 +224,9 @@ fn carry_out(
     let removal = events.iter().all(Event::leaves);
     match apply::run(session, events) {
         Ok(report) => {
-            if let Some(summary) = text::summary(&report, &session.policy.admin, None) {
+            // For a log that does not contain what the hooks printed before.
+            let whole = Reported::default();
+            if let Some(summary) = text::summary(&report, &session.policy.admin, None, &whole) {
                 tell(&summary);
             }
             Ok(match effect {

@@ -16,6 +16,7 @@ use super::queue::{Node, Queue};
 use super::task::{self, BuildResult};
 use crate::exit::Exit;
 use crate::plan::{Plan, Task};
+use crate::report::live::Live;
 use crate::report::timeline::{Phases, Span};
 use crate::report::{Failing, Fault, Outcome, Severity, Waits, text};
 use crate::session::Session;
@@ -33,6 +34,9 @@ const DEPMOD_SECONDS: f64 = 3.0;
 const POLL_IDLE: Duration = Duration::from_millis(100);
 /// The longest delay until a free job is noticed.
 const POLL_FOR_JOB: Duration = Duration::from_millis(5);
+
+/// Up to this number of builds, each successful one gets a line in a package manager's output.
+const FEW: usize = 4;
 
 /// What a node of the queue stands for.
 #[derive(Debug, Clone)]
@@ -56,6 +60,13 @@ pub(super) fn carry_out<'a>(work: &mut Work<'a>, plan: &'a Plan) -> Result<()> {
     if steps.is_empty() {
         return Ok(());
     }
+    let costs: BTreeMap<usize, f64> = std::iter::zip(&steps, &items)
+        .enumerate()
+        .filter_map(|(node, (step, item))| match step {
+            Step::Task(_, task) if task.build && !task.cached => Some((node, item.seconds?)),
+            Step::Task(..) | Step::Removal(_) | Step::Index(_) => None,
+        })
+        .collect();
     let signing = task::signing(work, &plan.tasks)?;
     let jobs = Jobs::new(work.session.jobs())?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -74,6 +85,8 @@ pub(super) fn carry_out<'a>(work: &mut Work<'a>, plan: &'a Plan) -> Result<()> {
             token: None,
             lanes: BTreeMap::new(),
             builds: plan.tasks.iter().filter(|task| task.build).count(),
+            live: Live::new(work.session.screen, costs.len(), costs.values().sum()),
+            costs,
             done: 0,
             announced: false,
             outcomes: &mut outcomes,
@@ -164,6 +177,9 @@ struct Executor<'scope, 'env, 'p> {
     token: Option<Token>,
     lanes: BTreeMap<usize, usize>,
     builds: usize,
+    /// The builds that are not cached, by node, with their expected seconds.
+    costs: BTreeMap<usize, f64>,
+    live: Live,
     done: usize,
     /// The start of the build was reported.
     announced: bool,
@@ -175,6 +191,7 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
     fn run(&mut self, work: &mut Work<'a>, receive: &Receiver<Message>) -> Result<()> {
         loop {
             signal::check()?;
+            self.live.tick();
             // Builds first, so that the processors are busy during light work.
             self.start_all(work)?;
             if let Some(next) = self.queue.light() {
@@ -244,6 +261,9 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
                     announce(work, self.plan);
                 }
                 let cached = task.cached;
+                if let Some(seconds) = self.costs.get(&next) {
+                    self.live.started(next, task.module.to_string(), *seconds);
+                }
                 let job = task::job(
                     work,
                     task,
@@ -310,6 +330,7 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
         match message {
             Message::Built(next, attempt, spans, token) => {
                 self.lanes.remove(&next);
+                self.live.ended(next);
                 // Its job goes to the next build before its result is installed.
                 self.token = Some(token);
                 self.start_all(work)?;
@@ -365,8 +386,32 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
             work.report.remarks.extend(limits);
         }
         let count = (self.builds > 1 && task.build).then_some((self.done, self.builds));
-        work.session.screen.progress(&text::progress(&task.module, &task.target, &outcome, count));
+        let screen = work.session.screen;
+        if screen.is_person() || told_now(&outcome, self.builds) {
+            screen.progress(&text::progress(&task.module, &task.target, &outcome, count));
+        }
         self.outcomes.insert(index, outcome);
+    }
+}
+
+/// Whether an outcome is reported at once in a package manager's output, which has the lines of many other programs. The
+/// summary counts the others.
+fn told_now(outcome: &Outcome, builds: usize) -> bool {
+    match outcome {
+        Outcome::Installed { built: false, .. } | Outcome::UpToDate => false,
+        Outcome::Installed { built: true, .. } | Outcome::Built { .. } => builds <= FEW,
+        Outcome::Registered
+        | Outcome::Unregistered
+        | Outcome::Loaded
+        | Outcome::Present
+        | Outcome::Uninstalled
+        | Outcome::Unbuilt
+        | Outcome::Kept
+        | Outcome::Excluded { .. }
+        | Outcome::Native { .. }
+        | Outcome::Deferred { .. }
+        | Outcome::Refused { .. }
+        | Outcome::Failed(_) => true,
     }
 }
 

@@ -14,7 +14,9 @@ use crate::caller;
 use crate::event::Event;
 use crate::layout::Layout;
 use crate::plan::{Plan, Survey, concerned, plan, scope};
-use crate::report::{AlreadyReported, Class, History, Line, Report, Severity, Waits, history, text};
+use crate::report::{
+    AlreadyReported, Class, History, Line, Report, Reported, Severity, Waits, history, text,
+};
 use crate::session::Session;
 use crate::survey::{self, survey};
 use crate::sys::signal;
@@ -67,8 +69,10 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
             Err(error) => told.to_mut().remarks.push(format!("{error:#}")),
         }
     }
-    if let Some(summary) = text::summary(&told, &session.policy.admin, number) {
+    let reported = Reported::load(&session.layout, caller::manager());
+    if let Some(summary) = text::summary(&told, &session.policy.admin, number, &reported) {
         session.screen.alert(&summary);
+        reported.record(&session.layout, &told, number);
     }
     drop(told);
     match result {
@@ -88,6 +92,8 @@ pub struct Proven {
     pub survey: Survey,
     /// Its number in the history, if something failed.
     pub number: Option<u64>,
+    /// What the transaction had reported before.
+    pub reported: Reported,
 }
 
 /// Runs a pre-build. `look` returns the events, and facts about everything that they concern; without events nothing is
@@ -121,7 +127,9 @@ pub fn prove(
     report.seconds = began.elapsed().as_secs_f64();
     let failed = report.failures() > 0;
     let number = failed.then(|| history::store(&session.layout, &report).ok()).flatten();
-    Ok(Some(Proven { report, snapshot, survey, number }))
+    let reported = Reported::load(&session.layout, caller::manager());
+    reported.clone().record(&session.layout, &report, number);
+    Ok(Some(Proven { report, snapshot, survey, number, reported }))
 }
 
 /// Surveys and plans.

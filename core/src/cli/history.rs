@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::refuse;
 use crate::exit::Exit;
-use crate::report::{history, text};
+use crate::report::{Reported, history, text};
 use crate::session::Session;
 
 pub(super) fn show(session: &Session, words: &[String], json: bool) -> Result<Exit> {
@@ -44,7 +44,7 @@ pub(super) fn show(session: &Session, words: &[String], json: bool) -> Result<Ex
                 session.screen.answer(&format!("{}\n", serde_json::to_string_pretty(&kept)?));
                 return Ok(Exit::SUCCESS);
             }
-            let summary = text::summary(&kept.report, &session.policy.admin, None);
+            let summary = text::summary(&kept.report, &session.policy.admin, None, &Reported::default());
             session.screen.answer(&format!(
                 "{}, {} ({:.0} s)\n{}\n",
                 kept.report.cause,

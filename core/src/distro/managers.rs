@@ -3,6 +3,8 @@
 /// One package manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Manager {
+    /// Its programs, and front ends.
+    pub programs: &'static [&'static str],
     /// Variables in the environment of its scripts if the manager, or a front end, may read their standard output.
     pub variables: &'static [&'static str],
     /// How it calls a script that removes a version of a package because another version replaces it.
@@ -45,8 +47,6 @@ pub enum Argument {
 /// Triggers that run at the end of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Triggers {
-    /// Programs that run them.
-    pub programs: &'static [&'static str],
     /// The option that turns them off.
     pub off: &'static str,
 }
@@ -55,6 +55,16 @@ pub struct Triggers {
 pub const MANAGERS: &[Manager] = &[
     // dpkg, with debconf.
     Manager {
+        programs: &[
+            "apt",
+            "apt-get",
+            "aptitude",
+            "unattended-upgrade",
+            "unattended-upgrades",
+            "synaptic",
+            "packagekitd",
+            "dpkg",
+        ],
         variables: &["DPKG_MAINTSCRIPT_NAME", "DEBIAN_HAS_FRONTEND", "DEBCONF_REDIR", "DEB_MAINT_PARAMS"],
         replacing: Some(Script {
             variable: Some(("DPKG_MAINTSCRIPT_NAME", "prerm")),
@@ -67,6 +77,18 @@ pub const MANAGERS: &[Manager] = &[
     // A `%post` that removes leftovers of an earlier installation matches, too. This is harmless: it adds the module
     // again immediately.
     Manager {
+        programs: &[
+            "rpm",
+            "dnf",
+            "dnf-3",
+            "dnf5",
+            "dnf5daemon-server",
+            "microdnf",
+            "yum",
+            "zypper",
+            "zypp-rpm",
+            "packagekitd",
+        ],
         variables: &[],
         replacing: Some(Script {
             variable: None,
@@ -74,22 +96,9 @@ pub const MANAGERS: &[Manager] = &[
             name: FileName::Prefix("rpm-tmp."),
             argument: Argument::VersionsRemaining,
         }),
-        triggers: Some(Triggers {
-            programs: &[
-                "rpm",
-                "dnf",
-                "dnf-3",
-                "dnf5",
-                "dnf5daemon-server",
-                "microdnf",
-                "yum",
-                "zypper",
-                "zypp-rpm",
-                "packagekitd",
-            ],
-            off: "--notriggers",
-        }),
+        triggers: Some(Triggers { off: "--notriggers" }),
     },
+    Manager { programs: &["pacman"], variables: &[], replacing: None, triggers: None },
 ];
 
 /// The default path of pacman's database.

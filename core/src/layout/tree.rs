@@ -70,6 +70,10 @@ impl Layout {
     pub fn history(&self) -> PathBuf {
         self.own().join("history")
     }
+    /// What was reported in the current transaction.
+    pub fn reported(&self) -> PathBuf {
+        self.own().join("reported.json")
+    }
     /// The record of a build: `records/NAME/VERSION/KERNEL/ARCH.json`.
     pub fn record(&self, id: &ModuleId, target: &Target) -> PathBuf {
         self.keyed("records", id, target, "json")

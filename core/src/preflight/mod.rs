@@ -110,6 +110,10 @@ fn look(session: &mut Session, question: &Question, finding: &mut Finding) -> Re
     let arch = this_machine()?;
     let targets = incoming.headers.keys().map(|kernel| Target { kernel: kernel.clone(), arch: arch.clone() });
     finding.incoming = targets.collect();
+    let kernels: Vec<&str> = finding.incoming.iter().map(|target| target.kernel.as_str()).collect();
+    if !kernels.is_empty() {
+        session.screen.progress(&format!("dkms: preparing the pre-build for {}", kernels.join(", ")));
+    }
     let unpacked = match incoming.concerns() {
         // Programs of a package run in the sandbox or not at all.
         true if !confine::available() => bail!("this system does not allow namespaces"),

@@ -21,7 +21,7 @@ pub fn summary(finding: &Finding, session: &Session, requested_by: RequestedBy) 
     let mut lines: Vec<String> = Vec::new();
     if let Some(proven) = &finding.proven {
         let report = Report { remarks: Vec::new(), ..proven.report.clone() };
-        lines.extend(text::summary(&report, &session.policy.admin, proven.number));
+        lines.extend(text::summary(&report, &session.policy.admin, proven.number, &proven.reported));
     }
     lines.extend(finding.untried.iter().map(|why| format!("dkms: pre-build skipped: {why}")));
     let fails = finding

@@ -3,9 +3,11 @@
 pub mod compiler;
 mod error;
 pub mod history;
+pub mod live;
 mod outcome;
 
 pub mod refused;
+mod reported;
 mod screen;
 pub mod text;
 #[cfg(test)]
@@ -19,6 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::sys::plain::plain;
 pub use error::broke;
 pub use outcome::{Class, Count, Failing, Fault, Follows, History, Outcome, Severity, Waits};
+pub use reported::Reported;
 pub use screen::Screen;
 
 use crate::exit::Exit;

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::live;
 use crate::sys::plain::{plain, whole};
 use crate::sys::run::say;
 
@@ -21,6 +22,14 @@ impl Screen {
     pub fn package_manager() -> Self {
         Self { stdout: false, quiet: false }
     }
+    /// Whether progress is printed.
+    pub fn talks(&self) -> bool {
+        !self.quiet
+    }
+    /// Whether the reader is a user, who started this program.
+    pub fn is_person(&self) -> bool {
+        self.stdout
+    }
     /// Prints only errors.
     pub fn quiet(self, quiet: bool) -> Self {
         Self { quiet, ..self }
@@ -31,14 +40,14 @@ impl Screen {
             return;
         }
         let line = format!("{}\n", plain(line));
-        if self.stdout { say(io::stdout(), &line) } else { say(io::stderr(), &line) }
+        live::above(|| if self.stdout { say(io::stdout(), &line) } else { say(io::stderr(), &line) });
     }
     /// Prints a message that is never suppressed.
     pub fn alert(&self, text: &str) {
-        say(io::stderr(), &format!("{}\n", plain(text)));
+        live::above(|| say(io::stderr(), &format!("{}\n", plain(text))));
     }
     /// Prints the result of a query: always on standard output.
     pub fn answer(&self, text: &str) {
-        say(io::stdout(), &whole(text));
+        live::above(|| say(io::stdout(), &whole(text)));
     }
 }

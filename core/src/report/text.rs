@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Count, Failing, Line, Outcome, Report};
+use super::{Count, Failing, Line, Outcome, Report, Reported};
 use crate::policy::Admin;
 use crate::types::{KernelRelease, ModuleId, Target};
 
@@ -43,8 +43,8 @@ pub fn progress(
     format!("dkms: {place}{module} {end}")
 }
 
-/// The summary; `None` if it would be empty.
-pub fn summary(report: &Report, admin: &Admin, number: Option<u64>) -> Option<String> {
+/// The summary; `None` if it would be empty. What this transaction has already reported is only counted.
+pub fn summary(report: &Report, admin: &Admin, number: Option<u64>, before: &Reported) -> Option<String> {
     let mut text = String::new();
     let mut say = |line: String| {
         text.push_str(&line);
@@ -53,11 +53,12 @@ pub fn summary(report: &Report, admin: &Admin, number: Option<u64>) -> Option<St
     for repaired in &report.repaired {
         say(format!("dkms: repaired: {repaired}"));
     }
-    for (kernel, counts) in counts(report) {
+    for (kernel, counts) in counts(report, admin, before) {
         say(format!("dkms: {kernel}: {counts}"));
     }
-    deferred(report, &mut say);
-    for line in &report.lines {
+    let new: Vec<&Line> = report.lines.iter().filter(|line| !before.contains(line)).collect();
+    deferred(&new, &mut say);
+    for line in &new {
         details(line, admin, &mut say);
     }
     notes(report, &mut say);
@@ -67,7 +68,8 @@ pub fn summary(report: &Report, admin: &Admin, number: Option<u64>) -> Option<St
     for problem in &report.problems {
         say(format!("dkms: {problem}"));
     }
-    if let Some(number) = number.filter(|_| report.failures() > 0 || !report.problems.is_empty()) {
+    let failures = new.iter().any(|line| line.outcome.follows().count == Some(Count::Failed));
+    if let Some(number) = number.filter(|_| failures || !report.problems.is_empty()) {
         say(format!("dkms: details: dkms history show {number}"));
     }
     let text = text.trim_end().to_owned();
@@ -132,31 +134,48 @@ fn place(line: &Line) -> String {
 }
 
 /// `21 modules installed, 2 FAILED`, by kernel.
-fn counts(report: &Report) -> BTreeMap<&KernelRelease, String> {
-    let mut by_kernel: BTreeMap<&KernelRelease, BTreeMap<Count, usize>> = BTreeMap::new();
+fn counts<'r>(report: &'r Report, admin: &Admin, before: &Reported) -> BTreeMap<&'r KernelRelease, String> {
+    #[derive(Default)]
+    struct Counted {
+        counts: BTreeMap<Count, usize>,
+        /// Something that the reader does not know yet, or that fails a hook.
+        news: bool,
+        /// A part of it was reported before.
+        reported: bool,
+    }
+    let mut by_kernel: BTreeMap<&KernelRelease, Counted> = BTreeMap::new();
     for line in &report.lines {
         if let (Some(target), Some(count)) = (&line.target, line.outcome.follows().count) {
-            *by_kernel.entry(&target.kernel).or_default().entry(count).or_default() += 1;
+            let counted = by_kernel.entry(&target.kernel).or_default();
+            *counted.counts.entry(count).or_default() += 1;
+            let reported = before.contains(line);
+            counted.reported |= reported;
+            counted.news |= !count.quiet() && (!reported || admin.critical(&line.module.name));
         }
     }
-    by_kernel.retain(|_, counts| !counts.keys().all(|count| count.quiet()));
-    let text = |counts: BTreeMap<Count, usize>| {
+    by_kernel.retain(|_, counted| counted.news);
+    let text = |Counted { counts, reported, .. }: Counted| {
         let total: usize = counts.values().sum();
         let modules = format!("{total} module{}", if total == 1 { "" } else { "s" });
+        let end = match (reported, before.number()) {
+            (false, _) => String::new(),
+            (true, None) => " (see above)".to_owned(),
+            (true, Some(number)) => format!(" (see above, or: dkms history show {number})"),
+        };
         if let Some((count, _)) = counts.first_key_value().filter(|_| counts.len() == 1) {
-            return format!("{modules} {}", count.words());
+            return format!("{modules} {}{end}", count.words());
         }
         let parts: Vec<String> =
             counts.iter().map(|(count, number)| format!("{number} {}", count.words())).collect();
-        format!("{modules}: {}", parts.join(", "))
+        format!("{modules}: {}{end}", parts.join(", "))
     };
-    by_kernel.into_iter().map(|(kernel, counts)| (kernel, text(counts))).collect()
+    by_kernel.into_iter().map(|(kernel, counted)| (kernel, text(counted))).collect()
 }
 
 /// Modules that wait for the same thing share their lines.
-fn deferred(report: &Report, say: &mut impl FnMut(String)) {
+fn deferred(lines: &[&Line], say: &mut impl FnMut(String)) {
     let mut groups: BTreeMap<(Option<&KernelRelease>, &str, &str), Vec<String>> = BTreeMap::new();
-    for line in &report.lines {
+    for line in lines {
         if let Outcome::Deferred { why, advice, .. } = &line.outcome {
             let kernel = line.target.as_ref().map(|target| &target.kernel);
             groups.entry((kernel, why, advice)).or_default().push(line.module.to_string());

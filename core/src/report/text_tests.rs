@@ -1,8 +1,9 @@
 //! Output for users and programs: an intended change is made here first.
 
 use super::history::Kept;
-use super::{Failing, Fault, History, Outcome, Report, Severity, Waits, text};
+use super::{Failing, Fault, History, Outcome, Report, Reported, Severity, Waits, text};
 use crate::exit::Exit;
+use crate::layout::Layout;
 use crate::policy::Admin;
 use crate::types::{ModuleId, Target};
 
@@ -37,7 +38,8 @@ fn report(lines: Vec<(&str, &str, Outcome)>) -> Report {
 }
 
 fn summary(report: &Report) -> String {
-    text::summary(report, &admin("\"zfs\""), Some(7)).unwrap_or_else(|| "(silence)".into())
+    text::summary(report, &admin("\"zfs\""), Some(7), &Reported::default())
+        .unwrap_or_else(|| "(silence)".into())
 }
 
 fn installed(notes: &[&str]) -> Outcome {
@@ -122,14 +124,54 @@ fn a_transaction_without_failures() {
 }
 
 #[test]
+fn the_second_hook_of_a_transaction_repeats_no_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = Layout { dkms_tree: dir.path().into(), ..Layout::default() };
+    let reported = || Reported::load(&layout, Some("apt".into()));
+    let second = |lines: Vec<(&str, &str, Outcome)>| {
+        text::summary(&report(lines), &admin("\"zfs\""), Some(8), &reported()).unwrap_or("(silence)".into())
+    };
+    let failed = || ("razer/3", KERNEL, Outcome::Failed(failing()));
+    let needs =
+        || Outcome::Deferred { why: "no headers".into(), advice: "install".into(), waits: Waits::Headers };
+    let waits = || ("wl/6", KERNEL, needs());
+    reported().record(&layout, &report(vec![failed(), waits()]), Some(7));
+    let known = ("razer/3", KERNEL, Outcome::Failed(Failing { remembered: true, ..failing() }));
+    let new = || {
+        (
+            "b/1",
+            KERNEL,
+            Outcome::Failed(Failing {
+                why: "another reason".into(),
+                log: None,
+                errors: Vec::new(),
+                ..failing()
+            }),
+        )
+    };
+    insta::assert_snapshot!(second(vec![("a/1", KERNEL, installed(&[])), known.clone()]), @"dkms: 6.12.117+deb13-amd64: 2 modules: 1 installed, 1 FAILED (see above, or: dkms history show 7)");
+    insta::assert_snapshot!(second(vec![("a/1", KERNEL, Outcome::UpToDate), known, waits()]), @"(silence)");
+    insta::assert_snapshot!(second(vec![new(), failed()]), @r"
+    dkms: 6.12.117+deb13-amd64: 2 modules FAILED (see above, or: dkms history show 7)
+    dkms: FAILED: b/1 for 6.12.117+deb13-amd64: another reason
+          still installed for 6.12.100+deb13-amd64
+    dkms: details: dkms history show 8
+    ");
+    // A critical module fails the hook, which must not be silent.
+    let zfs = || ("zfs/2.3.2", KERNEL, Outcome::Failed(failing()));
+    reported().record(&layout, &report(vec![zfs()]), None);
+    insta::assert_snapshot!(second(vec![zfs()]), @"dkms: 6.12.117+deb13-amd64: 1 module FAILED (see above, or: dkms history show 7)");
+}
+
+#[test]
 fn nothing_to_say() {
     let quiet = report(vec![
         ("a/1", KERNEL, Outcome::UpToDate),
         ("b/1", KERNEL, Outcome::Excluded { why: "it needs CONFIG_X".into() }),
         ("c/1", "", Outcome::Registered),
     ]);
-    assert_eq!(text::summary(&quiet, &admin(""), Some(7)), None);
-    assert_eq!(text::summary(&Report::default(), &admin(""), None), None);
+    assert_eq!(text::summary(&quiet, &admin(""), Some(7), &Reported::default()), None);
+    assert_eq!(text::summary(&Report::default(), &admin(""), None, &Reported::default()), None);
 }
 
 #[test]
@@ -215,7 +257,7 @@ fn repairs_remarks_and_problems() {
     dkms: details: dkms history show 7
     ");
     // A transaction without an entry in the history does not refer to it.
-    assert!(!text::summary(&report, &admin(""), None).unwrap().contains("history"));
+    assert!(!text::summary(&report, &admin(""), None, &Reported::default()).unwrap().contains("history"));
 }
 
 #[test]

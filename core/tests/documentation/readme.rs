@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use dkms_core::exit::Exit;
+use dkms_core::layout::Layout;
 use dkms_core::plan::remaining;
 use dkms_core::policy::Admin;
-use dkms_core::report::{Failing, Fault, Outcome, Report, text};
+use dkms_core::report::{Failing, Fault, Outcome, Report, Reported, text};
 use dkms_core::tree::Snapshot;
 use dkms_core::types::{ModuleId, Target};
 
@@ -43,11 +44,22 @@ fn printed(kernel: &str, modules: [&str; 3], seconds: f64, error: &str, installe
         lines.push(text::progress(&id(module), &target, &outcome, Some((number + 1, 3))));
         report.add(&id(module), Some(&target), outcome);
     }
-    let summary = text::summary(&report, &Admin::default(), Some(4)).unwrap();
-    lines.extend(summary.lines().map(str::to_owned));
-    for (number, module) in installed.iter().enumerate() {
-        lines.push(text::progress(&id(module), &target, &after(), Some((number + 1, 2))));
+    let tree = tempfile::tempdir().unwrap();
+    let layout = Layout { dkms_tree: tree.path().into(), ..Layout::default() };
+    let reported = || Reported::load(&layout, Some("the package manager".into()));
+    let mut say = |report: &Report, number| {
+        let summary = text::summary(report, &Admin::default(), number, &reported()).unwrap();
+        lines.extend(summary.lines().map(str::to_owned));
+        reported().record(&layout, report, number);
+    };
+    say(&report, Some(4));
+    let failed = report.lines.remove(2);
+    report.lines.clear();
+    for module in installed {
+        report.add(&id(module), Some(&target), after());
     }
+    report.lines.push(failed);
+    say(&report, Some(5));
     lines
 }
 

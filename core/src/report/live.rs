@@ -1,0 +1,210 @@
+//! Progress while modules are built: on a terminal a line that is redrawn, elsewhere a line from time to time.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::Screen;
+use crate::sys::plain::plain;
+
+/// The longest time without a line where there is no terminal.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+/// The time between two redraws.
+const REDRAW: Duration = Duration::from_millis(500);
+/// The share of a running build that counts as done at most: its estimate may be wrong.
+const ALMOST: f64 = 0.9;
+/// The share of the work that must be done before the remaining time is estimated.
+const KNOWN: f64 = 0.1;
+
+/// The line on the terminal, which other output must not be mixed with.
+static DRAWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+fn drawn() -> MutexGuard<'static, Option<ProgressBar>> {
+    DRAWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Prints something above the progress line.
+pub(super) fn above(print: impl FnOnce()) {
+    match drawn().as_ref() {
+        Some(bar) => bar.suspend(print),
+        None => print(),
+    }
+}
+
+/// The progress of the builds of one plan. Its line disappears when it is dropped.
+#[derive(Debug)]
+pub struct Live {
+    screen: Screen,
+    terminal: bool,
+    state: State,
+    last: Instant,
+}
+
+/// What is running and what remains.
+#[derive(Debug)]
+struct State {
+    began: Instant,
+    builds: usize,
+    done: usize,
+    /// Expected seconds of all builds, and of those that are done.
+    expected: f64,
+    over: f64,
+    running: BTreeMap<usize, Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    name: String,
+    began: Instant,
+    expected: f64,
+}
+
+impl Live {
+    /// For this number of builds with this sum of expected seconds.
+    pub fn new(screen: Screen, builds: usize, expected: f64) -> Self {
+        let now = Instant::now();
+        let state = State { began: now, builds, done: 0, expected, over: 0.0, running: BTreeMap::new() };
+        let mut terminal = false;
+        if builds > 0 && screen.talks() {
+            let target = ProgressDrawTarget::stderr();
+            // Without a terminal, and on one that cannot redraw a line.
+            terminal = !target.is_hidden();
+            if terminal {
+                let style = ProgressStyle::with_template("dkms: {bar:20} {wide_msg}");
+                let bar = ProgressBar::with_draw_target(Some(builds as u64), target);
+                *drawn() = Some(match style {
+                    Ok(style) => bar.with_style(style.progress_chars("=> ")),
+                    Err(_) => bar,
+                });
+            }
+        }
+        Self { screen, terminal, state, last: now }
+    }
+
+    /// A build has started.
+    pub fn started(&mut self, key: usize, name: String, expected: f64) {
+        self.state.running.insert(key, Running { name, began: Instant::now(), expected });
+        self.draw(Instant::now());
+    }
+
+    /// A build has ended.
+    pub fn ended(&mut self, key: usize) {
+        if let Some(ended) = self.state.running.remove(&key) {
+            self.state.done += 1;
+            self.state.over += ended.expected;
+        }
+        self.draw(Instant::now());
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self) {
+        let now = Instant::now();
+        let since = now.saturating_duration_since(self.last);
+        if self.terminal && since >= REDRAW {
+            self.draw(now);
+        } else if !self.terminal && since >= HEARTBEAT && !self.state.running.is_empty() {
+            self.last = now;
+            self.screen.progress(&format!("dkms: {}", self.state.line(now)));
+        }
+    }
+
+    fn draw(&mut self, now: Instant) {
+        if !self.terminal {
+            return;
+        }
+        self.last = now;
+        if let Some(bar) = drawn().as_ref() {
+            bar.set_position(self.state.done as u64);
+            bar.set_message(plain(&self.state.line(now)));
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        if self.terminal {
+            if let Some(bar) = drawn().take() {
+                bar.finish_and_clear();
+            }
+        }
+    }
+}
+
+impl State {
+    /// `3/21 built, 34 s, about 70 s left: zfs/2.3.2, nvidia/550.163.01`
+    fn line(&self, now: Instant) -> String {
+        let elapsed = now.saturating_duration_since(self.began);
+        let left = self.left(now).map_or(String::new(), |left| format!(", about {} left", time(left)));
+        let names: Vec<&str> = self.running.values().map(|running| running.name.as_str()).collect();
+        let names = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
+        format!("{}/{} built, {}{left}{names}", self.done, self.builds, time(elapsed))
+    }
+
+    /// The remaining time, from the share of the expected work that is done.
+    fn left(&self, now: Instant) -> Option<Duration> {
+        let running: f64 = self
+            .running
+            .values()
+            .map(|running| {
+                let for_now = now.saturating_duration_since(running.began).as_secs_f64();
+                for_now.min(running.expected * ALMOST)
+            })
+            .sum();
+        let share = (self.over + running) / self.expected;
+        let elapsed = now.saturating_duration_since(self.began).as_secs_f64();
+        let left = elapsed * (1.0 - share) / share;
+        (share.is_finite() && share >= KNOWN && left >= 1.0)
+            .then(|| Duration::try_from_secs_f64(left).ok())
+            .flatten()
+    }
+}
+
+/// `34 s`, `2 min 5 s`.
+fn time(time: Duration) -> String {
+    match (time.as_secs() / 60, time.as_secs() % 60) {
+        (0, seconds) => format!("{seconds} s"),
+        (minutes, 0) => format!("{minutes} min"),
+        (minutes, seconds) => format!("{minutes} min {seconds} s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_counts_and_estimates() {
+        let now = Instant::now();
+        let ago = |seconds: u64| now.checked_sub(Duration::from_secs(seconds)).unwrap();
+        let running = |name: &str, since: u64, expected: f64| Running {
+            name: name.into(),
+            began: ago(since),
+            expected,
+        };
+        let mut state =
+            State { began: ago(0), builds: 3, done: 0, expected: 100.0, over: 0.0, running: BTreeMap::new() };
+        assert_eq!(state.line(now), "0/3 built, 0 s");
+        state.began = ago(1);
+        state.running.insert(7, running("zfs/2", 1, 80.0));
+        assert_eq!(state.line(now), "0/3 built, 1 s: zfs/2", "too early for an estimate");
+        state = State { began: ago(65), done: 1, over: 10.0, ..state };
+        state.running.insert(7, running("zfs/2", 40, 80.0));
+        state.running.insert(8, running("wl/6", 5, 10.0));
+        assert_eq!(state.line(now), "1/3 built, 1 min 5 s, about 53 s left: zfs/2, wl/6");
+        // It takes longer than expected: the estimate stays above zero.
+        state.running.insert(7, running("zfs/2", 400, 80.0));
+        assert!(state.line(now).contains("left: zfs/2, wl/6"), "{}", state.line(now));
+    }
+
+    #[test]
+    fn without_a_terminal_nothing_is_drawn() {
+        let mut live = Live::new(Screen::package_manager().quiet(true), 3, 1.0);
+        live.started(0, "a/1".into(), 1.0);
+        live.tick();
+        live.ended(0);
+        assert!(!live.terminal && drawn().is_none());
+        assert_eq!((live.state.done, live.state.over), (1, 1.0));
+    }
+}
