@@ -67,6 +67,8 @@ pub enum Answer {
 pub enum Channel {
     /// To standard error.
     StandardError,
+    /// The same, as the last output of the transaction: failures that were reported before are counted again.
+    AtTheEnd,
     /// Also to the package manager, in its protocol on standard output: see [`Adapter::reply`].
     Protocol,
 }
@@ -179,6 +181,7 @@ fn run(session: &mut Session, adapter: &Adapter, words: &[&str]) -> Result<i32> 
         }
         Answer::Incoming(question, channel) => incoming(session, &question, channel, reply),
         Answer::Events(effect, events, channel) => {
+            session.options.recap = channel != Channel::StandardError;
             carry_out(session, effect, events, |text| reply(channel, text, false))
         }
     }
@@ -199,7 +202,7 @@ fn incoming(
     let held = !finding.held.is_empty();
     if let Some(text) = summary(&finding, session, RequestedBy::Transaction) {
         // A package manager with its own protocol prints the reason itself.
-        if !held || channel == Channel::StandardError {
+        if !held || channel != Channel::Protocol {
             session.screen.alert(&text);
         }
         reply(channel, &text, held);

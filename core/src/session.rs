@@ -43,6 +43,8 @@ pub struct Options {
     pub force_version: bool,
     /// Print the plan, and change nothing.
     pub dry_run: bool,
+    /// Also count failures that this transaction has already reported: no other output follows.
+    pub recap: bool,
 }
 
 /// The context of a run.

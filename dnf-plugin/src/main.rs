@@ -52,7 +52,10 @@ fn translate(session: &Session, input: &mut Input<'_>) -> Result<Answer> {
             let question = Question::of(lines(input).map(PathBuf::from));
             return Ok(Answer::Incoming(question, Channel::StandardError));
         }
-        ["dnf4"] => Affected::packages(session, lines(input)).came(session)?,
+        ["dnf4"] => {
+            let events = Affected::packages(session, lines(input)).came(session)?;
+            return Ok(Answer::Events(FailureEffect::Stops, events, Channel::AtTheEnd));
+        }
         ["dnf5-before"] => return dnf5::comes(input),
         ["dnf5"] => return dnf5::came(session, input),
         _ => return Ok(Answer::Usage(USAGE)),

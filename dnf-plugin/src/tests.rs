@@ -85,7 +85,8 @@ fn words_and_lines_become_events() {
         ),
         ("dnf4", "kernel-core 6\nzlib 6.2 1.fc43 x86_64\n", vec![]),
     ] {
-        let expected = Answer::Events(FailureEffect::Stops, expected, Channel::StandardError);
+        let channel = if words == "dnf4" { Channel::AtTheEnd } else { Channel::StandardError };
+        let expected = Answer::Events(FailureEffect::Stops, expected, channel);
         assert_eq!(answer(words, stdin).0.unwrap(), expected, "{words}: {stdin}");
     }
 }

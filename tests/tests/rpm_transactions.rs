@@ -86,15 +86,18 @@ fn story(manager: Manager) {
     let said = machine.install(&["dkms-broken"], 0).says(&[
         "FAILED: broken/1.0",
         "no_such_symbol_here",
-        "full log:",
+        "log: dkms log ",
     ]);
+    let explained = said.all().matches("dkms: FAILED: broken/1.0").count();
+    assert_eq!(explained, 2, "once for each kernel: {said}");
     expect_counts(&counters.take(), 2, 0, 0);
     root.run("dkms history").ok().says(&["FAILED"]);
     assert_eq!(recorded(root, "failed"), 1);
     match manager {
-        // After the list of packages, at the end of the output.
+        // After the list of packages, at the end of the output, failures are counted.
         Manager::Dnf4 => {
-            let (list, summary) = (said.stdout.find("Installed:"), said.stdout.rfind("FAILED: broken/1.0"));
+            let (list, summary) =
+                (said.stdout.find("Installed:"), said.stdout.rfind("1 FAILED (dkms history show"));
             assert!(list.is_some() && list < summary, "{said}");
         }
         Manager::Dnf5 => {
@@ -104,7 +107,7 @@ fn story(manager: Manager) {
             let last = log.lines().rfind(warned).and_then(|line| log.rfind(line));
             assert!(last.is_some() && last < log.rfind("FAILED: broken/1.0"), "{log}");
             // On a terminal it is at the end, too.
-            let (_, rest) = said.stdout.rsplit_once("dkms: FAILED: broken/1.0").expect("it is said");
+            let (_, rest) = said.stdout.rsplit_once("1 FAILED (dkms history show").expect("it is counted");
             assert!(!rest.contains("100%") && rest.contains("Complete!"), "{said}");
         }
         _ => {}

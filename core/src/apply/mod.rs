@@ -3,6 +3,7 @@
 mod boot;
 mod hold;
 mod install;
+mod outlook;
 mod prove;
 mod queue;
 mod recover;
@@ -17,6 +18,7 @@ use anyhow::Result;
 
 pub use boot::let_go;
 pub use hold::hold;
+pub use outlook::{Outlook, Prospect, outlook};
 pub use prove::Proof;
 pub use transaction::{Proven, prove, run, status_of};
 

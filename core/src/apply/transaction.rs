@@ -69,7 +69,7 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
             Err(error) => told.to_mut().remarks.push(format!("{error:#}")),
         }
     }
-    let reported = Reported::load(&session.layout, caller::manager());
+    let reported = Reported::load(&session.layout, caller::manager()).recap(session.options.recap);
     if let Some(summary) = text::summary(&told, &session.policy.admin, number, &reported) {
         session.screen.alert(&summary);
         reported.record(&session.layout, &told, number);
@@ -133,7 +133,7 @@ pub fn prove(
 }
 
 /// Surveys and plans.
-fn decide(
+pub(super) fn decide(
     session: &mut Session,
     snapshot: &Snapshot,
     events: &[Event],

@@ -41,6 +41,10 @@ pub enum Action {
     GenerateMok,
     /// List past transactions, or show one of them: history show ID
     History,
+    /// Print the log of a module's last build
+    Log,
+    /// Explain the state of a module for each kernel, and what the next run does
+    Why,
     /// Install for one kernel what is installed for another
     Match,
     /// Pack a module into a tarball
@@ -140,6 +144,8 @@ impl Action {
             Self::KernelPrerm    => row(O::None,           W::Kernels, false, true),
             Self::GenerateMok    => row(O::None,           W::Nothing, false, false),
             Self::History        => row(O::Show,           W::Nothing, false, true),
+            Self::Log            => row(O::Added,          W::Nothing, false, false),
+            Self::Why            => row(O::Added,          W::Nothing, false, false),
             Self::Match          => row(O::None,           W::Kernels, false, true),
             Self::Mktarball      => row(O::Added,          W::Nothing, false, false),
             Self::Ldtarball      => row(O::Tarball,        W::Nothing, false, true),

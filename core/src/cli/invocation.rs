@@ -60,7 +60,10 @@ impl Invocation {
             return refuse(
                 Exit::NO_ACTION,
                 match word {
-                    Some(word) => format!("unknown command {word:?}; see dkms --help"),
+                    Some(word) => match super::similar(word, Action::all().map(|(name, _)| name)) {
+                        Some(action) => format!("unknown command {word:?}; did you mean {action}?"),
+                        None => format!("unknown command {word:?}; see dkms --help"),
+                    },
                     None => "no command given; see dkms --help".to_owned(),
                 },
             );

@@ -6,6 +6,7 @@ mod check;
 mod complete;
 mod history;
 mod invocation;
+mod log;
 mod pairs;
 mod permit;
 mod preflight;
@@ -13,6 +14,7 @@ mod safe_upgrade;
 mod source;
 mod status;
 mod tarball;
+mod why;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -30,6 +32,7 @@ use crate::report::{Screen, broke};
 use crate::session::{Options, Session};
 use crate::step::sign;
 use crate::sys::signal;
+use crate::tree::Snapshot;
 use crate::types::{ModuleId, ModuleName, Target};
 
 use action::Action;
@@ -120,6 +123,7 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
         verbose: args.verbose,
         force_version: args.force_version_override,
         dry_run: args.dry_run,
+        recap: false,
     };
     let place = |layout: &mut Layout| {
         for (wanted, tree) in [
@@ -147,6 +151,8 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
         Action::Check => check::show(&session, args, &invocation),
         Action::Preflight => preflight::show(&mut session, args, &invocation),
         Action::History => history::show(&session, &invocation.rest, args.json),
+        Action::Log => log::show(&session, args, &invocation),
+        Action::Why => why::show(&mut session, args, &invocation),
         Action::GenerateMok => generate_mok(&session),
         Action::Autoinstall => {
             // With --all, every kernel of this machine in one plan: their builds share the processors until the end.
@@ -182,6 +188,36 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
         Action::Unbuild => withdraw(&mut session, args, &invocation, Verb::Unbuild),
         Action::Remove => remove(&mut session, args, &invocation),
     }
+}
+
+/// The named module of the DKMS tree, and the tree's content. A version is optional.
+fn of_tree(session: &Session, invocation: &Invocation) -> Result<(ModuleName, Snapshot)> {
+    let Some(word) = &invocation.name else {
+        return refuse(Exit::ERROR, format!("dkms {} requires MODULE", invocation.action));
+    };
+    let snapshot = crate::apply::status_of(session, None)?;
+    let name = word.parse::<ModuleName>().ok();
+    let of_version =
+        |id: &ModuleId| invocation.version.as_deref().is_none_or(|wanted| wanted == id.version.as_str());
+    match name.filter(|name| snapshot.versions(name).any(|(id, _)| of_version(id))) {
+        Some(name) => Ok((name, snapshot)),
+        None => {
+            let version = invocation.version.as_ref().map_or(String::new(), |version| format!("/{version}"));
+            let known = snapshot.modules.keys().map(|id| id.name.as_str());
+            let advice = match similar(word, known) {
+                Some(similar) if similar != word => format!("did you mean {similar}?"),
+                _ => "to list all modules: dkms status".to_owned(),
+            };
+            refuse(Exit::NOT_ADDED, format!("{word}{version} is not in the DKMS tree; {advice}"))
+        }
+    }
+}
+
+/// The word that is most similar to this one, if any is.
+fn similar<W: AsRef<str>>(word: &str, known: impl Iterator<Item = W>) -> Option<W> {
+    let likeness = |other: &W| strsim::jaro_winkler(word, other.as_ref());
+    let close = known.filter(|other| likeness(other) > 0.85);
+    close.max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
 }
 
 fn add(session: &mut Session, args: &Args, invocation: &Invocation) -> Result<Exit> {

@@ -39,6 +39,11 @@ impl Pairs {
         self.kernels.len() == 1
     }
 
+    /// Whether a kernel is named.
+    pub fn named(&self) -> bool {
+        !self.kernels.is_empty()
+    }
+
     /// Checks the rules that hold for every action.
     pub fn check(&self, all: bool) -> Result<()> {
         if self.arches.len() > 1 && self.arches.len() != self.kernels.len() {

@@ -22,6 +22,9 @@ pub struct Reported {
     /// The number of that report in the history.
     number: Option<u64>,
     lines: BTreeSet<String>,
+    /// What was reported is counted again.
+    #[serde(skip)]
+    recap: bool,
 }
 
 impl Reported {
@@ -38,9 +41,20 @@ impl Reported {
         kept.filter(same).unwrap_or(new)
     }
 
+    /// Whether the summary counts what was reported even if there is nothing new.
+    #[must_use]
+    pub fn recap(self, recap: bool) -> Self {
+        Self { recap, ..self }
+    }
+
     /// Whether this was reported.
     pub fn contains(&self, line: &Line) -> bool {
         self.lines.contains(&key(line))
+    }
+
+    /// Whether a kernel with this line has a line in the summary.
+    pub(super) fn is_news(&self, line: &Line, critical: bool) -> bool {
+        self.recap || critical || !self.contains(line)
     }
 
     /// The history's number of what was reported.

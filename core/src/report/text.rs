@@ -105,6 +105,24 @@ fn details(line: &Line, admin: &Admin, say: &mut impl FnMut(String)) {
     }
 }
 
+/// An outcome with everything that is known about it.
+pub fn explained(line: &Line, admin: &Admin) -> String {
+    let mut text = String::new();
+    let mut say = |line: String| {
+        text.push_str(&line);
+        text.push('\n');
+    };
+    deferred(&[line], &mut say);
+    details(line, admin, &mut say);
+    if text.is_empty() {
+        text = match &line.target {
+            Some(target) => format!("{}\n", progress(&line.module, target, &line.outcome, None)),
+            None => String::new(),
+        };
+    }
+    text
+}
+
 /// The reason in an outcome; empty if it has none.
 pub fn why(outcome: &Outcome) -> &str {
     match outcome {
@@ -148,9 +166,8 @@ fn counts<'r>(report: &'r Report, admin: &Admin, before: &Reported) -> BTreeMap<
         if let (Some(target), Some(count)) = (&line.target, line.outcome.follows().count) {
             let counted = by_kernel.entry(&target.kernel).or_default();
             *counted.counts.entry(count).or_default() += 1;
-            let reported = before.contains(line);
-            counted.reported |= reported;
-            counted.news |= !count.quiet() && (!reported || admin.critical(&line.module.name));
+            counted.reported |= before.contains(line);
+            counted.news |= !count.quiet() && before.is_news(line, admin.critical(&line.module.name));
         }
     }
     by_kernel.retain(|_, counted| counted.news);
@@ -160,7 +177,7 @@ fn counts<'r>(report: &'r Report, admin: &Admin, before: &Reported) -> BTreeMap<
         let end = match (reported, before.number()) {
             (false, _) => String::new(),
             (true, None) => " (see above)".to_owned(),
-            (true, Some(number)) => format!(" (see above, or: dkms history show {number})"),
+            (true, Some(number)) => format!(" (dkms history show {number})"),
         };
         if let Some((count, _)) = counts.first_key_value().filter(|_| counts.len() == 1) {
             return format!("{modules} {}{end}", count.words());
@@ -213,7 +230,13 @@ fn failed(line: &Line, failing: &Failing, admin: &Admin, say: &mut impl FnMut(St
         say(format!("      {error}"));
     }
     if let Some(log) = &failing.log {
-        say(format!("      full log: {log}"));
+        match &line.target {
+            // A recorded log, whose path is longer than a line.
+            Some(target) if log.contains("/failures/") => {
+                say(format!("      log: dkms log {} -k {}", line.module, target.kernel));
+            }
+            _ => say(format!("      log: {log}")),
+        }
     }
     if let Some(target) = line.target.as_ref().filter(|_| failing.remembered) {
         say(format!("      to retry: dkms install {} -k {}", line.module, target.kernel));

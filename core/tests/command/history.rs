@@ -59,7 +59,7 @@ fn history_as_text() {
     dkms: 6.1.0-9-amd64: 1 module FAILED
     dkms: FAILED: a/1 for 6.1.0-9-amd64: make ended with status 2
           a.c:1: error: x
-          full log: /log
+          log: /log
           not installed for any kernel
     ");
     insta::assert_snapshot!(timeless(root.dkms(&["history", "show", "3"]).ok()), @r"

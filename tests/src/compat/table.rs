@@ -52,7 +52,7 @@ pub fn render(pairs: &[(Record, Record)]) -> String {
 /// The lines of a summary with the reason of a failed build.
 fn reasons(said: &str) -> Vec<&str> {
     let from = said.lines().skip_while(|line| !line.starts_with("dkms: FAILED"));
-    from.take_while(|line| !line.contains("full log: ")).map(str::trim).collect()
+    from.take_while(|line| !line.starts_with("      log: ")).map(str::trim).collect()
 }
 
 #[cfg(test)]
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_shown_with_its_reasons() {
-        let said = "dkms: building m/1 for k\ndkms: FAILED: m/1 for k: compiling failed\n      a.c:1: x\n      full log: /l\n";
+        let said = "dkms: building m/1 for k\ndkms: FAILED: m/1 for k: compiling failed\n      a.c:1: x\n      log: /l\n";
         assert_eq!(reasons(said), ["dkms: FAILED: m/1 for k: compiling failed", "a.c:1: x"]);
         let module = Module {
             own: true,

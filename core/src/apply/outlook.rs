@@ -1,0 +1,85 @@
+//! What the next automatic run would do, and why. Reads only.
+
+use anyhow::Result;
+
+use super::transaction::decide;
+use crate::event::Event;
+use crate::plan::{Plan, Survey};
+use crate::report::Outcome;
+use crate::session::Session;
+use crate::tree::Snapshot;
+use crate::types::{ModuleId, Placement, Target};
+
+/// What the next run does with a module for a kernel, with the reason as a sentence.
+#[derive(Debug)]
+pub enum Prospect {
+    /// It is built.
+    Build(&'static str),
+    /// Its build is installed.
+    Install(&'static str),
+    /// Nothing: it is as it should be.
+    UpToDate(&'static str),
+    /// Nothing, for this reason.
+    Settled(Outcome),
+}
+
+/// The plan for one kernel.
+#[derive(Debug)]
+pub struct Outlook {
+    snapshot: Snapshot,
+    survey: Survey,
+    plan: Plan,
+    target: Target,
+}
+
+/// Plans as at the next start of the machine with this kernel.
+pub fn outlook(session: &mut Session, target: &Target) -> Result<Outlook> {
+    let snapshot = Snapshot::load(&session.layout)?;
+    let events = [Event::Autoinstall(target.clone())];
+    let (survey, plan) = decide(session, &snapshot, &events, &Default::default())?;
+    Ok(Outlook { snapshot, survey, plan, target: target.clone() })
+}
+
+impl Outlook {
+    /// The prospect of one version of a module.
+    pub fn of(&self, id: &ModuleId) -> Prospect {
+        let place = Placement::of(id, &self.target);
+        if let Some(task) =
+            self.plan.tasks.iter().find(|task| task.module == *id && task.target == self.target)
+        {
+            let build = self.snapshot.build(id, &self.target);
+            return match (task.build, build) {
+                (true, _) if task.cached => {
+                    Prospect::Install("a finished build from the same inputs is in the cache")
+                }
+                (true, None) => Prospect::Build("there is no build for this kernel"),
+                (true, Some(build)) if build.record.is_none() => {
+                    Prospect::Build("the inputs of the existing build are not known")
+                }
+                (true, Some(_)) => Prospect::Build(
+                    "its source, dkms.conf, kernel headers or build tools have changed since it was built",
+                ),
+                (false, Some(build)) if build.active && self.survey.damaged.contains(&place) => {
+                    Prospect::Install("its installed files are missing or were changed")
+                }
+                (false, _) => Prospect::Install("it is built, and not installed"),
+            };
+        }
+        let settled = self.plan.settled.iter().find(|skip| {
+            skip.module == *id && skip.target.as_ref().is_none_or(|target| *target == self.target)
+        });
+        if let Some(skip) = settled.filter(|skip| skip.outcome != Outcome::UpToDate) {
+            return Prospect::Settled(skip.outcome.clone());
+        }
+        let active = self.snapshot.build(id, &self.target).is_some_and(|build| build.active);
+        let automatic = || {
+            let case = self.survey.cases.get(&place)?;
+            Some(case.recipe.as_ref().ok()?.autoinstall)
+        };
+        Prospect::UpToDate(match (active, automatic()) {
+            (true, _) => "installed, and up to date",
+            (false, Some(false)) => "not built automatically: its dkms.conf does not set AUTOINSTALL=yes",
+            (false, _) => "not built: another version of the module is used for this kernel",
+        })
+    }
+}

@@ -1,0 +1,59 @@
+//! `dkms log`: the log of a module's last build.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+
+use super::args::Args;
+use super::invocation::Invocation;
+use super::{of_tree, refuse};
+use crate::exit::Exit;
+use crate::session::Session;
+use crate::sys::file;
+use crate::types::Target;
+
+/// The largest log that is printed. The builder limits logs to less.
+const LIMIT: u64 = 64 << 20;
+
+pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> Result<Exit> {
+    let (name, snapshot) = of_tree(session, invocation)?;
+    let wanted = args.pairs.wanted()?;
+    let fits = |target: &Target| {
+        wanted.iter().any(|(kernel, arch)| {
+            kernel.as_ref().is_none_or(|kernel| *kernel == target.kernel)
+                && arch.as_ref().is_none_or(|arch| *arch == target.arch)
+        })
+    };
+    let of_version = |version: &str| invocation.version.as_deref().is_none_or(|wanted| wanted == version);
+    let failed = snapshot
+        .failures
+        .iter()
+        .filter(|(key, _)| key.module.name == name && of_version(key.module.version.as_str()))
+        .map(|(key, failure)| (&key.target, failure.log.clone()));
+    let built = snapshot
+        .versions(&name)
+        .filter(|(id, _)| of_version(id.version.as_str()))
+        .flat_map(|(id, entry)| entry.builds.keys().map(move |target| (id, target)))
+        .map(|(id, target)| (target, session.layout.built(id, target).join("log/make.log")));
+    let logs = failed.chain(built).filter(|(target, _)| fits(target)).filter_map(|(_, log)| {
+        let written = log.symlink_metadata().and_then(|found| found.modified()).ok()?;
+        Some((written, log))
+    });
+    let last: Option<(SystemTime, PathBuf)> = logs.max();
+    let Some((_, log)) = last else {
+        let kernel = if args.pairs.named() { " for this kernel" } else { "" };
+        return refuse(
+            Exit::NOT_BUILT,
+            format!("{name} has no build log{kernel}; to build it: dkms install {name}"),
+        );
+    };
+    let reading = || format!("reading {}", log.display());
+    let (opened, _) = file::open_regular(&log).with_context(reading)?;
+    let mut content = Vec::new();
+    std::io::Read::read_to_end(&mut std::io::Read::take(opened, LIMIT), &mut content)
+        .with_context(reading)?;
+    session.screen.alert(&format!("dkms: {}", log.display()));
+    session.screen.answer(&String::from_utf8_lossy(&content));
+    Ok(Exit::SUCCESS)
+}
