@@ -49,9 +49,7 @@ impl Outlook {
         {
             let build = self.snapshot.build(id, &self.target);
             return match (task.build, build) {
-                (true, _) if task.cached => {
-                    Prospect::Install("a finished build from the same inputs is in the cache")
-                }
+                (true, _) if task.cached => Prospect::Install("a cached build has the same inputs"),
                 (true, None) => Prospect::Build("there is no build for this kernel"),
                 (true, Some(build)) if build.record.is_none() => {
                     Prospect::Build("the inputs of the existing build are not known")
