@@ -73,8 +73,9 @@ impl Output {
     /// Paths of log files that are named in the output.
     pub fn named_logs(&self) -> Vec<String> {
         let all = self.all();
-        let words = all.split_whitespace().map(|w| w.trim_end_matches([',', ';', ')']));
-        words.filter(|w| w.starts_with('/') && w.ends_with(".log")).map(str::to_owned).collect()
+        let commands =
+            all.lines().filter_map(|line| line.split_once("log: ")).map(|(_, command)| command.trim());
+        commands.filter(|command| command.starts_with("dkms log ")).map(str::to_owned).collect()
     }
 
     /// Requires an empty standard output: it belongs to debconf and to the package manager.

@@ -78,5 +78,6 @@ pub(crate) fn blame(error: anyhow::Error) -> anyhow::Error {
     if io.raw_os_error().is_some() {
         return error.context("unpacking");
     }
-    Refused::malformed(format!("is truncated or damaged: {io}"))
+    // The library's text may contain the content of the file, which may be any file that root can read.
+    Refused::malformed("is truncated or damaged, or not an archive")
 }

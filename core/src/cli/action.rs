@@ -146,14 +146,62 @@ impl Action {
             Self::History        => row(O::Show,           W::Nothing, false, true),
             Self::Log            => row(O::Added,          W::Nothing, false, false),
             Self::Why            => row(O::Added,          W::Nothing, false, false),
-            Self::Match          => row(O::None,           W::Kernels, false, true),
+            Self::Match          => row(O::Added,          W::Kernels, false, true),
             Self::Mktarball      => row(O::Added,          W::Nothing, false, false),
             Self::Ldtarball      => row(O::Tarball,        W::Nothing, false, true),
         }
     }
 }
 
+impl Action {
+    /// The options that have a meaning for the action, by their names in [`Args`](super::args::Args).
+    pub(super) fn options(self) -> Vec<&'static str> {
+        const MODULE: [&str; 2] = ["module", "module_version"];
+        const KERNEL: [&str; 2] = ["kernelver", "arch"];
+        const TREES: [&str; 3] = ["dkmstree", "sourcetree", "installtree"];
+        const BUILD: [&str; 7] =
+            ["conf", "jobs", "force", "kernelsourcedir", "config", "directive", "verbose"];
+        const INSTALL: [&str; 4] =
+            ["no_depmod", "symlink_modules", "modprobe_on_install", "force_version_override"];
+        let groups: &[&[&'static str]] = match self {
+            Self::Add => &[&MODULE, &KERNEL, &["conf", "force", "archive", "rpm_safe_upgrade", "dry_run"]],
+            Self::Build => &[&MODULE, &KERNEL, &BUILD, &["archive", "dry_run"]],
+            Self::Install => {
+                &[&MODULE, &KERNEL, &BUILD, &INSTALL, &["archive", "rpm_safe_upgrade", "dry_run"]]
+            }
+            Self::Uninstall | Self::Unbuild => &[&MODULE, &KERNEL, &["all", "no_depmod", "dry_run"]],
+            Self::Remove => &[&MODULE, &KERNEL, &["all", "no_depmod", "rpm_safe_upgrade", "dry_run"]],
+            Self::Status => &[&MODULE, &KERNEL, &["json"]],
+            Self::Autoinstall => &[&KERNEL, &["all", "jobs", "force", "verbose", "dry_run"], &INSTALL],
+            Self::Check => &[&MODULE, &KERNEL, &["enrolled", "secure_boot", "config", "json"]],
+            Self::Preflight => &[&KERNEL, &["jobs", "verbose", "json"]],
+            Self::KernelPreinst | Self::KernelPostinst | Self::KernelPrerm => &[&KERNEL, &["dry_run"]],
+            Self::GenerateMok => &[],
+            Self::History => &[&["json"]],
+            Self::Log | Self::Why => &[&MODULE, &KERNEL],
+            Self::Match => &[&KERNEL, &["templatekernel", "jobs", "force", "verbose", "dry_run"], &INSTALL],
+            Self::Mktarball => {
+                &[&MODULE, &KERNEL, &["all", "archive", "binaries_only", "source_only", "conf"]]
+            }
+            Self::Ldtarball => &[&["archive", "force", "dry_run"]],
+        };
+        groups.iter().copied().flatten().chain(&TREES).chain(&["quiet"]).copied().collect()
+    }
+}
+
 impl Operand {
+    /// What follows the action, in its usage.
+    pub(super) fn usage(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Source => " MODULE/VERSION|DIRECTORY|TARBALL",
+            Self::Module | Self::Added => " MODULE/VERSION",
+            Self::AddedOrFiles => " [MODULE|FILE.ko]",
+            Self::KernelsOrFiles => " KERNEL|PACKAGE-FILE...",
+            Self::Tarball => " TARBALL",
+            Self::Show => " [show [ID]]",
+        }
+    }
     /// Whether a tarball can be given instead of a module.
     pub(super) fn takes_tarball(self) -> bool {
         match self {

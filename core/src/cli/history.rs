@@ -16,7 +16,8 @@ pub(super) fn show(session: &Session, words: &[String], json: bool) -> Result<Ex
                 session.screen.answer(&format!("{}\n", serde_json::to_string_pretty(&all)?));
                 return Ok(Exit::SUCCESS);
             }
-            for kept in all {
+            // The newest first: a terminal shows the beginning of a long list with head, and most people want the last run.
+            for kept in all.iter().rev() {
                 let failed = kept.report.lines.iter().filter(|line| line.outcome.failed()).count();
                 let end = match failed {
                     0 => String::new(),
@@ -33,11 +34,16 @@ pub(super) fn show(session: &Session, words: &[String], json: bool) -> Result<Ex
             }
             Ok(Exit::SUCCESS)
         }
-        ["show", number] => {
-            let Some(kept) = number.parse().ok().and_then(|id| history::one(&session.layout, id)) else {
+        ["show", rest @ ..] if rest.len() <= 1 => {
+            let kept = match rest.first() {
+                Some(number) => number.parse().ok().and_then(|id| history::one(&session.layout, id)),
+                None => history::all(&session.layout).pop(),
+            };
+            let Some(kept) = kept else {
+                let number = rest.first().map_or(String::new(), |number| format!(" {number}"));
                 return refuse(
                     Exit::ERROR,
-                    format!("transaction {number} not found; to list all transactions: dkms history"),
+                    format!("transaction{number} not found; to list all transactions: dkms history"),
                 );
             };
             if json {

@@ -4,7 +4,9 @@ mod action;
 mod args;
 mod check;
 mod complete;
+mod help;
 mod history;
+mod idle;
 mod invocation;
 mod log;
 mod pairs;
@@ -16,6 +18,7 @@ mod status;
 mod tarball;
 mod why;
 
+use std::io::{self, IsTerminal as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -35,7 +38,7 @@ use crate::sys::signal;
 use crate::tree::Snapshot;
 use crate::types::{ModuleId, ModuleName, Target};
 
-use action::Action;
+use action::{Action, Operand};
 use args::Args;
 use invocation::Invocation;
 
@@ -63,21 +66,50 @@ pub fn main() -> ExitCode {
         complete::print(&words, caller::screen());
         return ExitCode::SUCCESS;
     }
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(text) = help::requested(&words) {
+        caller::screen().answer(&text);
+        return ExitCode::SUCCESS;
+    }
     let args = match Args::read() {
         Ok(args) => args,
         Err(error) => {
-            let code = u8::try_from(error.exit_code()).unwrap_or(2);
-            // A closed terminal must not cause a panic.
-            let _ = error.print();
-            return ExitCode::from(code);
+            caller::screen().alert(&help::wrong(&error));
+            return Exit::NO_ACTION.into();
         }
     };
     let screen = caller::screen().quiet(args.quiet);
     signal::install();
-    match command(&args, screen) {
-        Ok(exit) => exit.into(),
-        Err(error) => explain(&error, screen).into(),
+    let exit = match command(&args, screen) {
+        Ok(exit) => exit,
+        Err(error) => explain(&error, screen),
+    };
+    match screen.lost() {
+        Some(error) if exit.is_success() => {
+            screen.alert(&format!("dkms: writing the output: {error}"));
+            Exit::ERROR.into()
+        }
+        _ => exit.into(),
     }
+}
+
+/// Words that an action does not use: an error, except for a package's script, which may have worked for years.
+fn unused(screen: Screen, invocation: &Invocation) -> Result<()> {
+    let action = invocation.action;
+    let operand = action.rules().operand;
+    let word = match operand {
+        Operand::None => invocation.rest.first(),
+        operand if operand.takes_many() => None,
+        _ => invocation.unrecognized.first(),
+    };
+    let Some(word) = word else { return Ok(()) };
+    let takes = if operand == Operand::None { "no module" } else { "one module" };
+    let why = format!("{action} takes {takes}: {word:?} has no meaning here");
+    if screen.is_person() {
+        return refuse(Exit::NO_ACTION, why);
+    }
+    screen.alert(&format!("dkms: ignored: {why}"));
+    Ok(())
 }
 
 /// The definition of the command line, for documentation and completion.
@@ -93,7 +125,10 @@ fn explain(error: &anyhow::Error, screen: Screen) -> Exit {
 
 fn command(args: &Args, screen: Screen) -> Result<Exit> {
     if args.version {
-        screen.answer(&format!("dkms-{INTERFACE}\n"));
+        // Scripts read the first line.
+        let ours = format!("dkms-rs {}\n", env!("CARGO_PKG_VERSION"));
+        let ours = if io::stdout().is_terminal() { ours } else { String::new() };
+        screen.answer(&format!("dkms-{INTERFACE}\n{ours}"));
         return Ok(Exit::SUCCESS);
     }
     let invocation = args.invocation()?;
@@ -102,12 +137,7 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
     for option in args.deprecated() {
         screen.alert(&format!("dkms: {option} is deprecated and has no effect"));
     }
-    for word in invocation.unrecognized.iter().filter(|_| !rules.operand.takes_many()) {
-        screen.alert(&format!(
-            "dkms: ignored: {word:?} is not a command, and {} takes one module",
-            invocation.action
-        ));
-    }
+    unused(screen, &invocation)?;
     if let Some(config) = args.config.as_ref().filter(|config| !config.is_file()) {
         return refuse(Exit::ERROR, format!("--config {}: file not found", config.display()));
     }
@@ -163,8 +193,10 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
             if session.autoinstall_off() {
                 return Ok(Exit::SUCCESS);
             }
-            let events = targets.into_iter().map(Event::Autoinstall).collect();
-            Ok(crate::apply::run(&mut session, events)?.autoinstall_code())
+            let events = targets.iter().cloned().map(Event::Autoinstall).collect();
+            let report = crate::apply::run(&mut session, events)?;
+            idle::automatic(&session, &report, &targets);
+            Ok(report.autoinstall_code())
         }
         Action::KernelPreinst => args.named_target(action).map(|_| Exit::SUCCESS),
         Action::KernelPostinst => {
@@ -324,7 +356,8 @@ fn ask(
         targets,
         force: args.force || args.rpm_safe_upgrade && verb == Verb::Install,
     };
-    let report = crate::apply::run(session, vec![Event::Requested(request)])?;
+    let report = crate::apply::run(session, vec![Event::Requested(request.clone())])?;
+    idle::requested(session, &report, &request)?;
     Ok(report.code())
 }
 

@@ -1,10 +1,14 @@
 //! Where messages are printed. Under a package manager this is standard error: standard output may belong to debconf.
 
 use std::io;
+use std::sync::{Mutex, PoisonError};
 
 use super::live;
 use crate::sys::plain::{plain, whole};
-use crate::sys::run::say;
+use crate::sys::run::{say, write};
+
+/// Why a result could not be written.
+static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
 
 /// The destination of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +50,17 @@ impl Screen {
     pub fn alert(&self, text: &str) {
         live::above(|| say(io::stderr(), &format!("{}\n", plain(text))));
     }
+    /// Why a result of a query could not be written.
+    pub fn lost(&self) -> Option<io::Error> {
+        LOST.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
     /// Prints the result of a query: always on standard output.
     pub fn answer(&self, text: &str) {
-        live::above(|| say(io::stdout(), &whole(text)));
+        let mut written = Ok(());
+        live::above(|| written = write(io::stdout(), &whole(text)));
+        // A reader that has seen enough, such as head, is not an error.
+        if let Some(error) = written.err().filter(|error| error.kind() != io::ErrorKind::BrokenPipe) {
+            LOST.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }
     }
 }

@@ -371,7 +371,12 @@ pub fn directories(pid: u32) -> Vec<PathBuf> {
 }
 
 /// Writes text to a stream and ignores errors: a closed terminal must not end a transaction.
-pub fn say(mut stream: impl Write, text: &str) {
-    let _ = stream.write_all(text.as_bytes());
-    let _ = stream.flush();
+pub fn say(stream: impl Write, text: &str) {
+    let _ = write(stream, text);
+}
+
+/// Writes text to a stream.
+pub fn write(mut stream: impl Write, text: &str) -> std::io::Result<()> {
+    stream.write_all(text.as_bytes())?;
+    stream.flush()
 }

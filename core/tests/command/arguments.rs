@@ -138,8 +138,16 @@ fn what_helps_and_what_is_old() {
     dkms: --no-initrd is deprecated and has no effect
     dkms: --no-prepare-kernel is deprecated and has no effect
     ");
-    let stray = root.dkms(&["status", "a/1", "b/1"]);
-    insta::assert_snapshot!(stray.stderr, @r#"dkms: ignored: "b/1" is not a command, and status takes one module"#);
+    for (words, expected) in [
+        (&["status", "a/1", "b/1"][..], "dkms: status takes one module: \"b/1\" has no meaning here\n"),
+        (
+            &["autoinstall", "a/1", "-k", "6.1"],
+            "dkms: autoinstall takes no module: \"a/1\" has no meaning here\n",
+        ),
+    ] {
+        let stray = root.dkms(words);
+        assert_eq!((stray.code, stray.stderr.as_str()), (2, expected));
+    }
 }
 
 #[test]

@@ -50,9 +50,9 @@ fn history_as_text() {
     let root = Root::new("");
     three_transactions(&root.layout());
     insta::assert_snapshot!(timeless(root.dkms(&["history"]).ok()), @r"
-    1  <date> UTC  module-postinst a 1: 2 modules
-    2  <date> UTC  kernel-postinst 6.1.0-9-amd64: 1 module, 1 FAILED
     3  <date> UTC  kernel-postinst 6.1.0-9-amd64: 1 module
+    2  <date> UTC  kernel-postinst 6.1.0-9-amd64: 1 module, 1 FAILED
+    1  <date> UTC  module-postinst a 1: 2 modules
     ");
     insta::assert_snapshot!(timeless(root.dkms(&["history", "show", "2"]).ok()), @r"
     kernel-postinst 6.1.0-9-amd64, <date> UTC (0 s)
