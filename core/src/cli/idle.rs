@@ -1,4 +1,4 @@
-//! What a user is told when a command had nothing to do. Package managers and scripts are told nothing.
+//! The sentence for a user whose command had nothing to do. Package managers and scripts get none.
 
 use std::collections::BTreeSet;
 
