@@ -32,7 +32,10 @@ fn translate(session: &Session, input: &mut Input<'_>) -> Result<Answer> {
             return Ok(Answer::Incoming(question, Channel::StandardError));
         }
         // Installed modules are kept until their successors are verified: nothing to do before the kernel is unpacked.
-        ["kernel-preinst", _, ..] => Vec::new(),
+        // A hook that is called by hand has no arguments: the running kernel is meant where something is built.
+        ["kernel-preinst" | "kernel-prerm"] | ["kernel-preinst", _, ..] => Vec::new(),
+        ["kernel-postinst"] => vec![Event::KernelAdded(running_target()?)],
+        ["header-postinst"] => vec![Event::HeadersAdded(running_target()?)],
         ["kernel-postinst", kernel, ..] => vec![Event::KernelAdded(target(kernel)?)],
         ["header-postinst", kernel, ..] => vec![Event::HeadersAdded(target(kernel)?)],
         ["kernel-prerm", kernel, ..] if removing => vec![Event::KernelRemoved(target(kernel)?)],

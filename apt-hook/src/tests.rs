@@ -60,6 +60,10 @@ fn words_and_environment_become_events() {
         // A manual call has no environment: the kernel is removed.
         ("kernel-prerm 6.1", "", vec![Event::KernelRemoved(at("6.1"))]),
         ("kernel-prerm 6.1", "upgrade 6.1.2", vec![]),
+        ("kernel-preinst", "", vec![]),
+        ("kernel-postinst", "", vec![Event::KernelAdded(running_target().unwrap())]),
+        ("header-postinst", "", vec![Event::HeadersAdded(running_target().unwrap())]),
+        ("kernel-prerm", "", vec![]),
         ("autoinstaller start 6.1", "", vec![Event::Autoinstall(at("6.1"))]),
         ("autoinstaller start", "", vec![Event::Autoinstall(running_target().unwrap())]),
         ("autoinstaller stop", "", vec![]),
@@ -87,9 +91,7 @@ fn the_list_of_packages_becomes_a_question() {
 
 #[test]
 fn other_words_get_the_usage() {
-    for words in
-        ["", "kernel-postinst", "incoming x", "autoinstaller", "module-postinst a", "kernel-postrm 6.1"]
-    {
+    for words in ["", "incoming x", "autoinstaller", "module-postinst a", "kernel-postrm 6.1"] {
         assert_eq!(answer(words, "", "").unwrap(), Answer::Usage(USAGE), "{words}");
     }
     // A name that would lead to another directory is an error, not an event.

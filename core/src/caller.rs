@@ -1,15 +1,21 @@
 //! Who started this process: a user, or a script of a package manager. Determined from the environment and the parent
 //! processes; [`managers`](crate::distro::managers) has the rules.
 
-use crate::distro::managers::{Argument, FileName, MANAGERS, Manager, Script, Triggers};
+mod build_environment;
+
+use crate::distro::managers::{Argument, FileName, MANAGERS, Manager, Script, TRANSACTIONS, Triggers};
 use crate::report::Screen;
 use crate::sys::environment;
 use crate::sys::run::{self, Ancestor};
 
 /// The screen for progress messages.
 pub fn screen() -> Screen {
-    let mut variables = MANAGERS.iter().flat_map(|manager| manager.variables);
-    if variables.any(|name| environment::is_set(name)) { Screen::package_manager() } else { Screen::person() }
+    if set_by_manager() { Screen::package_manager() } else { Screen::person() }
+}
+
+/// Whether a package manager has set one of its variables.
+fn set_by_manager() -> bool {
+    MANAGERS.iter().flat_map(|manager| manager.variables).any(|name| environment::is_set(name))
 }
 
 /// Whether a package unregisters its module because another version replaces it. Its script calls the same `dkms
@@ -22,6 +28,22 @@ pub fn replacing() -> bool {
 /// headers.
 pub fn triggers_left() -> bool {
     triggers_follow(MANAGERS, &run::ancestors())
+}
+
+/// The variables of the user's environment that builds get. In a package transaction there are none: the same package
+/// is built alike on every machine.
+pub fn build_environment() -> Vec<(String, String)> {
+    if set_by_manager() || in_transaction(&run::ancestors()) {
+        return Vec::new();
+    }
+    build_environment::select(environment::all())
+}
+
+/// Whether a package manager is one of the processes above.
+fn in_transaction(above: &[Ancestor]) -> bool {
+    // By the program's name, or by that of the script that an interpreter runs.
+    let named = |word: &String| TRANSACTIONS.contains(&file_name(word));
+    above.iter().any(|ancestor| ancestor.argv.iter().take(2).any(named))
 }
 
 /// The process that runs the calling script: its pid and start time, because pids are reused.
@@ -95,6 +117,19 @@ mod tests {
     fn above(argvs: &[&[&str]]) -> Vec<Ancestor> {
         let argv = |argv: &&[&str]| argv.iter().map(|word| (*word).to_owned()).collect();
         argvs.iter().map(|words| Ancestor { pid: 1, argv: argv(words), started: 0 }).collect()
+    }
+
+    #[test]
+    fn a_package_manager_above_is_a_transaction() {
+        for (argv, expected) in [
+            (&["/usr/bin/dpkg", "--configure", "a-dkms"][..], true),
+            (&["/usr/bin/python3", "/usr/bin/dnf-3", "upgrade"], true),
+            (&["pacman", "-U", "a"], true),
+            (&["-bash"], false),
+            (&["sudo", "dkms", "install", "dpkg/1"], false),
+        ] {
+            assert_eq!(in_transaction(&above(&[&["sh"], argv])), expected, "{argv:?}");
+        }
     }
 
     #[test]

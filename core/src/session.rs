@@ -41,10 +41,14 @@ pub struct Options {
     pub conf: Option<PathBuf>,
     /// Install over a newer module of the kernel.
     pub force_version: bool,
+    /// Override the checks of an installation for all modules: `autoinstall --force` names none.
+    pub force: bool,
     /// Print the plan, and change nothing.
     pub dry_run: bool,
     /// Also count failures that this transaction has already reported: no other output follows.
     pub recap: bool,
+    /// Variables of the user's environment for builds and for dkms.conf; never for programs that run as root.
+    pub environment: Vec<(String, String)>,
 }
 
 /// The context of a run.

@@ -200,6 +200,24 @@ pub type Attempt<T, E> = anyhow::Result<Result<T, E>>;
 #[serde(transparent)]
 pub struct Fingerprint(pub String);
 
+impl Fingerprint {
+    /// The same for a build that also gets variables of a user's environment, identified by their hash.
+    pub fn with_environment(self, hash: &str) -> Self {
+        Self(format!("{}+{hash}", self.0))
+    }
+
+    /// Whether the inputs are the same, apart from the environment. An existing build is not out of date because dkms
+    /// was called with other variables.
+    pub fn same_inputs(&self, other: &Self) -> bool {
+        self.inputs() == other.inputs()
+    }
+
+    /// The same without the environment, for a build whose environment is not known.
+    pub fn inputs(&self) -> Self {
+        Self(self.0.split('+').next().unwrap_or_default().to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -74,6 +74,7 @@ fn every_variable_that_a_dkms_conf_can_use_is_described() {
         identity: "",
         overrides: &[],
         directives: &[],
+        environment: &[],
     };
     let inputs = evaluate::Inputs::of_recipe(&conf, &context).unwrap();
     let variables = inputs.variables.iter().map(|(name, _)| format!("${name}"));

@@ -107,6 +107,7 @@ fn compare(conf: &Path) -> Result<Result<Duration, &'static str>, String> {
             identity: "",
             overrides: &[],
             directives: &[],
+            environment: &[],
         };
         let inputs = Inputs::of_recipe(conf, &context).unwrap();
         let ours = match native::evaluate(&inputs) {

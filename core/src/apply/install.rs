@@ -10,7 +10,7 @@ use crate::kernel::Kernel;
 use crate::plan::Task;
 use crate::report::{Failing, Fault, Outcome};
 use crate::step::{publish, script, verify, weak_modules};
-use crate::tree::Pending;
+use crate::tree::{Pending, Record};
 use crate::types::{Attempt, ModuleId, Placement, Target};
 
 /// Installs a build for the kernel.
@@ -22,6 +22,7 @@ pub(super) fn install(
 ) -> Attempt<Vec<String>, Outcome> {
     let (session, tree) = (work.session, work.tree);
     let (module, target) = (&task.module, &task.target);
+    let force = task.force || session.options.force;
     let active = work.snapshot.active(&module.name, target).cloned();
     let mut published = match &active {
         Some(active) => work.published_files(active, target)?,
@@ -32,7 +33,7 @@ pub(super) fn install(
         module,
         kernel,
         recipe,
-        force: task.force || session.options.force_version || session.policy.overrides_versions(&module.name),
+        force: force || session.options.force_version || session.policy.overrides_versions(&module.name),
         active: active.is_some(),
         published: &published,
     };
@@ -50,7 +51,7 @@ pub(super) fn install(
     }
     let pre_install = &recipe.scripts.pre_install;
     if let Some(trouble) = script::run(session, module, Some(target), "pre_install", pre_install)? {
-        if trouble.status.is_some() && !task.force && !session.policy.forces(&module.name) {
+        if trouble.status.is_some() && !force && !session.policy.forces(&module.name) {
             let failing = Failing::new(Fault::Module, Exit::PRE_INSTALL, trouble.why);
             return Ok(Err(work.failed(task, failing.advice("use --force to install anyway"))));
         }
@@ -69,7 +70,7 @@ pub(super) fn install(
         return Ok(Err(Outcome::Native { why }));
     }
     work.intend(|intent| {
-        intent.publish.push(Pending { module: module.clone(), target: target.clone(), force: task.force });
+        intent.publish.push(Pending { module: module.clone(), target: target.clone(), force });
         intent.depmod.insert(target.clone());
         if !recipe.scripts.post_install.is_empty() {
             intent.post_install.insert(Placement::of(module, target));
@@ -122,8 +123,10 @@ fn retire(work: &Work<'_>, old: &ModuleId, target: &Target) -> Result<()> {
     Ok(())
 }
 
-/// Whether a build was not verified yet, because shell DKMS made it, or it is from a tarball.
+/// Whether a build was not verified yet, because shell DKMS made it, or it is from a tarball; or it was verified for
+/// other inputs.
 fn unproven(work: &Work<'_>, task: &Task) -> bool {
     let build = work.snapshot.build(&task.module, &task.target);
-    build.is_some_and(|build| build.record.as_ref().is_none_or(|record| record.loaded))
+    let proven = |record: &Record| !record.loaded && record.fingerprint.same_inputs(&task.fingerprint);
+    build.is_some_and(|build| !build.record.as_ref().is_some_and(proven))
 }

@@ -124,6 +124,7 @@ impl<'a> Work<'a> {
         for Placement { module: id, target } in &plan.forget {
             self.tree.forget_failure(id, target)?;
         }
+        self.messages_of_confs(plan);
         for Placement { module: id, target } in &plan.post_remove {
             let command = self.recipe_of(id, target)?.map(|recipe| recipe.scripts.post_remove);
             self.post_remove(id, target, command.as_deref().filter(|command| !command.is_empty()))?;
@@ -163,6 +164,22 @@ impl<'a> Work<'a> {
         let foreseen = crate::check::foreseen(self.session, &changed, || self.tree.snapshot());
         self.report.remarks.extend(foreseen.unwrap_or_else(|error| vec![format!("{error:#}")]));
         self.finish(plan)
+    }
+
+    /// Reports what the dkms.conf of each module that is added or built wrote to standard error.
+    fn messages_of_confs(&mut self, plan: &Plan) {
+        let added = plan.register.iter().map(|registration| &registration.module);
+        let concerned: BTreeSet<&ModuleId> =
+            added.chain(plan.tasks.iter().map(|task| &task.module)).collect();
+        let cases = self.survey.cases.iter().filter(|(place, _)| concerned.contains(&place.module));
+        let recipes = cases.filter_map(|(place, case)| Some((&place.module, case.recipe.as_ref().ok()?)));
+        for (id, recipe) in recipes {
+            for message in recipe.said.iter().map(|line| format!("{id}: {line}")) {
+                if !self.report.remarks.contains(&message) {
+                    self.report.remarks.push(message);
+                }
+            }
+        }
     }
 
     /// Imports a build from a tarball. The installed files then differ from the build, so they count as damaged.

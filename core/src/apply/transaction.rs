@@ -13,9 +13,9 @@ use super::{Completion, Decided, Proof, apply, boot};
 use crate::caller;
 use crate::event::Event;
 use crate::layout::Layout;
-use crate::plan::{Plan, Survey, concerned, plan, scope};
+use crate::plan::{Plan, Skip, Survey, concerned, plan, scope};
 use crate::report::{
-    AlreadyReported, Class, History, Line, Report, Reported, Severity, Waits, history, text,
+    AlreadyReported, Class, History, Line, Outcome, Report, Reported, Severity, Waits, history, text,
 };
 use crate::session::Session;
 use crate::survey::{self, survey};
@@ -50,6 +50,7 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     }
     let snapshot = load_snapshot(&session.layout, concerned(&events))?;
     let (survey, plan) = decide(session, &snapshot, &events, &Recovery::default())?;
+    explain_exclusions(session, &events, &plan);
     let decided = Decided { snapshot: &snapshot, survey: &survey, plan: &plan, proof: None };
     let (mut report, mut result) = apply(session, &tree, decided, report, began);
     if result.is_ok() && !tree.nested() {
@@ -192,6 +193,18 @@ fn told<'r>(session: &Session, events: &[Event], report: &'r Report) -> Cow<'r, 
     let mut told = report.clone();
     told.lines.retain(|line| !waits(line));
     Cow::Owned(told)
+}
+
+/// Prints why a module that the user named is not built. Of modules that were not named, this is expected.
+fn explain_exclusions(session: &Session, events: &[Event], plan: &Plan) {
+    let named = |module: &ModuleId| {
+        events.iter().any(|event| matches!(event, Event::Requested(request) if request.module == *module))
+    };
+    for Skip { module, target, outcome } in plan.settled.iter().filter(|skip| named(&skip.module)) {
+        if let (Some(target), Outcome::Excluded { .. }) = (target, outcome) {
+            session.screen.progress(&text::progress(module, target, outcome, None));
+        }
+    }
 }
 
 /// Nothing was changed: not worth an entry in the history.

@@ -91,7 +91,7 @@ impl Invocation {
                 self.by_option = true;
                 self.module(word);
             }
-            CliWord::Version(word) => self.version = Some(word.clone()),
+            CliWord::Version(word) => self.version = Some(without_slash(word).to_owned()),
             CliWord::Word(word) => {
                 self.rest.push(word.clone());
                 match source_dir(Path::new(word)) {
@@ -105,7 +105,9 @@ impl Invocation {
 
     fn module(&mut self, word: &str) {
         match word.split_once('/') {
-            Some((name, version)) => (self.name, self.version) = (Some(name.into()), Some(version.into())),
+            Some((name, version)) => {
+                (self.name, self.version) = (Some(name.into()), Some(without_slash(version).into()));
+            }
             None => self.name = Some(word.into()),
         }
     }
@@ -143,6 +145,11 @@ impl Invocation {
             _ => refuse(Exit::ERROR, format!("dkms {} requires MODULE/VERSION", self.action)),
         }
     }
+}
+
+/// `1.0/`: the completion of a path leaves the slash.
+fn without_slash(version: &str) -> &str {
+    version.trim_end_matches('/')
 }
 
 /// A directory with a dkms.conf, or the directory of a dkms.conf.

@@ -10,6 +10,7 @@ mod idle;
 mod invocation;
 mod log;
 mod pairs;
+mod pattern;
 mod permit;
 mod preflight;
 mod safe_upgrade;
@@ -152,8 +153,10 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
         modprobe: args.modprobe_on_install,
         verbose: args.verbose,
         force_version: args.force_version_override,
+        force: args.force && matches!(invocation.action, Action::Autoinstall | Action::KernelPostinst),
         dry_run: args.dry_run,
         recap: false,
+        environment: caller::build_environment(),
     };
     let place = |layout: &mut Layout| {
         for (wanted, tree) in [
@@ -285,7 +288,7 @@ fn named(session: &Session, args: &Args, invocation: &Invocation) -> Result<Modu
         );
     }
     match invocation.source() {
-        Some(dir) => source::copy(session, dir, args.force),
+        Some(dir) => source::copy(session, dir, args),
         None => invocation.module_id(),
     }
 }

@@ -91,17 +91,22 @@ impl Pairs {
 
     /// The pairs as filters: a part that is missing or empty matches everything.
     pub fn wanted(&self) -> Result<Vec<(Option<KernelRelease>, Option<Arch>)>> {
-        let some = |word: Option<&String>| word.filter(|word| !word.is_empty()).cloned();
-        let arch = |at: usize| {
-            let only = self.arches.first().filter(|_| self.arches.len() == 1);
-            some(self.arches.get(at).or(only)).map(|word| named_as("-a", &word)).transpose()
-        };
-        (0..self.kernels.len().max(1))
-            .map(|at| {
-                let kernel = some(self.kernels.get(at)).map(|word| named_as("-k", &word)).transpose()?;
-                Ok((kernel, arch(at)?))
+        self.words()
+            .map(|(kernel, arch)| {
+                let kernel = kernel.map(|word| named_as("-k", word)).transpose()?;
+                Ok((kernel, arch.map(|word| named_as("-a", word)).transpose()?))
             })
             .collect()
+    }
+
+    /// The same as they were given: they may be patterns.
+    pub fn words(&self) -> impl Iterator<Item = (Option<&str>, Option<&str>)> {
+        fn some(word: Option<&String>) -> Option<&str> {
+            word.map(String::as_str).filter(|word| !word.is_empty())
+        }
+        let only = self.arches.first().filter(|_| self.arches.len() == 1);
+        (0..self.kernels.len().max(1))
+            .map(move |at| (some(self.kernels.get(at)), some(self.arches.get(at).or(only))))
     }
 }
 

@@ -4,16 +4,18 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::args::Args;
 use super::refuse;
 use crate::exit::Exit;
 use crate::inventory::{self, NoModule};
 use crate::session::Session;
+use crate::survey;
 use crate::sys::file;
 use crate::types::ModuleId;
 
-/// Copies the directory unless the source tree already has it; returns its module. `force` replaces an older copy
+/// Copies the directory unless the source tree already has it; returns its module. `--force` replaces an older copy
 /// completely.
-pub(super) fn copy(session: &Session, dir: &Path, force: bool) -> Result<ModuleId> {
+pub(super) fn copy(session: &Session, dir: &Path, args: &Args) -> Result<ModuleId> {
     let dir = dir.canonicalize().with_context(|| format!("reading {}", dir.display()))?;
     let id = module_of(session, &dir.join("dkms.conf"))?;
     if crate::apply::status_of(session, Some(&id.name))?.registered(&id) {
@@ -23,7 +25,13 @@ pub(super) fn copy(session: &Session, dir: &Path, force: bool) -> Result<ModuleI
         );
     }
     if !dir.starts_with(session.layout.version(&id)) {
-        put(session, &dir, &id, force)?;
+        // A source that cannot be added leaves nothing in the source tree.
+        for target in args.targets()?.iter().take(1) {
+            if let Err(error) = survey::recipe(session, &id, &session.kernel(target)?, &dir)? {
+                return refuse(Exit::BAD_CONF, error.to_string());
+            }
+        }
+        put(session, &dir, &id, args.force)?;
     }
     Ok(id)
 }

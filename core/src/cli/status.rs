@@ -8,11 +8,12 @@ use serde::Serialize;
 
 use super::args::Args;
 use super::invocation::Invocation;
+use super::pattern::Pattern;
 use crate::exit::Exit;
 use crate::session::Session;
 use crate::sys::{file, parallel};
 use crate::tree::{Build, Entry, Snapshot};
-use crate::types::{Arch, KernelRelease, ModuleId, ModuleName, ModuleVersion, Placement, Target};
+use crate::types::{ModuleId, ModuleName, ModuleVersion, Placement, Target};
 
 #[derive(Serialize)]
 struct StatusEntry {
@@ -43,20 +44,22 @@ struct Failed {
 }
 
 pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> Result<Exit> {
-    let name = invocation.name.as_deref().map(str::parse::<ModuleName>);
-    let version = invocation.version.as_deref().map(str::parse::<ModuleVersion>);
-    let snapshot = match (&name, &version) {
+    let name = invocation.name.as_deref().map(Pattern::new);
+    let version = invocation.version.as_deref().map(Pattern::new);
+    let only = name.as_ref().and_then(Pattern::name).map(str::parse::<ModuleName>);
+    let snapshot = match only {
         // An invalid name cannot be that of a module in the DKMS tree.
-        (Some(Err(_)), _) | (_, Some(Err(_))) => Snapshot::default(),
-        (name, _) => crate::apply::status_of(session, name.as_ref().and_then(|name| name.as_ref().ok()))?,
+        Some(Err(_)) => Snapshot::default(),
+        only => crate::apply::status_of(session, only.and_then(Result::ok).as_ref())?,
     };
-    let version = version.and_then(Result::ok);
-    let pairs = args.pairs.wanted()?;
-    let fits = |(kernel, arch): &(Option<KernelRelease>, Option<Arch>), target: &Target| {
-        kernel.as_ref().is_none_or(|kernel| *kernel == target.kernel)
-            && arch.as_ref().is_none_or(|arch| *arch == target.arch)
+    let pairs: Vec<(Option<Pattern>, Option<Pattern>)> =
+        args.pairs.words().map(|(kernel, arch)| (kernel.map(Pattern::new), arch.map(Pattern::new))).collect();
+    let matches =
+        |pattern: &Option<Pattern>, name: &str| pattern.as_ref().is_none_or(|pattern| pattern.matches(name));
+    let fits = |(kernel, arch): &(Option<Pattern>, Option<Pattern>), target: &Target| {
+        matches(kernel, target.kernel.as_str()) && matches(arch, target.arch.as_str())
     };
-    let wanted = |id: &ModuleId| version.as_ref().is_none_or(|version| *version == id.version);
+    let wanted = |id: &ModuleId| matches(&name, id.name.as_str()) && matches(&version, id.version.as_str());
     let mut document = Document { format: 1, modules: Vec::new(), failures: Vec::new() };
     let differences = differences(session, &snapshot, |id, target| {
         wanted(id) && pairs.iter().any(|pair| fits(pair, target))
@@ -145,7 +148,7 @@ fn differences<'a>(
         .filter(|(id, target, _)| wanted(id, target))
         .collect();
     let differ = |(id, target, build): &(&'a ModuleId, &'a Target, &Build)| {
-        Some(((*id, *target), difference(session, id, target, build)?))
+        Some(((*id, *target), difference(session, snapshot, (id, target), build)?))
     };
     let parts = parallel::parts(&builds, parallel::ItemCost::Quick, |builds| {
         builds.iter().filter_map(differ).collect::<Vec<_>>()
@@ -189,9 +192,14 @@ fn rows(
 }
 
 /// Whether the kernel's module directory has what was built.
-fn difference(session: &Session, id: &ModuleId, target: &Target, build: &Build) -> Option<&'static str> {
+fn difference(
+    session: &Session,
+    snapshot: &Snapshot,
+    (id, target): (&ModuleId, &Target),
+    build: &Build,
+) -> Option<&'static str> {
     let built = session.layout.built_modules(id, target);
-    if build.files.is_empty() {
+    if build.files.is_empty() && !without_modules(session, id, target, snapshot) {
         return Some("Built modules are missing in the kernel modules folder");
     }
     if !build.active {
@@ -204,6 +212,16 @@ fn difference(session: &Session, id: &ModuleId, target: &Target, build: &Build) 
         !file::same_content(place, &built.join(name)).unwrap_or(false)
     };
     places.iter().any(differs).then_some("Differences between built and installed modules")
+}
+
+/// Whether the dkms.conf names no modules for this kernel, so that a build without files is complete.
+fn without_modules(session: &Session, id: &ModuleId, target: &Target, snapshot: &Snapshot) -> bool {
+    let source = snapshot.modules.get(id).and_then(|entry| entry.source_dir());
+    let recipe = source.and_then(|source| {
+        let kernel = session.kernel(target).ok()?;
+        crate::survey::recipe(session, id, &kernel, source).ok()?.ok()
+    });
+    recipe.is_some_and(|recipe| recipe.modules.is_empty())
 }
 
 #[cfg(test)]

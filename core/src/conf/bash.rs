@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RawConf;
 use super::evaluate::{Inputs, Question};
+use crate::layout::Layout;
 use crate::sys::confine::Spec;
 use crate::sys::inside;
 use crate::sys::overlay::Layers;
@@ -22,10 +23,12 @@ const KILLED: i32 = 128 + 9;
 
 /// Maximum output in bytes; more than any real file needs.
 const OUTPUT_LIMIT: usize = 1 << 20;
+/// The number of messages of a valid file that are kept.
+const MESSAGES_KEPT: usize = 5;
 /// The part of its standard error that is examined.
 const ERRORS_KEPT: usize = 64 << 10;
 
-/// Sources the files that follow `--`, and sets the variables that are given there as `=NAME=VALUE`; then prints `name
+/// Sources the files that follow `--` in the directory `__dir`, if it is readable, and sets the variables that are given there as `=NAME=VALUE`; then prints `name
 /// NUL index NUL value NUL` for each set element, and a closing mark: if this is missing, the file ended the shell.
 /// Output of the files is discarded.
 ///
@@ -35,9 +38,11 @@ const ERRORS_KEPT: usize = 64 << 10;
 pub(super) const DRIVER: &str = r#"
 ulimit -f 20480 -t 3; ulimit -S -t 2
 exec 4>&1 >/dev/null
+__dir=
 __names=$1; shift
 while [[ $1 != -- ]]; do printf -v "${1%%=*}" %s "${1#*=}"; shift; done
 shift
+[[ ! $__dir ]] || cd -- "$__dir" 2>/dev/null
 __files=("$@"); set --
 __fd=100
 for __file in "${__files[@]}"; do
@@ -95,11 +100,15 @@ pub fn evaluate(inputs: &Inputs<'_>) -> Result<Verdict> {
 
 /// The same with an overlay. Programs in the overlay can be called by the files, and by nothing else.
 pub fn evaluate_below(inputs: &Inputs<'_>, layers: Option<&Layers>) -> Result<Verdict> {
-    let mut argv: Vec<String> = ["bash", "--noprofile", "--norc", "-c", DRIVER, "dkms.conf", inputs.names]
-        .iter()
-        .map(|word| (*word).to_owned())
-        .collect();
+    let mut argv: Vec<String> =
+        ["bash", "--noprofile", "--norc", "-c", DRIVER, Layout::PROGRAM, inputs.names]
+            .iter()
+            .map(|word| (*word).to_owned())
+            .collect();
     argv.extend(inputs.variables.iter().map(|(name, value)| format!("{name}={value}")));
+    // A relative `. ./file` means a file of the source, wherever dkms was started.
+    let dir = inputs.files.first().and_then(|(path, _)| path.parent());
+    argv.extend(dir.map(|dir| format!("__dir={}", dir.display())));
     argv.push("--".to_owned());
     argv.extend(inputs.files.iter().map(|(path, _)| path.display().to_string()));
     argv.extend(inputs.directives.iter().map(|(name, value)| format!("={name}={value}")));
@@ -107,7 +116,7 @@ pub fn evaluate_below(inputs: &Inputs<'_>, layers: Option<&Layers>) -> Result<Ve
         argv,
         env: vec![("LC_ALL".into(), "C.UTF-8".into()), ("HOME".into(), "/".into())],
         cwd: "/".into(),
-        visible: inputs.files.iter().map(|(path, _)| path.clone()).collect(),
+        visible: inputs.files.iter().map(|(path, _)| path.clone()).chain(dir.map(Into::into)).collect(),
         handed: inputs.files.iter().map(|(_, content)| content.clone()).collect(),
         layers: layers.cloned(),
         ..Spec::default()
@@ -136,7 +145,10 @@ pub(super) fn verdict(inputs: &Inputs<'_>, code: i32, output: &[u8], errors: &[u
     // bash continues after a syntax error with the values before it: half a configuration.
     let syntax = said.lines().find(|line| line.contains(": line ") && line.contains(": syntax error"));
     let why = match parse(output) {
-        Ok(Some(raw)) if syntax.is_none() => return Verdict::Values(raw),
+        Ok(Some(raw)) if syntax.is_none() => {
+            let said = said.lines().filter(|line| !line.trim().is_empty()).take(MESSAGES_KEPT);
+            return Verdict::Values(RawConf { said: said.map(str::to_owned).collect(), ..raw });
+        }
         Ok(_) => syntax.or(said.lines().last()).unwrap_or_default().trim().to_owned(),
         Err(problem) => return Verdict::Bad(problem),
     };

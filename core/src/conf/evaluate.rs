@@ -73,7 +73,7 @@ impl<'a> Inputs<'a> {
     pub fn of_recipe(conf: &Path, context: &Context<'a>) -> Result<Self, ConfError> {
         let files = [conf.to_owned()].into_iter().chain(context.overrides.iter().cloned());
         let text = |path: &Path| path.display().to_string();
-        let variables = vec![
+        let mut variables = vec![
             ("dkms_tree", text(&context.layout.dkms_tree)),
             ("source_tree", text(&context.layout.source_tree)),
             ("install_tree", text(&context.layout.install_tree)),
@@ -86,7 +86,17 @@ impl<'a> Inputs<'a> {
             // any size.
             ("parallel_jobs", "$parallel_jobs".to_owned()),
         ];
-        Ok(Self { files: read(files)?, names: VARIABLES, variables, directives: context.directives })
+        let files = read(files)?;
+        // The others have no effect, and would only make each evaluation different.
+        let named =
+            |name: &str| files.iter().any(|(_, text)| memchr::memmem::find(text, name.as_bytes()).is_some());
+        let taken = |name: &str| VARIABLES.split_whitespace().any(|own| own == name);
+        for (name, value) in context.environment {
+            if named(name) && !taken(name) && !variables.iter().any(|(own, _)| own == name) {
+                variables.push((name, value.clone()));
+            }
+        }
+        Ok(Self { files, names: VARIABLES, variables, directives: context.directives })
     }
 
     /// Plain variables of framework.conf and its drop-ins, or of any file that is read before a kernel is chosen.

@@ -61,6 +61,9 @@ pub struct RawConf {
     /// The same of `BUILD_EXCLUSIVE_ARCH`.
     #[serde(default)]
     pub arch_misses: Vec<usize>,
+    /// Error messages of the commands that the file runs.
+    #[serde(default)]
+    pub said: Vec<String>,
 }
 
 impl RawConf {
@@ -104,4 +107,6 @@ pub struct Context<'a> {
     pub overrides: &'a [PathBuf],
     /// Variables that are set after the files were read.
     pub directives: &'a [(String, String)],
+    /// Variables of the user's environment.
+    pub environment: &'a [(String, String)],
 }

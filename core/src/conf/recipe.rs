@@ -7,11 +7,15 @@ use super::{Context, RawConf, exclusive};
 use crate::kernel::Config;
 use crate::types::{ModuleName, is_plain};
 
+/// The beginning of the path of a module that is built in the source directory, not in the build directory.
+const IN_SOURCE: &str = "../source/";
+
 /// One kernel module that a package builds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Written")]
 pub struct ModuleSpec {
-    /// Its path in the build directory, without suffix: `src/foo` for `src/foo.ko`.
+    /// Its path in the build directory, without suffix: `src/foo` for `src/foo.ko`. It begins with `../source/` if it is
+    /// built in the source directory.
     pub built: String,
     /// Its name when installed, without suffix.
     pub dest_name: String,
@@ -38,7 +42,8 @@ impl TryFrom<Written> for ModuleSpec {
             name.parse::<ModuleName>().map_err(|error| error.to_string())?;
         }
         let normal = |path: &str| normal(path).filter(|_| plain(path)).unwrap_or_default();
-        if normal(&built).strip_prefix('/') != Some(&built) || normal(&dest_location) != dest_location {
+        let below = built.strip_prefix(IN_SOURCE).unwrap_or(&built);
+        if normal(below).strip_prefix('/') != Some(below) || normal(&dest_location) != dest_location {
             return Err(format!("{built:?} for {dest_location:?} is no module of a recipe"));
         }
         Ok(Self { built, dest_name, dest_location, strip })
@@ -70,6 +75,9 @@ pub struct Recipe {
     /// Modules of the package that are excluded for this kernel, each with the reason. Not an input of the build.
     #[serde(skip)]
     pub left_out: Vec<String>,
+    /// Error messages of the commands in the dkms.conf. Not an input of the build.
+    #[serde(skip)]
+    pub said: Vec<String>,
     /// The shell command that builds them.
     pub make: String,
     /// Patches in `patches/` to apply, in order.
@@ -91,6 +99,11 @@ pub struct Recipe {
 }
 
 impl Recipe {
+    /// Whether a module is built in the source directory.
+    pub fn builds_in_source(&self) -> bool {
+        self.modules.iter().any(|module| module.built.starts_with(IN_SOURCE))
+    }
+
     /// Checks the values. Every problem is reported, not only the first.
     pub fn from_raw(
         raw: &RawConf,
@@ -138,6 +151,7 @@ impl Recipe {
         Ok(Self {
             modules,
             left_out,
+            said: raw.said.clone(),
             make: make_command(raw, context, config),
             patches,
             scripts: Scripts {
@@ -188,7 +202,7 @@ fn modules(raw: &RawConf, problems: &mut Vec<String>) -> Vec<ModuleSpec> {
             }
         }
         let location = raw.at("BUILT_MODULE_LOCATION", index);
-        let location = normal(location).filter(|_| !location.starts_with('/')).unwrap_or_else(|| {
+        let location = built_location(location).unwrap_or_else(|| {
             problems.push(format!("BUILT_MODULE_LOCATION[{index}] points outside the build directory"));
             String::new()
         });
@@ -237,6 +251,19 @@ fn plain(path: &str) -> bool {
 
 fn odd(variable: &str, index: usize) -> String {
     format!("{variable}[{index}] contains a character other than letters, digits and / . _ + ~ : @ ^ -")
+}
+
+/// A directory as seen from the build directory: below it, or in the source directory beside it.
+fn built_location(location: &str) -> Option<String> {
+    let from_version = normal(&format!("build/{location}")).filter(|_| !location.starts_with('/'))?;
+    if let Some(below) =
+        from_version.strip_prefix("/build").filter(|below| below.is_empty() || below.starts_with('/'))
+    {
+        return Some(below.to_owned());
+    }
+    let source =
+        from_version.strip_prefix('/').filter(|path| *path == "source" || path.starts_with("source/"))?;
+    Some(format!("../{source}"))
 }
 
 /// A normalized path below the kernel's directory (`/kernel/../misc/` → `/misc`); `None` if it leads out of it.

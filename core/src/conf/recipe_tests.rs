@@ -23,6 +23,7 @@ fn recipe(pairs: &[(&str, usize, &str)]) -> Result<Recipe, Vec<String>> {
         identity: "",
         overrides: &[],
         directives: &[],
+        environment: &[],
     };
     Recipe::from_raw(&raw, &context, None)
 }
@@ -77,6 +78,31 @@ fn bad_values_are_named_with_their_index() {
     ] {
         let problems = recipe(&with(&[extra])).unwrap_err().join("; ");
         assert!(problems.contains(expected), "{extra:?}: {problems}");
+    }
+}
+
+#[test]
+fn a_module_is_built_in_the_build_directory_or_in_the_source_beside_it() {
+    for (location, expected) in [
+        ("", "a"),
+        ("src/", "src/a"),
+        ("./src/../lib", "lib/a"),
+        ("../build/src", "src/a"),
+        ("../source", "../source/a"),
+        ("../source/src/", "../source/src/a"),
+        ("sub/../../source/.", "../source/a"),
+    ] {
+        let module = [("BUILT_MODULE_NAME", 0, "a"), ("BUILT_MODULE_LOCATION", 0, location)];
+        let recipe = recipe(&with(&module)).unwrap();
+        assert_eq!(recipe.modules[0].built, expected, "{location}");
+        assert_eq!(recipe.builds_in_source(), expected.starts_with(".."), "{location}");
+        let stored = serde_json::to_string(&recipe.modules).unwrap();
+        let read: Vec<super::ModuleSpec> = serde_json::from_str(&stored).unwrap();
+        assert_eq!(read, recipe.modules, "{location}");
+    }
+    for location in ["..", "../sources", "../buildx", "../source/../../etc", "../6.1", "/source"] {
+        let problems = recipe(&with(&[("BUILT_MODULE_LOCATION", 0, location)])).unwrap_err().join("; ");
+        assert!(problems.contains("points outside the build directory"), "{location}: {problems}");
     }
 }
 
@@ -145,6 +171,7 @@ fn the_last_matching_make_wins() {
             identity: "",
             overrides: &[],
             directives: &[],
+            environment: &[],
         };
         let clang = Config::new(b"CONFIG_CC_IS_CLANG=y\n");
         [None, Some(&clang)].map(|config| make_command(&raw, &context, config))

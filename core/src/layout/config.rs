@@ -7,6 +7,10 @@ use crate::sys::file;
 use crate::types::{ModuleId, ModuleName, Target};
 
 impl Layout {
+    /// `$0` in dkms.conf: in shell DKMS it is the program. With any other name, a `$(dirname $0)/script` could mean a
+    /// script of the source that shell DKMS does not run.
+    pub const PROGRAM: &'static str = "/usr/sbin/dkms";
+
     /// `/usr/src/NAME-VERSION`
     pub fn source(&self, id: &ModuleId) -> PathBuf {
         self.source_tree.join(format!("{}-{}", id.name, id.version))

@@ -55,7 +55,7 @@ impl Planner<'_> {
             new
         });
         self.drop_unsatisfied();
-        let (sorted, circles) = order::sort(std::mem::take(&mut self.plan.tasks));
+        let (sorted, circles) = self.in_order();
         for (task, members) in circles {
             let names: Vec<_> = members.iter().map(ToString::to_string).collect();
             let outcome = if members.contains(&task.module) {
@@ -83,6 +83,24 @@ impl Planner<'_> {
         });
         self.plan.tasks = sorted;
         self.plan
+    }
+
+    /// The tasks, dependencies first, and those that are in a circle. What is forced does not wait for its circle.
+    fn in_order(&mut self) -> (Vec<Task>, Vec<(Task, Vec<ModuleId>)>) {
+        let mut tasks = std::mem::take(&mut self.plan.tasks);
+        loop {
+            let (sorted, circles) = order::sort(tasks.clone());
+            let forced = |task: &Task| {
+                task.force
+                    && circles.iter().any(|(other, members)| {
+                        other.target == task.target
+                            && other.module == task.module
+                            && members.contains(&task.module)
+                    })
+            };
+            let Some(task) = tasks.iter_mut().find(|task| forced(task)) else { return (sorted, circles) };
+            task.after.clear();
+        }
     }
 
     /// Only one version of a module can be installed for a kernel: the newest in the plan.

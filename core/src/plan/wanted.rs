@@ -62,7 +62,12 @@ impl Planner<'_> {
                 cached: build && case.cached && !wanted.force,
                 install,
                 fingerprint: fingerprint.clone(),
-                after: recipe.build_depends.iter().filter_map(|name| self.provider(name, target)).collect(),
+                after: recipe
+                    .build_depends
+                    .iter()
+                    .filter(|name| build || **name != id.name)
+                    .filter_map(|name| self.provider(name, target))
+                    .collect(),
                 force: wanted.force,
                 replaces: replaces.clone(),
             }))
@@ -105,7 +110,7 @@ impl Planner<'_> {
             let fails =
                 self.snapshot.failures.get(&key).is_some_and(|failure| failure.fingerprint == *fingerprint);
             if build.record.is_none() && !fails {
-                self.plan.adopt.push((id.clone(), target.clone(), fingerprint.clone()));
+                self.plan.adopt.push((id.clone(), target.clone(), fingerprint.inputs()));
             }
             if !indexed(build, kernel) {
                 self.plan.depmod.insert(target.clone());
@@ -131,8 +136,14 @@ impl Planner<'_> {
                 waits: Waits::Tools,
             });
         }
-        self.dependencies(recipe, target, wanted)?;
-        task(true, wanted.install, fingerprint)
+        match (self.dependencies(recipe, target, wanted), build) {
+            (Ok(()), _) => task(true, wanted.install, fingerprint),
+            // As in shell DKMS: what was built is installed. It is verified before.
+            (Err(_), Some(build)) if wanted.install && !wanted.automatic && !build.active => {
+                task(false, true, fingerprint)
+            }
+            (Err(outcome), _) => Err(outcome),
+        }
     }
 
     /// Rebuilds what follows (BUILD_DEPENDS_REBUILD) a module that is reinstalled, unless that was forced.
@@ -248,7 +259,7 @@ fn current(build: &Build, fingerprint: &Fingerprint, case: &Case, wanted: BuildR
         Some(record) if record.loaded => wanted.trust_unknown,
         Some(record) => {
             let tried = || wanted.automatic && record.signer == case.signer.as_deref().map(unsigned);
-            record.fingerprint == *fingerprint
+            record.fingerprint.same_inputs(fingerprint)
                 && (case.signer.is_none() || record.signer == case.signer || tried())
         }
         None => wanted.trust_unknown,

@@ -1,7 +1,7 @@
 //! What the sandbox denied to a failed build, according to its log: the build itself often does not report this.
 
 /// Texts that a line of the log must contain, all of them, and what was denied then.
-const SIGNS: [(&[&str], &str); 14] = [
+const SIGNS: [(&[&str], &str); 16] = [
     (&["Read-only file system"], "writing outside its build directory"),
     (&["Could not resolve host"], "network access"),
     (&["Temporary failure in name resolution"], "network access"),
@@ -15,6 +15,8 @@ const SIGNS: [(&[&str], &str); 14] = [
     (&[" /run/", "No such file or directory"], "access to /run"),
     (&[" /home/", "No such file or directory"], "access to a home directory"),
     (&[" /root/", "No such file or directory"], "access to a home directory"),
+    (&[" /home/", "Permission denied"], "access to a home directory"),
+    (&[" /root/", "Permission denied"], "access to a home directory"),
     (&[" /dev/", "No such file or directory"], "access to a device"),
 ];
 

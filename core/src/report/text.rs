@@ -33,7 +33,8 @@ pub fn progress(
         Outcome::UpToDate => format!("up to date for {kernel}"),
         Outcome::Failed(_) => format!("FAILED for {kernel}"),
         Outcome::Deferred { why, .. } => format!("deferred for {kernel}: {why}"),
-        Outcome::Native { why } | Outcome::Excluded { why } | Outcome::Refused { why, .. } => {
+        Outcome::Excluded { why } => format!("not built for {kernel}: excluded by dkms.conf: {why}"),
+        Outcome::Native { why } | Outcome::Refused { why, .. } => {
             format!("not installed for {kernel}: {why}")
         }
         Outcome::Registered => "registered".to_owned(),

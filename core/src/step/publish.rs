@@ -80,8 +80,9 @@ pub fn stage(session: &Session, order: &Order<'_>) -> Result<Publication> {
         names: BTreeSet::new(),
         skipped: Vec::new(),
     };
+    let present = file::files_below(&layout.kernel(&target.kernel), &["build", "source"]);
     for piece in pieces(session, order, &built)? {
-        let others = others(session, order, &piece);
+        let others = others(session, order, &piece, &present);
         if let Some(why) = newer(order, &piece, &others)? {
             publication.skipped.push(why);
             continue;
@@ -174,8 +175,9 @@ fn pieces(session: &Session, order: &Order<'_>, built: &Path) -> Result<Vec<Piec
 }
 
 /// Files with this module's name in the kernel's module directory that dkms did not publish, the most likely original
-/// first.
-fn others(session: &Session, order: &Order<'_>, piece: &Piece) -> Vec<PathBuf> {
+/// first. `present` has all files there: modules.dep may be older, for example after `kernel_prerm`, which does not run
+/// depmod.
+fn others(session: &Session, order: &Order<'_>, piece: &Piece, present: &[PathBuf]) -> Vec<PathBuf> {
     let root = session.layout.kernel(&order.kernel.target.kernel);
     let same = |path: &Path| fs::read(path).ok() == fs::read(&piece.from).ok();
     let ours = |path: &PathBuf| {
@@ -184,13 +186,11 @@ fn others(session: &Session, order: &Order<'_>, piece: &Piece) -> Vec<PathBuf> {
         path.parent() == piece.to.parent() && (order.active || same(path))
             || order.published.iter().any(|file| file.path == *path)
     };
-    let mut found: Vec<PathBuf> =
-        order.kernel.modules_named(&piece.name).map(|relative| root.join(relative)).collect();
-    // A file that was copied manually may be missing in modules.dep.
-    if !found.contains(&piece.to) {
-        found.push(piece.to.clone());
-    }
-    found.retain(|path| path.is_file() && !ours(path));
+    let name = elf::canonical_name(&piece.name);
+    let named = |path: &PathBuf| {
+        path.to_string_lossy().contains(".ko") && elf::module_name(&path.to_string_lossy()) == name
+    };
+    let mut found: Vec<PathBuf> = present.iter().filter(|path| named(path) && !ours(path)).cloned().collect();
     // In shell DKMS's order of preference.
     let rank = |path: &Path| match path.strip_prefix(&root).ok().and_then(|path| path.components().next()) {
         Some(first) if first.as_os_str() == "extra" => 0,

@@ -20,9 +20,11 @@ pub struct Trouble {
 }
 
 /// Runs a script without our open file descriptors, including the lock: a background process of the script must not
-/// keep the lock. The shell around it keeps it while the script runs.
+/// keep the lock. The shell around it keeps it while the script runs. The directory keeps its name in the DKMS tree,
+/// which is a link: `${PWD%/*}` is the module's directory there.
 const WRAPPER: &str = r#"
 (
+    cd "$1" || exit
     for fd in /proc/self/fd/*; do case ${fd##*/} in [012]|*[!0-9]*) ;; *) eval "exec ${fd##*/}>&-" ;; esac; done
     exec "$PWD/"$0
 )
@@ -53,6 +55,7 @@ pub fn run(
     let text = |path: &Path| path.display().to_string();
     let mut cmd = Cmd::new("bash")
         .args(["--noprofile", "--norc", "-c", WRAPPER, command])
+        .arg(&dir)
         .cwd(&dir)
         .env("dkms_tree", text(&session.layout.dkms_tree))
         .env("source_tree", text(&session.layout.source_tree))

@@ -129,8 +129,13 @@ pub fn facts(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<Su
         }
     }
     let depends = dependencies(session, snapshot, &survey, &mut bases)?;
+    let environment = environment(session);
     for (key, case) in &mut survey.cases {
-        case.fingerprint = bases.contains_key(key).then(|| fingerprint(key, &bases, &depends));
+        let fingerprint = bases.contains_key(key).then(|| fingerprint(key, &bases, &depends));
+        case.fingerprint = match &environment {
+            Some(hash) => fingerprint.map(|inputs| inputs.with_environment(hash)),
+            None => fingerprint,
+        };
     }
     Ok(survey)
 }
@@ -298,6 +303,7 @@ pub fn recipe(
         identity,
         overrides: &overrides,
         directives,
+        environment: &session.options.environment,
     };
     let conf = session.options.conf.clone().unwrap_or_else(|| source.join("dkms.conf"));
     // Without a configuration, the kernel's options are unknown: rules about them exclude nothing.
@@ -347,6 +353,13 @@ fn own_files(session: &Session, id: &ModuleId, recipe: &Recipe) -> Vec<PathBuf> 
     files.extend(scripts.map(|program| dir.join(program)));
     files.retain(|path| path.exists());
     files
+}
+
+/// The hash of the variables that builds get from the user's environment, if there are any.
+fn environment(session: &Session) -> Option<String> {
+    let variables = &session.options.environment;
+    let text = || variables.iter().map(|(name, value)| format!("{name}={value}\0")).collect::<String>();
+    (!variables.is_empty()).then(|| hash::hex(text().as_bytes()))
 }
 
 /// A module's fingerprint contains those of all dependencies: a rebuilt dependency has new symbols.

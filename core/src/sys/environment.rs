@@ -6,6 +6,12 @@ pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// All variables whose names and values are UTF-8.
+pub fn all() -> Vec<(String, String)> {
+    let text = |text: std::ffi::OsString| text.into_string().ok();
+    std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect()
+}
+
 /// Whether a variable is set, whatever its value.
 pub fn is_set(name: &str) -> bool {
     std::env::var_os(name).is_some()

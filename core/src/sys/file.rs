@@ -1,6 +1,7 @@
 //! Atomic writing of files, and every other change of files and directories.
 #![allow(clippy::disallowed_methods)] // this is the place
 
+mod real;
 mod tree;
 
 use std::ffi::OsStr;
@@ -15,7 +16,8 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
 
-pub use tree::{Adopted, Entry, adopt, copy as copy_tree};
+pub use real::{link_target, real_dir};
+pub use tree::{Adopted, Entry, adopt, copy as copy_tree, copy_real};
 
 /// The prefix of temporary files next to final ones. Shell tools and depmod ignore them.
 pub const TEMP_PREFIX: &str = ".dkms-tmp-";
@@ -436,6 +438,32 @@ pub fn sub_dirs(dir: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// The regular files below a directory, in byte order. Links are neither followed nor listed; `skip` names entries of the
+/// directory itself.
+pub fn files_below(dir: &Path, skip: &[&str]) -> Vec<PathBuf> {
+    below(dir, skip, fs::Metadata::is_file)
+}
+
+/// The links below a directory, in byte order.
+pub fn links_below(dir: &Path) -> Vec<PathBuf> {
+    below(dir, &[], fs::Metadata::is_symlink)
+}
+
+fn below(dir: &Path, skip: &[&str], wanted: fn(&fs::Metadata) -> bool) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open: Vec<PathBuf> = sorted_entries(dir);
+    open.retain(|path| !skip.iter().any(|name| path.ends_with(name)));
+    while let Some(path) = open.pop() {
+        match path.symlink_metadata() {
+            Ok(meta) if meta.is_dir() => open.extend(sorted_entries(&path)),
+            Ok(meta) if wanted(&meta) => found.push(path),
+            _ => {}
+        }
+    }
+    found.sort();
+    found
 }
 
 /// Copies a tree over another one: files and links replace existing ones, directories are merged.

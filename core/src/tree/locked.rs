@@ -245,7 +245,7 @@ impl LockedTree {
         let known: Option<Record> = known.and_then(|json| serde_json::from_slice(&json).ok());
         // A build from a tarball has been verified by now, and counts as made from the current inputs.
         let known = known.filter(|known| !known.loaded).unwrap_or(Record {
-            fingerprint: fingerprint.clone(),
+            fingerprint: fingerprint.inputs(),
             installed: Vec::new(),
             signer: None,
             seconds: 0.0,

@@ -135,6 +135,21 @@ fn a_fingerprint_does_not_depend_on_who_asks() {
     assert_eq!(by_hand, by_kernel, "installed by hand, it is built again by the next hook");
 }
 
+#[test]
+fn a_fingerprint_contains_the_variables_that_a_build_gets() {
+    let root = with_a_kernel();
+    let with = |variables: &[(&str, &str)]| {
+        let mut command = root.command(&["autoinstall", "-k", "6.1/x86_64", "--dry-run"]);
+        let output = command.envs(variables.iter().copied()).output().unwrap();
+        fingerprint(&serde_json::from_slice(&output.stdout).unwrap(), "a")
+    };
+    let without = with(&[]);
+    assert_ne!(with(&[("LLVM", "1")]), without);
+    assert_ne!(with(&[("LLVM", "1")]), with(&[("LLVM", "2")]));
+    assert_eq!(with(&[("CFLAGS", "-g"), ("TERM", "dumb"), ("API_TOKEN", "x")]), without);
+    assert_eq!(with(&[("LLVM", "1"), ("DPKG_MAINTSCRIPT_NAME", "postinst")]), without, "in a transaction");
+}
+
 /// Records that `b` was built and installed by us, from the current inputs; an empty hash means that the installed
 /// files are older than the build.
 fn noted(root: &Root, sha256: &str) {

@@ -115,6 +115,10 @@ impl Root {
     /// The same, not started yet.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dkms"));
+        // Builds get the variables of the caller: those of a test are the same everywhere.
+        command
+            .env_clear()
+            .envs(std::env::vars().filter(|(name, _)| ["PATH", "HOME", "TMPDIR"].contains(&&**name)));
         command
             .args(args)
             .arg("--dkmstree")

@@ -472,6 +472,7 @@ fn recipe(id: &ModuleId, module: &Module) -> Result<Recipe, ConfError> {
             autoinstall: module.automatic,
             build_depends: module.needs.clone(),
             left_out: Vec::new(),
+            said: Vec::new(),
             follows: module.follows,
             weak_modules: true,
             excluded: module.excluded.then(|| "it is only for other kernels".to_owned()),

@@ -1,7 +1,7 @@
 //! Runs shell commands in the environment of a build, and reports how they ended.
 
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Result;
@@ -9,6 +9,7 @@ use anyhow::Result;
 use super::{LOG_LIMIT, Sandbox, Stop};
 use crate::exit::Exit;
 use crate::sys::confine::Spec;
+use crate::sys::file;
 use crate::sys::lock;
 use crate::sys::run::{Done, Exceeded, Output};
 
@@ -22,24 +23,27 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 impl Sandbox<'_> {
-    /// Runs a shell command in the build directory. The variables of dkms.conf are shell variables and not exported,
-    /// because make would import `arch` or `module`.
+    /// Runs a shell command in the build directory. Of the variables of dkms.conf, those that shell DKMS exports are in
+    /// the environment: makefiles and scripts rely on them. The others are shell variables.
     pub(super) fn run_shell(&self, what: &str, text: &str, makeflags: Option<String>) -> Result<Done> {
         let (session, job) = (self.session, self.job);
         let layout = &session.layout;
         let path = |path: &Path| path.display().to_string();
+        let (target, module) = (&job.kernel.target, job.module);
+        let exported = [
+            ("kernelver", target.kernel.to_string()),
+            ("arch", target.arch.to_string()),
+            ("module", module.name.to_string()),
+            ("module_version", module.version.to_string()),
+        ];
         let environment = session.policy.framework.build_environment(&job.kernel.target);
         let variables = [
-            ("kernelver", job.kernel.target.kernel.to_string()),
-            ("arch", job.kernel.target.arch.to_string()),
             ("kernel_source_dir", path(&job.headers.dir)),
             ("dkms_tree", path(&layout.dkms_tree)),
             ("source_tree", path(&layout.source_tree)),
             ("install_tree", path(&layout.install_tree)),
-            ("module", job.module.name.to_string()),
-            ("module_version", job.module.version.to_string()),
-            ("PACKAGE_NAME", job.module.name.to_string()),
-            ("PACKAGE_VERSION", job.module.version.to_string()),
+            ("PACKAGE_NAME", module.name.to_string()),
+            ("PACKAGE_VERSION", module.version.to_string()),
             ("parallel_jobs", job.jobs.limit().to_string()),
             ("build_environment", environment.as_deref().map(path).unwrap_or_default()),
         ];
@@ -55,10 +59,17 @@ impl Sandbox<'_> {
             .collect();
         argv.extend(variables.iter().map(|(name, value)| format!("{name}={value}")));
         argv.extend(["--".to_owned(), text.to_owned()]);
-        let mut env = vec![
+        let mut env = Vec::new();
+        if job.headers.config.clang() {
+            // MAKE may call make more than once, and PRE_BUILD may call it, too.
+            env.push(("LLVM".to_owned(), "1".to_owned()));
+        }
+        env.extend(session.options.environment.iter().cloned());
+        env.extend([
             ("LC_ALL".to_owned(), "C.UTF-8".to_owned()),
             ("HOME".to_owned(), path(&self.canonical.join("build"))),
-        ];
+        ]);
+        env.extend(exported.map(|(name, value)| (name.to_owned(), value)));
         for (names, value) in [(["CC", "KERNEL_CC"], &job.headers.cc), (["LD", "KERNEL_LD"], &job.headers.ld)]
         {
             for name in names {
@@ -73,15 +84,12 @@ impl Sandbox<'_> {
             argv,
             env,
             cwd: self.canonical.join("build"),
-            writable: vec![(self.view.clone(), self.canonical.clone())],
-            visible: vec![
-                job.source.to_owned(),
-                job.headers.dir.clone(),
-                layout.module_config(&job.module.name),
-            ]
-            .into_iter()
-            .chain(environment)
-            .collect(),
+            writable: self.writable(),
+            visible: [job.source.to_owned(), job.headers.dir.clone(), layout.module_config(&module.name)]
+                .into_iter()
+                .chain(self.linked_headers())
+                .chain(environment)
+                .collect(),
             hidden: session.secrets(&job.kernel.target),
             trusted: self.trusted,
             user: self.owner,
@@ -106,6 +114,23 @@ impl Sandbox<'_> {
             "-".repeat(64)
         ))?;
         Ok(done)
+    }
+
+    /// What the headers link to: those of a kernel that was compiled on this machine may be in two directories of a
+    /// user.
+    fn linked_headers(&self) -> Vec<PathBuf> {
+        let kernel = self.session.layout.kernel(&self.job.kernel.target.kernel);
+        let links = file::sorted_entries(&self.job.headers.dir).into_iter().chain([kernel.join("source")]);
+        links.filter_map(|link| file::link_target(&link).ok().flatten()).collect()
+    }
+
+    /// The private directories of the build, and where they appear.
+    fn writable(&self) -> Vec<(PathBuf, PathBuf)> {
+        let mut writable = vec![(self.view.clone(), self.canonical.clone())];
+        if self.job.recipe.builds_in_source() && self.confined {
+            writable.push((self.view.join("source"), self.job.source.to_owned()));
+        }
+        writable
     }
 
     pub(super) fn stopped(&self, done: &Done, what: &str, code: Exit) -> std::result::Result<(), Stop> {

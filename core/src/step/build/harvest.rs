@@ -1,6 +1,5 @@
 //! Takes the results out of an untrusted build directory.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -89,6 +88,7 @@ impl Sandbox<'_> {
             }
             file::copy_tree(staged, &dir.join("module"), owner)?;
         }
+        let modules = file::sorted_entries(staged);
         let made = !dir.exists();
         file::make_dirs(&dir)?;
         let stopped = self.script("post_build", &job.recipe.scripts.post_build)?;
@@ -104,7 +104,7 @@ impl Sandbox<'_> {
             return Ok(stopped);
         }
         let mut left = MODULES_LIMIT;
-        for path in file::sorted_entries(staged) {
+        for path in modules {
             signal::check()?;
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
             let place =
@@ -132,26 +132,26 @@ impl Sandbox<'_> {
         Ok(Ok(()))
     }
 
-    /// Keeps other files that POST_BUILD created next to the modules: zfs puts files there that other modules need.
+    /// Keeps other files that POST_BUILD created next to the modules or beside their directory: zfs puts files there
+    /// that other modules need, and a POST_INSTALL may use them. Links are not kept: root would follow them.
     fn keep_besides(&self, staged: &Path) -> Result<()> {
         let target = &self.job.kernel.target;
-        let dir = Path::new(target.kernel.as_str()).join(target.arch.as_str());
+        let dir = self.view.join(target.kernel.as_str()).join(target.arch.as_str());
         let (mut left, mut files) = BESIDES_LIMIT;
-        for path in file::sorted_entries(&self.view.join(&dir)) {
+        for path in file::files_below(&dir, &["log"]) {
             signal::check()?;
-            let regular = path.symlink_metadata().is_ok_and(|meta| meta.is_file());
-            let ours = |name: &&OsStr| ["log", "module"].iter().any(|own| name == own);
-            if let Some(name) = path.file_name().filter(|name| regular && !ours(name)) {
-                if files == 0 {
-                    bail!(
-                        "the post_build script leaves more than {} files beside the modules",
-                        BESIDES_LIMIT.1
-                    );
-                }
-                let content = file::read_untrusted(&self.view, &dir.join(name), left)?;
-                (left, files) = (left - content.len() as u64, files - 1);
-                file::write_atomic(&staged.with_file_name(name), &content, 0o644)?;
+            let relative = path.strip_prefix(&dir)?;
+            let to = staged.with_file_name(relative);
+            if to.exists() {
+                continue;
             }
+            if files == 0 {
+                bail!("the post_build script leaves more than {} files beside the modules", BESIDES_LIMIT.1);
+            }
+            let content = file::read_untrusted(&self.view, path.strip_prefix(&self.view)?, left)?;
+            (left, files) = (left - content.len() as u64, files - 1);
+            file::make_dirs(to.parent().unwrap_or(staged))?;
+            file::write_atomic(&to, &content, 0o644)?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use command::{SIGNAL_CODES, quoted};
 
@@ -253,12 +253,25 @@ pub fn build(session: &Session, job: &Job<'_>, phases: &mut Phases) -> Attempt<B
             if let Some(refused) = refused::refused(&text).filter(|_| place.owner.is_some() && !killed) {
                 errors.extend([refused, refused::permission(job.module.name.as_str())]);
             }
+            errors.extend(hidden_link(job.source).filter(|_| place.owner.is_some() && !killed));
             let facts = before.facts(&scratch.0, starved);
             let facts = fault::Facts { killed, status, failed, ..facts };
             let fault::Blame { fault, cause } = fault::whose(&text, &facts);
             Ok(Err(Unbuilt { why, code, errors, fault, cause, log }))
         }
     }
+}
+
+/// Names the first link of the source to a file that the sandbox does not show: root follows no link of a source, and
+/// make reports such a file as missing.
+fn hidden_link(source: &Path) -> Option<String> {
+    let source = source.canonicalize().ok()?;
+    let links = file::links_below(&source);
+    links.into_iter().find_map(|link| {
+        let target = link.canonicalize().ok().filter(|to| !to.starts_with(&source) && confine::hides(to))?;
+        let (link, target) = (link.strip_prefix(&source).ok()?.display(), target.display());
+        Some(format!("{link} is a link to {target}, which a build cannot read: replace the link by a copy"))
+    })
 }
 
 impl Sandbox<'_> {
@@ -309,7 +322,13 @@ impl Sandbox<'_> {
             file::overlay_tree(&patches, &self.build_dir().join("patches"), owner)?;
         }
         if self.confined {
-            file::make_link(self.job.source, &self.view.join("source"))?;
+            let source = self.view.join("source");
+            if self.job.recipe.builds_in_source() {
+                // Its make writes to the source: to a copy of its own, at the same path.
+                file::copy_tree(&self.build_dir(), &source, owner)?;
+            } else {
+                file::make_link(self.job.source, &source)?;
+            }
             file::give(&self.view, owner)?;
         }
         self.note(&format!(
@@ -324,11 +343,13 @@ impl Sandbox<'_> {
     fn copy_source(&self, owner: Option<u32>) -> Result<()> {
         let (source, to) = (self.job.source, self.build_dir());
         let comes = self.job.layers.map_or_else(|| source.to_owned(), |layers| layers.find(source));
+        // The source may be a link to another directory, also to one of a user.
+        let real = || file::real_dir(source).with_context(|| format!("reading {}", source.display()));
         if comes == source {
-            return file::copy_tree(source, &to, owner);
+            return file::copy_real(&real()?, &to, owner);
         }
         if source.is_dir() {
-            file::copy_tree(source, &to, owner)?;
+            file::copy_real(&real()?, &to, owner)?;
         }
         file::overlay_tree(&comes, &to, owner)
     }
@@ -364,12 +385,10 @@ impl Sandbox<'_> {
             self.note(&format!("\nThe {kind} script {program} is not executable and was not run.\n"))?;
             return Ok(Ok(()));
         };
-        let text = if dir == self.build_dir() {
-            format!("./{command}")
-        } else {
-            let dir = quoted(&dir.display().to_string());
-            format!("cd {dir} && {dir}/{command}")
-        };
+        // With its absolute path, as in shell DKMS: it may change the directory, then look for files beside it.
+        let dir = if dir == self.build_dir() { self.canonical.join("build") } else { dir };
+        let dir = quoted(&dir.display().to_string());
+        let text = format!("cd {dir} && {dir}/{command}");
         let done = self.run_shell(&format!("Running the {kind} script"), &text, None)?;
         Ok(self.stopped(&done, &format!("the {kind} script"), Exit::of_script(done.code())))
     }

@@ -254,6 +254,11 @@ pub fn available() -> bool {
     matches!(wall(), Wall::Whole | Wall::Failed(_))
 }
 
+/// Whether a confined command sees this path only if it is listed as visible.
+pub fn hides(path: &Path) -> bool {
+    view::hides(path)
+}
+
 /// Whether confined commands run as another user than dkms.
 pub fn drops_privileges() -> bool {
     *wall() != Wall::None

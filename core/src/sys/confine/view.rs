@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -28,6 +28,8 @@ const EMPTY: [(&str, &str); 8] = [
     ("/etc/ssl/private", "mode=755,size=1m"),
     ("/etc/pki/akmods/private", "mode=755,size=1m"),
 ];
+/// The options of a directory that is replaced because only its owner may enter it.
+const PRIVATE: &str = "mode=755,size=1m";
 /// Those of them that are writable.
 const SCRATCH: [&str; 2] = ["/tmp", "/var/tmp"];
 /// Files that are empty for the command. Its user could not read them either: this is a second barrier.
@@ -59,7 +61,7 @@ pub(super) fn places(spec: &Spec) -> Result<()> {
 
 /// Builds the whole view. Must be called in a mount namespace that is [detached](detach), with its own PID namespace.
 pub(super) fn build(spec: &Spec) -> Result<()> {
-    let empty = empty_dirs();
+    let empty = empty_dirs(spec);
     let hidden = |path: &Path| empty.iter().any(|(dir, _)| path.starts_with(dir));
     // An open directory remains the same when something is mounted over it.
     let writable = writable(spec)?;
@@ -87,16 +89,31 @@ pub(super) fn build(spec: &Spec) -> Result<()> {
     verify(&ours)
 }
 
-/// The directories to be replaced, with canonical paths, each once.
-fn empty_dirs() -> Vec<(PathBuf, &'static str)> {
+/// The directories to be replaced, with canonical paths, each once: also those that its user may not enter, above a
+/// path that must be visible.
+fn empty_dirs(spec: &Spec) -> Vec<(PathBuf, &'static str)> {
     let mut dirs: Vec<(PathBuf, &'static str)> = Vec::new();
-    for (dir, options) in EMPTY {
-        let real = Path::new(dir).canonicalize().ok().filter(|real| real.is_dir() && real != Path::new("/"));
+    let private = spec.visible.iter().filter_map(|path| outermost_private(&path.canonicalize().ok()?));
+    let all = EMPTY.iter().map(|(dir, options)| (PathBuf::from(dir), *options));
+    for (dir, options) in all.chain(private.map(|dir| (dir, PRIVATE))) {
+        let real = dir.canonicalize().ok().filter(|real| real.is_dir() && real != Path::new("/"));
         if let Some(real) = real.filter(|real| !dirs.iter().any(|(known, _)| real.starts_with(known))) {
             dirs.push((real, options));
         }
     }
     dirs
+}
+
+/// Whether a command does not see a path unless it is listed as visible.
+pub(super) fn hides(path: &Path) -> bool {
+    EMPTY.iter().any(|(dir, _)| path.starts_with(dir)) || outermost_private(path).is_some()
+}
+
+/// The first directory on the way to a path that other users may not enter.
+fn outermost_private(path: &Path) -> Option<PathBuf> {
+    let above: Vec<&Path> = path.ancestors().skip(1).collect();
+    let private = |dir: &&Path| dir.metadata().is_ok_and(|meta| meta.mode() & 0o001 == 0);
+    above.into_iter().rev().find(private).map(Path::to_owned)
 }
 
 fn hold(from: &Path, to: &Path) -> Result<Held> {

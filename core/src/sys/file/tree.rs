@@ -10,7 +10,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid,
+};
 use rustix::io::Errno;
 
 const DIRECTORY: OFlags =
@@ -86,15 +88,32 @@ fn is_dot(name: &CStr) -> bool {
 /// Copies a tree: files, links, directories, their modes and times; with a new owner if given. Devices, sockets and
 /// fifos are omitted. Shares blocks if the file system supports it.
 pub fn copy(from: &Path, to: &Path, owner: Option<u32>) -> Result<()> {
-    let parent = |path: &Path| {
-        path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+    copy_from(&opened(parent_of(from), ResolveFlags::empty())?, from, to, owner)
+}
+
+/// The same for a path that contains no link. One that a user puts there now is an error.
+pub fn copy_real(from: &Path, to: &Path, owner: Option<u32>) -> Result<()> {
+    copy_from(&opened(parent_of(from), ResolveFlags::NO_SYMLINKS)?, from, to, owner)
+}
+
+fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn opened(dir: &Path, resolve: ResolveFlags) -> Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = match rustix::fs::openat2(CWD, dir, flags, Mode::empty(), resolve) {
+        // Some containers forbid the system call.
+        Err(Errno::NOSYS | Errno::PERM) => rustix::fs::openat(CWD, dir, flags, Mode::empty()),
+        other => other,
     };
-    let open = |path: &Path| {
-        rustix::fs::openat(CWD, path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .with_context(|| format!("opening {}", path.display()))
-    };
+    opened.with_context(|| format!("opening {}", dir.display()))
+}
+
+/// Copies an entry of an open directory.
+fn copy_from(source: &OwnedFd, from: &Path, to: &Path, owner: Option<u32>) -> Result<()> {
     let name = |path: &Path| CString::new(path.file_name().unwrap_or(OsStr::new(".")).as_bytes());
-    let (source, target) = (open(&parent(from))?, open(&parent(to))?);
+    let target = opened(parent_of(to), ResolveFlags::empty())?;
     let pair = Pair { from: (source.as_fd(), &name(from)?), to: (target.as_fd(), &name(to)?) };
     entry(&pair, owner, 0).with_context(|| format!("copying {} to {}", from.display(), to.display()))
 }

@@ -43,6 +43,13 @@ fn a_missing_dependency_is_named_and_waits() {
         ("a/1 needs b; b/1 needs c", "kernel+ k1", "b/1@k1 is deferred 0; a/1@k1 is deferred 13"),
         ("a/1 needs b", "install! a/1 k1", "make a/1@k1 by force"),
         ("a/1 needs b", "build! a/1 k1", "build a/1@k1 by force"),
+        // What is forced does not wait for its own circle.
+        ("a/1 needs a", "build! a/1 k1", "build a/1@k1 by force"),
+        ("a/1 needs a", "build a/1 k1", "a/1@k1 is deferred 13"),
+        ("a/1 needs a; a/1@k1 built", "install a/1 k1", "install a/1@k1"),
+        // A build that is out of date is installed if it cannot be repeated.
+        ("a/1 needs b; b/1; a/1@k1 built old", "install a/1 k1", "install a/1@k1"),
+        ("a/1 needs b; b/1 manual; a/1@k1 built old", "kernel+ k1", "a/1@k1 is deferred 13"),
         // An existing build needs no dependency.
         ("a/1 needs b; a/1@k1 installed", "kernel+ k1", "a/1@k1 is up to date"),
         ("a/1 needs b; a/1@k1 built", "kernel+ k1", "install a/1@k1"),
