@@ -75,7 +75,8 @@ fn why_names_the_state_and_what_changes_it() {
         ),
         (
             "excluded",
-            "dkms: excluded/1 not installed for 6.1.0-9-amd64: supports only kernels that match ^5\n",
+            "dkms: excluded/1 not built for 6.1.0-9-amd64: excluded by dkms.conf: supports only kernels that match \
+             ^5\n",
         ),
         (
             "manual",
