@@ -33,7 +33,7 @@ const LOGIN: &[&str] = &[
 /// Beginnings of names of the last three kinds, and of the variables between processes of dkms.
 #[rustfmt::skip] // one name on each line would be a page
 const BEGINNINGS: &[&str] = &[
-    "BASH_", "DBUS_", "DEBCONF_", "DKMS_CONFINE", "DKMS_LOCK_", "DKMS_UNCONFINED", "DPKG_", "GNOME_", "GPG_",
+    "BASH_", "DBUS_", "DEBCONF_", "DKMS_ALLOW", "DKMS_CONFINE", "DKMS_LOCK_", "DKMS_UNCONFINED", "DPKG_", "GNOME_", "GPG_",
     "HIST", "KDE_", "KONSOLE_", "LC_", "LD_", "LESS", "LISTEN_", "MEMORY_PRESSURE_", "QT_", "SESSION_", "SSH_",
     "SUDO_", "SYSTEMD_", "TERM_", "TMUX", "VTE_", "WATCHDOG_", "WAYLAND_", "XDG_", "GTK_",
 ];
@@ -120,6 +120,7 @@ mod tests {
             "1a",
             "",
             "DKMS_LOCK_HOLDER",
+            "DKMS_ALLOW",
         ] {
             assert!(!reaches(name), "{name}");
         }

@@ -156,7 +156,11 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
         force: args.force && matches!(invocation.action, Action::Autoinstall | Action::KernelPostinst),
         dry_run: args.dry_run,
         recap: false,
-        environment: caller::build_environment(),
+        environment: match invocation.action {
+            // The builds are for a package transaction, which has none.
+            Action::Preflight => Vec::new(),
+            _ => caller::build_environment(),
+        },
     };
     let place = |layout: &mut Layout| {
         for (wanted, tree) in [

@@ -343,8 +343,11 @@ impl Sandbox<'_> {
     fn copy_source(&self, owner: Option<u32>) -> Result<()> {
         let (source, to) = (self.job.source, self.build_dir());
         let comes = self.job.layers.map_or_else(|| source.to_owned(), |layers| layers.find(source));
-        // The source may be a link to another directory, also to one of a user.
-        let real = || file::real_dir(source).with_context(|| format!("reading {}", source.display()));
+        // The source may be a link to another directory, also to one of a user. The links on the way are examined from
+        // the one in the DKMS tree on: `source` is its end.
+        let link = Some(self.session.layout.source_link(self.job.module)).filter(|link| link.exists());
+        let link = link.unwrap_or_else(|| source.to_owned());
+        let real = || file::real_dir(&link).with_context(|| format!("reading {}", link.display()));
         if comes == source {
             return file::copy_real(&real()?, &to, owner);
         }
