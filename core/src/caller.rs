@@ -33,10 +33,12 @@ pub fn triggers_left() -> bool {
 /// The variables of the user's environment that builds get. In a package transaction there are none: the same package
 /// is built alike on every machine.
 pub fn build_environment() -> Vec<(String, String)> {
-    if set_by_manager() || in_transaction(&run::ancestors()) {
+    let selected = build_environment::select(environment::all());
+    // Usually there are none, and the processes above need not be read.
+    if selected.is_empty() || set_by_manager() || in_transaction(&run::ancestors()) {
         return Vec::new();
     }
-    build_environment::select(environment::all())
+    selected
 }
 
 /// Whether a package manager is one of the processes above.

@@ -131,12 +131,6 @@ impl Kernel {
             missing_tools,
         })
     }
-
-    /// Module files of the kernel with this name, as paths relative to its directory.
-    pub fn modules_named<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
-        let wanted = elf::canonical_name(name);
-        self.indexed.iter().flat_map(Index::paths).filter(move |path| elf::module_name(path) == wanted)
-    }
 }
 
 /// The package base of a kernel. A name with characters that package names cannot have is ignored.
