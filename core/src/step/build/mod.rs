@@ -443,3 +443,28 @@ impl Sandbox<'_> {
         Ok(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_to_a_file_that_a_build_does_not_see_is_named() {
+        // /tmp is another directory for a build.
+        let dir = tempfile::tempdir_in("/tmp").unwrap();
+        let (source, outside) = (dir.path().join("source"), dir.path().join("private.c"));
+        file::write_atomic(&source.join("src/own.c"), b"", 0o644).unwrap();
+        file::write_atomic(&outside, b"", 0o644).unwrap();
+        for (name, target) in [("one", "src/own.c"), ("two", "missing"), ("three", "/usr")] {
+            file::make_link(Path::new(target), &source.join(name)).unwrap();
+        }
+        assert_eq!(hidden_link(&source), None);
+        file::make_link(&outside, &source.join("src/linked.c")).unwrap();
+        let said = hidden_link(&source).unwrap();
+        assert!(said.starts_with("src/linked.c is a link to /tmp/"), "{said}");
+        assert!(
+            said.ends_with("/private.c, which a build cannot read: replace the link by a copy"),
+            "{said}"
+        );
+    }
+}
