@@ -7,7 +7,7 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 export SOURCE_DATE_EPOCH
 
-.PHONY: help build check subjects audit test test-long packages deb rpm arch-package demo full compat bench corpus storm fuzz oracle oracle-sample deps clean
+.PHONY: help build check subjects audit test test-long packages deb rpm arch-package demo full compat verdicts bench corpus storm fuzz oracle oracle-sample deps clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -78,6 +78,9 @@ full: deps deb ## install 23 real module packages and a new kernel in one transa
 
 compat: deps deb ## build every *-dkms package of Debian 13 with Debian's dkms and with ours, and compare (needs root, hours on the first run)
 	$(CARGO) test --locked -p dkms-tests --test compat -- --ignored --test-threads=1 --nocapture
+
+verdicts: deps deb ## insert more than a hundred changed modules in five real kernels, and compare with dkms check (needs root)
+	$(CARGO) test --locked -p dkms-tests --test kernel_verdicts -- --include-ignored --test-threads=1 --nocapture
 
 bench: deps deb ## compare build times with Debian's dkms and plain compiler runs (needs root, half an hour, an idle machine)
 	$(CARGO) run --locked -q --release -p dkms-tests --bin bench

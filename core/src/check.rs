@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::kernel::certificate::Certificate;
+use crate::kernel::certificate::{Certificate, Signer};
 use crate::kernel::signature::{self, Signature};
 use crate::kernel::signature_policy::{Demand, Running, Verdict};
-use crate::kernel::{self, Config, Firmware, Kernel, Symbols, elf, read_module};
+use crate::kernel::{
+    self, Algorithms, Cause, Config, Firmware, Headers, Kernel, Malformed, Module, Trust, elf, read_module,
+};
 use crate::session::Session;
-use crate::step::{sign, verify};
+use crate::step::sign;
+use crate::step::verify::{Exporters, Verifier};
 use crate::sys::file;
 use crate::tree::{Snapshot, is_unsigned};
 use crate::types::{ModuleId, Target};
@@ -36,10 +39,14 @@ pub struct Assessment {
     pub verdict: Verdict,
     /// Its signature; `None` if the file could not be read.
     pub signature: Option<Signature>,
+    /// The class of the first reason for which the kernel would reject it.
+    pub cause: Option<Cause>,
     /// Why the kernel would reject it, or why that is unknown.
     pub reasons: Vec<String>,
-    /// Other remarks.
+    /// Other remarks; if it would be loaded, the first is why.
     pub notes: Vec<String>,
+    /// What helps.
+    pub advice: Option<String>,
 }
 
 /// Assumptions of the user that replace facts about this machine.
@@ -47,6 +54,8 @@ pub struct Assessment {
 pub struct Assumed {
     /// Whether Secure Boot is on.
     pub secure_boot: Option<bool>,
+    /// The configuration of the kernel; `None` for its own.
+    pub config: Option<PathBuf>,
     /// The enrolled certificates; empty for those of this machine.
     pub enrolled: Vec<PathBuf>,
 }
@@ -83,17 +92,21 @@ pub fn check(session: &Session, candidates: Vec<Candidate>, assumed: &Assumed) -
     if !assumed.enrolled.is_empty() {
         firmware.enrolled =
             Some(assumed.enrolled.iter().map(|path| certificate(path)).collect::<Result<_>>()?);
+        firmware.trusts_enrolled = true;
     }
-    let mut kernels = BTreeMap::new();
-    for target in candidates.iter().map(|candidate| &candidate.target).collect::<BTreeSet<_>>() {
-        kernels.insert(target.clone(), KernelContext::new(session, target, &firmware, assumed)?);
+    let mut of_kernel: BTreeMap<&Target, Vec<&Candidate>> = BTreeMap::new();
+    for candidate in &candidates {
+        of_kernel.entry(&candidate.target).or_default().push(candidate);
     }
-    candidates
-        .into_iter()
-        .filter_map(|candidate| {
-            kernels.get(&candidate.target).map(|kernel| kernel.assess(session, &candidate))
-        })
-        .collect()
+    let mut assessments = BTreeMap::new();
+    for (target, candidates) in of_kernel {
+        let context = KernelContext::new(session, target, &firmware, assumed)?;
+        for (candidate, assessment) in candidates.iter().zip(context.assess(session, &candidates)?) {
+            assessments.insert((target.clone(), candidate.file.clone()), assessment);
+        }
+    }
+    let of = |candidate: Candidate| assessments.get(&(candidate.target, candidate.file)).cloned();
+    Ok(candidates.into_iter().filter_map(of).collect())
 }
 
 /// Modules that these kernels will reject on this machine because of their signature, according to the records of
@@ -152,14 +165,35 @@ pub fn foreseen(
 struct KernelContext {
     kernel: Kernel,
     demand: Demand,
+    /// Modules that its command line forbids.
+    blacklist: Vec<String>,
+    algorithms: Algorithms,
     /// Certificates that it trusts, as far as they are visible from user space.
-    known: Vec<Certificate>,
+    trust: Trust,
     /// Whether certificates may be enrolled that cannot be read.
     more: bool,
+    /// The signer of the kernel's own modules, whose key is built into it.
+    built_in: Option<Signer>,
+    /// Where these modules are.
+    own_dir: PathBuf,
+    /// The kernel reads compressed modules.
+    decompresses: bool,
     /// Our own certificate, and the command that enrolls it.
     ours: Option<(Certificate, String)>,
-    /// The texts of every `Module.symvers` that its modules may import from.
-    symvers: Vec<Vec<u8>>,
+    /// Every `Module.symvers` that its modules may import from, except for the kernel's.
+    symvers: Vec<PathBuf>,
+}
+
+/// What was found in a candidate's file.
+struct Examined {
+    module: Result<Module, Malformed>,
+    /// The machine in its header.
+    machine: Option<u16>,
+    signature: Signature,
+    /// Why the kernel cannot decompress it.
+    packed: Option<String>,
+    /// The kernel does not even read it.
+    empty: bool,
 }
 
 impl KernelContext {
@@ -167,111 +201,228 @@ impl KernelContext {
         let layout = &session.layout;
         let kernel = session.kernel(target)?;
         let headers = kernel.headers.as_ref();
-        let boot = headers.is_none().then(|| kernel::config(layout, &target.kernel)).flatten();
-        let config: Option<&Config> = headers.map(|headers| &headers.config).or(boot.as_ref());
+        let other = match &assumed.config {
+            Some(path) => {
+                Some(Config::new(std::fs::read(path).with_context(|| format!("reading {}", path.display()))?))
+            }
+            None if headers.is_none() => kernel::config(layout, &target.kernel),
+            None => None,
+        };
+        let config: Option<&Config> = other.as_ref().or(headers.map(|headers| &headers.config));
         // With assumptions about another machine, the running kernel does not matter.
         let here = kernel::running().is_some_and(|running| running == target.kernel);
         let running = (here && assumed.secure_boot.is_none()).then(|| Running::read(layout));
         let demand = Demand::of(config, running.as_ref(), firmware);
-        let mut known = firmware.enrolled.clone().unwrap_or_default();
+        let release = target.kernel.as_str();
+        let mut trust = Trust::of(firmware, config, release);
         let mut symvers = Vec::new();
         if let Some(headers) = headers {
             // A kernel that was built here has its built-in certificate next to it.
             let own = headers.dir.join("certs/signing_key.x509");
-            known.extend(file::read_optional(&own).ok().flatten().and_then(|der| Certificate::parse(&der)));
-            let mut files = vec![headers.dir.join("Module.symvers")];
-            let snapshot = Snapshot::load(layout)?;
-            for (id, entry) in &snapshot.modules {
+            trust
+                .known
+                .extend(file::read_optional(&own).ok().flatten().and_then(|der| Certificate::parse(&der)));
+            for (id, entry) in &Snapshot::load(layout)?.modules {
                 if entry.builds.get(target).is_some_and(|build| build.active) {
-                    files.push(layout.built_modules(id, target).join("Module.symvers"));
+                    symvers.push(layout.built_modules(id, target).join("Module.symvers"));
                 }
-            }
-            for file in files {
-                symvers.extend(file::read_optional(&file)?);
             }
         }
         let (_, path) = sign::pair(session, target);
         let ours = certificate(&path).ok().map(|certificate| (certificate, sign::enroll(session, &path)));
-        Ok(Self { kernel, demand, known, more: firmware.enrolled.is_none(), ours, symvers })
+        Ok(Self {
+            demand,
+            blacklist: running.map(|running| running.blacklist).unwrap_or_default(),
+            algorithms: Algorithms::of(release, config),
+            trust,
+            more: firmware.enrolled.is_none(),
+            own_dir: layout.kernel(&target.kernel).canonicalize().unwrap_or_default().join("kernel"),
+            built_in: kernel::own_signer(layout, &kernel, &Algorithms::of(release, config)),
+            decompresses: config.is_some_and(|config| config.on("CONFIG_MODULE_DECOMPRESS")),
+            ours,
+            symvers,
+            kernel,
+        })
     }
 
-    fn assess(&self, session: &Session, candidate: &Candidate) -> Result<Assessment> {
-        let mut assessment = Assessment {
-            candidate: candidate.clone(),
-            verdict: Verdict::Loads,
-            signature: None,
-            reasons: Vec::new(),
-            notes: Vec::new(),
-        };
-        let content = match read_module(&candidate.file) {
-            Ok(content) => content,
-            Err(error) => {
-                let missing = !candidate.file.exists();
-                let verdict = if missing { Verdict::Refused } else { Verdict::Unknown };
-                assessment.add(verdict, if missing { "file not found".into() } else { format!("{error:#}") });
-                return Ok(assessment);
+    /// Checks the candidates for this kernel as a set: they may import from each other.
+    fn assess(&self, session: &Session, candidates: &[&Candidate]) -> Result<Vec<Assessment>> {
+        let mut assessments = Vec::new();
+        let mut examined = Vec::new();
+        for candidate in candidates {
+            let mut assessment = Assessment::of(candidate);
+            let found = match self.examine(&candidate.file) {
+                Ok(found) => Some(found?),
+                Err(error) => {
+                    let (verdict, cause) = match () {
+                        () if !candidate.file.exists() => (Verdict::Refused, Some(Cause::File)),
+                        // It can be read, but not decompressed.
+                        () if std::fs::File::open(&candidate.file).is_ok() => {
+                            (Verdict::Refused, Some(Cause::Compression))
+                        }
+                        () => (Verdict::Unknown, None),
+                    };
+                    let missing = cause == Some(Cause::File);
+                    assessment.add(
+                        verdict,
+                        cause,
+                        if missing { "file not found".into() } else { format!("{error:#}") },
+                    );
+                    None
+                }
+            };
+            assessments.push(assessment);
+            examined.push(found);
+        }
+        let mut modules = Vec::new();
+        for (candidate, found) in candidates.iter().zip(&examined) {
+            if let Some(Ok(module)) = found.as_ref().map(|found| &found.module) {
+                let name = candidate.file.file_name().unwrap_or_default().to_string_lossy();
+                modules.push((elf::module_name(&name), module.clone()));
             }
-        };
-        self.content(&content, &mut assessment);
-        let signature = signature::examine(&content, &self.known)
-            .with_context(|| format!("checking the signature of {}", candidate.file.display()))?;
-        let (mut verdict, mut why) = self.demand.judge(&signature);
-        if let Signature::UnknownKey(signer) = &signature {
-            if self.more && verdict == Verdict::Refused {
+        }
+        let list = self.kernel.headers.as_ref().map(Headers::symvers).unwrap_or_default();
+        let exporters = Exporters { kernel: &list, others: &self.symvers, installed: true };
+        let verifier = Verifier::new(&session.layout, &self.kernel, exporters, &modules)?;
+        for (assessment, found) in assessments.iter_mut().zip(examined) {
+            if let Some(found) = found {
+                self.judge(session, found, &verifier, assessment);
+            }
+        }
+        Ok(assessments)
+    }
+
+    /// The outer error: the file cannot be read.
+    fn examine(&self, file: &Path) -> Result<Result<Examined>> {
+        let content = read_module(file)?;
+        let signature = signature::examine(&content, &self.trust.known, &self.algorithms)
+            .with_context(|| format!("checking the signature of {}", file.display()));
+        let packed = if self.decompresses { kernel::undecompressable(file)? } else { None };
+        let (module, machine) = (Module::read(&content), Module::machine(&content));
+        Ok(signature.map(|signature| Examined {
+            module,
+            machine,
+            signature,
+            packed,
+            empty: content.is_empty(),
+        }))
+    }
+
+    /// The verdict.
+    fn judge(&self, session: &Session, found: Examined, verifier: &Verifier, assessment: &mut Assessment) {
+        let unread = found.packed.is_some() || found.empty;
+        if let Some(why) = found.packed {
+            assessment.add(Verdict::Refused, Some(Cause::Compression), why);
+        }
+        let signed = self.signature(&found.signature, assessment);
+        match &found.module {
+            Err(why) => {
+                let reason = verifier.malformed(why.clone(), found.machine);
+                assessment.add(Verdict::Refused, Some(reason.cause()), reason.to_string());
+            }
+            Ok(module) => self.module(session, module, verifier, assessment),
+        }
+        let (verdict, why) = signed;
+        match verdict {
+            Verdict::Loads => assessment.notes.insert(0, why),
+            Verdict::Unknown => assessment.add(verdict, None, why),
+            Verdict::Refused => {
+                assessment.add(verdict, Some(Cause::Signature), why);
+                // A kernel looks at the signature first, a reader at what cannot be mended by one.
+                if !unread {
+                    assessment.cause = Some(Cause::Signature);
+                }
+            }
+        }
+        assessment.signature = Some(found.signature);
+    }
+
+    fn signature(&self, signature: &Signature, assessment: &mut Assessment) -> (Verdict, String) {
+        let (mut verdict, mut why) = self.demand.judge(signature);
+        let Some(signer) = signature.signer() else { return (verdict, why) };
+        if self.demand != Demand::Ignores && self.trust.revoked.iter().any(|revoked| revoked.is(signer)) {
+            return (Verdict::Refused, format!("signed with a revoked key ({signer})"));
+        }
+        if !matches!(signature, Signature::UnknownKey(_)) {
+            return (verdict, why);
+        }
+        if self.demand != Demand::Ignores && self.built_in.as_ref() == Some(signer) {
+            let own =
+                assessment.candidate.file.canonicalize().is_ok_and(|file| file.starts_with(&self.own_dir));
+            return if own {
+                (Verdict::Loads, format!("one of the kernel's own modules, signed by {signer}"))
+            } else {
+                let why = format!(
+                    "signed with the key of the kernel's own modules ({signer}), which cannot be read"
+                );
+                (Verdict::Unknown, why)
+            };
+        }
+        let unused = self.trust.unused.iter().find(|(certificate, _)| certificate.is(signer));
+        if verdict == Verdict::Refused {
+            if let Some((_, reason)) = unused {
+                why = format!("signed by {signer}: {reason}");
+            } else if self.trust.doubtful.iter().any(|certificate| certificate.is(signer)) {
+                verdict = Verdict::Unknown;
+                why = format!(
+                    "signed by {signer}, which is enrolled; whether this kernel uses enrolled keys for modules is \
+                     unknown"
+                );
+            } else if self.more {
                 verdict = Verdict::Unknown;
                 why = format!("signed by {signer}; the list of enrolled keys cannot be read");
             }
-            match &self.ours {
-                Some((ours, enroll)) if ours.is(signer) && verdict != Verdict::Loads => {
-                    why.push_str(&format!("; to enroll this machine's key: {enroll}"));
-                }
-                _ if verdict == Verdict::Refused => {
-                    assessment.notes.push("keys built into the kernel cannot be checked".into());
-                }
-                _ => {}
+        }
+        match &self.ours {
+            Some((ours, enroll)) if ours.is(signer) && verdict != Verdict::Loads && unused.is_none() => {
+                assessment.advice = Some(format!("to enroll this machine's key: {enroll}"));
             }
+            _ if verdict == Verdict::Refused && unused.is_none() => {
+                assessment.notes.push("keys built into the kernel cannot be checked".into());
+            }
+            _ => {}
         }
-        if verdict == Verdict::Loads {
-            assessment.notes.push(why)
-        } else {
-            assessment.add(verdict, why)
+        (verdict, why)
+    }
+
+    /// Checks everything but the signature.
+    fn module(&self, session: &Session, module: &Module, verifier: &Verifier, assessment: &mut Assessment) {
+        if self.blacklist.contains(&module.name) {
+            let why = "the kernel command line forbids it (module_blacklist)";
+            assessment.add(Verdict::Refused, Some(Cause::Blacklist), why.into());
         }
-        assessment.signature = Some(signature);
+        let judgement = verifier.judge(module);
+        for why in judgement.unknown {
+            assessment.add(Verdict::Unknown, None, why);
+        }
+        if let Some(reason) = judgement.refused {
+            assessment.add(Verdict::Refused, Some(reason.cause()), reason.to_string());
+        }
+        assessment.notes.extend(judgement.remarks);
         if session.options.headers.is_none() && self.kernel.headers.is_none() {
             assessment
                 .notes
                 .push("symbol versions were not checked: kernel headers are not installed".into());
         }
-        Ok(assessment)
-    }
-
-    /// Checks vermagic and symbols.
-    fn content(&self, content: &[u8], assessment: &mut Assessment) {
-        let refused = match &self.kernel.headers {
-            Some(headers) => {
-                let mut symbols = Symbols::wanted(elf::read(content).unwrap_or_default().imports.keys());
-                // Reading from memory does not fail.
-                self.symvers.iter().for_each(|list| drop(symbols.read(list.as_slice())));
-                verify::verify(content, &self.kernel, headers, &symbols).err()
-            }
-            // Without headers, only the kernel release at the beginning of its vermagic is known.
-            None => match elf::read(content) {
-                Ok(info) => {
-                    let any = kernel::Vermagic { release: String::new(), flags: Vec::new() };
-                    any.refuses(self.kernel.target.kernel.as_str(), &info.vermagic)
-                }
-                Err(error) => Some(format!("{error:#}")),
-            },
-        };
-        if let Some(why) = refused {
-            assessment.add(Verdict::Refused, why);
-        }
     }
 }
 
 impl Assessment {
-    fn add(&mut self, verdict: Verdict, why: String) {
+    fn of(candidate: &Candidate) -> Self {
+        Self {
+            candidate: candidate.clone(),
+            verdict: Verdict::Loads,
+            signature: None,
+            cause: None,
+            reasons: Vec::new(),
+            notes: Vec::new(),
+            advice: None,
+        }
+    }
+
+    fn add(&mut self, verdict: Verdict, cause: Option<Cause>, why: String) {
         self.verdict = self.verdict.max(verdict);
+        self.cause = self.cause.or(cause);
         self.reasons.push(why);
     }
 }

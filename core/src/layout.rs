@@ -40,6 +40,8 @@ pub struct Layout {
     pub proc: PathBuf,
     /// Kernel images and the boot loader, `/boot`.
     pub boot: PathBuf,
+    /// What holds until the next restart, `/run`.
+    pub run: PathBuf,
 }
 
 impl Default for Layout {
@@ -53,6 +55,7 @@ impl Default for Layout {
             sys: "/sys".into(),
             proc: "/proc".into(),
             boot: "/boot".into(),
+            run: "/run".into(),
         }
     }
 }

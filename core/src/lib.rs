@@ -21,6 +21,7 @@ pub mod incoming;
 pub mod inventory;
 pub mod kernel;
 pub mod layout;
+pub mod loaded;
 pub mod package;
 pub mod plan;
 pub mod policy;

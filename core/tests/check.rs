@@ -32,7 +32,8 @@ fn installed_modules_are_looked_at_and_others_are_not() {
     let run = root.dkms(&["check", "--secure-boot", "on"]);
     assert_eq!(run.code, 1);
     let lines: Vec<&str> = run.stdout.lines().collect();
-    assert_eq!(lines.len(), 2, "{}", run.stdout);
+    assert_eq!(lines.len(), 3, "{}", run.stdout);
+    assert_eq!(lines[2], "2 would be rejected");
     assert_eq!(lines[0], "gone/1, 6.1.0-9-amd64, x86_64, gone.ko: would be rejected: file not found");
     assert!(
         lines[1].starts_with("text/1, 6.1.0-9-amd64, x86_64, text.ko: would be rejected: not an ELF file")
@@ -56,6 +57,7 @@ fn the_answer_in_json() {
           "arch": "x86_64",
           "file": "$ROOT/modules/6.1.0-9-amd64/updates/gone.ko",
           "verdict": "refused",
+          "cause": "file",
           "reasons": [
             "file not found"
           ],

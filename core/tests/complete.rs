@@ -60,7 +60,7 @@ fn modules_versions_and_kernels_come_from_the_registry() {
         (&["status", "--module=z"], &["--module=zfs"]),
         (&["status", "--module", "=", "z"], &["zfs"]),
         (&["status", "--module", "="], &["v4l2loopback", "zfs"]),
-        (&["check", "--secure-boot", ""], &["on", "off"]),
+        (&["check", "--secure-boot", ""], &["on", "off", ":files"]),
         (&["check", "zf"], &["zfs/2.2.0", "zfs/2.3.1", ":files"]),
         (&["check", "--enrolled", ""], &[":files"]),
         (&["build", "--kernelsourcedir", ""], &[":directories"]),

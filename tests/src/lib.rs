@@ -24,6 +24,7 @@ pub mod count;
 pub mod history;
 pub mod host;
 pub mod kernels;
+pub mod loader;
 pub mod mirror;
 pub mod modules;
 pub mod output;

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-use super::Work;
 use super::task::symvers;
+use super::{Work, dependents};
 use crate::conf::Recipe;
 use crate::exit::Exit;
 use crate::kernel::Kernel;
@@ -57,6 +57,7 @@ pub(super) fn install(
         }
         notes.push(trouble.why);
     }
+    work.broken.extend(dependents::broken_by(work, task, &published));
     work.intend(|intent| intent.touched.extend(publish::destinations(session, &order)))?;
     let publication = match publish::stage(session, &order) {
         Ok(publication) => publication,
@@ -91,6 +92,8 @@ pub(super) fn install(
         retire(work, old, target)?;
     }
     work.published.entry(target.clone()).or_default().extend(names);
+    // It was rebuilt after what it imports from.
+    work.broken.retain(|broken| broken.placement() != Placement::of(module, target));
     if recipe.weak_modules {
         notes.extend(weak_modules::notify(session, target, true, &installed)?);
     }

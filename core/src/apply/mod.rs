@@ -1,6 +1,7 @@
 //! Executes a plan and fills the report. Makes no decisions.
 
 mod boot;
+mod dependents;
 mod hold;
 mod install;
 mod outlook;
@@ -22,8 +23,11 @@ pub use outlook::{Outlook, Prospect, outlook};
 pub use prove::Proof;
 pub use transaction::{Proven, prove, run, status_of};
 
+use dependents::Broken;
+
 use crate::exit::Exit;
-use crate::kernel::Kernel;
+use crate::kernel::{self, Kernel, Module};
+use crate::loaded::{self, Replaced};
 use crate::plan::{Loading, Plan, Removal, Skip, Survey, Task};
 use crate::report::{Class, Failing, Fault, Outcome, Report};
 use crate::session::Session;
@@ -51,6 +55,8 @@ struct Work<'a> {
     unfinished: bool,
     /// The warning about builds without a sandbox has been printed.
     unconfined: bool,
+    /// Installed modules that do not fit to what was published.
+    broken: Vec<Broken>,
     /// Modules published, by kernel.
     published: BTreeMap<Target, BTreeSet<String>>,
     /// Modules whose installation failed in this plan.
@@ -103,6 +109,7 @@ fn apply<'a>(
         intent: Intent::default(),
         unfinished: false,
         unconfined: !rustix::process::geteuid().is_root(),
+        broken: Vec::new(),
         published: BTreeMap::new(),
         failed: BTreeSet::new(),
         kept: false,
@@ -159,10 +166,19 @@ impl<'a> Work<'a> {
         for (id, target, fingerprint) in &plan.adopt {
             self.adopt(id, target, fingerprint)?;
         }
+        self.report.remarks.extend(self.broken.iter().map(Broken::line));
         // Installed does not imply loadable if Secure Boot is on.
         let changed: BTreeSet<Target> = self.published.keys().cloned().collect();
         let foreseen = crate::check::foreseen(self.session, &changed, || self.tree.snapshot());
         self.report.remarks.extend(foreseen.unwrap_or_else(|error| vec![format!("{error:#}")]));
+        // Nor does it imply loaded.
+        if kernel::running().is_some_and(|running| changed.iter().any(|target| target.kernel == running)) {
+            let replaced = loaded::replaced(self.session, &self.tree.snapshot()?, &changed);
+            self.report.remarks.extend(replaced.iter().map(Replaced::line));
+            if let Err(error) = loaded::request_restart(self.session, &replaced) {
+                self.report.remarks.push(format!("requesting a restart failed: {error:#}"));
+            }
+        }
         self.finish(plan)
     }
 
@@ -327,8 +343,7 @@ impl<'a> Work<'a> {
             return Ok(true);
         }
         let says = |path: &std::path::Path| {
-            let info =
-                crate::kernel::read_module(path).and_then(|content| crate::kernel::elf::read(&content));
+            let info = kernel::read_module(path).and_then(|content| Ok(Module::read(&content)?));
             info.ok().map(|info| (info.version, info.srcversion))
         };
         let built =
@@ -440,7 +455,7 @@ impl<'a> Work<'a> {
     /// Loads what was installed for the running kernel, if this was requested.
     fn load_modules(&mut self) -> Result<()> {
         let session = self.session;
-        let running = crate::kernel::running();
+        let running = kernel::running();
         let fresh = self.report.lines.iter().any(|line| {
             line.outcome.class() == Class::Installed
                 && line.target.as_ref().is_some_and(|target| Some(&target.kernel) == running.as_ref())

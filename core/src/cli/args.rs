@@ -87,8 +87,8 @@ pub struct Args {
     /// Check as if this certificate were enrolled; can be repeated
     #[arg(long, value_name = "FILE")]
     pub enrolled: Vec<PathBuf>,
-    /// Check as if Secure Boot were on, or off
-    #[arg(long, value_name = "on|off", value_parser = ["on", "off"], hide_possible_values = true)]
+    /// Check as if Secure Boot were on, or off, or on with a kernel of this configuration
+    #[arg(long, value_name = "on|off|CONFIG")]
     pub secure_boot: Option<String>,
     /// Print the version
     #[arg(short = 'V', long)]

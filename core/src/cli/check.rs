@@ -1,5 +1,6 @@
 //! `dkms check`: would the kernel load the installed modules, or these files?
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -10,6 +11,8 @@ use super::invocation::Invocation;
 use super::refuse;
 use crate::check::{self, Assessment, Assumed, Candidate};
 use crate::exit::Exit;
+use crate::kernel::Cause;
+use crate::kernel::certificate::Signer;
 use crate::kernel::signature_policy::Verdict;
 use crate::session::Session;
 use crate::types::{ModuleId, ModuleName, ModuleVersion, Target};
@@ -31,19 +34,34 @@ struct CheckEntry<'a> {
     file: &'a PathBuf,
     verdict: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<Cause>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     signature: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     signer: Option<String>,
     reasons: &'a [String],
     notes: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<&'a String>,
 }
 
 pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> Result<Exit> {
     let candidates = candidates(session, args, invocation)?;
-    let assumed = Assumed {
-        secure_boot: args.secure_boot.as_ref().map(|word| word == "on"),
-        enrolled: args.enrolled.clone(),
+    let (secure_boot, config) = match args.secure_boot.as_deref() {
+        None => (None, None),
+        Some("on") => (Some(true), None),
+        Some("off") => (Some(false), None),
+        Some(file) if Path::new(file).is_file() => (Some(true), Some(PathBuf::from(file))),
+        Some(other) => {
+            return refuse(
+                Exit::ERROR,
+                format!(
+                    "--secure-boot is on, off or the configuration of a kernel; there is no file {other}"
+                ),
+            );
+        }
     };
+    let assumed = Assumed { secure_boot, config, enrolled: args.enrolled.clone() };
     let nothing = candidates.is_empty();
     let assessments = check::check(session, candidates, &assumed)?;
     if args.json {
@@ -52,9 +70,7 @@ pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> R
     } else if nothing {
         session.screen.progress("dkms: no matching module is installed");
     } else {
-        for assessment in &assessments {
-            session.screen.answer(&line(assessment));
-        }
+        session.screen.answer(&summary(&assessments));
     }
     Ok(Exit::error_if(assessments.iter().any(|assessment| assessment.verdict != Verdict::Loads)))
 }
@@ -115,19 +131,59 @@ fn row(assessment: &Assessment) -> CheckEntry<'_> {
         target,
         file,
         verdict: word(assessment.verdict),
+        cause: assessment.cause.filter(|_| assessment.verdict == Verdict::Refused),
         signature: assessment.signature.as_ref().map(|signature| signature.word()),
-        signer: signer.map(ToString::to_string),
+        signer: signer.map(Signer::full),
         reasons: &assessment.reasons,
         notes: &assessment.notes,
+        advice: assessment.advice.as_ref(),
     }
 }
 
-fn line(assessment: &Assessment) -> String {
+/// One line for the files of a module and kernel with the same result, then how many there are of each, and what helps.
+fn summary(assessments: &[Assessment]) -> String {
+    let mut groups: Vec<(&Assessment, Vec<String>)> = Vec::new();
+    for one in assessments {
+        let file = one.candidate.file.file_name().unwrap_or(one.candidate.file.as_os_str());
+        let file = file.to_string_lossy().into_owned();
+        match groups.iter_mut().find(|(first, _)| first.candidate.module.is_some() && same(first, one)) {
+            Some((_, files)) => files.push(file),
+            None => groups.push((one, vec![file])),
+        }
+    }
+    let mut text: String = groups.iter().map(|(first, files)| line(first, files)).collect();
+    if groups.len() > 1 {
+        let count = |verdict, words: &str| {
+            let number = groups.iter().filter(|(first, _)| first.verdict == verdict).count();
+            (number > 0).then(|| format!("{number} {words}"))
+        };
+        let counts = [
+            count(Verdict::Loads, "would load"),
+            count(Verdict::Refused, "would be rejected"),
+            count(Verdict::Unknown, "unknown"),
+        ];
+        text.push_str(&format!("{}\n", counts.into_iter().flatten().collect::<Vec<_>>().join(", ")));
+    }
+    let advice: BTreeSet<&String> = assessments.iter().filter_map(|one| one.advice.as_ref()).collect();
+    text.extend(advice.into_iter().map(|advice| format!("{advice}\n")));
+    text
+}
+
+/// Whether two files of a module for a kernel have the same result.
+fn same(a: &Assessment, b: &Assessment) -> bool {
+    let key = |one: &Assessment| (one.candidate.module.clone(), one.candidate.target.clone(), one.verdict);
+    key(a) == key(b) && a.reasons == b.reasons && a.notes == b.notes
+}
+
+fn line(assessment: &Assessment, files: &[String]) -> String {
     let Candidate { module, target, file } = &assessment.candidate;
     let what = match module {
         Some(id) => {
-            let file = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
-            format!("{id}, {}, {}, {file}", target.kernel, target.arch)
+            let files = match files {
+                [file] => file.clone(),
+                files => format!("{} files", files.len()),
+            };
+            format!("{id}, {}, {}, {files}", target.kernel, target.arch)
         }
         None => format!("{}, {}", file.display(), target.kernel),
     };
@@ -146,7 +202,6 @@ fn line(assessment: &Assessment) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::certificate::Signer;
     use crate::kernel::signature::Signature;
     use crate::page::{documented, fields, values};
 
@@ -155,12 +210,15 @@ mod tests {
         let section = ".SS check \\-\\-json";
         let verdicts = [Verdict::Loads, Verdict::Unknown, Verdict::Refused];
         assert_eq!(values(section, "modules[].verdict"), verdicts.map(|one| word(one).to_owned()).into());
+        let cause = |cause: &Cause| serde_json::to_value(cause).unwrap().as_str().unwrap().to_owned();
+        assert_eq!(values(section, "modules[].cause"), Cause::ALL.iter().map(cause).collect());
         let signer = || Signer::KeyId(Vec::new());
         // A new value is added to this list when the match below requires it.
         let next = |signature: Option<&Signature>| match signature {
             None => Some(Signature::None),
             Some(Signature::None) => Some(Signature::Malformed("")),
-            Some(Signature::Malformed(_)) => Some(Signature::UnknownKey(signer())),
+            Some(Signature::Malformed(_)) => Some(Signature::Unsupported("")),
+            Some(Signature::Unsupported(_)) => Some(Signature::UnknownKey(signer())),
             Some(Signature::UnknownKey(_)) => Some(Signature::Changed(signer())),
             Some(Signature::Changed(_)) => Some(Signature::Good(signer())),
             Some(Signature::Good(_)) => Some(Signature::Unchecked(signer(), String::new())),
@@ -180,10 +238,12 @@ mod tests {
             target: &target,
             file: &PathBuf::from("/a.ko"),
             verdict: "loads",
+            cause: Some(Cause::Signature),
             signature: Some("good"),
             signer: Some("signer".into()),
             reasons: &["reason".into()],
             notes: &["note".into()],
+            advice: Some(&"advice".into()),
         };
         let document = serde_json::to_value(Document { format: 1, modules: vec![row] }).unwrap();
         assert_eq!(documented(".SS check \\-\\-json"), fields(&document));

@@ -107,6 +107,7 @@ impl Completion<'_> {
                 unique(kernel::machine().into_iter().chain(built).map(|arch| arch.to_string()))
             }
             "FILE" => vec![":files".into()],
+            "on|off|CONFIG" => vec!["on".into(), "off".into(), ":files".into()],
             "DIR" => vec![":directories".into()],
             _ => Vec::new(),
         }

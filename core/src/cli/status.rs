@@ -10,6 +10,7 @@ use super::args::Args;
 use super::invocation::Invocation;
 use super::pattern::Pattern;
 use crate::exit::Exit;
+use crate::loaded::{self, Replaced};
 use crate::session::Session;
 use crate::sys::{file, parallel};
 use crate::tree::{Build, Entry, Snapshot};
@@ -31,6 +32,9 @@ struct Document {
     format: u32,
     modules: Vec<StatusEntry>,
     failures: Vec<Failed>,
+    /// Loaded modules that are not the installed ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    replaced: Vec<Replaced>,
 }
 
 #[derive(Serialize)]
@@ -60,7 +64,8 @@ pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> R
         matches(kernel, target.kernel.as_str()) && matches(arch, target.arch.as_str())
     };
     let wanted = |id: &ModuleId| matches(&name, id.name.as_str()) && matches(&version, id.version.as_str());
-    let mut document = Document { format: 1, modules: Vec::new(), failures: Vec::new() };
+    let mut document =
+        Document { format: 1, modules: Vec::new(), failures: Vec::new(), replaced: Vec::new() };
     let differences = differences(session, &snapshot, |id, target| {
         wanted(id) && pairs.iter().any(|pair| fits(pair, target))
     });
@@ -91,6 +96,8 @@ pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> R
             log: failure.log.clone(),
         });
     }
+    let shown: BTreeSet<Target> = document.modules.iter().filter_map(|row| row.target.clone()).collect();
+    document.replaced = loaded::replaced(session, &snapshot, &shown);
     if args.json {
         session.screen.answer(&format!("{}\n", serde_json::to_string_pretty(&document)?));
         return Ok(Exit::SUCCESS);
@@ -115,7 +122,9 @@ pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> R
             failed.log.display()
         ));
     }
-    let shown: BTreeSet<Target> = document.modules.iter().filter_map(|row| row.target.clone()).collect();
+    for replaced in &document.replaced {
+        session.screen.alert(&format!("dkms: {}", replaced.line()));
+    }
     for line in crate::check::foreseen(session, &shown, || Ok(snapshot))? {
         session.screen.alert(&format!("dkms: {line}"));
     }
@@ -246,7 +255,17 @@ mod tests {
             errors: vec!["error".into()],
             log: "/log".into(),
         };
-        let document = Document { format: 1, modules: vec![row], failures: vec![failed] };
+        let document = Document {
+            format: 1,
+            modules: vec![row],
+            failures: vec![failed],
+            replaced: vec![Replaced {
+                id: "a/1".parse().unwrap(),
+                module: "a".into(),
+                loaded: "1".into(),
+                installed: "2".into(),
+            }],
+        };
         let document = serde_json::to_value(document).unwrap();
         assert_eq!(documented(".SS status \\-\\-json"), fields(&document));
     }

@@ -52,6 +52,19 @@ pub struct Distribution {
     pub default_kernel: (&'static [&'static str], &'static [&'static str]),
     /// A file below `/etc` that regenerates the boot menu after dkms when a kernel is installed or removed.
     pub menu_hook: Option<&'static str>,
+    /// How users and programs learn that a restart is due.
+    pub restart_flag: Option<RestartFlag>,
+}
+
+/// A file that requests a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestartFlag {
+    /// The file, below `/run`.
+    pub file: &'static str,
+    /// A file with the packages that need it, below `/run`, one name a line.
+    pub list: Option<&'static str>,
+    /// The content of the first file.
+    pub text: &'static str,
 }
 
 const MOK: (&str, &str) = ("mok.key", "mok.pub");
@@ -76,6 +89,7 @@ const OTHER: Distribution = Distribution {
     image_state: (&[], &[]),
     default_kernel: (&[], &[]),
     menu_hook: None,
+    restart_flag: None,
 };
 
 const DEBIAN: Distribution = Distribution {
@@ -97,6 +111,11 @@ const DEBIAN: Distribution = Distribution {
         &["unpacked", "half-configured", "half-installed", "triggers-awaited"],
     ),
     menu_hook: Some("kernel/postinst.d/zz-update-grub"),
+    restart_flag: Some(RestartFlag {
+        file: "reboot-required",
+        list: Some("reboot-required.pkgs"),
+        text: "*** System restart required ***\n",
+    }),
     ..OTHER
 };
 
@@ -153,6 +172,7 @@ const TABLE: &[Distribution] = &[
         keep_back: "zypper addlock {packages}",
         list_initramfs: &["lsinitrd"],
         make_initramfs: &["dracut", "-f", "{image}", "{kernel}"],
+        restart_flag: Some(RestartFlag { file: "reboot-needed", list: None, text: "" }),
         ..OTHER
     },
     Distribution {
@@ -212,6 +232,21 @@ impl Distribution {
         places.push(headers.join("scripts/sign-file"));
         places
     }
+}
+
+/// Parts of the releases of kernels whose distribution lets them trust all keys of shim and the firmware for modules, and
+/// not only for kexec. Upstream kernels do not; a configuration does not show it.
+const PLATFORM_KEYS: [&str; 6] = [".fc", ".el", "+deb", "-generic", "-lowlatency", "-default"];
+
+/// Whether a kernel of this package (`LINUX_PACKAGE_ID`) rejects a module with CRCs that lacks that of one symbol. Debian's
+/// are patched; upstream kernels let it go.
+pub fn needs_every_version(package: &str) -> bool {
+    package.trim_start().starts_with("Debian ")
+}
+
+/// Whether a kernel is known to use the platform keyring for modules.
+pub fn uses_platform_keys(release: &str) -> bool {
+    PLATFORM_KEYS.iter().any(|part| release.contains(part))
 }
 
 /// Replaces `{kernel}`, `{series}` (the release without its last dot-separated part), `{flavour}` (the part after its

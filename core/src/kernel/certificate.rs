@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use super::der::{Der, INTEGER, OCTETS, OID, SEQUENCE, SET, context};
+use super::der::{BOOLEAN, Der, INTEGER, OCTETS, OID, SEQUENCE, SET, context};
 
 const COMMON_NAME: [u8; 3] = [0x55, 4, 3];
 const SUBJECT_KEY_ID: [u8; 3] = [0x55, 29, 14];
+const BASIC_CONSTRAINTS: [u8; 3] = [0x55, 29, 19];
 
 /// An X.509 certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct Certificate {
     issuer: Vec<u8>,
     serial: Vec<u8>,
     key_id: Option<Vec<u8>>,
+    /// It may sign other certificates.
+    pub ca: bool,
     name: String,
 }
 
@@ -44,16 +47,12 @@ impl Certificate {
         let subject = tbs.tagged(SEQUENCE)?;
         tbs.tagged(SEQUENCE)?; // the key
         let extensions = tbs.find(|value| value.tag == context(3));
-        let key_id = extensions.and_then(|extensions| {
-            let key_id = |extension: super::der::Value<'_>| {
-                let mut parts = Der::new(extension.content);
-                (parts.tagged(OID)?.content == SUBJECT_KEY_ID).then_some(())?;
-                Some(Der::new(parts.last()?.content).tagged(OCTETS)?.content.to_owned())
-            };
-            Der::new(extensions.content).enter(SEQUENCE)?.find_map(key_id)
-        });
+        let extension = |wanted| extension(extensions?.content, wanted);
+        let key_id = extension(SUBJECT_KEY_ID).and_then(|mut id| Some(id.tagged(OCTETS)?.content.to_owned()));
+        let constraints = extension(BASIC_CONSTRAINTS).and_then(|mut value| value.enter(SEQUENCE));
+        let ca = constraints.and_then(|mut value| value.tagged(BOOLEAN)).is_some_and(|ca| ca.content != [0]);
         let name = common_name(subject.whole).unwrap_or_default();
-        Some(Self { der: der.to_owned(), issuer, serial, key_id, name })
+        Some(Self { der: der.to_owned(), issuer, serial, key_id, ca, name })
     }
 
     /// Whether a signature refers to this certificate.
@@ -78,25 +77,50 @@ impl Certificate {
 
 impl fmt::Display for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        named(f, &self.name, &self.serial)
+        if !self.name.is_empty() {
+            write!(f, "\"{}\", ", self.name.escape_debug())?;
+        }
+        write!(f, "{}", number(&self.serial))
     }
 }
 
+/// Its name; its number if it has none.
 impl fmt::Display for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Serial { issuer, serial } => named(f, &common_name(issuer).unwrap_or_default(), serial),
-            Self::KeyId(id) => named(f, "", id),
+            Self::Serial { issuer, serial } => match common_name(issuer).filter(|name| !name.is_empty()) {
+                Some(name) => write!(f, "\"{}\"", name.escape_debug()),
+                None => write!(f, "{}", number(serial)),
+            },
+            Self::KeyId(id) => write!(f, "{}", number(id)),
         }
     }
 }
 
-fn named(f: &mut fmt::Formatter<'_>, name: &str, number: &[u8]) -> fmt::Result {
-    let number: Vec<String> = number.iter().take(20).map(|byte| format!("{byte:02X}")).collect();
-    if !name.is_empty() {
-        write!(f, "\"{}\", ", name.escape_debug())?;
+impl Signer {
+    /// Its name and number.
+    pub fn full(&self) -> String {
+        match self {
+            Self::Serial { issuer, serial } if common_name(issuer).is_some_and(|name| !name.is_empty()) => {
+                format!("{self}, {}", number(serial))
+            }
+            _ => self.to_string(),
+        }
     }
-    write!(f, "{}", number.join(":"))
+}
+
+/// The value of an extension, in its octet string.
+fn extension(extensions: &[u8], wanted: [u8; 3]) -> Option<Der<'_>> {
+    Der::new(extensions).enter(SEQUENCE)?.find_map(|extension| {
+        let mut parts = Der::new(extension.content);
+        (parts.tagged(OID)?.content == wanted).then_some(())?;
+        Some(Der::new(parts.last()?.content))
+    })
+}
+
+fn number(bytes: &[u8]) -> String {
+    let bytes: Vec<String> = bytes.iter().take(20).map(|byte| format!("{byte:02X}")).collect();
+    bytes.join(":")
 }
 
 /// The last common name of a distinguished name.

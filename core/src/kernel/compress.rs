@@ -121,9 +121,54 @@ pub fn read_module(path: &Path) -> Result<Vec<u8>> {
         .with_context(|| format!("decompressing {}", path.display()))
 }
 
+/// Why a kernel that decompresses modules itself would reject this file; `None` if it can read it. Programs that load
+/// modules leave decompression to such a kernel, whose decoders support less.
+pub fn undecompressable(path: &Path) -> Result<Option<String>> {
+    let mut start = Vec::new();
+    let file = std::fs::File::open(path).with_context(|| format!("reading {}", path.display()))?;
+    file.take(64).read_to_end(&mut start)?;
+    let xz = Compression::of(&path.to_string_lossy()) == Compression::Xz;
+    let unsupported = if xz { unsupported_in_xz(&start) } else { None };
+    Ok(unsupported.map(|what| format!("compressed with {what}, which the kernel does not support")))
+}
+
+/// What the kernel's xz decoder does not support: checks other than CRC32, and delta filters.
+fn unsupported_in_xz(start: &[u8]) -> Option<&'static str> {
+    const MAGIC: &[u8] = b"\xfd7zXZ\0\0";
+    const DELTA: u8 = 3;
+    let rest = start.strip_prefix(MAGIC)?;
+    let (check, rest) = rest.split_first()?;
+    if ![0, 1].contains(check) {
+        return Some("a checksum other than CRC32");
+    }
+    // The CRC of the header; size and flags of the first block, the sizes of its contents, its filters.
+    let [_, _, _, _, _, flags, sizes @ ..] = rest else { return None };
+    let known = usize::from(flags >> 6 & 1) + usize::from(flags >> 7 & 1);
+    let mut numbers = sizes.split_inclusive(|byte| byte & 0x80 == 0).skip(known);
+    let filter = numbers.next()?;
+    (filter == [DELTA]).then_some("a delta filter")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_only_other_decoders_support() {
+        let stream = |check: u8, block: &[u8]| [b"\xfd7zXZ\0\0", &[check, 9, 9, 9, 9][..], block].concat();
+        for (start, expected) in [
+            (stream(1, &[2, 0, 0x21, 1]), None),
+            // Both sizes before the filter.
+            (stream(1, &[2, 0xc0, 0x81, 1, 3, 0x21]), None),
+            (stream(1, &[2, 1, 3, 1]), Some("a delta filter")),
+            (stream(1, &[2, 0xc1, 0x81, 1, 7, 3, 1]), Some("a delta filter")),
+            (stream(4, &[2, 0, 0x21, 1]), Some("a checksum other than CRC32")),
+            (b"\xfd7zXZ\0\0".to_vec(), None),
+            (Vec::new(), None),
+        ] {
+            assert_eq!(unsupported_in_xz(&start), expected, "{start:?}");
+        }
+    }
 
     #[test]
     fn every_kind_returns_what_it_got() {

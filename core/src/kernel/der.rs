@@ -19,6 +19,8 @@ pub struct Value<'a> {
 pub const SEQUENCE: u8 = 0x30;
 /// `SET`
 pub const SET: u8 = 0x31;
+/// `BOOLEAN`
+pub const BOOLEAN: u8 = 0x01;
 /// `INTEGER`
 pub const INTEGER: u8 = 0x02;
 /// `OCTET STRING`
@@ -31,7 +33,17 @@ pub const fn context(number: u8) -> u8 {
     0xa0 | number
 }
 
+/// A primitive value with a context-specific tag.
+pub const fn implicit(number: u8) -> u8 {
+    0x80 | number
+}
+
 impl<'a> Der<'a> {
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Starts at the beginning of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)

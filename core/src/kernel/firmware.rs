@@ -9,6 +9,8 @@ use crate::sys::file;
 
 /// The vendor GUID of most variables: EFI global.
 const EFI: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
+/// The vendor GUID of the firmware's lists of keys.
+const IMAGE_SECURITY: &str = "d719b2cb-3d3a-4596-a3bc-dad00e67656f";
 /// The vendor GUID of shim's variables.
 const SHIM: &str = "605dab50-e046-4300-abb6-3dd810dd8b23";
 /// `EFI_CERT_X509_GUID` in its memory representation.
@@ -22,19 +24,32 @@ pub struct Firmware {
     pub secure_boot: Option<bool>,
     /// Certificates that are enrolled; `None` if the list cannot be read.
     pub enrolled: Option<Vec<Certificate>>,
+    /// Shim tells the kernel that the owner of the machine trusts them.
+    pub trusts_enrolled: bool,
+    /// Certificates of the firmware itself, `db`.
+    pub own: Vec<Certificate>,
+    /// Revoked certificates, of the firmware and of shim.
+    pub revoked: Vec<Certificate>,
 }
 
 impl Firmware {
     /// Reads it. A machine without EFI has no Secure Boot.
     pub fn read(layout: &Layout) -> Self {
         if !layout.firmware().is_dir() {
-            return Self { secure_boot: Some(false), enrolled: Some(Vec::new()) };
+            return Self { secure_boot: Some(false), enrolled: Some(Vec::new()), ..Self::default() };
         }
         // Shim's switch: the firmware verifies, but shim and the kernel do not.
         let switched_off = variable(layout, "MokSBStateRT", SHIM).is_some_and(|value| value == [1]);
         let secure_boot = variable(layout, "SecureBoot", EFI).map(|value| value == [1] && !switched_off);
         let enrolled = variable(layout, "MokListRT", SHIM).map(|list| certificates(&list));
-        Self { secure_boot, enrolled }
+        let all = |name, owner| certificates(&variable(layout, name, owner).unwrap_or_default());
+        Self {
+            secure_boot,
+            enrolled,
+            trusts_enrolled: variable(layout, "MokListTrustedRT", SHIM).is_some(),
+            own: all("db", IMAGE_SECURITY),
+            revoked: [all("dbx", IMAGE_SECURITY), all("MokListXRT", SHIM)].concat(),
+        }
     }
 }
 

@@ -60,6 +60,11 @@ impl Vermagic {
         let text =
             std::fs::read_to_string(headers.join("include/generated/utsrelease.h")).unwrap_or_default();
         let release = text.split('"').nth(1).unwrap_or_default().to_owned();
+        Self { release, flags: Self::flags(config) }
+    }
+
+    /// The words that the configuration puts into a vermagic.
+    pub fn flags(config: &Config) -> Vec<String> {
         let rows = [
             ("CONFIG_SMP", "SMP"),
             ("CONFIG_PREEMPT_BUILD", "preempt"),
@@ -74,7 +79,7 @@ impl Vermagic {
         if config.on("CONFIG_PREEMPT_BUILD") {
             flags.retain(|flag| flag != "preempt_rt");
         }
-        Self { release, flags }
+        flags
     }
 
     /// Why the kernel would reject a module with this vermagic; `None` if it would not.
@@ -93,6 +98,17 @@ impl Vermagic {
 }
 
 impl Headers {
+    /// The name of the kernel's package, if they contain it.
+    pub fn package(&self) -> Option<String> {
+        let text = std::fs::read_to_string(self.dir.join("include/generated/package.h")).ok()?;
+        text.split('"').nth(1).map(str::to_owned)
+    }
+
+    /// The list of the symbols that the kernel and its modules export.
+    pub fn symvers(&self) -> PathBuf {
+        self.dir.join("Module.symvers")
+    }
+
     /// Reads headers; `None` if they are not installed. `config` replaces their configuration.
     pub fn load(
         layout: &Layout,

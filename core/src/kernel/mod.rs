@@ -10,25 +10,33 @@ pub mod elf;
 mod firmware;
 mod headers;
 mod index;
+mod judge;
+mod module;
+mod pkcs7;
 pub mod signature;
 pub mod signature_policy;
 mod symvers;
 mod tools;
+mod trust;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-pub use compress::{Compression, read_module};
+pub use compress::{Compression, read_module, undecompressable};
 pub use compression_levels::CompressionLevels;
 pub use config::{Config, config};
 pub use firmware::Firmware;
 pub use headers::{Headers, Vermagic, roots};
 pub use index::Index;
+pub use judge::{Cause, Judgement, Reason, Requirements, judge};
+pub use module::{Export, Malformed, Module};
+pub use pkcs7::Algorithms;
 pub use signature_policy::Demand;
-pub use symvers::Symbols;
+pub use symvers::{Exported, Symbols};
 pub use tools::Loads;
+pub use trust::Trust;
 
 use crate::distro::{Distribution, fill};
 use crate::layout::Layout;
@@ -133,6 +141,27 @@ impl Kernel {
     }
 }
 
+/// The content of one of the kernel's own modules, as a sample of what it loads: the first small one of its modules.dep.
+fn own_file(layout: &Layout, kernel: &Kernel) -> Option<Vec<u8>> {
+    const SMALL: u64 = 256 << 10;
+    let dir = layout.kernel(&kernel.target.kernel);
+    let paths = kernel.indexed.iter().flat_map(Index::paths).filter(|path| path.starts_with("kernel/"));
+    let small = |path: &PathBuf| path.metadata().is_ok_and(|meta| meta.is_file() && meta.len() < SMALL);
+    let mut paths = paths.take(50).map(|path| dir.join(path)).filter(small);
+    paths.find_map(|path| read_module(&path).ok())
+}
+
+/// One of the kernel's own modules.
+pub fn own_module(layout: &Layout, kernel: &Kernel) -> Option<Module> {
+    Module::read(&own_file(layout, kernel)?).ok()
+}
+
+/// Who signed the kernel's own modules.
+pub fn own_signer(layout: &Layout, kernel: &Kernel, algorithms: &Algorithms) -> Option<certificate::Signer> {
+    let signature = signature::examine(&own_file(layout, kernel)?, &[], algorithms).ok()?;
+    signature.signer().cloned()
+}
+
 /// The package base of a kernel. A name with characters that package names cannot have is ignored.
 pub fn pkgbase(layout: &Layout, kernel: &KernelRelease) -> Option<String> {
     let text = file::read_optional(&layout.pkgbase(kernel)).ok().flatten()?;
@@ -161,6 +190,12 @@ pub fn installed(layout: &Layout) -> Vec<KernelRelease> {
 pub fn of_package(kernel: &KernelRelease, version: &str, release: &str) -> bool {
     let rest = kernel.as_str().strip_prefix(&format!("{version}-{release}"));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-', '+']))
+}
+
+/// Whether a kernel release has this version or a newer one.
+pub fn since(release: &str, version: (u32, u32)) -> bool {
+    let mut numbers = release.split(['.', '-', '+', '~']).map(|part| part.parse().unwrap_or(0_u32));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= version
 }
 
 /// The running kernel's release. Only for commands that do not name a kernel.

@@ -7,8 +7,8 @@ use std::fmt;
 use anyhow::{Result, bail};
 
 use super::certificate::{Certificate, Signer};
-use super::der::{Der, INTEGER, SEQUENCE, SET, context};
 use super::elf;
+use super::pkcs7::{self, Algorithms, Unverified};
 use crate::sys::memfd::MemoryFile;
 use crate::sys::run::{Cmd, which};
 
@@ -24,6 +24,8 @@ pub enum Signature {
     None,
     /// A signature that no kernel can read.
     Malformed(&'static str),
+    /// A signature that this kernel cannot verify: it lacks this.
+    Unsupported(&'static str),
     /// Signed with a certificate that is not among the known ones.
     UnknownKey(Signer),
     /// Modified after signing.
@@ -38,7 +40,7 @@ impl Signature {
     /// The signer, if there is one.
     pub fn signer(&self) -> Option<&Signer> {
         match self {
-            Self::None | Self::Malformed(_) => None,
+            Self::None | Self::Malformed(_) | Self::Unsupported(_) => None,
             Self::UnknownKey(signer)
             | Self::Changed(signer)
             | Self::Good(signer)
@@ -51,6 +53,7 @@ impl Signature {
         match self {
             Self::None => "none",
             Self::Malformed(_) => "malformed",
+            Self::Unsupported(_) => "unsupported",
             Self::UnknownKey(_) => "unknown-key",
             Self::Changed(_) => "changed",
             Self::Good(_) => "good",
@@ -64,6 +67,7 @@ impl fmt::Display for Signature {
         match self {
             Self::None => write!(f, "unsigned"),
             Self::Malformed(why) => write!(f, "malformed signature: {why}"),
+            Self::Unsupported(what) => write!(f, "signed, but the kernel does not support {what}"),
             Self::UnknownKey(signer) => write!(f, "signed with a key that is not enrolled ({signer})"),
             Self::Changed(signer) => {
                 write!(f, "modified after signing by {signer}")
@@ -83,16 +87,25 @@ struct Parts<'a> {
     pkcs7: &'a [u8],
 }
 
+impl From<Unverified> for Signature {
+    fn from(why: Unverified) -> Self {
+        match why {
+            Unverified::Malformed(why) => Self::Malformed(why),
+            Unverified::Unsupported(what) => Self::Unsupported(what),
+        }
+    }
+}
+
 /// Examines an uncompressed module. `known` are the trusted certificates.
-pub fn examine(module: &[u8], known: &[Certificate]) -> Result<Signature> {
+pub fn examine(module: &[u8], known: &[Certificate], algorithms: &Algorithms) -> Result<Signature> {
     let parts = match split(module) {
         Ok(Some(parts)) => parts,
         Ok(None) => return Ok(Signature::None),
-        Err(why) => return Ok(Signature::Malformed(why)),
+        Err(why) => return Ok(why.into()),
     };
-    let signers = match signers(parts.pkcs7) {
+    let signers = match pkcs7::signers(parts.pkcs7, algorithms) {
         Ok(signers) => signers,
-        Err(why) => return Ok(Signature::Malformed(why)),
+        Err(why) => return Ok(why.into()),
     };
     let Some(first) = signers.first().cloned() else { return Ok(Signature::Malformed("no signer")) };
     let certificate_of = |signer: &Signer| known.iter().find(|certificate| certificate.is(signer));
@@ -102,62 +115,32 @@ pub fn examine(module: &[u8], known: &[Certificate]) -> Result<Signature> {
     }
 }
 
-/// Separates content and signature. The checks are those of the kernel's `mod_check_sig`.
-fn split(module: &[u8]) -> Result<Option<Parts<'_>>, &'static str> {
-    let Some(signed) = elf::without_mark(module) else { return Ok(None) };
-    let Some((rest, trailer)) = signed.split_last_chunk::<TRAILER>() else {
-        return Err("the file is too short for a signature");
-    };
-    let [algo, hash, id_type, signer, key_id, pad @ .., a, b, c, d] = trailer;
-    if *id_type != PKCS7 {
-        return Err("not PKCS#7");
-    }
-    if [algo, hash, signer, key_id].into_iter().chain(pad).any(|byte| *byte != 0) {
-        return Err("reserved fields are not zero");
-    }
-    let length = usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).unwrap_or(usize::MAX);
-    match rest.len().checked_sub(length) {
-        Some(at @ 1..) => Ok(Some(Parts { content: &rest[..at], pkcs7: &rest[at..] })),
-        _ => Err("longer than the file"),
+/// A module without its signature, if it has a readable one.
+pub(super) fn without(module: &[u8]) -> &[u8] {
+    match split(module) {
+        Ok(Some(parts)) => parts.content,
+        _ => elf::without_mark(module).unwrap_or(module),
     }
 }
 
-/// The signers of a PKCS#7 message that the kernel's parser would accept.
-fn signers(pkcs7: &[u8]) -> Result<Vec<Signer>, &'static str> {
-    const UNREADABLE: &str = "not PKCS#7";
-    let signed = || {
-        let mut message = Der::new(pkcs7).enter(SEQUENCE)?;
-        message.next()?; // what it is: signed data
-        message.enter(context(0))?.enter(SEQUENCE)
+/// Separates content and signature. The checks are those of the kernel's `mod_check_sig`.
+fn split(module: &[u8]) -> Result<Option<Parts<'_>>, Unverified> {
+    let Some(signed) = elf::without_mark(module) else { return Ok(None) };
+    let Some((rest, trailer)) = signed.split_last_chunk::<TRAILER>() else {
+        return Err(Unverified::Malformed("the file is too short for a signature"));
     };
-    let mut signed = signed().ok_or(UNREADABLE)?;
-    signed.tagged(INTEGER).ok_or(UNREADABLE)?; // its version
-    signed.tagged(SET).ok_or(UNREADABLE)?; // the hashes
-    let content = signed.enter(SEQUENCE).ok_or(UNREADABLE)?;
-    if content.count() > 1 {
-        return Err("contains embedded content");
+    let [algo, hash, id_type, signer, key_id, pad @ .., a, b, c, d] = trailer;
+    let length = usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).unwrap_or(usize::MAX);
+    let Some(at @ 1..) = rest.len().checked_sub(length) else {
+        return Err(Unverified::Malformed("longer than the file"));
+    };
+    if *id_type != PKCS7 {
+        return Err(Unverified::Unsupported("signatures that are not PKCS#7"));
     }
-    let infos = signed.find(|value| value.tag == SET).ok_or(UNREADABLE)?;
-    let mut signers = Vec::new();
-    for info in Der::new(infos.content) {
-        let mut info = Der::new(info.content);
-        info.tagged(INTEGER).ok_or(UNREADABLE)?;
-        let id = info.next().ok_or(UNREADABLE)?;
-        let signer = if id.tag == SEQUENCE {
-            let mut id = Der::new(id.content);
-            let (issuer, serial) = (id.tagged(SEQUENCE), id.tagged(INTEGER));
-            let (Some(issuer), Some(serial)) = (issuer, serial) else { return Err(UNREADABLE) };
-            Signer::Serial { issuer: issuer.whole.to_owned(), serial: serial.content.to_owned() }
-        } else {
-            Signer::KeyId(id.content.to_owned())
-        };
-        info.tagged(SEQUENCE).ok_or(UNREADABLE)?; // its hash
-        if info.tagged(context(0)).is_some() {
-            return Err("contains signed attributes, which the kernel rejects");
-        }
-        signers.push(signer);
+    if [algo, hash, signer, key_id].into_iter().chain(pad).any(|byte| *byte != 0) {
+        return Err(Unverified::Malformed("reserved fields are not zero"));
     }
-    Ok(signers)
+    Ok(Some(Parts { content: &rest[..at], pkcs7: &rest[at..] }))
 }
 
 /// Whether the content was signed with this certificate, and is unchanged.

@@ -12,8 +12,8 @@ use crate::sys::file;
 pub enum Demand {
     /// It does not support signatures.
     Ignores,
-    /// It loads them, and becomes tainted.
-    Takes,
+    /// It loads them, for this reason, and becomes tainted.
+    Takes(&'static str),
     /// It rejects them, for this reason.
     Refuses(String),
     /// Unknown, for this reason.
@@ -38,6 +38,8 @@ pub struct Running {
     pub sig_enforce: bool,
     /// The lockdown mode, if it is supported.
     pub lockdown: Option<String>,
+    /// Modules that its command line forbids.
+    pub blacklist: Vec<String>,
 }
 
 impl Running {
@@ -53,8 +55,17 @@ impl Running {
         Self {
             sig_enforce: text(&layout.sig_enforce()) == "Y",
             lockdown: lockdown.filter(|mode| *mode != "none").map(str::to_owned),
+            blacklist: blacklist(&text(&layout.kernel_command_line())),
         }
     }
+}
+
+/// The modules in `module_blacklist=` of a kernel command line.
+fn blacklist(command_line: &str) -> Vec<String> {
+    let mut lists = command_line.split_whitespace().filter_map(|word| word.strip_prefix("module_blacklist="));
+    // The last one counts.
+    let names = lists.next_back().unwrap_or_default().split(',').filter(|name| !name.is_empty());
+    names.map(str::to_owned).collect()
 }
 
 impl Demand {
@@ -79,7 +90,8 @@ impl Demand {
             Some(true) if config.is_none() || on("CONFIG_LOCK_DOWN_IN_EFI_SECURE_BOOT") => {
                 Self::Refuses("Secure Boot is enabled".into())
             }
-            Some(_) => Self::Takes,
+            Some(true) => Self::Takes("signature not required: this kernel ignores Secure Boot"),
+            Some(false) => Self::Takes("signature not required: Secure Boot off"),
             None => Self::Unknown("the Secure Boot state cannot be read"),
         }
     }
@@ -89,15 +101,18 @@ impl Demand {
     pub fn judge(&self, signature: &Signature) -> (Verdict, String) {
         let said = signature.to_string();
         match (self, signature) {
-            (Self::Ignores, _) | (_, Signature::Good(_)) => (Verdict::Loads, said),
+            (Self::Ignores, _) => (Verdict::Loads, "this kernel does not support signatures".into()),
+            (_, Signature::Good(_)) => (Verdict::Loads, said),
             (_, Signature::Malformed(_) | Signature::Changed(_)) => (Verdict::Refused, said),
             (_, Signature::Unchecked(..)) => (Verdict::Unknown, said),
-            (Self::Takes, Signature::None | Signature::UnknownKey(_)) => (Verdict::Loads, said),
-            (Self::Refuses(why), Signature::None | Signature::UnknownKey(_)) => {
-                (Verdict::Refused, format!("{said}; {why}"))
-            }
-            (Self::Unknown(why), Signature::None | Signature::UnknownKey(_)) => {
-                (Verdict::Unknown, format!("{said}; {why}"))
+            // Without a signature that it can verify with a trusted key, the policy decides.
+            (demand, Signature::None | Signature::UnknownKey(_) | Signature::Unsupported(_)) => {
+                match demand {
+                    Self::Ignores => (Verdict::Loads, said),
+                    Self::Takes(why) => (Verdict::Loads, format!("{said}; {why}")),
+                    Self::Refuses(why) => (Verdict::Refused, format!("{said}; {why}")),
+                    Self::Unknown(why) => (Verdict::Unknown, format!("{said}; {why}")),
+                }
             }
         }
     }
@@ -119,8 +134,8 @@ mod tests {
         let strict = config(&["MODULE_SIG", "MODULE_SIG_FORCE"]);
         let vanilla = config(&["MODULE_SIG"]);
         let none = config(&["SMP"]);
-        let enforced = Running { sig_enforce: true, lockdown: None };
-        let locked = Running { sig_enforce: false, lockdown: Some("integrity".into()) };
+        let enforced = Running { sig_enforce: true, ..Running::default() };
+        let locked = Running { lockdown: Some("integrity".into()), ..Running::default() };
         let free = Running::default();
         for (config, running, secure_boot, expected) in [
             (Some(&debian), None, Some(true), "Refuses"),
@@ -135,7 +150,7 @@ mod tests {
             (None, None, Some(true), "Refuses"),
             (None, None, Some(false), "Takes"),
         ] {
-            let demand = Demand::of(config, running, &Firmware { secure_boot, enrolled: None });
+            let demand = Demand::of(config, running, &Firmware { secure_boot, ..Firmware::default() });
             assert!(
                 format!("{demand:?}").starts_with(expected),
                 "{config:?} {running:?} {secure_boot:?}: {demand:?}"
@@ -144,10 +159,22 @@ mod tests {
     }
 
     #[test]
+    fn a_command_line_forbids_modules() {
+        for (line, expected) in [
+            ("quiet module_blacklist=a,b_c ro", &["a", "b_c"][..]),
+            ("module_blacklist=a module_blacklist=b", &["b"]),
+            ("modprobe.blacklist=a", &[]),
+        ] {
+            assert_eq!(blacklist(line), expected, "{line}");
+        }
+    }
+
+    #[test]
     fn what_becomes_of_a_module() {
         let signer = || Signer::KeyId(vec![1]);
         let signatures = [
             Signature::None,
+            Signature::Unsupported("x"),
             Signature::UnknownKey(signer()),
             Signature::Malformed("x"),
             Signature::Changed(signer()),
@@ -156,10 +183,10 @@ mod tests {
         ];
         use Verdict::{Loads, Refused, Unknown};
         for (demand, verdicts) in [
-            (Demand::Ignores, [Loads, Loads, Loads, Loads, Loads, Loads]),
-            (Demand::Takes, [Loads, Loads, Refused, Refused, Unknown, Loads]),
-            (Demand::Refuses(String::new()), [Refused, Refused, Refused, Refused, Unknown, Loads]),
-            (Demand::Unknown(""), [Unknown, Unknown, Refused, Refused, Unknown, Loads]),
+            (Demand::Ignores, [Loads, Loads, Loads, Loads, Loads, Loads, Loads]),
+            (Demand::Takes(""), [Loads, Loads, Loads, Refused, Refused, Unknown, Loads]),
+            (Demand::Refuses(String::new()), [Refused, Refused, Refused, Refused, Refused, Unknown, Loads]),
+            (Demand::Unknown(""), [Unknown, Unknown, Unknown, Refused, Refused, Unknown, Loads]),
         ] {
             for (signature, verdict) in signatures.iter().zip(verdicts) {
                 assert_eq!(demand.judge(signature).0, verdict, "{demand:?} {signature:?}");

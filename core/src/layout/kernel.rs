@@ -18,6 +18,10 @@ impl Layout {
     pub fn modules_dep(&self, kernel: &KernelRelease) -> PathBuf {
         self.kernel(kernel).join("modules.dep")
     }
+    /// depmod's list of the symbols that modules export.
+    pub fn modules_symbols(&self, kernel: &KernelRelease) -> PathBuf {
+        self.kernel(kernel).join("modules.symbols")
+    }
     /// `/lib/modules/KERNEL/modules.builtin`, the built-in modules.
     pub fn modules_builtin(&self, kernel: &KernelRelease) -> PathBuf {
         self.kernel(kernel).join("modules.builtin")

@@ -81,6 +81,10 @@ impl Layout {
     pub fn lockdown(&self) -> PathBuf {
         self.sys.join("kernel/security/lockdown")
     }
+    /// The command line of the running kernel.
+    pub fn kernel_command_line(&self) -> PathBuf {
+        self.proc.join("cmdline")
+    }
     /// The id of the current boot; `None` if the kernel does not provide it.
     pub fn boot_id(&self) -> Option<String> {
         let id = file::read_optional(&self.proc.join("sys/kernel/random/boot_id")).ok().flatten()?;
@@ -97,6 +101,10 @@ impl Layout {
     /// Exists while systemd is process 1.
     pub fn systemd(&self) -> PathBuf {
         PathBuf::from("/run/systemd/system")
+    }
+    /// The attributes of a module that the running kernel has loaded.
+    pub fn loaded_module(&self, name: &str) -> PathBuf {
+        self.sys.join("module").join(name)
     }
     /// The modules of the running kernel.
     pub fn loaded_modules(&self) -> PathBuf {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::conf::Recipe;
-use crate::kernel::{Kernel, elf, read_module};
+use crate::kernel::{Kernel, Module, elf, read_module};
 use crate::layout::Layout;
 use crate::session::Session;
 use crate::sys::file::{self, Staged};
@@ -208,8 +208,9 @@ fn newer(order: &Order<'_>, piece: &Piece, others: &[PathBuf]) -> Result<Option<
     }
     let [other] = others else { return Ok(None) };
     // An unreadable file of the kernel does not prevent the installation of ours.
-    let Ok(theirs) = read_module(other).and_then(|content| elf::read(&content)) else { return Ok(None) };
-    let ours = elf::read(&read_module(&piece.from)?)?;
+    let theirs = read_module(other).and_then(|content| Ok(Module::read(&content)?));
+    let Ok(theirs) = theirs else { return Ok(None) };
+    let ours = Module::read(&read_module(&piece.from)?)?;
     let order = version::compare(&theirs.version, &ours.version);
     let same = order.is_eq() && !ours.srcversion.is_empty() && theirs.srcversion == ours.srcversion;
     Ok(if !theirs.version.is_empty() && order.is_gt() {

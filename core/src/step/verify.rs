@@ -1,4 +1,4 @@
-//! Will the kernel load this file? Determined from the file, for kernels that are not running.
+//! Will the kernel load these files? Determined from the files, for kernels that are not running.
 
 use std::io::{BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::conf::Recipe;
-use crate::kernel::elf::{self, ModInfo};
-use crate::kernel::{Compression, Headers, Kernel, Symbols, Vermagic, read_module};
+use crate::kernel::{
+    self, Compression, Headers, Judgement, Kernel, Malformed, Module, Reason, Requirements, Symbols, elf,
+    read_module,
+};
 use crate::layout::Layout;
 use crate::sys::file;
 use crate::types::ModuleId;
@@ -15,45 +17,112 @@ use crate::types::ModuleId;
 /// More than any list of symbols has. A kernel's has 2 MiB.
 const LIST: u64 = 64 << 20;
 
-/// Checks one uncompressed module. `symbols` are the CRCs of all symbols that it imports.
-pub fn verify(
-    content: &[u8],
-    kernel: &Kernel,
-    headers: &Headers,
-    symbols: &Symbols,
-) -> Result<ModInfo, String> {
-    let info = elf::read(content).map_err(|error| format!("{error:#}"))?;
-    if let Some(why) = headers.vermagic.refuses(kernel.target.kernel.as_str(), &info.vermagic) {
-        return Err(why);
-    }
-    for (name, crc) in &info.imports {
-        if let Some(exported) = symbols.get(name).filter(|exported| exported != crc) {
-            return Err(format!(
-                "disagrees about the version of symbol {name} (module CRC {crc:#010x}, kernel CRC {exported:#010x})"
-            ));
-        }
-    }
-    Ok(info)
+/// What the modules of one build are verified against.
+#[derive(Debug)]
+pub struct Verifier {
+    requirements: Requirements,
+    symbols: Symbols,
 }
 
-/// The CRCs of these modules' imported symbols in `Module.symvers` of the kernel and of the packages that they depend
-/// on.
-pub fn known_symbols(kernel: &Path, others: &[PathBuf], modules: &[ModInfo]) -> Result<Symbols> {
-    let mut symbols = Symbols::wanted(modules.iter().flat_map(|info| info.imports.keys()));
-    for path in std::iter::once(kernel).chain(others.iter().map(PathBuf::as_path)) {
-        match file::open_data(path, LIST) {
-            Ok(file) => {
-                symbols.read(BufReader::new(file)).with_context(|| format!("reading {}", path.display()))?;
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
-        }
-    }
-    Ok(symbols)
+/// Where exported symbols are listed.
+#[derive(Debug, Clone, Copy)]
+pub struct Exporters<'a> {
+    /// `Module.symvers` of the kernel.
+    pub kernel: &'a Path,
+    /// The same of other packages, as far as they exist.
+    pub others: &'a [PathBuf],
+    /// Whether the kernel's files are in their final place; not in a pre-build.
+    pub installed: bool,
 }
 
-/// Checks a build from elsewhere, file by file. Without headers, only the kernel release can be compared. Returns
-/// remarks, or why the kernel would not load it.
+impl Verifier {
+    /// For these modules of one build, with their names. They may import from each other: what they export is read from
+    /// their files, because any list in a build directory may be wrong.
+    pub fn new(
+        layout: &Layout,
+        kernel: &Kernel,
+        exporters: Exporters<'_>,
+        modules: &[(String, Module)],
+    ) -> Result<Self> {
+        let mut symbols = Symbols::wanted(modules.iter().map(|(_, module)| module));
+        for path in std::iter::once(exporters.kernel).chain(exporters.others.iter().map(PathBuf::as_path)) {
+            read_list(path, &mut symbols)?;
+        }
+        for (name, module) in modules {
+            symbols.read_module(name, module);
+        }
+        let own = if exporters.installed {
+            read_depmod(layout, kernel, &mut symbols)?;
+            kernel::own_module(layout, kernel)
+        } else {
+            symbols.assume_incomplete();
+            None
+        };
+        Ok(Self { requirements: requirements(layout, kernel, own.as_ref()), symbols })
+    }
+
+    /// The verdict on one module.
+    pub fn judge(&self, module: &Module) -> Judgement {
+        kernel::judge(module, &self.requirements, &self.symbols)
+    }
+
+    /// Why the kernel rejects a file that cannot be read as a module. `machine`: that in its header.
+    pub fn malformed(&self, why: Malformed, machine: Option<u16>) -> Reason {
+        self.requirements.malformed(why, machine)
+    }
+
+    /// Verifies one uncompressed module: why the kernel would not load it. A build for another kernel release is never
+    /// right, even if a kernel would load it.
+    pub fn verify(&self, content: &[u8]) -> Result<(), String> {
+        let module = Module::read(content);
+        let module = module.map_err(|why| self.malformed(why, Module::machine(content)).to_string())?;
+        self.verify_module(&module).map_err(|reason| reason.to_string())
+    }
+
+    fn verify_module(&self, module: &Module) -> Result<(), Reason> {
+        let release = module.vermagic.as_deref().unwrap_or_default().split(' ').next().unwrap_or_default();
+        if release != self.requirements.release {
+            let (module, kernel) = (release.to_owned(), self.requirements.release.clone());
+            return Err(Reason::Release { module, kernel });
+        }
+        self.judge(module).refused.map_or(Ok(()), Err)
+    }
+}
+
+/// What a kernel requires, from its configuration and one of its own modules.
+fn requirements(layout: &Layout, kernel: &Kernel, own: Option<&Module>) -> Requirements {
+    let target = &kernel.target;
+    let beside = kernel.headers.is_none().then(|| kernel::config(layout, &target.kernel)).flatten();
+    let config = kernel.headers.as_ref().map(|headers| &headers.config).or(beside.as_ref());
+    let package = kernel.headers.as_ref().and_then(Headers::package);
+    Requirements::new(target.kernel.as_str(), target.arch.as_str(), (config, package.as_deref()), own)
+}
+
+/// Reads a list of symbols, if it exists.
+fn read_list(path: &Path, symbols: &mut Symbols) -> Result<()> {
+    match file::open_data(path, LIST) {
+        Ok(file) => symbols.read(BufReader::new(file)).with_context(|| format!("reading {}", path.display())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+/// Looks for symbols that no list named in depmod's list of what installed modules export. Rare, so it is read only now.
+fn read_depmod(layout: &Layout, kernel: &Kernel, symbols: &mut Symbols) -> Result<()> {
+    if !symbols.lacks_any() {
+        return Ok(());
+    }
+    let path = layout.modules_symbols(&kernel.target.kernel);
+    match file::open_data(&path, LIST) {
+        Ok(file) => {
+            symbols.read_depmod(BufReader::new(file)).with_context(|| format!("reading {}", path.display()))
+        }
+        Err(_) => Ok(()),
+    }
+}
+
+/// Checks a build from elsewhere, file by file. Without headers, less can be compared. Returns remarks, or why the kernel
+/// would not load it.
 pub fn finished(
     layout: &Layout,
     module: &ModuleId,
@@ -63,25 +132,27 @@ pub fn finished(
 ) -> Result<Vec<String>, String> {
     let dir = layout.built_modules(module, &kernel.target);
     let wants_signature = kernel.headers.as_ref().is_some_and(|headers| headers.sig_hash.is_some());
-    let mut unsigned = Vec::new();
+    let (mut modules, mut names, mut unsigned) = (Vec::new(), Vec::new(), Vec::new());
     for spec in &recipe.modules {
         let kinds = [Compression::None, Compression::Gzip, Compression::Xz, Compression::Zstd];
-        let names = kinds.map(|kind| format!("{}.ko{}", spec.dest_name, kind.suffix()));
-        let Some(name) = names.into_iter().find(|name| dir.join(name).is_file()) else {
+        let files = kinds.map(|kind| format!("{}.ko{}", spec.dest_name, kind.suffix()));
+        let Some(name) = files.into_iter().find(|name| dir.join(name).is_file()) else {
             return Err(format!("{}.ko is missing", spec.dest_name));
         };
         let content = read_module(&dir.join(&name)).map_err(|error| format!("{error:#}"))?;
-        let checked = match &kernel.headers {
-            Some(headers) => elf::read(&content)
-                .and_then(|info| known_symbols(&headers.dir.join("Module.symvers"), symvers, &[info]))
-                .map_err(|error| format!("{error:#}"))
-                .and_then(|symbols| verify(&content, kernel, headers, &symbols).map(|_| ())),
-            None => release(&content, kernel),
-        };
-        checked.map_err(|why| format!("{name} would not load ({why})"))?;
+        let read = Module::read(&content).map_err(|why| format!("{name} would not load ({why})"))?;
+        modules.push((spec.dest_name.clone(), read));
         if wants_signature && !elf::is_signed(&content) {
-            unsigned.push(name);
+            unsigned.push(name.clone());
         }
+        names.push(name);
+    }
+    let list = kernel.headers.as_ref().map(Headers::symvers).unwrap_or_default();
+    let exporters = Exporters { kernel: &list, others: symvers, installed: true };
+    let verifier =
+        Verifier::new(layout, kernel, exporters, &modules).map_err(|error| format!("{error:#}"))?;
+    for (name, (_, module)) in names.iter().zip(&modules) {
+        verifier.verify_module(module).map_err(|why| format!("{name} would not load ({why})"))?;
     }
     let remark = format!(
         "{} unsigned; to rebuild and sign: dkms build {module} -k {} --force",
@@ -89,12 +160,4 @@ pub fn finished(
         kernel.target.kernel
     );
     Ok(if unsigned.is_empty() { Vec::new() } else { vec![remark] })
-}
-
-/// The check that is possible without headers.
-fn release(content: &[u8], kernel: &Kernel) -> Result<(), String> {
-    let info = elf::read(content).map_err(|error| format!("{error:#}"))?;
-    let release = kernel.target.kernel.as_str();
-    let bare = Vermagic { release: release.to_owned(), flags: Vec::new() };
-    bare.refuses(release, &info.vermagic).map_or(Ok(()), Err)
 }

@@ -161,34 +161,50 @@ impl Run {
     }
 }
 
-/// A kernel module that contains only metadata.
+/// A kernel module that contains no code: metadata, an empty symbol table, and a place for the kernel's `struct module`.
 #[allow(dead_code)] // not every test that shares this file needs one
 pub fn module(kernel: &str, version: &str) -> Vec<u8> {
     let info = format!("license=GPL\0version={version}\0vermagic={kernel} SMP mod_unload \0");
-    let names = b"\0.modinfo\0.shstrtab\0";
-    let names_at = 64 + info.len() as u64;
-    let table_at = (names_at + names.len() as u64).next_multiple_of(8);
+    let names = "\0.modinfo\0.shstrtab\0.symtab\0.gnu.linkonce.this_module\0";
+    let name = |name: &str| names.find(&format!("\0{name}\0")).unwrap() as u32 + 1;
+    // Name, type, flags, link, content.
+    let sections: [(u32, u32, u64, u32, &[u8]); 5] = [
+        (0, 0, 0, 0, b""),
+        (name(".modinfo"), 1, 2, 0, info.as_bytes()),
+        (name(".shstrtab"), 3, 0, 0, names.as_bytes()),
+        (name(".symtab"), 2, 0, 2, &[0; 24]),
+        (name(".gnu.linkonce.this_module"), 1, 3, 0, &[0; 64]),
+    ];
+    let mut places = Vec::new();
+    let mut content = Vec::new();
+    for (.., bytes) in &sections {
+        places.push((64 + content.len() as u64, bytes.len() as u64));
+        content.extend(*bytes);
+        content.resize(content.len().next_multiple_of(8), 0);
+    }
+    places[0] = (0, 0);
     let mut elf = Vec::from(*b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
     for half in [1_u16, 62] {
         elf.extend(half.to_le_bytes()); // relocatable, x86_64
     }
     elf.extend(1_u32.to_le_bytes());
-    for long in [0, 0, table_at] {
+    for long in [0, 0, 64 + content.len() as u64] {
         elf.extend(long.to_le_bytes());
     }
     elf.extend(0_u32.to_le_bytes());
-    for half in [64_u16, 0, 0, 64, 3, 2] {
+    for half in [64_u16, 0, 0, 64, sections.len() as u16, 2] {
         elf.extend(half.to_le_bytes());
     }
-    elf.extend(info.as_bytes());
-    elf.extend(names);
-    elf.resize(table_at as usize, 0);
-    let sections =
-        [(0, 0, 0, 0, 0), (1, 1, 2, 64, info.len() as u64), (10, 3, 0, names_at, names.len() as u64)];
-    for (name, kind, flags, at, size) in sections {
-        elf.extend((name as u32).to_le_bytes());
-        elf.extend((kind as u32).to_le_bytes());
-        for long in [flags as u64, 0, at, size, 0, u64::from(kind != 0), 0] {
+    elf.extend(content);
+    for ((name, kind, flags, link, _), (at, size)) in sections.into_iter().zip(places) {
+        elf.extend(name.to_le_bytes());
+        elf.extend(kind.to_le_bytes());
+        for long in [flags, 0, at, size] {
+            elf.extend(long.to_le_bytes());
+        }
+        elf.extend(link.to_le_bytes());
+        elf.extend(0_u32.to_le_bytes());
+        for long in [u64::from(kind != 0), 0] {
             elf.extend(long.to_le_bytes());
         }
     }

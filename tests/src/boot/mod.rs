@@ -30,19 +30,23 @@ poweroff -f
 
 /// Boots the kernel and loads `module` after its dependencies; returns the output of the serial console.
 pub fn boot_and_load(root: &Root, kernel: &Kernel, module: &str) -> String {
-    host::need_tools(TOOLS);
     let initrd = Initrd::new(root);
     for (n, file) in in_order(root, kernel, module).iter().enumerate() {
         let name = Path::new(file).file_name().unwrap().to_string_lossy().into_owned();
         let plain = initrd.inside(&format!("/m/{n:02}-{}.ko", name.split(".ko").next().unwrap()));
         root.run(&unpack_command(file, &plain)).ok();
     }
-    let packed = initrd.pack(INIT);
+    start(root, kernel, &initrd.pack(INIT), "")
+}
+
+/// Boots the kernel with an initrd and these words on its command line; returns the output of the serial console.
+pub fn start(root: &Root, kernel: &Kernel, initrd: &Path, words: &str) -> String {
+    host::need_tools(TOOLS);
     // Arch's packages have no files in /boot.
     let images = [format!("/boot/vmlinuz-{}", kernel.release), format!("{}/vmlinuz", kernel.modules_dir())];
     let image = images.iter().find(|image| root.exists(image)).expect("the kernel has an image");
     let image = root.path(image);
-    let serial = qemu(&image, &packed);
+    let serial = qemu(&image, initrd, words);
     root.note(&format!("serial console:\n{serial}"));
     serial
 }
@@ -68,10 +72,10 @@ pub fn unpack_command(file: &str, plain: &str) -> String {
     format!("{tool} {file} > {plain}")
 }
 
-fn qemu(image: &Path, initrd: &Path) -> String {
+fn qemu(image: &Path, initrd: &Path, words: &str) -> String {
     let mut qemu = Command::new("timeout");
     qemu.args([
-        "120",
+        "300",
         "qemu-system-x86_64",
         "-accel",
         "tcg",
@@ -86,7 +90,8 @@ fn qemu(image: &Path, initrd: &Path) -> String {
         .arg(image)
         .arg("-initrd")
         .arg(initrd);
-    qemu.args(["-append", "console=ttyS0 panic=-1 quiet loglevel=4"]).stdin(Stdio::null());
+    let command_line = format!("console=ttyS0 panic=-1 quiet loglevel=4 {words}");
+    qemu.arg("-append").arg(command_line).stdin(Stdio::null());
     let output = Output::new("qemu-system-x86_64", &qemu.output().expect("qemu"));
     fs::remove_file(initrd).ok();
     assert!(output.stdout.contains("BOOT-DONE"), "the kernel did not come up\n{output}");

@@ -7,8 +7,7 @@ use anyhow::{Result, bail};
 
 use super::{BESIDES_LIMIT, MODULE_LIMIT, MODULES_LIMIT, SYMVERS_LIMIT, Sandbox, Stop, seal};
 use crate::exit::Exit;
-use crate::kernel::{Compression, elf};
-use crate::step::verify;
+use crate::kernel::{Compression, Module, elf};
 use crate::sys::{file, signal};
 use crate::types::Attempt;
 
@@ -32,7 +31,7 @@ impl Sandbox<'_> {
         let name = Path::new("build/Module.symvers");
         let exists = self.view.join(name).exists();
         let own = exists.then(|| file::read_untrusted(&self.view, name, SYMVERS_LIMIT)).transpose()?;
-        let mut infos = Vec::new();
+        let mut modules = Vec::new();
         let mut left = MODULES_LIMIT;
         for module in &job.recipe.modules {
             signal::check()?;
@@ -40,17 +39,14 @@ impl Sandbox<'_> {
                 file::read_untrusted(&self.view, &self.built(&module.built), MODULE_LIMIT.min(left))?;
             left -= content.len() as u64;
             // A file that is not a module is reported below.
-            infos.extend(elf::read(&content));
+            modules.extend(Module::read(&content).map(|read| (module.dest_name.clone(), read)));
         }
-        let mut symbols = verify::known_symbols(&job.symbols_of_kernel(), &job.symvers, &infos)?;
-        if let Some(own) = &own {
-            symbols.read(own.as_slice())?;
-        }
+        let verifier = job.verifier(self.session, &modules)?;
         let mut notes = Vec::new();
         for module in &job.recipe.modules {
             signal::check()?;
             let content = file::read_untrusted(&self.view, &self.built(&module.built), MODULE_LIMIT)?;
-            if let Err(why) = verify::verify(&content, job.kernel, job.headers, &symbols) {
+            if let Err(why) = verifier.verify(&content) {
                 return Ok(Err(Stop::new(
                     format!("{}.ko would not load: {why}", module.built),
                     Exit::WOULD_NOT_LOAD,
@@ -88,7 +84,7 @@ impl Sandbox<'_> {
             }
             file::copy_tree(staged, &dir.join("module"), owner)?;
         }
-        let modules = file::sorted_entries(staged);
+        let staged_files = file::sorted_entries(staged);
         let made = !dir.exists();
         file::make_dirs(&dir)?;
         let stopped = self.script("post_build", &job.recipe.scripts.post_build)?;
@@ -103,24 +99,26 @@ impl Sandbox<'_> {
         if stopped.is_err() || !self.confined {
             return Ok(stopped);
         }
+        let place = Path::new(target.kernel.as_str()).join(target.arch.as_str()).join("module");
         let mut left = MODULES_LIMIT;
-        for path in modules {
+        let mut modules = Vec::new();
+        for path in &staged_files {
             signal::check()?;
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-            let place =
-                Path::new(target.kernel.as_str()).join(target.arch.as_str()).join("module").join(name);
-            let content = file::read_untrusted(&self.view, &place, MODULE_LIMIT.min(left))?;
+            let content = file::read_untrusted(&self.view, &place.join(name), MODULE_LIMIT.min(left))?;
             left -= content.len() as u64;
+            let plain = Compression::of(name).decompress(&content).ok().filter(|_| name.contains(".ko"));
+            let read = plain.and_then(|plain| Module::read(&plain).ok());
+            modules.extend(read.map(|read| (elf::module_name(name), read)));
+        }
+        let verifier = job.verifier(self.session, &modules)?;
+        for path in staged_files {
+            signal::check()?;
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+            let content = file::read_untrusted(&self.view, &place.join(name), MODULE_LIMIT)?;
             if name.contains(".ko") {
-                let plain = Compression::of(name).decompress(&content);
-                let checked = plain
-                    .and_then(|plain| Ok((elf::read(&plain)?, plain)))
-                    .and_then(|(info, plain)| {
-                        Ok((verify::known_symbols(&job.symbols_of_kernel(), &job.symvers, &[info])?, plain))
-                    })
-                    .map_err(|error| format!("{error:#}"))
-                    .and_then(|(symbols, plain)| verify::verify(&plain, job.kernel, job.headers, &symbols));
-                if let Err(why) = checked {
+                let plain = Compression::of(name).decompress(&content).map_err(|error| format!("{error:#}"));
+                if let Err(why) = plain.and_then(|plain| verifier.verify(&plain)) {
                     return Ok(Err(Stop::new(
                         format!("{name} would not load after the post_build script: {why}"),
                         Exit::WOULD_NOT_LOAD,

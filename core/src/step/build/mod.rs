@@ -19,11 +19,12 @@ use super::sign::Signing;
 use crate::cache;
 use crate::conf::{Recipe, script_dir};
 use crate::exit::Exit;
-use crate::kernel::{Compression, Headers, Kernel};
+use crate::kernel::{Compression, Headers, Kernel, Module};
 use crate::layout::Layout;
 use crate::report::timeline::Phases;
 use crate::report::{Fault, compiler, refused};
 use crate::session::Session;
+use crate::step::verify;
 use crate::sys::confine::{self, Lease};
 use crate::sys::jobs::Jobs;
 use crate::sys::overlay::Layers;
@@ -149,10 +150,13 @@ pub fn again(session: &Session, job: &Job<'_>) -> Result<Built> {
 }
 
 impl Job<'_> {
-    /// The kernel's own list of symbols, in the place where it is readable now.
-    pub(super) fn symbols_of_kernel(&self) -> PathBuf {
-        let list = self.headers.dir.join("Module.symvers");
-        self.layers.map_or_else(|| list.clone(), |layers| layers.find(&list))
+    /// What these modules of the build are verified against, with the lists in the places where they are readable now.
+    fn verifier(&self, session: &Session, modules: &[(String, Module)]) -> Result<verify::Verifier> {
+        let list = self.headers.symvers();
+        let list = self.layers.map_or_else(|| list.clone(), |layers| layers.find(&list));
+        let exporters =
+            verify::Exporters { kernel: &list, others: &self.symvers, installed: self.layers.is_none() };
+        verify::Verifier::new(&session.layout, self.kernel, exporters, modules)
     }
 
     /// How the modules are compressed.

@@ -6,10 +6,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use super::Job;
-use crate::kernel::{Compression, elf};
+use crate::kernel::{Compression, Module};
 use crate::session::Session;
 use crate::step::sign::Signing;
-use crate::step::verify;
 use crate::sys::file;
 
 /// Signs and compresses one module and writes it to `staged`. A module that could not be signed gets a remark.
@@ -54,12 +53,10 @@ pub(super) fn all(session: &Session, job: &Job<'_>, scratch: &Path, staged: &Pat
         let content = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
         modules.push((stem.to_owned(), Compression::of(name).decompress(&content)?, path));
     }
-    let infos: Vec<_> = modules.iter().filter_map(|(_, content, _)| elf::read(content).ok()).collect();
-    let mut symbols = verify::known_symbols(&job.symbols_of_kernel(), &job.symvers, &infos)?;
-    let own = file::read_optional(&staged.join("Module.symvers"))?;
-    symbols.read(own.unwrap_or_default().as_slice())?;
+    let read = |(name, content, _): &(String, Vec<u8>, _)| Some((name.clone(), Module::read(content).ok()?));
+    let verifier = job.verifier(session, &modules.iter().filter_map(read).collect::<Vec<_>>())?;
     for (name, content, path) in modules {
-        if let Err(why) = verify::verify(&content, job.kernel, job.headers, &symbols) {
+        if let Err(why) = verifier.verify(&content) {
             bail!("{name}.ko would be rejected: {why}");
         }
         file::remove_all(&path)?;

@@ -22,6 +22,7 @@ const BUDGETS: &[(&str, u32, u32)] = &[
     ("interchange", 170, 0),
     ("kernel_change", 120, 90),
     ("kernel_install", 130, 60),
+    ("kernel_verdicts", 200, 400),
     ("kill_storm", 40, 240),
     ("late_headers", 80, 0),
     ("migration", 60, 30),

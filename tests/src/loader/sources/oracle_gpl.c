@@ -1,0 +1,9 @@
+#include <linux/module.h>
+#include <linux/rcupdate.h>
+MODULE_LICENSE("GPL");
+static bool never;
+module_param(never, bool, 0);
+static int __init start(void) { if (never) synchronize_rcu(); return 0; }
+static void __exit stop(void) { }
+module_init(start);
+module_exit(stop);
