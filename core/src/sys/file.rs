@@ -7,6 +7,7 @@ mod tree;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -366,15 +367,30 @@ pub fn read_untrusted(root: &Path, relative: &Path, limit: u64) -> Result<Vec<u8
     Ok(content)
 }
 
+/// The largest total size of a source tree, with the holes of sparse files. The largest known driver has a tenth of it.
+pub const TREE_LIMIT: u64 = 4 << 30;
+
 /// Opens a file with an untrusted name; returns its size. A fifo or a device has no size to check against a limit, and
-/// may have no end.
+/// may have no end; opening one may block, or start something.
 pub fn open_regular(path: &Path) -> io::Result<(File, u64)> {
-    if !path.metadata()?.is_file() {
+    // What has the name may be replaced at any time: the opened file is examined before it is opened for reading.
+    let found = File::from(rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?);
+    if !found.metadata()?.is_file() {
         return Err(io::Error::other("not a file"));
     }
-    let file = File::open(path)?;
-    let size = file.metadata()?.len();
-    Ok((file, size))
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let again = format!("/proc/self/fd/{}", found.as_raw_fd());
+    let opened = match rustix::fs::open(again, flags, Mode::empty()) {
+        // Without /proc, it may have been replaced in between.
+        Err(Errno::NOENT) => rustix::fs::open(path, flags, Mode::empty()),
+        other => other,
+    };
+    let file = File::from(opened?);
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(io::Error::other("not a file"));
+    }
+    Ok((file, meta.len()))
 }
 
 /// Opens a file of an untrusted tree, of at most `limit` bytes. A symbolic link may lead to a device, or to a file of procfs,

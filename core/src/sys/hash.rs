@@ -11,11 +11,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, open, statat};
 use sha2::{Digest, Sha256};
 
-use crate::sys::file;
+use crate::sys::{file, signal};
 
 /// SHA-256 in lower-case hex.
 pub fn hex(content: &[u8]) -> String {
@@ -38,7 +38,7 @@ pub fn digest(path: &Path) -> Option<String> {
     if !meta.is_file() {
         return None;
     }
-    let mut content = Hashing::new(fs::File::open(path).ok()?);
+    let mut content = Hashing::new(file::open_regular(path).ok()?.0);
     std::io::copy(&mut content, &mut std::io::sink()).ok()?;
     Some(content.digest(meta.mode() & 0o111 != 0))
 }
@@ -159,18 +159,19 @@ pub fn trees(roots: &[PathBuf], watch: Watch, memory: Option<&Path>, skip: &[&st
         return Ok(known);
     }
     // Stamps are taken before the content is read: a concurrent change is detected the next time.
-    let mut seen = BTreeMap::new();
-    let mut hash = Sha256::new();
+    // Headers can be a whole kernel's build directory; root has installed them.
+    let left = if watch == Watch::Files { file::TREE_LIMIT } else { u64::MAX };
+    let mut walk = Walk { watch, skip, seen: BTreeMap::new(), hash: Sha256::new(), left };
     for root in roots {
         // A root that is a link counts as its target.
         let real = root.canonicalize().with_context(|| format!("reading {}", root.display()))?;
-        seen.insert(root.clone(), stamp(CWD, root).0);
-        walk(&real, Path::new(""), watch, skip, &mut seen, &mut hash)?;
+        walk.seen.insert(root.clone(), stamp(CWD, root).0);
+        walk.walk(&real, Path::new(""))?;
     }
-    let hash = finish(hash);
+    let hash = finish(walk.hash);
     if let Some(memory) = memory {
         // If the hash cannot be stored, this costs only time.
-        let _ = remember(memory, &hash, &seen);
+        let _ = remember(memory, &hash, &walk.seen);
     }
     Ok(hash)
 }
@@ -188,51 +189,86 @@ pub fn files(start: &[PathBuf], memory: &Path, all: impl FnOnce() -> Vec<PathBuf
     trees(&roots, Watch::Files, Some(memory), &[])
 }
 
-fn walk(
-    path: &Path,
-    name: &Path,
+/// The hash of a tree while it is computed.
+struct Walk<'a> {
     watch: Watch,
-    skip: &[&str],
-    seen: &mut BTreeMap<PathBuf, u64>,
-    hash: &mut Sha256,
-) -> Result<()> {
-    let meta = path.symlink_metadata().with_context(|| format!("reading {}", path.display()))?;
-    let skipped = skip.iter().any(|skipped| name.ends_with(skipped));
-    if skipped && meta.is_dir() {
-        return Ok(());
+    skip: &'a [&'a str],
+    seen: BTreeMap<PathBuf, u64>,
+    hash: Sha256,
+    /// The bytes that may follow.
+    left: u64,
+}
+
+impl Walk<'_> {
+    fn start(&mut self, kind: &[u8], name: &Path, size: u64) {
+        self.hash.update(kind);
+        self.hash.update(name.as_os_str().as_encoded_bytes());
+        self.hash.update([0]);
+        self.hash.update(size.to_le_bytes());
     }
-    let mut entry = |kind: &[u8], content: &[u8]| {
-        hash.update(kind);
-        hash.update(name.as_os_str().as_encoded_bytes());
-        hash.update([0]);
-        hash.update((content.len() as u64).to_le_bytes());
-        hash.update(content);
-    };
-    let watched = watch == Watch::Files
-        || meta.is_dir()
-        || name.parent().is_none_or(|dir| dir == Path::new(""))
-        || name.parent().and_then(Path::file_name).is_some_and(|dir| dir == "generated")
-        || name.ends_with("config/auto.conf");
-    if watched {
-        seen.insert(path.to_owned(), stamp(CWD, path).0);
-    }
-    if meta.is_dir() {
-        entry(b"d", b"");
-        for child in file::sorted_entries(path) {
-            let Some(child_name) = child.file_name() else { continue };
-            walk(&child, &name.join(child_name), watch, skip, seen, hash)?;
+
+    fn walk(&mut self, path: &Path, name: &Path) -> Result<()> {
+        signal::check()?;
+        let reading = || format!("reading {}", path.display());
+        let meta = path.symlink_metadata().with_context(reading)?;
+        let skipped = self.skip.iter().any(|skipped| name.ends_with(skipped));
+        if skipped && meta.is_dir() {
+            return Ok(());
         }
-    } else if skipped {
-        entry(b"s", b"");
-    } else if meta.is_symlink() {
-        let target = fs::read_link(path)?;
-        entry(b"l", target.as_os_str().as_encoded_bytes());
-    } else if meta.is_file() {
-        let kind: &[u8] = if meta.mode() & 0o111 == 0 { b"f" } else { b"x" };
-        let content = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-        entry(kind, &content);
+        let watched = self.watch == Watch::Files
+            || meta.is_dir()
+            || name.parent().is_none_or(|dir| dir == Path::new(""))
+            || name.parent().and_then(Path::file_name).is_some_and(|dir| dir == "generated")
+            || name.ends_with("config/auto.conf");
+        if watched {
+            self.seen.insert(path.to_owned(), stamp(CWD, path).0);
+        }
+        if meta.is_dir() {
+            self.start(b"d", name, 0);
+            for child in file::sorted_entries(path) {
+                let Some(child_name) = child.file_name() else { continue };
+                self.walk(&child, &name.join(child_name))?;
+            }
+        } else if skipped {
+            self.start(b"s", name, 0);
+        } else if meta.is_symlink() {
+            let target = fs::read_link(path)?;
+            let target = target.as_os_str().as_encoded_bytes();
+            self.start(b"l", name, target.len() as u64);
+            self.hash.update(target);
+        } else if meta.is_file() {
+            let kind: &[u8] = if meta.mode() & 0o111 == 0 { b"f" } else { b"x" };
+            let (opened, size) = file::open_regular(path).with_context(reading)?;
+            self.start(kind, name, size);
+            self.content(opened, size).with_context(reading)?;
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Reads as much as the file had when it was opened: it may grow without end.
+    fn content(&mut self, file: fs::File, size: u64) -> Result<()> {
+        let Some(left) = self.left.checked_sub(size) else {
+            bail!("the directory contains more than {} MiB", file::TREE_LIMIT >> 20);
+        };
+        self.left = left;
+        let mut file = file.take(size);
+        let mut buffer = vec![0; usize::try_from(size.clamp(1, 1 << 20))?];
+        let mut read = 0;
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                count => {
+                    self.hash.update(&buffer[..count]);
+                    read += count as u64;
+                }
+            }
+            signal::check()?;
+        }
+        if read != size {
+            bail!("it was changed while it was read");
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -280,6 +316,24 @@ mod tests {
             file::write_atomic(&root.join("a/b.c"), b"int y;", 0o644).unwrap();
             assert_eq!(hash() == before, skip != "src/a", "{skip}");
         }
+    }
+
+    #[test]
+    fn a_tree_without_end_is_refused_at_once() {
+        let (_dir, root, _) = tree();
+        let hash = || trees(std::slice::from_ref(&root), Watch::Files, None, &[]);
+        let large = fs::File::options().write(true).create_new(true).open(root.join("large")).unwrap();
+        large.set_len(file::TREE_LIMIT).unwrap();
+        let why = format!("{:#}", hash().unwrap_err());
+        assert!(why.contains("more than 4096 MiB"), "{why}");
+        // What is no file has no content: a fifo would never end.
+        file::remove_all(&root.join("large")).unwrap();
+        let before = hash().unwrap();
+        rustix::fs::mknodat(CWD, root.join("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        assert_eq!(hash().unwrap(), before);
+        assert!(file::open_regular(&root.join("fifo")).is_err());
+        assert!(file::open_regular(Path::new("/dev/zero")).is_err());
+        assert_eq!(digest(&root.join("fifo")), None);
     }
 
     #[test]

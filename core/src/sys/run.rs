@@ -15,7 +15,7 @@ use rustix::fs::MemfdFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use crate::sys::confine::Failed;
-use crate::sys::{environment, inside, signal};
+use crate::sys::{environment, file, inside, signal};
 
 /// The search path of child processes: not that of the caller, which may be a user's under sudo.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -61,6 +61,7 @@ pub struct Cmd {
     output: Output,
     limit: Option<Duration>,
     log_limit: Option<u64>,
+    reserve: Option<(PathBuf, u64)>,
     stop: Option<Arc<AtomicBool>>,
     input: Option<Arc<File>>,
     user: Option<u32>,
@@ -92,6 +93,8 @@ pub enum Exceeded {
     Time,
     /// The size of its log.
     Log,
+    /// The space that must remain free.
+    Space,
 }
 
 impl Done {
@@ -126,6 +129,7 @@ impl Cmd {
             output: Output::Memory,
             limit: None,
             log_limit: None,
+            reserve: None,
             stop: None,
             input: None,
             user: None,
@@ -178,6 +182,11 @@ impl Cmd {
     /// Kills the process and its children when its log exceeds this size.
     pub fn log_limit(mut self, bytes: u64) -> Self {
         self.log_limit = Some(bytes);
+        self
+    }
+    /// Kills the process and its children when less than this many bytes are free in the file system of a directory.
+    pub fn reserve(mut self, dir: &Path, bytes: u64) -> Self {
+        self.reserve = Some((dir.to_owned(), bytes));
         self
     }
     /// Kills the process and its children when this becomes true: it then counts as interrupted.
@@ -297,9 +306,10 @@ impl Cmd {
                 return Err(interrupted.into());
             }
             let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            if late || self.log_is_full() {
+            let exceeded = if late { Some(Exceeded::Time) } else { self.exceeded() };
+            if exceeded.is_some() {
                 stop(child);
-                return Ok((child.wait()?, Some(if late { Exceeded::Time } else { Exceeded::Log })));
+                return Ok((child.wait()?, exceeded));
             }
             match &handle {
                 // Wakes up immediately when the process ends or a signal arrives, else checks the deadline.
@@ -314,11 +324,14 @@ impl Cmd {
 }
 
 impl Cmd {
-    fn log_is_full(&self) -> bool {
-        match (&self.output, self.log_limit) {
-            (Output::Log(path), Some(limit)) => path.metadata().is_ok_and(|meta| meta.len() > limit),
-            _ => false,
+    fn exceeded(&self) -> Option<Exceeded> {
+        if let (Output::Log(path), Some(limit)) = (&self.output, self.log_limit) {
+            if path.metadata().is_ok_and(|meta| meta.len() > limit) {
+                return Some(Exceeded::Log);
+            }
         }
+        let (dir, reserve) = self.reserve.as_ref()?;
+        file::room(dir).is_some_and(|free| free < *reserve).then_some(Exceeded::Space)
     }
 }
 
@@ -365,7 +378,7 @@ pub fn ancestors() -> Vec<Ancestor> {
 /// to return.
 pub fn directories(pid: u32) -> Vec<PathBuf> {
     let proc = PathBuf::from(format!("/proc/{pid}"));
-    let open = super::file::sorted_entries(&proc.join("fd"));
+    let open = file::sorted_entries(&proc.join("fd"));
     let links = std::iter::once(proc.join("cwd")).chain(open);
     links.filter(|link| link.is_dir()).filter_map(|link| std::fs::read_link(link).ok()).collect()
 }

@@ -6,12 +6,11 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::{LOG_LIMIT, Sandbox, Stop};
+use super::{LOG_LIMIT, RESERVE, Sandbox, Stop};
 use crate::exit::Exit;
 use crate::sys::confine::Spec;
-use crate::sys::file;
-use crate::sys::lock;
 use crate::sys::run::{Done, Exceeded, Output};
+use crate::sys::{file, lock};
 
 /// Exit codes of a command that was ended by a signal (abort, bus error, kill, segmentation fault, termination, limits
 /// of time and size).
@@ -101,10 +100,13 @@ impl Sandbox<'_> {
             session.screen.progress(&format!("dkms: {what}: {text}"));
         }
         let began = Instant::now();
+        // On a small file system, a part of what is free.
+        let reserve = file::room(&self.view).map_or(0, |free| RESERVE.min(free / 4));
         let done = spec.run(|cmd| {
             cmd.output(Output::Log(self.log.clone()))
                 .limit(session.build_limit(&job.module.name))
                 .log_limit(LOG_LIMIT)
+                .reserve(&self.view, reserve)
                 .until(job.stop)
         })?;
         self.note(&format!(
@@ -143,6 +145,10 @@ impl Sandbox<'_> {
             Some(Exceeded::Log) => {
                 let why = format!("{what} was stopped: its log exceeded {} MiB", LOG_LIMIT >> 20);
                 return Err(Stop::new(why, code));
+            }
+            Some(Exceeded::Space) => {
+                let why = format!("{what} was stopped: almost no space left in the build directory");
+                return Err(Stop { killed: true, ..Stop::new(why, code) });
             }
             None => {}
         }

@@ -41,6 +41,8 @@ const MODULES_LIMIT: u64 = 1 << 30;
 const BESIDES_LIMIT: (u64, usize) = (SYMVERS_LIMIT, 100);
 /// Larger than any real log. An endless log would fill the disk.
 const LOG_LIMIT: u64 = 64 << 20;
+/// The space that a build must leave free: other programs write to the same file system.
+const RESERVE: u64 = 256 << 20;
 /// The jobserver of a build, next to its directory.
 const JOBSERVER: &str = ".jobserver";
 /// The sizes of the beginning and the end of a log that are kept.

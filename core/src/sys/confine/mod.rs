@@ -147,10 +147,20 @@ impl Spec {
             Wall::Bare(_) if self.trusted => prepare(self.plain()?).run(),
             Wall::Bare(_) => {
                 let (user, _lease) = self.select_user()?;
-                prepare(self.plain()?.user(user)).run()
+                self.bare(user, &prepare)
             }
             Wall::Failed(why) => bail!("cannot set up the sandbox: {why}"),
         }
+    }
+
+    /// Runs the command as another user, without the helpers.
+    fn bare(&self, user: u32, prepare: &impl Fn(Cmd) -> Cmd) -> Result<Done> {
+        // The command must inherit neither the files of the package manager nor the lock.
+        close_fds::set_fds_cloexec(3, &[]);
+        let done = prepare(self.plain()?.user(user)).run();
+        // What it has left behind: no other process has this user id.
+        let _ = Cmd::new("sh").args(["-c", "kill -KILL -1"]).user(user).run();
+        done
     }
 
     fn helped(&self, plain_view: bool, prepare: &impl Fn(Cmd) -> Cmd) -> Result<Done> {

@@ -2,9 +2,10 @@
 //! even if the owner creates it concurrently, and deep nesting neither overflows the stack nor exhausts file
 //! descriptors.
 
+use std::cell::Cell;
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,8 @@ use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid,
 };
 use rustix::io::Errno;
+
+use super::TREE_LIMIT;
 
 const DIRECTORY: OFlags =
     OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::RDONLY).union(OFlags::CLOEXEC);
@@ -114,7 +117,8 @@ fn opened(dir: &Path, resolve: ResolveFlags) -> Result<OwnedFd> {
 fn copy_from(source: &OwnedFd, from: &Path, to: &Path, owner: Option<u32>) -> Result<()> {
     let name = |path: &Path| CString::new(path.file_name().unwrap_or(OsStr::new(".")).as_bytes());
     let target = opened(parent_of(to), ResolveFlags::empty())?;
-    let pair = Pair { from: (source.as_fd(), &name(from)?), to: (target.as_fd(), &name(to)?) };
+    let left = Cell::new(TREE_LIMIT);
+    let pair = Pair { from: (source.as_fd(), &name(from)?), to: (target.as_fd(), &name(to)?), left: &left };
     entry(&pair, owner, 0).with_context(|| format!("copying {} to {}", from.display(), to.display()))
 }
 
@@ -201,6 +205,8 @@ fn adopt_dir(
 struct Pair<'a> {
     from: (BorrowedFd<'a>, &'a CStr),
     to: (BorrowedFd<'a>, &'a CStr),
+    /// The bytes that may still be copied.
+    left: &'a Cell<u64>,
 }
 
 fn entry(pair: &Pair<'_>, owner: Option<u32>, depth: usize) -> Result<()> {
@@ -246,7 +252,7 @@ fn directory(pair: &Pair<'_>, owner: Option<u32>, depth: usize) -> Result<()> {
     }
     let to = rustix::fs::openat(pair.to.0, pair.to.1, DIRECTORY, Mode::empty()).with_context(context)?;
     for name in names(from.as_fd()).with_context(context)? {
-        let inner = Pair { from: (from.as_fd(), &name), to: (to.as_fd(), &name) };
+        let inner = Pair { from: (from.as_fd(), &name), to: (to.as_fd(), &name), left: pair.left };
         entry(&inner, owner, depth + 1).with_context(context)?;
     }
     let stat = rustix::fs::fstat(&from)?;
@@ -277,10 +283,16 @@ fn file(pair: &Pair<'_>, owner: Option<u32>) -> io::Result<()> {
         return Ok(());
     }
     borrowed(dir, &stat)?;
+    let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
+    let Some(left) = pair.left.get().checked_sub(size) else {
+        let why = format!("the directory contains more than {} MiB", TREE_LIMIT >> 20);
+        return Err(io::Error::other(why));
+    };
+    pair.left.set(left);
     // A link at the destination is not followed, and a set-user-id bit is not copied.
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let to = rustix::fs::openat(pair.to.0, pair.to.1, flags, Mode::RUSR | Mode::WUSR)?;
-    let to = content(from, to)?;
+    let to = content(from, to, size)?;
     rustix::fs::fchmod(&to, Mode::from_raw_mode(stat.st_mode & 0o755))?;
     keep_times(to.as_fd(), &stat)?;
     own(to.as_fd(), owner)
@@ -296,11 +308,12 @@ fn borrowed(dir: BorrowedFd<'_>, stat: &Stat) -> io::Result<()> {
 }
 
 /// Shares blocks if the file system supports it (a hard link would let a build write to the original).
-fn content(from: OwnedFd, to: OwnedFd) -> io::Result<OwnedFd> {
+fn content(from: OwnedFd, to: OwnedFd, size: u64) -> io::Result<OwnedFd> {
     if rustix::fs::ioctl_ficlone(&to, &from).is_ok() {
         return Ok(to);
     }
-    let (mut from, mut to) = (File::from(from), File::from(to));
+    // It may grow without end while it is copied.
+    let (mut from, mut to) = (File::from(from).take(size), File::from(to));
     io::copy(&mut from, &mut to)?;
     Ok(to.into())
 }
