@@ -1,6 +1,7 @@
 //! Files → values: natively if they only assign, else by bash. bash's result is stored, so that an unchanged file costs
 //! no process the next time.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -121,11 +122,21 @@ impl<'a> Inputs<'a> {
 
 fn read(paths: impl Iterator<Item = PathBuf>) -> Result<Vec<(PathBuf, Vec<u8>)>, ConfError> {
     paths
-        .map(|path| match std::fs::read(&path) {
+        .map(|path| match text(&path) {
             Ok(content) => Ok((path, content)),
             Err(error) => Err(ConfError::Unreadable { file: path, why: error.to_string() }),
         })
         .collect()
+}
+
+/// The largest dkms.conf. The largest known one has 40 KiB.
+const LIMIT: u64 = 4 << 20;
+
+/// A dkms.conf may be a link to a device, or a fifo: then its owner decides when reading it ends.
+fn text(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    file::open_data(path, LIMIT)?.read_to_end(&mut content)?;
+    Ok(content)
 }
 
 /// The recipe of a module for one kernel: its dkms.conf and the admin's overrides.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::{LOG_LIMIT, RESERVE, Sandbox, Stop};
+use super::{BUILDS_LIMIT, LOG_LIMIT, RESERVE, Sandbox, Stop};
 use crate::exit::Exit;
 use crate::sys::confine::Spec;
 use crate::sys::run::{Done, Exceeded, Output};
@@ -100,8 +100,9 @@ impl Sandbox<'_> {
             session.screen.progress(&format!("dkms: {what}: {text}"));
         }
         let began = Instant::now();
-        // On a small file system, a part of what is free.
-        let reserve = file::room(&self.view).map_or(0, |free| RESERVE.min(free / 4));
+        // On a small file system, a part of what is free; on a large one, all but what a build may need.
+        let reserve = file::room(&self.view)
+            .map_or(0, |free| RESERVE.min(free / 4).max(free.saturating_sub(BUILDS_LIMIT)));
         let done = spec.run(|cmd| {
             cmd.output(Output::Log(self.log.clone()))
                 .limit(session.build_limit(&job.module.name))
@@ -147,7 +148,10 @@ impl Sandbox<'_> {
                 return Err(Stop::new(why, code));
             }
             Some(Exceeded::Space) => {
-                let why = format!("{what} was stopped: almost no space left in the build directory");
+                let why = format!(
+                    "{what} was stopped: almost no space left, or builds used more than {} GiB",
+                    BUILDS_LIMIT >> 30
+                );
                 return Err(Stop { killed: true, ..Stop::new(why, code) });
             }
             None => {}

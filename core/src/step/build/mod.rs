@@ -43,6 +43,8 @@ const BESIDES_LIMIT: (u64, usize) = (SYMVERS_LIMIT, 100);
 const LOG_LIMIT: u64 = 64 << 20;
 /// The space that a build must leave free: other programs write to the same file system.
 const RESERVE: u64 = 256 << 20;
+/// The space that builds at the same time may use. The largest known driver needs two GiB.
+const BUILDS_LIMIT: u64 = 16 << 30;
 /// The jobserver of a build, next to its directory.
 const JOBSERVER: &str = ".jobserver";
 /// The sizes of the beginning and the end of a log that are kept.

@@ -77,6 +77,9 @@ const X32: c_long = 0x4000_0000;
 /// Numbers of x32-specific system calls: ptrace, kexec_load, process_vm_readv, process_vm_writev.
 const X32_OWN: [c_long; 4] = [521, 528, 539, 540];
 
+/// Newer than the C library's list. The number is the same on all architectures.
+const FCHMODAT2: c_long = 452;
+
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Installs the filter for this process and its children, which must not be able to gain privileges any more. On
@@ -93,6 +96,7 @@ pub(super) fn refuse() -> Result<()> {
             libc::CLONE_NEWUSER as u64,
         ))?],
     );
+    set_id(&mut refused)?;
     let request = |number| SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, number);
     refused.insert(libc::SYS_ioctl, vec![rule(request(TIOCSTI))?, rule(request(TIOCLINUX))?]);
     install(refused, libc::EPERM, arch)?;
@@ -102,6 +106,34 @@ pub(super) fn refuse() -> Result<()> {
         FAMILIES.map(|family| SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, family));
     let other = other.into_iter().collect::<std::result::Result<Vec<_>, _>>()?;
     install([(libc::SYS_socket, vec![SeccompRule::new(other)?])].into(), libc::EAFNOSUPPORT, arch)
+}
+
+/// Set-user-id and set-group-id bits: without namespaces, another user could run such a file and become the build user, and
+/// so reach the builds of other modules. With each call, the number of its argument with the mode.
+fn set_id(refused: &mut Rules) -> Result<()> {
+    let calls = [
+        #[cfg(target_arch = "x86_64")]
+        (libc::SYS_chmod, 1),
+        (libc::SYS_fchmod, 1),
+        (libc::SYS_fchmodat, 2),
+        (FCHMODAT2, 2),
+        #[cfg(target_arch = "x86_64")]
+        (libc::SYS_open, 2),
+        #[cfg(target_arch = "x86_64")]
+        (libc::SYS_creat, 1),
+        (libc::SYS_openat, 3),
+        #[cfg(target_arch = "x86_64")]
+        (libc::SYS_mknod, 1),
+        (libc::SYS_mknodat, 2),
+    ];
+    for (call, argument) in calls {
+        // The mode of open has no meaning unless a file is created; no program passes these bits then.
+        let bit = |bit: u64| {
+            SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(bit), bit)
+        };
+        refused.insert(call, vec![rule(bit(0o4000))?, rule(bit(0o2000))?]);
+    }
+    Ok(())
 }
 
 fn rule(condition: std::result::Result<SeccompCondition, seccompiler::BackendError>) -> Result<SeccompRule> {

@@ -19,8 +19,8 @@ use crate::sys::mounts::{self, Mount};
 /// Directories that are replaced by empty ones, with their mount options. This includes /run, because daemons would act
 /// for the command through their sockets.
 const EMPTY: [(&str, &str); 8] = [
-    ("/tmp", "mode=1777,size=50%"),
-    ("/var/tmp", "mode=1777,size=25%"),
+    ("/tmp", "mode=1777,size=25%"),
+    ("/var/tmp", "mode=1777,size=10%"),
     ("/run", "mode=755,size=1m"),
     ("/root", "mode=755,size=1m"),
     ("/home", "mode=755,size=1m"),
@@ -215,7 +215,7 @@ fn dev(devices: &[(&'static str, OwnedFd)]) -> Result<()> {
         symlink(target, Path::new("/dev").join(name)).context(context)?;
     }
     fs::create_dir(SHARED).context(context)?;
-    tmpfs(Path::new(SHARED), "mode=1777,size=10%")
+    tmpfs(Path::new(SHARED), "mode=1777,size=5%")
 }
 
 /// Whether a mount is one of those that remain writable. Mounts below one do not.

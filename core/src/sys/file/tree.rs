@@ -12,24 +12,41 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid,
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Stat, Timespec, Timestamps,
+    Uid,
 };
 use rustix::io::Errno;
 
-use super::TREE_LIMIT;
+use super::{TEMP_PREFIX, TREE_LIMIT};
+use crate::sys::signal;
 
 const DIRECTORY: OFlags =
     OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::RDONLY).union(OFlags::CLOEXEC);
 /// The maximum depth of a copy. Sources have a dozen levels; each takes two file descriptors.
 const DEPTH: usize = 64;
 
-/// Deletes a directory with its content. Memory grows by one name per level; file descriptors and stack do not.
+/// The depth from which directories are moved up before they are emptied. Going down and up again takes longer for each
+/// further level on some file systems, so that a build could leave a tree that takes days to delete.
+const DEEP: usize = 64;
+/// The number of directories after which a signal is noticed. Less than this is deleted also after a signal.
+const SIGNALS: usize = 4096;
+
+/// Deletes a directory with its content. Memory grows by one name per level, up to a limit; file descriptors and stack do
+/// not.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
-    let mut dir = rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty())?;
+    let top = rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty())?;
+    let mut dir = rustix::fs::openat(&top, c".", DIRECTORY, Mode::empty())?;
     // The names of the directories on the way, each with the identity of its parent.
     let mut above: Vec<(CString, (u64, u64))> = Vec::new();
-    loop {
+    let mut moved = 0_u64;
+    for count in 1_usize.. {
+        if count % SIGNALS == 0 {
+            signal::check().map_err(io::Error::other)?;
+        }
         if let Some(child) = emptied(dir.as_fd())? {
+            if above.len() >= DEEP && move_up(dir.as_fd(), &child, top.as_fd(), &mut moved)? {
+                continue;
+            }
             let next = rustix::fs::openat(&dir, &child, DIRECTORY, Mode::empty())?;
             above.push((child, identity(dir.as_fd())?));
             dir = next;
@@ -44,6 +61,25 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
         dir = up;
     }
     Ok(rustix::fs::unlinkat(CWD, path, AtFlags::REMOVEDIR)?)
+}
+
+/// Moves a directory to the top of the tree that is being deleted. False if the file system cannot: overlayfs.
+fn move_up(
+    dir: BorrowedFd<'_>,
+    child: &CStr,
+    top: BorrowedFd<'_>,
+    moved: &mut u64,
+) -> rustix::io::Result<bool> {
+    loop {
+        *moved += 1;
+        let name = format!("{TEMP_PREFIX}{moved}");
+        match rustix::fs::renameat_with(dir, child, top, name, RenameFlags::NOREPLACE) {
+            Ok(()) => return Ok(true),
+            Err(Errno::EXIST) => {}
+            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Deletes files and empty directories. Returns the first directory that is not empty.
@@ -348,7 +384,7 @@ mod tests {
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let deep = dir.path().join("deep");
         std::fs::create_dir(&deep).unwrap();
-        nest(&deep, 15_000);
+        nest(&deep, 20_000);
         // On a thread with a small stack.
         let copied = std::thread::scope(|scope| {
             let builder = std::thread::Builder::new().stack_size(256 << 10);
