@@ -47,6 +47,22 @@ const fn row(
 
 use Via::{Build, Conf, Tarball, User};
 
+/// A registered source that another user owns, and changes after that.
+macro_rules! owned_source {
+    ($change:literal) => {
+        concat!(
+            "d=/opt/of-user; rm -rf $d /usr/src/ou-1; mkdir $d; cd $d; ",
+            "printf 'PACKAGE_NAME=ou\nPACKAGE_VERSION=1\nBUILT_MODULE_NAME=ou\n",
+            "DEST_MODULE_LOCATION=/updates\nAUTOINSTALL=yes\nMAKE=false\n' >dkms.conf; chown -R user $d; ",
+            "ln -s $d /usr/src/ou-1; dkms add ou/1; ",
+            $change,
+            "; chown -hR user $d; timeout 30 dkms autoinstall --all; code=$?; ",
+            "timeout 30 dkms remove ou/1 --all; [ $? -ne 124 ] || code=124; ",
+            "rm -rf /usr/src/ou-1 /var/lib/dkms/ou $d; [ $code -ne 124 ]"
+        )
+    };
+}
+
 /// All attacks.
 pub const ATTACKS: &[Attack] = &[
     // dkms.conf: evaluated by an unprivileged user, with any result.
@@ -151,6 +167,14 @@ pub const ATTACKS: &[Attack] = &[
         Build,
         "cp /bin/sh s && chmod 4755 s; ./s -c true; su -c 'echo REACHED'; sudo -n echo REACHED",
         "root",
+        "",
+    ),
+    row(
+        "build-set-id-bits",
+        Build,
+        "cp /bin/true s; chmod 4755 s; chmod 2755 s; install -m 6755 /bin/true t; mkdir -m 2777 g; \
+         [ -u s ] || [ -g s ] || [ -u t ] || [ -g t ] || [ -g g ] && echo REACHED",
+        "the build user, by another user",
         "",
     ),
     row("build-exit-125", Build, "touch ran; exit 125", "a second run without the sandbox", ""),
@@ -358,6 +382,30 @@ pub const ATTACKS: &[Attack] = &[
         "for i in 1 2 3 4 5 6 7 8 9; do ls /var/lib/dkms/.dkms-rs/work/*/view && echo x >/canary-open/reached; sleep 0.2; done",
         "builds",
         "[ ! -e /canary-open/reached ]",
+    ),
+    row(
+        "source-conf-fifo",
+        User,
+        "true",
+        "the time of a transaction",
+        owned_source!("rm dkms.conf; mkfifo dkms.conf"),
+    ),
+    row("source-conf-device", User, "true", "root's memory", owned_source!("ln -sf /dev/zero dkms.conf")),
+    row(
+        "source-conf-kernel-log",
+        User,
+        "true",
+        "the time of a transaction",
+        owned_source!("ln -sf /proc/kmsg dkms.conf"),
+    ),
+    row("source-fifo", User, "true", "the time of a transaction", owned_source!("mkfifo fifo")),
+    row("source-large", User, "true", "root's memory, the disk", owned_source!("truncate -s 8T large")),
+    row(
+        "source-deep",
+        User,
+        "true",
+        "the time of a transaction",
+        owned_source!("perl -e 'for (1..9000) { mkdir \"d\"; chdir \"d\" }'"),
     ),
 ];
 

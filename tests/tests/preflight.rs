@@ -76,6 +76,10 @@ fn warned(suite: &'static Suite) {
     let built = told.all().find("fine/1.0 built for").expect("it is built before");
     let unpacked = told.all().find("Unpacking linux-image").expect("apt unpacks");
     assert!(built < unpacked, "{told}");
+    // The hooks of image and headers do not explain it again; one of them counts it.
+    let told = told.says(&["dkms: preparing the pre-build for "]);
+    let count = |text: &str| told.all().matches(text).count();
+    assert_eq!((count("dkms: FAILED: "), count("1 FAILED (dkms history show ")), (1, 1), "{told}");
     root.expect_installed(&["fine/1.0"], &kernel.release);
     root.expect_clean_dpkg();
     expect_nothing_unpacked(&root);

@@ -1,6 +1,7 @@
 //! A package's scripts for registration and installation. They run as root, as with shell DKMS, because their purpose
 //! is to change the system.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::Result;
@@ -30,6 +31,13 @@ const WRAPPER: &str = r#"
 )
 exit $?"#;
 
+/// The first of these paths that belongs neither to root nor to the user of dkms.
+fn owned_by_others<'p>(paths: &[&'p Path]) -> Option<&'p Path> {
+    let own = rustix::process::geteuid().as_raw();
+    let others = |path: &&&Path| path.metadata().is_ok_and(|meta| meta.uid() != 0 && meta.uid() != own);
+    paths.iter().find(others).copied()
+}
+
 /// Runs a script of the module's source directory. `None`: it succeeded, or there is no such script.
 pub fn run(
     session: &Session,
@@ -52,6 +60,16 @@ pub fn run(
             "the source directory was not found"
         });
     };
+    if let Some(path) = owned_by_others(&[&source, &source.join("dkms.conf"), &dir]) {
+        // Root has decided on this source, but its owner can change it at any time. A command that names the module is
+        // a decision, too.
+        if !session.requested.contains(id) {
+            return not_run(&format!(
+                "{} does not belong to root; to run it: dkms install --force {id}",
+                path.display()
+            ));
+        }
+    }
     let text = |path: &Path| path.display().to_string();
     let mut cmd = Cmd::new("bash")
         .args(["--noprofile", "--norc", "-c", WRAPPER, command])
