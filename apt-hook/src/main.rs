@@ -10,9 +10,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use dkms_core::event::Event;
 use dkms_core::hook::{self, Adapter, Answer, Channel, FailureEffect, Input};
-use dkms_core::inventory::{running_target, target};
+use dkms_core::inventory::{default_targets, target};
 use dkms_core::preflight::Question;
 use dkms_core::session::Session;
+use dkms_core::types::Target;
 
 /// The verbs and their arguments.
 const USAGE: &str = "apt-hook {kernel-preinst|kernel-postinst|kernel-prerm} KERNEL [IMAGE] | \
@@ -25,6 +26,9 @@ fn main() -> ExitCode {
 }
 
 fn translate(session: &Session, input: &mut Input<'_>) -> Result<Answer> {
+    let default = |event: fn(Target) -> Event| -> Result<Vec<Event>> {
+        Ok(default_targets(session)?.into_iter().map(event).collect())
+    };
     let removing = !(input.variable)("DEB_MAINT_PARAMS").starts_with("upgrade");
     let events = match input.words {
         ["incoming"] => {
@@ -34,14 +38,14 @@ fn translate(session: &Session, input: &mut Input<'_>) -> Result<Answer> {
         // Installed modules are kept until their successors are verified: nothing to do before the kernel is unpacked.
         // A hook that is called by hand has no arguments: the running kernel is meant where something is built.
         ["kernel-preinst" | "kernel-prerm"] | ["kernel-preinst", _, ..] => Vec::new(),
-        ["kernel-postinst"] => vec![Event::KernelAdded(running_target()?)],
-        ["header-postinst"] => vec![Event::HeadersAdded(running_target()?)],
+        ["kernel-postinst"] => default(Event::KernelAdded)?,
+        ["header-postinst"] => default(Event::HeadersAdded)?,
         ["kernel-postinst", kernel, ..] => vec![Event::KernelAdded(target(kernel)?)],
         ["header-postinst", kernel, ..] => vec![Event::HeadersAdded(target(kernel)?)],
         ["kernel-prerm", kernel, ..] if removing => vec![Event::KernelRemoved(target(kernel)?)],
         ["kernel-prerm", _, ..] => Vec::new(),
         ["autoinstaller", "start", kernel] => vec![Event::Autoinstall(target(kernel)?)],
-        ["autoinstaller", "start"] => vec![Event::Autoinstall(running_target()?)],
+        ["autoinstaller", "start"] => default(Event::Autoinstall)?,
         ["autoinstaller", "stop" | "restart" | "force-reload" | "status" | "reload", ..] => Vec::new(),
         ["module-postinst", name, version, rest @ ..] => {
             let arch = rest.get(1).filter(|arch| !arch.is_empty()).map(|arch| arch.parse()).transpose()?;

@@ -9,7 +9,7 @@ use dkms_core::policy::{Framework, Policy};
 use dkms_core::report::Screen;
 use dkms_core::session::Options;
 use dkms_core::sys::file::write_atomic;
-use dkms_core::types::{ModuleId, Target};
+use dkms_core::types::ModuleId;
 
 use super::*;
 
@@ -22,6 +22,11 @@ fn session(dir: &Path) -> Session {
     let layout = Layout { dkms_tree: dir.join("dkms"), install_tree, etc, ..Layout::default() };
     let policy = Policy::load(&layout, Framework::default(), "");
     Session::new(layout, policy, Options::default(), Screen::package_manager())
+}
+
+/// The running kernel: the session is not one in a container.
+fn running() -> Target {
+    at(dkms_core::kernel::running().unwrap().as_str())
 }
 
 fn answer(words: &str, stdin: &str, maintainer: &str) -> Result<Answer> {
@@ -61,11 +66,11 @@ fn words_and_environment_become_events() {
         ("kernel-prerm 6.1", "", vec![Event::KernelRemoved(at("6.1"))]),
         ("kernel-prerm 6.1", "upgrade 6.1.2", vec![]),
         ("kernel-preinst", "", vec![]),
-        ("kernel-postinst", "", vec![Event::KernelAdded(running_target().unwrap())]),
-        ("header-postinst", "", vec![Event::HeadersAdded(running_target().unwrap())]),
+        ("kernel-postinst", "", vec![Event::KernelAdded(running())]),
+        ("header-postinst", "", vec![Event::HeadersAdded(running())]),
+        ("autoinstaller start", "", vec![Event::Autoinstall(running())]),
         ("kernel-prerm", "", vec![]),
         ("autoinstaller start 6.1", "", vec![Event::Autoinstall(at("6.1"))]),
-        ("autoinstaller start", "", vec![Event::Autoinstall(running_target().unwrap())]),
         ("autoinstaller stop", "", vec![]),
         ("module-postinst a 1", "configure", added(vec![at("6.1"), at("6.2")])),
         // An upgrade where the running kernel is that of a chroot's host: only the newest kernel.

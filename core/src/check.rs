@@ -73,10 +73,11 @@ pub fn installed(
         {
             let dir = session.layout.kernel(&target.kernel);
             candidates.extend(
-                build
-                    .places(&dir, session.policy.distribution.destination)
-                    .into_iter()
-                    .map(|file| Candidate { module: Some(id.clone()), target: target.clone(), file }),
+                build.places(&dir, session.policy.destination()).into_iter().map(|file| Candidate {
+                    module: Some(id.clone()),
+                    target: target.clone(),
+                    file,
+                }),
             );
         }
     }
@@ -118,6 +119,10 @@ pub fn foreseen(
     snapshot: impl FnOnce() -> Result<Snapshot>,
 ) -> Result<Vec<String>> {
     let layout = &session.layout;
+    // The firmware is that of the machine on which an image is made.
+    if targets.is_empty() || session.guest() {
+        return Ok(Vec::new());
+    }
     let firmware = Firmware::read(layout);
     let demand = |target: &Target| {
         let runs = kernel::running().is_some_and(|running| running == target.kernel);

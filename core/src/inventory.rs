@@ -27,9 +27,16 @@ pub fn target(kernel: &str) -> Result<Target> {
     Ok(Target { kernel: kernel.parse()?, arch: this_machine()? })
 }
 
-/// The running kernel.
-pub fn running_target() -> Result<Target> {
-    Ok(Target { kernel: running().context("the running kernel has an invalid name")?, arch: this_machine()? })
+/// The kernels that a command without a kernel means: the running one. In a chroot or container, that is another
+/// system's: there, all kernels of this system.
+pub fn default_kernels(session: &Session) -> Vec<KernelRelease> {
+    if session.guest() { installed(&session.layout) } else { running().into_iter().collect() }
+}
+
+/// The same as targets.
+pub fn default_targets(session: &Session) -> Result<Vec<Target>> {
+    let arch = this_machine()?;
+    Ok(default_kernels(session).into_iter().map(|kernel| Target { kernel, arch: arch.clone() }).collect())
 }
 
 /// All kernels of this machine, oldest first, including those without headers.

@@ -12,10 +12,11 @@ use serde::{Deserialize, Serialize};
 use crate::cache::Cache;
 use crate::kernel::Kernel;
 use crate::layout::Layout;
-use crate::policy::{ALLOW, Framework, Policy};
+use crate::policy::framework::ADDON_MODULES;
+use crate::policy::{ALLOW, Framework, Policy, TrySign};
 use crate::report::Screen;
 use crate::sys::jobs::Machine;
-use crate::sys::{environment, file};
+use crate::sys::{environment, file, guest};
 use crate::types::{ModuleId, ModuleName, Target};
 
 /// Options of one run.
@@ -62,6 +63,8 @@ pub struct Session {
     pub options: Options,
     /// The output.
     pub screen: Screen,
+    /// This system is in a chroot or container.
+    guest: bool,
     /// Modules that were requested by name.
     pub requested: Vec<ModuleId>,
     /// The names in the admin's directory: each module looks up several, and most machines have none of them.
@@ -76,9 +79,12 @@ impl Session {
         file::set_umask();
         let mut layout = Layout::default();
         let framework = Framework::load(&mut layout)?;
+        let framework = framework.with_addon_modules(environment::variable(ADDON_MODULES).as_deref());
         place(&mut layout);
         let policy = Policy::load(&layout, framework, &environment::variable(ALLOW).unwrap_or_default());
-        let session = Self::new(layout, policy, options, screen);
+        let guest =
+            guest::is_guest(&layout.container_marks(), &layout.first_root(), &layout.first_environment());
+        let session = Self { guest, ..Self::new(layout, policy, options, screen) };
         for broken in [&session.policy.framework.broken, &session.policy.admin.broken].into_iter().flatten() {
             session.screen.alert(&format!("dkms: {broken}"));
         }
@@ -87,7 +93,35 @@ impl Session {
 
     /// A run with these values, without reading anything from the system.
     pub fn new(layout: Layout, policy: Policy, options: Options, screen: Screen) -> Self {
-        Self { layout, policy, options, screen, requested: Vec::new(), admin_names: OnceLock::new() }
+        Self {
+            layout,
+            policy,
+            options,
+            screen,
+            guest: false,
+            requested: Vec::new(),
+            admin_names: OnceLock::new(),
+        }
+    }
+
+    /// Whether this system is in a chroot or container: the running kernel is another system's.
+    pub fn guest(&self) -> bool {
+        self.guest
+    }
+
+    /// Whether modules are signed here.
+    pub fn signs(&self) -> bool {
+        match self.policy.framework.signing {
+            TrySign::Never => false,
+            TrySign::NotInChroot => !self.guest(),
+            TrySign::Always | TrySign::Unset => true,
+        }
+    }
+
+    /// Whether a missing key pair is generated. Not in an image by default: all its clones would share the private key.
+    pub fn makes_key(&self) -> bool {
+        let here = || self.policy.framework.signing == TrySign::Always || !self.guest();
+        self.policy.distribution.makes_key && here()
     }
 
     /// Reads the facts about a kernel, with the options' headers and configuration.
@@ -124,6 +158,11 @@ impl Session {
     /// Whether modules for this machine's devices are loaded after installing for the running kernel.
     pub fn modprobe(&self) -> bool {
         self.options.modprobe || self.policy.framework.modprobe_on_install
+    }
+
+    /// Whether the commands of builds are printed.
+    pub fn verbose(&self) -> bool {
+        self.options.verbose || self.policy.framework.verbose
     }
 
     /// The number of parallel jobs: as requested, limited by what the machine supports.

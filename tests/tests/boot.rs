@@ -19,6 +19,32 @@ fn the_new_kernel_boots_and_loads_v4l2loopback() {
     }
 }
 
+/// The module of a device was missing at boot, and the boot service builds it.
+const AT_BOOT: &str = r#"
+grep -o 'dkms autoinstall.*' /usr/lib/systemd/system/dkms.service | sed "s/%v/$(uname -r)/" >/run/start
+lsmod | grep -c '^waited ' | sed 's/^/BEFORE /'
+sh /run/start
+lsmod | grep -o '^waited ' | sed 's/^/LOADED /'
+"#;
+
+#[test]
+#[ignore = "long: run by `make test-long`"]
+fn the_boot_service_loads_the_module_that_a_device_waits_for() {
+    let suite = Suite::trixie();
+    let root = Root::on(&stage::product(suite));
+    let kernel = Kernel::newest(&root, Flavour::Plain, suite.kernel_series);
+    root.apt_install(&[&kernel.image(), &kernel.headers()]).ok();
+    let waited = Sources::new("waited", "1.0");
+    waited.unpack(&root);
+    // Every machine has a processor.
+    root.run(
+        "sed -i '1a MODULE_ALIAS(\"cpu:type:x86*\");' /usr/src/waited-1.0/waited.c && dkms add waited/1.0",
+    )
+    .ok();
+    let console = boot::machine::run(&root, &kernel, AT_BOOT);
+    assert!(console.contains("BEFORE 0") && console.contains("LOADED waited"), "{console}");
+}
+
 /// Builds that take all processes or all memory, each in a group that is delegated as systemd does it.
 const GREEDY: [(&str, &str); 3] = [
     ("bomb", "for i in $(seq 5000); do sleep 300 & done; exit 1"),

@@ -205,3 +205,18 @@ fn a_signal_that_is_only_printed_is_not_believed() {
     root.run(&autoinstall).exits(11);
     assert_eq!(counters.take().builds, 0);
 }
+
+/// A unit that failed at every boot because of an optional module would hide other failures.
+#[test]
+fn the_boot_service_fails_for_critical_modules_only() {
+    let (root, kernel) = stage::fine_and_broken(Suite::trixie());
+    kernel.install(&root).ok();
+    let unit = root.read("/usr/lib/systemd/system/dkms.service");
+    let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).expect("a command");
+    let start = start.replace("%v", &kernel.release);
+    root.run(&start).ok().says(&[BROKEN]);
+    root.run("dkms status").ok().says(&[BROKEN, "FAILED"]);
+    root.run(&format!("dkms autoinstall -k {}", kernel.release)).exits(11);
+    root.write("/etc/dkms/policy.toml", "critical = [\"broken*\"]\n");
+    root.run(&start).exits(11).says(&[BROKEN]);
+}

@@ -43,6 +43,9 @@ fn there_and_back(suite: &'static Suite) {
 
     root.apt_install(&["dkms"]).ok();
     assert!(!root.exists("/usr/lib/dkms/apt-hook"), "Debian's is back");
+    // apt's configuration of ours is kept until it is purged.
+    assert!(root.exists("/etc/apt/apt.conf.d/05dkms"));
+    root.apt_install(&["--reinstall", "debianutils"]).ok().never_says(&["run-hook", "apt-hook", "not found"]);
     assert_eq!((root.status(), kernel.module_files(&root)), (status, files), "after Debian's");
     root.run(&format!("dkms autoinstall -k {}", kernel.release)).ok();
     root.run(&format!(

@@ -39,3 +39,38 @@ fn an_existing_key_is_used_and_not_replaced() {
     let (root, _, file) = built(make);
     assert_eq!(root.run(&format!("modinfo -F signer {file}")).ok().stdout, "mine\n");
 }
+
+/// All machines that are cloned from an image would share its private key.
+#[test]
+fn in_an_image_no_key_is_made_and_the_first_run_on_the_machine_signs() {
+    let (root, kernel, file) = built("rm -f /var/lib/dkms/mok.* && touch /run/.containerenv");
+    let signer = || root.run(&format!("modinfo -F signer {file}")).ok().stdout;
+    assert_eq!(signer(), "");
+    assert!(!root.exists("/var/lib/dkms/mok.key"));
+    // Nothing is done twice in the image.
+    let (before, again) = (kernel.module_files(&root), format!("dkms autoinstall -k {}", kernel.release));
+    root.run(&again).ok();
+    assert_eq!(kernel.module_files(&root), before);
+    // An administrator may want it nevertheless.
+    root.run("rm /run/.containerenv").ok();
+    root.run(&again).ok().says(&["generated a module signing key"]);
+    assert!(!signer().is_empty() && root.exists("/var/lib/dkms/mok.key"));
+}
+
+#[test]
+fn signing_in_an_image_can_be_switched_on_and_off() {
+    let setting = |value: &str| {
+        format!("touch /run/.containerenv && echo 'try_sign_modules={value}' >>/etc/dkms/framework.conf")
+    };
+    for (prepare, signed) in [
+        (format!("rm -f /var/lib/dkms/mok.* && {}", setting("true")), true),
+        // There is a key already.
+        ("dkms generate_mok && touch /run/.containerenv".to_owned(), true),
+        (format!("dkms generate_mok && {}", setting("not_in_chroot")), false),
+        (format!("dkms generate_mok && {}", setting("false")), false),
+    ] {
+        let (root, _, file) = built(&prepare);
+        let signer = root.run(&format!("modinfo -F signer {file}")).ok().stdout;
+        assert_eq!(!signer.is_empty(), signed, "{prepare}: {signer}");
+    }
+}

@@ -24,6 +24,10 @@ pub fn settle(session: &Session, tree: &LockedTree, events: &[Event], report: &m
     if !ours || !known || !(concerns(session, events, report) || session.layout.boot_default().exists()) {
         return Ok(());
     }
+    // The modules in use are those of another system.
+    if session.guest() {
+        return Ok(());
+    }
     let wanted = session.policy.admin.keep_boot_default();
     match settled(session, tree, events, wanted) {
         Ok(remark) => report.remarks.extend(remark),

@@ -29,6 +29,9 @@ pub(super) fn install(
         None => Vec::new(),
     };
     published.dedup();
+    let claims = work.claims(target)?;
+    let before = active.as_ref().and_then(|active| work.snapshot.build(active, target)?.record.as_ref());
+    let withheld_before = before.map(|record| record.withheld.clone()).unwrap_or_default();
     let order = publish::Order {
         module,
         kernel,
@@ -36,6 +39,8 @@ pub(super) fn install(
         force: force || session.options.force_version || session.policy.overrides_versions(&module.name),
         active: active.is_some(),
         published: &published,
+        claims: &claims,
+        withheld: &withheld_before,
     };
     let mut notes = Vec::new();
     if !task.build && unproven(work, task) {
@@ -67,8 +72,17 @@ pub(super) fn install(
         }
     };
     fail::fail_point!("publish:staged");
-    if let Some(why) = publication.native() {
-        return Ok(Err(Outcome::Native { why }));
+    if let Some(why) = publication.nothing() {
+        // The kernel provides it, or another package does.
+        let theirs = publication.skipped.iter().find_map(|skipped| skipped.owner.as_ref());
+        return Ok(Err(match theirs {
+            None => Outcome::Native { why },
+            Some(other) => Outcome::Refused {
+                why,
+                advice: format!("remove the package of {module} or of {other}"),
+                code: Exit::NEWER_IN_KERNEL,
+            },
+        }));
     }
     work.intend(|intent| {
         intent.publish.push(Pending { module: module.clone(), target: target.clone(), force });
@@ -78,20 +92,27 @@ pub(super) fn install(
         }
     })?;
     fail::fail_point!("publish:intended");
-    notes.extend(publication.skipped.iter().cloned());
+    notes.extend(publication.skipped.iter().map(|skipped| skipped.why.clone()));
+    notes.extend(publication.conflicts());
+    let withheld = publication.skipped.iter().map(|skipped| skipped.name.clone()).collect();
+    let shares = publication.conflicts.iter().map(|(_, other)| other.name.clone()).collect();
     let names = publication.names.clone();
+    work.outdates(&module.name, target, &names)?;
     let installed = publication.commit(&order)?;
     fail::fail_point!("publish:before-activate");
     tree.activate(module, target)?;
     fail::fail_point!("publish:activated");
-    tree.note_installed(module, target, &task.fingerprint, installed.clone())?;
+    tree.note_installed(module, target, &task.fingerprint, installed.clone(), withheld, shares)?;
+    work.claim(module, &installed);
     fail::fail_point!("publish:noted");
     let mut others = work.snapshot.superseded(module, target);
     others.extend(active.iter().filter(|old| *old != module));
     for old in others {
         retire(work, old, target)?;
     }
-    work.published.entry(target.clone()).or_default().extend(names);
+    let known = work.published.entry(target.clone()).or_default();
+    known.modules.insert(module.name.clone());
+    known.names.extend(names);
     // It was rebuilt after what it imports from.
     work.broken.retain(|broken| broken.placement() != Placement::of(module, target));
     if recipe.weak_modules {

@@ -13,6 +13,7 @@ mod task;
 mod transaction;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Result;
@@ -29,15 +30,15 @@ use crate::exit::Exit;
 use crate::kernel::{self, Kernel, Module};
 use crate::loaded::{self, Replaced};
 use crate::plan::{Loading, Plan, Removal, Skip, Survey, Task};
-use crate::report::{Class, Failing, Fault, Outcome, Report};
+use crate::report::{Class, Failing, Fault, KernelStep, Outcome, Report, Unfinished};
 use crate::session::Session;
 use crate::step::script::Trouble;
 use crate::step::{initramfs, load, publish, script, weak_modules, withdraw};
 use crate::survey;
 use crate::sys::run::{Cmd, Output};
 use crate::sys::signal;
-use crate::tree::{Installed, Intent, LockedTree, Record, Snapshot};
-use crate::types::{ModuleId, Placement, Target};
+use crate::tree::{Installed, Intent, LockedTree, Pending, Record, Snapshot, stale};
+use crate::types::{ModuleId, ModuleName, Placement, Target};
 
 /// A plan during its execution.
 struct Work<'a> {
@@ -58,15 +59,28 @@ struct Work<'a> {
     /// Installed modules that do not fit to what was published.
     broken: Vec<Broken>,
     /// Modules published, by kernel.
-    published: BTreeMap<Target, BTreeSet<String>>,
+    published: BTreeMap<Target, Published>,
+    /// Kernels whose initramfs dkms must regenerate.
+    initramfs: &'a BTreeSet<Target>,
     /// Modules whose installation failed in this plan.
     failed: BTreeSet<Placement>,
     /// A build was added to the cache.
     kept: bool,
     /// When the transaction began.
     began: Instant,
+    /// The files of all installed modules, read when they are first needed.
+    claims: Option<publish::Claims>,
     /// Kernels that were read for modules outside of the plan's scope.
     kernels: BTreeMap<Target, Kernel>,
+}
+
+/// The modules that were published for a kernel.
+#[derive(Debug, Default)]
+struct Published {
+    /// The packages.
+    modules: BTreeSet<ModuleName>,
+    /// The kernel's names of the modules.
+    names: BTreeSet<String>,
 }
 
 /// A plan, and the facts that it was decided from.
@@ -111,9 +125,11 @@ fn apply<'a>(
         unconfined: !rustix::process::geteuid().is_root(),
         broken: Vec::new(),
         published: BTreeMap::new(),
+        initramfs: &plan.initramfs,
         failed: BTreeSet::new(),
         kept: false,
         began,
+        claims: None,
         kernels: BTreeMap::new(),
     };
     let result = work.all(plan);
@@ -179,7 +195,7 @@ impl<'a> Work<'a> {
                 self.report.remarks.push(format!("requesting a restart failed: {error:#}"));
             }
         }
-        self.finish(plan)
+        self.finish()
     }
 
     /// Reports what the dkms.conf of each module that is added or built wrote to standard error.
@@ -212,9 +228,12 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn register(&mut self, id: &ModuleId, source: &std::path::Path, alone: bool) -> Result<()> {
+    fn register(&mut self, id: &ModuleId, source: &Path, alone: bool) -> Result<()> {
         self.tree.register(id, source)?;
         let recipe = self.survey.cases.iter().find(|(placement, _)| placement.module == *id);
+        let used = recipe.and_then(|(_, case)| case.recipe.as_ref().ok()).filter(|_| alone);
+        let remarks = used.into_iter().flat_map(crate::conf::Recipe::deprecated);
+        self.report.remarks.extend(remarks.map(|remark| format!("{id}: {remark}")));
         let post_add =
             recipe.and_then(|(_, case)| case.recipe.as_ref().ok()).map(|recipe| &recipe.scripts.post_add);
         let trouble = post_add.map(|command| script::run(self.session, id, None, "post_add", command));
@@ -270,8 +289,16 @@ impl<'a> Work<'a> {
             let post_remove = post_remove.filter(|command| !command.is_empty());
             let pending = post_remove.is_some().then(|| Placement::of(module, target));
             let touched = withdraw::destinations(&self.tree.layout, module, target, &published);
+            let hidden = if leaves { Vec::new() } else { self.unclaim(module, target, &published)? };
+            let again = hidden.iter().map(|(other, _)| Pending {
+                module: other.clone(),
+                target: target.clone(),
+                force: true,
+            });
+            let again: Vec<Pending> = again.collect();
             self.intend(|intent| {
                 intent.touched.extend(touched);
+                intent.publish.extend(again);
                 intent.withdraw.push(Placement::of(module, target));
                 intent.post_remove.extend(pending);
                 if !leaves {
@@ -290,6 +317,9 @@ impl<'a> Work<'a> {
                 self.tree.record(module, target, &record)?;
             }
             withdraw::forget_restored(&self.tree.layout, module, target)?;
+            for (other, file) in hidden {
+                self.reveal(&other, target, &file)?;
+            }
             for note in notes {
                 self.session.screen.progress(&format!("dkms: {module}: {note}"));
             }
@@ -311,6 +341,84 @@ impl<'a> Work<'a> {
         let outcome = if removal.unbuild { Outcome::Unbuilt } else { Outcome::Uninstalled };
         self.session.screen.progress(&crate::report::text::progress(module, target, &outcome, None));
         self.report.add(module, Some(target), outcome);
+        Ok(())
+    }
+
+    /// The files of all installed modules, of every kernel.
+    fn all_claims(&mut self) -> Result<&mut publish::Claims> {
+        let destination = self.session.policy.destination();
+        let read = || -> Result<publish::Claims> {
+            let mut claims = publish::Claims::new();
+            for (id, entry) in &self.tree.snapshot()?.modules {
+                for (target, build) in entry.builds.iter().filter(|(_, build)| build.active) {
+                    let kernel = self.tree.layout.kernel(&target.kernel);
+                    for file in build.places(&kernel, destination) {
+                        claims.entry(file).or_default().insert(id.clone());
+                    }
+                }
+            }
+            Ok(claims)
+        };
+        let claims = match self.claims.take() {
+            Some(claims) => claims,
+            None => read()?,
+        };
+        Ok(self.claims.insert(claims))
+    }
+
+    /// The files of all modules that are installed for a kernel.
+    fn claims(&mut self, target: &Target) -> Result<publish::Claims> {
+        let kernel = self.tree.layout.kernel(&target.kernel);
+        let claims = self.all_claims()?.iter().filter(|(file, _)| file.starts_with(&kernel));
+        Ok(claims.map(|(file, modules)| (file.clone(), modules.clone())).collect())
+    }
+
+    /// A module has installed these files, and no others.
+    fn claim(&mut self, module: &ModuleId, installed: &[Installed]) {
+        let Some(claims) = &mut self.claims else { return };
+        for file in installed {
+            let owners = claims.entry(file.path.clone()).or_default();
+            owners.retain(|owner| owner.name != module.name);
+            owners.insert(module.clone());
+        }
+    }
+
+    /// A module is no longer installed for a kernel. Returns other modules that have installed one of its files, those of
+    /// packages that contain the same module. Only packages that were in conflict with it are read.
+    fn unclaim(
+        &mut self,
+        module: &ModuleId,
+        target: &Target,
+        published: &[Installed],
+    ) -> Result<Vec<(ModuleId, PathBuf)>> {
+        let kernel = self.tree.layout.kernel(&target.kernel);
+        for (_, owners) in self.claims.iter_mut().flatten().filter(|(file, _)| file.starts_with(&kernel)) {
+            owners.retain(|owner| owner.name != module.name);
+        }
+        let record = self.snapshot.build(module, target).and_then(|build| build.record.as_ref());
+        let others = record.map(|record| record.shares.clone()).unwrap_or_default();
+        if others.is_empty() {
+            return Ok(Vec::new());
+        }
+        let destination = self.session.policy.destination();
+        let mut hidden = Vec::new();
+        for (other, entry) in &Snapshot::load_some(&self.tree.layout, others)?.modules {
+            let Some(build) = entry.builds.get(target).filter(|build| build.active) else { continue };
+            let files = build.places(&kernel, destination).into_iter();
+            let same = files.filter(|file| published.iter().any(|published| published.path == *file));
+            hidden.extend(same.map(|file| (other.clone(), file)));
+        }
+        Ok(hidden)
+    }
+
+    /// Installs the file of another package again, after the one that had replaced it was removed.
+    fn reveal(&self, module: &ModuleId, target: &Target, file: &Path) -> Result<()> {
+        let built = self.tree.layout.built_modules(module, target).join(file.file_name().unwrap_or_default());
+        if file.exists() || !built.is_file() {
+            return Ok(());
+        }
+        crate::sys::file::write_atomic(file, &std::fs::read(&built)?, 0o644)?;
+        self.session.screen.progress(&format!("dkms: {module}: restored {}", file.display()));
         Ok(())
     }
 
@@ -342,7 +450,7 @@ impl<'a> Work<'a> {
         if theirs.any(|their| their.path == file.path && their.sha256 == sha256) {
             return Ok(true);
         }
-        let says = |path: &std::path::Path| {
+        let says = |path: &Path| {
             let info = kernel::read_module(path).and_then(|content| Ok(Module::read(&content)?));
             info.ok().map(|info| (info.version, info.srcversion))
         };
@@ -362,7 +470,9 @@ impl<'a> Work<'a> {
             let same = std::fs::read(&file.path)
                 .ok()
                 .is_some_and(|content| std::fs::read(built.join(name)).is_ok_and(|built| built == content));
-            if same {
+            // Rare, so the other modules are read only now.
+            let claimed = same && self.all_claims()?.get(&file.path).is_some_and(|owners| !owners.is_empty());
+            if same && !claimed {
                 crate::sys::file::remove_all(&file.path)?;
                 let kernel = self.tree.layout.kernel(&target.kernel);
                 crate::sys::file::remove_empty_up_to(file.path.parent().unwrap_or(&kernel), &kernel);
@@ -378,7 +488,7 @@ impl<'a> Work<'a> {
         if let Some(record) = build.record.as_ref().filter(|record| !record.installed.is_empty()) {
             return Ok(record.installed.clone());
         }
-        let destination = self.session.policy.distribution.destination;
+        let destination = self.session.policy.destination();
         let recipe = if destination.is_none() { self.recipe_of(id, target)? } else { None };
         Ok(publish::guess(&self.tree.layout, destination, recipe.as_ref(), &build.files, target))
     }
@@ -415,6 +525,8 @@ impl<'a> Work<'a> {
         let record = Record {
             fingerprint: fingerprint.clone(),
             installed: with_hash.collect(),
+            withheld: Vec::new(),
+            shares: BTreeSet::new(),
             signer,
             seconds: 0.0,
             loaded: false,
@@ -423,21 +535,8 @@ impl<'a> Work<'a> {
     }
 
     /// The steps after depmod has run for every kernel.
-    fn finish(&mut self, plan: &Plan) -> Result<Completion> {
-        for target in &plan.initramfs {
-            let names = self.published.get(target).cloned().unwrap_or_default();
-            if self.session.options.no_depmod
-                || self.session.layout.depmod_root() != Some(std::path::Path::new("/"))
-            {
-                continue;
-            }
-            match initramfs::refresh(self.session, target, &names) {
-                Ok(true) => self.report.initramfs.push(target.clone()),
-                Ok(false) => {}
-                Err(error) if error.is::<signal::Interrupted>() => return Err(error),
-                Err(error) => self.report.problems.push(format!("{error:#}")),
-            }
-        }
+    fn finish(&mut self) -> Result<Completion> {
+        self.refresh_initramfs()?;
         if self.kept {
             // A cache that is too large does not fail the transaction.
             drop(self.session.cache().trim());
@@ -452,6 +551,61 @@ impl<'a> Work<'a> {
         Ok(Completion::Whole)
     }
 
+    /// Regenerates each initramfs that is out of date, also those that an earlier run left. A failure does not fail the
+    /// transaction: the modules are installed, and the next run retries.
+    fn refresh_initramfs(&mut self) -> Result<()> {
+        // A dkms above this process is not done yet: depmod may not have run.
+        if self.proof.is_some() || self.tree.nested() || !regenerates(self.session) {
+            return Ok(());
+        }
+        for (target, mut stale) in stale(&self.tree.layout) {
+            if self.gone.contains(&target) {
+                continue;
+            }
+            match initramfs::refresh(self.session, &target, &stale.names) {
+                Ok(regenerated) => {
+                    self.report.initramfs.extend(regenerated.then(|| target.clone()));
+                    self.tree.forget_stale(&target)?;
+                }
+                Err(error) if error.is::<signal::Interrupted>() => return Err(error),
+                Err(error) => {
+                    stale.why = error.root_cause().to_string();
+                    self.tree.note_stale(&target, &stale)?;
+                    let earlier =
+                        self.published.get(&target).is_none_or(|published| published.modules.is_empty());
+                    let (step, modules, why) = (KernelStep::Initramfs, stale.modules, stale.why);
+                    self.report.unfinished.push(Unfinished { step, target, modules, why, earlier });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// modules.dep of a kernel is out of date. The intent is kept, so that the next run repeats depmod.
+    fn depmod_failed(&mut self, target: &Target, why: String) {
+        self.unfinished = true;
+        let modules = self.published.get(target).map(|published| published.modules.clone());
+        self.report.unfinished.push(Unfinished {
+            earlier: false,
+            step: KernelStep::Depmod,
+            target: target.clone(),
+            modules: modules.unwrap_or_default(),
+            why,
+        });
+    }
+
+    /// Before modules of a kernel are replaced: records that its initramfs may be out of date from now on.
+    fn outdates(&mut self, module: &ModuleName, target: &Target, names: &BTreeSet<String>) -> Result<()> {
+        if !self.initramfs.contains(target) || !regenerates(self.session) {
+            return Ok(());
+        }
+        let noted = stale(&self.tree.layout).into_iter().find(|(noted, _)| noted == target);
+        let mut noted = noted.map(|(_, stale)| stale).unwrap_or_default();
+        noted.modules.insert(module.clone());
+        noted.names.extend(names.iter().cloned());
+        self.tree.note_stale(target, &noted)
+    }
+
     /// Loads what was installed for the running kernel, if this was requested.
     fn load_modules(&mut self) -> Result<()> {
         let session = self.session;
@@ -460,8 +614,8 @@ impl<'a> Work<'a> {
             line.outcome.class() == Class::Installed
                 && line.target.as_ref().is_some_and(|target| Some(&target.kernel) == running.as_ref())
         });
-        let here = session.layout.depmod_root() == Some(std::path::Path::new("/"));
-        if !(session.modprobe() && fresh && here) {
+        let here = session.layout.depmod_root() == Some(Path::new("/"));
+        if !(session.modprobe() && fresh && here) || session.guest() {
             return Ok(());
         }
         match load::probe_devices(session) {
@@ -499,4 +653,9 @@ impl<'a> Work<'a> {
         let remaining = crate::plan::remaining(self.snapshot, self.gone, &task.module, &task.target);
         Outcome::Failed(Failing { remaining, ..failing })
     }
+}
+
+/// Whether this run may regenerate an initramfs: only of this system, and after depmod.
+fn regenerates(session: &Session) -> bool {
+    !session.options.no_depmod && session.layout.depmod_root() == Some(Path::new("/"))
 }

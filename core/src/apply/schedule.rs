@@ -122,10 +122,19 @@ fn steps<'p>(work: &Work<'_>, plan: &'p Plan) -> (Vec<Step<'p>>, Vec<Node>) {
     };
     // Without private directories, two builds of one module would use the same one.
     let shared = builds(plan) && !confine::available();
+    let mut owners: BTreeMap<(&Target, &str), usize> = BTreeMap::new();
     for (index, task) in plan.tasks.iter().enumerate() {
         let group = plan.tasks.iter().position(|other| other.module == task.module);
+        let mut after: BTreeSet<usize> = task.after.iter().filter_map(|id| place(id, &task.target)).collect();
+        // Of two packages that contain the same module, the first one of the plan is installed first, however long it takes.
+        let case = work.survey.cases.get(&Placement::of(&task.module, &task.target));
+        for module in
+            case.and_then(|case| case.recipe.as_ref().ok()).iter().flat_map(|recipe| &recipe.modules)
+        {
+            after.extend(owners.insert((&task.target, module.dest_name.as_str()), index));
+        }
         items.push(Node {
-            after: task.after.iter().filter_map(|id| place(id, &task.target)).collect(),
+            after,
             seconds: task.build.then(|| if task.cached { 0.1 } else { expected(work, task) }),
             group: group.filter(|_| shared && task.build),
         });
@@ -360,7 +369,11 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
                     }
                     Ok(false) => {}
                     Err(error) if error.is::<signal::Interrupted>() => return Err(error),
-                    Err(error) => work.report.problems.push(format!("{error:#}")),
+                    Err(error) => {
+                        if let Step::Index(target) = &self.steps[next] {
+                            work.depmod_failed(target, format!("{error:#}"));
+                        }
+                    }
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! One task of a plan: the inputs of its build, and what is done with the result.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -19,7 +19,7 @@ use crate::step::sign;
 use crate::sys::jobs::Jobs;
 use crate::sys::{confine, file, signal};
 use crate::tree::{Failure, Record, unsigned};
-use crate::types::{Attempt, Placement, Target};
+use crate::types::{Attempt, ModuleId, Placement, Target};
 
 /// The inputs of a build, which are known before any build begins.
 pub(super) fn job<'a>(
@@ -74,12 +74,18 @@ pub(super) fn finish(work: &mut Work<'_>, task: &Task, attempt: Option<BuildResu
         Ok(recipe) => recipe,
         Err(why) => return Ok(work.failed(task, Failing::new(Fault::Module, Exit::BAD_CONF, why))),
     };
-    let mut notes = Vec::new();
+    let mut notes = passed_over(work, task);
     let mut seconds = 0.0;
     let mut compiled = false;
     if let Some(attempt) = attempt {
         match settle(work, task, case, recipe, attempt)? {
-            Ok(made) => (seconds, notes, compiled) = (made.seconds, made.notes, !made.cached),
+            Ok(made) => {
+                (seconds, compiled) = (made.seconds, !made.cached);
+                notes.extend(made.notes);
+                if compiled {
+                    notes.extend(recipe.deprecated());
+                }
+            }
             Err(outcome) => return Ok(outcome),
         }
         notes.extend(recipe.left_out.iter().cloned());
@@ -98,6 +104,16 @@ pub(super) fn finish(work: &mut Work<'_>, task: &Task, attempt: Option<BuildResu
         }
         Err(outcome) => outcome,
     })
+}
+
+/// The remark that a newer version is not installed.
+fn passed_over(work: &Work<'_>, task: &Task) -> Vec<String> {
+    let why = |newer: &ModuleId| {
+        let case = work.survey.cases.get(&Placement::of(newer, &task.target))?;
+        let why = case.recipe.as_ref().ok()?.excluded.as_ref()?;
+        Some(format!("used instead of {newer}, which is excluded by its dkms.conf: {why}"))
+    };
+    task.passed_over.as_ref().and_then(why).into_iter().collect()
 }
 
 /// The signer for each kernel that something is built for.
@@ -172,6 +188,8 @@ fn settle(
     let record = Record {
         fingerprint: task.fingerprint.clone(),
         installed,
+        withheld: Vec::new(),
+        shares: BTreeSet::new(),
         signer: built.signer.or_else(|| case.signer.as_deref().map(unsigned)),
         seconds: built.seconds,
         loaded: false,

@@ -171,6 +171,7 @@ fn repair(session: &mut Session, tree: &LockedTree, report: &mut Report) -> Resu
     }
     report.remarks.extend(repaired.remarks);
     report.problems.extend(repaired.problems);
+    report.unfinished.extend(repaired.unfinished);
     report.depmod.extend(repaired.depmod);
     if let Completion::Whole = result? {
         recovery.done()?;
@@ -212,6 +213,7 @@ fn trivial(plan: &Plan, report: &Report) -> bool {
     plan.is_empty()
         && report.repaired.is_empty()
         && report.problems.is_empty()
+        && report.unfinished.is_empty()
         && report.lines.iter().all(|line| line.outcome.follows().history < History::Yes)
 }
 

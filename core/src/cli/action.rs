@@ -172,7 +172,9 @@ impl Action {
             Self::Uninstall | Self::Unbuild => &[&MODULE, &KERNEL, &["all", "no_depmod", "dry_run"]],
             Self::Remove => &[&MODULE, &KERNEL, &["all", "no_depmod", "rpm_safe_upgrade", "dry_run"]],
             Self::Status => &[&MODULE, &KERNEL, &["json"]],
-            Self::Autoinstall => &[&KERNEL, &["all", "jobs", "force", "verbose", "dry_run"], &INSTALL],
+            Self::Autoinstall => {
+                &[&KERNEL, &["all", "jobs", "force", "verbose", "dry_run", "at_boot"], &INSTALL]
+            }
             Self::Check => &[&MODULE, &KERNEL, &["enrolled", "secure_boot", "config", "json"]],
             Self::Preflight => &[&KERNEL, &["jobs", "verbose", "json"]],
             Self::KernelPreinst | Self::KernelPostinst | Self::KernelPrerm => &[&KERNEL, &["dry_run"]],

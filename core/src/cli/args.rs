@@ -10,6 +10,9 @@ use super::invocation::{CliWord, Invocation};
 use super::pairs::Pairs;
 use super::refuse;
 use crate::exit::Exit;
+use crate::inventory::default_kernels;
+use crate::kernel;
+use crate::session::Session;
 use crate::types::Target;
 
 /// Builds and installs out-of-tree kernel modules.
@@ -117,6 +120,9 @@ pub struct Args {
     /// Load modules after installing them for the running kernel
     #[arg(long)]
     pub modprobe_on_install: bool,
+    /// For the boot service: fail for critical modules only, and load what was missing
+    #[arg(long)]
+    pub at_boot: bool,
     /// Accepted for compatibility
     #[arg(long, hide = true)]
     debug: bool,
@@ -182,28 +188,37 @@ impl Args {
         Invocation::new(&self.arguments)
     }
 
-    /// The named kernels, else the running one.
-    pub fn targets(&self) -> Result<Vec<Target>> {
-        self.pairs.targets()
+    /// The named kernels, else the running one; in a chroot or container, all installed ones.
+    pub fn targets(&self, session: &Session) -> Result<Vec<Target>> {
+        self.pairs.targets(|| default_kernels(session))
+    }
+
+    /// The same for an action that needs no kernel: in a chroot or container without a kernel, the running one.
+    pub fn any_targets(&self, session: &Session) -> Result<Vec<Target>> {
+        let default = || match default_kernels(session) {
+            none if none.is_empty() => kernel::running().into_iter().collect(),
+            some => some,
+        };
+        self.pairs.targets(default)
     }
 
     /// The kernel of an action that accepts only one.
-    pub fn one_target(&self, action: Action) -> Result<Target> {
+    pub fn one_target(&self, session: &Session, action: Action) -> Result<Target> {
         if self.all {
             return refuse(Exit::NO_ALL, format!("--all is not supported by {action}"));
         }
-        match self.targets()?.as_slice() {
+        match self.targets(session)?.as_slice() {
             [target] => Ok(target.clone()),
-            _ => refuse(Exit::ONE_KERNEL, format!("{action} accepts only one kernel")),
+            _ => refuse(Exit::ONE_KERNEL, format!("{action} accepts only one kernel: -k KERNEL")),
         }
     }
 
     /// The kernel of an action that requires one to be named.
-    pub fn named_target(&self, action: Action) -> Result<Target> {
+    pub fn named_target(&self, session: &Session, action: Action) -> Result<Target> {
         if !self.all && !self.pairs.one_kernel() {
             return refuse(Exit::ONE_KERNEL, format!("{action} requires exactly one kernel: -k KERNEL"));
         }
-        self.one_target(action)
+        self.one_target(session, action)
     }
 
     /// The template kernel of `match`, with the architecture of the other kernel unless one is given.

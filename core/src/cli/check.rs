@@ -83,7 +83,7 @@ fn candidates(session: &Session, args: &Args, invocation: &Invocation) -> Result
         if files.len() < invocation.rest.len() {
             return refuse(Exit::ERROR, "specify either module files or one module");
         }
-        let targets = args.targets()?;
+        let targets = args.targets(session)?;
         let candidate = |file: &&String, target: &Target| Candidate {
             module: None,
             target: target.clone(),

@@ -150,7 +150,8 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
         conf: args.conf.clone(),
         directives: args.directives()?,
         symlink_modules: args.symlink_modules,
-        modprobe: args.modprobe_on_install,
+        // Devices have waited for modules that were missing at boot.
+        modprobe: args.modprobe_on_install || args.at_boot,
         verbose: args.verbose,
         force_version: args.force_version_override,
         force: args.force && matches!(invocation.action, Action::Autoinstall | Action::KernelPostinst),
@@ -195,7 +196,8 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
             // With --all, every kernel of this machine in one plan: their builds share the processors until the end.
             let targets = match args.all {
                 true => all_targets(&session)?,
-                false => vec![args.one_target(action)?],
+                false if !args.pairs.named() => args.targets(&session)?,
+                false => vec![args.one_target(&session, action)?],
             };
             if session.autoinstall_off() {
                 return Ok(Exit::SUCCESS);
@@ -203,18 +205,19 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
             let events = targets.iter().cloned().map(Event::Autoinstall).collect();
             let report = crate::apply::run(&mut session, events)?;
             idle::automatic(&session, &report, &targets);
-            Ok(report.autoinstall_code())
+            // An optional module that does not build would be a failed unit at every boot.
+            Ok(if args.at_boot { report.hook_code(&session.policy.admin) } else { report.autoinstall_code() })
         }
-        Action::KernelPreinst => args.named_target(action).map(|_| Exit::SUCCESS),
+        Action::KernelPreinst => args.named_target(&session, action).map(|_| Exit::SUCCESS),
         Action::KernelPostinst => {
-            let target = args.named_target(action)?;
+            let target = args.named_target(&session, action)?;
             if session.autoinstall_off() {
                 return Ok(Exit::SUCCESS);
             }
             hook(&mut session, Event::KernelAdded(target))
         }
         Action::KernelPrerm => {
-            let target = args.named_target(action)?;
+            let target = args.named_target(&session, action)?;
             hook(&mut session, Event::KernelRemoved(target))
         }
         Action::Mktarball => tarball::mktarball(&session, args, &invocation),
@@ -267,7 +270,7 @@ fn add(session: &mut Session, args: &Args, invocation: &Invocation) -> Result<Ex
     if args.rpm_safe_upgrade && !args.dry_run {
         safe_upgrade::note(session, &module)?;
     }
-    let target = args.targets()?.into_iter().next();
+    let target = args.any_targets(session)?.into_iter().next();
     ask(session, Verb::Add, module, target.into_iter().collect(), args)
 }
 
@@ -280,7 +283,7 @@ fn build(session: &mut Session, args: &Args, invocation: &Invocation, verb: Verb
     } else {
         named(session, args, invocation)?
     };
-    ask(session, verb, module, args.targets()?, args)
+    ask(session, verb, module, args.targets(session)?, args)
 }
 
 /// The module to add, build or install; a source directory is copied to its place first.
@@ -298,7 +301,7 @@ fn named(session: &Session, args: &Args, invocation: &Invocation) -> Result<Modu
 }
 
 fn matching(session: &mut Session, args: &Args, invocation: &Invocation) -> Result<Exit> {
-    let target = args.one_target(invocation.action)?;
+    let target = args.one_target(session, invocation.action)?;
     let template = args.template(&target)?;
     let only = match invocation.name.as_deref() {
         None => None,
@@ -336,7 +339,7 @@ fn remove(session: &mut Session, args: &Args, invocation: &Invocation) -> Result
 fn withdraw(session: &mut Session, args: &Args, invocation: &Invocation, verb: Verb) -> Result<Exit> {
     let module = invocation.module_id()?;
     let targets = match (args.all, verb) {
-        (false, _) => args.targets()?,
+        (false, _) => args.any_targets(session)?,
         (true, Verb::Remove) => Vec::new(),
         (true, _) => {
             let snapshot = crate::apply::status_of(session, Some(&module.name))?;

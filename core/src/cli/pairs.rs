@@ -59,18 +59,18 @@ impl Pairs {
         }
     }
 
-    /// The pairs; the running kernel if none is named. A single architecture applies to all kernels.
-    pub fn targets(&self) -> Result<Vec<Target>> {
+    /// The pairs; these kernels if none is named. A single architecture applies to all kernels.
+    pub fn targets(&self, default: impl FnOnce() -> Vec<KernelRelease>) -> Result<Vec<Target>> {
         let unknown = || {
             refuse(
                 Exit::NO_RUNNING_KERNEL,
-                "cannot determine the running kernel release and architecture; specify -k and -a",
+                "no kernel is named, and none is running or installed here; specify -k and -a",
             )
         };
         let kernels = match self.kernels.as_slice() {
-            [] => match kernel::running() {
-                Some(running) => vec![running],
-                None => return unknown(),
+            [] => match default() {
+                none if none.is_empty() => return unknown(),
+                some => some,
             },
             named => named.iter().map(|word| named_as("-k", word)).collect::<Result<Vec<KernelRelease>>>()?,
         };
@@ -134,6 +134,10 @@ mod tests {
         Pairs::new(&of("-k"), &of("-a"))
     }
 
+    fn running() -> Vec<KernelRelease> {
+        kernel::running().into_iter().collect()
+    }
+
     fn code(error: &anyhow::Error) -> i32 {
         error.downcast_ref::<crate::cli::Refusal>().map_or(1, |refusal| refusal.code.number())
     }
@@ -155,15 +159,30 @@ mod tests {
         ] {
             let pairs = pairs(line);
             pairs.check(false).unwrap();
-            let targets = pairs.targets().unwrap();
+            let targets = pairs.targets(running).unwrap();
             let text: Vec<String> =
                 targets.iter().map(|target| format!("{}/{}", target.kernel, target.arch)).collect();
             assert_eq!(text.join(" "), expected, "{line}");
         }
-        let (running, machine) = (kernel::running().unwrap(), kernel::machine().unwrap());
-        assert_eq!(pairs("").targets().unwrap(), [Target { kernel: running.clone(), arch: machine.clone() }]);
-        assert_eq!(pairs("-a x").targets().unwrap()[0].kernel, running);
-        assert_eq!(pairs("-k 1").targets().unwrap()[0].arch, machine);
+        let (host, machine) = (kernel::running().unwrap(), kernel::machine().unwrap());
+        assert_eq!(
+            pairs("").targets(running).unwrap(),
+            [Target { kernel: host.clone(), arch: machine.clone() }]
+        );
+        assert_eq!(pairs("-a x").targets(running).unwrap()[0].kernel, host);
+        assert_eq!(pairs("-k 1").targets(running).unwrap()[0].arch, machine);
+    }
+
+    #[test]
+    fn without_a_kernel_the_given_ones_are_meant() {
+        let two = || vec!["1".parse().unwrap(), "2".parse().unwrap()];
+        let kernels = |line: &str| -> Vec<String> {
+            let targets = pairs(line).targets(two).unwrap();
+            targets.iter().map(|target| format!("{}/{}", target.kernel, target.arch)).collect()
+        };
+        assert_eq!(kernels("-a x"), ["1/x", "2/x"]);
+        assert_eq!(kernels("-k 3/x"), ["3/x"]);
+        assert_eq!(code(&pairs("").targets(Vec::new).unwrap_err()), Exit::NO_RUNNING_KERNEL.number());
     }
 
     #[test]
@@ -184,7 +203,7 @@ mod tests {
             ("-k ..", false, 1),
         ] {
             let pairs = pairs(line);
-            let error = pairs.check(all).and_then(|()| pairs.targets().map(|_| ())).unwrap_err();
+            let error = pairs.check(all).and_then(|()| pairs.targets(running).map(|_| ())).unwrap_err();
             assert_eq!(code(&error), expected, "{line}: {error:#}");
         }
     }

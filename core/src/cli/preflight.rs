@@ -31,7 +31,7 @@ pub(super) fn show(session: &mut Session, args: &Args, invocation: &Invocation) 
             "dkms preflight installs nothing as it is: --dry-run has no meaning for it",
         );
     }
-    let question = question(args, invocation)?;
+    let question = question(session, args, invocation)?;
     let finding = preflight(session, &question)?;
     let said = summary(&finding, session, RequestedBy::User);
     if args.json {
@@ -50,7 +50,7 @@ pub(super) fn show(session: &mut Session, args: &Args, invocation: &Invocation) 
 }
 
 /// Operands that are files are packages; others, and `-k`, are kernels whose headers are installed.
-fn question(args: &Args, invocation: &Invocation) -> Result<Question> {
+fn question(session: &Session, args: &Args, invocation: &Invocation) -> Result<Question> {
     let (files, kernels): (Vec<&String>, Vec<&String>) =
         invocation.rest.iter().partition(|word| word.contains('/') || Path::new(word).exists());
     let mut question = Question::default();
@@ -65,7 +65,7 @@ fn question(args: &Args, invocation: &Invocation) -> Result<Question> {
         question.kernels.push(target(kernel)?);
     }
     if args.pairs.one_kernel() {
-        question.kernels.extend(args.targets()?);
+        question.kernels.extend(args.targets(session)?);
     }
     if question.files.is_empty() && question.kernels.is_empty() {
         return refuse(

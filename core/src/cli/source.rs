@@ -26,7 +26,7 @@ pub(super) fn copy(session: &Session, dir: &Path, args: &Args) -> Result<ModuleI
     }
     if !dir.starts_with(session.layout.version(&id)) {
         // A source that cannot be added leaves nothing in the source tree.
-        for target in args.targets()?.iter().take(1) {
+        for target in args.any_targets(session)?.iter().take(1) {
             if let Err(error) = survey::recipe(session, &id, &session.kernel(target)?, &dir)? {
                 return refuse(Exit::BAD_CONF, error.to_string());
             }

@@ -11,9 +11,10 @@ use super::invocation::Invocation;
 use super::pattern::Pattern;
 use crate::exit::Exit;
 use crate::loaded::{self, Replaced};
+use crate::report::text;
 use crate::session::Session;
 use crate::sys::{file, parallel};
-use crate::tree::{Build, Entry, Snapshot};
+use crate::tree::{Build, Entry, Snapshot, stale};
 use crate::types::{ModuleId, ModuleName, ModuleVersion, Placement, Target};
 
 #[derive(Serialize)]
@@ -35,6 +36,7 @@ struct Document {
     /// Loaded modules that are not the installed ones.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     replaced: Vec<Replaced>,
+    stale_initramfs: Vec<Outdated>,
 }
 
 #[derive(Serialize)]
@@ -45,6 +47,14 @@ struct Failed {
     why: String,
     errors: Vec<String>,
     log: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Outdated {
+    #[serde(flatten)]
+    target: Target,
+    modules: BTreeSet<ModuleName>,
+    why: String,
 }
 
 pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> Result<Exit> {
@@ -64,8 +74,13 @@ pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> R
         matches(kernel, target.kernel.as_str()) && matches(arch, target.arch.as_str())
     };
     let wanted = |id: &ModuleId| matches(&name, id.name.as_str()) && matches(&version, id.version.as_str());
-    let mut document =
-        Document { format: 1, modules: Vec::new(), failures: Vec::new(), replaced: Vec::new() };
+    let mut document = Document {
+        format: 1,
+        modules: Vec::new(),
+        failures: Vec::new(),
+        replaced: Vec::new(),
+        stale_initramfs: outdated(session, |target| pairs.iter().any(|pair| fits(pair, target))),
+    };
     let differences = differences(session, &snapshot, |id, target| {
         wanted(id) && pairs.iter().any(|pair| fits(pair, target))
     });
@@ -125,6 +140,13 @@ pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> R
     for replaced in &document.replaced {
         session.screen.alert(&format!("dkms: {}", replaced.line()));
     }
+    for Outdated { target, modules, why } in &document.stale_initramfs {
+        session.screen.alert(&format!(
+            "dkms: {}: {why}; to retry: dkms autoinstall -k {}",
+            text::outdated(&target.kernel, modules),
+            target.kernel
+        ));
+    }
     for line in crate::check::foreseen(session, &shown, || Ok(snapshot))? {
         session.screen.alert(&format!("dkms: {line}"));
     }
@@ -140,6 +162,15 @@ impl StatusEntry {
         let notes: String = self.notes.iter().map(|note| format!(" ({note})")).collect();
         format!("{}/{}{place}: {}{notes}\n", self.name, self.version, self.state)
     }
+}
+
+/// Kernels whose initramfs could not be regenerated. While a run is about to do it, nothing is wrong.
+fn outdated(session: &Session, wanted: impl Fn(&Target) -> bool) -> Vec<Outdated> {
+    let found = stale(&session.layout).into_iter();
+    found
+        .filter(|(target, stale)| !stale.why.is_empty() && wanted(target))
+        .map(|(target, stale)| Outdated { target, modules: stale.modules, why: stale.why })
+        .collect()
 }
 
 /// Installed builds that differ from the files in the kernel's module directory, with the text for it.
@@ -214,13 +245,13 @@ fn difference(
     if !build.active {
         return None;
     }
-    let places =
-        build.places(&session.layout.kernel(&target.kernel), session.policy.distribution.destination);
+    let places = build.places(&session.layout.kernel(&target.kernel), session.policy.destination());
     let differs = |place: &PathBuf| {
         let name = place.file_name().map(Path::new).unwrap_or(Path::new(""));
         !file::same_content(place, &built.join(name)).unwrap_or(false)
     };
-    places.iter().any(differs).then_some("Differences between built and installed modules")
+    let withheld = build.record.as_ref().is_some_and(|record| !record.withheld.is_empty());
+    (withheld || places.iter().any(differs)).then_some("Differences between built and installed modules")
 }
 
 /// Whether the dkms.conf names no modules for this kernel, so that a build without files is complete.
@@ -255,6 +286,7 @@ mod tests {
             errors: vec!["error".into()],
             log: "/log".into(),
         };
+        let stale = Outdated { target: target(), modules: ["a".parse().unwrap()].into(), why: "why".into() };
         let document = Document {
             format: 1,
             modules: vec![row],
@@ -265,6 +297,7 @@ mod tests {
                 loaded: "1".into(),
                 installed: "2".into(),
             }],
+            stale_initramfs: vec![stale],
         };
         let document = serde_json::to_value(document).unwrap();
         assert_eq!(documented(".SS status \\-\\-json"), fields(&document));

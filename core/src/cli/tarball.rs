@@ -19,6 +19,9 @@ use crate::sys::hash::{self, Watch};
 use crate::tree::{Entry, Source};
 use crate::types::{ModuleId, Target};
 
+/// Larger than any real dkms.conf.
+const CONF_LIMIT: u64 = 1 << 20;
+
 /// `dkms mktarball`.
 pub(super) fn mktarball(session: &Session, args: &Args, invocation: &Invocation) -> Result<Exit> {
     let module = invocation.module_id()?;
@@ -49,7 +52,7 @@ pub(super) fn mktarball(session: &Session, args: &Args, invocation: &Invocation)
     let targets = match (args.source_only, args.all) {
         (true, _) => None,
         (false, true) => Some(entry.builds.keys().cloned().collect()),
-        (false, false) => Some(args.targets()?),
+        (false, false) => Some(args.targets(session)?),
     };
     let name = archive::file_name(&module, targets.as_deref());
     let packing = Packing {
@@ -95,21 +98,16 @@ pub(super) fn ldtarball(
     args: &Args,
     invocation: &Invocation,
 ) -> Result<(ModuleId, Exit)> {
-    import(session, args, invocation, Exit::ERROR)
+    import(session, args, invocation)
 }
 
 /// `dkms add TARBALL`.
 pub(super) fn add(session: &mut Session, args: &Args, invocation: &Invocation) -> Result<(ModuleId, Exit)> {
-    import(session, args, invocation, Exit::NO_SOURCE)
+    import(session, args, invocation)
 }
 
-/// Reads a tarball and adds its content. `sourceless` is the exit code for binaries without a source.
-fn import(
-    session: &mut Session,
-    args: &Args,
-    invocation: &Invocation,
-    sourceless: Exit,
-) -> Result<(ModuleId, Exit)> {
+/// Reads a tarball and adds its content.
+fn import(session: &mut Session, args: &Args, invocation: &Invocation) -> Result<(ModuleId, Exit)> {
     let Some(path) = invocation.tarball(args).filter(|path| path.exists()) else {
         let named =
             args.archive.clone().or_else(|| invocation.rest.first().map(PathBuf::from)).unwrap_or_default();
@@ -143,11 +141,12 @@ fn import(
             format!("{module} is broken: source directory {} not found", to.display()),
         );
     }
-    let Some(target) = args.targets()?.into_iter().next() else {
+    let Some(target) = args.any_targets(session)?.into_iter().next() else {
         return refuse(Exit::EMPTY_VALUE, "no kernel specified");
     };
     sound(session, &tarball, &module, &target, &name)?;
     let place = session.layout.source(&module);
+    let mut registered_now = false;
     match &contents.source {
         Some(dir) if !same(&tarball.path(dir), &place) => {
             // An unrelated source of this name: shell DKMS would mix the two.
@@ -158,14 +157,15 @@ fn import(
         }
         Some(_) => {}
         None if place.is_dir() || snapshot.registered(&module) => {}
+        // As in shell DKMS: installing its builds needs no source, and building again fails.
         None => {
-            let place = place.display();
-            let why = format!("{name} contains no source, and source directory {place} not found");
-            return refuse(sourceless, why);
+            let conf = file::read_untrusted(&tarball.path(Path::new("")), &contents.conf, CONF_LIMIT)?;
+            crate::apply::hold(session)?.register_conf(&module, &conf)?;
+            registered_now = true;
         }
     }
     let builds = contents.builds.iter().map(|(target, dir)| (target.clone(), tarball.path(dir))).collect();
-    let load = Load { module: module.clone(), target, builds, force: args.force };
+    let load = Load { module: module.clone(), target, builds, force: args.force || registered_now };
     let report = crate::apply::run(session, vec![Event::Loaded(load)])?;
     Ok((module, report.code()))
 }

@@ -14,7 +14,7 @@ use crate::types::{ModuleId, Target};
 
 pub(super) fn show(session: &mut Session, args: &Args, invocation: &Invocation) -> Result<Exit> {
     let (name, snapshot) = of_tree(session, invocation)?;
-    let targets = if args.pairs.named() { args.targets()? } else { all_targets(session)? };
+    let targets = if args.pairs.named() { args.targets(session)? } else { all_targets(session)? };
     let versions: Vec<&ModuleId> = snapshot
         .versions(&name)
         .map(|(id, _)| id)

@@ -96,12 +96,31 @@ pub struct Recipe {
     pub weak_modules: bool,
     /// Why it is excluded for this kernel.
     pub excluded: Option<String>,
+    /// Deprecated directives that are set. They do not change the build, and so not its fingerprint.
+    #[serde(skip)]
+    pub deprecated: Vec<String>,
 }
+
+/// Directives that still take effect, or none, and what replaces them.
+const DEPRECATED: [(&str, &str); 6] = [
+    ("OBSOLETE_BY", "use BUILD_EXCLUSIVE_KERNEL_MAX"),
+    ("REMAKE_INITRD", "it has no effect"),
+    ("MODULES_CONF", "it has no effect"),
+    ("MODULES_CONF_OBSOLETES", "it has no effect"),
+    ("MODULES_CONF_ALIAS_TYPE", "it has no effect"),
+    ("MODULES_CONF_OBSOLETE_ONLY", "it has no effect"),
+];
 
 impl Recipe {
     /// Whether a module is built in the source directory.
     pub fn builds_in_source(&self) -> bool {
         self.modules.iter().any(|module| module.built.starts_with(IN_SOURCE))
+    }
+
+    /// Remarks about deprecated directives.
+    pub fn deprecated(&self) -> impl Iterator<Item = String> + '_ {
+        let used = DEPRECATED.iter().filter(|(name, _)| self.deprecated.iter().any(|used| used == name));
+        used.map(|(name, instead)| format!("dkms.conf sets the deprecated {name}: {instead}"))
     }
 
     /// Checks the values. Every problem is reported, not only the first.
@@ -148,7 +167,9 @@ impl Recipe {
             });
         }
         let text = |name: &str| raw.get(name).to_owned();
+        let set = DEPRECATED.iter().filter(|(name, _)| raw.all(name).next().is_some());
         Ok(Self {
+            deprecated: set.map(|(name, _)| (*name).to_owned()).collect(),
             modules,
             left_out,
             said: raw.said.clone(),

@@ -15,6 +15,18 @@ pub fn find(layout: &Layout, module: &ModuleName, dir: &Path, command: &str) -> 
         .find(|place| file::is_executable(&place.join(program)))
 }
 
+/// Larger than any real script.
+const SCRIPT_LIMIT: u64 = 1 << 20;
+
+/// Why a program that is a script cannot run, if its first line is the cause: the shell only says that a file is missing.
+pub fn unrunnable(dir: &Path, program: &str) -> Option<&'static str> {
+    // A build may have replaced it.
+    let text = file::read_untrusted(dir, Path::new(program.trim_start_matches('/')), SCRIPT_LIMIT).ok()?;
+    let first = text.split_inclusive(|byte| *byte == b'\n').next()?;
+    (first.starts_with(b"#!") && first.ends_with(b"\r\n"))
+        .then_some("its lines end in CR LF; convert it, for example with dos2unix")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,6 +43,10 @@ mod tests {
         put(source.join("only.sh"), 0o755);
         put(own.join("only.sh"), 0o644);
         put(source.join("plain.sh"), 0o644);
+        assert_eq!(unrunnable(&source, "plain.sh"), None);
+        file::write_atomic(&source.join("crlf.sh"), b"#!/bin/sh\r\necho\r\n", 0o755).unwrap();
+        assert!(unrunnable(&source, "/crlf.sh").unwrap().contains("CR LF"));
+        assert_eq!(unrunnable(&source, "missing.sh"), None);
         for (command, expected) in [
             ("both.sh now", Some(&own)),
             ("/both.sh", Some(&own)),

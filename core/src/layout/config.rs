@@ -42,6 +42,10 @@ impl Layout {
         );
         files
     }
+    /// SUSE's settings of the directory for modules that are not the kernel's own.
+    pub fn module_init_tools(&self) -> PathBuf {
+        self.etc.join("sysconfig/module-init-tools")
+    }
     /// The file that disables automatic builds.
     pub fn no_autoinstall(&self) -> PathBuf {
         self.config().join("no-autoinstall")

@@ -106,6 +106,18 @@ impl Layout {
     pub fn loaded_module(&self, name: &str) -> PathBuf {
         self.sys.join("module").join(name)
     }
+    /// Files that managers of containers create in them.
+    pub fn container_marks(&self) -> [PathBuf; 3] {
+        ["/run/systemd/container", "/run/.containerenv", "/.dockerenv"].map(PathBuf::from)
+    }
+    /// The root directory of process 1.
+    pub fn first_root(&self) -> PathBuf {
+        self.proc.join("1/root")
+    }
+    /// The environment of process 1.
+    pub fn first_environment(&self) -> PathBuf {
+        self.proc.join("1/environ")
+    }
     /// The modules of the running kernel.
     pub fn loaded_modules(&self) -> PathBuf {
         self.proc.join("modules")

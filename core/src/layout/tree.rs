@@ -137,6 +137,14 @@ impl Layout {
     pub fn boot_default(&self) -> PathBuf {
         self.own().join("boot-default.json")
     }
+    /// Kernels whose initramfs may be out of date.
+    pub fn stale(&self) -> PathBuf {
+        self.own().join("stale-initramfs")
+    }
+    /// Why a kernel's initramfs may be out of date: `stale-initramfs/KERNEL/ARCH.json`.
+    pub fn stale_initramfs(&self, target: &Target) -> PathBuf {
+        self.stale().join(target.kernel.as_str()).join(format!("{}.json", target.arch))
+    }
     /// Recorded failures.
     pub fn failures(&self) -> PathBuf {
         self.own().join("failures")

@@ -1,9 +1,9 @@
 //! Events become decisions.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::proof;
-use super::scope::{installed, leaving, newest_with};
+use super::scope::{Versions, installed, leaving, meant, versions_with};
 use super::wanted::BuildRequest;
 use super::why::{bad_conf, broken, broken_as, refused, registered};
 use super::{Loading, Plan, Registration, Removal, Skip, Survey, Unregister};
@@ -20,9 +20,10 @@ pub fn plan(events: &[Event], snapshot: &Snapshot, survey: &Survey, distribution
         snapshot,
         survey,
         distribution,
-        newest: newest_with(events, snapshot),
+        versions: versions_with(events, snapshot),
         leaving: leaving(events).into_iter().cloned().collect(),
         coming: events.iter().filter_map(Event::source_added).cloned().collect(),
+        proving: events.iter().any(Event::incoming),
         plan: Plan::default(),
         installers: BTreeSet::new(),
     };
@@ -45,12 +46,14 @@ pub(super) struct Planner<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) survey: &'a Survey,
     pub(super) distribution: &'a Distribution,
-    /// The newest version of each module, including those that the events add.
-    pub(super) newest: BTreeMap<ModuleName, ModuleId>,
+    /// The versions of each module, including those that the events add.
+    pub(super) versions: Versions,
     /// Modules whose sources are removed.
     leaving: BTreeSet<ModuleId>,
     /// Modules whose sources are added.
     coming: BTreeSet<ModuleId>,
+    /// A pre-build, which registers nothing.
+    proving: bool,
     pub(super) plan: Plan,
     /// Kernels that are being installed: their initramfs is generated after dkms.
     pub(super) installers: BTreeSet<Target>,
@@ -72,8 +75,8 @@ impl Planner<'_> {
                 self.all_modules(target, true);
             }
             Event::KernelIncoming(target) => {
-                for id in &self.newest.clone().into_values().collect::<Vec<_>>() {
-                    self.request(id, target, PROOF);
+                for name in self.versions.keys().cloned().collect::<Vec<_>>() {
+                    self.request_newest(&name, target, PROOF);
                 }
             }
             Event::SourceIncoming { module, targets } => {
@@ -130,13 +133,31 @@ impl Planner<'_> {
             }
         }
         let wanted = BuildRequest { install: true, force: false, automatic: true, trust_unknown, led: false };
-        for id in &self.newest.clone().into_values().collect::<Vec<_>>() {
-            // Its package is being replaced, or this failed: keep what is installed.
-            if let Some(Source::Kept(source)) = self.snapshot.modules.get(id).map(|entry| &entry.source) {
-                self.plan.register.push(Registration { module: id.clone(), source: source.clone() });
-            }
-            self.request(id, target, wanted);
+        for name in self.versions.keys().cloned().collect::<Vec<_>>() {
+            self.request_newest(&name, target, wanted);
         }
+    }
+
+    /// Requests the newest version of a module that is meant for this kernel.
+    fn request_newest(&mut self, name: &ModuleName, target: &Target, wanted: BuildRequest) {
+        let Some(newest) = self.versions.get(name).and_then(|versions| versions.first()).cloned() else {
+            return;
+        };
+        let id = self.meant(name, target).unwrap_or(&newest).clone();
+        // Its package is being replaced, or this failed: keep what is installed.
+        let source = self.snapshot.modules.get(&id).map(|entry| &entry.source);
+        if let Some(Source::Kept(source)) = source.filter(|_| !self.proving) {
+            self.plan.register.push(Registration { module: id.clone(), source: source.clone() });
+        }
+        self.request(&id, target, wanted);
+        if let Some(task) = self.plan.tasks.last_mut().filter(|task| task.module == id && id != newest) {
+            task.passed_over = Some(newest);
+        }
+    }
+
+    /// The newest version of a module that is meant for this kernel.
+    pub(super) fn meant(&self, name: &ModuleName, target: &Target) -> Option<&ModuleId> {
+        meant(self.versions.get(name)?, &self.survey.cases, target)
     }
 
     fn kernel_removed(&mut self, target: &Target) {

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 pub use decide::plan;
 pub use proof::{Stakes, at_stake};
-pub use scope::{Scope, concerned, followers, newest, scope};
+pub use scope::{Scope, Versions, concerned, followers, meant, newest, scope, versions};
 pub use why::remaining;
 
 use crate::conf::{ConfError, Recipe};
@@ -57,6 +57,13 @@ pub struct Case {
     pub cached: bool,
     /// It is built with all privileges of the caller, as configured by the admin.
     pub unconfined: bool,
+}
+
+impl Case {
+    /// An older version of the module is installed for this kernel instead, if one is registered that supports it.
+    pub fn passed_over(&self) -> bool {
+        self.recipe.as_ref().is_ok_and(|recipe| recipe.autoinstall && recipe.excluded.is_some())
+    }
 }
 
 /// The actions, in this order.
@@ -136,6 +143,9 @@ pub struct Task {
     pub force: bool,
     /// The version that is currently installed.
     pub replaces: Option<ModuleId>,
+    /// The newer version that is excluded from this kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passed_over: Option<ModuleId>,
 }
 
 /// A module to remove from a kernel.

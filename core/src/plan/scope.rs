@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Case;
 use crate::event::{Event, Verb};
 use crate::tree::Snapshot;
 use crate::types::version;
@@ -12,31 +13,24 @@ use crate::types::{ModuleId, ModuleName, Placement, Target};
 pub struct Scope {
     /// Modules, with kernels, whose recipe and fingerprint are needed.
     pub cases: BTreeSet<Placement>,
+    /// Older versions of modules in `cases`, newest first: they are surveyed if the newer ones are excluded from the kernel.
+    pub older: BTreeMap<Placement, Vec<ModuleId>>,
     /// Kernels to survey, including those without modules.
     pub kernels: BTreeSet<Target>,
 }
 
+/// The usable versions of modules, newest first. No module has none.
+pub type Versions = BTreeMap<ModuleName, Vec<ModuleId>>;
+
 /// The newest usable version of every registered module.
-pub fn newest(snapshot: &Snapshot) -> BTreeMap<&ModuleName, &ModuleId> {
-    newest_but(snapshot, &BTreeSet::new())
+pub fn newest(snapshot: &Snapshot) -> BTreeMap<ModuleName, ModuleId> {
+    let first = |(name, ids): (ModuleName, Vec<ModuleId>)| Some((name, ids.into_iter().next()?));
+    versions(snapshot).into_iter().filter_map(first).collect()
 }
 
-/// The same, except for these.
-fn newest_but<'a>(
-    snapshot: &'a Snapshot,
-    leaving: &BTreeSet<&ModuleId>,
-) -> BTreeMap<&'a ModuleName, &'a ModuleId> {
-    let mut newest: BTreeMap<&ModuleName, &ModuleId> = BTreeMap::new();
-    for (id, entry) in &snapshot.modules {
-        if entry.source_dir().is_none() || leaving.contains(id) {
-            continue;
-        }
-        let best = newest.entry(&id.name).or_insert(id);
-        if version::compare(id.version.as_str(), best.version.as_str()).is_gt() {
-            *best = id;
-        }
-    }
-    newest
+/// All usable versions of every registered module.
+pub fn versions(snapshot: &Snapshot) -> Versions {
+    versions_with(&[], snapshot)
 }
 
 /// The modules whose sources are removed.
@@ -44,19 +38,35 @@ pub(super) fn leaving(events: &[Event]) -> BTreeSet<&ModuleId> {
     events.iter().filter_map(Event::source_gone).collect()
 }
 
-/// The newest version of every module that is registered and remains, or that the events add.
-pub(super) fn newest_with(events: &[Event], snapshot: &Snapshot) -> BTreeMap<ModuleName, ModuleId> {
-    let mut newest: BTreeMap<ModuleName, ModuleId> = newest_but(snapshot, &leaving(events))
-        .into_iter()
-        .map(|(name, id)| (name.clone(), id.clone()))
-        .collect();
-    for module in events.iter().filter_map(Event::source_brought) {
-        let best = newest.entry(module.name.clone()).or_insert_with(|| module.clone());
-        if version::compare(module.version.as_str(), best.version.as_str()).is_gt() {
-            *best = module.clone();
+/// All versions of every module that are registered and remain, or that the events add.
+pub(super) fn versions_with(events: &[Event], snapshot: &Snapshot) -> Versions {
+    let gone = leaving(events);
+    let usable =
+        snapshot.modules.iter().filter(|(id, entry)| entry.source_dir().is_some() && !gone.contains(id));
+    let brought = events.iter().filter_map(Event::source_brought);
+    let mut versions = Versions::new();
+    for id in usable.map(|(id, _)| id).chain(brought) {
+        let known = versions.entry(id.name.clone()).or_default();
+        if !known.contains(id) {
+            known.push(id.clone());
         }
     }
-    newest
+    for known in versions.values_mut() {
+        known.sort_by(|a, b| version::compare(b.version.as_str(), a.version.as_str()));
+    }
+    versions
+}
+
+/// The newest version that is not passed over for this kernel; the newest one if all are. Versions that were not surveyed
+/// are not considered.
+pub fn meant<'a>(
+    versions: &'a [ModuleId],
+    cases: &BTreeMap<Placement, Case>,
+    target: &Target,
+) -> Option<&'a ModuleId> {
+    let case = |id: &ModuleId| cases.get(&Placement::of(id, target));
+    let mut surveyed = versions.iter().take_while(|id| case(id).is_some());
+    surveyed.find(|id| case(id).is_some_and(|case| !case.passed_over())).or(versions.first())
 }
 
 /// The installed versions of all modules, or of one, for a kernel.
@@ -90,7 +100,7 @@ pub fn concerned(events: &[Event]) -> Option<BTreeSet<ModuleName>> {
 
 /// The scope of these events.
 pub fn scope(events: &[Event], snapshot: &Snapshot) -> Scope {
-    let newest = newest_with(events, snapshot);
+    let versions = versions_with(events, snapshot);
     let mut scope = Scope::default();
     for event in events {
         match event {
@@ -99,7 +109,12 @@ pub fn scope(events: &[Event], snapshot: &Snapshot) -> Scope {
             | Event::Autoinstall(target)
             | Event::KernelIncoming(target) => {
                 scope.kernels.insert(target.clone());
-                scope.cases.extend(newest.values().map(|id| Placement::of(id, target)));
+                for (newest, older) in versions.values().filter_map(|ids| ids.split_first()) {
+                    scope.cases.insert(Placement::of(newest, target));
+                    if !older.is_empty() {
+                        scope.older.insert(Placement::of(newest, target), older.to_vec());
+                    }
+                }
             }
             Event::SourceAdded { module, targets } | Event::SourceIncoming { module, targets } => {
                 for target in targets {

@@ -70,6 +70,7 @@ impl Planner<'_> {
                     .collect(),
                 force: wanted.force,
                 replaces: replaces.clone(),
+                passed_over: None,
             }))
         };
         let damaged = self.survey.damaged.contains(&key);
@@ -219,7 +220,7 @@ impl Planner<'_> {
 
     /// The module that satisfies a dependency, if it is in this plan or installed.
     pub(super) fn provider(&self, name: &ModuleName, target: &Target) -> Option<ModuleId> {
-        let planned = self.newest.get(name);
+        let planned = self.meant(name, target);
         planned
             .filter(|id| self.survey.cases.contains_key(&Placement::of(id, target)))
             .or_else(|| self.snapshot.active(name, target))
@@ -241,7 +242,7 @@ impl Planner<'_> {
         if missing.is_empty() || wanted.force {
             return Ok(());
         }
-        let registered = recipe.build_depends.iter().filter(|name| self.newest.contains_key(*name));
+        let registered = recipe.build_depends.iter().filter(|name| self.versions.contains_key(*name));
         let known = registered.filter(|name| self.provider(name, target).is_none()).count();
         // Its package may be configured later in this run: then nothing has failed.
         Err(if wanted.automatic && known == 0 {

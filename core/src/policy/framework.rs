@@ -1,6 +1,6 @@
 //! framework.conf: shell DKMS's settings.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::Result;
 
@@ -9,11 +9,28 @@ use crate::kernel::CompressionLevels;
 use crate::layout::Layout;
 use crate::types::Target;
 
-/// The supported settings. `tmp_location` and `verbose` are not needed: work is done in the DKMS tree, and logs are
-/// always complete. Nor is `continue_on_error`: a failure for one kernel never affects the others.
+/// The supported settings. `tmp_location` is not needed: work is done in the DKMS tree. Nor is `continue_on_error`: a
+/// failure for one kernel never affects the others.
 pub const NAMES: &str = "source_tree dkms_tree install_tree autoinstall_all_kernels parallel_jobs symlink_modules \
     modprobe_on_install build_environment try_sign_modules sign_file mok_signing_key mok_certificate \
-    compress_gzip_opts compress_xz_opts compress_zstd_opts post_transaction";
+    compress_gzip_opts compress_xz_opts compress_zstd_opts post_transaction verbose";
+
+/// The variable, and the setting, that names the directory for all modules.
+pub const ADDON_MODULES: &str = "ADDON_MODULES_DIR";
+
+/// Whether modules are signed, if their kernel supports signatures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TrySign {
+    /// Yes. In a chroot or container, no key pair is generated: all clones of an image would share the private key.
+    #[default]
+    Unset,
+    /// Yes, everywhere, and a missing key pair is generated.
+    Always,
+    /// Not in a chroot or container.
+    NotInChroot,
+    /// No, whatever the kernel requires.
+    Never,
+}
 
 /// Settings of framework.conf and its drop-ins; empty texts are unset.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,8 +45,12 @@ pub struct Framework {
     pub modprobe_on_install: bool,
     /// Compression levels.
     pub compression: CompressionLevels,
-    /// Do not sign modules, whatever the kernel requires.
-    pub no_signing: bool,
+    /// Whether modules are signed.
+    pub signing: TrySign,
+    /// Print the commands of builds.
+    pub verbose: bool,
+    /// The directory for all modules, below a kernel's directory: `ADDON_MODULES_DIR` of SUSE's module-init-tools.
+    addon_modules: Option<String>,
     /// A shell file whose exported variables are set for builds; `$kernelver` is replaced.
     build_environment: String,
     /// The signing program; `$kernelver` is replaced.
@@ -46,12 +67,15 @@ impl Framework {
     /// Reads the files and applies their directories to the layout.
     pub fn load(layout: &mut Layout) -> Result<Self> {
         let files: Vec<PathBuf> = layout.framework().into_iter().filter(|path| path.exists()).collect();
+        let addon_modules = addon_modules(layout)?;
         if files.is_empty() {
-            return Ok(Self::default());
+            return Ok(Self { addon_modules, ..Self::default() });
         }
         let raw = match evaluate::framework(&files, NAMES, &layout.evaluated())? {
             Ok(raw) => raw,
-            Err(error) => return Ok(Self { broken: Some(error.to_string()), ..Self::default() }),
+            Err(error) => {
+                return Ok(Self { broken: Some(error.to_string()), addon_modules, ..Self::default() });
+            }
         };
         for (name, place) in [
             ("dkms_tree", &mut layout.dkms_tree),
@@ -74,8 +98,14 @@ impl Framework {
                 raw.get("compress_xz_opts"),
                 raw.get("compress_zstd_opts"),
             ),
-            // The other values, true and not_in_chroot, are equivalent: dkms does not depend on being in a chroot.
-            no_signing: raw.get("try_sign_modules") == "false",
+            signing: match raw.get("try_sign_modules") {
+                "true" => TrySign::Always,
+                "false" => TrySign::Never,
+                "not_in_chroot" => TrySign::NotInChroot,
+                _ => TrySign::Unset,
+            },
+            verbose: given("verbose"),
+            addon_modules,
             build_environment: text("build_environment"),
             sign_file: text("sign_file"),
             mok_signing_key: text("mok_signing_key"),
@@ -83,6 +113,18 @@ impl Framework {
             post_transaction: text("post_transaction"),
             broken: None,
         })
+    }
+
+    /// The directory for all modules, below a kernel's directory, if it is configured. `variable` is the value in the
+    /// environment, which takes precedence.
+    #[must_use]
+    pub fn with_addon_modules(self, variable: Option<&str>) -> Self {
+        Self { addon_modules: variable.and_then(below).or(self.addon_modules), ..self }
+    }
+
+    /// That directory.
+    pub fn addon_modules(&self) -> Option<&str> {
+        self.addon_modules.as_deref()
     }
 
     /// The file with variables for builds for a kernel, if configured.
@@ -104,6 +146,23 @@ impl Framework {
     pub fn certificate(&self, target: &Target) -> Option<String> {
         expanded(&self.mok_certificate, target)
     }
+}
+
+/// `ADDON_MODULES_DIR` in the settings of SUSE's module-init-tools.
+fn addon_modules(layout: &Layout) -> Result<Option<String>> {
+    let file = layout.module_init_tools();
+    if !file.exists() {
+        return Ok(None);
+    }
+    let raw = evaluate::framework(&[file], ADDON_MODULES, &layout.evaluated())?;
+    Ok(raw.ok().and_then(|raw| below(raw.get(ADDON_MODULES))))
+}
+
+/// A relative path that does not lead out of the directory that it is below.
+fn below(path: &str) -> Option<String> {
+    let path = path.trim().trim_matches('/');
+    let normal = |part| matches!(part, Component::Normal(_));
+    (!path.is_empty() && Path::new(path).components().all(normal)).then(|| format!("/{path}"))
 }
 
 fn expanded(text: &str, target: &Target) -> Option<String> {
@@ -143,8 +202,42 @@ mod tests {
         ]);
         assert_eq!(layout.source_tree, PathBuf::from("/c"));
         assert_eq!(framework.parallel_jobs, Some(3));
-        assert!(framework.no_signing && framework.symlink_modules && framework.modprobe_on_install);
+        assert!(
+            framework.signing == TrySign::Never && framework.symlink_modules && framework.modprobe_on_install
+        );
         assert!(!framework.all_kernels);
+    }
+
+    #[test]
+    fn signing_depends_on_where_dkms_runs() {
+        for (value, signing) in [
+            ("true", TrySign::Always),
+            ("false", TrySign::Never),
+            ("not_in_chroot", TrySign::NotInChroot),
+            ("", TrySign::Unset),
+            ("maybe", TrySign::Unset),
+        ] {
+            let text = format!("try_sign_modules={value}\n");
+            assert_eq!(load(&[("framework.conf", &text)]).0.signing, signing, "{value}");
+        }
+    }
+
+    #[test]
+    fn the_directory_for_all_modules_stays_below_the_kernels() {
+        for (text, dir) in [
+            ("ADDON_MODULES_DIR=weak\n", Some("/weak")),
+            ("ADDON_MODULES_DIR=/updates/mine/\n", Some("/updates/mine")),
+            ("ADDON_MODULES_DIR=../../etc\n", None),
+            ("ADDON_MODULES_DIR=\n", None),
+            ("OTHER=1\n", None),
+        ] {
+            let (framework, _) = load(&[("../sysconfig/module-init-tools", text)]);
+            assert_eq!(framework.addon_modules(), dir, "{text}");
+        }
+        let (framework, _) = load(&[("../sysconfig/module-init-tools", "ADDON_MODULES_DIR=file\n")]);
+        for (variable, dir) in [(None, "/file"), (Some("var"), "/var"), (Some(".."), "/file")] {
+            assert_eq!(framework.clone().with_addon_modules(variable).addon_modules(), Some(dir));
+        }
     }
 
     #[test]

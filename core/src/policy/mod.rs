@@ -10,7 +10,7 @@ use crate::layout::Layout;
 use crate::types::ModuleName;
 
 pub use admin::Admin;
-pub use framework::Framework;
+pub use framework::{Framework, TrySign};
 
 /// The variable that lists modules that may fail in this transaction.
 pub const ALLOW: &str = "DKMS_ALLOW";
@@ -39,6 +39,11 @@ impl Policy {
             admin: Admin::load(&layout.policy()).allowing(allowed),
             forced: forced(&layout.forced_modules()),
         }
+    }
+
+    /// The directory of all modules below a kernel's directory, if it is not that of their dkms.conf.
+    pub fn destination(&self) -> Option<&str> {
+        self.framework.addon_modules().or(self.distribution.destination)
     }
 
     /// Whether a module is installed despite all checks.

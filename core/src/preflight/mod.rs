@@ -145,7 +145,9 @@ fn look(session: &mut Session, question: &Question, finding: &mut Finding) -> Re
         Ok((events, survey))
     })?;
     let Some(proven) = proven else { return Ok(()) };
-    let in_use = if question.replaces { in_use(&session.layout) } else { BTreeSet::new() };
+    // In a chroot or container, the modules in use are those of another system.
+    let uses = question.replaces && !session.guest();
+    let in_use = if uses { in_use(&session.layout) } else { BTreeSet::new() };
     let stakes = Stakes {
         admin: &session.policy.admin,
         replaces: question.replaces,

@@ -103,7 +103,13 @@ fn noise(line: &str) -> bool {
 
 /// A line without decoration, for quoting.
 fn bare(line: &str) -> String {
-    line.trim().to_owned()
+    let line = line.trim();
+    // A message of the shell that runs the step names its own line, which is of no use.
+    let own = line.strip_prefix("dkms: line ").and_then(|rest| rest.split_once(": "));
+    match own.filter(|(number, _)| number.chars().all(|c| c.is_ascii_digit())) {
+        Some((_, message)) => message.to_owned(),
+        None => line.to_owned(),
+    }
 }
 
 /// `path/file.c:12:34: error: message` → `path/file.c:12: message`, without the build directory; `cc1: error: …` and

@@ -26,7 +26,7 @@ pub use screen::Screen;
 
 use crate::exit::Exit;
 use crate::policy::Admin;
-use crate::types::{ModuleId, Target};
+use crate::types::{ModuleId, ModuleName, Target};
 
 /// Marks an error that was already reported to the user.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +51,33 @@ pub struct Line {
     pub outcome: Outcome,
 }
 
+/// A step for a whole kernel that failed after its modules were installed. The next run repeats it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unfinished {
+    /// The step.
+    pub step: KernelStep,
+    /// The kernel.
+    #[serde(flatten)]
+    pub target: Target,
+    /// The packages whose modules need it.
+    pub modules: BTreeSet<ModuleName>,
+    /// What failed.
+    pub why: String,
+    /// An earlier run left it: this one does not fail because of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub earlier: bool,
+}
+
+/// The steps for a whole kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KernelStep {
+    /// Updating modules.dep.
+    Depmod,
+    /// Regenerating the initramfs.
+    Initramfs,
+}
+
 /// The result of a transaction.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -67,9 +94,12 @@ pub struct Report {
     /// Remarks that are not failures, such as a script that failed.
     #[serde(default)]
     pub remarks: Vec<String>,
-    /// Other failures, such as of depmod or the initramfs.
+    /// Other failures of dkms.
     #[serde(default)]
     pub problems: Vec<String>,
+    /// Steps after the installation that failed. The next run repeats them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfinished: Vec<Unfinished>,
     /// What this transaction repaired after an interrupted one.
     #[serde(default)]
     pub repaired: Vec<String>,
@@ -92,6 +122,7 @@ impl Report {
         self.lines.iter().any(|line| line.outcome.follows().history > History::No)
             || !self.repaired.is_empty()
             || !self.problems.is_empty()
+            || self.unfinished.iter().any(|step| !step.earlier)
             || !self.depmod.is_empty()
     }
 
@@ -123,16 +154,16 @@ impl Report {
 
     /// The exit code of a package manager's hook: only critical modules, and failures of dkms, count.
     pub fn hook_code(&self, admin: &Admin) -> Exit {
-        let critical = self.critical_failures(admin);
-        if critical.is_empty() {
-            self.problem_code(Exit::AUTOINSTALL_FAILED)
-        } else {
-            Exit::AUTOINSTALL_FAILED
-        }
+        let needed = |step: &Unfinished| step.modules.iter().any(|module| admin.critical(module));
+        let failed = !self.critical_failures(admin).is_empty()
+            || !self.problems.is_empty()
+            || self.unfinished.iter().any(needed);
+        if failed { Exit::AUTOINSTALL_FAILED } else { Exit::SUCCESS }
     }
 
     fn problem_code(&self, code: Exit) -> Exit {
-        if self.problems.is_empty() { Exit::SUCCESS } else { code }
+        let done = self.unfinished.iter().all(|step| step.earlier);
+        if self.problems.is_empty() && done { Exit::SUCCESS } else { code }
     }
 
     /// Critical modules that this kernel does not get.

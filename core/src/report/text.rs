@@ -1,10 +1,10 @@
 //! Reports as text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Count, Failing, Line, Outcome, Report, Reported};
+use super::{Count, Failing, KernelStep, Line, Outcome, Report, Reported, Unfinished};
 use crate::policy::Admin;
-use crate::types::{KernelRelease, ModuleId, Target};
+use crate::types::{KernelRelease, ModuleId, ModuleName, Target};
 
 /// One line of progress, printed when a module is done.
 pub fn progress(
@@ -69,8 +69,12 @@ pub fn summary(report: &Report, admin: &Admin, number: Option<u64>, before: &Rep
     for problem in &report.problems {
         say(format!("dkms: {problem}"));
     }
+    for step in &report.unfinished {
+        unfinished(step, &mut say);
+    }
     let failures = new.iter().any(|line| line.outcome.follows().count == Some(Count::Failed));
-    if let Some(number) = number.filter(|_| failures || !report.problems.is_empty()) {
+    let wrong = failures || !report.problems.is_empty() || !report.unfinished.is_empty();
+    if let Some(number) = number.filter(|_| wrong) {
         say(format!("dkms: details: dkms history show {number}"));
     }
     let text = text.trim_end().to_owned();
@@ -221,6 +225,24 @@ fn notes(report: &Report, say: &mut impl FnMut(String)) {
             many => say(format!("dkms: {} modules: {note}", many.len())),
         }
     }
+}
+
+fn unfinished(step: &Unfinished, say: &mut impl FnMut(String)) {
+    let kernel = &step.target.kernel;
+    say(match step.step {
+        KernelStep::Depmod => format!("dkms: depmod FAILED for {kernel}: {}", step.why),
+        KernelStep::Initramfs => format!("dkms: {}: {}", outdated(kernel, &step.modules), step.why),
+    });
+    say(format!("      the next run of dkms retries this; to retry now: dkms autoinstall -k {kernel}"));
+}
+
+/// The sentence about a kernel's initramfs that could not be regenerated.
+pub fn outdated(kernel: &KernelRelease, modules: &BTreeSet<ModuleName>) -> String {
+    let modules: Vec<&str> = modules.iter().map(ModuleName::as_str).collect();
+    format!(
+        "the initramfs for {kernel} is out of date: it lacks the installed version of {}",
+        modules.join(", ")
+    )
 }
 
 fn failed(line: &Line, failing: &Failing, admin: &Admin, say: &mut impl FnMut(String)) {

@@ -1,7 +1,9 @@
 //! Output for users and programs: an intended change is made here first.
 
 use super::history::Kept;
-use super::{Failing, Fault, History, Outcome, Report, Reported, Severity, Waits, text};
+use super::{
+    Failing, Fault, History, KernelStep, Outcome, Report, Reported, Severity, Unfinished, Waits, text,
+};
 use crate::exit::Exit;
 use crate::layout::Layout;
 use crate::policy::Admin;
@@ -600,4 +602,46 @@ fn exit_codes() {
     let broken = Report { problems: vec!["depmod".into()], ..Report::default() };
     let is = [broken.code(), broken.autoinstall_code(), broken.hook_code(&admin(""))];
     assert_eq!(is.map(Exit::number), [1, 1, 11]);
+
+    for step in [KernelStep::Depmod, KernelStep::Initramfs] {
+        let unfinished = Report { unfinished: vec![unfinished(step)], ..Report::default() };
+        let is = [
+            unfinished.code(),
+            unfinished.autoinstall_code(),
+            unfinished.hook_code(&admin("\"b\"")),
+            unfinished.hook_code(&admin("\"a\"")),
+        ];
+        assert_eq!(is.map(Exit::number), [1, 1, 0, 11], "{step:?}");
+        assert!(unfinished.memorable());
+        let mut earlier = unfinished;
+        earlier.unfinished[0].earlier = true;
+        let is = [earlier.code(), earlier.hook_code(&admin("\"b\"")), earlier.hook_code(&admin("\"a\""))];
+        assert_eq!(is.map(Exit::number), [0, 0, 11], "{step:?}, of an earlier run");
+        assert!(!earlier.memorable());
+    }
+}
+
+fn unfinished(step: KernelStep) -> Unfinished {
+    let modules = ["a".parse().unwrap(), "c".parse().unwrap()].into();
+    Unfinished {
+        step,
+        target: target(KERNEL),
+        modules,
+        why: "update-initramfs failed".into(),
+        earlier: false,
+    }
+}
+
+#[test]
+fn a_step_that_is_repeated_by_the_next_run() {
+    let mut report = report(vec![("a/1", KERNEL, installed(&[]))]);
+    report.unfinished = vec![unfinished(KernelStep::Depmod), unfinished(KernelStep::Initramfs)];
+    insta::assert_snapshot!(summary(&report), @r"
+    dkms: 6.12.117+deb13-amd64: 1 module installed
+    dkms: depmod FAILED for 6.12.117+deb13-amd64: update-initramfs failed
+          the next run of dkms retries this; to retry now: dkms autoinstall -k 6.12.117+deb13-amd64
+    dkms: the initramfs for 6.12.117+deb13-amd64 is out of date: it lacks the installed version of a, c: update-initramfs failed
+          the next run of dkms retries this; to retry now: dkms autoinstall -k 6.12.117+deb13-amd64
+    dkms: details: dkms history show 7
+    ");
 }

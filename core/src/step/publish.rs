@@ -31,14 +31,35 @@ pub struct Publication {
     originals: Vec<(PathBuf, PathBuf)>,
     /// Names of the modules.
     pub names: BTreeSet<String>,
-    /// The names of the modules.
-    pub skipped: Vec<String>,
+    /// Modules that are not installed.
+    pub skipped: Vec<Skipped>,
+    /// Modules that another package has also installed for this kernel.
+    pub conflicts: Vec<(String, ModuleId)>,
+}
+
+/// A module that is not installed, because the kernel has one of this name that must not be replaced.
+#[derive(Debug)]
+pub struct Skipped {
+    /// The name of its file, without a suffix.
+    pub name: String,
+    /// The reason, as a sentence.
+    pub why: String,
+    /// The package that installed the other module; `None`: it is the kernel's own.
+    pub owner: Option<ModuleId>,
 }
 
 impl Publication {
-    /// The reason, if the kernel provides all modules.
-    pub fn native(&self) -> Option<String> {
-        (self.staged.is_empty() && !self.skipped.is_empty()).then(|| self.skipped.join("; "))
+    /// The reason, if no module is installed.
+    pub fn nothing(&self) -> Option<String> {
+        let reasons: Vec<&str> = self.skipped.iter().map(|skipped| skipped.why.as_str()).collect();
+        (self.staged.is_empty() && !reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    /// The remarks about conflicts with other packages.
+    pub fn conflicts(&self) -> impl Iterator<Item = String> + '_ {
+        self.conflicts.iter().map(|(name, other)| {
+            format!("conflict: {name} is also installed by {other}, and only one of them can be loaded; remove one of the packages")
+        })
     }
 }
 
@@ -57,6 +78,25 @@ pub struct Order<'a> {
     pub active: bool,
     /// The files of the installed version.
     pub published: &'a [Installed],
+    /// Modules of the installed version that were not installed, because the kernel has them itself.
+    pub withheld: &'a [String],
+    /// The files of other modules in the DKMS tree for this kernel: never originals of the kernel.
+    pub claims: &'a Claims,
+}
+
+/// Which modules have installed a file. Two packages may contain the same module.
+pub type Claims = BTreeMap<PathBuf, BTreeSet<ModuleId>>;
+
+impl Order<'_> {
+    /// Whether a version of this module is installed.
+    fn installed(&self, name: &str) -> bool {
+        self.active && !self.withheld.iter().any(|withheld| withheld == name)
+    }
+
+    /// Another package that has installed this file.
+    fn claimant(&self, file: &Path) -> Option<&ModuleId> {
+        self.claims.get(file)?.iter().find(|id| id.name != self.module.name)
+    }
 }
 
 /// The directories that a publication writes to, for the intent.
@@ -65,7 +105,7 @@ pub fn destinations(session: &Session, order: &Order<'_>) -> BTreeSet<PathBuf> {
 }
 
 fn place(session: &Session, order: &Order<'_>, wanted: &str) -> PathBuf {
-    let location = session.policy.distribution.destination.unwrap_or(wanted).trim_matches('/');
+    let location = session.policy.destination().unwrap_or(wanted).trim_matches('/');
     session.layout.kernel(&order.kernel.target.kernel).join(location)
 }
 
@@ -79,12 +119,13 @@ pub fn stage(session: &Session, order: &Order<'_>) -> Result<Publication> {
         originals: Vec::new(),
         names: BTreeSet::new(),
         skipped: Vec::new(),
+        conflicts: Vec::new(),
     };
     let present = file::files_below(&layout.kernel(&target.kernel), &["build", "source"]);
     for piece in pieces(session, order, &built)? {
         let others = others(session, order, &piece, &present);
-        if let Some(why) = newer(order, &piece, &others)? {
-            publication.skipped.push(why);
+        if let Some(skipped) = newer(order, &piece, &others)? {
+            publication.skipped.push(skipped);
             continue;
         }
         let dir = piece.to.parent().unwrap_or(&layout.install_tree);
@@ -97,7 +138,10 @@ pub fn stage(session: &Session, order: &Order<'_>) -> Result<Publication> {
             Staged::new(&piece.to, &content, 0o644)?
         };
         publication.staged.push((staged, installed));
-        if let Some(original) = others.into_iter().next().filter(|_| !order.active) {
+        let claimed = others.iter().find_map(|other| order.claimant(other));
+        publication.conflicts.extend(claimed.map(|owner| (piece.name.clone(), owner.clone())));
+        let original = others.into_iter().find(|other| order.claimant(other).is_none());
+        if let Some(original) = original.filter(|_| !order.installed(&piece.name)) {
             let keep = layout.originals(&order.module.name, target);
             let name = original.file_name().unwrap_or_default().to_owned();
             publication.originals.push((original, keep.join(name)));
@@ -116,8 +160,7 @@ impl Publication {
             let mut origin = kept.clone().into_os_string();
             origin.push(".origin");
             file::write_atomic(Path::new(&origin), format!("{}\n", original.display()).as_bytes(), 0o644)?;
-            let content = fs::read(original).with_context(|| format!("reading {}", original.display()))?;
-            file::write_atomic(kept, &content, 0o644)?;
+            file::copy_atomic(original, kept)?;
         }
         fail::fail_point!("publish:originals-kept");
         let mut installed = Vec::with_capacity(self.staged.len());
@@ -183,7 +226,8 @@ fn others(session: &Session, order: &Order<'_>, piece: &Piece, present: &[PathBu
     let ours = |path: &PathBuf| {
         // A file at our own path is ours if a version is installed, or if it is identical: an interrupted publication
         // left it.
-        path.parent() == piece.to.parent() && (order.active || same(path))
+        path.parent() == piece.to.parent()
+            && (order.installed(&piece.name) || order.claimant(path).is_none() && same(path))
             || order.published.iter().any(|file| file.path == *path)
     };
     let name = elf::canonical_name(&piece.name);
@@ -201,8 +245,8 @@ fn others(session: &Session, order: &Order<'_>, piece: &Piece, present: &[PathBu
     found
 }
 
-/// Why the kernel's own module must not be replaced; `None` if it may be.
-fn newer(order: &Order<'_>, piece: &Piece, others: &[PathBuf]) -> Result<Option<String>> {
+/// Why the module that the kernel has must not be replaced; `None` if it may be.
+fn newer(order: &Order<'_>, piece: &Piece, others: &[PathBuf]) -> Result<Option<Skipped>> {
     if order.force {
         return Ok(None);
     }
@@ -211,20 +255,20 @@ fn newer(order: &Order<'_>, piece: &Piece, others: &[PathBuf]) -> Result<Option<
     let theirs = read_module(other).and_then(|content| Ok(Module::read(&content)?));
     let Ok(theirs) = theirs else { return Ok(None) };
     let ours = Module::read(&read_module(&piece.from)?)?;
-    let order = version::compare(&theirs.version, &ours.version);
-    let same = order.is_eq() && !ours.srcversion.is_empty() && theirs.srcversion == ours.srcversion;
-    Ok(if !theirs.version.is_empty() && order.is_gt() {
-        Some(format!(
-            "the kernel provides {} version {}, newer than {} (use --force to install anyway)",
-            piece.name,
-            theirs.version,
-            if ours.version.is_empty() { "this unversioned module" } else { &ours.version }
-        ))
+    let age = version::compare(&theirs.version, &ours.version);
+    let same = age.is_eq() && !ours.srcversion.is_empty() && theirs.srcversion == ours.srcversion;
+    let owner = order.claimant(other).cloned();
+    let who = owner.as_ref().map_or("the kernel".to_owned(), |owner| format!("conflict: {owner}"));
+    let why = if !theirs.version.is_empty() && age.is_gt() {
+        let than = if ours.version.is_empty() { "this unversioned module" } else { &ours.version };
+        format!("{who} provides {} version {}, newer than {than}", piece.name, theirs.version)
     } else if same {
-        Some(format!("the kernel provides the same {} (use --force to install anyway)", piece.name))
+        format!("{who} provides the same {}", piece.name)
     } else {
-        None
-    })
+        return Ok(None);
+    };
+    let why = format!("{why} (use --force to install anyway)");
+    Ok(Some(Skipped { name: piece.name.clone(), why, owner }))
 }
 
 /// Creates a directory below the kernel's own, without leaving the modules tree through a link.

@@ -53,11 +53,12 @@ pub fn run(
         Ok(Some(Trouble { why: format!("the {kind} script {command} was not run: {why}"), status: None }))
     };
     let source = session.layout.source_link(id);
+    let program = command.split_whitespace().next().unwrap_or_default();
     let Some(dir) = script_dir::find(&session.layout, &id.name, &source, command) else {
-        return not_run(if source.is_dir() {
-            "not executable"
-        } else {
-            "the source directory was not found"
+        return not_run(match (source.is_dir(), source.join(program).exists()) {
+            (false, _) => "the source directory was not found",
+            (true, false) => "not found",
+            (true, true) => "not executable",
         });
     };
     if let Some(path) = owned_by_others(&[&source, &source.join("dkms.conf"), &dir]) {
@@ -89,7 +90,11 @@ pub fn run(
     let why = match (done.timed_out(), done.code()) {
         (false, 0) => return Ok(None),
         (true, _) => format!("the {kind} script {command} timed out"),
-        (false, code) => format!("the {kind} script {command} failed (exit code {code})"),
+        (false, code) => {
+            let unrunnable = script_dir::unrunnable(&dir, program);
+            let reason = unrunnable.map_or(String::new(), |reason| format!(": {reason}"));
+            format!("the {kind} script {command} failed (exit code {code}){reason}")
+        }
     };
     Ok(Some(Trouble { why, status: Some(done.code().max(1)) }))
 }

@@ -47,10 +47,10 @@ impl Signing {
 }
 
 /// Finds program and keys, and generates a key pair if there is none. Depends on the configuration of the kernel and
-/// the admin, and not on where dkms runs.
+/// the admin; only in a chroot or container, where an image may be prepared, no key pair is generated.
 pub fn prepare(session: &Session, target: &Target, headers: &Headers) -> Result<Signing> {
     let Some(hash) = headers.sig_hash.clone() else { return Ok(Signing::Unknown) };
-    if session.policy.framework.no_signing {
+    if !session.signs() {
         return Ok(Signing::Off);
     }
     let Some(program) = program(session, target, headers) else {
@@ -74,7 +74,13 @@ pub fn prepare(session: &Session, target: &Target, headers: &Headers) -> Result<
             let certificate = certificate.display();
             return Ok(Signing::Not(format!("key {key} of certificate {certificate} not found")));
         }
-        if !session.policy.distribution.makes_key {
+        if !session.makes_key() {
+            if session.policy.distribution.makes_key {
+                session.screen.progress(
+                    "dkms: modules are not signed: no key is generated in a chroot or container \
+                     (try_sign_modules=true in framework.conf changes this)",
+                );
+            }
             return Ok(Signing::Off);
         }
         if let Err(error) = ensure_pair(session, Path::new(&key), &certificate) {
@@ -112,18 +118,14 @@ fn identity(hash: &str, certificate: &[u8]) -> String {
 /// The signer that modules should have: its identity if there is one, a text that no build has if one can be generated,
 /// `None` if modules cannot be signed.
 pub fn expected(session: &Session, target: &Target, headers: &Headers) -> Option<String> {
-    let hash = headers.sig_hash.as_ref().filter(|_| !session.policy.framework.no_signing)?;
+    let hash = headers.sig_hash.as_ref().filter(|_| session.signs())?;
     program(session, target, headers).filter(|program| file::is_executable(program))?;
     let (key, certificate) = pair(session, target);
     match fs::read(&certificate) {
         Ok(content) if key.starts_with("pkcs11:") || Path::new(&key).exists() => {
             Some(identity(hash, &content))
         }
-        Err(_)
-            if session.policy.distribution.makes_key
-                && !Path::new(&key).exists()
-                && which("openssl").is_some() =>
-        {
+        Err(_) if !Path::new(&key).exists() && session.makes_key() && which("openssl").is_some() => {
             Some("a key that is still to be made".into())
         }
         _ => None,

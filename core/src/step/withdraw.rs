@@ -110,13 +110,13 @@ fn restore(
             continue;
         }
         // An incomplete copy, or one that an earlier withdrawal restored: the original exists.
-        let Some(content) = file::read_optional(kept)? else {
+        if kept.symlink_metadata().is_err() {
             restored.push(place);
             continue;
-        };
+        }
         // A file here that is not ours was installed by the kernel's package since.
         if !place.exists() || published.iter().any(|file| file.path == place) {
-            file::write_atomic(&place, &content, 0o644).context("restoring the kernel's original module")?;
+            file::copy_atomic(kept, &place).context("restoring the kernel's original module")?;
             notes.push(format!("restored the kernel's original {}", place.display()));
         }
         file::remove_all(kept)?;

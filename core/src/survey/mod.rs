@@ -3,7 +3,7 @@
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
@@ -16,6 +16,7 @@ use crate::layout::Layout;
 use crate::plan::{Case, Scope, Survey};
 use crate::session::Session;
 use crate::step::sign;
+use crate::sys::file;
 use crate::sys::hash::{self, Watch};
 use crate::sys::parallel::{self, ItemCost};
 use crate::tree::{Build, Snapshot};
@@ -119,6 +120,9 @@ pub fn facts(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<Su
     let mut bases: BTreeMap<Placement, String> = BTreeMap::new();
     let cases: Vec<Placement> = scope.cases.iter().cloned().collect();
     examine(session, snapshot, &mut survey, &mut bases, &cases)?;
+    for (newest, older) in &scope.older {
+        fall_back(session, snapshot, &mut survey, &mut bases, newest, older)?;
+    }
     let followers = followers(session, snapshot, &survey)?;
     examine(session, snapshot, &mut survey, &mut bases, &followers)?;
     // `dkms add` names no kernel, and needs the source.
@@ -172,6 +176,31 @@ fn examine(
     Ok(())
 }
 
+/// Surveys older versions of a module, as long as the newer ones are excluded from the kernel.
+fn fall_back(
+    session: &Session,
+    snapshot: &Snapshot,
+    survey: &mut Survey,
+    bases: &mut BTreeMap<Placement, String>,
+    newest: &Placement,
+    older: &[ModuleId],
+) -> Result<()> {
+    let mut newer = newest.clone();
+    for id in older {
+        if !survey.cases.get(&newer).is_some_and(Case::passed_over) {
+            break;
+        }
+        let next = Placement::of(id, &newest.target);
+        examine(session, snapshot, survey, bases, std::slice::from_ref(&next))?;
+        if survey.cases.contains_key(&next) {
+            // What depends on the module is built with this version.
+            bases.remove(&newer);
+        }
+        newer = next;
+    }
+    Ok(())
+}
+
 /// The facts about one module for one kernel.
 struct Examined {
     source: PathBuf,
@@ -196,7 +225,8 @@ fn see(
         _ => None,
     };
     let target = &kernel.target;
-    let damaged = snapshot.build(id, target).is_some_and(|build| damaged(session, id, target, build));
+    let damaged =
+        snapshot.build(id, target).is_some_and(|build| damaged(session, snapshot, id, target, build));
     Ok(Some(Examined { source, recipe, base, damaged }))
 }
 
@@ -236,7 +266,7 @@ fn dependencies(
         .iter()
         .filter_map(|(key, case)| Some((key.clone(), case.recipe.as_ref().ok()?.build_depends.clone())))
         .collect();
-    let newest: BTreeMap<&ModuleName, &ModuleId> = crate::plan::newest(snapshot);
+    let versions = crate::plan::versions(snapshot);
     let mut open: Vec<(ModuleName, Target)> = Vec::new();
     let wanted = |depends: &Depends, open: &mut Vec<(ModuleName, Target)>| {
         for (placement, names) in depends {
@@ -246,9 +276,12 @@ fn dependencies(
     wanted(&depends, &mut open);
     while let Some((name, target)) = open.pop() {
         // The version that the plan will install, else the installed one.
-        let Some(id) = newest.get(&name) else { continue };
+        let known = versions.get(&name);
+        let Some(id) = known.and_then(|ids| crate::plan::meant(ids, &survey.cases, &target)) else {
+            continue;
+        };
         let planned = survey.cases.contains_key(&Placement::of(id, &target));
-        let id = if planned { *id } else { snapshot.active(&name, &target).unwrap_or(id) };
+        let id = if planned { id } else { snapshot.active(&name, &target).unwrap_or(id) };
         let key = Placement { module: id.clone(), target };
         let (Some(kernel), Some(source)) =
             (survey.kernels.get(&key.target), source_of(session, snapshot, id))
@@ -284,7 +317,7 @@ pub fn recipe(
     session: &Session,
     id: &ModuleId,
     kernel: &Kernel,
-    source: &std::path::Path,
+    source: &Path,
 ) -> Attempt<Recipe, ConfError> {
     let default = session.layout.headers(&kernel.target.kernel);
     let headers = kernel.headers.as_ref().map_or(&default, |headers| &headers.dir);
@@ -318,7 +351,7 @@ fn base(
     recipe: &Recipe,
     kernel: &Kernel,
     identity: &str,
-    source: &std::path::Path,
+    source: &Path,
 ) -> Result<String> {
     let memory = session.layout.source_hash(id);
     let sources = hash::trees(&[source.to_owned()], Watch::Files, Some(&memory), &[])?;
@@ -389,14 +422,14 @@ fn fingerprint(key: &Placement, bases: &BTreeMap<Placement, String>, depends: &D
 
 /// An installed build whose files in the kernel's module directory are missing, differ in size from the build, or are
 /// recorded as older than the build.
-fn damaged(session: &Session, id: &ModuleId, target: &Target, build: &Build) -> bool {
+fn damaged(session: &Session, snapshot: &Snapshot, id: &ModuleId, target: &Target, build: &Build) -> bool {
     if !build.active {
         return false;
     }
     let built = session.layout.built_modules(id, target);
     let Some(record) = &build.record else {
         // Built by shell DKMS: on most distributions, the paths of its files are known.
-        let Some(place) = session.policy.distribution.destination else { return false };
+        let Some(place) = session.policy.destination() else { return false };
         let dir = session.layout.kernel(&target.kernel).join(place.trim_matches('/'));
         return build.files.iter().any(|file| !dir.join(file).exists());
     };
@@ -404,8 +437,29 @@ fn damaged(session: &Session, id: &ModuleId, target: &Target, build: &Build) -> 
     record.loaded
         || record.installed.iter().any(|file| {
             let name = file.path.file_name().unwrap_or_default();
-            let size = |path: &std::path::Path| path.metadata().map(|meta| meta.len()).ok();
+            let size = |path: &Path| path.metadata().map(|meta| meta.len()).ok();
             let published = size(&file.path);
-            file.sha256.is_empty() || published.is_none() || published != size(&built.join(name))
+            let other = file.sha256.is_empty() || published.is_none() || published != size(&built.join(name));
+            other && !is_of_another(session, snapshot, id, target, &file.path)
         })
+}
+
+/// Whether a file is that of another package with the same module, which was installed later. Installing each of the two
+/// again whenever the other one is installed would never end.
+fn is_of_another(
+    session: &Session,
+    snapshot: &Snapshot,
+    id: &ModuleId,
+    target: &Target,
+    file: &Path,
+) -> bool {
+    let kernel = session.layout.kernel(&target.kernel);
+    let others = snapshot.modules.iter().filter(|(other, _)| other.name != id.name);
+    let mut installed = others.filter_map(|(other, entry)| Some((other, entry.builds.get(target)?)));
+    installed.any(|(other, build)| {
+        let built = session.layout.built_modules(other, target).join(file.file_name().unwrap_or_default());
+        build.active
+            && build.places(&kernel, session.policy.destination()).iter().any(|place| place == file)
+            && file::same_content(file, &built).unwrap_or(false)
+    })
 }

@@ -208,6 +208,23 @@ pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     Staged::new(path, content, mode)?.commit()
 }
 
+/// Copies a file atomically, with its mode, owner and time of modification.
+pub fn copy_atomic(from: &Path, to: &Path) -> Result<()> {
+    let open = || -> io::Result<_> {
+        let file = File::open(from)?;
+        let meta = file.metadata()?;
+        Ok((file, meta))
+    };
+    let (mut file, meta) = open().with_context(|| format!("reading {}", from.display()))?;
+    make_dirs(parent(to))?;
+    let fill = |copy: &mut File| {
+        io::copy(&mut file, copy)?;
+        std::os::unix::fs::fchown(&*copy, Some(meta.uid()), Some(meta.gid()))?;
+        copy.set_modified(meta.modified()?)
+    };
+    Staged::with(to, meta.mode() & 0o7777, fill)?.commit()
+}
+
 /// Makes `link` point to `target`, replacing an existing one atomically.
 pub fn symlink_atomic(target: &Path, link: &Path) -> Result<()> {
     let temp = temp_beside(link);
@@ -574,6 +591,20 @@ mod tests {
         write_atomic(&new.join("z/z"), b"3", 0o644).unwrap();
         replace_files(&new, &old).unwrap();
         assert!(!old.join("y").exists() && old.join("z/z").exists());
+    }
+
+    #[test]
+    fn a_copied_file_keeps_mode_and_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("sub/to"));
+        write_atomic(&from, b"content", 0o640).unwrap();
+        let time = SystemTime::UNIX_EPOCH + std::time::Duration::new(1_577_836_800, 5);
+        OpenOptions::new().write(true).open(&from).unwrap().set_modified(time).unwrap();
+        copy_atomic(&from, &to).unwrap();
+        let meta = to.metadata().unwrap();
+        assert_eq!((meta.modified().unwrap(), meta.mode() & 0o7777), (time, 0o640));
+        assert_eq!(fs::read(&to).unwrap(), b"content");
+        assert_eq!(sorted_entries(to.parent().unwrap()), [to]);
     }
 
     #[test]

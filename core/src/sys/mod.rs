@@ -5,6 +5,7 @@ pub mod cgroup;
 pub mod confine;
 pub mod environment;
 pub mod file;
+pub mod guest;
 pub mod hash;
 pub mod inside;
 pub mod jobs;

@@ -153,6 +153,14 @@ impl LockedTree {
         file::remove_all(&self.layout.kept_marker(id))
     }
 
+    /// Registers a module whose builds come from a tarball without its source: its dkms.conf is kept in the DKMS tree, where
+    /// shell DKMS keeps it.
+    pub fn register_conf(&self, id: &ModuleId, conf: &[u8]) -> Result<()> {
+        file::write_atomic(&self.layout.kept_marker(id), b"", 0o644)?;
+        file::write_atomic(&self.layout.source_link(id).join("dkms.conf"), conf, 0o644)?;
+        file::remove_all(&self.layout.kept_marker(id))
+    }
+
     /// Removes the link that registers a module, and keeps its builds. The marker comes first: without it, a missing
     /// link would count as broken.
     pub fn unlink_source(&self, id: &ModuleId) -> Result<()> {
@@ -185,9 +193,10 @@ impl LockedTree {
         Ok(())
     }
 
-    /// Deletes the stored hash of a kernel's headers, and all stored evaluations: those that are still needed are
+    /// Deletes the notes about a kernel: that its initramfs is out of date, the stored hash of its headers, and all stored evaluations: those that are still needed are
     /// repeated, and those of removed kernels and versions do not accumulate.
     pub fn forget_kernel(&self, target: &Target) -> Result<()> {
+        self.forget_stale(target)?;
         file::remove_all(&self.layout.headers_hash(target))?;
         file::remove_all(&self.layout.evaluated())
     }
@@ -233,13 +242,15 @@ impl LockedTree {
         file::write_atomic(&self.layout.record(id, target), &serde_json::to_vec_pretty(record)?, 0o644)
     }
 
-    /// Records where a build was published.
+    /// Records where a build was published, which of its modules were not, and with which packages it is in conflict.
     pub fn note_installed(
         &self,
         id: &ModuleId,
         target: &Target,
         fingerprint: &Fingerprint,
         installed: Vec<Installed>,
+        withheld: Vec<String>,
+        shares: BTreeSet<ModuleName>,
     ) -> Result<()> {
         let known = file::read_optional(&self.layout.record(id, target))?;
         let known: Option<Record> = known.and_then(|json| serde_json::from_slice(&json).ok());
@@ -247,11 +258,13 @@ impl LockedTree {
         let known = known.filter(|known| !known.loaded).unwrap_or(Record {
             fingerprint: fingerprint.inputs(),
             installed: Vec::new(),
+            withheld: Vec::new(),
+            shares: BTreeSet::new(),
             signer: None,
             seconds: 0.0,
             loaded: false,
         });
-        self.record(id, target, &Record { installed, ..known })
+        self.record(id, target, &Record { installed, withheld, shares, ..known })
     }
 
     /// Records a failed build, with its log.

@@ -3,12 +3,14 @@
 mod load;
 mod locked;
 mod record;
+mod stale;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 pub use locked::{Intent, LockedTree, Pending};
 pub use record::{Failure, Installed, Record, is_unsigned, unsigned};
+pub use stale::{Stale, stale};
 
 use crate::types::{ModuleId, ModuleName, Placement, Target};
 

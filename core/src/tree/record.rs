@@ -1,11 +1,12 @@
 //! Our records of builds, which are kept next to shell DKMS's tree.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Exit;
-use crate::types::Fingerprint;
+use crate::types::{Fingerprint, ModuleName};
 
 /// The record of a build.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,6 +16,12 @@ pub struct Record {
     /// Its published files; empty while it is only built.
     #[serde(default)]
     pub installed: Vec<Installed>,
+    /// Its modules that are not installed, because the kernel has one of this name that must not be replaced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withheld: Vec<String>,
+    /// Other packages that have installed one of its modules as well.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub shares: BTreeSet<ModuleName>,
     /// The signer of its modules; `None` if they are unsigned; [`unsigned`] with the expected signer if signing failed.
     #[serde(default)]
     pub signer: Option<String>,
@@ -31,7 +38,15 @@ const DID_NOT: &str = " (did not sign)";
 impl Record {
     /// The record of a build with unknown inputs.
     pub fn unknown(installed: Vec<Installed>) -> Self {
-        Self { fingerprint: Fingerprint(String::new()), installed, signer: None, seconds: 0.0, loaded: false }
+        Self {
+            fingerprint: Fingerprint(String::new()),
+            installed,
+            withheld: Vec::new(),
+            shares: BTreeSet::new(),
+            signer: None,
+            seconds: 0.0,
+            loaded: false,
+        }
     }
 }
 

@@ -95,7 +95,8 @@ fn the_format_of_status_in_json() {
           ],
           "log": "/log"
         }
-      ]
+      ],
+      "stale_initramfs": []
     }
     "#);
     assert_eq!(run.stderr, "");

@@ -6,7 +6,7 @@ use dkms_core::exit::Exit;
 use dkms_core::plan::{Loading, Plan, Registration, Removal, Skip, Task, Unregister};
 use dkms_core::report::history::Kept;
 use dkms_core::report::timeline::Span;
-use dkms_core::report::{Failing, Fault, Line, Outcome, Report, Waits};
+use dkms_core::report::{Failing, Fault, KernelStep, Line, Outcome, Report, Unfinished, Waits};
 use dkms_core::types::{Fingerprint, ModuleId, Placement, Target};
 
 use crate::page::{documented, fields, outcome, page, section, tags};
@@ -86,6 +86,13 @@ fn every_field_of_history_is_described() {
         initramfs: vec![target()],
         remarks: vec!["a".into()],
         problems: vec!["b".into()],
+        unfinished: vec![Unfinished {
+            step: KernelStep::Initramfs,
+            target: target(),
+            modules: ["a".parse().unwrap()].into(),
+            why: "d".into(),
+            earlier: true,
+        }],
         repaired: vec!["c".into()],
         seconds: 1.0,
         timeline: vec![span],
@@ -108,6 +115,7 @@ fn every_field_of_a_plan_is_described() {
         after: vec![module()],
         force: false,
         replaces: Some(module()),
+        passed_over: Some(module()),
     };
     let removal =
         Removal { module: module(), target: target(), withdraw: true, unbuild: true, kernel_leaves: false };

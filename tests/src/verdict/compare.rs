@@ -40,7 +40,8 @@ pub fn differences(debian: &Verdict, ours: &Verdict) -> Vec<Difference> {
     found
 }
 
-fn after(debian: &Step, ours: &Step) -> Vec<(String, String)> {
+/// The differences after one command: aspect and text.
+pub fn after(debian: &Step, ours: &Step) -> Vec<(String, String)> {
     let mut found = Vec::new();
     if debian.exit != ours.exit {
         found.push(("exit".to_owned(), format!("Debian {}, ours {}", debian.exit, ours.exit)));

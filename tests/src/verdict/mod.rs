@@ -8,6 +8,7 @@ pub mod compare;
 mod play;
 pub mod run;
 pub mod scenario;
+pub mod walk;
 
 pub use play::play;
 pub use run::{Side, Step, Verdict};

@@ -103,6 +103,9 @@ fn task(task: &Task) -> String {
     if let Some(old) = &task.replaces {
         line += &format!(" over {old}");
     }
+    if let Some(newer) = &task.passed_over {
+        line += &format!(" instead of {newer}");
+    }
     if task.force { line + " by force" } else { line }
 }
 

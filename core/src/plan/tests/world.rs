@@ -286,6 +286,20 @@ impl World {
             survey.kernels.insert(target.clone(), self.look(target));
         }
         let mut cases = scope.cases.clone();
+        let over = |id: &ModuleId| {
+            let module = self.modules.get(id).filter(|module| usable(module));
+            module.is_some_and(|module| module.conf == Conf::Good && module.automatic && module.excluded)
+        };
+        for (newest, older) in &scope.older {
+            let mut newer = &newest.module;
+            for id in older.iter() {
+                if !over(newer) {
+                    break;
+                }
+                cases.insert(Placement::of(id, &newest.target));
+                newer = id;
+            }
+        }
         let snapshot = self.snapshot();
         let follows = |id: &ModuleId| Some(&self.modules[id]).filter(|module| module.follows);
         let candidates = snapshot.modules.iter().filter(|(_, entry)| entry.source_dir().is_some());
@@ -460,6 +474,7 @@ fn recipe(id: &ModuleId, module: &Module) -> Result<Recipe, ConfError> {
     let conf = source(id).join("dkms.conf");
     match module.conf {
         Conf::Good => Ok(Recipe {
+            deprecated: Vec::new(),
             modules: vec![ModuleSpec {
                 built: id.name.to_string(),
                 dest_name: id.name.to_string(),

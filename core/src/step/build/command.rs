@@ -96,7 +96,7 @@ impl Sandbox<'_> {
             ..Spec::default()
         };
         self.note(&format!("\n{what}\n# command: {text}\n"))?;
-        if session.options.verbose {
+        if session.verbose() {
             session.screen.progress(&format!("dkms: {what}: {text}"));
         }
         let began = Instant::now();

@@ -6,6 +6,7 @@ pub mod fault;
 mod harvest;
 mod seal;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -192,6 +193,8 @@ struct Sandbox<'a> {
     _lease: Option<Lease>,
     /// The admin allows it all privileges.
     trusted: bool,
+    /// Remarks about the recipe.
+    warnings: RefCell<Vec<String>>,
 }
 
 /// Why a step ended the build.
@@ -233,6 +236,7 @@ pub fn build(session: &Session, job: &Job<'_>, phases: &mut Phases) -> Attempt<B
         owner: lease.as_ref().map(Lease::id),
         _lease: lease,
         trusted,
+        warnings: RefCell::default(),
     };
     let result = place.all_steps(&scratch.0, phases);
     phases.end();
@@ -245,6 +249,7 @@ pub fn build(session: &Session, job: &Job<'_>, phases: &mut Phases) -> Attempt<B
             let staged = scratch.0.join("staged");
             file::write_atomic(&staged.join("log/make.log"), &log, 0o644)?;
             let signer = job.signing.signer(&notes);
+            let notes = notes.into_iter().chain(place.warnings.take()).collect();
             Ok(Ok(Built {
                 staged,
                 seconds: began.elapsed().as_secs_f64(),
@@ -393,15 +398,22 @@ impl Sandbox<'_> {
         let (layout, module) = (&self.session.layout, &self.job.module.name);
         let Some(dir) = script_dir::find(layout, module, &self.build_dir(), command) else {
             // As in shell DKMS: a warning, not a failure.
-            self.note(&format!("\nThe {kind} script {program} is not executable and was not run.\n"))?;
+            let why = if self.build_dir().join(program).exists() { "not executable" } else { "not found" };
+            let warning = format!("the {kind} script {program} was not run: {why}");
+            self.note(&format!("\n{warning}\n"))?;
+            self.warnings.borrow_mut().push(warning);
             return Ok(Ok(()));
         };
+        let unrunnable = script_dir::unrunnable(&dir, program);
         // With its absolute path, as in shell DKMS: it may change the directory, then look for files beside it.
         let dir = if dir == self.build_dir() { self.canonical.join("build") } else { dir };
         let dir = quoted(&dir.display().to_string());
         let text = format!("cd {dir} && {dir}/{command}");
         let done = self.run_shell(&format!("Running the {kind} script"), &text, None)?;
-        Ok(self.stopped(&done, &format!("the {kind} script"), Exit::of_script(done.code())))
+        Ok(self.stopped(&done, &format!("the {kind} script"), Exit::of_script(done.code())).map_err(|stop| {
+            let why = unrunnable.map_or(stop.why.clone(), |reason| format!("{}: {reason}", stop.why));
+            Stop { why, ..stop }
+        }))
     }
 
     fn run_make(&self) -> Attempt<(), Stop> {

@@ -30,7 +30,7 @@ fn the_newest_version_wins() {
         ("a/1@k1 built; a/2@k1 installed", "kernel+ k1", "a/2@k1 is up to date"),
         // AUTOINSTALL of the newest version decides, not that of the older one.
         ("a/1; a/2 manual", "kernel+ k1", ""),
-        ("a/1; a/2 excluded", "kernel+ k1", "a/2@k1 is excluded"),
+        ("a/1; a/2 excluded", "kernel+ k1", "make a/1@k1 instead of a/2"),
     ]);
 }
 
@@ -148,4 +148,22 @@ fn a_deferral_names_the_package_to_install() {
         };
         assert!(advice.contains(wanted), "{advice}");
     }
+}
+
+/// Two versions are registered, and the newest one does not support this kernel.
+#[test]
+fn the_newest_version_that_supports_the_kernel_is_installed() {
+    check(&[
+        ("a/1; a/2 excluded", "kernel+ k1", "make a/1@k1 instead of a/2"),
+        ("a/1; a/2 excluded; a/3 excluded", "autoinstall k1", "make a/1@k1 instead of a/3"),
+        ("a/1; a/2; a/3 excluded", "headers+ k1", "make a/2@k1 instead of a/3"),
+        ("a/1 excluded; a/2 excluded", "kernel+ k1", "a/2@k1 is excluded"),
+        // A bad version is reported, and not passed over.
+        ("a/1; a/2 bad", "kernel+ k1", "a/2@k1 is refused 8"),
+        // The newest version is not installed automatically: nothing is.
+        ("a/1; a/2 manual excluded", "kernel+ k1", ""),
+        ("a/1; a/1@k1 installed; a/2 excluded", "kernel+ k1", "a/1@k1 is up to date"),
+        // What needs it is built with that version.
+        ("a/1; a/2 excluded; b/1 needs a", "kernel+ k1", "make a/1@k1 instead of a/2; make b/1@k1 after a/1"),
+    ]);
 }
