@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,8 @@ const DIRECTORY: OFlags =
 /// The maximum depth of a copy. Sources have a dozen levels; each takes two file descriptors.
 const DEPTH: usize = 64;
 
+/// The part of a file that is copied at once.
+const PART: u64 = 256 << 10;
 /// The depth from which directories are moved up before they are emptied. Going down and up again takes longer for each
 /// further level on some file systems, so that a build could leave a tree that takes days to delete.
 const DEEP: usize = 64;
@@ -350,7 +352,23 @@ fn content(from: OwnedFd, to: OwnedFd, size: u64) -> io::Result<OwnedFd> {
     }
     // It may grow without end while it is copied.
     let (mut from, mut to) = (File::from(from).take(size), File::from(to));
-    io::copy(&mut from, &mut to)?;
+    let mut buffer = vec![0; usize::try_from(size.clamp(1, PART)).map_err(io::Error::other)?];
+    loop {
+        signal::check().map_err(io::Error::other)?;
+        let count = from.read(&mut buffer)?;
+        let part = buffer.get(..count).unwrap_or_default();
+        if part.is_empty() {
+            break;
+        }
+        // The holes of a sparse file stay holes.
+        if part.iter().all(|byte| *byte == 0) {
+            to.seek(io::SeekFrom::Current(i64::try_from(count).map_err(io::Error::other)?))?;
+        } else {
+            to.write_all(part)?;
+        }
+    }
+    let end = to.stream_position()?;
+    to.set_len(end)?;
     Ok(to.into())
 }
 
