@@ -39,6 +39,8 @@ pub struct Options {
     pub missing_namespaces: bool,
     /// It supports livepatches.
     pub livepatch: bool,
+    /// It rejects a module whose BTF it cannot read.
+    pub strict_btf: bool,
     /// It rejects a module with CRCs that lacks that of one symbol. Upstream kernels let it go.
     pub every_version: bool,
 }
@@ -75,6 +77,8 @@ impl Requirements {
                 force_load: config.on("CONFIG_MODULE_FORCE_LOAD"),
                 missing_namespaces: config.on("CONFIG_MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS"),
                 livepatch: config.on("CONFIG_LIVEPATCH"),
+                strict_btf: config.on("CONFIG_DEBUG_INFO_BTF_MODULES")
+                    && !config.on("CONFIG_MODULE_ALLOW_BTF_MISMATCH"),
                 every_version: package.is_some_and(distro::needs_every_version),
             }),
         }
@@ -150,6 +154,7 @@ pub enum Reason {
     },
     Common(String),
     Relocation(String),
+    Btf,
 }
 
 /// The class of a reason, as JSON output names it.
@@ -166,6 +171,7 @@ pub enum Cause {
     Namespace,
     DuplicateSymbol,
     Relocation,
+    Btf,
     Blacklist,
     Compression,
     Signature,
@@ -174,7 +180,7 @@ pub enum Cause {
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Format,
         Self::Machine,
         Self::Vermagic,
@@ -184,6 +190,7 @@ impl Cause {
         Self::Namespace,
         Self::DuplicateSymbol,
         Self::Relocation,
+        Self::Btf,
         Self::Blacklist,
         Self::Compression,
         Self::Signature,
@@ -207,6 +214,7 @@ impl Reason {
             Self::Namespace { .. } | Self::ModuleNamespace(_) => Cause::Namespace,
             Self::Duplicate { .. } => Cause::DuplicateSymbol,
             Self::Relocation(_) => Cause::Relocation,
+            Self::Btf => Cause::Btf,
         }
     }
 }
@@ -250,6 +258,7 @@ impl fmt::Display for Reason {
             Self::Common(symbol) => {
                 write!(f, "symbol {symbol} is not allocated (compiled without -fno-common)")
             }
+            Self::Btf => write!(f, "its BTF cannot be read"),
             Self::Relocation(why) => write!(f, "cannot be relocated: {why}"),
         }
     }
@@ -302,7 +311,9 @@ impl Judge<'_> {
         if let Some(problem) = &self.module.relocation {
             return Err(Reason::Relocation(problem.clone()));
         }
-        self.exports_are_new()
+        self.exports_are_new()?;
+        let strict = options.is_some_and(|options| options.strict_btf);
+        if strict && self.module.broken_btf { Err(Reason::Btf) } else { Ok(()) }
     }
 
     fn format(&self) -> Result<(), Reason> {

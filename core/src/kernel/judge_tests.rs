@@ -207,6 +207,15 @@ fn one_change_decides() {
         ),
         ("an export that is a replacement", |m, _| void(m.exports.insert("drm".into(), export())), None),
         ("a relocation", |m, _| m.relocation = Some("x".into()), Some(Relocation)),
+        ("broken BTF", |m, _| m.broken_btf = true, None),
+        (
+            "broken BTF, and a kernel that reads it",
+            |m, k| {
+                m.broken_btf = true;
+                k.options = Some(Options { modversions: true, strict_btf: true, ..Options::default() });
+            },
+            Some(Cause::Btf),
+        ),
         ("a symbol that is not allocated", |m, _| m.common = Some("x".into()), Some(Format)),
     ];
     for (what, change, expected) in rows {

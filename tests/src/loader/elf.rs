@@ -79,6 +79,18 @@ impl Elf {
         found.unwrap_or_else(|| panic!("no section {name}"))
     }
 
+    /// Whether there is a section of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.sections().iter().any(|section| section.name == name)
+    }
+
+    /// Whether a section contains a text.
+    pub fn contains(&self, section: &str, text: &str) -> bool {
+        let section = self.section(section);
+        let content = &self.0[section.offset..section.offset + section.size];
+        content.windows(text.len()).any(|window| window == text.as_bytes())
+    }
+
     fn text(&self, at: usize) -> String {
         let bytes = self.0[at..].split(|byte| *byte == 0).next().unwrap();
         String::from_utf8_lossy(bytes).into_owned()
@@ -105,11 +117,14 @@ impl Elf {
     /// Where the symbol table has a symbol.
     #[track_caller]
     pub fn symbol(&self, name: &str) -> usize {
+        self.find_symbol(name).unwrap_or_else(|| panic!("no symbol {name}"))
+    }
+
+    /// The same, if it is there.
+    pub fn find_symbol(&self, name: &str) -> Option<usize> {
         let (symbols, strings) = (self.section(".symtab"), self.section(".strtab"));
         let mut rows = (symbols.offset..symbols.offset + symbols.size).step_by(24);
-        let found =
-            rows.find(|at| self.text(strings.offset + usize::try_from(self.u32(*at)).unwrap()) == name);
-        found.unwrap_or_else(|| panic!("no symbol {name}"))
+        rows.find(|at| self.text(strings.offset + usize::try_from(self.u32(*at)).unwrap()) == name)
     }
 
     /// Gives a symbol another name that is not longer.

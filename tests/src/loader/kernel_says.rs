@@ -30,7 +30,7 @@ pub fn read(console: &str) -> BTreeMap<String, Inserted> {
 }
 
 /// Phrases of the kernel, and the cause that `dkms check --json` names. The first that matches counts.
-const PHRASES: [(&str, &str); 19] = [
+const PHRASES: [(&str, &str); 20] = [
     ("version magic", "vermagic"),
     ("disagrees about version of symbol", "symbol-version"),
     ("no symbol version for", "symbol-version"),
@@ -42,6 +42,7 @@ const PHRASES: [(&str, &str); 19] = [
     ("nvalid relocation target", "relocation"),
     ("REL relocation unsupported", "relocation"),
     ("Invalid architecture in ELF header", "machine"),
+    ("failed to validate module", "btf"),
     ("is blacklisted", "blacklist"),
     ("decompression failed", "compression"),
     ("not an xz compressed module", "compression"),

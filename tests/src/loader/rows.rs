@@ -60,7 +60,9 @@ pub fn all(root: &Root, kernel: &Kernel, compiled: &Compiled, own: &[u8]) -> Vec
     headers(&mut rows);
     sections(&mut rows, kernel);
     modinfo(&mut rows);
-    versions(&mut rows);
+    if rows.module("oracle_plain").has("__versions") {
+        versions(&mut rows);
+    }
     symbols(&mut rows);
     pairs(&mut rows);
     signatures(&mut rows, root, kernel);
@@ -121,12 +123,16 @@ fn sections(rows: &mut Rows<'_>, kernel: &Kernel) {
     header(rows, "comment-beyond", ".comment", field::OFFSET, &[0, 0, 0, 0x7f]);
     header(rows, "size-wraps", ".modinfo", field::SIZE, &[0xff; 8]);
     header(rows, "name-beyond", ".modinfo", field::NAME, &[0, 0, 0, 0x7f]);
-    header(rows, "versions-not-loaded", "__versions", field::FLAGS, &[0]);
+    let crcs = rows.module("oracle_plain").has("__versions");
+    if crcs {
+        header(rows, "versions-not-loaded", "__versions", field::FLAGS, &[0]);
+    }
     header(rows, "modinfo-not-loaded", ".modinfo", field::FLAGS, &[0]);
     header(rows, "no-symbols", ".symtab", field::TYPE, &[1]);
     header(rows, "no-strings", ".symtab", field::LINK, &[0; 4]);
     header(rows, "strings-beyond", ".symtab", field::LINK, &[0xf0, 0, 0, 0]);
-    for section in [".modinfo", "__versions", MODULE] {
+    for section in [".modinfo", "__versions", MODULE].into_iter().filter(|name| crcs || *name != "__versions")
+    {
         rows.row(&format!("section:{section}-renamed"), "oracle_plain", |elf| elf.rename(section));
     }
     rows.row("section:names-without-end", "oracle_plain", |elf| {
@@ -156,7 +162,7 @@ fn modinfo(rows: &mut Rows<'_>) {
         ("vermagic-preempt", "oracle_plain", " preempt", " prexmpt"),
         ("vermagic-unload", "oracle_plain", " mod_unload", " mod_unloax"),
         ("vermagic-modversions", "oracle_plain", " modversions", " modversionx"),
-        ("vermagic-end", "oracle_plain", "modversions ", "modversions\0"),
+        ("vermagic-end", "oracle_plain", " \0", "\0\0"),
         ("vermagic-release", "oracle_plain", "vermagic=", "vermagic="),
         ("no-vermagic", "oracle_plain", "vermagic=", "vermagix="),
         ("closed", "oracle_plain", "license=GPL", "license=XXX"),
@@ -167,6 +173,9 @@ fn modinfo(rows: &mut Rows<'_>) {
         ("other-namespace", "oracle_space", "DMA_BUF", "DMA_BUX"),
         ("other-version", "oracle_plain", "version=1.0", "version=9.9"),
     ] {
+        if !rows.module(module).contains(".modinfo", from) {
+            continue;
+        }
         rows.row(&format!("modinfo:{name}"), module, |elf| match name {
             "vermagic-release" => {
                 let section = elf.section(".modinfo");
@@ -261,20 +270,27 @@ fn symbols(rows: &mut Rows<'_>) {
     rows.row("export:that-of-the-kernel", "oracle_base", |elf| {
         let mut elf = elf.replace("__ksymtab_strings", "oracle_gt", "ktime_get");
         for prefix in ["__ksymtab_", "__crc_", "__kstrtab_", "__kstrtabns_"] {
+            if elf.find_symbol(&format!("{prefix}oracle_gt")).is_none() {
+                continue;
+            }
             elf = elf.rename_symbol(&format!("{prefix}oracle_gt"), &format!("{prefix}ktime_get"));
         }
         elf
     });
-    rows.row("export:without-crcs", "oracle_base", |elf| elf.rename("__kcrctab"));
+    if rows.module("oracle_base").has("__kcrctab") {
+        rows.row("export:without-crcs", "oracle_base", |elf| elf.rename("__kcrctab"));
+    }
 }
 
 fn pairs(rows: &mut Rows<'_>) {
     let (base, user) = (rows.module("oracle_base"), rows.module("oracle_user"));
     rows.pair("pair:good", base.clone(), user.clone());
-    let table = base.section("__kcrctab");
-    // Both exports get another CRC.
-    let other = (table.offset..table.offset + table.size).step_by(4).fold(base.clone(), Elf::flip);
-    rows.pair("pair:other-crc", other, user.clone());
+    if base.has("__kcrctab") {
+        let table = base.section("__kcrctab");
+        // Both exports get another CRC.
+        let other = (table.offset..table.offset + table.size).step_by(4).fold(base.clone(), Elf::flip);
+        rows.pair("pair:other-crc", other, user.clone());
+    }
     let closed = base.replace(".modinfo", "license=GPL", "license=XXX");
     rows.pair("pair:closed-base", closed.clone(), user.clone());
     // Without a symbol that is only for the GPL, it inherits the license.
@@ -356,13 +372,16 @@ fn compressions(rows: &mut Rows<'_>, root: &Root) {
 /// Further changes at random, of parts that a kernel only compares: a changed instruction would only stop the machine.
 pub fn random(compiled: &Compiled, signed: &[u8], count: usize, random: &mut Random) -> Vec<Row> {
     let plain = Elf(compiled["oracle_plain"].clone());
-    let (modinfo, versions) = (plain.section(".modinfo"), plain.section("__versions"));
-    let parts = [
+    let modinfo = plain.section(".modinfo");
+    let mut parts = vec![
         ("header", &plain.0[..], 0..64),
         ("modinfo", &plain.0, modinfo.offset..modinfo.offset + modinfo.size),
-        ("versions", &plain.0, versions.offset..versions.offset + versions.size),
         ("signature", signed, plain.0.len()..signed.len()),
     ];
+    if plain.has("__versions") {
+        let versions = plain.section("__versions");
+        parts.push(("versions", &plain.0, versions.offset..versions.offset + versions.size));
+    }
     let row = |number: usize| {
         let (name, module, range) = &parts[number % parts.len()];
         let below = |random: &mut Random, length: usize| {
@@ -372,7 +391,7 @@ pub fn random(compiled: &Compiled, signed: &[u8], count: usize, random: &mut Ran
         let bit = 1_u8 << below(random, 8);
         let mut content = module.to_vec();
         content[at] ^= bit;
-        let name = format!("random:{name}-byte-{at}-bit-{bit:02x}");
+        let name = format!("random:{number}-{name}-byte-{at}-bit-{bit:02x}");
         Row { name, files: vec![("oracle_plain.ko".to_owned(), content)] }
     };
     (0..count).map(row).collect()

@@ -1,6 +1,7 @@
 //! A module file as the kernel's module loader sees it: the one reader of modules. It reads what `load_module` reads, and
 //! stops where `load_module` stops.
 
+mod btf;
 mod format;
 mod read;
 mod relocations;
@@ -43,6 +44,8 @@ pub struct Module {
     pub flaws: Vec<(Malformed, (u32, u32))>,
     /// A symbol that the linker should have allocated.
     pub common: Option<String>,
+    /// Its BTF is no BTF.
+    pub broken_btf: bool,
     /// Why its relocations cannot be applied.
     pub relocation: Option<String>,
 }

@@ -7,8 +7,8 @@ use object::elf::{self, FileHeader32, FileHeader64};
 use object::pod::{Pod, from_bytes, slice_from_bytes};
 use object::read::elf::{FileHeader, SectionHeader, Sym};
 
-use super::relocations;
 use super::{Export, Malformed, Module, Versions};
+use super::{btf, relocations};
 use crate::kernel::signature;
 
 /// The first kernel that requires exactly one of each of the sections that it uses.
@@ -169,6 +169,10 @@ fn module<Elf: FileHeader<Endian = Endianness>>(
         Ok(table) => module.extended = table,
         Err(broken) => module.flaws.push((broken, EXTENDED)),
     }
+    // The kernel finds BTF even if the section is not loaded. Written by pahole in the byte order of the machine.
+    let btf = raw.sections.iter().find(|section| raw.name(section) == b".BTF");
+    let btf = btf.and_then(|section| raw.data(section)).filter(|data| !data.is_empty());
+    module.broken_btf = endian == Endianness::Little && btf.is_some_and(btf::is_broken);
     read_symbols(&raw, symbols, &mut module);
     module.relocation = relocations::problem(&raw);
     Ok(module)

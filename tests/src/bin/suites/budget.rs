@@ -46,6 +46,7 @@ const BUDGETS: &[(&str, u32, u32)] = &[
     ("stock_debian", 20, 2700),
     ("tarballs", 60, 0),
     ("ubuntu", 30, 0),
+    ("would_not_load", 60, 0),
 ];
 
 /// The budget of a suite.
