@@ -49,10 +49,12 @@ impl<'a> Der<'a> {
         Self(bytes)
     }
 
-    /// The next value, which must have this tag.
+    /// The next value, which must have this tag. Like the kernel's decoder, accepts a constructed value that is marked as
+    /// a primitive one.
     pub fn tagged(&mut self, tag: u8) -> Option<Value<'a>> {
+        const CONSTRUCTED: u8 = 0x20;
         let mut ahead = *self;
-        let value = ahead.next().filter(|value| value.tag == tag)?;
+        let value = ahead.next().filter(|value| value.tag | tag & CONSTRUCTED == tag)?;
         *self = ahead;
         Some(value)
     }
@@ -114,5 +116,7 @@ mod tests {
         assert_eq!(inner.tagged(INTEGER).unwrap().content, [7]);
         assert!(inner.next().is_none());
         assert_eq!(der.tagged(SET).unwrap().whole, [SET, 0]);
+        assert!(Der::new(&[SET & 0x1f, 0]).tagged(SET).is_some(), "as the kernel");
+        assert!(Der::new(&[INTEGER | 0x20, 0]).tagged(INTEGER).is_none());
     }
 }

@@ -149,9 +149,13 @@ pub fn signers(pkcs7: &[u8], algorithms: &Algorithms) -> Result<Vec<Signer>, Unv
 fn signer(info: Value<'_>, algorithms: &Algorithms) -> Result<Signer, Unverified> {
     let mut info = Der::new(info.content);
     let version = info.tagged(INTEGER).ok_or(UNREADABLE)?.content;
-    let id = info.next().ok_or(UNREADABLE)?;
-    let signer = match (id.tag, version) {
-        (SEQUENCE, [1]) => {
+    let named = info.tagged(SEQUENCE);
+    let id = match named {
+        Some(id) => id,
+        None => info.tagged(KEY_ID).ok_or(UNREADABLE)?,
+    };
+    let signer = match (named.is_some(), version) {
+        (true, [1]) => {
             let mut id = Der::new(id.content);
             let (issuer, serial) = (id.tagged(SEQUENCE), id.tagged(INTEGER));
             let (Some(issuer), Some(serial)) = (issuer, serial) else { return Err(UNREADABLE) };
@@ -159,7 +163,7 @@ fn signer(info: Value<'_>, algorithms: &Algorithms) -> Result<Signer, Unverified
             name(issuer)?;
             Signer::Serial { issuer: issuer.whole.to_owned(), serial: serial.content.to_owned() }
         }
-        (KEY_ID, [3]) => Signer::KeyId(id.content.to_owned()),
+        (false, [3]) => Signer::KeyId(id.content.to_owned()),
         _ => return Err(Malformed("unknown form of signer")),
     };
     algorithms.hash(info.tagged(SEQUENCE).ok_or(UNREADABLE)?)?;
