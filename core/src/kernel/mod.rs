@@ -139,6 +139,12 @@ impl Kernel {
             missing_tools,
         })
     }
+
+    /// Module files with this name in modules.dep, in its order, as paths relative to the kernel's directory.
+    pub fn modules_named<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        let wanted = elf::canonical_name(name);
+        self.indexed.iter().flat_map(Index::paths).filter(move |path| elf::module_name(path) == wanted)
+    }
 }
 
 /// The content of one of the kernel's own modules, as a sample of what it loads: the first small one of its modules.dep.

@@ -234,7 +234,14 @@ fn others(session: &Session, order: &Order<'_>, piece: &Piece, present: &[PathBu
     let named = |path: &PathBuf| {
         path.to_string_lossy().contains(".ko") && elf::module_name(&path.to_string_lossy()) == name
     };
-    let mut found: Vec<PathBuf> = present.iter().filter(|path| named(path) && !ours(path)).cloned().collect();
+    // Of several, shell DKMS takes the one that depmod lists first.
+    let mut found: Vec<PathBuf> =
+        order.kernel.modules_named(&piece.name).map(|relative| root.join(relative)).collect();
+    found.retain(|path| present.contains(path));
+    let rest: Vec<PathBuf> =
+        present.iter().filter(|path| named(path) && !found.contains(path)).cloned().collect();
+    found.extend(rest);
+    found.retain(|path| !ours(path));
     // In shell DKMS's order of preference.
     let rank = |path: &Path| match path.strip_prefix(&root).ok().and_then(|path| path.components().next()) {
         Some(first) if first.as_os_str() == "extra" => 0,
