@@ -34,6 +34,11 @@ impl Screen {
     pub fn is_person(&self) -> bool {
         self.stdout
     }
+    /// With progress on standard error: a program reads standard output.
+    #[must_use]
+    pub fn aside(self) -> Self {
+        Self { stdout: false, ..self }
+    }
     /// Prints only errors.
     pub fn quiet(self, quiet: bool) -> Self {
         Self { quiet, ..self }
