@@ -232,6 +232,7 @@ mod tests {
     fn every_field_is_described() {
         let target = Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() };
         let (name, version) = ("a".parse().unwrap(), "1".parse().unwrap());
+        let advice = "advice".into();
         let row = CheckEntry {
             name: Some(&name),
             version: Some(&version),
@@ -243,7 +244,7 @@ mod tests {
             signer: Some("signer".into()),
             reasons: &["reason".into()],
             notes: &["note".into()],
-            advice: Some(&"advice".into()),
+            advice: Some(&advice),
         };
         let document = serde_json::to_value(Document { format: 1, modules: vec![row] }).unwrap();
         assert_eq!(documented(".SS check \\-\\-json"), fields(&document));
