@@ -61,14 +61,12 @@ fn refuse<T>(code: Exit, message: impl Into<String>) -> Result<T> {
 
 /// The program `dkms`.
 pub fn main() -> ExitCode {
-    if let Some(words) =
-        complete::requested(std::env::args_os().map(|word| word.to_string_lossy().into_owned()))
-    {
+    let words = || std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    if let Some(words) = complete::requested(words()) {
         complete::print(&words, caller::screen());
         return ExitCode::SUCCESS;
     }
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(text) = help::requested(&words) {
+    if let Some(text) = help::requested(&words().skip(1).collect::<Vec<_>>()) {
         caller::screen().answer(&text);
         return ExitCode::SUCCESS;
     }
