@@ -32,6 +32,10 @@ pub(super) fn show(session: &mut Session, args: &Args, invocation: &Invocation) 
         );
     }
     let question = question(session, args, invocation)?;
+    if args.json {
+        // Standard output has one document only.
+        session.screen = session.screen.aside();
+    }
     let finding = preflight(session, &question)?;
     let said = summary(&finding, session, RequestedBy::User);
     if args.json {
