@@ -23,6 +23,8 @@ pub fn hold(session: &Session) -> Result<LockedTree> {
 pub(super) fn sweep(session: &Session, tree: &LockedTree) -> Result<()> {
     // Tarballs are unpacked before the lock is acquired, so the lock does not show that a run left one.
     private::sweep(&tree.layout.incoming())?;
+    // So are hashes. A process that is writing one now calculates it again later.
+    recover::sweep(&tree.layout.hashes())?;
     if tree.unclean() {
         recover::sweep_work(tree)?;
         // Leftovers in the cache are harmless.

@@ -97,7 +97,7 @@ pub fn examine(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Inten
 }
 
 /// Deletes files that never got their final names.
-fn sweep(dir: &Path) -> Result<()> {
+pub(super) fn sweep(dir: &Path) -> Result<()> {
     for left in file::sorted_entries(dir) {
         if left.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMP_PREFIX)) {
             file::remove_all(&left)?;
