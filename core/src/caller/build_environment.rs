@@ -11,7 +11,7 @@ const FLAGS: &[&str] = &["CC", "CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS"];
 /// sandbox.
 #[rustfmt::skip] // one name on each line would be a page
 const MANAGED: &[&str] = &[
-    "GNUMAKEFLAGS", "HOME", "LANG", "LANGUAGE", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "OLDPWD",
+    "FAILPOINTS", "GNUMAKEFLAGS", "HOME", "LANG", "LANGUAGE", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "OLDPWD",
     "PATH", "PWD", "SHLVL", "TEMP", "TMP", "TMPDIR", "_",
 ];
 
