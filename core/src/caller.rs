@@ -3,7 +3,7 @@
 
 mod build_environment;
 
-use crate::distro::managers::{Argument, FileName, MANAGERS, Manager, Script, TRANSACTIONS, Triggers};
+use crate::distro::managers::{Argument, FileName, MANAGERS, Manager, Script, Triggers};
 use crate::report::Screen;
 use crate::sys::environment;
 use crate::sys::run::{self, Ancestor};
@@ -35,17 +35,10 @@ pub fn triggers_left() -> bool {
 pub fn build_environment() -> Vec<(String, String)> {
     let selected = build_environment::select(environment::all());
     // Usually there are none, and the processes above need not be read.
-    if selected.is_empty() || set_by_manager() || in_transaction(&run::ancestors()) {
+    if selected.is_empty() || set_by_manager() || outermost(MANAGERS, &run::ancestors()).is_some() {
         return Vec::new();
     }
     selected
-}
-
-/// Whether a package manager is one of the processes above.
-fn in_transaction(above: &[Ancestor]) -> bool {
-    // By the program's name, or by that of the script that an interpreter runs.
-    let named = |word: &String| TRANSACTIONS.contains(&file_name(word));
-    above.iter().any(|ancestor| ancestor.argv.iter().take(2).any(named))
 }
 
 /// The process that runs the calling script: its pid and start time, because pids are reused.
@@ -55,11 +48,16 @@ pub fn transaction() -> Option<String> {
     Some(format!("{} {}", manager.pid, manager.started))
 }
 
-/// The package manager above this process: the outermost one, because a front end starts others.
+/// The package manager above this process.
 pub fn manager() -> Option<String> {
     let above = run::ancestors();
-    let manager = above.iter().rev().find(|ancestor| manages(MANAGERS, ancestor))?;
+    let manager = outermost(MANAGERS, &above)?;
     Some(format!("{} {}", manager.pid, manager.started))
+}
+
+/// The outermost package manager of the processes above: a front end starts others.
+fn outermost<'a>(managers: &[Manager], above: &'a [Ancestor]) -> Option<&'a Ancestor> {
+    above.iter().rev().find(|ancestor| manages(managers, ancestor))
 }
 
 /// By the program's name, or by that of the script that an interpreter runs.
@@ -130,7 +128,7 @@ mod tests {
             (&["-bash"], false),
             (&["sudo", "dkms", "install", "dpkg/1"], false),
         ] {
-            assert_eq!(in_transaction(&above(&[&["sh"], argv])), expected, "{argv:?}");
+            assert_eq!(outermost(MANAGERS, &above(&[&["sh"], argv])).is_some(), expected, "{argv:?}");
         }
     }
 

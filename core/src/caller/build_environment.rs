@@ -11,7 +11,7 @@ const FLAGS: &[&str] = &["CC", "CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS"];
 /// sandbox.
 #[rustfmt::skip] // one name on each line would be a page
 const MANAGED: &[&str] = &[
-    "FAILPOINTS", "GNUMAKEFLAGS", "HOME", "LANG", "LANGUAGE", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "OLDPWD",
+    "GNUMAKEFLAGS", "HOME", "LANG", "LANGUAGE", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "OLDPWD",
     "PATH", "PWD", "SHLVL", "TEMP", "TMP", "TMPDIR", "_",
 ];
 
@@ -30,10 +30,10 @@ const LOGIN: &[&str] = &[
     "PAGER", "SHELL", "STY", "TERM", "USER", "USERNAME", "VISUAL", "WINDOWID",
 ];
 
-/// Beginnings of names of the last three kinds, and of the variables between processes of dkms.
+/// Beginnings of names of the last three kinds, of the variables between processes of dkms, and of those of its tests.
 #[rustfmt::skip] // one name on each line would be a page
 const BEGINNINGS: &[&str] = &[
-    "BASH_", "DBUS_", "DEBCONF_", "DKMS_ALLOW", "DKMS_CONFINE", "DKMS_LOCK_", "DKMS_UNCONFINED", "DPKG_", "GNOME_", "GPG_",
+    "BASH_", "DBUS_", "DEBCONF_", "DKMS_ALLOW", "DKMS_CONFINE", "DKMS_LOCK_", "DKMS_UNCONFINED", "DPKG_", "FAILPOINTS", "GNOME_", "GPG_",
     "HIST", "KDE_", "KONSOLE_", "LC_", "LD_", "LESS", "LISTEN_", "MEMORY_PRESSURE_", "QT_", "SESSION_", "SSH_",
     "SUDO_", "SYSTEMD_", "TERM_", "TMUX", "VTE_", "WATCHDOG_", "WAYLAND_", "XDG_", "GTK_",
 ];

@@ -101,25 +101,5 @@ pub const MANAGERS: &[Manager] = &[
     Manager { programs: &["pacman"], variables: &[], replacing: None, triggers: None },
 ];
 
-/// Programs that run the scripts of packages: a process below one of them is in a transaction.
-pub const TRANSACTIONS: &[&str] = &[
-    "apt",
-    "apt-get",
-    "aptitude",
-    "dnf",
-    "dnf-3",
-    "dnf5",
-    "dnf5daemon-server",
-    "dpkg",
-    "microdnf",
-    "packagekitd",
-    "pacman",
-    "rpm",
-    "unattended-upgrade",
-    "yum",
-    "zypp-rpm",
-    "zypper",
-];
-
 /// The default path of pacman's database.
 pub const PACMAN_DATABASE: &str = "/var/lib/pacman";
