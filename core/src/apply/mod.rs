@@ -1,6 +1,7 @@
 //! Executes a plan and fills the report. Makes no decisions.
 
 mod boot;
+mod claims;
 mod dependents;
 mod hold;
 mod install;
@@ -11,9 +12,10 @@ mod recover;
 mod schedule;
 mod task;
 mod transaction;
+mod unfinished;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -30,14 +32,14 @@ use crate::exit::Exit;
 use crate::kernel::{self, Kernel, Module};
 use crate::loaded::{self, Replaced};
 use crate::plan::{Loading, Plan, Removal, Skip, Survey, Task};
-use crate::report::{Class, Failing, Fault, KernelStep, Outcome, Report, Unfinished};
+use crate::report::{Class, Failing, Fault, Outcome, Report};
 use crate::session::Session;
 use crate::step::script::Trouble;
-use crate::step::{initramfs, load, publish, script, weak_modules, withdraw};
+use crate::step::{load, publish, script, weak_modules, withdraw};
 use crate::survey;
 use crate::sys::run::{Cmd, Output};
 use crate::sys::signal;
-use crate::tree::{Installed, Intent, LockedTree, Pending, Record, Snapshot, stale};
+use crate::tree::{Installed, Intent, LockedTree, Pending, Record, Snapshot};
 use crate::types::{ModuleId, ModuleName, Placement, Target};
 
 /// A plan during its execution.
@@ -344,84 +346,6 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// The files of all installed modules, of every kernel.
-    fn all_claims(&mut self) -> Result<&mut publish::Claims> {
-        let destination = self.session.policy.destination();
-        let read = || -> Result<publish::Claims> {
-            let mut claims = publish::Claims::new();
-            for (id, entry) in &self.tree.snapshot()?.modules {
-                for (target, build) in entry.builds.iter().filter(|(_, build)| build.active) {
-                    let kernel = self.tree.layout.kernel(&target.kernel);
-                    for file in build.places(&kernel, destination) {
-                        claims.entry(file).or_default().insert(id.clone());
-                    }
-                }
-            }
-            Ok(claims)
-        };
-        let claims = match self.claims.take() {
-            Some(claims) => claims,
-            None => read()?,
-        };
-        Ok(self.claims.insert(claims))
-    }
-
-    /// The files of all modules that are installed for a kernel.
-    fn claims(&mut self, target: &Target) -> Result<publish::Claims> {
-        let kernel = self.tree.layout.kernel(&target.kernel);
-        let claims = self.all_claims()?.iter().filter(|(file, _)| file.starts_with(&kernel));
-        Ok(claims.map(|(file, modules)| (file.clone(), modules.clone())).collect())
-    }
-
-    /// A module has installed these files, and no others.
-    fn claim(&mut self, module: &ModuleId, installed: &[Installed]) {
-        let Some(claims) = &mut self.claims else { return };
-        for file in installed {
-            let owners = claims.entry(file.path.clone()).or_default();
-            owners.retain(|owner| owner.name != module.name);
-            owners.insert(module.clone());
-        }
-    }
-
-    /// A module is no longer installed for a kernel. Returns other modules that have installed one of its files, those of
-    /// packages that contain the same module. Only packages that were in conflict with it are read.
-    fn unclaim(
-        &mut self,
-        module: &ModuleId,
-        target: &Target,
-        published: &[Installed],
-    ) -> Result<Vec<(ModuleId, PathBuf)>> {
-        let kernel = self.tree.layout.kernel(&target.kernel);
-        for (_, owners) in self.claims.iter_mut().flatten().filter(|(file, _)| file.starts_with(&kernel)) {
-            owners.retain(|owner| owner.name != module.name);
-        }
-        let record = self.snapshot.build(module, target).and_then(|build| build.record.as_ref());
-        let others = record.map(|record| record.shares.clone()).unwrap_or_default();
-        if others.is_empty() {
-            return Ok(Vec::new());
-        }
-        let destination = self.session.policy.destination();
-        let mut hidden = Vec::new();
-        for (other, entry) in &Snapshot::load_some(&self.tree.layout, others)?.modules {
-            let Some(build) = entry.builds.get(target).filter(|build| build.active) else { continue };
-            let files = build.places(&kernel, destination).into_iter();
-            let same = files.filter(|file| published.iter().any(|published| published.path == *file));
-            hidden.extend(same.map(|file| (other.clone(), file)));
-        }
-        Ok(hidden)
-    }
-
-    /// Installs the file of another package again, after the one that had replaced it was removed.
-    fn reveal(&self, module: &ModuleId, target: &Target, file: &Path) -> Result<()> {
-        let built = self.tree.layout.built_modules(module, target).join(file.file_name().unwrap_or_default());
-        if file.exists() || !built.is_file() {
-            return Ok(());
-        }
-        crate::sys::file::write_atomic(file, &std::fs::read(&built)?, 0o644)?;
-        self.session.screen.progress(&format!("dkms: {module}: restored {}", file.display()));
-        Ok(())
-    }
-
     /// Runs a module's POST_REMOVE, and records that it has ended.
     fn post_remove(&mut self, module: &ModuleId, target: &Target, command: Option<&str>) -> Result<()> {
         let Some(command) = command else { return Ok(()) };
@@ -551,61 +475,6 @@ impl<'a> Work<'a> {
         Ok(Completion::Whole)
     }
 
-    /// Regenerates each initramfs that is out of date, also those that an earlier run left. A failure does not fail the
-    /// transaction: the modules are installed, and the next run retries.
-    fn refresh_initramfs(&mut self) -> Result<()> {
-        // A dkms above this process is not done yet: depmod may not have run.
-        if self.proof.is_some() || self.tree.nested() || !regenerates(self.session) {
-            return Ok(());
-        }
-        for (target, mut stale) in stale(&self.tree.layout) {
-            if self.gone.contains(&target) {
-                continue;
-            }
-            match initramfs::refresh(self.session, &target, &stale.names) {
-                Ok(regenerated) => {
-                    self.report.initramfs.extend(regenerated.then(|| target.clone()));
-                    self.tree.forget_stale(&target)?;
-                }
-                Err(error) if error.is::<signal::Interrupted>() => return Err(error),
-                Err(error) => {
-                    stale.why = error.root_cause().to_string();
-                    self.tree.note_stale(&target, &stale)?;
-                    let earlier =
-                        self.published.get(&target).is_none_or(|published| published.modules.is_empty());
-                    let (step, modules, why) = (KernelStep::Initramfs, stale.modules, stale.why);
-                    self.report.unfinished.push(Unfinished { step, target, modules, why, earlier });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// modules.dep of a kernel is out of date. The intent is kept, so that the next run repeats depmod.
-    fn depmod_failed(&mut self, target: &Target, why: String) {
-        self.unfinished = true;
-        let modules = self.published.get(target).map(|published| published.modules.clone());
-        self.report.unfinished.push(Unfinished {
-            earlier: false,
-            step: KernelStep::Depmod,
-            target: target.clone(),
-            modules: modules.unwrap_or_default(),
-            why,
-        });
-    }
-
-    /// Before modules of a kernel are replaced: records that its initramfs may be out of date from now on.
-    fn outdates(&mut self, module: &ModuleName, target: &Target, names: &BTreeSet<String>) -> Result<()> {
-        if !self.initramfs.contains(target) || !regenerates(self.session) {
-            return Ok(());
-        }
-        let noted = stale(&self.tree.layout).into_iter().find(|(noted, _)| noted == target);
-        let mut noted = noted.map(|(_, stale)| stale).unwrap_or_default();
-        noted.modules.insert(module.clone());
-        noted.names.extend(names.iter().cloned());
-        self.tree.note_stale(target, &noted)
-    }
-
     /// Loads what was installed for the running kernel, if this was requested.
     fn load_modules(&mut self) -> Result<()> {
         let session = self.session;
@@ -653,9 +522,4 @@ impl<'a> Work<'a> {
         let remaining = crate::plan::remaining(self.snapshot, self.gone, &task.module, &task.target);
         Outcome::Failed(Failing { remaining, ..failing })
     }
-}
-
-/// Whether this run may regenerate an initramfs: only of this system, and after depmod.
-fn regenerates(session: &Session) -> bool {
-    !session.options.no_depmod && session.layout.depmod_root() == Some(Path::new("/"))
 }
