@@ -1,0 +1,129 @@
+//! Reads files, also those with untrusted names: without following links out of a directory, waiting for a fifo, opening a
+//! device, or reading without end.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+/// A file's content, or `None` when it does not exist.
+pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+/// Whether two files have the same content; an error if one cannot be read.
+pub fn same_content(one: &Path, other: &Path) -> io::Result<bool> {
+    let (mut one, mut other) = (File::open(one)?, File::open(other)?);
+    let mut left = one.metadata()?.len();
+    if left != other.metadata()?.len() {
+        return Ok(false);
+    }
+    let part = left.min(1 << 16) as usize;
+    let (mut ours, mut theirs) = (vec![0; part], vec![0; part]);
+    while left > 0 {
+        let part = left.min(part as u64) as usize;
+        one.read_exact(&mut ours[..part])?;
+        other.read_exact(&mut theirs[..part])?;
+        if ours[..part] != theirs[..part] {
+            return Ok(false);
+        }
+        left -= part as u64;
+    }
+    Ok(true)
+}
+
+/// Reads a regular file that an untrusted process created in its own directory. A link that leads out of the directory,
+/// in any component, is an error, and so is a file that is too large.
+pub fn read_untrusted(root: &Path, relative: &Path, limit: u64) -> Result<Vec<u8>> {
+    let path = root.join(relative);
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let open = || -> io::Result<File> {
+        match rustix::fs::openat2(&File::open(root)?, relative, flags, Mode::empty(), beneath) {
+            // Some containers forbid the system call. No process that could change the links is running any more, so
+            // checking before opening is safe.
+            Err(Errno::NOSYS | Errno::PERM) => {
+                let real = path.canonicalize()?;
+                if !real.starts_with(root.canonicalize()?) {
+                    return Err(Errno::XDEV.into());
+                }
+                OpenOptions::new().read(true).open(real)
+            }
+            other => Ok(File::from(other?)),
+        }
+    };
+    let file = open().with_context(|| format!("opening {}", path.display()))?;
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        bail!("{} is not a regular file", path.display());
+    }
+    if meta.len() > limit {
+        bail!("{} is larger than {} MiB", path.display(), limit >> 20);
+    }
+    let mut content = Vec::with_capacity(meta.len() as usize);
+    file.take(limit).read_to_end(&mut content).with_context(|| format!("reading {}", path.display()))?;
+    Ok(content)
+}
+
+/// The largest total size of a source tree, with the holes of sparse files. The largest known driver has a tenth of it.
+pub const TREE_LIMIT: u64 = 4 << 30;
+
+/// Opens a file with an untrusted name; returns its size. A fifo or a device has no size to check against a limit, and
+/// may have no end; opening one may block, or start something.
+pub fn open_regular(path: &Path) -> io::Result<(File, u64)> {
+    // What has the name may be replaced at any time: the opened file is examined before it is opened for reading.
+    let found = File::from(rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?);
+    if !found.metadata()?.is_file() {
+        return Err(io::Error::other("not a file"));
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let again = format!("/proc/self/fd/{}", found.as_raw_fd());
+    let opened = match rustix::fs::open(again, flags, Mode::empty()) {
+        // Without /proc, it may have been replaced in between.
+        Err(Errno::NOENT) => rustix::fs::open(path, flags, Mode::empty()),
+        other => other,
+    };
+    let file = File::from(opened?);
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(io::Error::other("not a file"));
+    }
+    Ok((file, meta.len()))
+}
+
+/// Opens a file of an untrusted tree, of at most `limit` bytes. A symbolic link may lead to a device, or to a file of procfs,
+/// which has a size of zero and may never end: at most its size is read.
+pub fn open_data(path: &Path, limit: u64) -> io::Result<io::Take<File>> {
+    let (file, size) = open_regular(path)?;
+    if size > limit {
+        return Err(io::Error::other(format!("it is larger than {} MiB", limit >> 20)));
+    }
+    Ok(file.take(size))
+}
+
+/// The beginning and the end of a file, with the sizes `ends`, and a line between them if something was left out.
+pub fn read_ends(path: &Path, ends: (u64, u64)) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let (head, tail) = ends;
+    let mut content = Vec::new();
+    if size <= head + tail {
+        file.read_to_end(&mut content)?;
+        return Ok(content);
+    }
+    (&mut file).take(head).read_to_end(&mut content)?;
+    content.extend(format!("\n[... {} bytes omitted ...]\n", size - head - tail).into_bytes());
+    file.seek(io::SeekFrom::Start(size - tail))?;
+    file.take(tail).read_to_end(&mut content)?;
+    Ok(content)
+}
