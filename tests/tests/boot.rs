@@ -5,11 +5,17 @@ use dkms_tests::kernels::Flavour;
 use dkms_tests::modules::Sources;
 use dkms_tests::{Kernel, Root, Suite, boot, stage};
 
-#[test]
-fn the_new_kernel_boots_and_loads_v4l2loopback() {
+/// A Debian 13 with the product, and a kernel that it does not have yet.
+fn machine() -> (Root, Kernel) {
     let suite = Suite::trixie();
     let root = Root::on(&stage::product(suite));
     let kernel = Kernel::newest(&root, Flavour::Plain, suite.kernel_series);
+    (root, kernel)
+}
+
+#[test]
+fn the_new_kernel_boots_and_loads_v4l2loopback() {
+    let (root, kernel) = machine();
     root.apt_install(&["v4l2loopback-dkms"]).ok();
     kernel.install(&root).ok();
     kernel.expect_vermagic(&root);
@@ -30,9 +36,7 @@ lsmod | grep -o '^waited ' | sed 's/^/LOADED /'
 #[test]
 #[ignore = "long: run by `make test-long`"]
 fn the_boot_service_loads_the_module_that_a_device_waits_for() {
-    let suite = Suite::trixie();
-    let root = Root::on(&stage::product(suite));
-    let kernel = Kernel::newest(&root, Flavour::Plain, suite.kernel_series);
+    let (root, kernel) = machine();
     root.apt_install(&[&kernel.image(), &kernel.headers()]).ok();
     let waited = Sources::new("waited", "1.0");
     waited.unpack(&root);
@@ -72,9 +76,7 @@ dkms status
 #[test]
 #[ignore = "long: run by `make test-long`"]
 fn a_delegated_control_group_limits_each_build() {
-    let suite = Suite::trixie();
-    let root = Root::on(&stage::product(suite));
-    let kernel = Kernel::newest(&root, Flavour::Plain, suite.kernel_series);
+    let (root, kernel) = machine();
     root.apt_install(&[&kernel.image(), &kernel.headers(), "attr"]).ok();
     for (name, does) in GREEDY {
         Sources::new(name, "1.0").conf("PRE_BUILD=\"before.sh\"").unpack(&root);

@@ -2,6 +2,12 @@
 
 use super::*;
 
+fn expect_refused(root: &Root, line: &str, code: i32, part: &str) {
+    let words: Vec<&str> = line.split(' ').collect();
+    let run = root.dkms(&words);
+    assert!(run.code == code && run.stderr.contains(part), "{line}: {} {}", run.code, run.stderr);
+}
+
 #[test]
 fn the_log_of_the_last_build() {
     let root = Root::new(
@@ -28,9 +34,7 @@ fn the_log_of_the_last_build() {
         ("log c", 3, "c is not in the DKMS tree; to list all modules: dkms status"),
         ("log a/2", 3, "a/2 is not in the DKMS tree"),
     ] {
-        let words: Vec<&str> = line.split(' ').collect();
-        let run = root.dkms(&words);
-        assert!(run.code == code && run.stderr.contains(part), "{line}: {} {}", run.code, run.stderr);
+        expect_refused(&root, line, code, part);
     }
 }
 
@@ -47,9 +51,7 @@ fn a_similar_name_is_suggested() {
         ("statsu v4l2loopback/1", 2, "unknown command \"statsu\"; did you mean status?"),
         ("frobnicate", 2, "unknown command \"frobnicate\"; see dkms --help"),
     ] {
-        let words: Vec<&str> = line.split(' ').collect();
-        let run = root.dkms(&words);
-        assert!(run.code == code && run.stderr.contains(part), "{line}: {} {}", run.code, run.stderr);
+        expect_refused(&root, line, code, part);
     }
 }
 
