@@ -173,7 +173,8 @@ pub const ATTACKS: &[Attack] = &[
         "build-set-id-bits",
         Build,
         "cp /bin/true s; chmod 4755 s; chmod 2755 s; install -m 6755 /bin/true t; mkdir -m 2777 g; \
-         [ -u s ] || [ -g s ] || [ -u t ] || [ -g t ] || [ -g g ] && echo REACHED",
+         perl -e 'syscall(437, -100, \"o\", pack(\"QQQ\", 0101, 06755, 0), 24)'; \
+         [ -u o ] || [ -g o ] || [ -u s ] || [ -g s ] || [ -u t ] || [ -g t ] || [ -g g ] && echo REACHED",
         "the build user, by another user",
         "",
     ),

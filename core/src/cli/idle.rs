@@ -21,10 +21,11 @@ pub(super) fn requested(session: &Session, report: &Report, request: &Request) -
         Verb::Add | Verb::Uninstall | Verb::Unbuild | Verb::Remove => {
             if report.lines.is_empty() && report.problems.is_empty() {
                 let there = kernels(session, request)?;
-                session.screen.progress(&format!(
-                    "dkms: nothing to do for {}: {module} is {there}",
-                    names(&request.targets)
-                ));
+                let place = match request.targets.as_slice() {
+                    [] => String::new(),
+                    targets => format!(" for {}", names(targets)),
+                };
+                session.screen.progress(&format!("dkms: nothing to do{place}: {module} is {there}"));
             }
             return Ok(());
         }

@@ -71,7 +71,7 @@ mod tests {
             "INTEGRITY_MACHINE_KEYRING SECONDARY_TRUSTED_KEYRING INTEGRITY_PLATFORM_KEYRING";
         for (release, options, trusts_enrolled, expected) in [
             ("6.18.2-arch1-1", MACHINE, true, "known"),
-            // Shim was told not to trust its list.
+            // Shim is configured not to trust its list.
             ("6.18.2-arch1-1", MACHINE, false, "doubtful"),
             ("6.18.2-arch1-1", "INTEGRITY_PLATFORM_KEYRING", true, "doubtful"),
             ("6.18.2-cachyos", "MODULE_SIG", true, "unused"),

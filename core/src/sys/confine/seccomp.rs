@@ -100,8 +100,9 @@ pub(super) fn refuse() -> Result<()> {
     let request = |number| SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, number);
     refused.insert(libc::SYS_ioctl, vec![rule(request(TIOCSTI))?, rule(request(TIOCLINUX))?]);
     install(refused, libc::EPERM, arch)?;
-    // Its flags are in memory, which a filter cannot read. The C library then uses clone.
-    install([(libc::SYS_clone3, Vec::new())].into(), libc::ENOSYS, arch)?;
+    // Their flags and modes are in memory, which a filter cannot read. Programs then use clone and openat.
+    let unreadable = [(libc::SYS_clone3, Vec::new()), (libc::SYS_openat2, Vec::new())];
+    install(unreadable.into(), libc::ENOSYS, arch)?;
     let other =
         FAMILIES.map(|family| SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, family));
     let other = other.into_iter().collect::<std::result::Result<Vec<_>, _>>()?;
