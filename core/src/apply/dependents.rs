@@ -76,7 +76,7 @@ fn mismatch(module: &Module, before: &Exports, after: &Exports) -> Option<String
     let used = module.imports.iter().filter(|(symbol, _)| before.contains_key(*symbol));
     used.into_iter().find_map(|(symbol, weak)| match after.get(symbol) {
         None if *weak => None,
-        None => Some(format!("it does not export {symbol} any more")),
+        None => Some(format!("{symbol} is no longer exported")),
         Some(new) => {
             let known = module.versions.as_ref().and_then(|versions| versions.get(symbol));
             let differs = known.is_some_and(|known| new.is_some_and(|new| u64::from(new) != *known));
@@ -98,7 +98,7 @@ mod tests {
         for (imports, weak, after, expected) in [
             ("a", false, &[("a", 1), ("b", 3)][..], None),
             ("a", false, &[("a", 9)], Some("disagrees about the version of symbol a")),
-            ("a", false, &[], Some("it does not export a any more")),
+            ("a", false, &[], Some("a is no longer exported")),
             ("a", true, &[], None),
             // Another module exports it.
             ("c", false, &[], None),

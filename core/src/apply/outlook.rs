@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use super::recover::Recovery;
 use super::transaction::decide;
 use crate::event::Event;
 use crate::plan::{Plan, Survey};
@@ -17,8 +18,8 @@ pub enum Prospect {
     Build(&'static str),
     /// Its build is installed.
     Install(&'static str),
-    /// Nothing: it is as it should be.
-    UpToDate(&'static str),
+    /// Nothing, as intended: this is its state.
+    Unchanged(&'static str),
     /// Nothing, for this reason.
     Settled(Outcome),
 }
@@ -36,7 +37,7 @@ pub struct Outlook {
 pub fn outlook(session: &mut Session, target: &Target) -> Result<Outlook> {
     let snapshot = Snapshot::load(&session.layout)?;
     let events = [Event::Autoinstall(target.clone())];
-    let (survey, plan) = decide(session, &snapshot, &events, &Default::default())?;
+    let (survey, plan) = decide(session, &snapshot, &events, &Recovery::default())?;
     Ok(Outlook { snapshot, survey, plan, target: target.clone() })
 }
 
@@ -74,7 +75,7 @@ impl Outlook {
             let case = self.survey.cases.get(&place)?;
             Some(case.recipe.as_ref().ok()?.autoinstall)
         };
-        Prospect::UpToDate(match (active, automatic()) {
+        Prospect::Unchanged(match (active, automatic()) {
             (true, _) => "installed, and up to date",
             (false, Some(false)) => "not built automatically: its dkms.conf does not set AUTOINSTALL=yes",
             (false, _) => "not built: another version of the module is used for this kernel",

@@ -42,11 +42,14 @@ pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> R
     });
     let last: Option<(SystemTime, PathBuf)> = logs.max();
     let Some((_, log)) = last else {
-        let kernel = if args.pairs.named() { " for this kernel" } else { "" };
-        return refuse(
-            Exit::NOT_BUILT,
-            format!("{name} has no build log{kernel}; to build it: dkms install {name}"),
-        );
+        let target = wanted.iter().find_map(|(kernel, _)| kernel.as_ref());
+        let place = if target.is_some() { " for this kernel" } else { "" };
+        let option = target.map_or(String::new(), |kernel| format!(" -k {kernel}"));
+        let version =
+            snapshot.versions(&name).map(|(id, _)| id).filter(|id| of_version(id.version.as_str())).last();
+        let module = version.map_or(name.to_string(), ToString::to_string);
+        let build = format!("dkms install {module}{option}");
+        return refuse(Exit::NOT_BUILT, format!("{name} has no build log{place}; to build it: {build}"));
     };
     let reading = || format!("reading {}", log.display());
     let (opened, _) = file::open_regular(&log).with_context(reading)?;

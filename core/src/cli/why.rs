@@ -41,7 +41,7 @@ fn about(session: &Session, id: &ModuleId, target: &Target, prospect: Prospect) 
         Prospect::Install(why) => {
             format!("not installed: {why}\n      to install it: dkms install {id} -k {kernel}\n")
         }
-        Prospect::UpToDate(installed) => format!("{installed}\n"),
+        Prospect::Unchanged(state) => format!("{state}\n"),
         Prospect::Settled(outcome) => {
             let line = Line { module: id.clone(), target: Some(target.clone()), outcome };
             return text::explained(&line, &session.policy.admin);
