@@ -106,9 +106,9 @@ fn story(manager: Manager) {
                 |line: &&str| line.contains(" WARNING Actions plugin: ") && line.contains(": dkms: ");
             let last = log.lines().rfind(warned).and_then(|line| log.rfind(line));
             assert!(last.is_some() && last < log.rfind("FAILED: broken/1.0"), "{log}");
-            // On a terminal it is at the end, too.
+            // On a terminal it is at the end, too; dnf5 writes its last progress line after it.
             let (_, rest) = said.stdout.rsplit_once("FAILED (dkms history show").expect("it is counted");
-            assert!(!rest.contains("100%") && rest.contains("Complete!"), "{said}");
+            assert!(rest.matches("100%").count() <= 1 && rest.contains("Complete!"), "{said}");
         }
         _ => {}
     }
