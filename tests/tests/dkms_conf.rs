@@ -193,6 +193,43 @@ fn a_kernel_built_by_clang_names_what_is_missing() {
 }
 
 #[test]
+fn a_module_in_rust_names_what_is_missing() {
+    const COMPILER: &str = "rustc 1.97.1 (8bab26f4f 2026-07-14) (built from a source tarball)";
+    let (root, kernel) = begin();
+    let headers = format!("/usr/src/linux-headers-{}", kernel.release);
+    Sources::new("rusty", "1.0").unpack(&root);
+    root.run("rm /usr/src/rusty-1.0/rusty.c").ok();
+    // A program beside the module is no module.
+    root.write("/usr/src/rusty-1.0/tool.rs", "fn main() {}\n");
+    install(&root, &kernel, "rusty/1.0").exits(10).never_says(&["Rust"]);
+    let module = "use kernel::prelude::*;\nmodule! { type: Rusty, name: \"rusty\", license: \"GPL\" }\n";
+    root.write("/usr/src/rusty-1.0/rusty.rs", module);
+    let config = format!("CONFIG_RUST=y\nCONFIG_RUSTC_VERSION_TEXT=\"{COMPILER}\"");
+    for (step, told) in [
+        ("true".to_owned(), "was built without (CONFIG_RUST)"),
+        (format!("echo '{config}' >>{headers}/include/config/auto.conf"), "rust/libcore.rmeta"),
+        (format!("mkdir {headers}/rust && touch {headers}/rust/libcore.rmeta"), "rust/libkernel.rmeta"),
+        (format!("touch {headers}/rust/libkernel.rmeta"), "install rustc 1.97.1, then"),
+        (
+            "printf '#!/bin/sh\\necho rustc 1.85.0\\n' >/usr/bin/rustc && chmod 755 /usr/bin/rustc"
+                .to_owned(),
+            "rustc 1.85.0 cannot read its Rust metadata",
+        ),
+    ] {
+        root.run(&step).ok();
+        install(&root, &kernel, "rusty/1.0").exits(10).says(&[told]);
+        root.run("dkms why rusty").ok().says(&[told]);
+    }
+    // All is there: the kernel's build system calls the compiler.
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" != --version ] || {{ echo '{COMPILER}'; exit; }}\necho RAN >&2; exit 1\n"
+    );
+    root.write_script("/usr/bin/rustc", &script);
+    install(&root, &kernel, "rusty/1.0").exits(10).says(&["FAILED"]);
+    root.run(&format!("dkms log rusty/1.0 -k {}", kernel.release)).ok().says(&["RAN"]);
+}
+
+#[test]
 fn what_two_packages_bring_stays_while_one_of_them_is_there() {
     let (root, kernel) = begin();
     for (name, version) in [("twin-a", "1.0"), ("twin-b", "2.0")] {

@@ -67,6 +67,8 @@ pub(super) fn carry_out<'a>(work: &mut Work<'a>, plan: &'a Plan) -> Result<()> {
             Step::Task(..) | Step::Removal(_) | Step::Index(_) => None,
         })
         .collect();
+    let compiled = plan.tasks.iter().filter(|task| task.build && !task.cached);
+    let remembered = compiled.map(|task| remembered(work, task)).all(|seconds| seconds.is_some());
     let signing = task::signing(work, &plan.tasks)?;
     let jobs = Jobs::new(work.session.jobs())?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -85,7 +87,7 @@ pub(super) fn carry_out<'a>(work: &mut Work<'a>, plan: &'a Plan) -> Result<()> {
             token: None,
             lanes: BTreeMap::new(),
             builds: plan.tasks.iter().filter(|task| task.build).count(),
-            live: Live::new(work.session.screen, costs.len(), costs.values().sum()),
+            live: Live::new(work.session.screen, costs.len(), (costs.values().sum(), remembered)),
             costs,
             done: 0,
             announced: false,
@@ -161,16 +163,19 @@ fn steps<'p>(work: &Work<'_>, plan: &'p Plan) -> (Vec<Step<'p>>, Vec<Node>) {
     (steps, items)
 }
 
-/// The expected duration of a build: that for another kernel or of another version, else an estimate from the size of
-/// the source.
-fn expected(work: &Work<'_>, task: &Task) -> f64 {
+/// The duration of a build for another kernel or of another version.
+fn remembered(work: &Work<'_>, task: &Task) -> Option<f64> {
     let records = work.snapshot.versions(&task.module.name).flat_map(|(_, entry)| entry.builds.values());
     let known = records.filter_map(|build| Some(build.record.as_ref()?.seconds)).fold(0.0, f64::max);
-    if known > 0.0 {
-        return known;
-    }
-    let source = work.survey.sources.get(&task.module);
-    source.map_or(0.0, |source| file::tree_size(source) as f64 / BYTES_PER_SECOND)
+    (known > 0.0).then_some(known)
+}
+
+/// The expected duration of a build: the remembered one, else an estimate from the size of the source.
+fn expected(work: &Work<'_>, task: &Task) -> f64 {
+    remembered(work, task).unwrap_or_else(|| {
+        let source = work.survey.sources.get(&task.module);
+        source.map_or(0.0, |source| file::tree_size(source) as f64 / BYTES_PER_SECOND)
+    })
 }
 
 /// Executes the nodes.

@@ -25,6 +25,13 @@ pub struct ModuleSpec {
     pub strip: bool,
 }
 
+impl ModuleSpec {
+    /// The path of its object below the source directory, without suffix.
+    pub fn in_source(&self) -> &str {
+        self.built.strip_prefix(IN_SOURCE).unwrap_or(&self.built)
+    }
+}
+
 /// The stored form of a module. It is checked again after reading, because root joins it to paths.
 #[derive(Deserialize)]
 struct Written {

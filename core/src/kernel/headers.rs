@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Config;
 use super::compiler::{self, Toolchain};
 use super::config::config_file;
+use super::rust::RustSupport;
 use super::tools::Tools;
 use crate::distro::Distribution;
 use crate::layout::Layout;
@@ -36,6 +37,8 @@ pub struct Headers {
     pub cc: Option<String>,
     /// `ld.lld` if the kernel was linked with it.
     pub ld: Option<String>,
+    /// What modules in Rust find here.
+    pub rust: RustSupport,
     /// The signing program that comes with them.
     pub sign_file: Option<PathBuf>,
     /// The hash algorithm for signatures; `None` if the kernel does not support signatures.
@@ -127,7 +130,9 @@ impl Headers {
         let Toolchain { cc, ld, missing } =
             Toolchain::choose(&config, || compiler::named(dir), |program| run::which(program).is_some());
         let compiler = cc.as_deref().and_then(run::which).or_else(|| run::which("gcc"));
-        let tools = Tools::find(compiler.as_deref(), ld.as_deref());
+        let rust = RustSupport::of(&config, dir);
+        let also = matches!(rust, RustSupport::On(_)).then_some("rustc");
+        let tools = Tools::find(compiler.as_deref(), ld.as_deref(), also);
         let identity = identity(layout, target, dir, given, &tools)?;
         let programs = tools.all();
         // Kernels may have different compilers: a file for each set of programs.
@@ -147,6 +152,7 @@ impl Headers {
             missing,
             cc,
             ld,
+            rust,
             config,
             identity,
             environment,

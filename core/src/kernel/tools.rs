@@ -29,12 +29,12 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// Finds them on this system. `compiler` and `linker` are those of the kernel.
-    pub fn find(compiler: Option<&Path>, linker: Option<&str>) -> Self {
+    /// Finds them on this system. `compiler` and `linker` are those of the kernel, `also` runs for some modules.
+    pub fn find(compiler: Option<&Path>, linker: Option<&str>, also: Option<&str>) -> Self {
         let mut makers: Vec<PathBuf> = compiler.map(Path::to_path_buf).into_iter().collect();
         makers.extend(MAKERS.into_iter().chain(linker).filter_map(run::which));
         let mut drivers = of_gcc();
-        drivers.extend(DRIVERS.into_iter().filter_map(run::which));
+        drivers.extend(DRIVERS.into_iter().chain(also).filter_map(run::which));
         Self { makers, drivers }
     }
 
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn what_runs_here_is_found_with_its_libraries() {
         let gcc = run::which("gcc").unwrap();
-        let tools = Tools::find(Some(&gcc), None);
+        let tools = Tools::find(Some(&gcc), None, None);
         let has = |all: &[PathBuf], start: &str| {
             all.iter().any(|path| path.file_name().unwrap_or_default().to_string_lossy().starts_with(start))
         };

@@ -23,7 +23,7 @@ pub use scope::{Scope, Versions, concerned, followers, meant, newest, scope, ver
 pub use why::remaining;
 
 use crate::conf::{ConfError, Recipe};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Lack};
 use crate::report::Outcome;
 use crate::types::{Fingerprint, ModuleId, Placement, Target};
 
@@ -55,6 +55,8 @@ pub struct Case {
     pub signer: Option<String>,
     /// A build with this fingerprint is cached.
     pub cached: bool,
+    /// What it needs for building that this kernel or machine does not have.
+    pub lack: Option<Lack>,
     /// It is built with all privileges of the caller, as configured by the admin.
     pub unconfined: bool,
 }

@@ -5,7 +5,7 @@ use super::why::{awaits, bad_conf, needs, refused, remaining};
 use super::{Case, Task};
 use crate::conf::Recipe;
 use crate::exit::Exit;
-use crate::kernel::{HeadersPackage, Kernel};
+use crate::kernel::{HeadersPackage, Kernel, Lack};
 use crate::report::{Failing, Fault, Outcome, Severity, Waits};
 use crate::tree::{Build, unsigned};
 use crate::types::{Fingerprint, ModuleId, ModuleName, Placement, Target, version};
@@ -136,6 +136,9 @@ impl Planner<'_> {
                 advice: format!("install {tools}, then run `dkms autoinstall -k {}`", target.kernel),
                 waits: Waits::Tools,
             });
+        }
+        if let Some(Lack { why, advice }) = &case.lack {
+            return Err(Outcome::Deferred { why: why.clone(), advice: advice.clone(), waits: Waits::Tools });
         }
         match (self.dependencies(recipe, target, wanted), build) {
             (Ok(()), _) => task(true, wanted.install, fingerprint),

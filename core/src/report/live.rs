@@ -15,8 +15,10 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 const REDRAW: Duration = Duration::from_millis(500);
 /// The share of a running build that counts as done at most: its estimate may be wrong.
 const ALMOST: f64 = 0.9;
-/// The share of the work that must be done before the remaining time is estimated.
+/// The share of the work that must be done before guessed durations are converted to this machine's seconds.
 const KNOWN: f64 = 0.1;
+/// A build that takes so many times as long as expected: the remaining time is unknown.
+const WRONG: f64 = 2.0;
 
 /// The line on the terminal, which other output must not be mixed with.
 static DRAWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
@@ -51,6 +53,10 @@ struct State {
     /// Expected seconds of all builds, and of those that are done.
     expected: f64,
     over: f64,
+    /// The seconds that those which are done really took.
+    spent: f64,
+    /// All expected durations are those of earlier builds; else they are guessed from the size of the source.
+    remembered: bool,
     running: BTreeMap<usize, Running>,
 }
 
@@ -63,9 +69,18 @@ struct Running {
 
 impl Live {
     /// For this number of builds with this sum of expected seconds.
-    pub fn new(screen: Screen, builds: usize, expected: f64) -> Self {
+    pub fn new(screen: Screen, builds: usize, (expected, remembered): (f64, bool)) -> Self {
         let now = Instant::now();
-        let state = State { began: now, builds, done: 0, expected, over: 0.0, running: BTreeMap::new() };
+        let state = State {
+            began: now,
+            builds,
+            done: 0,
+            expected,
+            over: 0.0,
+            spent: 0.0,
+            remembered,
+            running: BTreeMap::new(),
+        };
         let mut terminal = false;
         if builds > 0 && screen.talks() {
             let target = ProgressDrawTarget::stderr();
@@ -94,6 +109,7 @@ impl Live {
         if let Some(ended) = self.state.running.remove(&key) {
             self.state.done += 1;
             self.state.over += ended.expected;
+            self.state.spent += ended.began.elapsed().as_secs_f64();
         }
         self.draw(Instant::now());
     }
@@ -142,22 +158,27 @@ impl State {
         format!("{}/{} built, {}{left}{names}", self.done, self.builds, time(elapsed))
     }
 
-    /// The remaining time, from the share of the expected work that is done.
+    /// The remaining time, or `None` if it is not known.
     fn left(&self, now: Instant) -> Option<Duration> {
-        let running: f64 = self
-            .running
-            .values()
-            .map(|running| {
-                let for_now = now.saturating_duration_since(running.began).as_secs_f64();
-                for_now.min(running.expected * ALMOST)
-            })
-            .sum();
-        let share = (self.over + running) / self.expected;
-        let elapsed = now.saturating_duration_since(self.began).as_secs_f64();
-        let left = elapsed * (1.0 - share) / share;
-        (share.is_finite() && share >= KNOWN && left >= 1.0)
-            .then(|| Duration::try_from_secs_f64(left).ok())
-            .flatten()
+        let since = |time: Instant| now.saturating_duration_since(time).as_secs_f64();
+        // Seconds of this machine for each expected one.
+        let pace = match self.over >= self.expected * KNOWN && self.over > 0.0 {
+            true => self.spent / self.over,
+            false => self.remembered.then_some(1.0)?,
+        };
+        let mut done = self.over;
+        let mut busy = self.spent;
+        for running in self.running.values() {
+            let (time, expected) = (since(running.began), running.expected);
+            if time > expected * pace * WRONG {
+                return None;
+            }
+            done += (time / pace).min(expected * ALMOST);
+            busy += time;
+        }
+        let beside_each_other = (busy / since(self.began)).max(1.0);
+        let left = (self.expected - done) * pace / beside_each_other;
+        (left >= 1.0).then(|| Duration::try_from_secs_f64(left).ok()).flatten()
     }
 }
 
@@ -178,29 +199,55 @@ mod tests {
     fn the_line_counts_and_estimates() {
         let now = Instant::now();
         let ago = |seconds: u64| now.checked_sub(Duration::from_secs(seconds)).unwrap();
-        let running = |name: &str, since: u64, expected: f64| Running {
-            name: name.into(),
-            began: ago(since),
-            expected,
-        };
-        let mut state =
-            State { began: ago(0), builds: 3, done: 0, expected: 100.0, over: 0.0, running: BTreeMap::new() };
-        assert_eq!(state.line(now), "0/3 built, 0 s");
-        state.began = ago(1);
-        state.running.insert(7, running("zfs/2", 1, 80.0));
-        assert_eq!(state.line(now), "0/3 built, 1 s: zfs/2", "too early for an estimate");
-        state = State { began: ago(65), done: 1, over: 10.0, ..state };
-        state.running.insert(7, running("zfs/2", 40, 80.0));
-        state.running.insert(8, running("wl/6", 5, 10.0));
-        assert_eq!(state.line(now), "1/3 built, 1 min 5 s, about 53 s left: zfs/2, wl/6");
-        // It takes longer than expected: the estimate stays above zero.
-        state.running.insert(7, running("zfs/2", 400, 80.0));
-        assert!(state.line(now).contains("left: zfs/2, wl/6"), "{}", state.line(now));
+        for (why, remembered, began, done, running, expected) in [
+            ("nothing is running", true, 0, None, &[][..], "0/3 built, 0 s, about 1 min 40 s left"),
+            ("guessed", false, 10, None, &[("zfs/2", 10, 80.0)], "0/3 built, 10 s: zfs/2"),
+            (
+                "known from earlier builds",
+                true,
+                10,
+                None,
+                &[("zfs/2", 10, 80.0)],
+                "0/3 built, 10 s, about 1 min 30 s left: zfs/2",
+            ),
+            (
+                "this machine is twice as slow as guessed, and two builds run beside each other",
+                false,
+                40,
+                Some((20.0, 40.0)),
+                &[("zfs/2", 40, 60.0), ("wl/6", 0, 10.0)],
+                "1/3 built, 40 s, about 1 min left: zfs/2, wl/6",
+            ),
+            (
+                "a guess was wrong",
+                false,
+                200,
+                Some((20.0, 20.0)),
+                &[("zfs/2", 161, 80.0)],
+                "1/3 built, 3 min 20 s: zfs/2",
+            ),
+        ] {
+            let running = running.iter().enumerate().map(|(key, (name, since, expected))| {
+                (key, Running { name: (*name).into(), began: ago(*since), expected: *expected })
+            });
+            let (over, spent) = done.unwrap_or_default();
+            let state = State {
+                began: ago(began),
+                builds: 3,
+                done: usize::from(done.is_some()),
+                expected: 100.0,
+                over,
+                spent,
+                remembered,
+                running: running.collect(),
+            };
+            assert_eq!(state.line(now), expected, "{why}");
+        }
     }
 
     #[test]
     fn without_a_terminal_nothing_is_drawn() {
-        let mut live = Live::new(Screen::package_manager().quiet(true), 3, 1.0);
+        let mut live = Live::new(Screen::package_manager().quiet(true), 3, (1.0, true));
         live.started(0, "a/1".into(), 1.0);
         live.tick();
         live.ended(0);

@@ -11,7 +11,7 @@ pub use wire::Wire;
 
 use crate::cache;
 use crate::conf::{ConfError, Context, Recipe, evaluate};
-use crate::kernel::Kernel;
+use crate::kernel::{Headers, Kernel, Lack, is_rust_module};
 use crate::layout::Layout;
 use crate::plan::{Case, Scope, Survey};
 use crate::session::Session;
@@ -19,6 +19,7 @@ use crate::step::sign;
 use crate::sys::file;
 use crate::sys::hash::{self, Watch};
 use crate::sys::parallel::{self, ItemCost};
+use crate::sys::run;
 use crate::tree::{Build, Snapshot};
 use crate::types::{Attempt, Fingerprint, ModuleId, ModuleName, Placement, Target};
 
@@ -163,14 +164,14 @@ fn examine(
         all.extend(part?);
     }
     for (placement, seen) in cases.iter().zip(all) {
-        let Some(Examined { source, recipe, base, damaged }) = seen else { continue };
+        let Some(Examined { source, recipe, base, lack, damaged }) = seen else { continue };
         bases.extend(base.map(|base| (placement.clone(), base)));
         survey.sources.entry(placement.module.clone()).or_insert(source);
         if damaged {
             survey.damaged.insert(placement.clone());
         }
         let unconfined = session.policy.admin.unconfined(&placement.module.name);
-        let case = Case { recipe, fingerprint: None, signer: None, cached: false, unconfined };
+        let case = Case { recipe, fingerprint: None, signer: None, cached: false, lack, unconfined };
         survey.cases.insert(placement.clone(), case);
     }
     Ok(())
@@ -206,6 +207,7 @@ struct Examined {
     source: PathBuf,
     recipe: Result<Recipe, ConfError>,
     base: Option<String>,
+    lack: Option<Lack>,
     damaged: bool,
 }
 
@@ -217,9 +219,12 @@ fn see(
 ) -> Result<Option<Examined>> {
     let (Some(kernel), Some(source)) = (kernel, source_of(session, snapshot, id)) else { return Ok(None) };
     let recipe = recipe(session, id, kernel, &source)?;
+    let mut lack = None;
     let base = match (&recipe, &kernel.headers) {
         (Ok(recipe), Some(headers)) => {
-            let base = base(session, id, recipe, kernel, &headers.identity, &source);
+            let rust = Rust::of(recipe, headers, &kernel.target, &source);
+            let base = base(session, id, recipe, kernel, (&headers.identity, rust.as_ref()), &source);
+            lack = rust.and_then(|rust| rust.lack);
             Some(base.with_context(|| format!("examining the source of {id}"))?)
         }
         _ => None,
@@ -227,7 +232,7 @@ fn see(
     let target = &kernel.target;
     let damaged =
         snapshot.build(id, target).is_some_and(|build| damaged(session, snapshot, id, target, build));
-    Ok(Some(Examined { source, recipe, base, damaged }))
+    Ok(Some(Examined { source, recipe, base, lack, damaged }))
 }
 
 /// Modules outside of the scope that have a build and are rebuilt when a module in scope is installed.
@@ -292,7 +297,9 @@ fn dependencies(
             continue;
         }
         if let (Ok(recipe), Some(headers)) = (recipe(session, id, kernel, &source)?, &kernel.headers) {
-            bases.insert(key.clone(), base(session, id, &recipe, kernel, &headers.identity, &source)?);
+            let rust = Rust::of(&recipe, headers, &key.target, &source);
+            let base = base(session, id, &recipe, kernel, (&headers.identity, rust.as_ref()), &source)?;
+            bases.insert(key.clone(), base);
             open.extend(recipe.build_depends.iter().map(|name| (name.clone(), key.target.clone())));
             depends.insert(key, recipe.build_depends);
         }
@@ -344,13 +351,55 @@ pub fn recipe(
     evaluate::recipe(&conf, &context, config).with_context(|| format!("reading dkms.conf of {id}"))
 }
 
+/// A Rust source file is the root of a module only if it is small enough to be read by a person.
+const RUST_LIMIT: u64 = 1 << 20;
+
+/// Whether one of the modules is written in Rust: its crate is beside the object that is linked.
+fn written_in_rust(recipe: &Recipe, source: &Path) -> bool {
+    let dirs: BTreeSet<&Path> =
+        recipe.modules.iter().filter_map(|module| Path::new(module.in_source()).parent()).collect();
+    dirs.into_iter().any(|dir| {
+        let files = file::sorted_entries(&source.join(dir)).into_iter();
+        let mut files = files.filter(|path| path.extension().is_some_and(|end| end == "rs"));
+        files.any(|path| {
+            let Some(name) = path.file_name() else { return false };
+            file::read_untrusted(source, &dir.join(name), RUST_LIMIT).is_ok_and(|text| is_rust_module(&text))
+        })
+    })
+}
+
+/// What the installed compiler says of itself; `None` if there is none.
+fn rustc_version() -> Option<String> {
+    run::which("rustc")?;
+    let done = run::Cmd::new("rustc").args(["--version"]).output(run::Output::Split).run().ok()?;
+    let text = String::from_utf8_lossy(&done.output).trim().to_owned();
+    (done.status.success() && !text.is_empty()).then_some(text)
+}
+
+/// What only modules in Rust need.
+struct Rust {
+    /// The version of the installed compiler.
+    rustc: Option<String>,
+    /// What the kernel or the machine lacks.
+    lack: Option<Lack>,
+}
+
+impl Rust {
+    /// `None` if the module is not written in Rust.
+    fn of(recipe: &Recipe, headers: &Headers, target: &Target, source: &Path) -> Option<Self> {
+        let rustc = written_in_rust(recipe, source).then(rustc_version)?;
+        let lack = headers.rust.lacks(target.kernel.as_str(), rustc.as_deref());
+        Some(Self { rustc, lack })
+    }
+}
+
 /// The hash of everything that can change a build, except for dependencies.
 fn base(
     session: &Session,
     id: &ModuleId,
     recipe: &Recipe,
     kernel: &Kernel,
-    identity: &str,
+    (identity, rust): (&str, Option<&Rust>),
     source: &Path,
 ) -> Result<String> {
     let memory = session.layout.source_hash(id);
@@ -370,6 +419,9 @@ fn base(
     });
     if let Some(own) = own {
         all["own"] = own.into();
+    }
+    if let Some(rust) = rust {
+        all["rustc"] = rust.rustc.clone().into();
     }
     Ok(hash::hex(all.to_string().as_bytes()))
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::conf::{ConfError, Recipe};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Lack};
 use crate::plan::{Case, Survey};
 use crate::types::{Fingerprint, ModuleId, Placement, Target};
 
@@ -29,6 +29,7 @@ struct One {
     follows: bool,
     weak_modules: bool,
     fingerprint: Option<Fingerprint>,
+    lack: Option<Lack>,
     unconfined: bool,
 }
 
@@ -44,6 +45,7 @@ impl From<Survey> for Wire {
                 weak_modules: recipe.is_some_and(|recipe| recipe.weak_modules),
                 recipe: case.recipe,
                 fingerprint: case.fingerprint,
+                lack: case.lack,
                 unconfined: case.unconfined,
             }
         });
@@ -66,6 +68,7 @@ impl From<Wire> for Survey {
                 fingerprint: one.fingerprint,
                 signer: None,
                 cached: false,
+                lack: one.lack,
                 unconfined: one.unconfined,
             };
             (Placement { module: one.module, target: one.target }, case)

@@ -322,6 +322,7 @@ impl World {
                     fingerprint,
                     signer: None,
                     cached: false,
+                    lack: None,
                     unconfined: false,
                 },
             );
