@@ -39,7 +39,7 @@ use crate::exit::Exit;
 
 /// Why a tarball cannot be read or written, with the exit code that shell DKMS documents for this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{why}")]
+#[error("it {why}")]
 pub struct Refused {
     /// The exit code.
     pub code: Exit,

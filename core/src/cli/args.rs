@@ -12,6 +12,7 @@ use super::refuse;
 use crate::exit::Exit;
 use crate::inventory::default_kernels;
 use crate::kernel;
+use crate::report::Screen;
 use crate::session::Session;
 use crate::types::Target;
 
@@ -176,6 +177,36 @@ impl Args {
             ("--no-prepare-kernel", self.no_prepare_kernel),
         ];
         given.into_iter().filter(|(_, given)| *given).map(|(option, _)| option)
+    }
+
+    /// Options that do nothing for this action. A program that asked for JSON cannot read anything else.
+    pub fn without_meaning(&self, screen: Screen, action: Action) -> Result<()> {
+        let known = action.options();
+        if self.json && !known.contains(&"json") {
+            return refuse(Exit::ERROR, format!("--json is not supported by {action}"));
+        }
+        let given = [
+            ("force", self.force),
+            ("force_version_override", self.force_version_override),
+            ("no_depmod", self.no_depmod),
+            ("symlink_modules", self.symlink_modules),
+            ("modprobe_on_install", self.modprobe_on_install),
+            ("at_boot", self.at_boot),
+            ("enrolled", !self.enrolled.is_empty()),
+            ("secure_boot", self.secure_boot.is_some()),
+            ("templatekernel", self.templatekernel.is_some()),
+            ("archive", self.archive.is_some()),
+            ("binaries_only", self.binaries_only),
+            ("source_only", self.source_only),
+        ];
+        for (option, _) in given.iter().filter(|(option, given)| *given && !known.contains(option)) {
+            // Scripts of packages pass options to actions that have ignored them for years.
+            if screen.is_person() {
+                let option = option.replace('_', "-");
+                screen.alert(&format!("dkms: ignored: --{option} has no meaning for {action}"));
+            }
+        }
+        Ok(())
     }
 
     /// The variables that `--directive` sets.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::args::Args;
 use super::invocation::Invocation;
-use super::refuse;
+use super::{refuse, unknown};
 use crate::check::{self, Assessment, Assumed, Candidate};
 use crate::exit::Exit;
 use crate::kernel::Cause;
@@ -100,10 +100,16 @@ fn candidates(session: &Session, args: &Args, invocation: &Invocation) -> Result
     let snapshot = crate::apply::status_of(session, name.as_ref())?;
     let known = |id: &ModuleId| version.as_ref().is_none_or(|version| *version == id.version);
     if let Some(name) = name.as_ref().filter(|_| !snapshot.modules.keys().any(known)) {
-        return refuse(
-            Exit::NOT_ADDED,
-            format!("{name} is not in the DKMS tree in this version; `dkms status` lists what is"),
-        );
+        let word = name.as_str();
+        let why = if Path::new(word).exists() {
+            format!("{word} is not a module file (its name has no .ko)")
+        } else if word.contains(".ko") {
+            format!("{word} not found")
+        } else {
+            let all = crate::apply::status_of(session, None)?;
+            unknown::module(&all, word, version.as_ref().map(ModuleVersion::as_str))
+        };
+        return refuse(Exit::NOT_ADDED, why);
     }
     Ok(check::installed(session, &snapshot, |id: &ModuleId, target: &Target| {
         version.as_ref().is_none_or(|version| *version == id.version)

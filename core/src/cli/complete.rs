@@ -128,7 +128,9 @@ impl Completion<'_> {
         }
         match operand {
             Operand::None => Vec::new(),
-            Operand::Source => ids(self.sources()).into_iter().chain([":directories".into()]).collect(),
+            Operand::Source => {
+                ids(sources(self.layout, self.snapshot)).into_iter().chain([":directories".into()]).collect()
+            }
             Operand::Module => ids(self.modules()),
             Operand::Added => ids(self.registered()),
             Operand::AddedOrFiles => ids(self.registered()).into_iter().chain(files()).collect(),
@@ -161,30 +163,14 @@ impl Completion<'_> {
         self.snapshot.modules.keys().cloned().collect()
     }
 
-    /// Sources that are not in the DKMS tree.
-    fn sources(&self) -> Vec<ModuleId> {
-        let linked = |id: &ModuleId| {
-            self.snapshot.modules.get(id).is_some_and(|entry| matches!(entry.source, Source::Linked(_)))
-        };
-        let split = |dir: &String| {
-            // Both names and versions may contain dashes. The dkms.conf would be exact; a digit is correct in most
-            // cases.
-            let mut at = dir.match_indices('-').map(|(at, _)| at);
-            let at = at.find(|at| dir[at + 1..].starts_with(|c: char| c.is_ascii_digit()))?;
-            Some(ModuleId { name: dir[..at].parse().ok()?, version: dir[at + 1..].parse().ok()? })
-        };
-        let dirs = file::sub_dirs(&self.layout.source_tree);
-        let with_conf =
-            dirs.iter().filter(|dir| self.layout.source_tree.join(dir).join("dkms.conf").is_file());
-        with_conf.filter_map(split).filter(|id| !linked(id)).collect()
-    }
-
     /// Every module that can be built.
     fn modules(&self) -> Vec<ModuleId> {
         let operand = self.word(0).and_then(|word| Action::named(&word)).map(|action| action.rules().operand);
         match operand {
-            Some(Operand::Source) => self.sources(),
-            Some(Operand::Module) => self.registered().into_iter().chain(self.sources()).collect(),
+            Some(Operand::Source) => sources(self.layout, self.snapshot),
+            Some(Operand::Module) => {
+                self.registered().into_iter().chain(sources(self.layout, self.snapshot)).collect()
+            }
             None
             | Some(
                 Operand::None
@@ -201,6 +187,23 @@ impl Completion<'_> {
         let built = self.snapshot.targets().into_iter().map(|target| target.kernel);
         unique(kernel::installed(self.layout).into_iter().chain(built).map(|kernel| kernel.to_string()))
     }
+}
+
+/// Sources that are not in the DKMS tree.
+pub(super) fn sources(layout: &Layout, snapshot: &Snapshot) -> Vec<ModuleId> {
+    let linked = |id: &ModuleId| {
+        snapshot.modules.get(id).is_some_and(|entry| matches!(entry.source, Source::Linked(_)))
+    };
+    let split = |dir: &String| {
+        // Both names and versions may contain dashes. The dkms.conf would be exact; a digit is correct in most
+        // cases.
+        let mut at = dir.match_indices('-').map(|(at, _)| at);
+        let at = at.find(|at| dir[at + 1..].starts_with(|c: char| c.is_ascii_digit()))?;
+        Some(ModuleId { name: dir[..at].parse().ok()?, version: dir[at + 1..].parse().ok()? })
+    };
+    let dirs = file::sub_dirs(&layout.source_tree);
+    let with_conf = dirs.iter().filter(|dir| layout.source_tree.join(dir).join("dkms.conf").is_file());
+    with_conf.filter_map(split).filter(|id| !linked(id)).collect()
 }
 
 fn unique(values: impl Iterator<Item = String>) -> Vec<String> {

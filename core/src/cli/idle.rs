@@ -4,10 +4,19 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 
+use super::unknown;
 use crate::event::{Request, Verb};
+use crate::exit::Exit;
 use crate::report::{Outcome, Report};
 use crate::session::Session;
 use crate::types::Target;
+
+/// Prints one sentence to a user.
+pub(super) fn say(session: &Session, sentence: &str) {
+    if session.screen.is_person() && !session.options.dry_run {
+        session.screen.progress(&format!("dkms: {sentence}"));
+    }
+}
 
 /// After a command for one module.
 pub(super) fn requested(session: &Session, report: &Report, request: &Request) -> Result<()> {
@@ -15,24 +24,32 @@ pub(super) fn requested(session: &Session, report: &Report, request: &Request) -
         return Ok(());
     }
     let module = &request.module;
+    if unknown_module(report) {
+        let sources = matches!(request.verb, Verb::Add | Verb::Build | Verb::Install);
+        if let Some(advice) = unknown::advice(session, module, sources)? {
+            session.screen.alert(&format!("      {advice}"));
+        }
+        return Ok(());
+    }
     let done = match request.verb {
         Verb::Build => "built",
         Verb::Install => "installed",
-        Verb::Add | Verb::Uninstall | Verb::Unbuild | Verb::Remove => {
-            if report.lines.is_empty() && report.problems.is_empty() {
+        Verb::Add => return Ok(()),
+        Verb::Uninstall | Verb::Unbuild | Verb::Remove => {
+            if idle(report) {
                 let there = kernels(session, request)?;
                 let place = match request.targets.as_slice() {
                     [] => String::new(),
                     targets => format!(" for {}", names(targets)),
                 };
-                session.screen.progress(&format!("dkms: nothing to do{place}: {module} is {there}"));
+                say(session, &format!("nothing to remove{place}: {module} is {there}"));
             }
             return Ok(());
         }
     };
     for line in report.lines.iter().filter(|line| line.module == *module) {
         if let (Outcome::UpToDate, Some(target)) = (&line.outcome, &line.target) {
-            session.screen.progress(&format!("dkms: {module} is already {done} for {}", target.kernel));
+            say(session, &format!("{module} is already {done} for {}", target.kernel));
         }
     }
     Ok(())
@@ -40,15 +57,35 @@ pub(super) fn requested(session: &Session, report: &Report, request: &Request) -
 
 /// After `autoinstall`.
 pub(super) fn automatic(session: &Session, report: &Report, targets: &[Target]) {
-    let idle = report.lines.iter().all(|line| line.outcome == Outcome::UpToDate);
-    if session.screen.is_person() && !session.options.dry_run && idle && report.problems.is_empty() {
+    if idle(report) {
         let what = match report.lines.len() {
             0 => "no module has to be built".to_owned(),
             1 => "1 module is up to date".to_owned(),
             many => format!("{many} modules are up to date"),
         };
-        session.screen.progress(&format!("dkms: {what} for {}", names(targets)));
+        say(session, &format!("{what} for {}", names(targets)));
     }
+}
+
+/// After `kernel_prerm`.
+pub(super) fn removed(session: &Session, report: &Report, target: &Target) {
+    if idle(report) {
+        let kernel = &target.kernel;
+        say(session, &format!("nothing to remove for {kernel}: no module is built for it"));
+    }
+}
+
+/// Nothing was done, and nothing went wrong.
+fn idle(report: &Report) -> bool {
+    report.lines.iter().all(|line| line.outcome == Outcome::UpToDate) && report.problems.is_empty()
+}
+
+/// The module is neither in the DKMS tree, nor is there a source for it.
+fn unknown_module(report: &Report) -> bool {
+    report.lines.iter().any(|line| match line.outcome {
+        Outcome::Refused { code, .. } => code == Exit::NOT_ADDED || code == Exit::NO_SOURCE,
+        _ => false,
+    })
 }
 
 /// The kernels for which the module is built or installed, as the end of a sentence.

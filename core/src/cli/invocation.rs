@@ -60,7 +60,7 @@ impl Invocation {
             return refuse(
                 Exit::NO_ACTION,
                 match word {
-                    Some(word) => match super::similar(word, Action::all().map(|(name, _)| name)) {
+                    Some(word) => match super::unknown::similar(word, Action::all().map(|(name, _)| name)) {
                         Some(action) => format!("unknown command {word:?}; did you mean {action}?"),
                         None => format!("unknown command {word:?}; see dkms --help"),
                     },
@@ -117,6 +117,11 @@ impl Invocation {
         self.source.as_deref().filter(|_| self.name.is_none() && self.version.is_none())
     }
 
+    /// The operand that names the module, unless options or a source directory do.
+    pub fn named_by_word(&self) -> Option<&String> {
+        self.rest.first().filter(|_| !self.by_option && self.source.is_none())
+    }
+
     /// Whether the module comes from a tarball.
     pub fn brings_tarball(&self, args: &Args) -> bool {
         match self.action.rules().operand {
@@ -142,7 +147,7 @@ impl Invocation {
                     refuse(self.action.rules().operand.unknown(), format!("{error}"))
                 }
             },
-            _ => refuse(Exit::ERROR, format!("dkms {} requires MODULE/VERSION", self.action)),
+            _ => refuse(Exit::ERROR, format!("{} requires MODULE/VERSION", self.action)),
         }
     }
 }

@@ -7,6 +7,7 @@ mod complete;
 mod help;
 mod history;
 mod idle;
+mod implied;
 mod invocation;
 mod log;
 mod pairs;
@@ -17,6 +18,7 @@ mod safe_upgrade;
 mod source;
 mod status;
 mod tarball;
+mod unknown;
 mod why;
 
 use std::io::{self, IsTerminal as _};
@@ -68,7 +70,7 @@ pub fn main() -> ExitCode {
     }
     if let Some(text) = help::requested(&words().skip(1).collect::<Vec<_>>()) {
         caller::screen().answer(&text);
-        return ExitCode::SUCCESS;
+        return written(Exit::SUCCESS, caller::screen()).into();
     }
     let args = match Args::read() {
         Ok(args) => args,
@@ -83,12 +85,17 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit,
         Err(error) => explain(&error, screen),
     };
+    written(exit, screen).into()
+}
+
+/// The exit code; an error if the answer could not be written.
+fn written(exit: Exit, screen: Screen) -> Exit {
     match screen.lost() {
         Some(error) if exit.is_success() => {
             screen.alert(&format!("dkms: writing the output: {error}"));
-            Exit::ERROR.into()
+            Exit::ERROR
         }
-        _ => exit.into(),
+        _ => exit,
     }
 }
 
@@ -130,13 +137,15 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
         screen.answer(&format!("dkms-{INTERFACE}\n{ours}"));
         return Ok(Exit::SUCCESS);
     }
-    let invocation = args.invocation()?;
+    let mut invocation = args.invocation()?;
     let rules = invocation.action.rules();
     args.pairs.check(args.all)?;
     for option in args.deprecated() {
         screen.alert(&format!("dkms: {option} is deprecated and has no effect"));
     }
     unused(screen, &invocation)?;
+    args.without_meaning(screen, invocation.action)?;
+    unknown::directory(&invocation)?;
     if let Some(config) = args.config.as_ref().filter(|config| !config.is_file()) {
         return refuse(Exit::ERROR, format!("--config {}: file not found", config.display()));
     }
@@ -180,6 +189,8 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
     if args.dry_run && (!rules.plans || brings) {
         return refuse(Exit::ERROR, "--dry-run is not supported here; it requires MODULE/VERSION");
     }
+    implied::version(&session, args, &mut invocation)?;
+    unknown::kernels(&session, args, invocation.action)?;
     permit::check(&session, args, &invocation)?;
     let action = invocation.action;
     match action {
@@ -206,17 +217,25 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
             // An optional module that does not build would be a failed unit at every boot.
             Ok(if args.at_boot { report.hook_code(&session.policy.admin) } else { report.autoinstall_code() })
         }
-        Action::KernelPreinst => args.named_target(&session, action).map(|_| Exit::SUCCESS),
+        Action::KernelPreinst => {
+            let target = args.named_target(&session, action)?;
+            idle::say(&session, &format!("nothing to do before {} is installed", target.kernel));
+            Ok(Exit::SUCCESS)
+        }
         Action::KernelPostinst => {
             let target = args.named_target(&session, action)?;
             if session.autoinstall_off() {
                 return Ok(Exit::SUCCESS);
             }
-            hook(&mut session, Event::KernelAdded(target))
+            let report = crate::apply::run(&mut session, vec![Event::KernelAdded(target.clone())])?;
+            idle::automatic(&session, &report, &[target]);
+            Ok(report.hook_code(&session.policy.admin))
         }
         Action::KernelPrerm => {
             let target = args.named_target(&session, action)?;
-            hook(&mut session, Event::KernelRemoved(target))
+            let report = crate::apply::run(&mut session, vec![Event::KernelRemoved(target.clone())])?;
+            idle::removed(&session, &report, &target);
+            Ok(report.hook_code(&session.policy.admin))
         }
         Action::Mktarball => tarball::mktarball(&session, args, &invocation),
         Action::Ldtarball => tarball::ldtarball(&mut session, args, &invocation).map(|(_, code)| code),
@@ -233,7 +252,7 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
 /// The named module of the DKMS tree, and the tree's content. A version is optional.
 fn of_tree(session: &Session, invocation: &Invocation) -> Result<(ModuleName, Snapshot)> {
     let Some(word) = &invocation.name else {
-        return refuse(Exit::ERROR, format!("dkms {} requires MODULE", invocation.action));
+        return refuse(Exit::ERROR, format!("{} requires MODULE", invocation.action));
     };
     let snapshot = crate::apply::status_of(session, None)?;
     let name = word.parse::<ModuleName>().ok();
@@ -241,23 +260,8 @@ fn of_tree(session: &Session, invocation: &Invocation) -> Result<(ModuleName, Sn
         |id: &ModuleId| invocation.version.as_deref().is_none_or(|wanted| wanted == id.version.as_str());
     match name.filter(|name| snapshot.versions(name).any(|(id, _)| of_version(id))) {
         Some(name) => Ok((name, snapshot)),
-        None => {
-            let version = invocation.version.as_ref().map_or(String::new(), |version| format!("/{version}"));
-            let known = snapshot.modules.keys().map(|id| id.name.as_str());
-            let advice = match similar(word, known) {
-                Some(similar) if similar != word => format!("did you mean {similar}?"),
-                _ => "to list all modules: dkms status".to_owned(),
-            };
-            refuse(Exit::NOT_ADDED, format!("{word}{version} is not in the DKMS tree; {advice}"))
-        }
+        None => refuse(Exit::NOT_ADDED, unknown::module(&snapshot, word, invocation.version.as_deref())),
     }
-}
-
-/// The word that is most similar to this one, if any is.
-fn similar<W: AsRef<str>>(word: &str, known: impl Iterator<Item = W>) -> Option<W> {
-    let likeness = |other: &W| strsim::jaro_winkler(word, other.as_ref());
-    let close = known.filter(|other| likeness(other) > 0.85);
-    close.max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
 }
 
 fn add(session: &mut Session, args: &Args, invocation: &Invocation) -> Result<Exit> {
@@ -306,10 +310,8 @@ fn matching(session: &mut Session, args: &Args, invocation: &Invocation) -> Resu
         Some(word) => match word.parse::<ModuleName>() {
             Ok(name) if !crate::apply::status_of(session, Some(&name))?.modules.is_empty() => Some(name),
             _ => {
-                return refuse(
-                    Exit::NOT_ADDED,
-                    format!("{word} is not in the DKMS tree; to list all modules: dkms status"),
-                );
+                let snapshot = crate::apply::status_of(session, None)?;
+                return refuse(Exit::NOT_ADDED, unknown::module(&snapshot, word, None));
             }
         },
     };
@@ -367,11 +369,6 @@ fn ask(
     let report = crate::apply::run(session, vec![Event::Requested(request.clone())])?;
     idle::requested(session, &report, &request)?;
     Ok(report.code())
-}
-
-fn hook(session: &mut Session, event: Event) -> Result<Exit> {
-    let report = crate::apply::run(session, vec![event])?;
-    Ok(report.hook_code(&session.policy.admin))
 }
 
 fn generate_mok(session: &Session) -> Result<Exit> {

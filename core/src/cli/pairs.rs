@@ -39,6 +39,11 @@ impl Pairs {
         self.kernels.len() == 1
     }
 
+    /// The named kernels, as they were given.
+    pub fn kernels(&self) -> impl Iterator<Item = &str> {
+        self.kernels.iter().map(String::as_str)
+    }
+
     /// Whether a kernel is named.
     pub fn named(&self) -> bool {
         !self.kernels.is_empty()

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::args::Args;
 use super::invocation::Invocation;
-use super::{Refusal, refuse, source};
+use super::{Refusal, refuse, source, unknown};
 use crate::archive::{self, Contents, Packing, Refused, Unpacked};
 use crate::event::{Event, Load};
 use crate::exit::Exit;
@@ -38,10 +38,9 @@ pub(super) fn mktarball(session: &Session, args: &Args, invocation: &Invocation)
         }
         Some(entry) if snapshot.registered(&module) => entry,
         _ => {
-            return refuse(
-                Exit::NOT_ADDED,
-                format!("{module} is not in the DKMS tree; to list all modules: dkms status"),
-            );
+            let all = crate::apply::status_of(session, None)?;
+            let (name, version) = (module.name.as_str(), Some(module.version.as_str()));
+            return refuse(Exit::NOT_ADDED, unknown::module(&all, name, version));
         }
     };
     let Some(from) = entry.source_dir() else {
@@ -111,7 +110,12 @@ fn import(session: &mut Session, args: &Args, invocation: &Invocation) -> Result
     let Some(path) = invocation.tarball(args).filter(|path| path.exists()) else {
         let named =
             args.archive.clone().or_else(|| invocation.rest.first().map(PathBuf::from)).unwrap_or_default();
-        return refuse(Exit::NO_SOURCE, format!("tarball {named:?} not found"));
+        let why = match named.as_os_str().is_empty() {
+            true => format!("{} requires a tarball: dkms {0} FILE", invocation.action),
+            false if named.is_dir() => format!("{} is a directory, not a tarball", named.display()),
+            false => format!("tarball {named:?} not found"),
+        };
+        return refuse(Exit::NO_SOURCE, why);
     };
     if args.force && !rustix::process::geteuid().is_root() {
         return refuse(Exit::ERROR, "--force must be run as root");

@@ -116,7 +116,7 @@ impl Planner<'_> {
                 };
                 for id in installed(self.snapshot, template, only.as_ref()) {
                     match self.snapshot.modules.get(id).filter(|entry| entry.broken()) {
-                        Some(entry) => self.settle(id, Some(target), broken(&entry.source)),
+                        Some(entry) => self.settle(id, Some(target), broken(id, &entry.source)),
                         None => self.request(id, target, wanted),
                     }
                 }
@@ -129,7 +129,7 @@ impl Planner<'_> {
     fn all_modules(&mut self, target: &Target, trust_unknown: bool) {
         for (id, entry) in self.snapshot.modules.iter().filter(|(_, entry)| entry.broken()) {
             if !self.leaving.contains(id) {
-                self.settle(id, Some(target), broken(&entry.source));
+                self.settle(id, Some(target), broken(id, &entry.source));
             }
         }
         let wanted = BuildRequest { install: true, force: false, automatic: true, trust_unknown, led: false };
@@ -214,7 +214,7 @@ impl Planner<'_> {
         let id = &load.module;
         let entry = self.snapshot.modules.get(id).filter(|entry| entry.broken());
         if let Some(entry) = entry.filter(|entry| entry.source != Source::Unlinked) {
-            return self.settle(id, None, broken(&entry.source));
+            return self.settle(id, None, broken(id, &entry.source));
         }
         if self.snapshot.registered(id) && !load.force {
             return self.settle(id, None, registered(Exit::TARBALL_OF_ADDED, id));
@@ -259,7 +259,7 @@ impl Planner<'_> {
         if let Some(entry) = stopped {
             // To add a module, its source is missing, not the link.
             let code = if request.verb == Verb::Add { Exit::NO_SOURCE } else { Exit::BROKEN };
-            return self.settle(id, None, broken_as(code, &entry.source));
+            return self.settle(id, None, broken_as(code, id, &entry.source));
         }
         match request.verb {
             Verb::Add if is_registered => self.settle(id, None, registered(Exit::ALREADY_ADDED, id)),

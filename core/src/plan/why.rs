@@ -66,18 +66,15 @@ pub(super) fn bad_conf(error: &ConfError) -> Outcome {
     refused(code, error.to_string(), "fix the file, or reinstall the package that provides it")
 }
 
-pub(super) fn broken(source: &Source) -> Outcome {
-    broken_as(Exit::BROKEN, source)
+pub(super) fn broken(id: &ModuleId, source: &Source) -> Outcome {
+    broken_as(Exit::BROKEN, id, source)
 }
 
-pub(super) fn broken_as(code: Exit, source: &Source) -> Outcome {
+pub(super) fn broken_as(code: Exit, id: &ModuleId, source: &Source) -> Outcome {
     let why = match source {
         Source::Dangling(to) => format!("source directory {} not found", to.display()),
         _ => "the source link is missing".to_owned(),
     };
-    refused(
-        code,
-        format!("broken: {why}"),
-        "reinstall its package, or delete its directory from the DKMS tree",
-    )
+    let advice = format!("reinstall its package, or remove the module: dkms remove {id} --all");
+    refused(code, format!("broken: {why}"), &advice)
 }

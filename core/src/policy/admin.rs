@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 
 use crate::types::ModuleName;
+
+/// What an invalid file means: an admin who wrote it wanted some modules to be critical.
+const CONSEQUENCE: &str = "all modules count as critical until it is corrected";
 
 /// The file's format.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -65,7 +68,10 @@ impl Admin {
         match std::fs::read_to_string(path) {
             Ok(text) => Self::parse(&text, path),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::default(),
-            Err(error) => Self { broken: Some(format!("{}: {error}", path.display())), ..Self::default() },
+            Err(error) => Self {
+                broken: Some(format!("{}: {error}; {CONSEQUENCE}", path.display())),
+                ..Self::default()
+            },
         }
     }
 
@@ -75,9 +81,9 @@ impl Admin {
             Err(error) => {
                 let offset = error.span().map_or(0, |span| span.start).min(text.len());
                 let line = text.as_bytes()[..offset].iter().filter(|byte| **byte == b'\n').count() + 1;
-                let why = error.message().to_owned();
-                let place = PathBuf::from(path);
-                Self { broken: Some(format!("{}:{line}: {why}", place.display())), ..Self::default() }
+                let why = error.message().replace("unknown field", "unknown key");
+                let why = format!("{}:{line}: {why}; {CONSEQUENCE}", path.display());
+                Self { broken: Some(why), ..Self::default() }
             }
         }
     }
@@ -217,7 +223,12 @@ mod tests {
     fn an_unknown_key_is_an_error_with_file_and_line_and_makes_all_critical() {
         let admin = Admin::parse("# mine\ncritcal = [\"zfs\"]\n", Path::new("/etc/dkms/policy.toml"));
         let broken = admin.broken.clone().unwrap();
-        assert!(broken.starts_with("/etc/dkms/policy.toml:2: unknown field `critcal`"), "{broken}");
+        assert!(
+            broken
+                .starts_with("/etc/dkms/policy.toml:2: unknown key `critcal`, expected one of `critical`, "),
+            "{broken}"
+        );
+        assert!(broken.ends_with("; all modules count as critical until it is corrected"), "{broken}");
         assert!(admin.critical(&"anything".parse().unwrap()));
     }
 }

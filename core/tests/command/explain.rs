@@ -30,7 +30,7 @@ fn the_log_of_the_last_build() {
     for (line, code, part) in [
         ("log a -k 6.3", 6, "a has no build log for this kernel; to build it: dkms install a/1 -k 6.3"),
         ("log b", 6, "b has no build log; to build it: dkms install b/1"),
-        ("log", 1, "dkms log requires MODULE"),
+        ("log", 1, "log requires MODULE"),
         ("log c", 3, "c is not in the DKMS tree; to list all modules: dkms status"),
         ("log a/2", 3, "a/2 is not in the DKMS tree"),
     ] {

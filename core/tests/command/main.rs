@@ -2,6 +2,7 @@
 //! is not changed; only `/etc/dkms` of this machine is read.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)] // a test makes files and stops at the first surprise
 
+mod answers;
 mod arguments;
 mod explain;
 mod history;
