@@ -59,6 +59,7 @@ table! {
     NO_RUNNING_KERNEL = 12: "The running kernel or the machine architecture has an invalid name.",
     NEEDS_OTHER = 13: "A module that this one depends on is missing or failed.",
     EMPTY_VALUE = 16: "An option that names a kernel or an architecture has no value.",
+    FOUND = 20: "doctor: something is wrong that was not repaired.",
     NO_HEADERS = 21: "The kernel's headers are not installed.",
     EXCLUDED = 77: "The dkms.conf excludes this kernel.",
     PRE_INSTALL = 101: "The PRE_INSTALL script failed.",

@@ -13,6 +13,7 @@ pub mod check;
 pub mod cli;
 pub mod conf;
 pub mod distro;
+pub mod doctor;
 pub mod event;
 pub mod exit;
 pub mod hook;

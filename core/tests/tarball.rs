@@ -229,7 +229,7 @@ fn what_is_no_tarball_at_all() {
     let root = Root::new("etc/a.rpm\n etc/dir/");
     let path = |name: &str| root.join(name).display().to_string();
     for (words, code, part) in [
-        (vec!["ldtarball"], 2, "not found"),
+        (vec!["ldtarball"], 2, "requires a tarball: dkms ldtarball FILE"),
         (vec!["ldtarball", "/nonexistent.tar.gz"], 2, "not found"),
         (vec!["ldtarball", "--archive", "/nonexistent.tar.gz"], 2, "not found"),
         (vec!["ldtarball", &path("etc/a.rpm")], 9, "package manager"),

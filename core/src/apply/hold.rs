@@ -1,11 +1,15 @@
 //! The lock of a transaction, and the cleanup after killed runs.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
 use anyhow::Result;
 
 use super::recover;
 use crate::session::Session;
-use crate::sys::private;
-use crate::tree::LockedTree;
+use crate::sys::{file, private};
+use crate::tree::{Intent, LockedTree};
+use crate::types::Target;
 
 /// Waits for the lock of the DKMS tree, and deletes what killed runs left.
 pub fn hold(session: &Session) -> Result<LockedTree> {
@@ -17,6 +21,22 @@ pub fn hold(session: &Session) -> Result<LockedTree> {
         sweep(session, &tree)?;
     }
     Ok(tree)
+}
+
+/// Deletes temporary files of dead processes, and notes that these kernels need depmod: the next transaction runs it, as
+/// after an interrupted one.
+pub fn tidy(session: &Session, temporary: &[PathBuf], depmod: &BTreeSet<Target>) -> Result<()> {
+    let tree = hold(session)?;
+    if !tree.nested() {
+        recover::sweep_work(&tree)?;
+    }
+    for path in temporary.iter().filter(|path| file::is_abandoned(path)) {
+        file::remove_all(path)?;
+    }
+    if !depmod.is_empty() {
+        tree.intend(&Intent { depmod: depmod.clone(), ..Intent::default() })?;
+    }
+    Ok(())
 }
 
 /// Deletes what killed runs left.

@@ -21,7 +21,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 pub use boot::let_go;
-pub use hold::hold;
+pub use hold::{hold, tidy};
 pub use outlook::{Outlook, Prospect, outlook};
 pub use prove::Proof;
 pub use transaction::{Proven, prove, run, status_of};

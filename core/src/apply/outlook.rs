@@ -42,6 +42,27 @@ pub fn outlook(session: &mut Session, target: &Target) -> Result<Outlook> {
 }
 
 impl Outlook {
+    /// The prospect of every version of every module that is not only kept until it is replaced.
+    pub fn all(&self) -> Vec<(ModuleId, Prospect)> {
+        let registered = self.snapshot.modules.iter().filter(|(_, entry)| !entry.stands_in());
+        registered.map(|(id, _)| (id.clone(), self.of(id))).collect()
+    }
+
+    /// Build tools for this kernel that are not installed.
+    pub fn missing_tools(&self) -> Vec<String> {
+        self.survey.kernels.get(&self.target).map(|kernel| kernel.missing_tools.clone()).unwrap_or_default()
+    }
+
+    /// The package of the kernel's headers.
+    pub fn headers_package(&self, session: &Session) -> String {
+        self.survey.headers_package(&session.policy.distribution, &self.target)
+    }
+
+    /// Whether modules.dep of the kernel lacks installed modules.
+    pub fn index_outdated(&self) -> bool {
+        self.plan.depmod.contains(&self.target)
+    }
+
     /// The prospect of one version of a module.
     pub fn of(&self, id: &ModuleId) -> Prospect {
         let place = Placement::of(id, &self.target);

@@ -23,10 +23,14 @@ use crate::sys::signal;
 use crate::tree::{LockedTree, Snapshot};
 use crate::types::{ModuleId, ModuleName, Placement};
 
-/// Handles the events. When this returns, the summary has been printed and stored.
+/// Handles the events. When this returns, the summary has been printed and stored. Without events, only interrupted runs
+/// are completed.
 pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     let began = Instant::now();
-    let cause = events.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let cause = match events.as_slice() {
+        [] => "repair".to_owned(),
+        events => events.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    };
     let screen = session.screen;
     if session.options.dry_run {
         let snapshot = load_snapshot(&session.layout, concerned(&events))?;

@@ -45,6 +45,8 @@ pub enum Action {
     Log,
     /// Explain the state of a module for each kernel, and what the next run does
     Why,
+    /// Find what is wrong with this machine's modules, and repair it with --fix
+    Doctor,
     /// Install for one kernel what is installed for another
     Match,
     /// Pack a module into a tarball
@@ -146,6 +148,7 @@ impl Action {
             Self::History        => row(O::Show,           W::Nothing, false, true),
             Self::Log            => row(O::Added,          W::Nothing, false, false),
             Self::Why            => row(O::Added,          W::Nothing, false, false),
+            Self::Doctor         => row(O::None,           W::Nothing, false, false),
             Self::Match          => row(O::Added,          W::Kernels, false, true),
             Self::Mktarball      => row(O::Added,          W::Nothing, false, false),
             Self::Ldtarball      => row(O::Tarball,        W::Nothing, false, true),
@@ -181,6 +184,7 @@ impl Action {
             Self::GenerateMok => &[],
             Self::History => &[&["json"]],
             Self::Log | Self::Why => &[&MODULE, &KERNEL],
+            Self::Doctor => &[&["fix", "json"]],
             Self::Match => &[&KERNEL, &["templatekernel", "jobs", "force", "verbose", "dry_run"], &INSTALL],
             Self::Mktarball => {
                 &[&MODULE, &KERNEL, &["all", "archive", "binaries_only", "source_only", "conf"]]

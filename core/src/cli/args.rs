@@ -88,6 +88,9 @@ pub struct Args {
     /// Output as JSON
     #[arg(long)]
     pub json: bool,
+    /// Repair what `doctor` finds, if that is safe
+    #[arg(long)]
+    pub fix: bool,
     /// Check as if this certificate were enrolled; can be repeated
     #[arg(long, value_name = "FILE")]
     pub enrolled: Vec<PathBuf>,
@@ -192,6 +195,7 @@ impl Args {
             ("symlink_modules", self.symlink_modules),
             ("modprobe_on_install", self.modprobe_on_install),
             ("at_boot", self.at_boot),
+            ("fix", self.fix),
             ("enrolled", !self.enrolled.is_empty()),
             ("secure_boot", self.secure_boot.is_some()),
             ("templatekernel", self.templatekernel.is_some()),

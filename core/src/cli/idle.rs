@@ -75,7 +75,7 @@ pub(super) fn removed(session: &Session, report: &Report, target: &Target) {
     }
 }
 
-/// Nothing was done, and nothing went wrong.
+/// Nothing was done, and nothing failed.
 fn idle(report: &Report) -> bool {
     report.lines.iter().all(|line| line.outcome == Outcome::UpToDate) && report.problems.is_empty()
 }

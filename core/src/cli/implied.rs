@@ -29,6 +29,7 @@ pub(super) fn version(session: &Session, args: &Args, invocation: &mut Invocatio
         | Action::KernelPreinst
         | Action::KernelPostinst
         | Action::KernelPrerm
+        | Action::Doctor
         | Action::GenerateMok
         | Action::History
         | Action::Log

@@ -4,6 +4,7 @@ mod action;
 mod args;
 mod check;
 mod complete;
+mod doctor;
 mod help;
 mod history;
 mod idle;
@@ -186,11 +187,14 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
         return refuse(Exit::CONTRADICTION, "--binaries-only and --source-only cannot be used together");
     }
     let brings = invocation.source().is_some() || invocation.brings_tarball(args);
-    if args.dry_run && (!rules.plans || brings) {
+    if args.dry_run && !rules.plans {
+        return refuse(Exit::ERROR, format!("--dry-run is not supported by {}", invocation.action));
+    }
+    if args.dry_run && brings {
         return refuse(Exit::ERROR, "--dry-run is not supported here; it requires MODULE/VERSION");
     }
     implied::version(&session, args, &mut invocation)?;
-    unknown::kernels(&session, args, invocation.action)?;
+    unknown::kernels(&session, args, &invocation)?;
     permit::check(&session, args, &invocation)?;
     let action = invocation.action;
     match action {
@@ -200,6 +204,7 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
         Action::History => history::show(&session, &invocation.rest, args.json),
         Action::Log => log::show(&session, args, &invocation),
         Action::Why => why::show(&mut session, args, &invocation),
+        Action::Doctor => doctor::show(&mut session, args),
         Action::GenerateMok => generate_mok(&session),
         Action::Autoinstall => {
             // With --all, every kernel of this machine in one plan: their builds share the processors until the end.

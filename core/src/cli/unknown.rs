@@ -13,7 +13,7 @@ use crate::exit::Exit;
 use crate::kernel;
 use crate::session::Session;
 use crate::tree::Snapshot;
-use crate::types::{KernelRelease, ModuleId};
+use crate::types::{KernelRelease, ModuleId, ModuleName};
 
 /// The word that is most similar to this one, if any is.
 pub(super) fn similar<W: AsRef<str>>(word: &str, known: impl Iterator<Item = W>) -> Option<W> {
@@ -74,8 +74,8 @@ pub(super) fn directory(invocation: &Invocation) -> Result<()> {
 
 /// Reports kernels that were named, are not installed, and have no builds. The command continues: their headers can be
 /// elsewhere, or come later.
-pub(super) fn kernels(session: &Session, args: &Args, action: Action) -> Result<()> {
-    let of_installed = match action {
+pub(super) fn kernels(session: &Session, args: &Args, invocation: &Invocation) -> Result<()> {
+    let of_installed = match invocation.action {
         Action::Build
         | Action::Install
         | Action::Uninstall
@@ -94,6 +94,7 @@ pub(super) fn kernels(session: &Session, args: &Args, action: Action) -> Result<
         | Action::KernelPreinst
         | Action::KernelPostinst
         | Action::KernelPrerm
+        | Action::Doctor
         | Action::GenerateMok
         | Action::History
         | Action::Ldtarball => false,
@@ -108,7 +109,9 @@ pub(super) fn kernels(session: &Session, args: &Args, action: Action) -> Result<
     if unknown.is_empty() {
         return Ok(());
     }
-    let built = crate::apply::status_of(session, None)?.targets();
+    // A command about one module reads no other.
+    let only = invocation.name.as_deref().and_then(|name| name.parse::<ModuleName>().ok());
+    let built = crate::apply::status_of(session, only.as_ref())?.targets();
     let list = installed.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     for kernel in unknown.iter().filter(|kernel| built.iter().all(|target| target.kernel != **kernel)) {
         let list = if list.is_empty() { "none" } else { &list };

@@ -35,6 +35,12 @@ pub struct Distribution {
     /// Programs with arguments that offer modules to compatible kernels, and withdraw them; they read file names from
     /// standard input. Empty if the distribution's kernels have no stable ABI.
     pub weak_modules: (&'static [&'static str], &'static [&'static str]),
+    /// The command that installs these packages; `{packages}` is replaced.
+    pub install: &'static str,
+    /// Files of our package that start dkms in a package transaction.
+    pub hooks: &'static [&'static str],
+    /// The command that restores them.
+    pub restore_hooks: &'static str,
     /// The command, or the setting, that holds back these packages; `{packages}` is replaced.
     pub keep_back: &'static str,
     /// Program, arguments: lists the files of an initramfs; the image follows.
@@ -82,6 +88,9 @@ const OTHER: Distribution = Distribution {
     new_key: (&[], ("", "")),
     enroll: &[MOKUTIL],
     weak_modules: (&[], &[]),
+    install: "install {packages} with your package manager",
+    hooks: &[],
+    restore_hooks: "reinstall dkms-rs with your package manager",
     keep_back: "hold {packages} with your package manager",
     list_initramfs: &[],
     make_initramfs: &[],
@@ -97,6 +106,16 @@ const DEBIAN: Distribution = Distribution {
     destination: Some("/updates/dkms"),
     headers_package: "linux-headers-{kernel}",
     sign_files: &["/usr/lib/linux-kbuild-{series}/scripts/sign-file"],
+    install: "apt install {packages}",
+    hooks: &[
+        "/etc/apt/apt.conf.d/05dkms",
+        "/etc/kernel/header_postinst.d/dkms",
+        "/etc/kernel/postinst.d/dkms",
+        "/etc/kernel/preinst.d/dkms",
+        "/etc/kernel/prerm.d/dkms",
+    ],
+    // They are conffiles: deleted ones stay deleted.
+    restore_hooks: "apt-get install --reinstall -o Dpkg::Options::=--force-confmiss dkms-rs",
     keep_back: "apt-mark hold {packages}",
     list_initramfs: &["lsinitramfs"],
     make_initramfs: &["update-initramfs", "-u", "-k", "{kernel}"],
@@ -123,6 +142,9 @@ const FEDORA: Distribution = Distribution {
     id: "fedora",
     destination: Some("/extra"),
     headers_package: "kernel-devel-{kernel}",
+    install: "dnf install {packages}",
+    hooks: &["/usr/lib/kernel/install.d/40-dkms.install"],
+    restore_hooks: "dnf reinstall dkms-rs",
     keep_back: "dnf versionlock add {packages}",
     list_initramfs: &["lsinitrd"],
     make_initramfs: &["dracut", "-f", "{image}", "{kernel}"],
@@ -169,6 +191,9 @@ const TABLE: &[Distribution] = &[
             &["/usr/lib/module-init-tools/weak-modules2", "--add-kernel-modules", "{kernel}"],
             &["/usr/lib/module-init-tools/weak-modules2", "--remove-kernel-modules", "{kernel}"],
         ),
+        install: "zypper install {packages}",
+        hooks: FEDORA.hooks,
+        restore_hooks: "zypper install --force dkms-rs",
         keep_back: "zypper addlock {packages}",
         list_initramfs: &["lsinitrd"],
         make_initramfs: &["dracut", "-f", "{image}", "{kernel}"],
@@ -181,6 +206,14 @@ const TABLE: &[Distribution] = &[
         headers_package: "{pkgbase}-headers",
         ask_headers_package: &["/usr/lib/dkms/alpm-headers", "{kernel}"],
         makes_key: false,
+        install: "pacman -S {packages}",
+        hooks: &[
+            "/usr/share/libalpm/hooks/00-dkms-incoming.hook",
+            "/usr/share/libalpm/hooks/70-dkms-install.hook",
+            "/usr/share/libalpm/hooks/70-dkms-upgrade.hook",
+            "/usr/share/libalpm/hooks/71-dkms-remove.hook",
+        ],
+        restore_hooks: "pacman -S dkms-rs",
         keep_back: "IgnorePkg = {packages} in /etc/pacman.conf",
         list_initramfs: &["lsinitcpio"],
         make_initramfs: &["mkinitcpio", "-p", "{pkgbase}"],
@@ -215,6 +248,11 @@ impl Distribution {
     /// The package of a kernel's headers.
     pub fn headers_package(&self, target: &Target, pkgbase: Option<&str>) -> String {
         fill(self.headers_package, target, pkgbase)
+    }
+
+    /// The command that installs packages, separated by spaces.
+    pub fn install(&self, packages: &str) -> String {
+        self.install.replace("{packages}", packages)
     }
 
     /// The command that enrolls a certificate, for a user to run. `exists` tests for a program; if none exists, the

@@ -23,6 +23,7 @@ pub use scope::{Scope, Versions, concerned, followers, meant, newest, scope, ver
 pub use why::remaining;
 
 use crate::conf::{ConfError, Recipe};
+use crate::distro::Distribution;
 use crate::kernel::{Kernel, Lack};
 use crate::report::Outcome;
 use crate::types::{Fingerprint, ModuleId, Placement, Target};
@@ -42,6 +43,20 @@ pub struct Survey {
     pub damaged: BTreeSet<Placement>,
     /// Recorded failures that prove nothing now, because the programs or the overlay were different.
     pub doubtful: BTreeSet<Placement>,
+}
+
+impl Survey {
+    /// The package of a kernel's headers.
+    pub fn headers_package(&self, distribution: &Distribution, target: &Target) -> String {
+        let kernel = self.kernels.get(target);
+        match kernel.and_then(|kernel| kernel.headers_package.as_ref()) {
+            Some(package) => package.name.clone(),
+            None => {
+                let pkgbase = kernel.and_then(|kernel| kernel.pkgbase.as_deref());
+                distribution.headers_package(target, pkgbase)
+            }
+        }
+    }
 }
 
 /// One module for one kernel.

@@ -206,13 +206,11 @@ impl Planner<'_> {
 
     pub(super) fn no_headers(&self, target: &Target) -> Outcome {
         let kernel = self.survey.kernels.get(target);
-        let pkgbase = kernel.and_then(|kernel| kernel.pkgbase.as_deref());
         let advice = match kernel.and_then(|kernel| kernel.headers_package.as_ref()) {
             Some(HeadersPackage { name, versions: Some((installed, needed)) }) => {
                 format!("upgrade {name} from {installed} to {needed}")
             }
-            Some(HeadersPackage { name, versions: None }) => format!("install {name}"),
-            None => format!("install {}", self.distribution.headers_package(target, pkgbase)),
+            _ => format!("install {}", self.survey.headers_package(self.distribution, target)),
         };
         Outcome::Deferred {
             why: format!("kernel headers for {} are not installed", target.kernel),

@@ -71,10 +71,6 @@ pub(super) fn broken(id: &ModuleId, source: &Source) -> Outcome {
 }
 
 pub(super) fn broken_as(code: Exit, id: &ModuleId, source: &Source) -> Outcome {
-    let why = match source {
-        Source::Dangling(to) => format!("source directory {} not found", to.display()),
-        _ => "the source link is missing".to_owned(),
-    };
     let advice = format!("reinstall its package, or remove the module: dkms remove {id} --all");
-    refused(code, format!("broken: {why}"), &advice)
+    refused(code, format!("broken: {}", source.missing()), &advice)
 }

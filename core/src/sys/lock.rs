@@ -152,6 +152,12 @@ fn acquire_within(path: &Path, patience: Duration, waiting: impl FnOnce(&str)) -
     Ok(Lock { file: Some(file), unclean })
 }
 
+/// The pid of the process that holds the lock, if one does. Reads only: it does not wait.
+pub fn holder(path: &Path) -> Option<String> {
+    let pid = String::from_utf8(file::read_optional(path).ok().flatten()?).ok()?.trim().to_owned();
+    (!pid.is_empty() && Path::new("/proc").join(&pid).exists()).then_some(pid)
+}
+
 /// Without /proc, only the variable is checked, because waiting would never end.
 fn is_ancestor(pid: &str) -> bool {
     if environment::variable(SPACE).is_some_and(|given| Some(given) == space()) {

@@ -310,15 +310,19 @@ impl LockedTree {
         file::remove_all(&self.intent_file())
     }
 
-    /// Intents of interrupted runs: while we hold the lock, no process works on them. An unreadable one was never
-    /// synced, so none of its changes were made.
+    /// Intents of interrupted runs: while we hold the lock, no process works on them.
     pub fn unfulfilled(&self) -> Vec<(PathBuf, Intent)> {
-        file::sorted_entries(&self.layout.intents())
-            .into_iter()
-            .filter_map(|path| {
-                let intent: Intent = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
-                Some((path, intent))
-            })
-            .collect()
+        unfulfilled(&self.layout)
     }
+}
+
+/// All intents, also that of a running transaction. An unreadable one was never synced, so none of its changes were made.
+pub fn unfulfilled(layout: &Layout) -> Vec<(PathBuf, Intent)> {
+    file::sorted_entries(&layout.intents())
+        .into_iter()
+        .filter_map(|path| {
+            let intent: Intent = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+            Some((path, intent))
+        })
+        .collect()
 }

@@ -8,7 +8,7 @@ mod stale;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-pub use locked::{Intent, LockedTree, Pending};
+pub use locked::{Intent, LockedTree, Pending, unfulfilled};
 pub use record::{Failure, Installed, Record, is_unsigned, unsigned};
 pub use stale::{Stale, stale};
 
@@ -47,6 +47,16 @@ pub enum Source {
     Kept(PathBuf),
     /// Neither link nor source: a build that is kept until its successor is verified, or an empty leftover.
     Gone,
+}
+
+impl Source {
+    /// What is missing of a broken module, as a sentence.
+    pub fn missing(&self) -> String {
+        match self {
+            Self::Dangling(to) => format!("source directory {} not found", to.display()),
+            _ => "the source link is missing".to_owned(),
+        }
+    }
 }
 
 /// One build.

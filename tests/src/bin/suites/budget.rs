@@ -14,6 +14,7 @@ const BUDGETS: &[(&str, u32, u32)] = &[
     ("conf_corpus", 30, 0),
     ("counts", 60, 0),
     ("dkms_conf", 60, 0),
+    ("doctor", 90, 0),
     ("failure_policy", 180, 30),
     ("framework_conf", 50, 0),
     ("full_transaction", 0, 1200),

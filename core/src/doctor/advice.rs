@@ -1,0 +1,227 @@
+//! The one table: each finding's name in JSON, its sentence, the command that helps, and whether `--fix` does it.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::path::PathBuf;
+
+use super::Finding;
+use crate::distro::Distribution;
+use crate::layout::Layout;
+use crate::types::{ModuleName, Target};
+
+/// What a user reads about a finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advice {
+    /// The kind, for programs.
+    pub kind: &'static str,
+    /// What is wrong, with what, in one sentence.
+    pub what: String,
+    /// What the command is for: `to install them`.
+    pub purpose: &'static str,
+    /// A command that can be pasted.
+    pub command: String,
+    /// What `--fix` does about it; `None`: nothing, the decision is the admin's.
+    pub repair: Option<Repair>,
+}
+
+/// A repair that is safe: it does what the next transaction would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Repair {
+    /// The next transaction completes the interrupted ones.
+    Complete,
+    /// Temporary files are deleted.
+    Sweep,
+    /// Everything of a removed kernel is deleted.
+    Forget(Target),
+    /// modules.dep is made again.
+    Index(Target),
+    /// The kernel's modules are built, installed, and put into its initramfs.
+    Autoinstall(Target),
+}
+
+impl Finding {
+    /// What `--fix` does about it. Everything else needs a decision, a package or a restart.
+    pub(super) fn repair(&self) -> Option<Repair> {
+        match self {
+            // The next transaction also regenerates an initramfs that is out of date.
+            Self::Unfinished { .. } | Self::OutdatedInitramfs { .. } => Some(Repair::Complete),
+            Self::Temporary { .. } => Some(Repair::Sweep),
+            Self::RemovedKernel { target, .. } => Some(Repair::Forget(target.clone())),
+            Self::OutdatedIndex { target } => Some(Repair::Index(target.clone())),
+            Self::Missing { target, .. } => Some(Repair::Autoinstall(target.clone())),
+            Self::BadPolicy { .. }
+            | Self::BadFramework { .. }
+            | Self::UnknownOptions { .. }
+            | Self::LowSpace { .. }
+            | Self::HalfKeyPair { .. }
+            | Self::ExposedKey { .. }
+            | Self::Rejected { .. }
+            | Self::Unowned { .. }
+            | Self::Broken { .. }
+            | Self::Loaded(_)
+            | Self::NoHeaders { .. }
+            | Self::NoTools { .. }
+            | Self::Failed { .. }
+            | Self::Hindered { .. }
+            | Self::OtherProgram { .. }
+            | Self::MissingHooks { .. } => None,
+        }
+    }
+
+    /// Its row.
+    pub fn advice(&self, distribution: &Distribution, layout: &Layout) -> Advice {
+        let row = |kind, what: String, purpose, command: String| Advice {
+            kind,
+            what,
+            purpose,
+            command,
+            repair: self.repair(),
+        };
+        match self {
+            Self::BadPolicy { why } => {
+                row("bad-policy", why.clone(), "to correct it", edit(&[layout.policy()]))
+            }
+            Self::BadFramework { why, files } => {
+                let what = format!("framework.conf has no effect: {why}");
+                row("bad-framework-conf", what, "to correct it", edit(files))
+            }
+            Self::UnknownOptions { options, files } => {
+                let what = format!("framework.conf: options without a meaning: {}", options.join(", "));
+                row("unknown-options", what, "to correct it", edit(files))
+            }
+            Self::LowSpace { dir, free, needed } => {
+                let dir = dir.display();
+                let what = format!("{dir} has {free} MiB left; an update can need {needed} MiB");
+                row("low-space", what, "to see what uses the space", format!("du -xh -d 1 {dir}"))
+            }
+            Self::HalfKeyPair { there, missing } => {
+                let (there, missing) = (there.display(), missing.display());
+                let what = format!("{missing} is missing; modules cannot be signed with {there} alone");
+                let command = format!("rm {there} && dkms generate_mok");
+                row("half-key-pair", what, "unless there is a backup, to begin anew", command)
+            }
+            Self::ExposedKey { key } => {
+                let key = key.display();
+                let what = format!("other users can read the private key {key}");
+                row("exposed-key", what, "to protect it", format!("chmod 600 {key}"))
+            }
+            Self::Rejected { why, enroll } => {
+                let purpose = if enroll.is_some() { "to enroll the key" } else { "for details" };
+                let command = enroll.clone().unwrap_or_else(|| "dkms check".into());
+                row("rejected", why.clone(), purpose, command)
+            }
+            Self::Unfinished { number } => {
+                let plural = if *number == 1 { " was" } else { "s were" };
+                let what = format!("{number} transaction{plural} interrupted; the next run completes this");
+                row("unfinished", what, COMPLETE, "dkms doctor --fix".into())
+            }
+            Self::Temporary { paths } => {
+                let first = paths.first().map(|path| path.display().to_string()).unwrap_or_default();
+                let what = match paths.len() {
+                    1 => format!("an interrupted run left {first}"),
+                    many => format!("interrupted runs left {many} temporary files, such as {first}"),
+                };
+                row("temporary-files", what, "to delete them", "dkms doctor --fix".into())
+            }
+            Self::RemovedKernel { target, modules } => {
+                let what = format!("builds for {}, which is not installed: {}", target.kernel, list(modules));
+                let command = format!("dkms kernel_prerm -k {}/{}", target.kernel, target.arch);
+                row("removed-kernel", what, "to delete them", command)
+            }
+            Self::Unowned { target, file } => {
+                let what = format!("{} belongs to no module in the DKMS tree", file.display());
+                let command = format!("rm {} && depmod {}", file.display(), target.kernel);
+                row("unowned-module", what, "unless it is needed, to delete it", command)
+            }
+            Self::Broken { module, why } => {
+                let what = format!("{module} is broken: {why}");
+                let command = format!("dkms remove {module} --all");
+                row("broken", what, "to remove it, unless its package is reinstalled", command)
+            }
+            Self::OutdatedInitramfs { target, modules, why } => {
+                let what = outdated(target, modules, why);
+                let command = format!("dkms autoinstall -k {}", target.kernel);
+                row("outdated-initramfs", what, "to regenerate it", command)
+            }
+            Self::OutdatedIndex { target } => {
+                let what = format!("modules.dep of {} lacks installed modules", target.kernel);
+                let command = format!("depmod {}", target.kernel);
+                row("outdated-index", what, "to update it", command)
+            }
+            Self::Loaded(replaced) => {
+                let what = format!(
+                    "{}: {} {} is loaded, {} is installed",
+                    replaced.id, replaced.module, replaced.loaded, replaced.installed
+                );
+                let command = format!("modprobe -r {0} && modprobe {0}", replaced.module);
+                row("loaded-differs", what, "to reload it, or restart", command)
+            }
+            Self::NoHeaders { target, modules, package } => {
+                let what = format!(
+                    "kernel headers for {} are not installed; not built: {}",
+                    target.kernel,
+                    list(modules)
+                );
+                row("no-headers", what, "to install them", distribution.install(package))
+            }
+            Self::NoTools { target, modules, tools } => {
+                let tools = tools.join(" ");
+                let what =
+                    format!("not installed: {tools}; not built for {}: {}", target.kernel, list(modules));
+                let command =
+                    format!("{} && dkms autoinstall -k {}", distribution.install(&tools), target.kernel);
+                row("no-tools", what, "to install and build", command)
+            }
+            Self::Missing { target, modules } => {
+                let what = format!("not up to date for {}: {}", target.kernel, list(modules));
+                let command = format!("dkms autoinstall -k {}", target.kernel);
+                row("missing-builds", what, "to build and install", command)
+            }
+            Self::Failed { target, module, why } => {
+                let what = format!("{module} does not build for {}: {why}", target.kernel);
+                let command = format!("dkms log {module} -k {}", target.kernel);
+                row("failed", what, "to read the log", command)
+            }
+            Self::Hindered { target, module, why } => {
+                let what = format!("{module} is not built for {}: {why}", target.kernel);
+                let command = format!("dkms why {module} -k {}", target.kernel);
+                row("hindered", what, "for details", command)
+            }
+            Self::OtherProgram { program } => {
+                let program = program.display();
+                let what = format!("the command dkms starts {program}, which is not dkms-rs");
+                row("other-program", what, "unless it is needed, to delete it", format!("rm {program}"))
+            }
+            Self::MissingHooks { files } => {
+                let what = format!(
+                    "package transactions do not start dkms; missing: {}",
+                    list(files.iter().map(|file| file.display()))
+                );
+                row("missing-hooks", what, "to restore them", distribution.restore_hooks.to_owned())
+            }
+        }
+    }
+}
+
+/// The purpose of completing.
+const COMPLETE: &str = "to complete it now";
+
+fn outdated(target: &Target, modules: &BTreeSet<ModuleName>, why: &str) -> String {
+    let what = crate::report::text::outdated(&target.kernel, modules);
+    if why.is_empty() { what } else { format!("{what}: {why}") }
+}
+
+/// The command that edits files.
+fn edit(files: &[PathBuf]) -> String {
+    let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    format!("${{EDITOR:-vi}} {}", files.join(" "))
+}
+
+/// The first of them, and how many more.
+fn list<T: Display>(all: impl IntoIterator<Item = T>) -> String {
+    let all: Vec<String> = all.into_iter().map(|one| one.to_string()).collect();
+    match all.len() {
+        0..=4 => all.join(", "),
+        many => format!("{} and {} more", all[..3].join(", "), many - 3),
+    }
+}

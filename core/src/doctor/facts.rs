@@ -1,0 +1,102 @@
+//! What is known about a machine, as a value: [`findings`](super::findings) needs nothing else.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use crate::apply::Prospect;
+use crate::loaded::Replaced;
+use crate::tree::Stale;
+use crate::types::{ModuleId, Target};
+
+/// The facts.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// Why policy.toml is invalid.
+    pub policy: Option<String>,
+    /// Why framework.conf is invalid.
+    pub framework: Option<String>,
+    /// framework.conf and its drop-ins.
+    pub framework_files: Vec<PathBuf>,
+    /// Options of framework.conf that have no meaning.
+    pub unknown_options: Vec<String>,
+    /// The file systems that dkms writes to.
+    pub space: Vec<Space>,
+    /// The key pair for signing, if modules are signed here.
+    pub keys: Option<Keys>,
+    /// Modules that a kernel will reject for their signature, as sentences.
+    pub rejected: Vec<String>,
+    /// The process id of another dkms that is running.
+    pub running: Option<String>,
+    /// The number of transactions that have not ended.
+    pub unfinished: usize,
+    /// Temporary files of dead processes.
+    pub temporary: Vec<PathBuf>,
+    /// Kernels that are not there any more.
+    pub removed_kernels: Vec<Leftover>,
+    /// Module files in the directory of dkms that no build has published.
+    pub unowned: Vec<(Target, PathBuf)>,
+    /// Modules without a source, with the reason.
+    pub broken: Vec<(ModuleId, String)>,
+    /// Kernels whose initramfs is out of date.
+    pub stale: Vec<(Target, Stale)>,
+    /// Loaded modules that are not the installed ones.
+    pub loaded: Vec<Replaced>,
+    /// What the next automatic run would do, by kernel.
+    pub prospects: Vec<Prospects>,
+    /// The admin has not disabled automatic runs.
+    pub automatic: bool,
+    /// A program of this name that a shell finds instead of this one.
+    pub other_program: Option<PathBuf>,
+    /// Files of the package that start dkms in transactions, and are not there.
+    pub missing_hooks: Vec<PathBuf>,
+}
+
+/// The room on a file system, in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Space {
+    /// A directory on it.
+    pub dir: PathBuf,
+    /// What is free.
+    pub free: u64,
+    /// What a typical transaction needs.
+    pub needed: u64,
+}
+
+/// The key pair for signing modules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys {
+    /// The private key.
+    pub key: PathBuf,
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// The key is there.
+    pub has_key: bool,
+    /// The certificate is there.
+    pub has_certificate: bool,
+    /// Other users can read the key.
+    pub exposed: bool,
+}
+
+/// Builds for a kernel that is not there any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// The kernel.
+    pub target: Target,
+    /// The modules that are built for it.
+    pub modules: BTreeSet<ModuleId>,
+}
+
+/// What the next automatic run would do for one kernel.
+#[derive(Debug)]
+pub struct Prospects {
+    /// The kernel.
+    pub target: Target,
+    /// Every version of every module.
+    pub modules: Vec<(ModuleId, Prospect)>,
+    /// The package of the kernel's headers.
+    pub package: String,
+    /// Build tools that are not installed.
+    pub tools: Vec<String>,
+    /// modules.dep lacks installed modules.
+    pub index_outdated: bool,
+}

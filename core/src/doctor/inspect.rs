@@ -1,0 +1,192 @@
+//! Gathers the facts. Changes nothing, and takes no lock.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::{Facts, Keys, Leftover, Prospects, Space};
+use crate::apply::outlook;
+use crate::inventory::all_targets;
+use crate::layout::Layout;
+use crate::session::Session;
+use crate::step::sign;
+use crate::sys::{file, lock, run};
+use crate::tree::{self, Snapshot, stale};
+use crate::types::{ModuleId, Target};
+use crate::{check, kernel, loaded};
+
+/// Room for the builds of one transaction.
+const FOR_BUILDS: u64 = 256 << 20;
+
+/// Room for the module files of one transaction.
+const FOR_MODULES: u64 = 64 << 20;
+
+/// Reads everything.
+pub fn inspect(session: &mut Session) -> Result<Facts> {
+    let layout = session.layout.clone();
+    let snapshot = Snapshot::load(&layout)?;
+    let targets = all_targets(session)?;
+    let all: BTreeSet<Target> = targets.iter().cloned().collect();
+    let installed = kernel::installed(&layout);
+    let there = |target: &Target| installed.contains(&target.kernel);
+    let (stale, orphaned): (Vec<_>, Vec<_>) =
+        stale(&layout).into_iter().partition(|(target, _)| there(target));
+    let built = snapshot.targets().into_iter().filter(|target| !there(target));
+    let gone: BTreeSet<Target> = built.chain(orphaned.into_iter().map(|(target, _)| target)).collect();
+    let mut prospects = Vec::new();
+    for target in &targets {
+        prospects.push(prospects_of(session, target)?);
+    }
+    let admin = &session.policy.admin;
+    Ok(Facts {
+        policy: admin.broken.clone(),
+        framework: session.policy.framework.broken.clone(),
+        framework_files: layout.framework().into_iter().filter(|file| file.exists()).collect(),
+        unknown_options: session.policy.framework.compression.unknown.clone(),
+        space: space(session, &targets),
+        keys: targets.last().and_then(|target| keys(session, target)),
+        rejected: check::foreseen(session, &all, || Ok(snapshot.clone()))?,
+        running: lock::holder(&layout.lock()),
+        unfinished: tree::unfulfilled(&layout).len(),
+        temporary: temporary(session, &snapshot, &targets),
+        removed_kernels: gone.into_iter().map(|target| leftover(&snapshot, target)).collect(),
+        unowned: unowned(session, &snapshot, &targets),
+        broken: broken(&snapshot),
+        stale,
+        loaded: loaded::replaced(session, &snapshot, &all),
+        prospects,
+        automatic: !layout.no_autoinstall().exists(),
+        other_program: other_program(),
+        missing_hooks: missing_hooks(session),
+    })
+}
+
+fn prospects_of(session: &mut Session, target: &Target) -> Result<Prospects> {
+    let outlook = outlook(session, target)?;
+    Ok(Prospects {
+        target: target.clone(),
+        modules: outlook.all(),
+        package: outlook.headers_package(session),
+        tools: outlook.missing_tools(),
+        index_outdated: outlook.index_outdated(),
+    })
+}
+
+/// The file systems: one entry each, with the largest need.
+fn space(session: &Session, targets: &[Target]) -> Vec<Space> {
+    let layout = &session.layout;
+    let images = targets.iter().flat_map(|target| {
+        layout.initramfs_images(&target.kernel, kernel::pkgbase(layout, &target.kernel).as_deref())
+    });
+    let largest = images.filter_map(|image| Some(image.metadata().ok()?.len())).max();
+    // The new image is written beside the old one.
+    let image = largest.filter(|_| !session.policy.distribution.make_initramfs.is_empty());
+    let needs = [
+        (layout.dkms_tree.clone(), FOR_BUILDS),
+        (layout.install_tree.clone(), FOR_MODULES),
+        (layout.boot.clone(), image.unwrap_or(0)),
+    ];
+    let mut found: Vec<(u64, Space)> = Vec::new();
+    for (dir, needed) in needs.into_iter().filter(|(_, needed)| *needed > 0) {
+        let (Ok(meta), Some(free)) = (dir.metadata(), file::room(&dir)) else { continue };
+        match found.iter_mut().find(|(device, _)| *device == meta.dev()) {
+            Some((_, space)) => space.needed = space.needed.max(needed),
+            None => found.push((meta.dev(), Space { dir, free, needed })),
+        }
+    }
+    found.into_iter().map(|(_, space)| space).collect()
+}
+
+/// The key pair, if modules are signed with files.
+fn keys(session: &Session, target: &Target) -> Option<Keys> {
+    let (key, certificate) = sign::pair(session, target);
+    if key.starts_with("pkcs11:") || !session.signs() {
+        return None;
+    }
+    let key = PathBuf::from(key);
+    let mode = key.metadata().ok().map(|meta| meta.permissions().mode());
+    Some(Keys {
+        has_key: mode.is_some(),
+        has_certificate: certificate.exists(),
+        exposed: mode.is_some_and(|mode| mode & 0o044 != 0),
+        key,
+        certificate,
+    })
+}
+
+/// Temporary files of dead processes: in the DKMS tree, where modules are published, and in the source tree.
+fn temporary(session: &Session, snapshot: &Snapshot, targets: &[Target]) -> Vec<PathBuf> {
+    let layout = &session.layout;
+    let mut open = vec![(layout.dkms_tree.clone(), 2), (layout.own(), 4), (layout.source_tree.clone(), 0)];
+    open.extend(published(session, snapshot, targets).into_iter().map(|dir| (dir, 0)));
+    let mut found: BTreeSet<PathBuf> = file::sorted_entries(&layout.work()).into_iter().collect();
+    while let Some((dir, depth)) = open.pop() {
+        for path in file::sorted_entries(&dir) {
+            if file::is_abandoned(&path) {
+                found.insert(path);
+            } else if depth > 0 && path.is_dir() && !path.is_symlink() && !path.ends_with("build") {
+                open.push((path, depth - 1));
+            }
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// Directories of kernels with modules of ours.
+fn published(session: &Session, snapshot: &Snapshot, targets: &[Target]) -> BTreeSet<PathBuf> {
+    let own = targets.iter().filter_map(|target| own_dir(session, target));
+    own.chain(files(session, snapshot).into_iter().filter_map(|file| Some(file.parent()?.to_owned())))
+        .collect()
+}
+
+/// The files of all installed modules.
+fn files(session: &Session, snapshot: &Snapshot) -> BTreeSet<PathBuf> {
+    check::installed(session, snapshot, |_, _| true).into_iter().map(|candidate| candidate.file).collect()
+}
+
+/// The directory for modules of dkms, if the distribution has one that is for no other modules.
+fn own_dir(session: &Session, target: &Target) -> Option<PathBuf> {
+    let destination = session.policy.destination().filter(|dir| dir.ends_with("dkms"))?;
+    Some(session.layout.kernel(&target.kernel).join(destination.trim_matches('/')))
+}
+
+fn unowned(session: &Session, snapshot: &Snapshot, targets: &[Target]) -> Vec<(Target, PathBuf)> {
+    let owned = files(session, snapshot);
+    let module = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().contains(".ko"))
+            && !file::is_abandoned(path)
+    };
+    let mut found = Vec::new();
+    for target in targets {
+        let dir = own_dir(session, target);
+        let here = dir.iter().flat_map(|dir| file::sorted_entries(dir)).filter(module);
+        found.extend(here.filter(|file| !owned.contains(file)).map(|file| (target.clone(), file)));
+    }
+    found
+}
+
+fn leftover(snapshot: &Snapshot, target: Target) -> Leftover {
+    let built = snapshot.modules.iter().filter(|(_, entry)| entry.builds.contains_key(&target));
+    Leftover { modules: built.map(|(id, _)| id.clone()).collect(), target }
+}
+
+fn broken(snapshot: &Snapshot) -> Vec<(ModuleId, String)> {
+    let broken = snapshot.modules.iter().filter(|(_, entry)| entry.broken());
+    broken.map(|(id, entry)| (id.clone(), entry.source.missing())).collect()
+}
+
+/// The program that `dkms` starts, if it is not the one of our package: another one is found first, or is in its place.
+fn other_program() -> Option<PathBuf> {
+    let found = run::which("dkms")?;
+    let ours = Path::new(Layout::PROGRAM).canonicalize().ok()?;
+    let is_script = |path: &Path| file::read_ends(path, (2, 0)).is_ok_and(|start| start.starts_with(b"#!"));
+    let other = found.canonicalize().is_ok_and(|real| real != ours) || is_script(&ours);
+    other.then_some(found)
+}
+
+fn missing_hooks(session: &Session) -> Vec<PathBuf> {
+    let hooks = session.policy.distribution.hooks.iter().map(PathBuf::from);
+    hooks.filter(|hook| hook.symlink_metadata().is_err()).collect()
+}

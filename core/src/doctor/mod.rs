@@ -1,0 +1,375 @@
+//! `dkms doctor`: what is wrong with this machine's modules, and what helps. [`inspect`] gathers facts with what exists for
+//! other commands, [`findings`] decides what they mean, [`Finding::advice`] is the one table of sentences, remedies and
+//! repairs, and [`mend`] carries the repairs out as an ordinary transaction.
+
+mod advice;
+mod facts;
+mod inspect;
+mod mend;
+
+pub use advice::{Advice, Repair};
+pub use facts::{Facts, Keys, Leftover, Prospects, Space};
+pub use inspect::inspect;
+pub use mend::mend;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use crate::apply::Prospect;
+use crate::exit::Exit;
+use crate::loaded::Replaced;
+use crate::report::{Outcome, Waits};
+use crate::types::{ModuleId, ModuleName, Target};
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// policy.toml is invalid.
+    BadPolicy {
+        /// The file, the line and the reason.
+        why: String,
+    },
+    /// framework.conf is invalid.
+    BadFramework {
+        /// The reason.
+        why: String,
+        /// The file and its drop-ins.
+        files: Vec<PathBuf>,
+    },
+    /// Options of framework.conf that have no meaning.
+    UnknownOptions {
+        /// The options.
+        options: Vec<String>,
+        /// The file and its drop-ins.
+        files: Vec<PathBuf>,
+    },
+    /// A file system is almost full.
+    LowSpace {
+        /// A directory on it.
+        dir: PathBuf,
+        /// What is free, in MiB.
+        free: u64,
+        /// What is needed, in MiB.
+        needed: u64,
+    },
+    /// One half of the key pair for signing is missing.
+    HalfKeyPair {
+        /// The existing half.
+        there: PathBuf,
+        /// The missing half.
+        missing: PathBuf,
+    },
+    /// Other users can read the private key.
+    ExposedKey {
+        /// The key.
+        key: PathBuf,
+    },
+    /// The kernel will reject modules for their signature.
+    Rejected {
+        /// Which, and why.
+        why: String,
+        /// The command that enrolls the key, if that helps.
+        enroll: Option<String>,
+    },
+    /// A transaction was interrupted.
+    Unfinished {
+        /// How many.
+        number: usize,
+    },
+    /// Temporary files of killed runs.
+    Temporary {
+        /// The files and directories.
+        paths: Vec<PathBuf>,
+    },
+    /// Builds for a kernel that was removed.
+    RemovedKernel {
+        /// The kernel.
+        target: Target,
+        /// The modules.
+        modules: BTreeSet<ModuleId>,
+    },
+    /// A module file in the directory of dkms that belongs to no module of the DKMS tree.
+    Unowned {
+        /// The kernel.
+        target: Target,
+        /// The file.
+        file: PathBuf,
+    },
+    /// The source of a module, or the link to it, is missing.
+    Broken {
+        /// The module.
+        module: ModuleId,
+        /// What is missing.
+        why: String,
+    },
+    /// The initramfs of a kernel lacks installed modules.
+    OutdatedInitramfs {
+        /// The kernel.
+        target: Target,
+        /// The modules.
+        modules: BTreeSet<ModuleName>,
+        /// Why it could not be regenerated.
+        why: String,
+    },
+    /// modules.dep of a kernel lacks installed modules.
+    OutdatedIndex {
+        /// The kernel.
+        target: Target,
+    },
+    /// Another version of a module is loaded than is installed.
+    Loaded(Replaced),
+    /// Modules are not built because the kernel's headers are missing.
+    NoHeaders {
+        /// The kernel.
+        target: Target,
+        /// The modules.
+        modules: BTreeSet<ModuleId>,
+        /// The package.
+        package: String,
+    },
+    /// Modules are not built because build tools are missing.
+    NoTools {
+        /// The kernel.
+        target: Target,
+        /// The modules.
+        modules: BTreeSet<ModuleId>,
+        /// The tools.
+        tools: Vec<String>,
+    },
+    /// Modules that the next automatic run would build or install.
+    Missing {
+        /// The kernel.
+        target: Target,
+        /// The modules.
+        modules: BTreeSet<ModuleId>,
+    },
+    /// A module does not build.
+    Failed {
+        /// The kernel.
+        target: Target,
+        /// The module.
+        module: ModuleId,
+        /// The reason.
+        why: String,
+    },
+    /// A module cannot be built for another reason.
+    Hindered {
+        /// The kernel.
+        target: Target,
+        /// The module.
+        module: ModuleId,
+        /// The reason.
+        why: String,
+    },
+    /// The command `dkms` is not this program.
+    OtherProgram {
+        /// The program that a shell finds.
+        program: PathBuf,
+    },
+    /// Files that start dkms in a package transaction are missing.
+    MissingHooks {
+        /// The files.
+        files: Vec<PathBuf>,
+    },
+}
+
+/// What these facts mean.
+pub fn findings(facts: &Facts) -> Vec<Finding> {
+    let mut found = Vec::new();
+    settings(facts, &mut found);
+    machine(facts, &mut found);
+    leftovers(facts, &mut found);
+    for prospects in &facts.prospects {
+        kernel(prospects, facts.automatic, &mut found);
+    }
+    let stale = facts.stale.iter().filter(|(_, stale)| facts.running.is_none() || !stale.why.is_empty());
+    found.extend(stale.map(|(target, stale)| Finding::OutdatedInitramfs {
+        target: target.clone(),
+        modules: stale.modules.clone(),
+        why: stale.why.clone(),
+    }));
+    found.extend(facts.loaded.iter().cloned().map(Finding::Loaded));
+    found
+}
+
+fn settings(facts: &Facts, found: &mut Vec<Finding>) {
+    found.extend(facts.policy.clone().map(|why| Finding::BadPolicy { why }));
+    let files = || facts.framework_files.clone();
+    found.extend(facts.framework.clone().map(|why| Finding::BadFramework { why, files: files() }));
+    if !facts.unknown_options.is_empty() {
+        found.push(Finding::UnknownOptions { options: facts.unknown_options.clone(), files: files() });
+    }
+}
+
+fn machine(facts: &Facts, found: &mut Vec<Finding>) {
+    if let Some(program) = &facts.other_program {
+        found.push(Finding::OtherProgram { program: program.clone() });
+    }
+    if !facts.missing_hooks.is_empty() {
+        found.push(Finding::MissingHooks { files: facts.missing_hooks.clone() });
+    }
+    for Space { dir, free, needed } in facts.space.iter().filter(|space| space.free < space.needed) {
+        found.push(Finding::LowSpace { dir: dir.clone(), free: free >> 20, needed: needed >> 20 });
+    }
+    if let Some(Keys { key, certificate, has_key, has_certificate, exposed }) = &facts.keys {
+        match (has_key, has_certificate) {
+            (true, false) => {
+                found.push(Finding::HalfKeyPair { there: key.clone(), missing: certificate.clone() });
+            }
+            (false, true) => {
+                found.push(Finding::HalfKeyPair { there: certificate.clone(), missing: key.clone() });
+            }
+            (true, true) | (false, false) => {}
+        }
+        if *exposed {
+            found.push(Finding::ExposedKey { key: key.clone() });
+        }
+    }
+    for line in &facts.rejected {
+        let (why, enroll) = match line.split_once("; to enroll the key: ") {
+            Some((why, command)) => (why.to_owned(), Some(command.to_owned())),
+            None => (line.clone(), None),
+        };
+        found.push(Finding::Rejected { why, enroll });
+    }
+}
+
+/// While another dkms is running, its transaction and its temporary files are none of these.
+fn leftovers(facts: &Facts, found: &mut Vec<Finding>) {
+    if facts.running.is_none() {
+        if facts.unfinished > 0 {
+            found.push(Finding::Unfinished { number: facts.unfinished });
+        }
+        if !facts.temporary.is_empty() {
+            found.push(Finding::Temporary { paths: facts.temporary.clone() });
+        }
+    }
+    for Leftover { target, modules } in &facts.removed_kernels {
+        found.push(Finding::RemovedKernel { target: target.clone(), modules: modules.clone() });
+    }
+    for (target, file) in &facts.unowned {
+        found.push(Finding::Unowned { target: target.clone(), file: file.clone() });
+    }
+    for (module, why) in &facts.broken {
+        found.push(Finding::Broken { module: module.clone(), why: why.clone() });
+    }
+}
+
+/// What the next automatic run would do for a kernel. If the admin has disabled these runs, what they would build is not
+/// missing.
+fn kernel(prospects: &Prospects, automatic: bool, found: &mut Vec<Finding>) {
+    let Prospects { target, modules, package, tools, index_outdated } = prospects;
+    let (mut headerless, mut toolless, mut missing) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let mut single = Vec::new();
+    for (module, prospect) in modules {
+        match prospect {
+            Prospect::Build(_) | Prospect::Install(_) => {
+                missing.insert(module.clone());
+            }
+            Prospect::Settled(Outcome::Deferred { waits: Waits::Headers, .. }) => {
+                headerless.insert(module.clone());
+            }
+            // Without a tool that the kernel lacks, it is something that only this module needs.
+            Prospect::Settled(Outcome::Deferred { waits: Waits::Tools, .. }) if !tools.is_empty() => {
+                toolless.insert(module.clone());
+            }
+            Prospect::Settled(Outcome::Deferred { why, .. }) => {
+                let (target, module) = (target.clone(), module.clone());
+                single.push(Finding::Hindered { target, module, why: why.clone() });
+            }
+            Prospect::Settled(Outcome::Failed(failing)) => {
+                let (target, module) = (target.clone(), module.clone());
+                single.push(Finding::Failed { target, module, why: failing.why.clone() });
+            }
+            // A broken module is broken for all kernels, and is found once.
+            Prospect::Settled(Outcome::Refused { why, code, .. }) if *code != Exit::BROKEN => {
+                let (target, module) = (target.clone(), module.clone());
+                single.push(Finding::Hindered { target, module, why: why.clone() });
+            }
+            Prospect::Settled(_) | Prospect::Unchanged(_) => {}
+        }
+    }
+    if !headerless.is_empty() {
+        let (target, package) = (target.clone(), package.clone());
+        found.push(Finding::NoHeaders { target, modules: headerless, package });
+    }
+    if !toolless.is_empty() {
+        let (target, tools) = (target.clone(), tools.clone());
+        found.push(Finding::NoTools { target, modules: toolless, tools });
+    }
+    if !missing.is_empty() && automatic {
+        found.push(Finding::Missing { target: target.clone(), modules: missing });
+    }
+    found.extend(single);
+    if *index_outdated {
+        found.push(Finding::OutdatedIndex { target: target.clone() });
+    }
+}
+
+/// What a repair has repaired: what is not found any more. Modules that were missing and do not build are not repaired.
+pub fn repaired(before: &[Finding], left: &[Finding]) -> Vec<Finding> {
+    let same_kind = |one: &Finding, other: &Finding| {
+        std::mem::discriminant(one) == std::mem::discriminant(other) && one.target() == other.target()
+    };
+    let mut done = Vec::new();
+    for finding in before.iter().filter(|finding| finding.repair().is_some()) {
+        match finding {
+            Finding::Missing { target, modules } => {
+                let lacking = |id: &ModuleId| {
+                    left.iter().any(|other| other.target() == Some(target) && other.concerns(id))
+                };
+                let modules: BTreeSet<ModuleId> = modules.iter().filter(|id| !lacking(id)).cloned().collect();
+                if !modules.is_empty() {
+                    done.push(Finding::Missing { target: target.clone(), modules });
+                }
+            }
+            other if left.iter().any(|one| same_kind(one, other)) => {}
+            other => done.push(other.clone()),
+        }
+    }
+    done
+}
+
+impl Finding {
+    /// The kernel that it is about.
+    fn target(&self) -> Option<&Target> {
+        match self {
+            Self::RemovedKernel { target, .. }
+            | Self::Unowned { target, .. }
+            | Self::OutdatedInitramfs { target, .. }
+            | Self::OutdatedIndex { target }
+            | Self::NoHeaders { target, .. }
+            | Self::NoTools { target, .. }
+            | Self::Missing { target, .. }
+            | Self::Failed { target, .. }
+            | Self::Hindered { target, .. } => Some(target),
+            Self::BadPolicy { .. }
+            | Self::BadFramework { .. }
+            | Self::UnknownOptions { .. }
+            | Self::LowSpace { .. }
+            | Self::HalfKeyPair { .. }
+            | Self::ExposedKey { .. }
+            | Self::Rejected { .. }
+            | Self::Unfinished { .. }
+            | Self::Temporary { .. }
+            | Self::Broken { .. }
+            | Self::Loaded(_)
+            | Self::OtherProgram { .. }
+            | Self::MissingHooks { .. } => None,
+        }
+    }
+
+    /// Whether it is about a module that has no build.
+    fn concerns(&self, id: &ModuleId) -> bool {
+        match self {
+            Self::NoHeaders { modules, .. }
+            | Self::NoTools { modules, .. }
+            | Self::Missing { modules, .. } => modules.contains(id),
+            Self::Failed { module, .. } | Self::Hindered { module, .. } => module == id,
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

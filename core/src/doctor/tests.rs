@@ -1,0 +1,319 @@
+use super::*;
+use crate::distro::Distribution;
+use crate::layout::Layout;
+use crate::page::{documented, values};
+use crate::report::{Failing, Fault};
+use crate::tree::Stale;
+
+fn target() -> Target {
+    Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() }
+}
+
+fn id(text: &str) -> ModuleId {
+    text.parse().unwrap()
+}
+
+/// What the next run would do with these modules.
+fn facts(modules: Vec<(&str, Prospect)>) -> Facts {
+    let prospects = Prospects {
+        target: target(),
+        modules: modules.into_iter().map(|(name, prospect)| (id(name), prospect)).collect(),
+        package: "linux-headers-6.1".into(),
+        tools: vec!["gcc-12".into(), "make".into()],
+        index_outdated: false,
+    };
+    Facts { prospects: vec![prospects], automatic: true, ..Facts::default() }
+}
+
+fn deferred(waits: Waits) -> Prospect {
+    Prospect::Settled(Outcome::Deferred { why: "it waits".into(), advice: "wait".into(), waits })
+}
+
+fn failed() -> Prospect {
+    Prospect::Settled(Outcome::Failed(Failing::new(Fault::Module, Exit::BUILD_FAILED, "make failed".into())))
+}
+
+fn refused(code: Exit) -> Prospect {
+    Prospect::Settled(Outcome::Refused { why: "bad dkms.conf".into(), advice: "mend it".into(), code })
+}
+
+fn keys(has_key: bool, has_certificate: bool, exposed: bool) -> Facts {
+    let (key, certificate) = ("/keys/mok.key".into(), "/keys/mok.pub".into());
+    Facts { keys: Some(Keys { key, certificate, has_key, has_certificate, exposed }), ..Facts::default() }
+}
+
+/// Each finding: the facts that it follows from, its kind, its sentence, its command, and whether `--fix` repairs it.
+fn table() -> Vec<(Facts, &'static str, &'static str, &'static str, bool)> {
+    let none = Facts::default;
+    let stale =
+        Stale { modules: ["a".parse().unwrap()].into(), names: BTreeSet::new(), why: "no space".into() };
+    let replaced =
+        Replaced { id: id("nvidia/2"), module: "nvidia".into(), loaded: "1".into(), installed: "2".into() };
+    let index = |facts: Facts| {
+        let prospects = facts.prospects.into_iter();
+        let prospects = prospects.map(|one| Prospects { index_outdated: true, ..one }).collect();
+        Facts { prospects, ..Facts::default() }
+    };
+    vec![
+        (
+            Facts { policy: Some("policy.toml:2: unknown key critcal".into()), ..none() },
+            "bad-policy",
+            "policy.toml:2: unknown key critcal",
+            "${EDITOR:-vi} /etc/dkms/policy.toml",
+            false,
+        ),
+        (
+            Facts {
+                framework: Some("line 1: syntax error".into()),
+                framework_files: vec!["/c/a.conf".into(), "/c/b.conf".into()],
+                ..none()
+            },
+            "bad-framework-conf",
+            "framework.conf has no effect: line 1: syntax error",
+            "${EDITOR:-vi} /c/a.conf /c/b.conf",
+            false,
+        ),
+        (
+            Facts {
+                unknown_options: vec!["--nonsense".into()],
+                framework_files: vec!["/c/a.conf".into()],
+                ..none()
+            },
+            "unknown-options",
+            "framework.conf: options without a meaning: --nonsense",
+            "${EDITOR:-vi} /c/a.conf",
+            false,
+        ),
+        (
+            Facts { other_program: Some("/usr/local/sbin/dkms".into()), ..none() },
+            "other-program",
+            "the command dkms starts /usr/local/sbin/dkms, which is not dkms-rs",
+            "rm /usr/local/sbin/dkms",
+            false,
+        ),
+        (
+            Facts { missing_hooks: vec!["/hooks/a".into(), "/hooks/b".into()], ..none() },
+            "missing-hooks",
+            "package transactions do not start dkms; missing: /hooks/a, /hooks/b",
+            "apt-get install --reinstall -o Dpkg::Options::=--force-confmiss dkms-rs",
+            false,
+        ),
+        (
+            Facts { space: vec![Space { dir: "/boot".into(), free: 3 << 20, needed: 60 << 20 }], ..none() },
+            "low-space",
+            "/boot has 3 MiB left; an update can need 60 MiB",
+            "du -xh -d 1 /boot",
+            false,
+        ),
+        (
+            keys(true, false, false),
+            "half-key-pair",
+            "/keys/mok.pub is missing; modules cannot be signed with /keys/mok.key alone",
+            "rm /keys/mok.key && dkms generate_mok",
+            false,
+        ),
+        (
+            keys(true, true, true),
+            "exposed-key",
+            "other users can read the private key /keys/mok.key",
+            "chmod 600 /keys/mok.key",
+            false,
+        ),
+        (
+            Facts {
+                rejected: vec!["modules for 6.1 are rejected; to enroll the key: mokutil --import K".into()],
+                ..none()
+            },
+            "rejected",
+            "modules for 6.1 are rejected",
+            "mokutil --import K",
+            false,
+        ),
+        (
+            Facts { unfinished: 1, ..none() },
+            "unfinished",
+            "1 transaction was interrupted; the next run completes this",
+            "dkms doctor --fix",
+            true,
+        ),
+        (
+            Facts { temporary: vec!["/t/.dkms-tmp-1-0-a".into()], ..none() },
+            "temporary-files",
+            "an interrupted run left /t/.dkms-tmp-1-0-a",
+            "dkms doctor --fix",
+            true,
+        ),
+        (
+            Facts {
+                removed_kernels: vec![Leftover { target: target(), modules: [id("a/1")].into() }],
+                ..none()
+            },
+            "removed-kernel",
+            "builds for 6.1, which is not installed: a/1",
+            "dkms kernel_prerm -k 6.1/x86_64",
+            true,
+        ),
+        (
+            Facts { unowned: vec![(target(), "/m/a.ko".into())], ..none() },
+            "unowned-module",
+            "/m/a.ko belongs to no module in the DKMS tree",
+            "rm /m/a.ko && depmod 6.1",
+            false,
+        ),
+        (
+            Facts { broken: vec![(id("a/1"), "source directory /s not found".into())], ..none() },
+            "broken",
+            "a/1 is broken: source directory /s not found",
+            "dkms remove a/1 --all",
+            false,
+        ),
+        (
+            facts(vec![("a/1", deferred(Waits::Headers)), ("b/1", deferred(Waits::Headers))]),
+            "no-headers",
+            "kernel headers for 6.1 are not installed; not built: a/1, b/1",
+            "apt install linux-headers-6.1",
+            false,
+        ),
+        (
+            facts(vec![("a/1", deferred(Waits::Tools))]),
+            "no-tools",
+            "not installed: gcc-12 make; not built for 6.1: a/1",
+            "apt install gcc-12 make && dkms autoinstall -k 6.1",
+            false,
+        ),
+        (
+            facts(vec![("a/1", Prospect::Build("x")), ("b/1", Prospect::Install("x"))]),
+            "missing-builds",
+            "not up to date for 6.1: a/1, b/1",
+            "dkms autoinstall -k 6.1",
+            true,
+        ),
+        (
+            facts(vec![("a/1", failed())]),
+            "failed",
+            "a/1 does not build for 6.1: make failed",
+            "dkms log a/1 -k 6.1",
+            false,
+        ),
+        (
+            facts(vec![("a/1", refused(Exit::BAD_CONF))]),
+            "hindered",
+            "a/1 is not built for 6.1: bad dkms.conf",
+            "dkms why a/1 -k 6.1",
+            false,
+        ),
+        (
+            index(facts(Vec::new())),
+            "outdated-index",
+            "modules.dep of 6.1 lacks installed modules",
+            "depmod 6.1",
+            true,
+        ),
+        (
+            Facts { stale: vec![(target(), stale)], ..none() },
+            "outdated-initramfs",
+            "the initramfs for 6.1 is out of date: it lacks the installed version of a: no space",
+            "dkms autoinstall -k 6.1",
+            true,
+        ),
+        (
+            Facts { loaded: vec![replaced], ..none() },
+            "loaded-differs",
+            "nvidia/2: nvidia 1 is loaded, 2 is installed",
+            "modprobe -r nvidia && modprobe nvidia",
+            false,
+        ),
+    ]
+}
+
+#[test]
+fn each_fault_has_a_sentence_and_a_command() {
+    let debian = Distribution::from_os_release("ID=debian");
+    for (facts, kind, what, command, fixable) in table() {
+        let found = findings(&facts);
+        let advice: Vec<Advice> = found.iter().map(|one| one.advice(&debian, &Layout::default())).collect();
+        let [advice] = advice.as_slice() else { panic!("{kind}: {found:?}") };
+        assert_eq!(
+            (advice.kind, advice.what.as_str(), advice.command.as_str(), advice.repair.is_some()),
+            (kind, what, command, fixable)
+        );
+        assert!(!advice.purpose.is_empty() && !advice.purpose.contains(':'), "{advice:?}");
+    }
+}
+
+#[test]
+fn every_kind_is_in_the_table_and_described() {
+    let kinds: BTreeSet<String> = table().iter().map(|(_, kind, ..)| (*kind).to_owned()).collect();
+    assert_eq!(kinds.len(), table().len());
+    assert_eq!(values(".SS doctor \\-\\-json", "findings[].kind"), kinds);
+    let described = documented(".SS doctor \\-\\-json");
+    assert!(described.contains("findings[].command"), "{described:?}");
+}
+
+#[test]
+fn what_only_one_module_lacks_is_named_with_it() {
+    let mut facts = facts(vec![("a/1", deferred(Waits::Tools)), ("b/1", deferred(Waits::Dependency))]);
+    facts.prospects[0].tools.clear();
+    let hindered =
+        |name: &str| Finding::Hindered { target: target(), module: id(name), why: "it waits".into() };
+    assert_eq!(findings(&facts), [hindered("a/1"), hindered("b/1")]);
+}
+
+#[test]
+fn what_is_intended_is_no_fault() {
+    let excluded = || Prospect::Settled(Outcome::Excluded { why: "not for this kernel".into() });
+    let stale = || Stale { modules: ["a".parse().unwrap()].into(), ..Stale::default() };
+    for (facts, why) in [
+        (facts(vec![("a/1", Prospect::Unchanged("installed"))]), "up to date"),
+        (facts(vec![("a/1", excluded())]), "excluded"),
+        (
+            facts(vec![("a/1", refused(Exit::BROKEN))]),
+            "broken for every kernel: found in the DKMS tree, once",
+        ),
+        (
+            Facts { automatic: false, ..facts(vec![("a/1", Prospect::Build("x"))]) },
+            "the admin has disabled automatic builds",
+        ),
+        (
+            Facts {
+                running: Some("1".into()),
+                unfinished: 1,
+                temporary: vec!["/t".into()],
+                stale: vec![(target(), stale())],
+                ..Facts::default()
+            },
+            "another dkms is at its work",
+        ),
+        (keys(false, false, false), "no key is needed yet"),
+        (
+            Facts { space: vec![Space { dir: "/".into(), free: 9, needed: 9 }], ..Facts::default() },
+            "enough space",
+        ),
+    ] {
+        assert_eq!(findings(&facts), [], "{why}");
+    }
+}
+
+#[test]
+fn repaired_is_what_is_gone_and_could_be_repaired() {
+    let missing = |names: &[&str]| Finding::Missing {
+        target: target(),
+        modules: names.iter().map(|name| id(name)).collect(),
+    };
+    let low = |free| Finding::LowSpace { dir: "/".into(), free, needed: 9 };
+    let failed = Finding::Failed { target: target(), module: id("b/1"), why: "x".into() };
+    let unfinished = |number| Finding::Unfinished { number };
+    for (before, left, expected) in [
+        (vec![missing(&["a/1"])], vec![], vec![missing(&["a/1"])]),
+        // One of them does not build.
+        (vec![missing(&["a/1", "b/1"])], vec![failed.clone()], vec![missing(&["a/1"])]),
+        (vec![missing(&["b/1"])], vec![failed], vec![]),
+        // Another amount is no repair, and what only the admin can change was not repaired.
+        (vec![low(1)], vec![low(2)], vec![]),
+        (vec![low(1)], vec![], vec![]),
+        (vec![unfinished(2)], vec![unfinished(1)], vec![]),
+        (vec![unfinished(2)], vec![], vec![unfinished(2)]),
+    ] {
+        assert_eq!(repaired(&before, &left), expected, "{before:?} {left:?}");
+    }
+}

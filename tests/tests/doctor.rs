@@ -1,0 +1,208 @@
+//! `dkms doctor` on a machine with one planted fault after another: it finds each, repairs what it promises to repair, and
+//! prints a command for the rest that helps when it is pasted.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
+
+use std::collections::BTreeSet;
+
+use dkms_tests::modules::Sources;
+use dkms_tests::{Kernel, Root, Suite, history, stage};
+use serde_json::Value;
+
+/// Who ends the fault.
+enum Cure {
+    /// `dkms doctor --fix`.
+    Fix,
+    /// The printed command.
+    Pasted,
+    /// The admin, with this.
+    Admin(&'static str),
+}
+
+use Cure::{Admin, Fix, Pasted};
+
+/// A fault: the kind that is found, how it is planted, a part of what is printed, and what ends it. `$K` is the kernel
+/// and `$DIR` the directory of its modules.
+type Row = (&'static str, &'static str, &'static str, Cure);
+
+const FAULTS: &[Row] = &[
+    (
+        "bad-policy",
+        "echo 'critcal = [\"zfs\"]' >>/etc/dkms/policy.toml",
+        "unknown key `critcal`",
+        Admin("sed -i /critcal/d /etc/dkms/policy.toml"),
+    ),
+    (
+        "bad-framework-conf",
+        "echo 'if true; then' >/etc/dkms/framework.conf.d/planted.conf",
+        "framework.conf has no effect",
+        Admin("rm /etc/dkms/framework.conf.d/planted.conf"),
+    ),
+    (
+        "unknown-options",
+        "echo 'compress_xz_opts=\"--nonsense\"' >/etc/dkms/framework.conf.d/planted.conf",
+        "options without a meaning: compress_xz_opts: --nonsense",
+        Admin("rm /etc/dkms/framework.conf.d/planted.conf"),
+    ),
+    (
+        "low-space",
+        "mkdir /opt/boot && cp -a /boot/. /opt/boot && \
+         mount -t tmpfs -o size=$(($(du -sk /opt/boot | cut -f 1) + 3000))k tmpfs /boot && cp -a /opt/boot/. /boot",
+        "/boot has 2 MiB left",
+        Admin("umount /boot"),
+    ),
+    (
+        "half-key-pair",
+        "mv /var/lib/dkms/mok.pub /opt",
+        "mok.pub is missing",
+        Admin("mv /opt/mok.pub /var/lib/dkms"),
+    ),
+    ("exposed-key", "chmod 644 /var/lib/dkms/mok.key", "other users can read the private key", Pasted),
+    (
+        "unfinished",
+        "mkdir -p /var/lib/dkms/.dkms-rs/intent && \
+         echo '{\"depmod\": [{\"kernel\": \"'$K'\", \"arch\": \"x86_64\"}]}' >/var/lib/dkms/.dkms-rs/intent/1-1.json",
+        "1 transaction was interrupted",
+        Fix,
+    ),
+    (
+        "temporary-files",
+        "touch $DIR/.dkms-tmp-999999999-0-fine.ko && mkdir -p /var/lib/dkms/.dkms-rs/work/999999999-0",
+        "2 temporary files",
+        Fix,
+    ),
+    (
+        "removed-kernel",
+        "cp -a /var/lib/dkms/fine/1.0/$K /var/lib/dkms/fine/1.0/6.0.0-gone",
+        "builds for 6.0.0-gone, which is not installed: fine/1.0",
+        Fix,
+    ),
+    (
+        "unowned-module",
+        "cp $DIR/fine.ko* $DIR/stray.ko",
+        "stray.ko belongs to no module in the DKMS tree",
+        Pasted,
+    ),
+    (
+        "broken",
+        "cp -a /usr/src/fine-1.0 /usr/src/loose-1.0 && sed -i s/fine/loose/ /usr/src/loose-1.0/dkms.conf && \
+         dkms add loose/1.0 && rm -r /usr/src/loose-1.0",
+        "loose/1.0 is broken: source directory /usr/src/loose-1.0 not found",
+        Pasted,
+    ),
+    (
+        "outdated-initramfs",
+        "mkdir -p /var/lib/dkms/.dkms-rs/stale-initramfs/$K && \
+         echo '{\"modules\": [\"fine\"], \"names\": [\"fine\"], \"why\": \"no space\"}' \
+         >/var/lib/dkms/.dkms-rs/stale-initramfs/$K/x86_64.json",
+        "is out of date: it lacks the installed version of fine: no space",
+        Fix,
+    ),
+    ("outdated-index", "sed -i /fine/d /lib/modules/$K/modules.dep", "lacks installed modules", Fix),
+    ("missing-builds", "dkms unbuild fine/1.0 -k $K", "not up to date", Fix),
+    ("missing-builds", "rm $DIR/fine.ko*", "fine/1.0", Fix),
+    (
+        "no-headers",
+        "dkms unbuild fine/1.0 -k $K && mv /lib/modules/$K/build /opt/build",
+        "kernel headers for",
+        Admin("mv /opt/build /lib/modules/$K/build && dkms autoinstall -k $K"),
+    ),
+    (
+        "no-tools",
+        "dkms unbuild fine/1.0 -k $K && rm -rf /var/cache/dkms && mv /usr/bin/make /opt/make",
+        "not installed: make",
+        Admin("mv /opt/make /usr/bin/make && dkms autoinstall -k $K"),
+    ),
+    (
+        "failed",
+        "cp -a /usr/src/fine-1.0 /usr/src/bad-1.0 && sed -i s/fine/bad/ /usr/src/bad-1.0/dkms.conf && \
+         ! dkms install bad/1.0 -k $K",
+        "bad/1.0 does not build",
+        Admin("dkms remove bad/1.0 --all"),
+    ),
+    (
+        "hindered",
+        "cp -a /usr/src/fine-1.0 /usr/src/led-1.0 && sed -i s/fine/led/ /usr/src/led-1.0/dkms.conf && \
+         echo 'BUILD_DEPENDS=absent' >>/usr/src/led-1.0/dkms.conf && dkms add led/1.0",
+        "requires absent",
+        Admin("dkms remove led/1.0 --all"),
+    ),
+    (
+        "other-program",
+        "printf '#!/bin/sh\\n' >/usr/local/sbin/dkms && chmod 755 /usr/local/sbin/dkms",
+        "the command dkms starts /usr/local/sbin/dkms",
+        Pasted,
+    ),
+    (
+        "missing-hooks",
+        "mv /etc/kernel/postinst.d/dkms /opt/hook",
+        "missing: /etc/kernel/postinst.d/dkms",
+        Admin("mv /opt/hook /etc/kernel/postinst.d/dkms"),
+    ),
+];
+
+/// A machine on which everything is well: one module is built and signed, and there is an initramfs.
+fn well() -> (Root, Kernel) {
+    let (layer, kernel) = stage::with_small_tree(Suite::trixie());
+    let sources = Sources::new("fine", "1.0");
+    let layer = layer.prepared("doctor", &format!("1{:?}", sources.files()), |root| {
+        root.run("dkms generate_mok").ok();
+        let package = sources.package(root);
+        root.apt_install(&[&package]).ok();
+        root.expect_installed(&["fine/1.0"], &kernel.release);
+    });
+    (Root::on(&layer), kernel)
+}
+
+/// The findings, by kind.
+fn found(root: &Root) -> Vec<Value> {
+    let said = root.run("dkms doctor --json");
+    let document: Value =
+        serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
+    let found = document["findings"].as_array().expect("a list").clone();
+    assert_eq!(said.status, if found.is_empty() { 0 } else { 20 }, "{said}");
+    found
+}
+
+fn expect_well(root: &Root, after: &str) {
+    let said = root.run("dkms doctor");
+    assert!(said.status == 0 && said.stdout == "no problem found\n", "after {after}: {said}");
+}
+
+#[test]
+fn every_planted_fault_is_found_and_ended() {
+    let (root, kernel) = well();
+    let filled = |text: &str| text.replace("$K", &kernel.release).replace("$DIR", &kernel.dkms_dir());
+    expect_well(&root, "the preparation");
+    let kinds: BTreeSet<&str> = FAULTS.iter().map(|(kind, ..)| *kind).collect();
+    assert!(kinds.len() >= 15, "{kinds:?}");
+    for (kind, plant, printed, cure) in FAULTS {
+        root.note(&format!("== {kind}"));
+        root.run(&filled(plant)).ok();
+        let one = found(&root);
+        let named: Vec<&Value> = one.iter().filter(|finding| finding["kind"] == *kind).collect();
+        assert!(one.len() == 1 && named.len() == 1, "{kind}: {one:#?}");
+        let fixable = matches!(cure, Fix);
+        assert_eq!(one[0]["fixable"], fixable, "{kind}");
+        let command = one[0]["command"].as_str().expect("a command").to_owned();
+        root.run("dkms doctor").exits(20).says(&[printed, &command]);
+        let fixed = root.run("dkms doctor --fix");
+        match cure {
+            Fix => {
+                fixed.exits(0).says(&["repaired: "]);
+            }
+            Pasted => {
+                fixed.exits(20).never_says(&["repaired"]);
+                root.run(&command).ok();
+            }
+            Admin(end) => {
+                fixed.exits(20).never_says(&["repaired"]);
+                root.run(&filled(end)).ok();
+            }
+        }
+        expect_well(&root, kind);
+        root.expect_installed(&["fine/1.0"], &kernel.release);
+        let before = history::transactions(&root).len();
+        root.run("dkms doctor --fix").ok().never_says(&["repaired"]);
+        assert_eq!(history::transactions(&root).len(), before, "{kind}: the second repair did something");
+    }
+}
