@@ -9,16 +9,19 @@ use crate::{Kernel, Output, Root, host};
 
 /// Modules of the kernel that the first mounts need.
 const MODULES: [&str; 4] = ["virtio_pci", "9pnet_virtio", "9p", "overlay"];
+/// Seconds until a machine that hangs is stopped. Under emulation, beside other tests, a build takes minutes.
+const LIMIT: &str = "1800";
 /// The script that runs, in the root.
 const SCRIPT: &str = "/opt/boot/script";
 
-/// Mounts the shared root below a file system in memory, and runs the script in it.
+/// Mounts the shared root below a file system in memory, and runs the script in it. What is read once stays in memory:
+/// each start of a compiler reads its file again otherwise, and nothing changes the root meanwhile.
 const INIT: &str = r#"#!/bin/busybox sh
 /bin/busybox --install -s /bin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 for m in /m/*.ko; do insmod $m; done
 mkdir /lower /upper /new
-mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,ro root /lower
+mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=loose,ro root /lower
 mount -t tmpfs -o size=50% upper /upper && mkdir /upper/files /upper/work
 mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work root /new
 for d in proc sys dev; do mount --move /$d /new/$d; done
@@ -42,7 +45,7 @@ pub fn run(root: &Root, kernel: &Kernel, script: &str) -> String {
     let packed = initrd.pack(INIT);
     root.write(SCRIPT, script);
     let mut qemu = Command::new("timeout");
-    qemu.args(["900", "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "3072"]);
+    qemu.args([LIMIT, "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "3072"]);
     qemu.args(["-smp", "2", "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio"]);
     qemu.arg("-virtfs").arg(format!(
         "local,path={},mount_tag=root,security_model=passthrough,readonly=on,multidevs=remap",
