@@ -196,6 +196,13 @@ impl Bench<'_> {
                 .times(Some(status.0), status.1)
                 .must("200 x, under 15 ms", status.0 / status.1 >= 200.0 && status.1 < 0.015),
         );
+        // All that the verification of a build reads and decides, and the signatures.
+        let verdicts = mean(ours, 10, &format!("dkms check -k {kernel}"));
+        self.row(
+            Row::of(&format!("dkms check, {} modules", self.modules))
+                .times(None, verdicts)
+                .must("under 150 ms", verdicts < 0.150),
+        );
         let hook = format!("/etc/kernel/postinst.d/dkms {kernel} /boot/vmlinuz-{kernel}");
         let idle = (mean(debian, 1, &hook), mean(ours, 50, &hook));
         let children = children(ours, &hook).len();
