@@ -183,7 +183,8 @@ impl Action {
             Self::KernelPreinst | Self::KernelPostinst | Self::KernelPrerm => &[&KERNEL, &["dry_run"]],
             Self::GenerateMok => &[],
             Self::History => &[&["json"]],
-            Self::Log | Self::Why => &[&MODULE, &KERNEL],
+            Self::Log => &[&MODULE, &KERNEL],
+            Self::Why => &[&MODULE, &KERNEL, &["json"]],
             Self::Doctor => &[&["fix", "json"]],
             Self::Match => &[&KERNEL, &["templatekernel", "jobs", "force", "verbose", "dry_run"], &INSTALL],
             Self::Mktarball => {

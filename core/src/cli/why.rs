@@ -1,6 +1,7 @@
 //! `dkms why`: the state of a module for each kernel, its reason, and what the next run does.
 
 use anyhow::Result;
+use serde::Serialize;
 
 use super::args::Args;
 use super::invocation::Invocation;
@@ -8,9 +9,30 @@ use super::of_tree;
 use crate::apply::{Prospect, outlook};
 use crate::exit::Exit;
 use crate::inventory::all_targets;
-use crate::report::{Line, text};
+use crate::report::{Line, Outcome, text};
 use crate::session::Session;
 use crate::types::{ModuleId, Target};
+
+#[derive(Serialize)]
+struct Document {
+    format: u32,
+    modules: Vec<Explained>,
+}
+
+/// A module for a kernel.
+#[derive(Serialize)]
+struct Explained {
+    module: ModuleId,
+    #[serde(flatten)]
+    target: Target,
+    /// What the next automatic run does.
+    next: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'static str>,
+    /// The reason, if it is one of a report.
+    #[serde(flatten)]
+    outcome: Option<Outcome>,
+}
 
 pub(super) fn show(session: &mut Session, args: &Args, invocation: &Invocation) -> Result<Exit> {
     let (name, snapshot) = of_tree(session, invocation)?;
@@ -21,14 +43,35 @@ pub(super) fn show(session: &mut Session, args: &Args, invocation: &Invocation) 
         .filter(|id| invocation.version.as_deref().is_none_or(|wanted| wanted == id.version.as_str()))
         .collect();
     let mut said = String::new();
+    let mut document = Document { format: 1, modules: Vec::new() };
     for target in &targets {
         let outlook = outlook(session, target)?;
         for id in &versions {
-            said.push_str(&about(session, id, target, outlook.of(id)));
+            let prospect = outlook.of(id);
+            if args.json {
+                document.modules.push(Explained::new(id, target, prospect));
+            } else {
+                said.push_str(&about(session, id, target, prospect));
+            }
         }
+    }
+    if args.json {
+        said = format!("{}\n", serde_json::to_string_pretty(&document)?);
     }
     session.screen.answer(&said);
     Ok(Exit::SUCCESS)
+}
+
+impl Explained {
+    fn new(id: &ModuleId, target: &Target, prospect: Prospect) -> Self {
+        let (next, why, outcome) = match prospect {
+            Prospect::Build(why) => ("build", Some(why), None),
+            Prospect::Install(why) => ("install", Some(why), None),
+            Prospect::Unchanged(state) => ("nothing", Some(state), None),
+            Prospect::Settled(outcome) => ("nothing", None, Some(outcome)),
+        };
+        Self { module: id.clone(), target: target.clone(), next, why, outcome }
+    }
 }
 
 /// The lines about one module for one kernel.
@@ -48,4 +91,30 @@ fn about(session: &Session, id: &ModuleId, target: &Target, prospect: Prospect) 
         }
     };
     format!("dkms: {id} for {kernel}: {end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::page::{documented, fields, values};
+
+    #[test]
+    fn every_field_and_value_is_described() {
+        let section = ".SS why \\-\\-json";
+        let target = Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() };
+        let excluded = Outcome::Excluded { why: "not for this kernel".into() };
+        let all = [
+            Prospect::Build("why"),
+            Prospect::Install("why"),
+            Prospect::Unchanged("why"),
+            Prospect::Settled(excluded),
+        ];
+        let id = "a/1".parse().unwrap();
+        let modules: Vec<Explained> =
+            all.into_iter().map(|prospect| Explained::new(&id, &target, prospect)).collect();
+        let next: Vec<String> = modules.iter().map(|one| one.next.to_owned()).collect();
+        assert_eq!(values(section, "modules[].next"), next.into_iter().collect());
+        let document = serde_json::to_value(Document { format: 1, modules }).unwrap();
+        assert_eq!(documented(section), fields(&document));
+    }
 }

@@ -70,6 +70,14 @@ fn why_names_the_state_and_what_changes_it() {
         lib/manual/1/source -> $ROOT/src/manual-1
         modules/6.1.0-9-amd64/modules.dep"
     ));
+    let json: serde_json::Value =
+        serde_json::from_str(root.dkms(&["why", "a", "-k", KERNEL, "--json"]).ok()).unwrap();
+    let one = &json["modules"][0];
+    assert_eq!(
+        (&json["format"], &one["next"], &one["outcome"]),
+        (&1.into(), &"nothing".into(), &"deferred".into())
+    );
+    assert_eq!((&one["module"]["name"], &one["kernel"]), (&"a".into(), &KERNEL.into()));
     for (name, expected) in [
         (
             "a",

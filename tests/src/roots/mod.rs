@@ -7,6 +7,7 @@
 mod base;
 mod layer;
 mod space;
+mod terminal;
 
 use std::cell::RefCell;
 use std::fmt;

@@ -42,6 +42,7 @@ const BUDGETS: &[(&str, u32, u32)] = &[
     ("rpm_preflight", 200, 200),
     ("rpm_transactions", 320, 320),
     ("same_verdicts", 530, 0),
+    ("screens", 150, 60),
     ("secure_boot", 40, 600),
     ("signing", 20, 0),
     ("stock_debian", 20, 2700),
