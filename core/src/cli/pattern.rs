@@ -1,67 +1,203 @@
-//! Shell patterns in the words of `dkms status`, which shell DKMS compares with the names of directories.
+//! Shell patterns in the words of `dkms status`, which shell DKMS compares with the names of directories. As in shell DKMS,
+//! they may be extended patterns of bash: `@(a|b)`, `?(a)`, `*(a|b)`, `+(a)`, `!(a|b)`.
 
-use regex_lite::Regex;
+use std::collections::BTreeSet;
 
-/// A word with `*`, `?` and `[…]`.
+/// A word, which may be a pattern.
 #[derive(Debug)]
 pub(super) struct Pattern {
     word: String,
     /// `None` if the word is a name.
-    regex: Option<Regex>,
+    pieces: Option<Vec<Piece>>,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Char(char),
+    /// `?`
+    One,
+    /// `*`
+    Many,
+    /// `[a-c_]`, `[!a-c_]`
+    Set {
+        not: bool,
+        ranges: Vec<(char, char)>,
+    },
+    /// `@(a|b)` and its siblings.
+    Group {
+        times: Times,
+        alternatives: Vec<Vec<Piece>>,
+    },
+}
+
+/// How often a group occurs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Times {
+    Once,
+    AtMostOnce,
+    AnyNumber,
+    AtLeastOnce,
+    /// Any text that no alternative matches.
+    Not,
+}
+
+impl Times {
+    fn of(sign: char) -> Option<Self> {
+        Some(match sign {
+            '@' => Self::Once,
+            '?' => Self::AtMostOnce,
+            '*' => Self::AnyNumber,
+            '+' => Self::AtLeastOnce,
+            '!' => Self::Not,
+            _ => return None,
+        })
+    }
 }
 
 impl Pattern {
     pub(super) fn new(word: &str) -> Self {
-        let regex = word.contains(['*', '?', '[']).then(|| Regex::new(&translated(word)).ok()).flatten();
-        Self { word: word.to_owned(), regex }
+        let pieces = parse(&word.chars().collect::<Vec<_>>());
+        let plain = pieces.iter().all(|piece| matches!(piece, Piece::Char(_)));
+        Self { word: word.to_owned(), pieces: (!plain).then_some(pieces) }
     }
 
     /// The name, if it is no pattern.
     pub(super) fn name(&self) -> Option<&str> {
-        self.regex.is_none().then_some(self.word.as_str())
+        self.pieces.is_none().then_some(self.word.as_str())
     }
 
     /// Whether it matches the whole name.
     pub(super) fn matches(&self, name: &str) -> bool {
-        self.regex.as_ref().map_or_else(|| self.word == name, |regex| regex.is_match(name))
+        let Some(pieces) = &self.pieces else { return self.word == name };
+        let text: Vec<char> = name.chars().collect();
+        ends(pieces, &text, BTreeSet::from([0])).contains(&text.len())
     }
 }
 
-/// The pattern as a regular expression.
-fn translated(word: &str) -> String {
-    let mut regex = String::from("^");
-    let mut rest = word;
-    while let Some(c) = rest.chars().next() {
-        rest = &rest[c.len_utf8()..];
-        match c {
-            '*' => regex.push_str(".*"),
-            '?' => regex.push('.'),
-            '[' => match set(rest) {
-                Some((set, after)) => {
-                    regex.push_str(&set);
-                    rest = after;
+/// Positions in a text. All possible ones are followed together, so that no pattern takes long.
+type Positions = BTreeSet<usize>;
+
+/// Where a match of the pieces may end that begins at one of these positions.
+fn ends(pieces: &[Piece], text: &[char], starts: Positions) -> Positions {
+    pieces.iter().fold(starts, |starts, piece| piece.ends(text, starts))
+}
+
+impl Piece {
+    fn ends(&self, text: &[char], starts: Positions) -> Positions {
+        match self {
+            Self::Many => starts.first().map_or_else(Positions::new, |first| (*first..=text.len()).collect()),
+            Self::Group { times, alternatives } => {
+                let once = |starts: &Positions| -> Positions {
+                    alternatives.iter().flat_map(|pieces| ends(pieces, text, starts.clone())).collect()
+                };
+                match times {
+                    Times::Once => once(&starts),
+                    Times::AtMostOnce => &once(&starts) | &starts,
+                    Times::AnyNumber => repeated(starts, once),
+                    Times::AtLeastOnce => repeated(once(&starts), once),
+                    Times::Not => starts
+                        .into_iter()
+                        .flat_map(|start| {
+                            let matched = once(&Positions::from([start]));
+                            (start..=text.len()).filter(move |end| !matched.contains(end))
+                        })
+                        .collect(),
                 }
-                None => regex.push_str("\\["),
-            },
-            c => regex.push_str(&regex_lite::escape(c.encode_utf8(&mut [0; 4]))),
+            }
+            _ => starts
+                .into_iter()
+                .filter(|at| text.get(*at).is_some_and(|c| self.takes(*c)))
+                .map(|at| at + 1)
+                .collect(),
         }
     }
-    regex + "$"
+
+    /// Whether a piece that is one character takes this one.
+    fn takes(&self, c: char) -> bool {
+        match self {
+            Self::Char(own) => *own == c,
+            Self::Set { not, ranges } => ranges.iter().any(|(from, to)| (*from..=*to).contains(&c)) != *not,
+            _ => true,
+        }
+    }
 }
 
-/// The set after `[` as that of a regular expression, and what follows it; `None` if it has no end.
-fn set(text: &str) -> Option<(String, &str)> {
-    let (not, text) = match text.strip_prefix(['!', '^']) {
-        Some(rest) => ("^", rest),
-        None => ("", text),
+/// These positions, and all that are reached from them by repeated steps.
+fn repeated(starts: Positions, step: impl Fn(&Positions) -> Positions) -> Positions {
+    let mut reached = starts;
+    loop {
+        let more = &step(&reached) | &reached;
+        if more.len() == reached.len() {
+            return reached;
+        }
+        reached = more;
+    }
+}
+
+fn parse(mut rest: &[char]) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    while let Some((c, after)) = rest.split_first() {
+        rest = after;
+        if let Some((piece, after)) = group(*c, after) {
+            rest = after;
+            pieces.push(piece);
+            continue;
+        }
+        pieces.push(match c {
+            '*' => Piece::Many,
+            '?' => Piece::One,
+            '[' => match set(after) {
+                Some((set, after)) => {
+                    rest = after;
+                    set
+                }
+                None => Piece::Char('['),
+            },
+            c => Piece::Char(*c),
+        });
+    }
+    pieces
+}
+
+/// The group that begins with this sign, and what follows it; `None` if it is none or has no end.
+fn group(sign: char, after: &[char]) -> Option<(Piece, &[char])> {
+    let times = Times::of(sign)?;
+    let (_, inside) = after.split_first().filter(|(open, _)| **open == '(')?;
+    let mut alternatives = Vec::new();
+    let (mut depth, mut begin) = (0, 0);
+    for (at, c) in inside.iter().enumerate() {
+        match c {
+            '(' => depth += 1,
+            ')' if depth > 0 => depth -= 1,
+            '|' | ')' if depth == 0 => {
+                alternatives.push(parse(&inside[begin..at]));
+                begin = at + 1;
+                if *c == ')' {
+                    return Some((Piece::Group { times, alternatives }, &inside[begin..]));
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The set after `[`, and what follows it; `None` if it has no end.
+fn set(text: &[char]) -> Option<(Piece, &[char])> {
+    let (not, text) = match text.split_first() {
+        Some(('!' | '^', rest)) => (true, rest),
+        _ => (false, text),
     };
     // A bracket at the beginning is a member.
-    let end = text.char_indices().skip(1).find(|(_, c)| *c == ']').map(|(at, _)| at)?;
-    let members: String = text[..end]
-        .chars()
-        .map(|c| if c == '-' { c.to_string() } else { regex_lite::escape(&c.to_string()) })
-        .collect();
-    Some((format!("[{not}{members}]"), &text[end + 1..]))
+    let end = text.iter().skip(1).position(|c| *c == ']')? + 1;
+    let mut ranges = Vec::new();
+    let mut members = &text[..end];
+    while let Some(from) = members.first() {
+        let to = members.get(2).filter(|_| members[1] == '-').copied();
+        ranges.push((*from, to.unwrap_or(*from)));
+        members = &members[if to.is_some() { 3 } else { 1 }..];
+    }
+    Some((Piece::Set { not, ranges }, &text[end + 1..]))
 }
 
 #[cfg(test)]
@@ -79,16 +215,45 @@ mod tests {
             ("[hw]*", &["hello", "world"], &["moon"]),
             ("[!hw]*", &["moon"], &["hello", "world"]),
             ("1.[0-9]", &["1.0"], &["1.a", "1.-"]),
+            ("1.[0-]", &["1.0", "1.-"], &["1.1"]),
             ("a[]]b", &["a]b"], &["ab"]),
             ("a[b", &["a[b"], &["ab"]),
             ("a+b*", &["a+b", "a+bc"], &["aab"]),
             ("(a|b)*", &["(a|b)"], &["a"]),
+            ("*-*-*-a", &["1-2-3-a", "-----a"], &["1-2-a", "1-2-3-b"]),
         ] {
-            let pattern = Pattern::new(word);
-            assert!(yes.iter().all(|name| pattern.matches(name)), "{word}");
-            assert!(!no.iter().any(|name| pattern.matches(name)), "{word}");
+            check(word, yes, no);
         }
         assert_eq!(Pattern::new("hello").name(), Some("hello"));
+        assert_eq!(Pattern::new("1.0+deb13~a@(b").name(), Some("1.0+deb13~a@(b"), "a group without an end");
         assert_eq!(Pattern::new("h*").name(), None);
+        assert_eq!(Pattern::new("@(hello)").name(), None);
+    }
+
+    #[test]
+    fn extended_patterns_match_as_in_bash() {
+        for (word, yes, no) in [
+            ("@(hello|world)*", &["hello", "world-2"][..], &["moon", "oworld"][..]),
+            ("v?(4l2)loopback", &["v4l2loopback", "vloopback"], &["v4l2v4l2loopback"]),
+            ("*(ab|c)", &["", "ab", "abcab"], &["a", "abx"]),
+            ("+([0-9]).*", &["6.12", "10.1-x"], &["a.1", ".1"]),
+            ("!(hello|world)", &["moon", "hello2", ""], &["hello", "world"]),
+            ("!(h*)", &["moon"], &["hello", "h"]),
+            ("a!(b)c", &["ac", "axc", "abbc"], &["abc"]),
+            ("@(a|@(b|c)d)e", &["ae", "bde", "cde"], &["be", "abde"]),
+            ("1.0+(-rc)", &["1.0-rc", "1.0-rc-rc"], &["1.0+(-rc)", "1.0"]),
+        ] {
+            check(word, yes, no);
+        }
+    }
+
+    fn check(word: &str, yes: &[&str], no: &[&str]) {
+        let pattern = Pattern::new(word);
+        for name in yes {
+            assert!(pattern.matches(name), "{word} should match {name:?}");
+        }
+        for name in no {
+            assert!(!pattern.matches(name), "{word} should not match {name:?}");
+        }
     }
 }
