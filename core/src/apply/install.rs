@@ -32,16 +32,6 @@ pub(super) fn install(
     let claims = work.claims(target)?;
     let before = active.as_ref().and_then(|active| work.snapshot.build(active, target)?.record.as_ref());
     let withheld_before = before.map(|record| record.withheld.clone()).unwrap_or_default();
-    let order = publish::Order {
-        module,
-        kernel,
-        recipe,
-        force: force || session.options.force_version || session.policy.overrides_versions(&module.name),
-        active: active.is_some(),
-        published: &published,
-        claims: &claims,
-        withheld: &withheld_before,
-    };
     let mut notes = Vec::new();
     if !task.build && unproven(work, task) {
         match verify::finished(&session.layout, module, kernel, recipe, &symvers(work, task)) {
@@ -55,13 +45,29 @@ pub(super) fn install(
         }
     }
     let pre_install = &recipe.scripts.pre_install;
-    if let Some(trouble) = script::run(session, module, Some(target), "pre_install", pre_install)? {
+    let trouble = script::run(session, module, Some(target), "pre_install", pre_install)?;
+    if !pre_install.is_empty() {
+        work.forget_module_files();
+    }
+    if let Some(trouble) = trouble {
         if trouble.status.is_some() && !force && !session.policy.forces(&module.name) {
             let failing = Failing::new(Fault::Module, Exit::PRE_INSTALL, trouble.why);
             return Ok(Err(work.failed(task, failing.advice("use --force to install anyway"))));
         }
         notes.push(trouble.why);
     }
+    let present = work.module_files(target);
+    let order = publish::Order {
+        module,
+        kernel,
+        recipe,
+        force: force || session.options.force_version || session.policy.overrides_versions(&module.name),
+        active: active.is_some(),
+        published: &published,
+        claims: &claims,
+        present: &present,
+        withheld: &withheld_before,
+    };
     work.broken.extend(dependents::broken_by(work, task, &published));
     work.intend(|intent| intent.touched.extend(publish::destinations(session, &order)))?;
     let publication = match publish::stage(session, &order) {
@@ -104,6 +110,7 @@ pub(super) fn install(
     fail::fail_point!("publish:activated");
     tree.note_installed(module, target, &task.fingerprint, installed.clone(), withheld, shares)?;
     work.claim(module, &installed);
+    work.note_published(target, &installed);
     fail::fail_point!("publish:noted");
     let mut others = work.snapshot.superseded(module, target);
     others.extend(active.iter().filter(|old| *old != module));
@@ -121,6 +128,7 @@ pub(super) fn install(
     if !recipe.scripts.post_install.is_empty() {
         let post_install = &recipe.scripts.post_install;
         let trouble = script::run(session, module, Some(target), "post_install", post_install)?;
+        work.forget_module_files();
         notes.extend(trouble.map(|trouble| trouble.why));
         work.intend(|intent| {
             intent.post_install.remove(&Placement::of(module, target));

@@ -5,6 +5,7 @@ mod claims;
 mod dependents;
 mod hold;
 mod install;
+mod module_files;
 mod outlook;
 mod prove;
 mod queue;
@@ -15,7 +16,8 @@ mod transaction;
 mod unfinished;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -74,6 +76,8 @@ struct Work<'a> {
     claims: Option<publish::Claims>,
     /// Kernels that were read for modules outside of the plan's scope.
     kernels: BTreeMap<Target, Kernel>,
+    /// The files in the module directories of kernels, read when they are first needed.
+    module_files: BTreeMap<Target, Arc<BTreeSet<PathBuf>>>,
 }
 
 /// The modules that were published for a kernel.
@@ -133,6 +137,7 @@ fn apply<'a>(
         began,
         claims: None,
         kernels: BTreeMap::new(),
+        module_files: BTreeMap::new(),
     };
     let result = work.all(plan);
     (work.report, result)
@@ -263,6 +268,7 @@ impl<'a> Work<'a> {
 
     fn remove(&mut self, removal: &Removal) -> Result<()> {
         let Removal { module, target, .. } = removal;
+        self.forget_module_files();
         if removal.withdraw {
             let published = self.published_files(module, target)?;
             // Two packages may provide the same module: the file here may belong to the other one.
@@ -349,6 +355,7 @@ impl<'a> Work<'a> {
     /// Runs a module's POST_REMOVE, and records that it has ended.
     fn post_remove(&mut self, module: &ModuleId, target: &Target, command: Option<&str>) -> Result<()> {
         let Some(command) = command else { return Ok(()) };
+        self.forget_module_files();
         if let Some(trouble) = script::run(self.session, module, Some(target), "post_remove", command)? {
             self.report.remarks.push(format!("{module}: {}", trouble.why));
         }

@@ -82,6 +82,9 @@ pub struct Order<'a> {
     pub withheld: &'a [String],
     /// The files of other modules in the DKMS tree for this kernel: never originals of the kernel.
     pub claims: &'a Claims,
+    /// All files in the kernel's module directory. modules.dep may be older, for example after `kernel_prerm`, which does
+    /// not run depmod.
+    pub present: &'a BTreeSet<PathBuf>,
 }
 
 /// Which modules have installed a file. Two packages may contain the same module.
@@ -121,9 +124,8 @@ pub fn stage(session: &Session, order: &Order<'_>) -> Result<Publication> {
         skipped: Vec::new(),
         conflicts: Vec::new(),
     };
-    let present = file::files_below(&layout.kernel(&target.kernel), &["build", "source"]);
     for piece in pieces(session, order, &built)? {
-        let others = others(session, order, &piece, &present);
+        let others = others(session, order, &piece);
         if let Some(skipped) = newer(order, &piece, &others)? {
             publication.skipped.push(skipped);
             continue;
@@ -218,9 +220,8 @@ fn pieces(session: &Session, order: &Order<'_>, built: &Path) -> Result<Vec<Piec
 }
 
 /// Files with this module's name in the kernel's module directory that dkms did not publish, the most likely original
-/// first. `present` has all files there: modules.dep may be older, for example after `kernel_prerm`, which does not run
-/// depmod.
-fn others(session: &Session, order: &Order<'_>, piece: &Piece, present: &[PathBuf]) -> Vec<PathBuf> {
+/// first.
+fn others(session: &Session, order: &Order<'_>, piece: &Piece) -> Vec<PathBuf> {
     let root = session.layout.kernel(&order.kernel.target.kernel);
     let same = |path: &Path| fs::read(path).ok() == fs::read(&piece.from).ok();
     let ours = |path: &PathBuf| {
@@ -237,9 +238,9 @@ fn others(session: &Session, order: &Order<'_>, piece: &Piece, present: &[PathBu
     // Of several, shell DKMS takes the one that depmod lists first.
     let mut found: Vec<PathBuf> =
         order.kernel.modules_named(&piece.name).map(|relative| root.join(relative)).collect();
-    found.retain(|path| present.contains(path));
+    found.retain(|path| order.present.contains(path));
     let rest: Vec<PathBuf> =
-        present.iter().filter(|path| named(path) && !found.contains(path)).cloned().collect();
+        order.present.iter().filter(|path| named(path) && !found.contains(path)).cloned().collect();
     found.extend(rest);
     found.retain(|path| !ours(path));
     // In shell DKMS's order of preference.
