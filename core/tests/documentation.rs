@@ -72,6 +72,7 @@ fn every_variable_that_a_dkms_conf_can_use_is_described() {
         target: &target,
         headers: dir.path(),
         identity: "",
+        destination: None,
         overrides: &[],
         directives: &[],
         environment: &[],

@@ -105,6 +105,7 @@ fn compare(conf: &Path) -> Result<Result<Duration, &'static str>, String> {
             target: &target,
             headers: &headers,
             identity: "",
+            destination: None,
             overrides: &[],
             directives: &[],
             environment: &[],

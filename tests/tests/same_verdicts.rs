@@ -18,7 +18,7 @@ macro_rules! areas {
     };
 }
 
-areas! { add arguments autoinstall broken build conf hooks install matching settings status tarball uninstall }
+areas! { add arguments autoinstall broken build conf hooks install matching public settings status tarball uninstall }
 
 fn sides() -> &'static [Side; 2] {
     static SIDES: OnceLock<[Side; 2]> = OnceLock::new();

@@ -44,6 +44,7 @@ while [[ $1 != -- ]]; do printf -v "${1%%=*}" %s "${1#*=}"; shift; done
 shift
 [[ ! $__dir ]] || cd -- "$__dir" 2>/dev/null
 __files=("$@"); set --
+override_dest_module_location() { echo "${__destination:-$1}"; }
 __fd=100
 for __file in "${__files[@]}"; do
     if [[ $__file = =* ]]; then __file=${__file#=}; printf -v "${__file%%=*}" %s "${__file#*=}"; continue; fi
@@ -78,6 +79,10 @@ done
 __show =end 0 yes
 exit 0
 "#;
+
+/// The one function of shell DKMS that public dkms.conf files call: it prints where modules with this destination are
+/// installed.
+pub(super) const OVERRIDE: &str = "override_dest_module_location";
 
 /// The result of evaluating configuration files with bash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -238,6 +243,23 @@ mod tests {
         assert_eq!(told.get("MAKE"), "make K=$kernelver 'a=b'");
         assert_eq!((told.at("BUILT_MODULE_NAME", 0), told.at("BUILT_MODULE_NAME", 1)), ("a", "b"));
         assert!(told.kernel_matches, "a directive is there before the rules are looked at");
+    }
+
+    #[test]
+    fn a_conf_may_ask_where_modules_are_installed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("dkms.conf");
+        let text = format!("MAKE=\"make DIR=$({OVERRIDE} /extra)\"\n").into_bytes();
+        crate::sys::file::write_atomic(&path, &text, 0o644).unwrap();
+        let place = |variables: Vec<(&str, String)>| {
+            let files = vec![(path.clone(), text.clone())];
+            match evaluate(&Inputs { files, names: NAMES, variables, directives: &[] }).unwrap() {
+                Verdict::Values(raw) => raw.get("MAKE").to_owned(),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(place(Vec::new()), "make DIR=/extra");
+        assert_eq!(place(vec![("__destination", "/updates/dkms".to_owned())]), "make DIR=/updates/dkms");
     }
 
     #[test]

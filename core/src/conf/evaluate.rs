@@ -92,6 +92,9 @@ impl<'a> Inputs<'a> {
         // The others have no effect, and would only make each evaluation different.
         let named =
             |name: &str| files.iter().any(|(_, text)| memchr::memmem::find(text, name.as_bytes()).is_some());
+        if let Some(destination) = context.destination.filter(|_| named(bash::OVERRIDE)) {
+            variables.push(("__destination", destination.to_owned()));
+        }
         let taken = |name: &str| VARIABLES.split_whitespace().any(|own| own == name);
         for (name, value) in context.environment {
             if named(name) && !taken(name) && !variables.iter().any(|(own, _)| own == name) {

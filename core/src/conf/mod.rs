@@ -103,6 +103,8 @@ pub struct Context<'a> {
     pub headers: &'a Path,
     /// Identity of the headers, so that a stored evaluation is not used for others.
     pub identity: &'a str,
+    /// The directory of all modules below a kernel's directory, if it is not that of their dkms.conf.
+    pub destination: Option<&'a str>,
     /// The admin's override files, read after it in this order.
     pub overrides: &'a [PathBuf],
     /// Variables that are set after the files were read.

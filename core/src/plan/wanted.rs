@@ -49,9 +49,15 @@ impl Planner<'_> {
         if wanted.automatic && !recipe.autoinstall && !wanted.led {
             return Ok(None);
         }
-        let build = self.snapshot.build(id, target);
+        let damaged = self.survey.damaged.contains(&key);
+        let build = self.snapshot.build(id, target).filter(|build| complete(build, recipe));
         if let Some(why) = &recipe.excluded {
-            return Err(Outcome::Excluded { why: why.clone() });
+            // As in shell DKMS: the rule counts if there is something to do.
+            let is_done = |build: &Build| !wanted.install || build.active && !damaged;
+            return Err(match build {
+                Some(build) if !wanted.automatic && !wanted.force && is_done(build) => Outcome::UpToDate,
+                _ => Outcome::Excluded { why: why.clone() },
+            });
         }
         let replaces = self.snapshot.active(&id.name, target).filter(|active| *active != id).cloned();
         let task = |build: bool, install: bool, fingerprint: &Fingerprint| {
@@ -73,8 +79,6 @@ impl Planner<'_> {
                 passed_over: None,
             }))
         };
-        let damaged = self.survey.damaged.contains(&key);
-        let build = build.filter(|build| complete(build, recipe));
         let Some(fingerprint) = &case.fingerprint else {
             // Without headers, an existing build is used as it is.
             return match build {

@@ -341,6 +341,7 @@ pub fn recipe(
         target: &kernel.target,
         headers,
         identity,
+        destination: session.policy.destination(),
         overrides: &overrides,
         directives,
         environment: &session.options.environment,

@@ -29,7 +29,7 @@ fuzz_target!(|data: &[u8]| {
     let Ok(raw) = native::evaluate(&Inputs { files, names: NAMES, variables, directives: &[] }) else { return };
     let size: usize = raw.values.values().flatten().map(|(_, value)| value.len()).sum();
     assert!(size <= 1 << 20, "{size} bytes of values");
-    let context = Context { layout: &layout, module: &module, target: &target, headers: &headers, identity: "", overrides: &[], environment: &[], directives: &[] };
+    let context = Context { layout: &layout, module: &module, target: &target, headers: &headers, identity: "", destination: None, overrides: &[], environment: &[], directives: &[] };
     if let Ok(recipe) = Recipe::from_raw(&raw, &context, None) {
         for module in &recipe.modules {
             assert!(!module.built.starts_with('/') && !module.built.split('/').any(|part| part == ".."));

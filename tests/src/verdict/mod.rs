@@ -5,6 +5,7 @@
 //! dkms, [`compare`] distinguishes differences that a scenario declares from others, [`play`] does everything.
 
 pub mod compare;
+pub mod explained;
 mod play;
 pub mod run;
 pub mod scenario;
