@@ -7,6 +7,7 @@ use super::args::Args;
 use super::complete;
 use super::invocation::Invocation;
 use super::{refuse, unknown};
+use crate::caller;
 use crate::exit::Exit;
 use crate::session::Session;
 use crate::tree::Snapshot;
@@ -38,7 +39,9 @@ pub(super) fn version(session: &Session, args: &Args, invocation: &mut Invocatio
         | Action::Ldtarball => return Ok(()),
     };
     let left_out = invocation.version.is_none() && !invocation.brings_tarball(args);
-    let Some(name) = invocation.name.clone().filter(|_| left_out && session.screen.is_person()) else {
+    // rpm sets no variable for its scripts: the processes above show it.
+    let user = || session.screen.is_person() && caller::manager().is_none();
+    let Some(name) = invocation.name.clone().filter(|_| left_out && user()) else {
         return Ok(());
     };
     let snapshot = crate::apply::status_of(session, None)?;
