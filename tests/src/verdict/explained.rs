@@ -150,6 +150,8 @@ impl Reason {
                     .iter()
                     .any(|earlier| self.before.iter().any(|text| earlier.contains(text))))
             && divergence.differences.iter().all(differs)
+            // Other exit codes are what such a reason is about.
+            && (self.exits.is_empty() || divergence.differences.iter().any(|(aspect, _)| aspect == "exit"))
     }
 }
 
