@@ -9,7 +9,7 @@ struct Reason {
     key: &'static str,
     /// Texts that the command contains.
     command: &'static [&'static str],
-    /// Texts of which this command or one before contains one; empty if no command before matters.
+    /// Texts of which a command before contains one; empty if no command before matters.
     before: &'static [&'static str],
     /// The exit codes of shell DKMS and ours; empty if they must be the same.
     exits: &'static [(i32, i32)],
@@ -96,6 +96,14 @@ const REASONS: &[Reason] = &[
         facts: &["tree only", "modules only ours"],
     },
     Reason {
+        // The exit code is that of the last command in this line.
+        key: "what-is-broken-can-be-removed",
+        command: &["dkms remove hello/1.0 --all; "],
+        before: BROKEN,
+        exits: &[],
+        facts: &["tree only Debian: hello/1.0"],
+    },
+    Reason {
         key: "what-is-broken-can-be-removed",
         command: &["dkms remove"],
         before: BROKEN,
@@ -134,7 +142,7 @@ const REASONS: &[Reason] = &[
 
 impl Reason {
     fn explains(&self, divergence: &Divergence) -> bool {
-        let Some(command) = divergence.commands.last() else { return false };
+        let Some((command, before)) = divergence.commands.split_last() else { return false };
         let differs = |(aspect, text): &(String, String)| match aspect.as_str() {
             "exit" => self.exits.iter().any(|(shell, ours)| *text == format!("Debian {shell}, ours {ours}")),
             _ => self.facts.iter().any(|fact| {
@@ -145,10 +153,7 @@ impl Reason {
         };
         self.command.iter().all(|text| command.contains(text))
             && (self.before.is_empty()
-                || divergence
-                    .commands
-                    .iter()
-                    .any(|earlier| self.before.iter().any(|text| earlier.contains(text))))
+                || before.iter().any(|earlier| self.before.iter().any(|text| earlier.contains(text))))
             && divergence.differences.iter().all(differs)
             // Other exit codes are what such a reason is about.
             && (self.exits.is_empty() || divergence.differences.iter().any(|(aspect, _)| aspect == "exit"))
