@@ -38,7 +38,9 @@ pub(super) fn version(session: &Session, args: &Args, invocation: &mut Invocatio
         | Action::Match
         | Action::Ldtarball => return Ok(()),
     };
-    let left_out = invocation.version.is_none() && !invocation.brings_tarball(args);
+    // An empty version was not left out: a script's mistake must not remove anything.
+    let left_out =
+        invocation.version.is_none() && !invocation.empty_version && !invocation.brings_tarball(args);
     // rpm sets no variable for its scripts: the processes above show it.
     let user = || session.screen.is_person() && caller::manager().is_none();
     let Some(name) = invocation.name.clone().filter(|_| left_out && user()) else {

@@ -32,6 +32,8 @@ pub struct Invocation {
     pub name: Option<String>,
     /// The version of the module.
     pub version: Option<String>,
+    /// A version was given, and is empty, like that of `-v "$VERSION"` if the variable is not set.
+    pub empty_version: bool,
     /// Operands that could not be interpreted.
     pub unrecognized: Vec<String>,
     source: Option<PathBuf>,
@@ -73,11 +75,13 @@ impl Invocation {
             rest: Vec::new(),
             name: None,
             version: None,
+            empty_version: false,
             unrecognized: Vec::new(),
             source: None,
             by_option: false,
         };
         others().for_each(|argument| invocation.apply(argument));
+        invocation.empty_version = invocation.version.as_deref() == Some("");
         for text in [&mut invocation.name, &mut invocation.version] {
             text.take_if(|text| text.is_empty());
         }
