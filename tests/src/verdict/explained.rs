@@ -48,7 +48,7 @@ const REASONS: &[Reason] = &[
     },
     Reason {
         key: "what-is-damaged-is-mended",
-        command: &["dkms autoinstall"],
+        command: &["install"],
         before: &["--no-depmod"],
         exits: &[],
         facts: &["modules only ours: */modules.dep "],
@@ -101,7 +101,7 @@ const REASONS: &[Reason] = &[
         command: &["dkms remove hello/1.0 --all; "],
         before: BROKEN,
         exits: &[],
-        facts: &["tree only Debian: hello/1.0"],
+        facts: &["tree only Debian: hello/", "modules only Debian"],
     },
     Reason {
         key: "what-is-broken-can-be-removed",
