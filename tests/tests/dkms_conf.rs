@@ -243,6 +243,23 @@ fn what_two_packages_bring_stays_while_one_of_them_is_there() {
 }
 
 #[test]
+fn the_kernels_own_module_is_archived_once_when_two_packages_replace_it() {
+    let (root, kernel) = begin();
+    let own = format!("{}/kernel/drivers/block/loop.ko.xz", kernel.modules_dir());
+    let before = root.run(&format!("sha256sum {own}")).ok().stdout;
+    for (name, version) in [("twin-a", "1.0"), ("twin-b", "2.0")] {
+        Sources::new(name, version).modules(&["loop"]).unpack(&root);
+        root.run(&format!("dkms add {name}/{version}")).ok();
+    }
+    // In one transaction, the second package meets what the first one has changed.
+    root.run(&format!("dkms autoinstall -k {}", kernel.release)).ok();
+    root.expect_installed(&["twin-a/1.0", "twin-b/2.0"], &kernel.release);
+    assert!(!root.exists(&own));
+    root.run("dkms remove twin-a/1.0 --all && dkms remove twin-b/2.0 --all").ok();
+    assert_eq!(root.run(&format!("sha256sum {own}")).ok().stdout, before);
+}
+
+#[test]
 fn compatible_kernels_hear_of_modules_where_distributions_have_them() {
     let (root, kernel) = begin();
     root.run("rm /etc/os-release").ok();

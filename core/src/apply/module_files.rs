@@ -11,20 +11,18 @@ use crate::tree::Installed;
 use crate::types::Target;
 
 impl Work<'_> {
-    /// All files in a kernel's module directory.
+    /// All files in a kernel's module directory. Those that a module replaced are still among them.
     pub(super) fn module_files(&mut self, target: &Target) -> Arc<BTreeSet<PathBuf>> {
         let kernel = self.tree.layout.kernel(&target.kernel);
         let read = || Arc::new(file::files_below(&kernel, &["build", "source"]).into_iter().collect());
         self.module_files.entry(target.clone()).or_insert_with(read).clone()
     }
 
-    /// A module was published: these files are there, and those that they replaced are not.
+    /// A module was published: these files are there.
     pub(super) fn note_published(&mut self, target: &Target, installed: &[Installed]) {
-        let Some(files) = self.module_files.get_mut(target) else { return };
-        let files = Arc::make_mut(files);
-        let dirs: BTreeSet<_> = installed.iter().filter_map(|file| file.path.parent()).collect();
-        files.retain(|path| path.parent().is_none_or(|dir| !dirs.contains(dir)) || path.exists());
-        files.extend(installed.iter().map(|file| file.path.clone()));
+        if let Some(files) = self.module_files.get_mut(target) {
+            Arc::make_mut(files).extend(installed.iter().map(|file| file.path.clone()));
+        }
     }
 
     /// A module is removed, or a script of a module has run: it may have changed any file.

@@ -82,8 +82,8 @@ pub struct Order<'a> {
     pub withheld: &'a [String],
     /// The files of other modules in the DKMS tree for this kernel: never originals of the kernel.
     pub claims: &'a Claims,
-    /// All files in the kernel's module directory. modules.dep may be older, for example after `kernel_prerm`, which does
-    /// not run depmod.
+    /// All files in the kernel's module directory, and perhaps some that were there. modules.dep may be older, for example
+    /// after `kernel_prerm`, which does not run depmod.
     pub present: &'a BTreeSet<PathBuf>,
 }
 
@@ -242,7 +242,8 @@ fn others(session: &Session, order: &Order<'_>, piece: &Piece) -> Vec<PathBuf> {
     let rest: Vec<PathBuf> =
         order.present.iter().filter(|path| named(path) && !found.contains(path)).cloned().collect();
     found.extend(rest);
-    found.retain(|path| !ours(path));
+    // A module before it may have replaced or archived one of them.
+    found.retain(|path| path.exists() && !ours(path));
     // In shell DKMS's order of preference.
     let rank = |path: &Path| match path.strip_prefix(&root).ok().and_then(|path| path.components().next()) {
         Some(first) if first.as_os_str() == "extra" => 0,
