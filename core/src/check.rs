@@ -2,6 +2,7 @@
 //! signature. Changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -110,6 +111,22 @@ pub fn check(session: &Session, candidates: Vec<Candidate>, assumed: &Assumed) -
     Ok(candidates.into_iter().filter_map(of).collect())
 }
 
+/// Modules that a kernel will reject because of their signature.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rejection {
+    /// Which modules, for which kernel, and why.
+    pub why: String,
+    /// The command that enrolls the key with which they are signed.
+    pub enroll: Option<String>,
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)?;
+        self.enroll.iter().try_for_each(|command| write!(f, "; to enroll the key: {command}"))
+    }
+}
+
 /// Modules that these kernels will reject on this machine because of their signature, according to the records of
 /// builds and the list of enrolled keys. No module file is read, so that this can run after every transaction and in
 /// `dkms status`. The DKMS tree is read only if a kernel rejects anything.
@@ -117,7 +134,7 @@ pub fn foreseen(
     session: &Session,
     targets: &BTreeSet<Target>,
     snapshot: impl FnOnce() -> Result<Snapshot>,
-) -> Result<Vec<String>> {
+) -> Result<Vec<Rejection>> {
     let layout = &session.layout;
     // The firmware is that of the machine on which an image is made.
     if targets.is_empty() || session.guest() {
@@ -137,7 +154,7 @@ pub fn foreseen(
     if refusing.is_empty() {
         return Ok(Vec::new());
     }
-    let mut lines = BTreeSet::new();
+    let mut found = BTreeSet::new();
     for (id, entry) in &snapshot()?.modules {
         for (target, build) in entry.builds.iter().filter(|(_, build)| build.active) {
             let (Some(why), Some(record)) = (refusing.get(target), &build.record) else { continue };
@@ -150,20 +167,21 @@ pub fn foreseen(
             };
             match record.signer.as_ref().filter(|signer| !is_unsigned(signer)) {
                 None => {
-                    lines.insert(format!("{id} for {kernel} is unsigned; the kernel will reject it: {why}"));
+                    let why = format!("{id} for {kernel} is unsigned; the kernel will reject it: {why}");
+                    found.insert(Rejection { why, enroll: None });
                 }
                 Some(_) if certificate(&path).is_ok_and(|ours| !known(&ours)) => {
-                    lines.insert(format!(
+                    let why = format!(
                         "modules for {kernel} are signed with a key that is not enrolled; the kernel will reject \
-                         them: {why}; to enroll the key: {}",
-                        sign::enroll(session, &path)
-                    ));
+                         them: {why}"
+                    );
+                    found.insert(Rejection { why, enroll: Some(sign::enroll(session, &path)) });
                 }
                 Some(_) => {}
             }
         }
     }
-    Ok(lines.into_iter().collect())
+    Ok(found.into_iter().collect())
 }
 
 /// Everything about one kernel that the verdict on its modules depends on.
@@ -482,7 +500,8 @@ mod tests {
     fn what_secure_boot_will_refuse_is_foreseen_without_reading_modules() {
         let all = |session: &Session| {
             let snapshot = || Snapshot::load(&session.layout);
-            foreseen(session, &snapshot().unwrap().targets(), snapshot).unwrap()
+            let found = foreseen(session, &snapshot().unwrap().targets(), snapshot).unwrap();
+            found.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         for (signer, said) in [("null", "is unsigned"), (r#""sha256 x (did not sign)""#, "is unsigned")] {
             let (_dir, session) = machine(signer);
@@ -490,7 +509,7 @@ mod tests {
             assert!(lines.len() == 1 && lines[0].contains(said), "{lines:?}");
             assert_eq!(
                 foreseen(&session, &BTreeSet::new(), || unreachable!()).unwrap(),
-                [""; 0],
+                [],
                 "this kernel is not asked about"
             );
         }

@@ -193,7 +193,10 @@ impl<'a> Work<'a> {
         // Installed does not imply loadable if Secure Boot is on.
         let changed: BTreeSet<Target> = self.published.keys().cloned().collect();
         let foreseen = crate::check::foreseen(self.session, &changed, || self.tree.snapshot());
-        self.report.remarks.extend(foreseen.unwrap_or_else(|error| vec![format!("{error:#}")]));
+        match foreseen {
+            Ok(rejections) => self.report.remarks.extend(rejections.iter().map(ToString::to_string)),
+            Err(error) => self.report.remarks.push(format!("{error:#}")),
+        }
         // Nor does it imply loaded.
         if kernel::running().is_some_and(|running| changed.iter().any(|target| target.kernel == running)) {
             let replaced = loaded::replaced(self.session, &self.tree.snapshot()?, &changed);

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Finding;
+use crate::check::Rejection;
 use crate::distro::Distribution;
 use crate::layout::Layout;
+use crate::sys::run;
 use crate::types::{ModuleName, Target};
 
 /// What a user reads about a finding.
@@ -29,6 +31,8 @@ pub struct Advice {
 pub enum Repair {
     /// The next transaction completes the interrupted ones.
     Complete,
+    /// The next transaction regenerates an initramfs that is out of date.
+    Initramfs(Target),
     /// Temporary files are deleted.
     Sweep,
     /// Everything of a removed kernel is deleted.
@@ -43,8 +47,8 @@ impl Finding {
     /// What `--fix` does about it. Everything else needs a decision, a package or a restart.
     pub(super) fn repair(&self) -> Option<Repair> {
         match self {
-            // The next transaction also regenerates an initramfs that is out of date.
-            Self::Unfinished { .. } | Self::OutdatedInitramfs { .. } => Some(Repair::Complete),
+            Self::Unfinished { .. } => Some(Repair::Complete),
+            Self::OutdatedInitramfs { target, .. } => Some(Repair::Initramfs(target.clone())),
             Self::Temporary { .. } => Some(Repair::Sweep),
             Self::RemovedKernel { target, .. } => Some(Repair::Forget(target.clone())),
             Self::OutdatedIndex { target } => Some(Repair::Index(target.clone())),
@@ -55,7 +59,7 @@ impl Finding {
             | Self::LowSpace { .. }
             | Self::HalfKeyPair { .. }
             | Self::ExposedKey { .. }
-            | Self::Rejected { .. }
+            | Self::Rejected(_)
             | Self::Unowned { .. }
             | Self::Broken { .. }
             | Self::Loaded(_)
@@ -90,22 +94,24 @@ impl Finding {
                 row("unknown-options", what, "to correct it", edit(files))
             }
             Self::LowSpace { dir, free, needed } => {
-                let dir = dir.display();
-                let what = format!("{dir} has {free} MiB left; an update can need {needed} MiB");
-                row("low-space", what, "to see what uses the space", format!("du -xh -d 1 {dir}"))
+                let what = format!("{} has {free} MiB left; an update can need {needed} MiB", dir.display());
+                row("low-space", what, "to see what uses the space", format!("du -xh -d 1 {}", quoted(dir)))
             }
             Self::HalfKeyPair { there, missing } => {
-                let (there, missing) = (there.display(), missing.display());
-                let what = format!("{missing} is missing; modules cannot be signed with {there} alone");
-                let command = format!("rm {there} && dkms generate_mok");
-                row("half-key-pair", what, "unless there is a backup, to begin anew", command)
+                let what = format!(
+                    "{} is missing; modules cannot be signed with {} alone",
+                    missing.display(),
+                    there.display()
+                );
+                // The key stays: only it belongs to the certificate that may be enrolled.
+                let command = format!("mv {} {} && dkms generate_mok", quoted(there), aside(there));
+                row("half-key-pair", what, "unless there is a backup, to make a new pair", command)
             }
             Self::ExposedKey { key } => {
-                let key = key.display();
-                let what = format!("other users can read the private key {key}");
-                row("exposed-key", what, "to protect it", format!("chmod 600 {key}"))
+                let what = format!("other users can read the private key {}", key.display());
+                row("exposed-key", what, "to protect it", format!("chmod 600 {}", quoted(key)))
             }
-            Self::Rejected { why, enroll } => {
+            Self::Rejected(Rejection { why, enroll }) => {
                 let purpose = if enroll.is_some() { "to enroll the key" } else { "for details" };
                 let command = enroll.clone().unwrap_or_else(|| "dkms check".into());
                 row("rejected", why.clone(), purpose, command)
@@ -130,7 +136,7 @@ impl Finding {
             }
             Self::Unowned { target, file } => {
                 let what = format!("{} belongs to no module in the DKMS tree", file.display());
-                let command = format!("rm {} && depmod {}", file.display(), target.kernel);
+                let command = format!("rm {} && depmod {}", quoted(file), target.kernel);
                 row("unowned-module", what, "unless it is needed, to delete it", command)
             }
             Self::Broken { module, why } => {
@@ -188,9 +194,13 @@ impl Finding {
                 row("hindered", what, "for details", command)
             }
             Self::OtherProgram { program } => {
-                let program = program.display();
-                let what = format!("the command dkms starts {program}, which is not dkms-rs");
-                row("other-program", what, "unless it is needed, to delete it", format!("rm {program}"))
+                let what = format!("the command dkms starts {}, which is not dkms-rs", program.display());
+                if program == Path::new(Layout::PROGRAM) {
+                    row("other-program", what, "to restore it", distribution.restore_hooks.to_owned())
+                } else {
+                    let command = format!("mv {} {}", quoted(program), aside(program));
+                    row("other-program", what, "unless it is needed, to move it aside", command)
+                }
             }
             Self::MissingHooks { files } => {
                 let what = format!(
@@ -211,9 +221,19 @@ fn outdated(target: &Target, modules: &BTreeSet<ModuleName>, why: &str) -> Strin
     if why.is_empty() { what } else { format!("{what}: {why}") }
 }
 
+/// A path in a command.
+fn quoted(path: &Path) -> String {
+    run::quoted(&path.display().to_string())
+}
+
+/// The path to which a file is moved instead of being deleted.
+fn aside(path: &Path) -> String {
+    run::quoted(&format!("{}.old", path.display()))
+}
+
 /// The command that edits files.
 fn edit(files: &[PathBuf]) -> String {
-    let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    let files: Vec<String> = files.iter().map(|file| quoted(file)).collect();
     format!("${{EDITOR:-vi}} {}", files.join(" "))
 }
 

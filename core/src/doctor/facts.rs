@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::apply::Prospect;
+use crate::check::Rejection;
 use crate::loaded::Replaced;
 use crate::tree::Stale;
 use crate::types::{ModuleId, Target};
@@ -23,15 +24,15 @@ pub struct Facts {
     pub space: Vec<Space>,
     /// The key pair for signing, if modules are signed here.
     pub keys: Option<Keys>,
-    /// Modules that a kernel will reject for their signature, as sentences.
-    pub rejected: Vec<String>,
+    /// Modules that a kernel will reject for their signature.
+    pub rejected: Vec<Rejection>,
     /// The process id of another dkms that is running.
     pub running: Option<String>,
     /// The number of transactions that have not ended.
     pub unfinished: usize,
     /// Temporary files of dead processes.
     pub temporary: Vec<PathBuf>,
-    /// Kernels that are not there any more.
+    /// Kernels that were removed, with builds.
     pub removed_kernels: Vec<Leftover>,
     /// Module files in the directory of dkms that no build has published.
     pub unowned: Vec<(Target, PathBuf)>,
@@ -77,7 +78,7 @@ pub struct Keys {
     pub exposed: bool,
 }
 
-/// Builds for a kernel that is not there any more.
+/// Builds for a kernel that was removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
     /// The kernel.

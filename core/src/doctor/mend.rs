@@ -29,7 +29,7 @@ pub fn mend(session: &mut Session, findings: &[Finding]) -> Result<()> {
     for repair in repairs {
         match repair {
             Repair::Sweep => {}
-            Repair::Complete => transaction = true,
+            Repair::Complete | Repair::Initramfs(_) => transaction = true,
             Repair::Index(target) => {
                 indexes.insert(target);
             }

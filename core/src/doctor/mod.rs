@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::apply::Prospect;
+use crate::check::Rejection;
 use crate::exit::Exit;
 use crate::loaded::Replaced;
 use crate::report::{Outcome, Waits};
@@ -65,12 +66,7 @@ pub enum Finding {
         key: PathBuf,
     },
     /// The kernel will reject modules for their signature.
-    Rejected {
-        /// Which, and why.
-        why: String,
-        /// The command that enrolls the key, if that helps.
-        enroll: Option<String>,
-    },
+    Rejected(Rejection),
     /// A transaction was interrupted.
     Unfinished {
         /// How many.
@@ -225,13 +221,7 @@ fn machine(facts: &Facts, found: &mut Vec<Finding>) {
             found.push(Finding::ExposedKey { key: key.clone() });
         }
     }
-    for line in &facts.rejected {
-        let (why, enroll) = match line.split_once("; to enroll the key: ") {
-            Some((why, command)) => (why.to_owned(), Some(command.to_owned())),
-            None => (line.clone(), None),
-        };
-        found.push(Finding::Rejected { why, enroll });
-    }
+    found.extend(facts.rejected.iter().cloned().map(Finding::Rejected));
 }
 
 /// While another dkms is running, its transaction and its temporary files are none of these.
@@ -306,24 +296,20 @@ fn kernel(prospects: &Prospects, automatic: bool, found: &mut Vec<Finding>) {
     }
 }
 
-/// What a repair has repaired: what is not found any more. Modules that were missing and do not build are not repaired.
+/// What a repair has repaired: what is no longer found. Modules that were missing and do not build are not repaired.
 pub fn repaired(before: &[Finding], left: &[Finding]) -> Vec<Finding> {
-    let same_kind = |one: &Finding, other: &Finding| {
-        std::mem::discriminant(one) == std::mem::discriminant(other) && one.target() == other.target()
-    };
     let mut done = Vec::new();
     for finding in before.iter().filter(|finding| finding.repair().is_some()) {
         match finding {
             Finding::Missing { target, modules } => {
-                let lacking = |id: &ModuleId| {
-                    left.iter().any(|other| other.target() == Some(target) && other.concerns(id))
-                };
+                let lacking = |id: &&ModuleId| left.iter().any(|other| other.concerns(id, target));
                 let modules: BTreeSet<ModuleId> = modules.iter().filter(|id| !lacking(id)).cloned().collect();
                 if !modules.is_empty() {
                     done.push(Finding::Missing { target: target.clone(), modules });
                 }
             }
-            other if left.iter().any(|one| same_kind(one, other)) => {}
+            // Each kind has a repair of its own.
+            other if left.iter().any(|one| one.repair() == other.repair()) => {}
             other => done.push(other.clone()),
         }
     }
@@ -331,41 +317,15 @@ pub fn repaired(before: &[Finding], left: &[Finding]) -> Vec<Finding> {
 }
 
 impl Finding {
-    /// The kernel that it is about.
-    fn target(&self) -> Option<&Target> {
+    /// Whether it is about a module that has no build for this kernel.
+    fn concerns(&self, id: &ModuleId, kernel: &Target) -> bool {
         match self {
-            Self::RemovedKernel { target, .. }
-            | Self::Unowned { target, .. }
-            | Self::OutdatedInitramfs { target, .. }
-            | Self::OutdatedIndex { target }
-            | Self::NoHeaders { target, .. }
-            | Self::NoTools { target, .. }
-            | Self::Missing { target, .. }
-            | Self::Failed { target, .. }
-            | Self::Hindered { target, .. } => Some(target),
-            Self::BadPolicy { .. }
-            | Self::BadFramework { .. }
-            | Self::UnknownOptions { .. }
-            | Self::LowSpace { .. }
-            | Self::HalfKeyPair { .. }
-            | Self::ExposedKey { .. }
-            | Self::Rejected { .. }
-            | Self::Unfinished { .. }
-            | Self::Temporary { .. }
-            | Self::Broken { .. }
-            | Self::Loaded(_)
-            | Self::OtherProgram { .. }
-            | Self::MissingHooks { .. } => None,
-        }
-    }
-
-    /// Whether it is about a module that has no build.
-    fn concerns(&self, id: &ModuleId) -> bool {
-        match self {
-            Self::NoHeaders { modules, .. }
-            | Self::NoTools { modules, .. }
-            | Self::Missing { modules, .. } => modules.contains(id),
-            Self::Failed { module, .. } | Self::Hindered { module, .. } => module == id,
+            Self::NoHeaders { target, modules, .. }
+            | Self::NoTools { target, modules, .. }
+            | Self::Missing { target, modules } => target == kernel && modules.contains(id),
+            Self::Failed { target, module, .. } | Self::Hindered { target, module, .. } => {
+                target == kernel && module == id
+            }
             _ => false,
         }
     }

@@ -88,7 +88,7 @@ fn table() -> Vec<(Facts, &'static str, &'static str, &'static str, bool)> {
             Facts { other_program: Some("/usr/local/sbin/dkms".into()), ..none() },
             "other-program",
             "the command dkms starts /usr/local/sbin/dkms, which is not dkms-rs",
-            "rm /usr/local/sbin/dkms",
+            "mv /usr/local/sbin/dkms /usr/local/sbin/dkms.old",
             false,
         ),
         (
@@ -109,7 +109,7 @@ fn table() -> Vec<(Facts, &'static str, &'static str, &'static str, bool)> {
             keys(true, false, false),
             "half-key-pair",
             "/keys/mok.pub is missing; modules cannot be signed with /keys/mok.key alone",
-            "rm /keys/mok.key && dkms generate_mok",
+            "mv /keys/mok.key /keys/mok.key.old && dkms generate_mok",
             false,
         ),
         (
@@ -121,7 +121,10 @@ fn table() -> Vec<(Facts, &'static str, &'static str, &'static str, bool)> {
         ),
         (
             Facts {
-                rejected: vec!["modules for 6.1 are rejected; to enroll the key: mokutil --import K".into()],
+                rejected: vec![Rejection {
+                    why: "modules for 6.1 are rejected".into(),
+                    enroll: Some("mokutil --import K".into()),
+                }],
                 ..none()
             },
             "rejected",
@@ -238,6 +241,21 @@ fn each_fault_has_a_sentence_and_a_command() {
             (kind, what, command, fixable)
         );
         assert!(!advice.purpose.is_empty() && !advice.purpose.contains(':'), "{advice:?}");
+    }
+}
+
+#[test]
+fn a_command_that_is_pasted_does_what_it_says() {
+    let debian = Distribution::from_os_release("ID=debian");
+    let unowned = Facts { unowned: vec![(target(), "/m/a; $(id)'.ko".into())], ..Facts::default() };
+    let replaced = Facts { other_program: Some(Layout::PROGRAM.into()), ..Facts::default() };
+    for (why, facts, command) in [
+        ("a path is one word", unowned, r"rm '/m/a; $(id)'\''.ko' && depmod 6.1"),
+        ("without it there would be none", replaced, debian.restore_hooks),
+    ] {
+        let found = findings(&facts);
+        let advice = found.first().unwrap().advice(&debian, &Layout::default());
+        assert_eq!(advice.command, command, "{why}");
     }
 }
 

@@ -335,6 +335,15 @@ impl Cmd {
     }
 }
 
+/// A text as one word of a shell command.
+pub fn quoted(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._/+:=@%,-".contains(&byte);
+    match !text.is_empty() && text.bytes().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
 /// The full path of a program in [`PATH`].
 pub fn which(program: &str) -> Option<PathBuf> {
     if program.contains('/') {

@@ -16,11 +16,6 @@ use crate::sys::{file, lock};
 /// of time and size).
 pub(super) const SIGNAL_CODES: [i32; 7] = [134, 135, 137, 139, 143, 152, 153];
 
-/// A text quoted for the shell.
-pub(super) fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
 impl Sandbox<'_> {
     /// Runs a shell command in the build directory. Of the variables of dkms.conf, those that shell DKMS exports are in
     /// the environment: makefiles and scripts rely on them. The others are shell variables.

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
-use command::{SIGNAL_CODES, quoted};
+use command::SIGNAL_CODES;
 
 use super::sign::Signing;
 use crate::cache;
@@ -387,7 +387,7 @@ impl Sandbox<'_> {
         if !place.is_file() {
             return Ok(Err(Stop::new(format!("patch patches/{patch} not found"), Exit::NO_PATCH)));
         }
-        let file = quoted(&format!("./patches/{patch}"));
+        let file = run::quoted(&format!("./patches/{patch}"));
         let done =
             self.run_shell(&format!("Applying patch {patch}"), &format!("patch -p1 < {file}"), None)?;
         Ok(self.stopped(&done, &format!("applying patch {patch}"), Exit::PATCH_FAILED))
@@ -407,7 +407,7 @@ impl Sandbox<'_> {
         let unrunnable = script_dir::unrunnable(&dir, program);
         // With its absolute path, as in shell DKMS: it may change the directory, then look for files beside it.
         let dir = if dir == self.build_dir() { self.canonical.join("build") } else { dir };
-        let dir = quoted(&dir.display().to_string());
+        let dir = run::quoted(&dir.display().to_string());
         let text = format!("cd {dir} && {dir}/{command}");
         let done = self.run_shell(&format!("Running the {kind} script"), &text, None)?;
         Ok(self.stopped(&done, &format!("the {kind} script"), Exit::of_script(done.code())).map_err(|stop| {
@@ -448,7 +448,7 @@ impl Sandbox<'_> {
             .modules
             .iter()
             .filter(|module| module.strip)
-            .map(|module| quoted(&format!("./{}.ko", module.built)))
+            .map(|module| run::quoted(&format!("./{}.ko", module.built)))
             .collect();
         if files.is_empty() {
             return Ok(Ok(()));
