@@ -100,6 +100,22 @@ pub(super) struct Rules {
     pub(super) withdraws: bool,
     /// Whether it supports `--dry-run`.
     pub(super) plans: bool,
+    /// What a version that a user leaves out means.
+    pub(super) version: Version,
+    /// Whether the named kernels should be installed, or have builds. Else a name is a pattern, that of a kernel that is
+    /// being installed or removed, or has no effect.
+    pub(super) installed: bool,
+}
+
+/// What a version that a user leaves out means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    /// All versions, or the action needs none.
+    All,
+    /// The only one in the DKMS tree. If there are several, the error lists them.
+    Only,
+    /// An error that lists the versions of which there is a source.
+    Required,
 }
 
 impl Action {
@@ -127,31 +143,33 @@ impl Action {
     /// The table of properties.
     #[rustfmt::skip] // one row an action
     pub(super) fn rules(self) -> Rules {
-        use {Operand as O, Writes as W};
-        let row = |operand, writes, withdraws, plans| Rules { operand, writes, withdraws, plans };
+        use {Operand as O, Version as V, Writes as W};
+        let row = |operand, writes, withdraws, plans, version, installed| {
+            Rules { operand, writes, withdraws, plans, version, installed }
+        };
         match self {
-            //                         what can follow    what it changes  withdraws, --dry-run
-            Self::Add            => row(O::Source,         W::Tree,    false, true),
-            Self::Build          => row(O::Module,         W::Tree,    false, true),
-            Self::Install        => row(O::Module,         W::Kernels, false, true),
-            Self::Uninstall      => row(O::Added,          W::Kernels, true,  true),
-            Self::Unbuild        => row(O::Added,          W::Tree,    true,  true),
-            Self::Remove         => row(O::Added,          W::Tree,    true,  true),
-            Self::Status         => row(O::Added,          W::Nothing, false, true),
-            Self::Autoinstall    => row(O::None,           W::Kernels, false, true),
-            Self::Check          => row(O::AddedOrFiles,   W::Nothing, false, true),
-            Self::Preflight      => row(O::KernelsOrFiles, W::AsRoot,  false, true),
-            Self::KernelPreinst  => row(O::None,           W::Kernels, false, true),
-            Self::KernelPostinst => row(O::None,           W::Kernels, false, true),
-            Self::KernelPrerm    => row(O::None,           W::Kernels, false, true),
-            Self::GenerateMok    => row(O::None,           W::Nothing, false, false),
-            Self::History        => row(O::Show,           W::Nothing, false, true),
-            Self::Log            => row(O::Added,          W::Nothing, false, false),
-            Self::Why            => row(O::Added,          W::Nothing, false, false),
-            Self::Doctor         => row(O::None,           W::Nothing, false, false),
-            Self::Match          => row(O::Added,          W::Kernels, false, true),
-            Self::Mktarball      => row(O::Added,          W::Nothing, false, false),
-            Self::Ldtarball      => row(O::Tarball,        W::Nothing, false, true),
+            //                         operand            writes     withdraws, --dry-run, version, kernels installed
+            Self::Add            => row(O::Source,         W::Tree,    false, true,  V::Required, false),
+            Self::Build          => row(O::Module,         W::Tree,    false, true,  V::Only,     true),
+            Self::Install        => row(O::Module,         W::Kernels, false, true,  V::Only,     true),
+            Self::Uninstall      => row(O::Added,          W::Kernels, true,  true,  V::Only,     true),
+            Self::Unbuild        => row(O::Added,          W::Tree,    true,  true,  V::Only,     true),
+            Self::Remove         => row(O::Added,          W::Tree,    true,  true,  V::Only,     true),
+            Self::Status         => row(O::Added,          W::Nothing, false, true,  V::All,      false),
+            Self::Autoinstall    => row(O::None,           W::Kernels, false, true,  V::All,      true),
+            Self::Check          => row(O::AddedOrFiles,   W::Nothing, false, true,  V::All,      true),
+            Self::Preflight      => row(O::KernelsOrFiles, W::AsRoot,  false, true,  V::All,      false),
+            Self::KernelPreinst  => row(O::None,           W::Kernels, false, true,  V::All,      false),
+            Self::KernelPostinst => row(O::None,           W::Kernels, false, true,  V::All,      false),
+            Self::KernelPrerm    => row(O::None,           W::Kernels, false, true,  V::All,      false),
+            Self::GenerateMok    => row(O::None,           W::Nothing, false, false, V::All,      false),
+            Self::History        => row(O::Show,           W::Nothing, false, true,  V::All,      false),
+            Self::Log            => row(O::Added,          W::Nothing, false, false, V::All,      true),
+            Self::Why            => row(O::Added,          W::Nothing, false, false, V::All,      true),
+            Self::Doctor         => row(O::None,           W::Nothing, false, false, V::All,      false),
+            Self::Match          => row(O::Added,          W::Kernels, false, true,  V::All,      true),
+            Self::Mktarball      => row(O::Added,          W::Nothing, false, false, V::Only,     true),
+            Self::Ldtarball      => row(O::Tarball,        W::Nothing, false, true,  V::All,      false),
         }
     }
 }

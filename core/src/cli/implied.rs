@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::action::Action;
+use super::action::{Action, Version};
 use super::args::Args;
 use super::complete;
 use super::invocation::Invocation;
@@ -15,29 +15,10 @@ use crate::types::ModuleId;
 
 /// Adds the version. If there are several, or none, the error lists them.
 pub(super) fn version(session: &Session, args: &Args, invocation: &mut Invocation) -> Result<()> {
-    let adds = match invocation.action {
-        Action::Add => true,
-        Action::Build
-        | Action::Install
-        | Action::Uninstall
-        | Action::Unbuild
-        | Action::Remove
-        | Action::Mktarball => false,
-        Action::Status
-        | Action::Autoinstall
-        | Action::Check
-        | Action::Preflight
-        | Action::KernelPreinst
-        | Action::KernelPostinst
-        | Action::KernelPrerm
-        | Action::Doctor
-        | Action::GenerateMok
-        | Action::History
-        | Action::Log
-        | Action::Why
-        | Action::Match
-        | Action::Ldtarball => return Ok(()),
-    };
+    let wanted = invocation.action.rules().version;
+    if wanted == Version::All {
+        return Ok(());
+    }
     // An empty version was not left out: a script's mistake must not remove anything.
     let left_out =
         invocation.version.is_none() && !invocation.empty_version && !invocation.brings_tarball(args);
@@ -49,7 +30,7 @@ pub(super) fn version(session: &Session, args: &Args, invocation: &mut Invocatio
     let snapshot = crate::apply::status_of(session, None)?;
     let known = versions(&snapshot, &name);
     match known.as_slice() {
-        [only] if !adds => {
+        [only] if wanted == Version::Only => {
             session.screen.progress(&format!("dkms: {only} is the only version of {name} in the DKMS tree"));
             invocation.version = Some(only.version.to_string());
             Ok(())

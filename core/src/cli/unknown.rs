@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::action::{Action, Operand};
+use super::action::Operand;
 use super::args::Args;
 use super::complete;
 use super::invocation::Invocation;
@@ -75,31 +75,7 @@ pub(super) fn directory(invocation: &Invocation) -> Result<()> {
 /// Reports kernels that were named, are not installed, and have no builds. The command continues: their headers can be
 /// elsewhere, or come later.
 pub(super) fn kernels(session: &Session, args: &Args, invocation: &Invocation) -> Result<()> {
-    let of_installed = match invocation.action {
-        Action::Build
-        | Action::Install
-        | Action::Uninstall
-        | Action::Unbuild
-        | Action::Remove
-        | Action::Autoinstall
-        | Action::Check
-        | Action::Log
-        | Action::Why
-        | Action::Match
-        | Action::Mktarball => true,
-        // The name is a pattern, or that of a kernel that comes or goes, or has no effect.
-        Action::Add
-        | Action::Status
-        | Action::Preflight
-        | Action::KernelPreinst
-        | Action::KernelPostinst
-        | Action::KernelPrerm
-        | Action::Doctor
-        | Action::GenerateMok
-        | Action::History
-        | Action::Ldtarball => false,
-    };
-    if !of_installed || !session.screen.is_person() || args.kernelsourcedir.is_some() {
+    if !invocation.action.rules().installed || !session.screen.is_person() || args.kernelsourcedir.is_some() {
         return Ok(());
     }
     let template = args.templatekernel.iter().map(|word| word.split('/').next().unwrap_or_default());
