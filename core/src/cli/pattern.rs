@@ -56,7 +56,7 @@ impl Times {
 
 impl Pattern {
     pub(super) fn new(word: &str) -> Self {
-        let pieces = parse(&word.chars().collect::<Vec<_>>());
+        let pieces = parse(&word.chars().collect::<Vec<_>>(), DEPTH);
         let plain = pieces.iter().all(|piece| matches!(piece, Piece::Char(_)));
         Self { word: word.to_owned(), pieces: (!plain).then_some(pieces) }
     }
@@ -73,6 +73,10 @@ impl Pattern {
         ends(pieces, &text, BTreeSet::from([0])).contains(&text.len())
     }
 }
+
+/// Groups in groups that are read. Deeper ones are plain text: reading and matching are recursive, and each `!(…)` in another
+/// one multiplies the time.
+const DEPTH: usize = 4;
 
 /// Positions in a text. All possible ones are followed together, so that no pattern takes long.
 type Positions = BTreeSet<usize>;
@@ -134,11 +138,11 @@ fn repeated(starts: Positions, step: impl Fn(&Positions) -> Positions) -> Positi
     }
 }
 
-fn parse(mut rest: &[char]) -> Vec<Piece> {
+fn parse(mut rest: &[char], depth: usize) -> Vec<Piece> {
     let mut pieces = Vec::new();
     while let Some((c, after)) = rest.split_first() {
         rest = after;
-        if let Some((piece, after)) = group(*c, after) {
+        if let Some((piece, after)) = group(*c, after, depth) {
             rest = after;
             pieces.push(piece);
             continue;
@@ -160,17 +164,18 @@ fn parse(mut rest: &[char]) -> Vec<Piece> {
 }
 
 /// The group that begins with this sign, and what follows it; `None` if it is none or has no end.
-fn group(sign: char, after: &[char]) -> Option<(Piece, &[char])> {
+fn group(sign: char, after: &[char], depth: usize) -> Option<(Piece, &[char])> {
     let times = Times::of(sign)?;
+    let inner = depth.checked_sub(1)?;
     let (_, inside) = after.split_first().filter(|(open, _)| **open == '(')?;
     let mut alternatives = Vec::new();
-    let (mut depth, mut begin) = (0, 0);
+    let (mut open, mut begin) = (0, 0);
     for (at, c) in inside.iter().enumerate() {
         match c {
-            '(' => depth += 1,
-            ')' if depth > 0 => depth -= 1,
-            '|' | ')' if depth == 0 => {
-                alternatives.push(parse(&inside[begin..at]));
+            '(' => open += 1,
+            ')' if open > 0 => open -= 1,
+            '|' | ')' if open == 0 => {
+                alternatives.push(parse(&inside[begin..at], inner));
                 begin = at + 1;
                 if *c == ')' {
                     return Some((Piece::Group { times, alternatives }, &inside[begin..]));
@@ -245,6 +250,16 @@ mod tests {
         ] {
             check(word, yes, no);
         }
+    }
+
+    #[test]
+    fn groups_in_groups_have_a_limit() {
+        let nested = |depth: usize| "@(".repeat(depth) + "a" + &")".repeat(depth);
+        assert!(Pattern::new(&nested(4)).matches("a"));
+        assert!(!Pattern::new(&nested(5)).matches("a"));
+        // Neither the stack nor the time is exceeded.
+        assert!(!Pattern::new(&nested(50_000)).matches("a"));
+        assert!(Pattern::new(&"!(*".repeat(9)).matches(&"!(*".repeat(9)), "without an end it is plain text");
     }
 
     fn check(word: &str, yes: &[&str], no: &[&str]) {

@@ -81,7 +81,7 @@ fn named(version: &str) -> String {
 
 /// Whether a source file is the root of a module in Rust: all of them use the crate `kernel`.
 pub fn is_module(content: &[u8]) -> bool {
-    content.windows(8).any(|part| part == b"kernel::")
+    memchr::memmem::find(content, b"kernel::").is_some()
 }
 
 #[cfg(test)]

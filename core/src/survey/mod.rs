@@ -352,19 +352,21 @@ pub fn recipe(
     evaluate::recipe(&conf, &context, config).with_context(|| format!("reading dkms.conf of {id}"))
 }
 
-/// A Rust source file is the root of a module only if it is small enough to be read by a person.
-const RUST_LIMIT: u64 = 1 << 20;
+/// How large a Rust source file may be, and how many of a directory are read: every survey reads them, and their owner may be
+/// another user.
+const RUST_LIMIT: (u64, usize) = (256 << 10, 32);
 
 /// Whether one of the modules is written in Rust: its crate is beside the object that is linked.
 fn written_in_rust(recipe: &Recipe, source: &Path) -> bool {
     let dirs: BTreeSet<&Path> =
         recipe.modules.iter().filter_map(|module| Path::new(module.in_source()).parent()).collect();
+    let (size, number) = RUST_LIMIT;
     dirs.into_iter().any(|dir| {
         let files = file::sorted_entries(&source.join(dir)).into_iter();
-        let mut files = files.filter(|path| path.extension().is_some_and(|end| end == "rs"));
-        files.any(|path| {
+        let files = files.filter(|path| path.extension().is_some_and(|end| end == "rs"));
+        files.take(number).any(|path| {
             let Some(name) = path.file_name() else { return false };
-            file::read_untrusted(source, &dir.join(name), RUST_LIMIT).is_ok_and(|text| is_rust_module(&text))
+            file::read_untrusted(source, &dir.join(name), size).is_ok_and(|text| is_rust_module(&text))
         })
     })
 }

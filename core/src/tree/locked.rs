@@ -179,7 +179,7 @@ impl LockedTree {
         file::set_aside(dir, &trash)
     }
 
-    /// Deletes a version that has no builds any more, and a module without versions.
+    /// Deletes a version that has no builds, and a module without versions.
     pub fn forget(&self, id: &ModuleId) -> Result<()> {
         self.discard(&self.layout.version(id))?;
         file::remove_all(&self.layout.kept_marker(id))?;
