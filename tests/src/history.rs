@@ -25,12 +25,22 @@ pub fn transactions(root: &Root) -> Vec<String> {
     files.iter().map(|n| n.trim_end_matches(".json").trim_start_matches('0').to_owned()).collect()
 }
 
+/// The cause of a transaction, and how many seconds it took.
+pub fn cause(root: &Root, transaction: &str) -> (String, f64) {
+    let value = document(root, transaction);
+    let seconds = value.get("seconds").and_then(Value::as_f64);
+    (text(value.get("cause")), seconds.unwrap_or_else(|| panic!("{transaction}: {value}")))
+}
+
+fn document(root: &Root, transaction: &str) -> Value {
+    let text = root.read(&format!("{DIR}/{transaction:0>6}.json"));
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{transaction}: {e}\n{text}"))
+}
+
 /// All module entries of one transaction.
 pub fn entries(root: &Root, transaction: &str) -> Vec<Entry> {
-    let text = root.read(&format!("{DIR}/{transaction:0>6}.json"));
-    let value: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{transaction}: {e}\n{text}"));
     let mut found = Vec::new();
-    collect(&value, &mut found);
+    collect(&document(root, transaction), &mut found);
     found
 }
 

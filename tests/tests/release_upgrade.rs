@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use dkms_tests::kernels::Flavour;
-use dkms_tests::{Kernel, Root, Suite, stage};
+use dkms_tests::{Kernel, Root, Suite, history, stage};
 
 const PACKAGES: [&str; 5] =
     ["bbswitch-dkms", "v4l2loopback-dkms", "acpi-call-dkms", "tp-smapi-dkms", "lttng-modules-dkms"];
@@ -26,10 +26,16 @@ fn upgraded(policy: &str) {
     }
     root.run("sed -i 's/bookworm/trixie/g' /etc/apt/sources.list $(find /etc/apt/sources.list.d -type f) && apt-get -q update")
         .ok();
+    let earlier = history::transactions(&root).len();
     let began = Instant::now();
     let told = root.run_within(3000, "apt-get -q -y -o Dpkg::Options::=--force-confold dist-upgrade 2>&1");
     eprintln!("dist-upgrade took {:.0} s", began.elapsed().as_secs_f64());
     let told = told.ok().never_says(&["GLIBC_"]);
+    // The pre-build is the first of them.
+    for transaction in history::transactions(&root).iter().skip(earlier) {
+        let (cause, seconds) = history::cause(&root, transaction);
+        eprintln!("{seconds:.0} s: {cause}");
+    }
     let kernel = Kernel::newest(&root, Flavour::Plain, Suite::trixie().kernel_series);
     // Every module that compiles for the new kernel was installed during the upgrade.
     for id in root.status().iter().map(|line| line.module.clone()).collect::<std::collections::BTreeSet<_>>()
