@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// The exit code of a command: one of the table, a script's own status, or 128 plus the number of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Exit(i32);
 

@@ -39,3 +39,13 @@ pub mod types;
 #[cfg(test)]
 #[path = "../tests/support/page.rs"]
 mod page;
+
+/// The shipped JSON schemas, for the same tests.
+#[cfg(test)]
+#[path = "../tests/support/schemas.rs"]
+mod schemas;
+
+/// Compares them with the types that are printed.
+#[cfg(test)]
+#[path = "../tests/support/shipped.rs"]
+mod shipped;

@@ -18,12 +18,13 @@ use crate::types::{ModuleId, Target};
 
 /// A loaded module that is not the installed one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Replaced {
     /// The module package that it belongs to.
-    #[serde(flatten)]
+    #[serde(rename = "module")]
     pub id: ModuleId,
     /// Its name in the kernel.
-    pub module: String,
+    pub name: String,
     /// The loaded version, or the identifier of its source if it has none.
     pub loaded: String,
     /// The same of the installed file.
@@ -35,7 +36,7 @@ impl Replaced {
     pub fn line(&self) -> String {
         format!(
             "{}: {} {} is loaded, {} is installed: reload the module, or restart",
-            self.id, self.module, self.loaded, self.installed
+            self.id, self.name, self.loaded, self.installed
         )
     }
 }
@@ -73,12 +74,12 @@ pub fn replaced(session: &Session, snapshot: &Snapshot, targets: &BTreeSet<Targe
         for (id, entry) in &snapshot.modules {
             let Some(build) = entry.builds.get(target).filter(|build| build.active) else { continue };
             for path in build.places(&dir, session.policy.distribution.destination) {
-                let module = elf::module_name(&path.file_name().unwrap_or_default().to_string_lossy());
-                let Some(loaded) = Identity::loaded(layout, &module) else { continue };
+                let name = elf::module_name(&path.file_name().unwrap_or_default().to_string_lossy());
+                let Some(loaded) = Identity::loaded(layout, &name) else { continue };
                 let Some(installed) = Identity::installed(&path) else { continue };
                 found.extend(differs(&loaded, &installed).map(|(loaded, installed)| Replaced {
                     id: id.clone(),
-                    module,
+                    name,
                     loaded,
                     installed,
                 }));
@@ -108,7 +109,7 @@ pub fn request_restart(session: &Session, replaced: &[Replaced]) -> Result<()> {
         return Ok(());
     };
     let vital = in_use::in_use(layout);
-    let used = |one: &&Replaced| vital.contains(&one.module) || is_used(layout, &one.module);
+    let used = |one: &&Replaced| vital.contains(&one.name) || is_used(layout, &one.name);
     let names: BTreeSet<&str> = replaced.iter().filter(used).map(|one| one.id.name.as_str()).collect();
     if names.is_empty() {
         return Ok(());

@@ -55,6 +55,7 @@ macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $kind:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(test, derive(schemars::JsonSchema))]
         #[serde(try_from = "String", into = "String")]
         pub struct $type(String);
 
@@ -116,6 +117,7 @@ name!(
 
 /// A registered module package: `name/version`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ModuleId {
     /// `PACKAGE_NAME`.
     pub name: ModuleName,
@@ -144,6 +146,7 @@ impl FromStr for ModuleId {
 
 /// A kernel release and an architecture: what a module is built for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Target {
     /// The kernel release.
     pub kernel: KernelRelease,
@@ -159,6 +162,7 @@ impl fmt::Display for Target {
 
 /// One module package for one kernel: the subject of surveys, builds, installations and records. Serialized as a pair.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(from = "(ModuleId, Target)", into = "(ModuleId, Target)")]
 pub struct Placement {
     /// The module package.
@@ -197,6 +201,7 @@ pub type Attempt<T, E> = anyhow::Result<Result<T, E>>;
 
 /// A fingerprint: the SHA-256, in lower-case hex, of everything that can change the result of a build.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Fingerprint(pub String);
 

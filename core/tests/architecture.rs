@@ -445,7 +445,7 @@ fn every_lock_file_has_the_dependencies_of_the_core() {
         lines.map(|line| line.trim_matches(['"', ',']).split(' ').next().unwrap().to_owned()).collect()
     };
     // Test programs have none of these.
-    let only_for_tests = ["insta", "proptest", "tempfile"];
+    let only_for_tests = ["insta", "jsonschema", "proptest", "schemars", "tempfile"];
     let needed = |lock: &str| -> Vec<String> {
         dependencies(lock).into_iter().filter(|name| !only_for_tests.contains(&name.as_str())).collect()
     };

@@ -46,13 +46,16 @@ fn the_answer_in_json() {
     let root = tree();
     let run = root.dkms(&["check", "gone", "--json"]);
     assert_eq!(run.code, 1);
+    support::schemas::valid("check", &run.stdout);
     insta::assert_snapshot!(run.stdout, @r#"
     {
-      "format": 1,
+      "format": 2,
       "modules": [
         {
-          "name": "gone",
-          "version": "1",
+          "module": {
+            "name": "gone",
+            "version": "1"
+          },
           "kernel": "6.1.0-9-amd64",
           "arch": "x86_64",
           "file": "$ROOT/modules/6.1.0-9-amd64/updates/gone.ko",

@@ -128,6 +128,7 @@ mod tests {
             "usr/lib/systemd/system/dkms.service",
             "usr/sbin/dkms",
             "usr/share/bash-completion/completions/dkms",
+            "usr/share/dkms/schemas/status.json",
             "usr/share/fish/vendor_completions.d/dkms.fish",
             "usr/share/zsh/vendor-completions/_dkms",
         ] {
@@ -148,6 +149,7 @@ mod tests {
             "usr/lib/dkms/dnf4.py",
             "usr/lib/kernel/install.d/40-dkms.install",
             "usr/sbin/dkms",
+            "usr/share/dkms/schemas/history.json",
             "usr/share/zsh/site-functions/_dkms",
         ] {
             assert!(paths.contains(&expected), "{expected} is missing from {paths:?}");

@@ -18,8 +18,14 @@ use crate::tool;
 const PROGRAMS: [&str; 2] = ["dkms-core", "dkms-dnf-plugin"];
 
 /// Directories that no other package owns.
-const OWN_DIRECTORIES: [&str; 4] =
-    ["etc/dkms", "etc/dkms/framework.conf.d", "usr/lib/dkms", "usr/share/doc/dkms-rs"];
+const OWN_DIRECTORIES: [&str; 6] = [
+    "etc/dkms",
+    "etc/dkms/framework.conf.d",
+    "usr/lib/dkms",
+    "usr/share/dkms",
+    "usr/share/dkms/schemas",
+    "usr/share/doc/dkms-rs",
+];
 
 /// Writes `OUT/dkms-rs-VERSION-1.ARCH.rpm` and returns its path. The same inputs give the same bytes when
 /// `SOURCE_DATE_EPOCH` is set.

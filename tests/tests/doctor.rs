@@ -8,6 +8,10 @@ use dkms_tests::modules::Sources;
 use dkms_tests::{Kernel, Root, Suite, history, stage};
 use serde_json::Value;
 
+/// What `--json` prints is valid against the shipped schemas.
+#[path = "../../core/tests/support/schemas.rs"]
+mod schemas;
+
 /// Who ends the fault.
 enum Cure {
     /// `dkms doctor --fix`.
@@ -156,8 +160,7 @@ fn well() -> (Root, Kernel) {
 /// The findings, by kind.
 fn found(root: &Root) -> Vec<Value> {
     let said = root.run("dkms doctor --json");
-    let document: Value =
-        serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
+    let document = schemas::valid("doctor", &said.stdout);
     let found = document["findings"].as_array().expect("a list").clone();
     assert_eq!(said.status, if found.is_empty() { 0 } else { 20 }, "{said}");
     found

@@ -11,7 +11,10 @@ use dkms_tests::loader::{compile, insert, write};
 use dkms_tests::random::Random;
 use dkms_tests::roots::Layer;
 use dkms_tests::{Kernel, Root, Suite, stage};
-use serde_json::Value;
+
+/// What `--json` prints is valid against the shipped schemas.
+#[path = "../../core/tests/support/schemas.rs"]
+mod schemas;
 
 /// The least number of rows, and of those that the kernel must reject and load: else the table proves nothing.
 const LEAST: (usize, usize, usize) = (60, 40, 20);
@@ -108,7 +111,7 @@ fn check(
     let mut said = BTreeMap::new();
     for part in output.split("== ").skip(1) {
         let (name, json) = part.split_once('\n').unwrap();
-        let document: Value = serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {part}"));
+        let document = schemas::valid("check", json);
         let last = document["modules"].as_array().unwrap().last().unwrap().clone();
         let text = |field: &str| last[field].as_str().map(str::to_owned);
         said.insert(

@@ -6,6 +6,10 @@ use dkms_tests::modules::Sources;
 use dkms_tests::photograph::Photograph;
 use dkms_tests::{Kernel, Root, Suite, repack, stage};
 
+/// What `--json` prints is valid against the shipped schemas.
+#[path = "../../core/tests/support/schemas.rs"]
+mod schemas;
+
 const BROKEN: &str = "broken-net/1.0";
 /// Files that apt always writes: archives, its index of them, its logs.
 const APTS: [&str; 2] = ["/var/cache/apt", "/var/log"];
@@ -142,7 +146,7 @@ fn kernels_and_package_files_can_be_tried_by_hand() {
     told.says(&["a package manager would continue"])
         .never_says(&["the pre-build could not run", "this transaction"]);
     let json = root.run(&format!("dkms preflight --json {all} 2>/dev/null")).exits(11).stdout;
-    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let json = schemas::valid("preflight", &json);
     assert_eq!(json["format"], 1);
     assert_eq!(json["incoming"][0]["kernel"], kernel.release.as_str());
     assert_eq!(json["modules"].as_array().unwrap().len(), 2, "{json}");

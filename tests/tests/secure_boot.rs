@@ -5,6 +5,10 @@
 use dkms_tests::boot::{initrd::Initrd, secure, unpack_command};
 use dkms_tests::{Kernel, Root, Suite, stage};
 
+/// What `--json` prints is valid against the shipped schemas.
+#[path = "../../core/tests/support/schemas.rs"]
+mod schemas;
+
 /// In the guest: checks each module as root and as an unprivileged user, tries to load it, prints the kernel's message
 /// and the loaded modules.
 const INIT: &str = r#"#!/bin/busybox sh
@@ -114,7 +118,7 @@ fn before_the_boot(root: &Root, kernel: &Kernel, installed: &str) {
         let code = i32::from(!taken);
         root.run(&format!("{check} {on} {mok}")).exits(code).says(&["acpi-call/", we_say]);
         let json = root.run(&format!("{check} {on} {mok} --json")).exits(code).stdout;
-        let answer = &serde_json::from_str::<serde_json::Value>(&json).unwrap()["modules"][0];
+        let answer = &schemas::valid("check", &json)["modules"][0];
         assert_eq!(answer["verdict"], if taken { "loads" } else { "refused" }, "{json}");
         // No signature is required: only a module that contradicts its signature is rejected.
         let free = if name == "changed" { 1 } else { 0 };

@@ -200,7 +200,7 @@ impl Action {
             Self::Preflight => &[&KERNEL, &["jobs", "verbose", "json"]],
             Self::KernelPreinst | Self::KernelPostinst | Self::KernelPrerm => &[&KERNEL, &["dry_run"]],
             Self::GenerateMok => &[],
-            Self::History => &[&["json"]],
+            Self::History => &[&["json", "number"]],
             Self::Log => &[&MODULE, &KERNEL],
             Self::Why => &[&MODULE, &KERNEL, &["json"]],
             Self::Doctor => &[&["fix", "json"]],

@@ -88,6 +88,9 @@ pub struct Args {
     /// Output as JSON
     #[arg(long)]
     pub json: bool,
+    /// Number of transactions that `history` lists
+    #[arg(short = 'n', value_name = "NUMBER")]
+    pub number: Option<usize>,
     /// Repair what `doctor` finds, if that is safe
     #[arg(long)]
     pub fix: bool,
@@ -196,6 +199,7 @@ impl Args {
             ("modprobe_on_install", self.modprobe_on_install),
             ("at_boot", self.at_boot),
             ("fix", self.fix),
+            ("number", self.number.is_some()),
             ("enrolled", !self.enrolled.is_empty()),
             ("secure_boot", self.secure_boot.is_some()),
             ("templatekernel", self.templatekernel.is_some()),

@@ -17,21 +17,26 @@ use crate::kernel::signature_policy::Verdict;
 use crate::session::Session;
 use crate::types::{ModuleId, ModuleName, ModuleVersion, Target};
 
+/// What `dkms check --json` prints.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Document<'a> {
+    #[cfg_attr(test, schemars(extend("const" = 2)))]
     format: u32,
     modules: Vec<CheckEntry<'a>>,
 }
 
+/// A module file for a kernel.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct CheckEntry<'a> {
+    /// Unless a file was given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a ModuleName>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<&'a ModuleVersion>,
+    module: Option<&'a ModuleId>,
     #[serde(flatten)]
     target: &'a Target,
     file: &'a PathBuf,
+    #[cfg_attr(test, schemars(extend("enum" = ["loads", "refused", "unknown"])))]
     verdict: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<Cause>,
@@ -65,7 +70,7 @@ pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> R
     let nothing = candidates.is_empty();
     let assessments = check::check(session, candidates, &assumed)?;
     if args.json {
-        let document = Document { format: 1, modules: assessments.iter().map(row).collect() };
+        let document = Document { format: 2, modules: assessments.iter().map(row).collect() };
         session.screen.answer(&format!("{}\n", serde_json::to_string_pretty(&document)?));
     } else if nothing {
         session.screen.progress("dkms: no matching module is installed");
@@ -132,8 +137,7 @@ fn row(assessment: &Assessment) -> CheckEntry<'_> {
     let Candidate { module, target, file } = &assessment.candidate;
     let signer = assessment.signature.as_ref().and_then(|signature| signature.signer());
     CheckEntry {
-        name: module.as_ref().map(|id| &id.name),
-        version: module.as_ref().map(|id| &id.version),
+        module: module.as_ref(),
         target,
         file,
         verdict: word(assessment.verdict),
@@ -212,6 +216,11 @@ mod tests {
     use crate::page::{documented, fields, values};
 
     #[test]
+    fn the_shipped_schema_is_that_of_the_document() {
+        crate::shipped::expect::<Document<'_>>("check");
+    }
+
+    #[test]
     fn every_verdict_and_signature_is_described() {
         let section = ".SS check \\-\\-json";
         let verdicts = [Verdict::Loads, Verdict::Unknown, Verdict::Refused];
@@ -237,11 +246,10 @@ mod tests {
     #[test]
     fn every_field_is_described() {
         let target = Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() };
-        let (name, version) = ("a".parse().unwrap(), "1".parse().unwrap());
+        let module = "a/1".parse().unwrap();
         let advice = "advice".into();
         let row = CheckEntry {
-            name: Some(&name),
-            version: Some(&version),
+            module: Some(&module),
             target: &target,
             file: &PathBuf::from("/a.ko"),
             verdict: "loads",
@@ -252,7 +260,7 @@ mod tests {
             notes: &["note".into()],
             advice: Some(&advice),
         };
-        let document = serde_json::to_value(Document { format: 1, modules: vec![row] }).unwrap();
+        let document = serde_json::to_value(Document { format: 2, modules: vec![row] }).unwrap();
         assert_eq!(documented(".SS check \\-\\-json"), fields(&document));
     }
 }

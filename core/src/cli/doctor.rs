@@ -9,19 +9,30 @@ use crate::doctor::{Advice, Finding, findings, inspect, mend, repaired};
 use crate::exit::Exit;
 use crate::session::Session;
 
+/// What `dkms doctor --json` prints.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Document {
+    #[cfg_attr(test, schemars(extend("const" = 1)))]
     format: u32,
+    /// What is wrong, after the repair.
     findings: Vec<Found>,
+    /// What was repaired.
     repaired: Vec<Found>,
 }
 
+/// Something that is wrong.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Found {
     kind: &'static str,
+    /// What is wrong, as a sentence.
     what: String,
+    /// What the command does.
     purpose: &'static str,
+    /// A command that helps.
     command: String,
+    /// Whether `--fix` repairs it.
     fixable: bool,
 }
 
@@ -105,6 +116,11 @@ mod tests {
             command: "dkms status".into(),
             repair,
         }
+    }
+
+    #[test]
+    fn the_shipped_schema_is_that_of_the_document() {
+        crate::shipped::expect::<Document>("doctor");
     }
 
     #[test]

@@ -201,7 +201,7 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
         Action::Status => status::show(&session, args, &invocation),
         Action::Check => check::show(&session, args, &invocation),
         Action::Preflight => preflight::show(&mut session, args, &invocation),
-        Action::History => history::show(&session, &invocation.rest, args.json),
+        Action::History => history::show(&session, args, &invocation.rest),
         Action::Log => log::show(&session, args, &invocation),
         Action::Why => why::show(&mut session, args, &invocation),
         Action::Doctor => doctor::show(&mut session, args),

@@ -15,12 +15,18 @@ use crate::report::{Line, Severity};
 use crate::session::Session;
 use crate::types::Target;
 
+/// What `dkms preflight --json` prints.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Document<'a> {
+    #[cfg_attr(test, schemars(extend("const" = 1)))]
     format: u32,
+    /// Kernels that the packages would install.
     incoming: Vec<&'a Target>,
     modules: &'a [Line],
+    /// Reasons why something could not be pre-built.
     untried: &'a [String],
+    /// Names of the modules because of which a package manager would abort the transaction.
     held: Vec<String>,
 }
 
@@ -98,6 +104,11 @@ fn code(finding: &Finding) -> Exit {
 mod tests {
     use super::*;
     use crate::page::{documented, fields};
+
+    #[test]
+    fn the_shipped_schema_is_that_of_the_document() {
+        crate::shipped::expect::<Document<'_>>("preflight");
+    }
 
     #[test]
     fn every_field_is_described() {

@@ -15,31 +15,41 @@ use crate::report::text;
 use crate::session::Session;
 use crate::sys::{file, parallel};
 use crate::tree::{Build, Entry, Snapshot, stale};
-use crate::types::{ModuleId, ModuleName, ModuleVersion, Placement, Target};
+use crate::types::{ModuleId, ModuleName, Placement, Target};
 
+/// A module, for the kernel if it is built for one.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct StatusEntry {
-    name: ModuleName,
-    version: ModuleVersion,
+    module: ModuleId,
     #[serde(flatten)]
     target: Option<Target>,
+    #[cfg_attr(test, schemars(extend("enum" = ["added", "built", "installed", "broken"])))]
     state: &'static str,
+    /// The notes in parentheses of the plain output.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<&'static str>,
 }
 
+/// What `dkms status --json` prints.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Document {
+    #[cfg_attr(test, schemars(extend("const" = 2)))]
     format: u32,
     modules: Vec<StatusEntry>,
+    /// Builds that failed and have not succeeded since.
     failures: Vec<Failed>,
     /// Loaded modules that are not the installed ones.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     replaced: Vec<Replaced>,
+    /// Kernels whose initramfs does not contain the installed modules, because updating it failed.
     stale_initramfs: Vec<Outdated>,
 }
 
+/// A build that failed.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Failed {
     module: ModuleId,
     #[serde(flatten)]
@@ -49,7 +59,9 @@ struct Failed {
     log: PathBuf,
 }
 
+/// A kernel with an outdated initramfs.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Outdated {
     #[serde(flatten)]
     target: Target,
@@ -75,7 +87,7 @@ pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> R
     };
     let wanted = |id: &ModuleId| matches(&name, id.name.as_str()) && matches(&version, id.version.as_str());
     let mut document = Document {
-        format: 1,
+        format: 2,
         modules: Vec::new(),
         failures: Vec::new(),
         replaced: Vec::new(),
@@ -122,8 +134,8 @@ pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> R
     for row in &document.modules {
         if row.state == "broken" {
             session.screen.alert(&format!(
-                "dkms: {}/{}: source directory or source link is missing; reinstall its package",
-                row.name, row.version
+                "dkms: {}: source directory or source link is missing; reinstall its package",
+                row.module
             ));
         }
     }
@@ -160,7 +172,7 @@ impl StatusEntry {
             None => String::new(),
         };
         let notes: String = self.notes.iter().map(|note| format!(" ({note})")).collect();
-        format!("{}/{}{place}: {}{notes}\n", self.name, self.version, self.state)
+        format!("{}{place}: {}{notes}\n", self.module, self.state)
     }
 }
 
@@ -205,13 +217,7 @@ fn rows(
     rows: &mut Vec<StatusEntry>,
 ) {
     let mut row = |target: Option<&Target>, state: &'static str, notes: Vec<&'static str>| {
-        rows.push(StatusEntry {
-            name: id.name.clone(),
-            version: id.version.clone(),
-            target: target.cloned(),
-            state,
-            notes,
-        });
+        rows.push(StatusEntry { module: id.clone(), target: target.cloned(), state, notes });
     };
     if entry.broken() {
         return row(None, "broken", Vec::new());
@@ -270,11 +276,15 @@ mod tests {
     use crate::page::{documented, fields};
 
     #[test]
+    fn the_shipped_schema_is_that_of_the_document() {
+        crate::shipped::expect::<Document>("status");
+    }
+
+    #[test]
     fn every_field_is_described() {
         let target = || Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() };
         let row = StatusEntry {
-            name: "a".parse().unwrap(),
-            version: "1".parse().unwrap(),
+            module: "a/1".parse().unwrap(),
             target: Some(target()),
             state: "installed",
             notes: vec!["note"],
@@ -288,12 +298,12 @@ mod tests {
         };
         let stale = Outdated { target: target(), modules: ["a".parse().unwrap()].into(), why: "why".into() };
         let document = Document {
-            format: 1,
+            format: 2,
             modules: vec![row],
             failures: vec![failed],
             replaced: vec![Replaced {
                 id: "a/1".parse().unwrap(),
-                module: "a".into(),
+                name: "a".into(),
                 loaded: "1".into(),
                 installed: "2".into(),
             }],

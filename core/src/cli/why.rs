@@ -13,19 +13,24 @@ use crate::report::{Line, Outcome, text};
 use crate::session::Session;
 use crate::types::{ModuleId, Target};
 
+/// What `dkms why --json` prints.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Document {
+    #[cfg_attr(test, schemars(extend("const" = 1)))]
     format: u32,
     modules: Vec<Explained>,
 }
 
 /// A module for a kernel.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Explained {
     module: ModuleId,
     #[serde(flatten)]
     target: Target,
     /// What the next automatic run does.
+    #[cfg_attr(test, schemars(extend("enum" = ["build", "install", "nothing"])))]
     next: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<&'static str>,
@@ -97,6 +102,11 @@ fn about(session: &Session, id: &ModuleId, target: &Target, prospect: Prospect) 
 mod tests {
     use super::*;
     use crate::page::{documented, fields, values};
+
+    #[test]
+    fn the_shipped_schema_is_that_of_the_document() {
+        crate::shipped::expect::<Document>("why");
+    }
 
     #[test]
     fn every_field_and_value_is_described() {

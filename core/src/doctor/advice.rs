@@ -157,9 +157,9 @@ impl Finding {
             Self::Loaded(replaced) => {
                 let what = format!(
                     "{}: {} {} is loaded, {} is installed",
-                    replaced.id, replaced.module, replaced.loaded, replaced.installed
+                    replaced.id, replaced.name, replaced.loaded, replaced.installed
                 );
-                let command = format!("modprobe -r {0} && modprobe {0}", replaced.module);
+                let command = format!("modprobe -r {0} && modprobe {0}", replaced.name);
                 row("loaded-differs", what, "to reload it, or restart", command)
             }
             Self::NoHeaders { target, modules, package } => {

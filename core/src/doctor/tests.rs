@@ -48,7 +48,7 @@ fn table() -> Vec<(Facts, &'static str, &'static str, &'static str, bool)> {
     let stale =
         Stale { modules: ["a".parse().unwrap()].into(), names: BTreeSet::new(), why: "no space".into() };
     let replaced =
-        Replaced { id: id("nvidia/2"), module: "nvidia".into(), loaded: "1".into(), installed: "2".into() };
+        Replaced { id: id("nvidia/2"), name: "nvidia".into(), loaded: "1".into(), installed: "2".into() };
     let index = |facts: Facts| {
         let prospects = facts.prospects.into_iter();
         let prospects = prospects.map(|one| Prospects { index_outdated: true, ..one }).collect();

@@ -159,6 +159,7 @@ pub enum Reason {
 
 /// The class of a reason, as JSON output names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs)] // dkms(8) describes them
 pub enum Cause {

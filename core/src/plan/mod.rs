@@ -85,6 +85,7 @@ impl Case {
 
 /// The actions, in this order.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Plan {
     /// A pre-build: changes nothing but the cache and the recorded failures.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -121,6 +122,7 @@ pub struct Plan {
 
 /// A module to register.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Registration {
     /// The module.
     pub module: ModuleId,
@@ -130,10 +132,12 @@ pub struct Registration {
 
 /// A build from a tarball, to be put into the DKMS tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Loading {
     /// The module.
     pub module: ModuleId,
     /// The kernel.
+    #[serde(flatten)]
     pub target: Target,
     /// The directory that it was unpacked to.
     pub dir: PathBuf,
@@ -141,10 +145,12 @@ pub struct Loading {
 
 /// A module to build, install, or both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Task {
     /// The module.
     pub module: ModuleId,
     /// The kernel.
+    #[serde(flatten)]
     pub target: Target,
     /// Build it; otherwise an existing build is used.
     pub build: bool,
@@ -167,10 +173,12 @@ pub struct Task {
 
 /// A module to remove from a kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Removal {
     /// The module.
     pub module: ModuleId,
     /// The kernel.
+    #[serde(flatten)]
     pub target: Target,
     /// It is installed: delete its files in the kernel's module directory.
     pub withdraw: bool,
@@ -182,6 +190,7 @@ pub struct Removal {
 
 /// A module to unregister.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Unregister {
     /// The module.
     pub module: ModuleId,
@@ -191,12 +200,15 @@ pub struct Unregister {
 
 /// A module without an action, and the reason.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Skip {
     /// The module.
     pub module: ModuleId,
     /// The kernel, if the outcome concerns one.
+    #[serde(flatten)]
     pub target: Option<Target>,
     /// The reason.
+    #[serde(flatten)]
     pub outcome: Outcome,
 }
 

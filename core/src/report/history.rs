@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::Report;
@@ -64,19 +66,19 @@ fn files(layout: &Layout) -> Vec<(u64, PathBuf)> {
         .collect()
 }
 
-/// Seconds since 1970 as `2026-11-22 23:51 UTC`. The proleptic Gregorian calendar, counted from March so that
-/// the leap day comes last.
+/// Seconds since 1970 as a date of this machine's time zone: `2026-11-22 23:51`.
 pub fn date(time: u64) -> String {
-    let (days, minutes) = (time / 86_400, time / 60 % 1440);
-    let z = days + 719_468;
-    let (era, day_of_era) = (z / 146_097, z % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
+    timestamp(time).to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string()
+}
+
+/// The same for programs: `2026-11-22T23:51:00Z`.
+pub fn rfc3339(time: u64) -> String {
+    timestamp(time).to_string()
+}
+
+/// A time that no clock shows is the last one that can be written.
+fn timestamp(time: u64) -> Timestamp {
+    i64::try_from(time).ok().and_then(|time| Timestamp::from_second(time).ok()).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
@@ -84,13 +86,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates() {
+    fn times() {
         for (time, text) in [
-            (0, "1970-01-01 00:00 UTC"),
-            (951_782_400, "2000-02-29 00:00 UTC"),
-            (1_795_391_460, "2026-11-22 23:51 UTC"),
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_795_391_460, "2026-11-22T23:51:00Z"),
+            (u64::MAX, "9999-12-30T22:00:00.999999999Z"),
         ] {
-            assert_eq!(date(time), text);
+            assert_eq!(rfc3339(time), text);
         }
     }
 

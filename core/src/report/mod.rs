@@ -40,6 +40,7 @@ impl std::fmt::Display for AlreadyReported {
 
 /// One line of a report.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Line {
     /// The module.
     pub module: ModuleId,
@@ -53,6 +54,7 @@ pub struct Line {
 
 /// A step for a whole kernel that failed after its modules were installed. The next run repeats it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Unfinished {
     /// The step.
     pub step: KernelStep,
@@ -70,6 +72,7 @@ pub struct Unfinished {
 
 /// The steps for a whole kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum KernelStep {
     /// Updating modules.dep.
@@ -80,6 +83,7 @@ pub enum KernelStep {
 
 /// The result of a transaction.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Report {
     /// What started it, for example `kernel-postinst 6.12.117+deb13-amd64`.
     pub cause: String,

@@ -7,6 +7,7 @@ use crate::exit::Exit;
 
 /// The outcome for one module. Expected results are values, not errors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Outcome {
     /// It was added to the DKMS tree.
@@ -74,6 +75,7 @@ pub enum Outcome {
 
 /// What a deferred module waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(from = "Exit", into = "Exit")]
 pub enum Waits {
     /// The kernel's headers, which may be installed later in the same transaction.
@@ -115,6 +117,7 @@ impl From<Exit> for Waits {
 
 /// A failure, with everything that is needed to diagnose it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Failing {
     /// What failed, as one line.
     pub why: String,

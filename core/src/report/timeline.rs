@@ -8,6 +8,7 @@ use crate::types::{ModuleId, Target};
 
 /// A step of the schedule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Span {
     /// The lane; 0 is the transaction itself, each parallel build has its own.
     pub lane: usize,

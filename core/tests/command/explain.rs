@@ -1,6 +1,7 @@
 //! `dkms log` and `dkms why`, and the advice after a typing error.
 
 use super::*;
+use support::schemas::valid;
 
 fn expect_refused(root: &Root, line: &str, code: i32, part: &str) {
     let words: Vec<&str> = line.split(' ').collect();
@@ -70,8 +71,7 @@ fn why_names_the_state_and_what_changes_it() {
         lib/manual/1/source -> $ROOT/src/manual-1
         modules/6.1.0-9-amd64/modules.dep"
     ));
-    let json: serde_json::Value =
-        serde_json::from_str(root.dkms(&["why", "a", "-k", KERNEL, "--json"]).ok()).unwrap();
+    let json = valid("why", root.dkms(&["why", "a", "-k", KERNEL, "--json"]).ok());
     let one = &json["modules"][0];
     assert_eq!(
         (&json["format"], &one["next"], &one["outcome"]),

@@ -5,6 +5,7 @@ use dkms_core::layout::Layout;
 use dkms_core::report::{Failing, Fault, Outcome, Report, Waits, history};
 
 use super::*;
+use support::schemas::valid;
 
 /// Three transactions: one succeeded, one with a failure, one deferred.
 fn three_transactions(layout: &Layout) {
@@ -37,8 +38,9 @@ fn three_transactions(layout: &Layout) {
 
 /// Replaces dates and durations.
 fn timeless(text: &str) -> String {
-    let fixed = |line: &str| match (line.find("20"), line.find(" UTC")) {
-        (Some(from), Some(to)) if from < to => format!("{}<date>{}", &line[..from], &line[to..]),
+    let fixed = |line: &str| match line.find(" 20") {
+        // `2026-11-22 23:51`
+        Some(at) if line.len() >= at + 17 => format!("{} <date>{}", &line[..at], &line[at + 17..]),
         _ if line.trim_start().starts_with("\"time\"") => "<time>".into(),
         _ => line.to_owned(),
     };
@@ -50,12 +52,12 @@ fn history_as_text() {
     let root = Root::new("");
     three_transactions(&root.layout());
     insta::assert_snapshot!(timeless(root.dkms(&["history"]).ok()), @r"
-    3  <date> UTC  kernel-postinst 6.1.0-9-amd64: 1 module
-    2  <date> UTC  kernel-postinst 6.1.0-9-amd64: 1 module, 1 FAILED
-    1  <date> UTC  module-postinst a 1: 2 modules
+    3  <date>  kernel-postinst 6.1.0-9-amd64: 1 module, 1 deferred
+    2  <date>  kernel-postinst 6.1.0-9-amd64: 1 module, 1 FAILED
+    1  <date>  module-postinst a 1: 1 module for 6.1.0-9-amd64
     ");
     insta::assert_snapshot!(timeless(root.dkms(&["history", "show", "2"]).ok()), @r"
-    kernel-postinst 6.1.0-9-amd64, <date> UTC (0 s)
+    kernel-postinst 6.1.0-9-amd64, <date> (0 s)
     dkms: 6.1.0-9-amd64: 1 module FAILED
     dkms: FAILED: a/1 for 6.1.0-9-amd64: make ended with status 2
           a.c:1: error: x
@@ -63,7 +65,7 @@ fn history_as_text() {
           not installed for any kernel
     ");
     insta::assert_snapshot!(timeless(root.dkms(&["history", "show", "3"]).ok()), @r"
-    kernel-postinst 6.1.0-9-amd64, <date> UTC (0 s)
+    kernel-postinst 6.1.0-9-amd64, <date> (0 s)
     dkms: 6.1.0-9-amd64: 1 module deferred
     dkms: deferred for 6.1.0-9-amd64: a/1
           the headers are missing
@@ -77,7 +79,7 @@ fn history_in_json() {
     three_transactions(&root.layout());
     insta::assert_snapshot!(timeless(root.dkms(&["history", "show", "3", "--json"]).ok()), @r#"
     {
-      "format": 1,
+      "format": 2,
       "id": 3,
     <time>
       "cause": "kernel-postinst 6.1.0-9-amd64",
@@ -104,7 +106,8 @@ fn history_in_json() {
       "timeline": []
     }
     "#);
-    let all: serde_json::Value = serde_json::from_str(root.dkms(&["history", "--json"]).ok()).unwrap();
+    valid("history-show", root.dkms(&["history", "show", "2", "--json"]).ok());
+    let all = valid("history", root.dkms(&["history", "--json"]).ok());
     assert_eq!(all.as_array().unwrap().len(), 3);
     assert_eq!(all[1]["lines"][0]["outcome"], "failed");
 }

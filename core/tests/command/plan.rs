@@ -1,6 +1,7 @@
 //! The plan of a command, and what makes it repeat actions.
 
 use super::*;
+use support::schemas::valid;
 
 /// A kernel with headers that can be surveyed, but not built with; `a` needs `b`, which shell DKMS installed.
 fn with_a_kernel() -> Root {
@@ -22,7 +23,7 @@ fn with_a_kernel() -> Root {
 /// The plan for a command.
 fn plan(root: &Root, words: &[&str]) -> serde_json::Value {
     let run = root.dkms(&[words, &["-k", "6.1/x86_64", "--dry-run"]].concat());
-    serde_json::from_str(run.ok()).unwrap()
+    valid("plan", run.ok())
 }
 
 /// The fingerprint of a module in a plan.
@@ -69,36 +70,30 @@ fn the_plan_in_json() {
               "version": "1"
             }
           ],
+          "arch": "x86_64",
           "build": true,
           "cached": false,
           "fingerprint": "…",
           "force": false,
           "install": true,
+          "kernel": "6.1",
           "module": {
             "name": "a",
             "version": "1"
           },
-          "replaces": null,
-          "target": {
-            "arch": "x86_64",
-            "kernel": "6.1"
-          }
+          "replaces": null
         }
       ],
       "register": [],
       "settled": [
         {
+          "arch": "x86_64",
+          "kernel": "6.1",
           "module": {
             "name": "b",
             "version": "1"
           },
-          "outcome": {
-            "outcome": "up-to-date"
-          },
-          "target": {
-            "arch": "x86_64",
-            "kernel": "6.1"
-          }
+          "outcome": "up-to-date"
         }
       ],
       "unregister": []
@@ -141,7 +136,7 @@ fn a_fingerprint_contains_the_variables_that_a_build_gets() {
     let with = |variables: &[(&str, &str)]| {
         let mut command = root.command(&["autoinstall", "-k", "6.1/x86_64", "--dry-run"]);
         let output = command.envs(variables.iter().copied()).output().unwrap();
-        fingerprint(&serde_json::from_slice(&output.stdout).unwrap(), "a")
+        fingerprint(&valid("plan", &String::from_utf8(output.stdout).unwrap()), "a")
     };
     let without = with(&[]);
     assert_ne!(with(&[("LLVM", "1")]), without);

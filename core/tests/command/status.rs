@@ -1,6 +1,7 @@
 //! `dkms status`.
 
 use super::*;
+use support::schemas::valid;
 
 #[test]
 fn status_of_every_state() {
@@ -26,30 +27,39 @@ fn status_of_every_state() {
 fn the_format_of_status_in_json() {
     let root = every_state();
     let run = root.dkms(&["status", "--json"]);
+    valid("status", run.ok());
     insta::assert_snapshot!(run.ok(), @r#"
     {
-      "format": 1,
+      "format": 2,
       "modules": [
         {
-          "name": "added",
-          "version": "1",
+          "module": {
+            "name": "added",
+            "version": "1"
+          },
           "state": "added"
         },
         {
-          "name": "broken",
-          "version": "1",
+          "module": {
+            "name": "broken",
+            "version": "1"
+          },
           "state": "broken"
         },
         {
-          "name": "built",
-          "version": "1",
+          "module": {
+            "name": "built",
+            "version": "1"
+          },
           "kernel": "6.1.0-9-amd64",
           "arch": "x86_64",
           "state": "built"
         },
         {
-          "name": "differs",
-          "version": "1",
+          "module": {
+            "name": "differs",
+            "version": "1"
+          },
           "kernel": "6.1.0-9-amd64",
           "arch": "x86_64",
           "state": "installed",
@@ -59,20 +69,26 @@ fn the_format_of_status_in_json() {
           ]
         },
         {
-          "name": "fails",
-          "version": "1",
+          "module": {
+            "name": "fails",
+            "version": "1"
+          },
           "state": "added"
         },
         {
-          "name": "good",
-          "version": "1",
+          "module": {
+            "name": "good",
+            "version": "1"
+          },
           "kernel": "6.1.0-9-amd64",
           "arch": "x86_64",
           "state": "installed"
         },
         {
-          "name": "kept",
-          "version": "1",
+          "module": {
+            "name": "kept",
+            "version": "1"
+          },
           "kernel": "6.1.0-9-amd64",
           "arch": "x86_64",
           "state": "installed",

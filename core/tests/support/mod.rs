@@ -4,6 +4,7 @@
 //! empty file. `$ROOT` stands for the directory itself. Missing parent directories are created.
 #![allow(dead_code)] // each test program uses its own part
 
+pub mod schemas;
 pub mod tar;
 
 use std::fs;
