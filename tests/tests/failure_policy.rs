@@ -6,6 +6,10 @@ use dkms_tests::count::Counters;
 use dkms_tests::modules::Sources;
 use dkms_tests::{Kernel, Output, Root, Suite, history, stage};
 
+/// What `--json` prints is valid against the shipped schemas.
+#[path = "../../core/tests/support/schemas.rs"]
+mod schemas;
+
 const BROKEN: &str = "broken-net/1.0";
 
 /// The complete report: what failed, for which kernel, why, and where the log is.
@@ -17,7 +21,15 @@ fn expect_told(root: &Root, output: Output, kernel: &Kernel) {
 
 fn optional(suite: &'static Suite) {
     let (root, kernel) = stage::fine_and_broken(suite);
-    expect_told(&root, kernel.install(&root).ok(), &kernel);
+    root.write_script(
+        "/etc/dkms/on-failure.d/note",
+        "#!/bin/sh\ncat >>/opt/told; echo >>/opt/told; exit 1\n",
+    );
+    let told = kernel.install(&root).ok().says(&["dkms: /etc/dkms/on-failure.d/note: failed (exit code 1)"]);
+    expect_told(&root, told, &kernel);
+    // Once, although several hooks see it.
+    let told = schemas::valid("history-show", &root.read("/opt/told"));
+    assert_eq!(told["lines"][0]["module"]["name"], "broken-net", "{told:#}");
     root.expect_installed(&["fine/1.0"], &kernel.release);
     assert_ne!(root.state_of(BROKEN, &kernel.release), "installed");
     root.expect_clean_dpkg();

@@ -1,16 +1,24 @@
-//! What a user of apt sees of dkms on a real terminal, compared with the screens in `tests/screens`: all modules build, and
-//! one does not. A screen is our part of what apt printed; kernel releases and durations are replaced.
+//! What a user sees of dkms, on a real terminal under each package manager and in a pipe, compared with the screens in
+//! `tests/screens`: all modules build, and one does not. A screen is our part of what the package manager printed; kernel
+//! releases and durations are replaced.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::modules::Sources;
+use dkms_tests::pacman;
+use dkms_tests::rpm::{self, Manager};
 use dkms_tests::{Kernel, Root, Suite, host, stage};
+
+/// Modules are built in the order of the plan.
+const ONE_JOB: &str = "parallel_jobs=1\n";
 
 /// Our lines on the terminal: those that begin with `dkms: `, and what belongs to them.
 fn ours(screen: &str, kernel: &Kernel) -> String {
     let mut text = String::new();
     let mut within = false;
     for line in screen.lines() {
-        within = line.starts_with("dkms: ") || within && line.starts_with("      ");
+        // dnf5 marks what a hook prints.
+        let ours = line.strip_prefix(">>> ").unwrap_or(line);
+        within = ours.starts_with("dkms: ") || within && ours.starts_with("      ");
         if within {
             text.push_str(line.trim_end());
             text.push('\n');
@@ -47,14 +55,18 @@ fn expect(name: &str, screen: &str) {
 
 fn a_module_fails(columns: u16) {
     let (root, kernel) = stage::fine_and_broken(Suite::trixie());
-    // In the order of the plan.
-    root.write("/etc/dkms/framework.conf.d/one.conf", "parallel_jobs=1\n");
+    root.write("/etc/dkms/framework.conf.d/one.conf", ONE_JOB);
     let screen = kernel_on_a_terminal(&root, &kernel, columns);
     // The block with the compiler's error, and the log, are printed once.
     for once in ["FAILED: broken-net/1.0 for", "no_such_symbol_here", "dkms log broken-net/1.0"] {
         assert_eq!(screen.matches(once).count(), 1, "{once}:\n{screen}");
     }
     expect("apt-failure", &screen);
+    // Modules in rows, kernels in columns; in a pipe, the lines that scripts parse.
+    let status = root.terminal(columns, "dkms status 2>/dev/null").replace(&kernel.release, "KERNEL");
+    expect("status", &format!("{}\n", status.trim_end().split("\nPane is dead").next().unwrap().trim_end()));
+    let lines = root.run("dkms status 2>/dev/null").ok().stdout;
+    assert_eq!(lines, format!("broken-net/1.0: added\nfine/1.0, {}, x86_64: installed\n", kernel.release));
 }
 
 #[test]
@@ -84,4 +96,70 @@ fn many_modules_take_few_lines() {
     let screen = kernel_on_a_terminal(&root, &kernel, 80);
     assert!(screen.lines().count() <= 12, "{screen}");
     expect("apt-many", &screen);
+}
+
+#[test]
+fn a_failure_in_a_pipe() {
+    let (root, kernel) = stage::fine_and_broken(Suite::trixie());
+    root.write("/etc/dkms/framework.conf.d/one.conf", ONE_JOB);
+    let said =
+        root.run(&format!("apt-get -y install {} {} 2>&1 | cat", kernel.image(), kernel.headers())).ok();
+    // The same as what stays on a terminal: the progress line is gone at the end.
+    expect("apt-failure", &ours(&said.stdout, &kernel));
+}
+
+/// A kernel is installed on a machine with a module that builds and one that does not.
+fn a_module_fails_with(manager: Manager, columns: u16) {
+    let machine = rpm::Machine::prepared(manager, &format!("registered-{manager:?}"), "1", |machine| {
+        machine.install(&["dkms-bbswitch-1.0", "dkms-broken"], 0);
+        machine.root.run("dkms generate_mok").ok();
+    });
+    machine.root.write("/etc/dkms/framework.conf.d/one.conf", ONE_JOB);
+    let packages = machine.packages(&machine.newer);
+    let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
+    let screen = machine.root.terminal(columns, &manager.command(&packages));
+    let screen = ours(&screen, &machine.newer);
+    assert_eq!(screen.matches("no_such_symbol_here").count(), 1, "{screen}");
+    expect(&format!("{manager:?}-failure").to_lowercase(), &screen);
+}
+
+#[test]
+#[ignore = "long: two widths of three package managers"]
+fn a_failure_with_dnf4() {
+    for columns in [80, 120] {
+        a_module_fails_with(Manager::Dnf4, columns);
+    }
+}
+
+#[test]
+#[ignore = "long: two widths of three package managers"]
+fn a_failure_with_dnf5() {
+    for columns in [80, 120] {
+        a_module_fails_with(Manager::Dnf5, columns);
+    }
+}
+
+#[test]
+#[ignore = "long: two widths of three package managers"]
+fn a_failure_with_zypper() {
+    for columns in [80, 120] {
+        a_module_fails_with(Manager::Zypper, columns);
+    }
+}
+
+#[test]
+#[ignore = "long: two widths"]
+fn a_failure_with_pacman() {
+    for columns in [80, 120] {
+        let machine = pacman::machine();
+        let kernel = &machine.kernels[0];
+        machine.root.write("/etc/dkms/framework.conf.d/one.conf", ONE_JOB);
+        let modules = [machine.file("bbswitch-dkms", "0.8"), machine.file("failing-dkms", "1")];
+        machine.add(&modules.join(" ")).ok();
+        let files = machine.kernel_files("linux", kernel);
+        let screen = machine.root.terminal(columns, &format!("pacman -U --noconfirm {files}"));
+        let screen = ours(&screen, kernel);
+        assert_eq!(screen.matches("no_such_symbol_here").count(), 1, "{screen}");
+        expect("pacman-failure", &screen);
+    }
 }

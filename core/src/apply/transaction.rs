@@ -18,6 +18,7 @@ use crate::report::{
     AlreadyReported, Class, History, Line, Outcome, Report, Reported, Severity, Waits, history, text,
 };
 use crate::session::Session;
+use crate::step::on_failure;
 use crate::survey::{self, survey};
 use crate::sys::signal;
 use crate::tree::{LockedTree, Snapshot};
@@ -79,6 +80,9 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
         session.screen.alert(&summary);
         reported.record(&session.layout, &told, number);
     }
+    // Programs of the administrator may call dkms.
+    drop(tree);
+    tell(session, &told, number);
     drop(told);
     match result {
         Err(error) if error.is::<signal::Interrupted>() => Err(error.context(AlreadyReported)),
@@ -123,7 +127,7 @@ pub fn prove(
             tree.forget_failure(id, target)?;
         }
     }
-    let _places = MountPoints::new(session, &plan.tasks)?;
+    let places = MountPoints::new(session, &plan.tasks)?;
     let cause = events.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let report = Report { cause, ..Report::default() };
     let decided = Decided { snapshot: &snapshot, survey: &survey, plan: &plan, proof: Some(proof) };
@@ -134,6 +138,9 @@ pub fn prove(
     let number = failed.then(|| history::store(&session.layout, &report).ok()).flatten();
     let reported = Reported::load(&session.layout, caller::manager());
     reported.clone().record(&session.layout, &report, number);
+    drop(places);
+    drop(tree);
+    tell(session, &report, number);
     Ok(Some(Proven { report, snapshot, survey, number, reported }))
 }
 
@@ -209,6 +216,26 @@ fn explain_exclusions(session: &Session, events: &[Event], plan: &Plan) {
         if let (Some(target), Outcome::Excluded { .. }) = (target, outcome) {
             session.screen.progress(&text::progress(module, target, outcome, None));
         }
+    }
+}
+
+/// Tells the administrator's programs of failures that are new: those of earlier transactions have been told. What a user
+/// builds in a DKMS tree of their own does not concern the administrator.
+fn tell(session: &Session, report: &Report, number: Option<u64>) {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let new = |line: &Line| {
+        line.outcome.failed() && !matches!(line.outcome.class(), Class::KnownToFail(_) | Class::Refused(_))
+    };
+    let unfinished = report.unfinished.iter().any(|step| !step.earlier);
+    if !report.lines.iter().any(new) && report.problems.is_empty() && !unfinished {
+        return;
+    }
+    let Some(kept) = number.and_then(|number| history::one(&session.layout, number)) else { return };
+    let Ok(document) = serde_json::to_vec(&history::Document::of(&kept)) else { return };
+    for wrong in on_failure::tell(session, &document) {
+        session.screen.alert(&format!("dkms: {wrong}"));
     }
 }
 

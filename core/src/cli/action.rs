@@ -192,7 +192,7 @@ impl Action {
             }
             Self::Uninstall | Self::Unbuild => &[&MODULE, &KERNEL, &["all", "no_depmod", "dry_run"]],
             Self::Remove => &[&MODULE, &KERNEL, &["all", "no_depmod", "rpm_safe_upgrade", "dry_run"]],
-            Self::Status => &[&MODULE, &KERNEL, &["json"]],
+            Self::Status => &[&MODULE, &KERNEL, &["json", "prometheus"]],
             Self::Autoinstall => {
                 &[&KERNEL, &["all", "jobs", "force", "verbose", "dry_run", "at_boot"], &INSTALL]
             }

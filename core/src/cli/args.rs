@@ -88,6 +88,9 @@ pub struct Args {
     /// Output as JSON
     #[arg(long)]
     pub json: bool,
+    /// Output for Prometheus, as a textfile of its node exporter
+    #[arg(long, conflicts_with = "json")]
+    pub prometheus: bool,
     /// Number of transactions that `history` lists
     #[arg(short = 'n', value_name = "NUMBER")]
     pub number: Option<usize>,
@@ -199,6 +202,7 @@ impl Args {
             ("modprobe_on_install", self.modprobe_on_install),
             ("at_boot", self.at_boot),
             ("fix", self.fix),
+            ("prometheus", self.prometheus),
             ("number", self.number.is_some()),
             ("enrolled", !self.enrolled.is_empty()),
             ("secure_boot", self.secure_boot.is_some()),
@@ -215,6 +219,11 @@ impl Args {
             }
         }
         Ok(())
+    }
+
+    /// A module or kernels are named.
+    pub fn asks_for_part(&self, invocation: &Invocation) -> bool {
+        invocation.name.is_some() || invocation.version.is_some() || self.pairs.named()
     }
 
     /// The variables that `--directive` sets.

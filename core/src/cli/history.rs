@@ -3,35 +3,13 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use serde::Serialize;
 
 use super::args::Args;
 use super::refuse;
 use crate::exit::Exit;
-use crate::report::history::Kept;
+use crate::report::history::{Document, Kept};
 use crate::report::{Outcome, Report, Reported, history, text};
 use crate::session::Session;
-
-/// What `dkms history show ID --json` prints. `dkms history --json` prints a list of them.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Document<'a> {
-    #[cfg_attr(test, schemars(extend("const" = 2)))]
-    format: u32,
-    /// The number of the run.
-    id: u64,
-    /// When it ended.
-    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
-    time: String,
-    #[serde(flatten)]
-    report: &'a Report,
-}
-
-impl<'a> Document<'a> {
-    fn of(kept: &'a Kept) -> Self {
-        Self { format: 2, id: kept.id, time: history::rfc3339(kept.time), report: &kept.report }
-    }
-}
 
 pub(super) fn show(session: &Session, args: &Args, words: &[String]) -> Result<Exit> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();

@@ -8,8 +8,12 @@ use serde::Serialize;
 
 use super::args::Args;
 use super::invocation::Invocation;
+use super::matrix::{Cell, Matrix};
 use super::pattern::Pattern;
+use super::prometheus::Metrics;
 use crate::exit::Exit;
+use crate::inventory::all_targets;
+use crate::kernel;
 use crate::loaded::{self, Replaced};
 use crate::report::text;
 use crate::session::Session;
@@ -129,8 +133,21 @@ pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> R
         session.screen.answer(&format!("{}\n", serde_json::to_string_pretty(&document)?));
         return Ok(Exit::SUCCESS);
     }
-    let lines: String = document.modules.iter().map(StatusEntry::line).collect();
-    session.screen.answer(&lines);
+    if args.prometheus {
+        session.screen.answer(&metrics(&document).text());
+        return Ok(Exit::SUCCESS);
+    }
+    match session.screen.terminal().filter(|_| !args.asks_for_part(invocation)) {
+        Some(width) if !document.modules.is_empty() => {
+            session.screen.painted(&matrix(session, &document)?.draw(width));
+            for row in document.modules.iter().filter(|row| !row.notes.is_empty()) {
+                let kernel =
+                    row.target.as_ref().map_or(String::new(), |target| format!(" for {}", target.kernel));
+                session.screen.answer(&format!("{}{kernel}: {}\n", row.module, row.notes.join(", ")));
+            }
+        }
+        _ => session.screen.answer(&document.modules.iter().map(StatusEntry::line).collect::<String>()),
+    }
     for row in &document.modules {
         if row.state == "broken" {
             session.screen.alert(&format!(
@@ -163,6 +180,53 @@ pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> R
         session.screen.alert(&format!("dkms: {line}"));
     }
     Ok(Exit::SUCCESS)
+}
+
+/// The same as time series.
+fn metrics(document: &Document) -> Metrics {
+    let mut metrics = Metrics::default();
+    for row in &document.modules {
+        metrics.state(&row.module, row.target.as_ref(), row.state);
+    }
+    for failed in &document.failures {
+        metrics.failed(&failed.module, &failed.target);
+    }
+    for replaced in &document.replaced {
+        metrics.replaced(&replaced.id);
+    }
+    for outdated in &document.stale_initramfs {
+        metrics.outdated(&outdated.target);
+    }
+    metrics
+}
+
+/// The same for all modules and kernels at once.
+fn matrix(session: &Session, document: &Document) -> Result<Matrix> {
+    let mut matrix = Matrix { running: kernel::running(), ..Matrix::default() };
+    matrix.kernels.extend(all_targets(session)?);
+    for row in &document.modules {
+        matrix.modules.insert(row.module.clone());
+        let cell = match row.state {
+            "installed" if row.notes.is_empty() => Cell::Installed,
+            "installed" => Cell::Remarked,
+            "built" => Cell::Built,
+            "broken" => Cell::Broken,
+            _ => continue,
+        };
+        for target in row
+            .target
+            .as_ref()
+            .map_or_else(|| matrix.kernels.iter().cloned().collect(), |one| vec![one.clone()])
+        {
+            matrix.cells.insert((row.module.clone(), target), cell);
+        }
+    }
+    for failed in &document.failures {
+        matrix.cells.entry((failed.module.clone(), failed.target.clone())).or_insert(Cell::Failed);
+    }
+    let named: Vec<Target> = matrix.cells.keys().map(|(_, target)| target.clone()).collect();
+    matrix.kernels.extend(named);
+    Ok(matrix)
 }
 
 impl StatusEntry {

@@ -23,6 +23,10 @@ impl Layout {
     pub fn module_config(&self, name: &ModuleName) -> PathBuf {
         self.config().join(name.as_str())
     }
+    /// The admin's programs that are told of failures.
+    pub fn on_failure(&self) -> PathBuf {
+        self.config().join("on-failure.d")
+    }
     /// The admin's settings.
     pub fn policy(&self) -> PathBuf {
         self.config().join("policy.toml")

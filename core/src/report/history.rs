@@ -29,6 +29,29 @@ pub struct Kept {
     pub report: Report,
 }
 
+/// A transaction for programs: what `dkms history show ID --json` prints, and the programs in `/etc/dkms/on-failure.d`
+/// read.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Document<'a> {
+    #[cfg_attr(test, schemars(extend("const" = 2)))]
+    format: u32,
+    /// The number of the run.
+    id: u64,
+    /// When it ended.
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
+    time: String,
+    #[serde(flatten)]
+    report: &'a Report,
+}
+
+impl<'a> Document<'a> {
+    /// Of a transaction.
+    pub fn of(kept: &'a Kept) -> Self {
+        Self { format: 2, id: kept.id, time: rfc3339(kept.time), report: &kept.report }
+    }
+}
+
 /// Stores a report, and returns its number.
 pub fn store(layout: &Layout, report: &Report) -> Result<u64> {
     let files = files(layout);

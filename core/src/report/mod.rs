@@ -5,6 +5,7 @@ mod error;
 pub mod history;
 pub mod live;
 mod outcome;
+mod paint;
 
 pub mod refused;
 mod reported;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::sys::plain::plain;
 pub use error::broke;
 pub use outcome::{Class, Count, Failing, Fault, Follows, History, Outcome, Severity, Waits};
+pub use paint::{Painted, Tone};
 pub use reported::Reported;
 pub use screen::Screen;
 

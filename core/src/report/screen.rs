@@ -3,7 +3,9 @@
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use super::live;
+use console::Term;
+
+use super::{Painted, live};
 use crate::sys::plain::{plain, whole};
 use crate::sys::run::{say, write};
 
@@ -55,14 +57,26 @@ impl Screen {
     pub fn alert(&self, text: &str) {
         live::above(|| say(io::stderr(), &format!("{}\n", plain(text))));
     }
+    /// The width of the terminal that results of queries are printed on, if it is one.
+    pub fn terminal(&self) -> Option<usize> {
+        let terminal = Term::stdout();
+        terminal.is_term().then(|| usize::from(terminal.size().1))
+    }
+    /// Prints the result of a query, with colours if the terminal has them and NO_COLOR is not set.
+    pub fn painted(&self, text: &Painted) {
+        self.write(&text.text(console::colors_enabled()));
+    }
     /// Why a result of a query could not be written.
     pub fn lost(&self) -> Option<io::Error> {
         LOST.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
     /// Prints the result of a query: always on standard output.
     pub fn answer(&self, text: &str) {
+        self.write(&whole(text));
+    }
+    fn write(&self, text: &str) {
         let mut written = Ok(());
-        live::above(|| written = write(io::stdout(), &whole(text)));
+        live::above(|| written = write(io::stdout(), text));
         // A reader that has seen enough, such as head, is not an error.
         if let Some(error) = written.err().filter(|error| error.kind() != io::ErrorKind::BrokenPipe) {
             LOST.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);

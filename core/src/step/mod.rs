@@ -5,6 +5,7 @@ pub mod build;
 pub mod depmod;
 pub mod initramfs;
 pub mod load;
+pub mod on_failure;
 pub mod publish;
 pub mod script;
 pub mod sign;

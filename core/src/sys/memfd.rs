@@ -2,7 +2,7 @@
 //! open.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Seek as _, Write as _};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
@@ -21,6 +21,15 @@ impl MemoryFile {
         let mut file = File::from(file);
         file.write_all(content).context("writing a memfd")?;
         Ok(Self(file))
+    }
+
+    /// A file with this content, from its start, for the standard input of one child process.
+    #[allow(clippy::disallowed_methods)] // this is the place
+    pub fn input(content: &[u8]) -> Result<File> {
+        let mut file =
+            File::from(rustix::fs::memfd_create("input", MemfdFlags::CLOEXEC).context("creating a memfd")?);
+        file.write_all(content).and_then(|()| file.rewind()).context("writing a memfd")?;
+        Ok(file)
     }
 
     /// Its path for child processes.

@@ -140,3 +140,11 @@ fn status_writes_nothing() {
     root.dkms(&["status"]).ok();
     assert_eq!((root.list(""), root.list("lib/.dkms-rs")), before);
 }
+
+#[test]
+fn status_for_prometheus() {
+    let text = every_state().dkms(&["status", "--prometheus"]).ok().to_owned();
+    let count = |family: &str| text.lines().filter(|line| line.starts_with(&format!("{family}{{"))).count();
+    assert_eq!((count("dkms_module"), count("dkms_build_failed")), (7, 1), "{text}");
+    assert!(text.contains("dkms_module{module=\"kept\",version=\"1\",kernel=\"6.1.0-9-amd64\","), "{text}");
+}

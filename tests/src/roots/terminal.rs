@@ -53,7 +53,9 @@ impl Root {
         words.extend(["DEBIAN_FRONTEND=noninteractive", "/bin/bash", "-c", &guarded]);
         terminal.tmux(&words);
         let began = Instant::now();
-        while terminal.tmux(&["list-panes", "-F", "#{pane_dead}"]).trim() != "1" {
+        // It is dead as soon as its terminal is closed; its exit status is known a moment later.
+        let end = "#{pane_dead_status}#{pane_dead_signal}";
+        while terminal.tmux(&["list-panes", "-F", end]).trim().is_empty() {
             assert!(began.elapsed() < Duration::from_secs(LIMIT_SECONDS.into()), "{command} does not end");
             std::thread::sleep(Duration::from_millis(200));
         }

@@ -90,8 +90,13 @@ impl Manager {
     /// Installs or upgrades packages of the repository: NAME or NAME-VERSION. Both streams are in the standard output,
     /// as on a terminal.
     pub fn install(self, root: &Root, packages: &[&str]) -> Output {
+        root.run(&format!("{} 2>&1", self.command(packages)))
+    }
+
+    /// The command for this.
+    pub fn command(self, packages: &[&str]) -> String {
         let list = packages.join(" ");
-        let command = match self {
+        match self {
             Self::Dnf4 => format!("dnf -y --releasever=1 install {list}"),
             Self::Dnf5 => format!("dnf5 -y --releasever=1 install {list}"),
             Self::Zypper => format!("zypper -n --no-gpg-checks --releasever 1 install {list}"),
@@ -103,8 +108,7 @@ impl Manager {
                 format!("rpm -i --replacepkgs --nosignature {}", files(packages))
             }
             Self::Rpm => format!("rpm -U --nosignature {}", files(packages)),
-        };
-        root.run(&format!("{command} 2>&1"))
+        }
     }
 
     /// Removes packages.
