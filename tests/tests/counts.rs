@@ -5,7 +5,7 @@
 use dkms_tests::Root;
 use dkms_tests::bench::machine::Machines;
 use dkms_tests::bench::measure::children;
-use dkms_tests::bench::{FEW, drawing};
+use dkms_tests::bench::{FEW, schedule};
 use dkms_tests::compat::Side;
 use dkms_tests::count::{Counters, Counts};
 use dkms_tests::kernels::Flavour;
@@ -47,7 +47,7 @@ fn nothing_is_started_that_is_not_needed() {
     }
 
     // The schedule is stored in the history, and contains every module.
-    let bars = drawing::newest(&ours);
+    let bars = schedule::newest(&ours);
     assert_eq!(bars.iter().filter(|bar| bar.phase == "compile").count(), FEW.len(), "{bars:#?}");
     assert_eq!(bars.iter().filter(|bar| bar.phase == "depmod").count(), 1, "{bars:#?}");
 

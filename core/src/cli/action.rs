@@ -41,6 +41,8 @@ pub enum Action {
     GenerateMok,
     /// List past transactions, or show one of them: history show ID
     History,
+    /// Draw the schedule of a past transaction: timeline ID
+    Timeline,
     /// Print the log of a module's last build
     Log,
     /// Explain the state of a module for each kernel, and what the next run does
@@ -74,6 +76,8 @@ pub(super) enum Operand {
     Tarball,
     /// `show` and a number.
     Show,
+    /// The number of a transaction.
+    Number,
 }
 
 /// What an action changes, so that missing permissions are detected before it begins.
@@ -164,6 +168,7 @@ impl Action {
             Self::KernelPrerm    => row(O::None,           W::Kernels, false, true,  V::All,      false),
             Self::GenerateMok    => row(O::None,           W::Nothing, false, false, V::All,      false),
             Self::History        => row(O::Show,           W::Nothing, false, true,  V::All,      false),
+            Self::Timeline       => row(O::Number,         W::Nothing, false, false, V::All,      false),
             Self::Log            => row(O::Added,          W::Nothing, false, false, V::All,      true),
             Self::Why            => row(O::Added,          W::Nothing, false, false, V::All,      true),
             Self::Doctor         => row(O::None,           W::Nothing, false, false, V::All,      false),
@@ -201,6 +206,7 @@ impl Action {
             Self::KernelPreinst | Self::KernelPostinst | Self::KernelPrerm => &[&KERNEL, &["dry_run"]],
             Self::GenerateMok => &[],
             Self::History => &[&["json", "number"]],
+            Self::Timeline => &[&["svg"]],
             Self::Log => &[&MODULE, &KERNEL],
             Self::Why => &[&MODULE, &KERNEL, &["json"]],
             Self::Doctor => &[&["fix", "json"]],
@@ -225,20 +231,26 @@ impl Operand {
             Self::KernelsOrFiles => " KERNEL|PACKAGE-FILE...",
             Self::Tarball => " TARBALL",
             Self::Show => " [show [ID]]",
+            Self::Number => " [ID]",
         }
     }
     /// Whether a tarball can be given instead of a module.
     pub(super) fn takes_tarball(self) -> bool {
         match self {
             Self::Source | Self::Module | Self::Tarball => true,
-            Self::None | Self::Added | Self::AddedOrFiles | Self::KernelsOrFiles | Self::Show => false,
+            Self::None
+            | Self::Added
+            | Self::AddedOrFiles
+            | Self::KernelsOrFiles
+            | Self::Show
+            | Self::Number => false,
         }
     }
 
     /// Whether more than one word can follow.
     pub(super) fn takes_many(self) -> bool {
         match self {
-            Self::KernelsOrFiles | Self::Show => true,
+            Self::KernelsOrFiles | Self::Show | Self::Number => true,
             Self::None | Self::Source | Self::Module | Self::Added | Self::AddedOrFiles | Self::Tarball => {
                 false
             }
@@ -254,7 +266,8 @@ impl Operand {
             | Self::AddedOrFiles
             | Self::KernelsOrFiles
             | Self::Tarball
-            | Self::Show => Exit::NOT_ADDED,
+            | Self::Show
+            | Self::Number => Exit::NOT_ADDED,
         }
     }
 }

@@ -88,6 +88,9 @@ pub struct Args {
     /// Output as JSON
     #[arg(long)]
     pub json: bool,
+    /// Draw the schedule as a picture, to this file
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
     /// Output for Prometheus, as a textfile of its node exporter
     #[arg(long, conflicts_with = "json")]
     pub prometheus: bool,
@@ -202,6 +205,7 @@ impl Args {
             ("modprobe_on_install", self.modprobe_on_install),
             ("at_boot", self.at_boot),
             ("fix", self.fix),
+            ("svg", self.svg.is_some()),
             ("prometheus", self.prometheus),
             ("number", self.number.is_some()),
             ("enrolled", !self.enrolled.is_empty()),

@@ -10,7 +10,7 @@ use super::action::{Action, Operand};
 use super::args::Args;
 use crate::kernel;
 use crate::layout::Layout;
-use crate::report::Screen;
+use crate::report::{Screen, history};
 use crate::session::{Options, Session};
 use crate::sys::file;
 use crate::tree::{Snapshot, Source};
@@ -137,6 +137,7 @@ impl Completion<'_> {
             Operand::KernelsOrFiles => self.kernels().into_iter().chain(files()).collect(),
             Operand::Tarball => files().into(),
             Operand::Show => vec!["show".into()],
+            Operand::Number => history::all(self.layout).iter().map(|kept| kept.id.to_string()).collect(),
         }
     }
 
@@ -178,7 +179,8 @@ impl Completion<'_> {
                 | Operand::AddedOrFiles
                 | Operand::KernelsOrFiles
                 | Operand::Tarball
-                | Operand::Show,
+                | Operand::Show
+                | Operand::Number,
             ) => self.registered(),
         }
     }

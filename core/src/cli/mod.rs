@@ -21,6 +21,7 @@ mod safe_upgrade;
 mod source;
 mod status;
 mod tarball;
+mod timeline;
 mod unknown;
 mod why;
 
@@ -204,6 +205,7 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
         Action::Check => check::show(&session, args, &invocation),
         Action::Preflight => preflight::show(&mut session, args, &invocation),
         Action::History => history::show(&session, args, &invocation.rest),
+        Action::Timeline => timeline::show(&session, args, &invocation.rest),
         Action::Log => log::show(&session, args, &invocation),
         Action::Why => why::show(&mut session, args, &invocation),
         Action::Doctor => doctor::show(&mut session, args),

@@ -1,6 +1,7 @@
 //! The result of a transaction: outcomes, summary, JSON, history, exit codes. Does not change modules.
 
 pub mod compiler;
+pub mod drawing;
 mod error;
 pub mod history;
 pub mod live;

@@ -4,11 +4,11 @@
 //! as SVG; nothing is asserted, because a busy machine must not fail a test.
 
 pub mod bare;
-pub mod drawing;
 pub mod machine;
 pub mod measure;
 pub mod recording;
 pub mod rows;
+pub mod schedule;
 pub mod synthetic;
 pub mod table;
 

@@ -3,15 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use super::drawing::{Bar, newest};
+use dkms_core::report::timeline::Span;
+
+use super::schedule::newest;
 use crate::{Kernel, Root};
 
 /// The build time of each module in seconds, over all phases.
-pub fn seconds(bars: &[Bar]) -> BTreeMap<String, f64> {
+pub fn seconds(bars: &[Span]) -> BTreeMap<String, f64> {
     let mut sums: BTreeMap<String, f64> = BTreeMap::new();
     for bar in bars.iter().filter(|bar| bar.lane > 0) {
         if let Some(module) = &bar.module {
-            *sums.entry(format!("{}/{}", module.name, module.version)).or_default() += bar.to - bar.from;
+            *sums.entry(module.to_string()).or_default() += bar.to - bar.from;
         }
     }
     sums

@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
+use dkms_core::report::drawing;
+use dkms_core::report::timeline::Span;
+
 use super::bare::{self, Bare};
-use super::drawing::{Bar, draw, last_start, newest};
 use super::machine::Machines;
 use super::measure::{Processors, Run, children, mean, measure};
+use super::schedule::{last_start, newest};
 use super::table::Row;
 use super::{recording, synthetic};
 use crate::compat::Side;
@@ -141,6 +144,13 @@ impl Bench<'_> {
                 .figure(figure)
                 .must("1.05 x; one depmod + 1 s", all <= 1.05 * within && over <= 1.0),
         );
+        let (seconds, line) =
+            first_line(&self.machines.fresh(Side::Ours), &format!("dkms preflight {kernel}"));
+        self.row(
+            Row::of("until its first line")
+                .figure(format!("{:.0} ms: {line}", seconds * 1000.0))
+                .must("under 1 s", seconds < 1.0),
+        );
     }
 
     /// The total seconds of the pre-build and the transaction; and the seconds of the transaction beyond depmod.
@@ -170,7 +180,7 @@ impl Bench<'_> {
         bare::run(&root, commands, 2)
     }
 
-    fn busy(&mut self, bars: &[Bar], run: &Run, processors: Processors) {
+    fn busy(&mut self, bars: &[Span], run: &Run, processors: Processors) {
         let until = last_start(bars);
         let busy = 100.0 * run.utilisation(until, processors);
         let jobs = if processors == Processors::First { "one job" } else { "a job a processor" };
@@ -181,9 +191,9 @@ impl Bench<'_> {
         );
     }
 
-    fn draw(&self, bars: &[Bar], file: &str, what: &str, run: &Run) {
+    fn draw(&self, bars: &[Span], file: &str, what: &str, run: &Run) {
         let title = format!("{} modules, {what}: {:.1} s", self.modules, run.wall);
-        let svg = draw(&title, bars, &run.busy);
+        let svg = drawing::svg(&title, bars, &run.busy);
         let path = self.out.join(format!("{file}.svg"));
         std::fs::write(&path, svg).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     }
@@ -296,4 +306,16 @@ fn installed(root: &Root) -> usize {
 /// Reads the inputs of all builds into the page cache, so that no measurement has to.
 fn warm(root: &Root) {
     root.run("find /usr/src/ /usr/lib/gcc /usr/libexec/gcc -type f -print0 | xargs -0 cat >/dev/null").ok();
+}
+
+/// The seconds until a command prints its first line, and the line.
+fn first_line(root: &Root, command: &str) -> (f64, String) {
+    let timed = format!(
+        "begin=$EPOCHREALTIME; {command} 2>&1 | {{ read -r line; echo \"$begin $EPOCHREALTIME $line\"; cat >/dev/null; }}"
+    );
+    let said = root.run(&timed).ok().stdout;
+    let mut words = said.trim_end().splitn(3, ' ');
+    let mut time = || words.next().and_then(|word| word.parse::<f64>().ok()).expect("a time");
+    let (begin, end) = (time(), time());
+    (end - begin, words.next().unwrap_or_default().to_owned())
 }
