@@ -45,7 +45,9 @@ impl Root {
         let configuration = self.path("/opt/tmux.conf");
         fs::write(&configuration, CONFIGURATION).expect("tmux.conf");
         let (leader, columns) = (self.space.leader().to_string(), columns.to_string());
-        let guarded = format!("[ -e {} ] || exit 98\n{command}", base::STAMP);
+        // tmux sometimes never learns the status of a command whose terminal is closed already.
+        let ended = format!("/opt/terminal-{number}");
+        let guarded = format!("[ -e {} ] || exit 98\n({command}\n)\necho $? >{ended}", base::STAMP);
         let configuration = configuration.display().to_string();
         let mut words = vec!["-f", &configuration, "new-session", "-d", "-x", &columns, "-y", "50"];
         words.extend(["nsenter", "-t", &leader, "-m", "-p", "-r", "-w", "--", "/usr/bin/env", "-i"]);
@@ -53,13 +55,11 @@ impl Root {
         words.extend(["DEBIAN_FRONTEND=noninteractive", "/bin/bash", "-c", &guarded]);
         terminal.tmux(&words);
         let began = Instant::now();
-        // It is dead as soon as its terminal is closed; its exit status is known a moment later.
-        let end = "#{pane_dead_status}#{pane_dead_signal}";
-        while terminal.tmux(&["list-panes", "-F", end]).trim().is_empty() {
+        while terminal.tmux(&["list-panes", "-F", "#{pane_dead}"]).trim() != "1" {
             assert!(began.elapsed() < Duration::from_secs(LIMIT_SECONDS.into()), "{command} does not end");
             std::thread::sleep(Duration::from_millis(200));
         }
-        let code = terminal.tmux(&["list-panes", "-F", "#{pane_dead_status}"]);
+        let code = if self.exists(&ended) { self.read(&ended) } else { "none".to_owned() };
         let screen = terminal.tmux(&["capture-pane", "-p", "-J", "-S", "-"]);
         self.note(&format!("$ {command}\n[exit {}]\n{screen}", code.trim()));
         assert_eq!(code.trim(), "0", "{screen}");
