@@ -1,6 +1,7 @@
 //! Rules that the compiler does not check: which room may use what. They are checked on the text of the sources.
 #![allow(clippy::unwrap_used, clippy::panic)] // a test stops at the first surprise
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A source file: its path below the workspace, and its lines of code with their numbers. Comments are blanked, and
@@ -431,6 +432,26 @@ fn the_rules_above_read_what_they_mean_to() {
     );
     assert_eq!(room_of("core/src/lib.rs").or(room_of("core/src/main.rs")), None);
     assert_eq!((room_of("core/src/a.rs"), room_of("core/src/b/c/d.rs")), (Some("a"), Some("b")));
+}
+
+/// The packages of a lock file, with their versions.
+fn locked(lock: &str) -> BTreeSet<(String, String)> {
+    let text = std::fs::read_to_string(workspace().join(lock)).unwrap();
+    let field = |entry: &str, name: &str| {
+        let line = entry.lines().find_map(|line| line.strip_prefix(&format!("{name} = \"")));
+        line.unwrap().trim_end_matches('"').to_owned()
+    };
+    text.split("[[package]]\n").skip(1).map(|entry| (field(entry, "name"), field(entry, "version"))).collect()
+}
+
+/// The fuzz targets are checked with every supported Rust, and cargo chooses versions for them on its own: one that needs a
+/// newer Rust breaks `make check` only on machines with an older one.
+#[test]
+fn fuzz_targets_use_the_versions_of_the_workspace() {
+    let (own, theirs) = (locked("Cargo.lock"), locked("tests/fuzz/Cargo.lock"));
+    let shared = |name: &str| own.iter().any(|(other, _)| other == name);
+    let others: Vec<_> = theirs.difference(&own).filter(|(name, _)| shared(name)).collect();
+    assert!(own.len() > 100 && others.is_empty(), "cargo update NAME --precise VERSION for {others:?}");
 }
 
 /// The separate workspaces have their own lock files, and `--locked` fails if one is out of date: that is found here, not when
