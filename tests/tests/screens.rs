@@ -106,6 +106,12 @@ fn a_failure_in_a_pipe() {
         root.run(&format!("apt-get -y install {} {} 2>&1 | cat", kernel.image(), kernel.headers())).ok();
     // The same as what stays on a terminal: the progress line is gone at the end.
     expect("apt-failure", &ours(&said.stdout, &kernel));
+    // The newest transaction that built something.
+    root.run("dkms timeline").ok().says(&["fine/1.0 ", "= cached build"]);
+    root.run("dkms timeline 3").ok().says(&["broken-net/1.0  ", "fine/1.0 ", "# compile"]);
+    root.run("dkms timeline --svg /opt/schedule.svg").ok();
+    assert!(root.read("/opt/schedule.svg").contains("fine"), "{}", root.read("/opt/schedule.svg"));
+    root.run("dkms timeline 1000").exits(1).says(&["transaction 1000 not found"]);
 }
 
 /// A kernel is installed on a machine with a module that builds and one that does not.

@@ -118,7 +118,11 @@ fn extension(extensions: &[u8], wanted: [u8; 3]) -> Option<Der<'_>> {
     })
 }
 
+/// In hexadecimal digits. A message names something in any case: what others wrote may have neither name nor number.
 fn number(bytes: &[u8]) -> String {
+    if bytes.is_empty() {
+        return "(empty)".to_owned();
+    }
     let bytes: Vec<String> = bytes.iter().take(20).map(|byte| format!("{byte:02X}")).collect();
     bytes.join(":")
 }
@@ -157,6 +161,18 @@ mod tests {
         {
             assert_eq!(base64(bytes.as_bytes()), text);
         }
+    }
+
+    /// Found by fuzzing: its serial number has no digits, and its names are empty.
+    #[test]
+    fn a_certificate_without_name_and_number_is_named_nevertheless() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../tests/fuzz/seeds/signature/certificate-without-name-and-number"
+        );
+        let certificate = Certificate::parse(&std::fs::read(path).unwrap()).unwrap();
+        assert_eq!(certificate.to_string(), "(empty)");
+        assert_eq!(Signer::KeyId(Vec::new()).to_string(), "(empty)");
     }
 
     #[test]
