@@ -20,14 +20,6 @@ const DNFS: [&str; 6] = [
 const HISTORY: &str = "/var/lib/dnf/history.sqlite";
 const HOLD: &str = "on_unbuildable = \"hold\"\n";
 
-/// A machine with a module that compiles and one that does not, and no kernel.
-fn registered(manager: Manager) -> Machine {
-    Machine::prepared(manager, &format!("registered-{manager:?}"), "1", |machine| {
-        machine.install(&["dkms-bbswitch-1.0", "dkms-broken"], 0);
-        machine.root.run("dkms generate_mok").ok();
-    })
-}
-
 /// Every file of a root, byte for byte, except for those that dnf always writes; and the content of dnf4's history.
 fn photograph(root: &Root) -> (Photograph, String) {
     let history = root.run(&format!("cat {HISTORY} 2>/dev/null | sha256sum")).ok().stdout;
@@ -51,7 +43,7 @@ fn expect_nothing_unpacked(root: &Root) {
 }
 
 fn held(manager: Manager) {
-    let machine = registered(manager);
+    let machine = Machine::registered(manager);
     let Machine { root, newer, .. } = &machine;
     root.write("/etc/dkms/policy.toml", HOLD);
     let counters = Counters::install(root);
@@ -91,7 +83,7 @@ fn a_module_that_is_held_stops_dnf5_before_anything_is_changed() {
 }
 
 fn warned(manager: Manager) {
-    let machine = registered(manager);
+    let machine = Machine::registered(manager);
     let Machine { root, newer, .. } = &machine;
     let counters = Counters::install(root);
     let told = kernel_comes(&machine, 0)
@@ -164,7 +156,7 @@ fn dnf5_tries_a_new_version_of_a_module_before_it_replaces_the_old_one() {
 
 /// A pre-build that could not run does not abort the transaction, and is reported in one line.
 fn untried(manager: Manager) {
-    let machine = registered(manager);
+    let machine = Machine::registered(manager);
     let Machine { root, newer, .. } = &machine;
     root.write("/etc/dkms/policy.toml", HOLD);
     root.run("mv /usr/lib/dkms/dnf-hook /usr/lib/dkms/away").ok();

@@ -114,58 +114,54 @@ fn a_failure_in_a_pipe() {
     root.run("dkms timeline 1000").exits(1).says(&["transaction 1000 not found"]);
 }
 
-/// A kernel is installed on a machine with a module that builds and one that does not.
-fn a_module_fails_with(manager: Manager, columns: u16) {
-    let machine = rpm::Machine::prepared(manager, &format!("registered-{manager:?}"), "1", |machine| {
-        machine.install(&["dkms-bbswitch-1.0", "dkms-broken"], 0);
-        machine.root.run("dkms generate_mok").ok();
-    });
-    machine.root.write("/etc/dkms/framework.conf.d/one.conf", ONE_JOB);
-    let packages = machine.packages(&machine.newer);
-    let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
-    let screen = machine.root.terminal(columns, &manager.command(&packages));
-    let screen = ours(&screen, &machine.newer);
+/// The widths of the terminals.
+const WIDTHS: [u16; 2] = [80, 120];
+
+/// A kernel is installed with this command on a machine with a module that builds and one that does not.
+fn a_module_fails_with(name: &str, root: &Root, kernel: &Kernel, columns: u16, command: &str) {
+    root.write("/etc/dkms/framework.conf.d/one.conf", ONE_JOB);
+    let screen = ours(&root.terminal(columns, command), kernel);
     assert_eq!(screen.matches("no_such_symbol_here").count(), 1, "{screen}");
-    expect(&format!("{manager:?}-failure").to_lowercase(), &screen);
+    expect(&format!("{name}-failure"), &screen);
+}
+
+fn a_module_fails_with_rpm(manager: Manager) {
+    for columns in WIDTHS {
+        let machine = rpm::Machine::registered(manager);
+        let packages = machine.packages(&machine.newer);
+        let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
+        let name = format!("{manager:?}").to_lowercase();
+        a_module_fails_with(&name, &machine.root, &machine.newer, columns, &manager.command(&packages));
+    }
 }
 
 #[test]
 #[ignore = "long: two widths of three package managers"]
 fn a_failure_with_dnf4() {
-    for columns in [80, 120] {
-        a_module_fails_with(Manager::Dnf4, columns);
-    }
+    a_module_fails_with_rpm(Manager::Dnf4);
 }
 
 #[test]
 #[ignore = "long: two widths of three package managers"]
 fn a_failure_with_dnf5() {
-    for columns in [80, 120] {
-        a_module_fails_with(Manager::Dnf5, columns);
-    }
+    a_module_fails_with_rpm(Manager::Dnf5);
 }
 
 #[test]
 #[ignore = "long: two widths of three package managers"]
 fn a_failure_with_zypper() {
-    for columns in [80, 120] {
-        a_module_fails_with(Manager::Zypper, columns);
-    }
+    a_module_fails_with_rpm(Manager::Zypper);
 }
 
 #[test]
 #[ignore = "long: two widths"]
 fn a_failure_with_pacman() {
-    for columns in [80, 120] {
+    for columns in WIDTHS {
         let machine = pacman::machine();
-        let kernel = &machine.kernels[0];
-        machine.root.write("/etc/dkms/framework.conf.d/one.conf", ONE_JOB);
         let modules = [machine.file("bbswitch-dkms", "0.8"), machine.file("failing-dkms", "1")];
         machine.add(&modules.join(" ")).ok();
-        let files = machine.kernel_files("linux", kernel);
-        let screen = machine.root.terminal(columns, &format!("pacman -U --noconfirm {files}"));
-        let screen = ours(&screen, kernel);
-        assert_eq!(screen.matches("no_such_symbol_here").count(), 1, "{screen}");
-        expect("pacman-failure", &screen);
+        let kernel = &machine.kernels[0];
+        let command = format!("pacman -U --noconfirm {}", machine.kernel_files("linux", kernel));
+        a_module_fails_with("pacman", &machine.root, kernel, columns, &command);
     }
 }

@@ -232,6 +232,7 @@ fn tell(session: &Session, report: &Report, number: Option<u64>) {
     if !report.lines.iter().any(new) && report.problems.is_empty() && !unfinished {
         return;
     }
+    // As it was stored: without control characters.
     let Some(kept) = number.and_then(|number| history::one(&session.layout, number)) else { return };
     let Ok(document) = serde_json::to_vec(&history::Document::of(&kept)) else { return };
     for wrong in on_failure::tell(session, &document) {

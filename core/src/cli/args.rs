@@ -227,7 +227,7 @@ impl Args {
 
     /// A module or kernels are named.
     pub fn asks_for_part(&self, invocation: &Invocation) -> bool {
-        invocation.name.is_some() || invocation.version.is_some() || self.pairs.named()
+        invocation.name.is_some() || invocation.version.is_some() || self.pairs.any()
     }
 
     /// The variables that `--directive` sets.

@@ -36,8 +36,7 @@ struct CheckEntry<'a> {
     #[serde(flatten)]
     target: &'a Target,
     file: &'a PathBuf,
-    #[cfg_attr(test, schemars(extend("enum" = ["loads", "refused", "unknown"])))]
-    verdict: &'static str,
+    verdict: Verdict,
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<Cause>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,14 +124,6 @@ fn candidates(session: &Session, args: &Args, invocation: &Invocation) -> Result
     }))
 }
 
-fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Loads => "loads",
-        Verdict::Unknown => "unknown",
-        Verdict::Refused => "refused",
-    }
-}
-
 fn row(assessment: &Assessment) -> CheckEntry<'_> {
     let Candidate { module, target, file } = &assessment.candidate;
     let signer = assessment.signature.as_ref().and_then(|signature| signature.signer());
@@ -140,7 +131,7 @@ fn row(assessment: &Assessment) -> CheckEntry<'_> {
         module: module.as_ref(),
         target,
         file,
-        verdict: word(assessment.verdict),
+        verdict: assessment.verdict,
         cause: assessment.cause.filter(|_| assessment.verdict == Verdict::Refused),
         signature: assessment.signature.as_ref().map(|signature| signature.word()),
         signer: signer.map(Signer::full),
@@ -220,13 +211,17 @@ mod tests {
         crate::shipped::expect::<Document<'_>>("check");
     }
 
+    /// A value as JSON output names it.
+    fn word(value: &impl Serialize) -> String {
+        serde_json::to_value(value).unwrap().as_str().unwrap().to_owned()
+    }
+
     #[test]
     fn every_verdict_and_signature_is_described() {
         let section = ".SS check \\-\\-json";
         let verdicts = [Verdict::Loads, Verdict::Unknown, Verdict::Refused];
-        assert_eq!(values(section, "modules[].verdict"), verdicts.map(|one| word(one).to_owned()).into());
-        let cause = |cause: &Cause| serde_json::to_value(cause).unwrap().as_str().unwrap().to_owned();
-        assert_eq!(values(section, "modules[].cause"), Cause::ALL.iter().map(cause).collect());
+        assert_eq!(values(section, "modules[].verdict"), verdicts.iter().map(word).collect());
+        assert_eq!(values(section, "modules[].cause"), Cause::ALL.iter().map(word).collect());
         let signer = || Signer::KeyId(Vec::new());
         // A new value is added to this list when the match below requires it.
         let next = |signature: Option<&Signature>| match signature {
@@ -252,7 +247,7 @@ mod tests {
             module: Some(&module),
             target: &target,
             file: &PathBuf::from("/a.ko"),
-            verdict: "loads",
+            verdict: Verdict::Loads,
             cause: Some(Cause::Signature),
             signature: Some("good"),
             signer: Some("signer".into()),

@@ -49,6 +49,11 @@ impl Pairs {
         !self.kernels.is_empty()
     }
 
+    /// Whether a kernel or an architecture is named.
+    pub fn any(&self) -> bool {
+        self.named() || !self.arches.is_empty()
+    }
+
     /// Checks the rules that hold for every action.
     pub fn check(&self, all: bool) -> Result<()> {
         if self.arches.len() > 1 && self.arches.len() != self.kernels.len() {

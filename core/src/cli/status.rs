@@ -28,11 +28,32 @@ struct StatusEntry {
     module: ModuleId,
     #[serde(flatten)]
     target: Option<Target>,
-    #[cfg_attr(test, schemars(extend("enum" = ["added", "built", "installed", "broken"])))]
-    state: &'static str,
+    state: State,
     /// The notes in parentheses of the plain output.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<&'static str>,
+}
+
+/// The state of a module for a kernel, in the words of shell DKMS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Added,
+    Built,
+    Installed,
+    Broken,
+}
+
+impl State {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Built => "built",
+            Self::Installed => "installed",
+            Self::Broken => "broken",
+        }
+    }
 }
 
 /// What `dkms status --json` prints.
@@ -149,7 +170,7 @@ pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> R
         _ => session.screen.answer(&document.modules.iter().map(StatusEntry::line).collect::<String>()),
     }
     for row in &document.modules {
-        if row.state == "broken" {
+        if row.state == State::Broken {
             session.screen.alert(&format!(
                 "dkms: {}: source directory or source link is missing; reinstall its package",
                 row.module
@@ -186,7 +207,7 @@ pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> R
 fn metrics(document: &Document) -> Metrics {
     let mut metrics = Metrics::default();
     for row in &document.modules {
-        metrics.state(&row.module, row.target.as_ref(), row.state);
+        metrics.state(&row.module, row.target.as_ref(), row.state.word());
     }
     for failed in &document.failures {
         metrics.failed(&failed.module, &failed.target);
@@ -207,11 +228,11 @@ fn matrix(session: &Session, document: &Document) -> Result<Matrix> {
     for row in &document.modules {
         matrix.modules.insert(row.module.clone());
         let cell = match row.state {
-            "installed" if row.notes.is_empty() => Cell::Installed,
-            "installed" => Cell::Remarked,
-            "built" => Cell::Built,
-            "broken" => Cell::Broken,
-            _ => continue,
+            State::Installed if row.notes.is_empty() => Cell::Installed,
+            State::Installed => Cell::Remarked,
+            State::Built => Cell::Built,
+            State::Broken => Cell::Broken,
+            State::Added => continue,
         };
         for target in row
             .target
@@ -236,7 +257,7 @@ impl StatusEntry {
             None => String::new(),
         };
         let notes: String = self.notes.iter().map(|note| format!(" ({note})")).collect();
-        format!("{}{place}: {}{notes}\n", self.module, self.state)
+        format!("{}{place}: {}{notes}\n", self.module, self.state.word())
     }
 }
 
@@ -280,11 +301,11 @@ fn rows(
     wanted: &dyn Fn(&Target) -> bool,
     rows: &mut Vec<StatusEntry>,
 ) {
-    let mut row = |target: Option<&Target>, state: &'static str, notes: Vec<&'static str>| {
+    let mut row = |target: Option<&Target>, state: State, notes: Vec<&'static str>| {
         rows.push(StatusEntry { module: id.clone(), target: target.cloned(), state, notes });
     };
     if entry.broken() {
-        return row(None, "broken", Vec::new());
+        return row(None, State::Broken, Vec::new());
     }
     let mut any = false;
     for (target, build) in entry.builds.iter().filter(|(target, _)| wanted(target)) {
@@ -294,10 +315,10 @@ fn rows(
             notes.push("Original modules exist");
         }
         notes.extend(differences.get(&(id, target)).copied());
-        row(Some(target), if build.active { "installed" } else { "built" }, notes);
+        row(Some(target), if build.active { State::Installed } else { State::Built }, notes);
     }
     if !any && !entry.stands_in() {
-        row(None, "added", Vec::new());
+        row(None, State::Added, Vec::new());
     }
 }
 
@@ -350,7 +371,7 @@ mod tests {
         let row = StatusEntry {
             module: "a/1".parse().unwrap(),
             target: Some(target()),
-            state: "installed",
+            state: State::Installed,
             notes: vec!["note"],
         };
         let failed = Failed {

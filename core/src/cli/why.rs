@@ -30,8 +30,7 @@ struct Explained {
     #[serde(flatten)]
     target: Target,
     /// What the next automatic run does.
-    #[cfg_attr(test, schemars(extend("enum" = ["build", "install", "nothing"])))]
-    next: &'static str,
+    next: Next,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<&'static str>,
     /// The reason, if it is one of a report.
@@ -67,13 +66,23 @@ pub(super) fn show(session: &mut Session, args: &Args, invocation: &Invocation) 
     Ok(Exit::SUCCESS)
 }
 
+/// What the next automatic run does with a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+enum Next {
+    Build,
+    Install,
+    Nothing,
+}
+
 impl Explained {
     fn new(id: &ModuleId, target: &Target, prospect: Prospect) -> Self {
         let (next, why, outcome) = match prospect {
-            Prospect::Build(why) => ("build", Some(why), None),
-            Prospect::Install(why) => ("install", Some(why), None),
-            Prospect::Unchanged(state) => ("nothing", Some(state), None),
-            Prospect::Settled(outcome) => ("nothing", None, Some(outcome)),
+            Prospect::Build(why) => (Next::Build, Some(why), None),
+            Prospect::Install(why) => (Next::Install, Some(why), None),
+            Prospect::Unchanged(state) => (Next::Nothing, Some(state), None),
+            Prospect::Settled(outcome) => (Next::Nothing, None, Some(outcome)),
         };
         Self { module: id.clone(), target: target.clone(), next, why, outcome }
     }
@@ -122,9 +131,13 @@ mod tests {
         let id = "a/1".parse().unwrap();
         let modules: Vec<Explained> =
             all.into_iter().map(|prospect| Explained::new(&id, &target, prospect)).collect();
-        let next: Vec<String> = modules.iter().map(|one| one.next.to_owned()).collect();
-        assert_eq!(values(section, "modules[].next"), next.into_iter().collect());
         let document = serde_json::to_value(Document { format: 1, modules }).unwrap();
+        let next = document["modules"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["next"].as_str().unwrap().to_owned());
+        assert_eq!(values(section, "modules[].next"), next.collect());
         assert_eq!(documented(section), fields(&document));
     }
 }

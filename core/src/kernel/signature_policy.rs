@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde::Serialize;
+
 use super::signature::Signature;
 use super::{Config, Firmware};
 use crate::layout::Layout;
@@ -21,7 +23,9 @@ pub enum Demand {
 }
 
 /// What becomes of a module.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// The kernel loads it.
     Loads,

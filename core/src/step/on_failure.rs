@@ -1,6 +1,7 @@
 //! The administrator's programs in `/etc/dkms/on-failure.d`, for failures in package transactions that run
 //! unattended. Each gets the report as JSON on its standard input.
 
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -37,14 +38,24 @@ pub fn tell(session: &Session, document: &[u8]) -> Vec<String> {
     wrong
 }
 
-/// Only the owner of the configuration decides what runs.
+/// An executable file that only root can change or replace: itself, and each directory above it and above its link.
 fn runnable(path: &Path) -> Result<()> {
-    let meta = path.metadata().context("not run")?;
-    let own = rustix::process::geteuid().as_raw();
-    let safe = (meta.uid() == 0 || meta.uid() == own) && meta.mode() & 0o022 == 0;
+    let real = path.canonicalize().context("not run")?;
+    let meta = real.metadata().context("not run")?;
     anyhow::ensure!(meta.is_file() && meta.mode() & 0o111 != 0, "not run: it is not an executable file");
-    anyhow::ensure!(safe, "not run: other users than root can change it");
+    let place = path.parent().unwrap_or(path).canonicalize().context("not run")?;
+    for part in real.ancestors().chain(place.ancestors()) {
+        let others = changed_by_others(&part.metadata().context("not run")?);
+        anyhow::ensure!(!others, "not run: other users than root can change {}", part.display());
+    }
     Ok(())
+}
+
+/// In a directory like `/tmp`, others cannot replace what is not theirs.
+fn changed_by_others(meta: &Metadata) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    let sticky = meta.is_dir() && meta.mode() & 0o1000 != 0;
+    meta.uid() != 0 && meta.uid() != own || meta.mode() & 0o022 != 0 && !sticky
 }
 
 fn run(path: &Path, document: &[u8]) -> Result<Option<String>> {
@@ -89,12 +100,27 @@ mod tests {
         program("40-text", &appends, 0o644);
         program("50-open", &appends, 0o777);
         program("60-old.dpkg-old", &appends, 0o755);
+        // A program of root's in a directory of others.
+        let open = etc.path().join("open");
+        fs::create_dir(&open).unwrap();
+        fs::copy(dir.join("10-first"), open.join("program")).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+        std::os::unix::fs::symlink(open.join("program"), dir.join("70-link")).unwrap();
         let place = |layout: &mut Layout| layout.etc = etc.path().into();
         let session = Session::start(Screen::package_manager(), Options::default(), place).unwrap();
         let wrong = tell(&session, b"{}\n");
         assert_eq!(fs::read_to_string(&told).unwrap(), "10-first:{}\n20-second:{}\n");
-        let ends = ["30-fails: failed (exit code 7)", "executable file", "users than root can change it"];
-        assert_eq!(wrong.len(), ends.len(), "{wrong:?}");
-        assert!(wrong.iter().zip(ends).all(|(line, end)| line.ends_with(end)), "{wrong:?}");
+        let parts = [
+            "30-fails: failed (exit code 7)",
+            "it is not an executable file",
+            "dkms/on-failure.d/50-open",
+            "70-link: not run: other users than root can change",
+        ];
+        assert_eq!(wrong.len(), parts.len(), "{wrong:?}");
+        assert!(wrong.iter().zip(parts).all(|(line, part)| line.contains(part)), "{wrong:?}");
+        // Who can write to the directory can put a link to any program of root there.
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(tell(&session, b"{}").len(), 6);
+        assert_eq!(fs::read_to_string(&told).unwrap(), "10-first:{}\n20-second:{}\n");
     }
 }

@@ -36,6 +36,14 @@ impl Machine {
         Self { manager, root: Root::on(&layer), older, newer }
     }
 
+    /// A machine with a module that compiles and one that does not, and no kernel.
+    pub fn registered(manager: Manager) -> Self {
+        Self::prepared(manager, &format!("registered-{manager:?}"), "1", |machine| {
+            machine.install(&["dkms-bbswitch-1.0", "dkms-broken"], 0);
+            machine.root.run("dkms generate_mok").ok();
+        })
+    }
+
     /// The packages of a kernel, by name and version; the one with its headers comes last.
     pub fn packages(&self, kernel: &Kernel) -> Vec<String> {
         let names = self.manager.family().packages().iter();
