@@ -1,6 +1,6 @@
 //! Our .rpm: files, marks such as %config, and the scripts and triggers of the spec file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,9 +12,15 @@ use super::{payload, repository};
 use crate::compare::{Difference, different};
 use crate::deb::plain;
 
-/// Directories that the package owns.
-const DIRECTORIES: [&str; 5] =
-    ["etc/dkms", "etc/dkms/framework.conf.d", "usr/lib/dkms", "usr/share/doc/dkms-rs", "var/lib/dkms"];
+/// The directory that is empty in the package.
+const EMPTY: &str = "var/lib/dkms";
+
+/// The directories that the package must own, as no other package does: those whose path names dkms.
+fn directories<'a>(files: impl Iterator<Item = &'a PathBuf>) -> BTreeSet<PathBuf> {
+    let named = |path: &Path| path.iter().any(|part| part.to_string_lossy().starts_with("dkms"));
+    let above = files.flat_map(|path| path.ancestors().skip(1));
+    above.chain([Path::new(EMPTY)]).filter(|path| named(path)).map(Path::to_owned).collect()
+}
 
 pub fn check(file: &Path) -> Result<Vec<Difference>> {
     let package = rpm::Package::open(file)?;
@@ -29,7 +35,8 @@ pub fn check(file: &Path) -> Result<Vec<Difference>> {
 
 fn owned(package: &rpm::Package, found: &mut Vec<Difference>) -> Result<()> {
     let mut meant = files::files(&payload::RPM)?;
-    meant.extend(DIRECTORIES.map(|path| (path.into(), dir())));
+    let directories = directories(meant.keys());
+    meant.extend(directories.into_iter().map(|path| (path, dir())));
     let (mut theirs, mut marks) = (Files::new(), BTreeMap::new());
     for file in package.files()? {
         let file = file?;
