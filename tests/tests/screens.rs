@@ -111,6 +111,9 @@ fn a_failure_in_a_pipe() {
     root.run("dkms timeline 3").ok().says(&["broken-net/1.0  ", "fine/1.0 ", "# compile"]);
     root.run("dkms timeline --svg /opt/schedule.svg").ok();
     assert!(root.read("/opt/schedule.svg").contains("fine"), "{}", root.read("/opt/schedule.svg"));
+    root.run("dkms timeline --svg /no/such/directory/x.svg")
+        .exits(1)
+        .says(&["writing /no/such/directory/x.svg: there is no directory /no/such/directory"]);
     root.run("dkms timeline 1000").exits(1).says(&["transaction 1000 not found"]);
 }
 

@@ -88,7 +88,7 @@ pub struct Args {
     /// Output as JSON
     #[arg(long)]
     pub json: bool,
-    /// Draw the schedule as a picture, to this file
+    /// Write the schedule as an SVG picture to this file
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
     /// Output for Prometheus, as a textfile of its node exporter

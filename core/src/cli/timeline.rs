@@ -32,6 +32,14 @@ pub(super) fn show(session: &Session, args: &Args, words: &[String]) -> Result<E
     }
     let title = format!("{}, {}", kept.report.cause, history::date(kept.time));
     if let Some(path) = &args.svg {
+        // `write_atomic` would create it.
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
+            return refuse(
+                Exit::ERROR,
+                format!("writing {}: there is no directory {}", path.display(), directory.display()),
+            );
+        }
         file::write_atomic(path, drawing::svg(&title, spans, &[]).as_bytes(), 0o644)
             .with_context(|| format!("writing {}", path.display()))?;
         session.screen.progress(&format!("dkms: {} written", path.display()));

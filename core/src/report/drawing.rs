@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use super::timeline::Span;
 use super::{Painted, Tone};
+use crate::sys::plain::plain;
 
 // Writing to a string cannot fail: results of `write!` are ignored.
 const WIDTH: f64 = 1500.0;
@@ -59,20 +60,29 @@ pub fn svg(title: &str, bars: &[Span], busy: &[(f64, f64)]) -> String {
     if !busy.is_empty() {
         graph(&mut svg, busy, below + 20.0, x, end);
     }
-    let step =
-        [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0].into_iter().find(|s| end / s <= 16.0).unwrap_or(200.0);
-    let mut second = 0.0;
-    while second <= end {
+    for second in marks(end) {
         let _ = writeln!(
             svg,
             "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{second:.0} s</text>",
             x(second),
             height - 8.0
         );
-        second += step;
     }
     svg.push_str("</svg>\n");
     svg
+}
+
+/// The marks of the time axis: at most 17, however long the transaction is said to have been.
+fn marks(end: f64) -> impl Iterator<Item = f64> {
+    let mut step = 1.0;
+    // 1, 2, 5, 10, 20, 50 and so on.
+    for factor in [2.0, 2.5, 2.0].into_iter().cycle() {
+        if end / step <= 16.0 || !end.is_finite() {
+            break;
+        }
+        step *= factor;
+    }
+    (0..=16).map(move |n| f64::from(n) * step).take_while(move |second| *second <= end)
 }
 
 fn bar_svg(svg: &mut String, bar: &Span, from: f64, to: f64, y: f64) {
@@ -121,8 +131,9 @@ fn graph(svg: &mut String, busy: &[(f64, f64)], top: f64, x: impl Fn(f64) -> f64
     );
 }
 
+/// Without control characters, which XML does not permit.
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    plain(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// The sign of a phase in the chart.
@@ -203,10 +214,21 @@ mod tests {
             bar(1, None, "depmod", 5.0, 9.0),
         ];
         for busy in [&[(0.1, 0.5), (9.0, 1.0)][..], &[]] {
-            let svg = svg("a & b", &bars, busy);
+            let svg = svg("a & b\u{1b}[2J", &bars, busy);
             assert_eq!(svg.matches("<title>").count(), 3);
-            assert!(svg.contains("a &amp; b") && svg.ends_with("</svg>\n"), "{svg}");
+            assert!(svg.contains(">a &amp; b<") && svg.ends_with("</svg>\n"), "{svg}");
             assert_eq!(svg.contains("processors"), !busy.is_empty());
+        }
+    }
+
+    #[test]
+    fn there_are_few_marks() {
+        for (end, last, count) in
+            [(0.5, 0.0, 1), (10.0, 10.0, 11), (59.0, 55.0, 12), (10_800.0, 10_000.0, 11), (1e300, 9e299, 10)]
+        {
+            let marks: Vec<f64> = marks(end).collect();
+            assert_eq!(marks.len(), count, "{end}");
+            assert!((marks.last().unwrap() / last - 1.0).abs() < 1e-9 || last == 0.0, "{end}: {marks:?}");
         }
     }
 
