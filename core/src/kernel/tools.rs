@@ -2,11 +2,12 @@
 //! each of them loads.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use object::elf::{DT_NEEDED, DT_RPATH, DT_RUNPATH, FileHeader32, FileHeader64};
 use object::read::elf::{Dyn, FileHeader};
-use object::{Endianness, FileKind};
+use object::{Endianness, FileKind, ReadCache, ReadRef};
 
 use crate::layout::Layout;
 use crate::sys::{file, run};
@@ -74,8 +75,9 @@ fn closure(start: &[PathBuf]) -> BTreeSet<PathBuf> {
         if !found.insert(path.clone()) {
             continue;
         }
-        let Ok(content) = std::fs::read(&path) else { continue };
-        let loads = Loads::of(&content);
+        let Ok(file) = File::open(&path) else { continue };
+        // A compiler is as large as all that dkms needs otherwise: only its headers and names are read.
+        let loads = Loads::of(&ReadCache::new(file));
         let here = path.canonicalize().unwrap_or(path);
         let own = loads
             .dirs
@@ -101,16 +103,16 @@ pub struct Loads {
 
 impl Loads {
     /// Parses an ELF file. Other or malformed content loads nothing.
-    pub fn of(content: &[u8]) -> Self {
+    pub fn of<'d>(content: impl ReadRef<'d>) -> Self {
         let read = match FileKind::parse(content) {
-            Ok(FileKind::Elf64) => Self::read::<FileHeader64<Endianness>>(content),
-            Ok(FileKind::Elf32) => Self::read::<FileHeader32<Endianness>>(content),
+            Ok(FileKind::Elf64) => Self::read::<FileHeader64<Endianness>, _>(content),
+            Ok(FileKind::Elf32) => Self::read::<FileHeader32<Endianness>, _>(content),
             _ => None,
         };
         read.unwrap_or_default()
     }
 
-    fn read<H: FileHeader<Endian = Endianness>>(content: &[u8]) -> Option<Self> {
+    fn read<'d, H: FileHeader<Endian = Endianness>, R: ReadRef<'d>>(content: R) -> Option<Self> {
         let header = H::parse(content).ok()?;
         let endian = header.endian().ok()?;
         let sections = header.sections(endian, content).ok()?;

@@ -167,7 +167,7 @@ fn loads(path: &Path) -> Loads {
         }
         Ok(content)
     };
-    read().map(|content| Loads::of(&content)).unwrap_or_default()
+    read().map(|content| Loads::of(content.as_slice())).unwrap_or_default()
 }
 
 /// The files of the overlay.

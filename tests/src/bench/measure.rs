@@ -76,15 +76,16 @@ pub fn mean(root: &Root, times: usize, command: &str) -> f64 {
     measure(root, &format!("for _ in $(seq {times}); do {command}; done")).wall / times as f64
 }
 
-/// The child processes of a command, with their arguments.
+/// The child processes of the program that a hook starts, with their arguments.
 pub fn children(root: &Root, command: &str) -> Vec<String> {
     let traced = format!("strace -f -qq -e trace=execve -e status=successful -o /var/tmp/traced {command}");
     root.run(&traced).ok();
     let all = root.read("/var/tmp/traced");
     let started = all.lines().filter_map(|line| Some(line.split_once("execve(")?.1.to_owned()));
-    // A hook file is a shell script that executes the hook.
-    let program = root.read_bytes(command.split(' ').next().unwrap_or_default());
-    started.skip(if program.starts_with(b"#!") { 2 } else { 1 }).collect()
+    // Hook files are shell scripts that start the program.
+    let mut ours = started.skip_while(|line| !line.contains("/apt-hook\""));
+    ours.next().expect("the program");
+    ours.collect()
 }
 
 fn watch(stop: &AtomicBool) -> (u64, [Vec<(f64, f64)>; 2]) {
