@@ -19,7 +19,9 @@ fn tree() -> Root {
         src/v4l2loopback-0.15.0/dkms.conf
         lib/v4l2loopback/0.15.0/source -> $ROOT/src/v4l2loopback-0.15.0
         modules/6.1.0-9-amd64/modules.dep
-        modules/left-over/x"#,
+        modules/left-over/x
+        lib/.dkms-rs/history/000003.json = {"format": 1, "id": 3, "time": 0, "cause": "a", "lines": []}
+        lib/.dkms-rs/history/000012.json = {"format": 1, "id": 12, "time": 0, "cause": "b", "lines": []}"#,
     )
 }
 
@@ -64,7 +66,17 @@ fn modules_versions_and_kernels_come_from_the_registry() {
         (&["check", "zf"], &["zfs/2.2.0", "zfs/2.3.1", ":files"]),
         (&["check", "--enrolled", ""], &[":files"]),
         (&["build", "--kernelsourcedir", ""], &[":directories"]),
-        (&["status", "--no-de"], &["--no-depmod"]),
+        (&["install", "--no-de"], &["--no-depmod"]),
+        // An option that has no meaning for the action.
+        (&["status", "--no-de"], &[]),
+        (&["timeline", "--"], &["--quiet", "--dkmstree", "--sourcetree", "--installtree", "--svg", "--help"]),
+        (&["--no-de"], &["--no-depmod"]),
+        (&["build", "--progress", ""], &["text", "json"]),
+        (&["build", "--progress=j"], &["--progress=json"]),
+        (&["history", ""], &["show"]),
+        (&["history", "show", ""], &["3", "12"]),
+        (&["history", "show", "3", ""], &[]),
+        (&["timeline", "1"], &["12"]),
         (&["nonsense", ""], &[]),
         (&["status", "-j", ""], &[]),
     ] {
@@ -98,7 +110,7 @@ fn every_option_that_help_shows_is_offered() {
     let root = tree();
     let help = Command::new(env!("CARGO_BIN_EXE_dkms")).arg("--help").output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
-    let offered = offered(&root, &["status", "-"]);
+    let offered = offered(&root, &["-"]);
     let mut shown = 0;
     for word in
         help.split_whitespace().map(|word| word.trim_end_matches(',')).filter(|word| word.starts_with("--"))

@@ -143,6 +143,7 @@ const TEXTS: &[&str] = &[
     "alpm-hook/files",
     "dnf-plugin/files",
     "README.md",
+    "docs",
 ];
 
 /// Messages of shell DKMS, which scripts may read.

@@ -168,11 +168,11 @@ fn missing_headers_are_named_and_make_up_for_it_when_they_come() {
     expect_hook_succeeded(root.run("pacman -S --noconfirm bbswitch-dkms"));
     let counters = Counters::install(root);
     expect_hook_failed(machine.add(&machine.file("linux-lts", &lts.release)))
-        .says(&["install linux-lts-headers", "bbswitch/0.8"]);
+        .says(&["run `pacman -S linux-lts-headers`", "bbswitch/0.8"]);
     machine.expect_counts(&counters, (0, 0));
     // If the package database has no answer, the kernel's package base is used.
     root.run("chmod 644 /usr/lib/dkms/alpm-headers").ok();
-    root.run(&format!("dkms autoinstall -k {}", lts.release)).says(&["install linux-lts-headers"]);
+    root.run(&format!("dkms autoinstall -k {}", lts.release)).says(&["run `pacman -S linux-lts-headers`"]);
     root.run("chmod 755 /usr/lib/dkms/alpm-headers").ok();
     expect_hook_succeeded(machine.add(&machine.file("linux-lts-headers", &lts.release)));
     machine.expect_counts(&counters, (1, 1));

@@ -197,18 +197,18 @@ fn an_initramfs_on_a_boot_partition_is_remade() {
     assert_eq!(root.find("/boot", "-name 'initr*'"), [image]);
 }
 
-/// The lines of README's section about these machines: program, and complete line.
+/// The lines of README's installation that begin with this program, then those that replace an installed dkms.
 fn readme(program: &str) -> Vec<String> {
-    let readme = std::fs::read_to_string(host::workspace().join("README.md")).unwrap();
-    let section = readme.split("## Install on Fedora, RHEL and openSUSE").nth(1).expect("the section");
-    let section = section.split("\n## ").next().unwrap();
-    let code = section.split("```").nth(1).expect("its commands");
-    let lines = code.lines().map(|line| line.split('#').next().unwrap().trim());
+    let read = |path: &str| std::fs::read_to_string(host::workspace().join(path)).unwrap();
+    let text = read("README.md");
+    let section = text.split("\n## Install\n").nth(1).expect("the section").split("\n## ").next().unwrap();
+    let code = section.split("```").skip(1).step_by(2);
+    let lines = code.flat_map(str::lines).map(|line| line.split('#').next().unwrap().trim());
     let lines = lines.filter(|line| line.starts_with(program) && line.contains(' '));
     let mut lines: Vec<String> = lines.map(str::to_owned).collect();
-    lines.extend(
-        section.split('`').filter(|word| word.starts_with(&format!("{program} swap"))).map(str::to_owned),
-    );
+    let details = read("docs/fedora-opensuse.md");
+    let swap = format!("{program} swap");
+    lines.extend(details.split('`').filter(|word| word.starts_with(&swap)).map(str::to_owned));
     lines
 }
 

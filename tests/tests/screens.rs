@@ -3,6 +3,10 @@
 //! releases and durations are replaced.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
+/// What `--json` prints is valid against the shipped schemas.
+#[path = "../../core/tests/support/schemas.rs"]
+mod schemas;
+
 use dkms_tests::modules::Sources;
 use dkms_tests::pacman;
 use dkms_tests::rpm::{self, Manager};
@@ -115,6 +119,17 @@ fn a_failure_in_a_pipe() {
         .exits(1)
         .says(&["writing /no/such/directory/x.svg: there is no directory /no/such/directory"]);
     root.run("dkms timeline 1000").exits(1).says(&["transaction 1000 not found"]);
+    for wrong in ["status", "install fine/1.0 --json"] {
+        root.run(&format!("dkms {wrong} --progress json")).exits(if wrong == "status" { 1 } else { 2 });
+    }
+    // For a program: a document a line.
+    let lines = root.run(&format!("dkms install broken-net/1.0 -k {} --progress json", kernel.release));
+    let lines: Vec<serde_json::Value> =
+        lines.stdout.lines().map(|line| schemas::valid("progress", line)).collect();
+    let events: Vec<&str> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["begin", "build", "outcome", "end"]);
+    assert_eq!((&lines[2]["outcome"], &lines[2]["done"]), (&"failed".into(), &1.into()), "{}", lines[2]);
+    assert_eq!(lines[3]["report"]["lines"][0]["module"]["name"], "broken-net");
 }
 
 /// The widths of the terminals.

@@ -17,6 +17,7 @@ use super::task::{self, BuildResult};
 use crate::exit::Exit;
 use crate::plan::{Plan, Task};
 use crate::report::live::Live;
+use crate::report::progress::Progress;
 use crate::report::timeline::{Phases, Span};
 use crate::report::{Failing, Fault, Outcome, Severity, Waits, text};
 use crate::session::Session;
@@ -74,6 +75,12 @@ pub(super) fn carry_out<'a>(work: &mut Work<'a>, plan: &'a Plan) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let first = work.report.lines.len();
     let mut outcomes: BTreeMap<usize, Outcome> = BTreeMap::new();
+    let builds = plan.tasks.iter().filter(|task| task.build).count();
+    let expected = costs.values().sum();
+    if builds > 0 {
+        let seconds = remembered.then_some(expected);
+        work.session.screen.event(&Progress::Begin { format: 1, builds, seconds });
+    }
     let result = thread::scope(|scope| {
         let (send, receive) = mpsc::channel();
         let mut executor = Executor {
@@ -86,8 +93,8 @@ pub(super) fn carry_out<'a>(work: &mut Work<'a>, plan: &'a Plan) -> Result<()> {
             send,
             token: None,
             lanes: BTreeMap::new(),
-            builds: plan.tasks.iter().filter(|task| task.build).count(),
-            live: Live::new(work.session.screen, costs.len(), (costs.values().sum(), remembered)),
+            builds,
+            live: Live::new(work.session.screen, costs.len(), (expected, remembered)),
             costs,
             done: 0,
             announced: false,
@@ -275,6 +282,8 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
                     announce(work, self.plan);
                 }
                 let cached = task.cached;
+                let (module, target) = (&task.module, &task.target);
+                session.screen.event(&Progress::Build { module, target, cached });
                 if let Some(seconds) = self.costs.get(&next) {
                     self.live.started(next, task.module.to_string(), *seconds);
                 }
@@ -405,8 +414,10 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
         }
         let count = (self.builds > 1 && task.build).then_some((self.done, self.builds));
         let screen = work.session.screen;
-        if screen.is_person() || told_now(&outcome, self.builds) {
-            screen.progress(&text::progress(&task.module, &task.target, &outcome, count));
+        let (module, target) = (&task.module, &task.target);
+        screen.event(&Progress::Outcome { module, target, outcome: &outcome, done: self.done });
+        if screen.talks() && (screen.is_person() || told_now(&outcome, self.builds)) {
+            screen.progress(&text::progress(module, target, &outcome, count));
         }
         self.outcomes.insert(index, outcome);
     }

@@ -14,6 +14,7 @@ use crate::caller;
 use crate::event::Event;
 use crate::layout::Layout;
 use crate::plan::{Plan, Skip, Survey, concerned, plan, scope};
+use crate::report::progress::Progress;
 use crate::report::{
     AlreadyReported, Class, History, Line, Outcome, Report, Reported, Severity, Waits, history, text,
 };
@@ -80,6 +81,7 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
         session.screen.alert(&summary);
         reported.record(&session.layout, &told, number);
     }
+    session.screen.event(&Progress::End { transaction: number, report: &told });
     // Programs of the administrator may call dkms.
     drop(tree);
     tell(session, &told, number);
@@ -138,6 +140,7 @@ pub fn prove(
     let number = failed.then(|| history::store(&session.layout, &report).ok()).flatten();
     let reported = Reported::load(&session.layout, caller::manager());
     reported.clone().record(&session.layout, &report, number);
+    session.screen.event(&Progress::End { transaction: number, report: &report });
     drop(places);
     drop(tree);
     tell(session, &report, number);

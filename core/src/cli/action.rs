@@ -185,8 +185,8 @@ impl Action {
         const MODULE: [&str; 2] = ["module", "module_version"];
         const KERNEL: [&str; 2] = ["kernelver", "arch"];
         const TREES: [&str; 3] = ["dkmstree", "sourcetree", "installtree"];
-        const BUILD: [&str; 7] =
-            ["conf", "jobs", "force", "kernelsourcedir", "config", "directive", "verbose"];
+        const BUILD: [&str; 8] =
+            ["conf", "jobs", "force", "kernelsourcedir", "config", "directive", "verbose", "progress"];
         const INSTALL: [&str; 4] =
             ["no_depmod", "symlink_modules", "modprobe_on_install", "force_version_override"];
         let groups: &[&[&'static str]] = match self {
@@ -197,12 +197,12 @@ impl Action {
             }
             Self::Uninstall | Self::Unbuild => &[&MODULE, &KERNEL, &["all", "no_depmod", "dry_run"]],
             Self::Remove => &[&MODULE, &KERNEL, &["all", "no_depmod", "rpm_safe_upgrade", "dry_run"]],
-            Self::Status => &[&MODULE, &KERNEL, &["json", "prometheus"]],
+            Self::Status => &[&MODULE, &KERNEL, &["json", "prometheus", "svg"]],
             Self::Autoinstall => {
-                &[&KERNEL, &["all", "jobs", "force", "verbose", "dry_run", "at_boot"], &INSTALL]
+                &[&KERNEL, &["all", "jobs", "force", "verbose", "dry_run", "at_boot", "progress"], &INSTALL]
             }
             Self::Check => &[&MODULE, &KERNEL, &["enrolled", "secure_boot", "config", "json"]],
-            Self::Preflight => &[&KERNEL, &["jobs", "verbose", "json"]],
+            Self::Preflight => &[&KERNEL, &["jobs", "verbose", "json", "progress"]],
             Self::KernelPreinst | Self::KernelPostinst | Self::KernelPrerm => &[&KERNEL, &["dry_run"]],
             Self::GenerateMok => &[],
             Self::History => &[&["json", "number"]],
@@ -210,7 +210,9 @@ impl Action {
             Self::Log => &[&MODULE, &KERNEL],
             Self::Why => &[&MODULE, &KERNEL, &["json"]],
             Self::Doctor => &[&["fix", "json"]],
-            Self::Match => &[&KERNEL, &["templatekernel", "jobs", "force", "verbose", "dry_run"], &INSTALL],
+            Self::Match => {
+                &[&KERNEL, &["templatekernel", "jobs", "force", "verbose", "dry_run", "progress"], &INSTALL]
+            }
             Self::Mktarball => {
                 &[&MODULE, &KERNEL, &["all", "archive", "binaries_only", "source_only", "conf"]]
             }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser};
+use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 use super::action::Action;
 use super::invocation::{CliWord, Invocation};
@@ -15,6 +15,15 @@ use crate::kernel;
 use crate::report::Screen;
 use crate::session::Session;
 use crate::types::Target;
+
+/// How progress is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// For programs: one JSON document a line
+    Json,
+}
 
 /// Builds and installs out-of-tree kernel modules.
 #[derive(Debug, Parser)]
@@ -88,8 +97,11 @@ pub struct Args {
     /// Output as JSON
     #[arg(long)]
     pub json: bool,
-    /// Write the schedule as an SVG picture to this file
-    #[arg(long, value_name = "FILE")]
+    /// Print progress for people, or as one JSON document a line
+    #[arg(long, value_name = "FORMAT", conflicts_with = "json")]
+    pub progress: Option<Format>,
+    /// Write the table of `status`, or the schedule of `timeline`, as an SVG picture to this file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "prometheus"])]
     pub svg: Option<PathBuf>,
     /// Output for Prometheus, as a textfile of its node exporter
     #[arg(long, conflicts_with = "json")]
@@ -197,6 +209,9 @@ impl Args {
         if self.json && !known.contains(&"json") {
             return refuse(Exit::ERROR, format!("--json is not supported by {action}"));
         }
+        if self.progress_as_json() && !known.contains(&"progress") {
+            return refuse(Exit::ERROR, format!("--progress is not supported by {action}"));
+        }
         let given = [
             ("force", self.force),
             ("force_version_override", self.force_version_override),
@@ -223,6 +238,11 @@ impl Args {
             }
         }
         Ok(())
+    }
+
+    /// A program reads progress.
+    pub fn progress_as_json(&self) -> bool {
+        self.progress == Some(Format::Json)
     }
 
     /// A module or kernels are named.

@@ -62,6 +62,7 @@ fn candidates(words: &[String], layout: &Layout, snapshot: &Snapshot) -> Vec<Str
         Some(arg) => completion.values(arg),
         None if typed.starts_with('-') => options
             .iter()
+            .filter(|arg| completion.has_meaning(arg))
             .flat_map(|arg| {
                 let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
                 names(arg).map(move |name| format!("{name}\t{help}"))
@@ -113,6 +114,17 @@ impl Completion<'_> {
         }
     }
 
+    /// Whether an option has a meaning for the action, if there is one.
+    fn has_meaning(&self, arg: &Arg) -> bool {
+        let action = self.word(0).and_then(|word| Action::named(&word));
+        arg.get_id() == "help"
+            || action.is_none_or(|action| action.options().contains(&arg.get_id().as_str()))
+    }
+
+    fn transactions(&self) -> Vec<String> {
+        history::all(self.layout).iter().map(|kept| kept.id.to_string()).collect()
+    }
+
     /// Operands: the action, then what it applies to.
     fn words(&self) -> Vec<String> {
         let ids = |ids: Vec<ModuleId>| unique(ids.iter().map(ToString::to_string));
@@ -123,6 +135,12 @@ impl Completion<'_> {
             return Vec::new();
         };
         let files = || [":files".to_owned()];
+        if operand == Operand::Show
+            && self.word(1).is_some_and(|word| word == "show")
+            && self.word(2).is_none()
+        {
+            return self.transactions();
+        }
         if self.word(1).is_some() || value_of(self.before, &["-m", "--module"]).is_some() {
             return if operand == Operand::AddedOrFiles { files().into() } else { Vec::new() };
         }
@@ -137,7 +155,7 @@ impl Completion<'_> {
             Operand::KernelsOrFiles => self.kernels().into_iter().chain(files()).collect(),
             Operand::Tarball => files().into(),
             Operand::Show => vec!["show".into()],
-            Operand::Number => history::all(self.layout).iter().map(|kept| kept.id.to_string()).collect(),
+            Operand::Number => self.transactions(),
         }
     }
 

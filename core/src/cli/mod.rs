@@ -15,6 +15,7 @@ mod matrix;
 mod pairs;
 mod pattern;
 mod permit;
+mod picture;
 mod preflight;
 mod prometheus;
 mod safe_upgrade;
@@ -83,7 +84,7 @@ pub fn main() -> ExitCode {
             return Exit::NO_ACTION.into();
         }
     };
-    let screen = caller::screen().quiet(args.quiet);
+    let screen = caller::screen().quiet(args.quiet).events(args.progress_as_json());
     signal::install();
     let exit = match command(&args, screen) {
         Ok(exit) => exit,

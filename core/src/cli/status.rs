@@ -15,11 +15,14 @@ use crate::exit::Exit;
 use crate::inventory::all_targets;
 use crate::kernel;
 use crate::loaded::{self, Replaced};
-use crate::report::text;
+use crate::report::{picture, text};
 use crate::session::Session;
 use crate::sys::{file, parallel};
 use crate::tree::{Build, Entry, Snapshot, stale};
 use crate::types::{ModuleId, ModuleName, Placement, Target};
+
+/// The width of the table in a picture.
+const WIDE: usize = 160;
 
 /// A module, for the kernel if it is built for one.
 #[derive(Serialize)]
@@ -157,6 +160,13 @@ pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> R
     if args.prometheus {
         session.screen.answer(&metrics(&document).text());
         return Ok(Exit::SUCCESS);
+    }
+    if let Some(path) = &args.svg {
+        return super::picture::write(
+            session,
+            path,
+            &picture::terminal(&matrix(session, &document)?.draw(WIDE)),
+        );
     }
     match session.screen.terminal().filter(|_| !args.asks_for_part(invocation)) {
         Some(width) if !document.modules.is_empty() => {

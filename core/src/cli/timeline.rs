@@ -1,14 +1,13 @@
 //! `dkms timeline [ID]`: when each step of a transaction ran.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::args::Args;
-use super::refuse;
+use super::{picture, refuse};
 use crate::exit::Exit;
 use crate::report::history::Kept;
 use crate::report::{drawing, history};
 use crate::session::Session;
-use crate::sys::file;
 
 /// The width without a terminal.
 const WIDTH: usize = 100;
@@ -32,18 +31,7 @@ pub(super) fn show(session: &Session, args: &Args, words: &[String]) -> Result<E
     }
     let title = format!("{}, {}", kept.report.cause, history::date(kept.time));
     if let Some(path) = &args.svg {
-        // `write_atomic` would create it.
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
-            return refuse(
-                Exit::ERROR,
-                format!("writing {}: there is no directory {}", path.display(), directory.display()),
-            );
-        }
-        file::write_atomic(path, drawing::svg(&title, spans, &[]).as_bytes(), 0o644)
-            .with_context(|| format!("writing {}", path.display()))?;
-        session.screen.progress(&format!("dkms: {} written", path.display()));
-        return Ok(Exit::SUCCESS);
+        return picture::write(session, path, &drawing::svg(&title, spans, &[]));
     }
     session.screen.answer(&format!("{title}\n"));
     session.screen.painted(&drawing::chart(spans, session.screen.terminal().unwrap_or(WIDTH)));

@@ -255,6 +255,12 @@ impl Distribution {
         self.install.replace("{packages}", packages)
     }
 
+    /// The same as a part of a sentence.
+    pub fn advise_install(&self, packages: &str) -> String {
+        let command = self.install(packages);
+        if self.install == OTHER.install { command } else { format!("run `{command}`") }
+    }
+
     /// The command that enrolls a certificate, for a user to run. `exists` tests for a program; if none exists, the
     /// last one is returned, so that the message names it.
     pub fn enroll(&self, certificate: &Path, exists: impl Fn(&str) -> bool) -> String {

@@ -214,7 +214,10 @@ impl Planner<'_> {
             Some(HeadersPackage { name, versions: Some((installed, needed)) }) => {
                 format!("upgrade {name} from {installed} to {needed}")
             }
-            _ => format!("install {}", self.survey.headers_package(self.distribution, target)),
+            _ => {
+                let package = self.survey.headers_package(self.distribution, target);
+                self.distribution.advise_install(&package)
+            }
         };
         Outcome::Deferred {
             why: format!("kernel headers for {} are not installed", target.kernel),

@@ -132,7 +132,7 @@ fn graph(svg: &mut String, busy: &[(f64, f64)], top: f64, x: impl Fn(f64) -> f64
 }
 
 /// Without control characters, which XML does not permit.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     plain(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 

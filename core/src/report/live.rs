@@ -120,7 +120,11 @@ impl Live {
         let since = now.saturating_duration_since(self.last);
         if self.terminal && since >= REDRAW {
             self.draw(now);
-        } else if !self.terminal && since >= HEARTBEAT && !self.state.running.is_empty() {
+        } else if !self.terminal
+            && self.screen.talks()
+            && since >= HEARTBEAT
+            && !self.state.running.is_empty()
+        {
             self.last = now;
             self.screen.progress(&format!("dkms: {}", self.state.line(now)));
         }

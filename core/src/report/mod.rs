@@ -7,7 +7,8 @@ pub mod history;
 pub mod live;
 mod outcome;
 mod paint;
-
+pub mod picture;
+pub mod progress;
 pub mod refused;
 mod reported;
 mod screen;

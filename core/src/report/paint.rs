@@ -27,11 +27,16 @@ impl Painted {
         self.0.push((tone, text.into()));
     }
 
+    /// The parts, filtered.
+    pub(super) fn parts(&self) -> impl Iterator<Item = (Tone, String)> {
+        self.0.iter().map(|(tone, text)| (*tone, whole(text)))
+    }
+
     /// The text, with colours or without.
     pub fn text(&self, colours: bool) -> String {
-        let parts = self.0.iter().map(|(tone, text)| match tone.code().filter(|_| colours) {
-            Some(code) => format!("\u{1b}[{code}m{}\u{1b}[0m", whole(text)),
-            None => whole(text),
+        let parts = self.parts().map(|(tone, text)| match tone.code().filter(|_| colours) {
+            Some(code) => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+            None => text,
         });
         parts.collect()
     }

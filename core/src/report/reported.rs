@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Line, Report, Severity};
+use super::{Count, Line, Report, Severity};
 use crate::layout::Layout;
 use crate::sys::file;
 
@@ -55,6 +55,11 @@ impl Reported {
     /// Whether a kernel with this line has a line in the summary.
     pub(super) fn is_news(&self, line: &Line, critical: bool) -> bool {
         self.recap || critical || !self.contains(line)
+    }
+
+    /// How a module is counted. In a recap, what an earlier hook of the transaction has installed is installed.
+    pub(super) fn counted(&self, count: Count) -> Count {
+        if self.recap && count == Count::UpToDate { Count::Installed } else { count }
     }
 
     /// The history's number of what was reported.

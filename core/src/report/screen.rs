@@ -5,8 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use console::Term;
 
+use super::progress::Progress;
 use super::{Painted, live};
-use crate::sys::plain::{plain, whole};
+use crate::sys::plain::{json, plain, whole};
 use crate::sys::run::{say, write};
 
 /// Why a result could not be written.
@@ -17,20 +18,22 @@ static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
 pub struct Screen {
     stdout: bool,
     quiet: bool,
+    /// A program reads progress as JSON on standard output.
+    events: bool,
 }
 
 impl Screen {
     /// A user's terminal.
     pub fn person() -> Self {
-        Self { stdout: true, quiet: false }
+        Self { stdout: true, quiet: false, events: false }
     }
     /// A package manager.
     pub fn package_manager() -> Self {
-        Self { stdout: false, quiet: false }
+        Self { stdout: false, quiet: false, events: false }
     }
-    /// Whether progress is printed.
+    /// Whether progress is printed for people.
     pub fn talks(&self) -> bool {
-        !self.quiet
+        !self.quiet && !self.events
     }
     /// Whether the reader is a user, who started this program.
     pub fn is_person(&self) -> bool {
@@ -41,12 +44,33 @@ impl Screen {
     pub fn aside(self) -> Self {
         Self { stdout: false, ..self }
     }
+    /// Prints progress as JSON.
+    #[must_use]
+    pub fn events(self, events: bool) -> Self {
+        Self { events, ..self }
+    }
+    /// Prints an event, if a program reads them.
+    pub fn event(&self, event: &Progress<'_>) {
+        if !self.events {
+            return;
+        }
+        match serde_json::to_value(event) {
+            Ok(mut value) => {
+                json(&mut value);
+                self.write(&format!("{value}\n"));
+            }
+            Err(error) => self.alert(&format!("dkms: {error}")),
+        }
+    }
     /// Prints only errors.
     pub fn quiet(self, quiet: bool) -> Self {
         Self { quiet, ..self }
     }
     /// Prints a progress message.
     pub fn progress(&self, line: &str) {
+        if self.events {
+            return self.event(&Progress::Message { text: line });
+        }
         if self.quiet {
             return;
         }

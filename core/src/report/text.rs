@@ -170,7 +170,7 @@ fn counts<'r>(report: &'r Report, admin: &Admin, before: &Reported) -> BTreeMap<
     for line in &report.lines {
         if let (Some(target), Some(count)) = (&line.target, line.outcome.follows().count) {
             let counted = by_kernel.entry(&target.kernel).or_default();
-            *counted.counts.entry(count).or_default() += 1;
+            *counted.counts.entry(before.counted(count)).or_default() += 1;
             counted.reported |= before.contains(line);
             counted.news |= !count.quiet() && before.is_news(line, admin.critical(&line.module.name));
         }

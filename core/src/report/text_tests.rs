@@ -72,7 +72,7 @@ fn deferred(why: &str, advice: &str, waits: Waits) -> Outcome {
 fn headers() -> Outcome {
     deferred(
         &format!("kernel headers for {KERNEL} are not installed"),
-        &format!("install linux-headers-{KERNEL}; the module will then be built automatically"),
+        &format!("run `apt install linux-headers-{KERNEL}`; the module will then be built automatically"),
         Waits::Headers,
     )
 }
@@ -155,7 +155,7 @@ fn the_second_hook_of_a_transaction_repeats_no_failure() {
     insta::assert_snapshot!(second(vec![("a/1", KERNEL, Outcome::UpToDate), known, waits()]), @"(silence)");
     let last = report(vec![("a/1", KERNEL, Outcome::UpToDate), failed()]);
     let last = text::summary(&last, &admin(""), Some(8), &reported().recap(true)).unwrap();
-    insta::assert_snapshot!(last, @"dkms: 6.12.117+deb13-amd64: 2 modules: 1 up to date, 1 FAILED (dkms history show 7)");
+    insta::assert_snapshot!(last, @"dkms: 6.12.117+deb13-amd64: 2 modules: 1 installed, 1 FAILED (dkms history show 7)");
     insta::assert_snapshot!(second(vec![new(), failed()]), @r"
     dkms: 6.12.117+deb13-amd64: 2 modules FAILED (dkms history show 7)
     dkms: FAILED: b/1 for 6.12.117+deb13-amd64: another reason
@@ -189,7 +189,7 @@ fn what_waits_for_the_same_thing_shares_its_lines() {
     dkms: 6.12.117+deb13-amd64: 3 modules deferred
     dkms: deferred for 6.12.117+deb13-amd64: a/1, b/1
           kernel headers for 6.12.117+deb13-amd64 are not installed
-          install linux-headers-6.12.117+deb13-amd64; the module will then be built automatically
+          run `apt install linux-headers-6.12.117+deb13-amd64`; the module will then be built automatically
     dkms: deferred for 6.12.117+deb13-amd64: c/1
           requires d (BUILD_DEPENDS), which is not installed for this kernel
           install d first

@@ -115,6 +115,8 @@ impl Bench<'_> {
         let both_root = self.machines.fresh(Side::Ours);
         let both = self.install(&both_root, "dkms autoinstall --all", modules);
         self.draw(&newest(&both_root), "two-kernels", "two kernels at once", &both);
+        both_root.run("dkms status --svg /opt/status.svg").ok();
+        self.picture("status", &both_root.read("/opt/status.svg"));
         let alone = self.bare(&commands);
         let debian_both = first.wall + second.wall;
         self.row(Row::of("two kernels at once").times(Some(debian_both), both.wall).bare(alone.wall).must(
@@ -193,7 +195,10 @@ impl Bench<'_> {
 
     fn draw(&self, bars: &[Span], file: &str, what: &str, run: &Run) {
         let title = format!("{} modules, {what}: {:.1} s", self.modules, run.wall);
-        let svg = drawing::svg(&title, bars, &run.busy);
+        self.picture(file, &drawing::svg(&title, bars, &run.busy));
+    }
+
+    fn picture(&self, file: &str, svg: &str) {
         let path = self.out.join(format!("{file}.svg"));
         std::fs::write(&path, svg).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     }

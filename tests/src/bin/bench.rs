@@ -32,5 +32,5 @@ fn main() {
     });
     let text = table::render(&rows);
     std::fs::write(out.join("table.txt"), &text).unwrap();
-    println!("\n{text}\nschedules: {0}/one-kernel.svg, {0}/two-kernels.svg", out.display());
+    println!("\n{text}\npictures: {0}/one-kernel.svg, {0}/two-kernels.svg, {0}/status.svg", out.display());
 }

@@ -146,7 +146,7 @@ fn without_headers_everything_waits_and_what_is_finished_serves() {
 #[test]
 fn a_deferral_names_the_package_to_install() {
     let world = World::new("a/1; k1 bare; k2 toolless");
-    for (kernel, wanted) in [("k1", "install linux-headers-k1;"), ("k2", "install gcc,")] {
+    for (kernel, wanted) in [("k1", "run `apt install linux-headers-k1`;"), ("k2", "install gcc,")] {
         let plan = world.plan(&events(&format!("kernel+ {kernel}")));
         let crate::report::Outcome::Deferred { advice, .. } = &plan.settled[0].outcome else {
             panic!("{plan:?}")

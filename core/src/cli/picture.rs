@@ -1,0 +1,24 @@
+//! `--svg FILE`: the result of a query as a picture.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::refuse;
+use crate::exit::Exit;
+use crate::session::Session;
+use crate::sys::file;
+
+/// Writes the file. Its directory must exist: a misspelt one is not created.
+pub(super) fn write(session: &Session, path: &Path, svg: &str) -> Result<Exit> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
+        return refuse(
+            Exit::ERROR,
+            format!("writing {}: there is no directory {}", path.display(), directory.display()),
+        );
+    }
+    file::write_atomic(path, svg.as_bytes(), 0o644).with_context(|| format!("writing {}", path.display()))?;
+    session.screen.progress(&format!("dkms: {} written", path.display()));
+    Ok(Exit::SUCCESS)
+}
