@@ -170,7 +170,10 @@ pub fn chart(bars: &[Span], width: usize) -> Painted {
     for (_, name, bars) in &rows {
         text.push(Tone::Plain, format!("{name:names$}  "));
         let mut cells = vec![(Tone::Plain, ' '); columns];
-        for bar in bars {
+        // Compilers last: they matter most where several phases share a cell.
+        let (compilers, others): (Vec<&Span>, Vec<&Span>) =
+            bars.iter().partition(|bar| sign(&bar.phase).0 == Tone::Good);
+        for bar in others.into_iter().chain(compilers) {
             let (from, to) = (column(bar.from), column(bar.to).max(column(bar.from) + 1));
             cells.iter_mut().take(to).skip(from).for_each(|cell| *cell = sign(&bar.phase));
         }
@@ -239,16 +242,19 @@ mod tests {
             bar(2, Some("zfs/2.3.2"), "copy", 1.0, 2.0),
             bar(2, Some("zfs/2.3.2"), "compile", 2.0, 10.0),
             bar(1, Some("bbswitch/0.8"), "reuse", 1.0, 1.2),
+            bar(1, Some("vpoll/1"), "compile", 1.2, 1.25),
+            bar(1, Some("vpoll/1"), "check", 1.25, 1.3),
             bar(0, None, "depmod", 9.0, 10.0),
         ];
         insta::assert_snapshot!(chart(&bars, 60).text(false), @r"
         dkms          ---                             ---- 2.0 s
         bbswitch/0.8     =                                 0.2 s
         zfs/2.3.2        ----############################# 9.0 s
+        vpoll/1           #                                0.1 s
                       0 to 10.0 s; # compile, = cached build, - other work
         ");
         // Too narrow, and nothing at all.
-        assert_eq!(chart(&bars, 1).text(false).lines().count(), 4);
+        assert_eq!(chart(&bars, 1).text(false).lines().count(), 5);
         assert_eq!(chart(&[], 80).text(false).lines().count(), 1);
     }
 }
