@@ -10,7 +10,9 @@ use anyhow::{Context, Result};
 
 use crate::conffiles::{self, Conffile};
 use crate::payload;
-use crate::staging::{EMPTY_DIRECTORIES, PROVIDED, directory_modes, documentation, fill, list, write};
+use crate::staging::{
+    DOCUMENTATION, EMPTY_DIRECTORIES, PROVIDED, compressed, directory_modes, documentation, fill, list, write,
+};
 use crate::tool;
 
 /// Workspace packages whose programs are in the archive.
@@ -38,13 +40,15 @@ pub fn make(binaries: &Path, out: &Path) -> Result<PathBuf> {
         fs::create_dir_all(root.join(directory)).with_context(|| format!("creating {directory}"))?;
     }
     documentation(&repository, &root, "packaging/deb/copyright", &PROGRAMS)?;
+    let template = fs::read_to_string(repository.join("packaging/deb/control"));
+    let template = template.context("reading packaging/deb/control")?;
+    compressed(&root, &format!("{DOCUMENTATION}/changelog"), changelog(&template, version)?.as_bytes())?;
 
     let shlibs = shared_libraries(staging.path(), &files)?;
     let size = installed_size(&root)?;
     let sums = md5sums(&root)?;
     let control = fill(
-        &fs::read_to_string(repository.join("packaging/deb/control"))
-            .context("reading packaging/deb/control")?,
+        &template,
         &[
             ("VERSION", version),
             ("ARCH", &arch),
@@ -67,6 +71,17 @@ pub fn make(binaries: &Path, out: &Path) -> Result<PathBuf> {
             .arg(&package),
     )?;
     Ok(package)
+}
+
+/// Debian's changelog, in Debian's format: the changes are in ours.
+fn changelog(control: &str, version: &str) -> Result<String> {
+    let maintainer = control.lines().find_map(|line| line.strip_prefix("Maintainer: "));
+    let maintainer = maintainer.context("packaging/deb/control names no maintainer")?;
+    let seconds = std::env::var("SOURCE_DATE_EPOCH").unwrap_or_else(|_| "0".to_owned());
+    let date = tool::text(Command::new("date").args(["-u", "-R", "-d"]).arg(format!("@{seconds}")))?;
+    Ok(format!(
+        "dkms-rs ({version}) unstable; urgency=medium\n\n  * See CHANGELOG.md.gz.\n\n -- {maintainer}  {date}\n"
+    ))
 }
 
 /// `, libc6 (>= …), …` for the programs that are ELF files, as Debian's own tool computes it from their symbols.
@@ -171,6 +186,17 @@ mod tests {
             1,
             "the staging directory is gone"
         );
+    }
+
+    #[test]
+    fn the_changelog_has_debians_format() {
+        let out = tempfile::tempdir().unwrap();
+        let member = "./usr/share/doc/dkms-rs/changelog.gz";
+        let read = format!("dpkg-deb --fsys-tarfile \"$1\" | tar -xO {member} | gunzip");
+        let script = format!("{read} >\"$2\" && dpkg-parsechangelog -l \"$2\" -S Version");
+        let mut command = Command::new("sh");
+        command.args(["-ec", &script, "sh"]).arg(build(out.path())).arg(out.path().join("changelog"));
+        assert_eq!(tool::text(&mut command).unwrap(), env!("CARGO_PKG_VERSION"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub const PROVIDED: &str = "3.4.3";
 /// Directories that are empty in the package.
 pub const EMPTY_DIRECTORIES: [&str; 1] = ["var/lib/dkms"];
 
-const DOCUMENTATION: &str = "usr/share/doc/dkms-rs";
+pub const DOCUMENTATION: &str = "usr/share/doc/dkms-rs";
 
 /// Writes one file of the package below `root`, with exactly this mode.
 pub fn write(root: &Path, path: &str, content: &[u8], mode: u32) -> Result<()> {
@@ -45,7 +45,7 @@ pub fn documentation(repository: &Path, root: &Path, copyright: &str, programs: 
     let copyright = fs::read(repository.join(copyright)).with_context(|| format!("reading {copyright}"))?;
     write(root, &format!("{DOCUMENTATION}/copyright"), &copyright, 0o644)?;
     let mut texts = vec![("third-party", third_party::notices(repository, programs)?.into_bytes())];
-    for (name, source) in [("changelog", "CHANGELOG.md"), ("README.md", "README.md")] {
+    for (name, source) in [("CHANGELOG.md", "CHANGELOG.md"), ("README.md", "README.md")] {
         texts.push((name, fs::read(repository.join(source)).with_context(|| format!("reading {source}"))?));
     }
     for (name, text) in texts {
@@ -58,7 +58,7 @@ pub fn documentation(repository: &Path, root: &Path, copyright: &str, programs: 
 }
 
 /// Writes `PATH.gz`.
-fn compressed(root: &Path, path: &str, content: &[u8]) -> Result<()> {
+pub fn compressed(root: &Path, path: &str, content: &[u8]) -> Result<()> {
     write(root, path, content, 0o644)?;
     // -n: the header contains neither name nor time.
     tool::run(Command::new("gzip").arg("-9n").arg(root.join(path)))?;

@@ -64,6 +64,8 @@ fn members(deb: &Deb, found: &mut Vec<Difference>) {
 
 fn data(deb: &Deb, found: &mut Vec<Difference>) -> Result<()> {
     let mut meant = files::files(&payload::DEBIAN)?;
+    let changelog = Meant { mode: FILE | 0o644, owner: ROOT.to_owned(), sha256: None };
+    meant.insert("usr/share/doc/dkms-rs/changelog.gz".into(), changelog);
     let above: Vec<PathBuf> = meant
         .keys()
         .chain([&PathBuf::from("var/lib/dkms/x")])

@@ -42,7 +42,7 @@ pub fn files(contents: &Contents) -> Result<Files> {
     let mut text = |path: String| {
         files.insert(path.into(), Meant { mode: FILE | 0o644, owner: ROOT.to_owned(), sha256: None });
     };
-    for name in ["README.md.gz", "changelog.gz", "copyright", "third-party.gz"] {
+    for name in ["README.md.gz", "CHANGELOG.md.gz", "copyright", "third-party.gz"] {
         text(format!("usr/share/doc/dkms-rs/{name}"));
     }
     for page in fs::read_dir(repository().join("packaging/man"))? {
