@@ -194,7 +194,7 @@ pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> R
             failed.module,
             failed.target.kernel,
             failed.why,
-            failed.log.display()
+            text::log_of(&failed.module, Some(&failed.target), &failed.log.to_string_lossy())
         ));
     }
     for replaced in &document.replaced {

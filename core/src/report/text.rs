@@ -245,6 +245,14 @@ pub fn outdated(kernel: &KernelRelease, modules: &BTreeSet<ModuleName>) -> Strin
     )
 }
 
+/// Where a log is: a command for a recorded one, whose path is longer than a line.
+pub fn log_of(module: &ModuleId, target: Option<&Target>, log: &str) -> String {
+    match target {
+        Some(target) if log.contains("/failures/") => format!("dkms log {module} -k {}", target.kernel),
+        _ => log.to_owned(),
+    }
+}
+
 fn failed(line: &Line, failing: &Failing, admin: &Admin, say: &mut impl FnMut(String)) {
     let critical = if admin.critical(&line.module.name) { " (critical)" } else { "" };
     let again = if failing.remembered { " (not retried: inputs unchanged)" } else { "" };
@@ -253,13 +261,7 @@ fn failed(line: &Line, failing: &Failing, admin: &Admin, say: &mut impl FnMut(St
         say(format!("      {error}"));
     }
     if let Some(log) = &failing.log {
-        match &line.target {
-            // A recorded log, whose path is longer than a line.
-            Some(target) if log.contains("/failures/") => {
-                say(format!("      log: dkms log {} -k {}", line.module, target.kernel));
-            }
-            _ => say(format!("      log: {log}")),
-        }
+        say(format!("      log: {}", log_of(&line.module, line.target.as_ref(), log)));
     }
     if let Some(target) = line.target.as_ref().filter(|_| failing.remembered) {
         say(format!("      to retry: dkms install {} -k {}", line.module, target.kernel));
