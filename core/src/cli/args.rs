@@ -207,7 +207,8 @@ impl Args {
     pub fn without_meaning(&self, screen: Screen, action: Action) -> Result<()> {
         let known = action.options();
         if self.json && !known.contains(&"json") {
-            return refuse(Exit::ERROR, format!("--json is not supported by {action}"));
+            let instead = if known.contains(&"progress") { "; use --progress json" } else { "" };
+            return refuse(Exit::ERROR, format!("--json is not supported by {action}{instead}"));
         }
         if self.progress_as_json() && !known.contains(&"progress") {
             return refuse(Exit::ERROR, format!("--progress is not supported by {action}"));

@@ -41,11 +41,12 @@ pub(super) fn wrong(error: &clap::Error) -> String {
     let text = error.to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let what = lines.next().unwrap_or_default().trim_start_matches("error: ");
-    let similar = lines.find_map(|line| line.strip_prefix("tip: a similar argument exists: "));
-    let advice = match similar {
-        Some(similar) => format!("did you mean {}?", similar.replace('\'', "")),
-        None => "see dkms --help".to_owned(),
-    };
+    let advice = lines.find_map(|line| {
+        let similar = line.strip_prefix("tip: a similar argument exists: ");
+        let similar = similar.map(|similar| format!("did you mean {}?", similar.replace('\'', "")));
+        similar.or_else(|| Some(line.strip_prefix('[')?.strip_suffix(']')?.to_owned()))
+    });
+    let advice = advice.unwrap_or_else(|| "see dkms --help".to_owned());
     format!("dkms: {what}; {advice}")
 }
 

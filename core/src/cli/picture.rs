@@ -18,7 +18,10 @@ pub(super) fn write(session: &Session, path: &Path, svg: &str) -> Result<Exit> {
             format!("writing {}: there is no directory {}", path.display(), directory.display()),
         );
     }
-    file::write_atomic(path, svg.as_bytes(), 0o644).with_context(|| format!("writing {}", path.display()))?;
-    session.screen.progress(&format!("dkms: {} written", path.display()));
+    file::write_named(path, svg.as_bytes()).with_context(|| format!("writing {}", path.display()))?;
+    // Nothing is mixed with a picture on standard output.
+    if path.is_file() {
+        session.screen.progress(&format!("dkms: wrote {}", path.display()));
+    }
     Ok(Exit::SUCCESS)
 }

@@ -209,6 +209,18 @@ pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     Staged::new(path, content, mode)?.commit()
 }
 
+/// Writes to a path that a user named: a device or a pipe is written to, not replaced, and so is the target of a link.
+pub fn write_named(path: &Path, content: &[u8]) -> Result<()> {
+    match fs::metadata(path) {
+        Ok(meta) if !meta.is_file() => {
+            let mut file = OpenOptions::new().write(true).open(path)?;
+            Ok(file.write_all(content)?)
+        }
+        Ok(_) => write_atomic(&path.canonicalize()?, content, 0o644),
+        Err(_) => write_atomic(path, content, 0o644),
+    }
+}
+
 /// Copies a file atomically, with its mode, owner and time of modification.
 pub fn copy_atomic(from: &Path, to: &Path) -> Result<()> {
     let open = || -> io::Result<_> {
@@ -414,6 +426,24 @@ pub fn is_executable(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_user_names_is_written_to_and_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, link) = (dir.path().join("target"), dir.path().join("link"));
+        write_named(&target, b"one").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        write_named(&link, b"two").unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(fs::read(&target).unwrap(), b"two");
+        // A link, because root could replace the device itself.
+        let full = dir.path().join("full");
+        std::os::unix::fs::symlink("/dev/full", &full).unwrap();
+        let error = write_named(&full, b"three").unwrap_err().downcast::<io::Error>().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert!(full.is_symlink());
+        assert!(write_named(dir.path(), b"four").is_err());
+    }
 
     #[test]
     fn a_staged_file_that_is_not_committed_leaves_nothing() {
