@@ -67,7 +67,8 @@ fn bash_completes_from_the_registry() {
         ("remove -m al", "<alpha>"),
         ("remove -m alpha -v ''", "<1.0 2.0>"),
         ("status --module = b", "<beta>"),
-        ("status --no-de", "<--no-depmod>"),
+        ("install --no-de", "<--no-depmod>"),
+        ("status --no-de", "<>"),
         ("check --enrolled /etc/debian", "</etc/debian_version>"),
         ("remove beta/0.9 ''", "<>"),
     ] {
@@ -82,7 +83,7 @@ fn fish_completes_from_the_registry() {
     for (typed, expected) in [
         ("dkms remove ", "alpha/1.0\nalpha/2.0\nbeta/0.9\n"),
         ("dkms remove -m alpha -v ", "1.0\n2.0\n"),
-        ("dkms status --no-de", "--no-depmod\tDo not run depmod\n"),
+        ("dkms install --no-de", "--no-depmod\tDo not run depmod\n"),
         ("dkms check --enrolled /etc/debian", "/etc/debian_version\n"),
     ] {
         assert_eq!(root.run(&format!("fish -c 'complete -C \"{typed}\"'")).ok().stdout, expected, "{typed}");
@@ -98,7 +99,7 @@ fn zsh_completes_from_the_registry() {
         "zmodload zsh/zpty\nzpty -b z 'TERM=dumb zsh -f -i'\n\
          zpty -w z $'bindkey -e; autoload -U compinit; compinit -u; print READY:$((6*7))'\n\
          until [[ $all == *READY:42* ]]; do zpty -r -t z line && all+=$line || sleep 0.1; done\n\
-         for typed in 'dkms remove b' 'dkms remove -m alpha -v 2' 'dkms status --no-de' 'dkms check --enrolled /etc/debian_v'; do\n\
+         for typed in 'dkms remove b' 'dkms remove -m alpha -v 2' 'dkms install --no-de' 'dkms check --enrolled /etc/debian_v'; do\n\
          zpty -w -n z $typed$'\\t'\n\
          n=0; all=; until (( n++ > 50 )); do zpty -r -t z line && { all+=$line; n=0 } || sleep 0.1; done\n\
          print -r -- \"<$all>\"; zpty -w -n z $'\\x15'\ndone\n",
@@ -106,7 +107,7 @@ fn zsh_completes_from_the_registry() {
     root.run("zsh -f /opt/z.zsh").ok().says(&[
         "dkms remove beta/0.9",
         "dkms remove -m alpha -v 2.0",
-        "dkms status --no-depmod",
+        "dkms install --no-depmod",
         "dkms check --enrolled /etc/debian_version",
     ]);
 }

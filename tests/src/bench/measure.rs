@@ -76,14 +76,15 @@ pub fn mean(root: &Root, times: usize, command: &str) -> f64 {
     measure(root, &format!("for _ in $(seq {times}); do {command}; done")).wall / times as f64
 }
 
-/// The child processes of the program that a hook starts, with their arguments.
+/// What our program starts when this command starts it, with arguments.
 pub fn children(root: &Root, command: &str) -> Vec<String> {
     let traced = format!("strace -f -qq -e trace=execve -e status=successful -o /var/tmp/traced {command}");
     root.run(&traced).ok();
     let all = root.read("/var/tmp/traced");
     let started = all.lines().filter_map(|line| Some(line.split_once("execve(")?.1.to_owned()));
-    // Hook files are shell scripts that start the program.
-    let mut ours = started.skip_while(|line| !line.contains("/apt-hook\""));
+    // Hook files are shell scripts that start the program, and remain to distinguish a crash from a verdict.
+    let programs = ["\"/usr/sbin/dkms\"", "\"/usr/lib/dkms/apt-hook\""];
+    let mut ours = started.skip_while(|line| !programs.iter().any(|program| line.starts_with(program)));
     ours.next().expect("the program");
     ours.collect()
 }
