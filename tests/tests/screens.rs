@@ -130,6 +130,23 @@ fn a_failure_in_a_pipe() {
     assert_eq!(events, ["begin", "build", "outcome", "end"]);
     assert_eq!((&lines[2]["outcome"], &lines[2]["done"]), (&"failed".into(), &1.into()), "{}", lines[2]);
     assert_eq!(lines[3]["report"]["lines"][0]["module"]["name"], "broken-net");
+    // depmod takes seconds; a module that is up to date has an outcome, too.
+    for (force, expected) in [
+        (" --force", ["begin", "outcome", "step", "end"].as_slice()),
+        ("", ["begin", "outcome", "end"].as_slice()),
+    ] {
+        let command = format!("dkms install fine/1.0 -k {}{force} --progress json", kernel.release);
+        let lines = root.run(&command).ok().stdout;
+        let events: Vec<String> = lines
+            .lines()
+            .map(|line| schemas::valid("progress", line)["event"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(events, expected, "{lines}");
+    }
+    // A name without a directory.
+    root.run("cd /opt && dkms status --svg table.svg && test -s /opt/table.svg").ok();
+    // A device is written to, not replaced.
+    root.run("dkms status --svg /dev/full; test -c /dev/full").ok().says(&["No space left on device"]);
 }
 
 /// The widths of the terminals.

@@ -34,6 +34,7 @@ use crate::exit::Exit;
 use crate::kernel::{self, Kernel, Module};
 use crate::loaded::{self, Replaced};
 use crate::plan::{Loading, Plan, Removal, Skip, Survey, Task};
+use crate::report::progress::Progress;
 use crate::report::{Class, Failing, Fault, Outcome, Report};
 use crate::session::Session;
 use crate::step::script::Trouble;
@@ -145,7 +146,13 @@ fn apply<'a>(
 
 impl<'a> Work<'a> {
     fn all(&mut self, plan: &'a Plan) -> Result<Completion> {
+        let screen = self.session.screen;
+        let builds = plan.tasks.iter().filter(|task| task.build).count();
+        screen.event(&Progress::Begin { format: 1, builds, seconds: schedule::foreseen(self, plan) });
         for Skip { module, target, outcome } in &plan.settled {
+            if let Some(target) = target {
+                screen.event(&Progress::Outcome { module, target, outcome, done: 0 });
+            }
             if let (Some(target), Outcome::Present) = (target, outcome) {
                 self.session.screen.progress(&crate::report::text::progress(module, target, outcome, None));
             }
@@ -180,6 +187,10 @@ impl<'a> Work<'a> {
                 self.report.add(&unregister.module, None, Outcome::Kept);
             } else {
                 self.tree.forget(&unregister.module)?;
+                let said = format!("dkms: {} removed from the DKMS tree", unregister.module);
+                if screen.is_person() {
+                    screen.progress(&said);
+                }
                 self.report.add(&unregister.module, None, Outcome::Unregistered);
             }
         }

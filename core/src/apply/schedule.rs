@@ -19,7 +19,7 @@ use crate::plan::{Plan, Task};
 use crate::report::live::Live;
 use crate::report::progress::Progress;
 use crate::report::timeline::{Phases, Span};
-use crate::report::{Failing, Fault, Outcome, Severity, Waits, text};
+use crate::report::{Failing, Fault, KernelStep, Outcome, Severity, Waits, text};
 use crate::session::Session;
 use crate::step::{build, depmod, sign};
 use crate::sys::confine::Wall;
@@ -55,6 +55,12 @@ enum Message {
     Indexed(usize, Result<bool>, Vec<Span>, Token),
 }
 
+/// The expected seconds of all builds that are not cached, if all were built before.
+pub(super) fn foreseen(work: &Work<'_>, plan: &Plan) -> Option<f64> {
+    let compiled = plan.tasks.iter().filter(|task| task.build && !task.cached);
+    compiled.map(|task| remembered(work, task)).sum()
+}
+
 /// Executes the tasks and removals of the plan, and depmod for their kernels.
 pub(super) fn carry_out<'a>(work: &mut Work<'a>, plan: &'a Plan) -> Result<()> {
     let (steps, items) = steps(work, plan);
@@ -77,10 +83,6 @@ pub(super) fn carry_out<'a>(work: &mut Work<'a>, plan: &'a Plan) -> Result<()> {
     let mut outcomes: BTreeMap<usize, Outcome> = BTreeMap::new();
     let builds = plan.tasks.iter().filter(|task| task.build).count();
     let expected = costs.values().sum();
-    if builds > 0 {
-        let seconds = remembered.then_some(expected);
-        work.session.screen.event(&Progress::Begin { format: 1, builds, seconds });
-    }
     let result = thread::scope(|scope| {
         let (send, receive) = mpsc::channel();
         let mut executor = Executor {
@@ -306,6 +308,8 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
             Step::Index(target) => {
                 fail::fail_point!("finish:before-depmod");
                 let target = (*target).clone();
+                session.screen.event(&Progress::Step { step: KernelStep::Depmod, target: &target });
+                self.live.step(format!("depmod for {}", target.kernel));
                 work.intend(|intent| {
                     intent.depmod.insert(target.clone());
                 })?;
@@ -466,7 +470,7 @@ fn attempt(
 
 fn announce(work: &Work<'_>, plan: &Plan) {
     let builds: Vec<&Task> = plan.tasks.iter().filter(|task| task.build && !task.cached).collect();
-    if builds.is_empty() {
+    if builds.is_empty() || !work.session.screen.talks() {
         return;
     }
     let kernels: BTreeSet<&str> = builds.iter().map(|task| task.target.kernel.as_str()).collect();

@@ -77,14 +77,15 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
         }
     }
     let reported = Reported::load(&session.layout, caller::manager()).recap(session.options.recap);
-    if let Some(summary) = text::summary(&told, &session.policy.admin, number, &reported) {
+    let quiet = screen.is_quiet() && !wrong(&told);
+    if let Some(summary) = text::summary(&told, &session.policy.admin, number, &reported).filter(|_| !quiet) {
         session.screen.alert(&summary);
         reported.record(&session.layout, &told, number);
     }
     session.screen.event(&Progress::End { transaction: number, report: &told });
     // Programs of the administrator may call dkms.
     drop(tree);
-    tell(session, &told, number);
+    tell(session, &snapshot, &told, number);
     drop(told);
     match result {
         Err(error) if error.is::<signal::Interrupted>() => Err(error.context(AlreadyReported)),
@@ -123,9 +124,11 @@ pub fn prove(
     }
     let survey = survey::incoming(session, &snapshot, facts, proof.view.as_deref());
     let plan = plan(&events, &snapshot, &survey, &session.policy.distribution);
-    // Builds for kernels that were not installed after all are not needed.
+    // Builds for kernels, and of modules, that were not installed after all are not needed.
     for Placement { module: id, target } in snapshot.failures.keys() {
-        if !survey.kernels.contains_key(target) && !session.layout.kernel(&target.kernel).exists() {
+        let kernel = survey.kernels.contains_key(target) || session.layout.kernel(&target.kernel).exists();
+        let concerned = survey.cases.keys().any(|place| place.module == *id);
+        if !kernel || !snapshot.modules.contains_key(id) && !concerned {
             tree.forget_failure(id, target)?;
         }
     }
@@ -143,7 +146,7 @@ pub fn prove(
     session.screen.event(&Progress::End { transaction: number, report: &report });
     drop(places);
     drop(tree);
-    tell(session, &report, number);
+    tell(session, &snapshot, &report, number);
     Ok(Some(Proven { report, snapshot, survey, number, reported }))
 }
 
@@ -210,6 +213,13 @@ fn told<'r>(session: &Session, events: &[Event], report: &'r Report) -> Cow<'r, 
     Cow::Owned(told)
 }
 
+/// Whether a summary has errors.
+fn wrong(report: &Report) -> bool {
+    report.worse_than(Severity::LeftOut).next().is_some()
+        || !report.problems.is_empty()
+        || !report.unfinished.is_empty()
+}
+
 /// Prints why a module that the user named is not built. Of modules that were not named, this is expected.
 fn explain_exclusions(session: &Session, events: &[Event], plan: &Plan) {
     let named = |module: &ModuleId| {
@@ -217,19 +227,29 @@ fn explain_exclusions(session: &Session, events: &[Event], plan: &Plan) {
     };
     for Skip { module, target, outcome } in plan.settled.iter().filter(|skip| named(&skip.module)) {
         if let (Some(target), Outcome::Excluded { .. }) = (target, outcome) {
-            session.screen.progress(&text::progress(module, target, outcome, None));
+            let why = text::progress(module, target, outcome, None);
+            // The exit code is that of an error.
+            if session.screen.is_quiet() { session.screen.alert(&why) } else { session.screen.progress(&why) }
         }
     }
 }
 
 /// Tells the administrator's programs of failures that are new: those of earlier transactions have been told. What a user
 /// builds in a DKMS tree of their own does not concern the administrator.
-fn tell(session: &Session, report: &Report, number: Option<u64>) {
+fn tell(session: &Session, before: &Snapshot, report: &Report, number: Option<u64>) {
     if !rustix::process::geteuid().is_root() {
         return;
     }
+    // A retry that ends like the last one.
+    let told = |line: &Line| {
+        let place = line.target.as_ref().map(|target| Placement::of(&line.module, target));
+        let last = place.and_then(|place| before.failures.get(&place));
+        let now = if let Outcome::Failed(failing) = &line.outcome { Some(failing) } else { None };
+        last.zip(now).is_some_and(|(last, now)| last.why == now.why && last.errors == now.errors)
+    };
     let new = |line: &Line| {
-        line.outcome.failed() && !matches!(line.outcome.class(), Class::KnownToFail(_) | Class::Refused(_))
+        let known = matches!(line.outcome.class(), Class::KnownToFail(_) | Class::Refused(_));
+        line.outcome.failed() && !known && !told(line)
     };
     let unfinished = report.unfinished.iter().any(|step| !step.earlier);
     if !report.lines.iter().any(new) && report.problems.is_empty() && !unfinished {

@@ -25,9 +25,11 @@ const INTERPRETED: &[&str] = &[
 /// The terminal, the desktop and the login: they do not change a build, and differ from one login to the next.
 #[rustfmt::skip] // one name on each line would be a page
 const LOGIN: &[&str] = &[
-    "COLORTERM", "COLUMNS", "DEBIAN_FRONTEND", "DESKTOP_SESSION", "DISPLAY", "EDITOR", "HOSTNAME",
-    "INVOCATION_ID", "JOURNAL_STREAM", "LINES", "LOGNAME", "LS_COLORS", "MAIL", "MANAGERPID", "NOTIFY_SOCKET",
-    "PAGER", "SHELL", "STY", "TERM", "USER", "USERNAME", "VISUAL", "WINDOWID",
+    "BROWSER", "COLORTERM", "COLUMNS", "DEBIAN_FRONTEND", "DESKTOP_SESSION", "DISPLAY", "EDITOR", "FORCE_COLOR",
+    "HOSTNAME", "ICEAUTHORITY", "INFOPATH", "INVOCATION_ID", "JAVA_HOME", "JOURNAL_STREAM", "LINES", "LOGNAME",
+    "MAIL", "MANAGERPID", "MANPAGER", "MANPATH", "MANWIDTH", "NO_COLOR", "NOTIFY_SOCKET", "PAGER", "PROMPT",
+    "RPROMPT", "SHELL", "STY", "TERM", "TZ", "USER", "USERNAME", "VISUAL", "WINDOWID", "WINDOWPATH", "XAUTHORITY",
+    "container",
 ];
 
 /// Variables of our tests. A released program does not know them.
@@ -36,9 +38,11 @@ const TESTS: &[&str] = if cfg!(debug_assertions) { &["DKMS_UNCONFINED", "FAILPOI
 /// Beginnings of names of the kinds MANAGED, INTERPRETED and LOGIN, and of the variables between processes of dkms.
 #[rustfmt::skip] // one name on each line would be a page
 const BEGINNINGS: &[&str] = &[
-    "BASH_", "DBUS_", "DEBCONF_", "DKMS_ALLOW", "DKMS_CONFINE", "DKMS_LOCK_", "DPKG_", "GNOME_", "GPG_", "HIST",
-    "KDE_", "KONSOLE_", "LC_", "LD_", "LESS", "LISTEN_", "MEMORY_PRESSURE_", "QT_", "SESSION_", "SSH_",
-    "SUDO_", "SYSTEMD_", "TERM_", "TMUX", "VTE_", "WATCHDOG_", "WAYLAND_", "XDG_", "GTK_",
+    "ALACRITTY_", "BASH_", "CLICOLOR", "CONDA_", "DBUS_", "DEBCONF_", "DKMS_ALLOW", "DKMS_CONFINE", "DKMS_LOCK_",
+    "DPKG_", "FZF_", "GDM", "GNOME_", "GPG_", "GREP_", "GTK_", "HIST", "IBUS_", "KDE_", "KITTY_", "KONSOLE_", "LC_",
+    "LD_", "LESS", "LISTEN_", "LS_", "MEMORY_PRESSURE_", "NVM_", "PYENV_", "QT_", "SESSION_", "SSH_", "STARSHIP_",
+    "SUDO_", "SYSTEMD_", "TERM_", "TMUX", "VSCODE_", "VTE_", "WATCHDOG_", "WAYLAND_", "WSL", "WT_", "XDG_", "XTERM_",
+    "ZSH",
 ];
 
 /// A name that contains one of these may hold a secret: every user can read the log of a build.
@@ -124,6 +128,15 @@ mod tests {
             "",
             "DKMS_LOCK_HOLDER",
             "DKMS_ALLOW",
+            "NO_COLOR",
+            "CLICOLOR_FORCE",
+            "TZ",
+            "LS_OPTIONS",
+            "GREP_COLORS",
+            "MANPATH",
+            "container",
+            "JAVA_HOME",
+            "VSCODE_IPC_HOOK",
         ] {
             assert!(!reaches(name), "{name}");
         }

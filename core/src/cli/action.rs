@@ -39,9 +39,9 @@ pub enum Action {
     KernelPrerm,
     /// Generate a module signing key (MOK)
     GenerateMok,
-    /// List past transactions, or show one of them: history show ID
+    /// List past transactions, or show the last one or another: history show [ID]
     History,
-    /// Draw the schedule of a past transaction: timeline ID
+    /// Draw the schedule of the last transaction or another: timeline [ID]
     Timeline,
     /// Print the log of a module's last build
     Log,
@@ -218,7 +218,7 @@ impl Action {
             }
             Self::Ldtarball => &[&["archive", "force", "dry_run"]],
         };
-        groups.iter().copied().flatten().chain(&TREES).chain(&["quiet"]).copied().collect()
+        groups.iter().copied().flatten().chain(&TREES).chain(&["quiet", "help"]).copied().collect()
     }
 }
 

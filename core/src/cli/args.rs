@@ -27,7 +27,7 @@ pub enum Format {
 
 /// Builds and installs out-of-tree kernel modules.
 #[derive(Debug, Parser)]
-#[command(name = "dkms", disable_version_flag = true, args_override_self = true)]
+#[command(name = "dkms", disable_version_flag = true, disable_help_flag = true, args_override_self = true)]
 #[command(after_help = Action::help())]
 pub struct Args {
     /// Action, and module/version, source directory, dkms.conf or tarball
@@ -97,8 +97,8 @@ pub struct Args {
     /// Output as JSON
     #[arg(long)]
     pub json: bool,
-    /// Print progress for people, or as one JSON document a line
-    #[arg(long, value_name = "FORMAT", conflicts_with = "json")]
+    /// Print progress as text, or as json: one document a line
+    #[arg(long, value_name = "FORMAT", conflicts_with = "json", hide_possible_values = true)]
     pub progress: Option<Format>,
     /// Write the table of `status`, or the schedule of `timeline`, as an SVG picture to this file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "prometheus"])]
@@ -163,6 +163,9 @@ pub struct Args {
     /// Accepted for compatibility
     #[arg(long, hide = true)]
     no_prepare_kernel: bool,
+    /// Print help
+    #[arg(short = 'h', long, action = ArgAction::HelpShort)]
+    help: Option<bool>,
 }
 
 /// The values of an option, each with its position on the command line.

@@ -81,6 +81,14 @@ pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> R
 
 /// The named files, else those of the installed modules.
 fn candidates(session: &Session, args: &Args, invocation: &Invocation) -> Result<Vec<Candidate>> {
+    for word in invocation.rest.iter().filter(|word| unknown::like_path(word)) {
+        if !Path::new(word).is_file() {
+            return refuse(Exit::ERROR, format!("{word}: file not found"));
+        }
+        if !word.contains(".ko") {
+            return refuse(Exit::ERROR, format!("{word} is not a module file (its name has no .ko)"));
+        }
+    }
     let is_file = |word: &&String| word.contains(".ko") && Path::new(word).is_file();
     let files: Vec<&String> = invocation.rest.iter().filter(is_file).collect();
     if !files.is_empty() {

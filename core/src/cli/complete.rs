@@ -117,8 +117,7 @@ impl Completion<'_> {
     /// Whether an option has a meaning for the action, if there is one.
     fn has_meaning(&self, arg: &Arg) -> bool {
         let action = self.word(0).and_then(|word| Action::named(&word));
-        arg.get_id() == "help"
-            || action.is_none_or(|action| action.options().contains(&arg.get_id().as_str()))
+        action.is_none_or(|action| action.options().contains(&arg.get_id().as_str()))
     }
 
     fn transactions(&self) -> Vec<String> {

@@ -45,6 +45,7 @@ pub(super) fn show(session: &mut Session, args: &Args) -> Result<Exit> {
         // Standard output has one document only.
         session.screen = session.screen.aside();
     }
+    session.autoinstall_off();
     let mut found = findings(&inspect(session)?);
     let mut done = Vec::new();
     if args.fix {

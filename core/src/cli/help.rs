@@ -3,19 +3,23 @@
 use clap::CommandFactory as _;
 use clap::ValueEnum as _;
 
-use super::action::Action;
+use super::action::{Action, Operand, Version};
 use super::args::Args;
+use super::unknown;
 
-/// The help that these arguments request: `help`, `--help`, `help ACTION` or `ACTION --help`.
-pub(super) fn requested(words: &[String]) -> Option<String> {
+/// The help that these arguments request: `help`, `--help`, `help ACTION` or `ACTION --help`. An error if they name an action
+/// that does not exist.
+pub(super) fn requested(words: &[String]) -> Option<Result<String, String>> {
     let asks = |word: &String| word == "--help" || word == "-h";
     let by_word = words.first().is_some_and(|word| word == "help");
     if !by_word && !words.iter().any(asks) {
         return None;
     }
-    Some(match words.iter().find_map(|word| Action::named(word)) {
-        Some(action) => of(action),
-        None => Args::command().render_help().to_string(),
+    let wrong = words.get(1).filter(|word| by_word && !word.starts_with('-'));
+    Some(match (words.iter().find_map(|word| Action::named(word)), wrong) {
+        (Some(action), _) => Ok(of(action)),
+        (None, Some(word)) => Err(unknown::command(word)),
+        (None, None) => Ok(Args::command().render_help().to_string()),
     })
 }
 
@@ -27,7 +31,12 @@ fn of(action: Action) -> String {
         arg.hide(!shown)
     });
     let help = action.to_possible_value().and_then(|value| value.get_help().map(ToString::to_string));
-    let operand = action.rules().operand.usage();
+    let rules = action.rules();
+    let operand = match (rules.operand, rules.version) {
+        (Operand::Added, Version::All) if matches!(action, Action::Log | Action::Why) => " MODULE",
+        (Operand::Added, Version::All) => " [MODULE]",
+        (operand, _) => operand.usage(),
+    };
     command
         .about(help.unwrap_or_default())
         .override_usage(format!("dkms {action}{operand} [OPTIONS]"))
@@ -61,12 +70,15 @@ mod tests {
     #[test]
     fn help_for_one_action_has_its_options_only() {
         for line in ["help install", "install --help", "--help install", "a/1 install -h"] {
-            let text = requested(&words(line)).unwrap();
+            let text = requested(&words(line)).unwrap().unwrap();
             assert!(text.contains("Usage: dkms install MODULE/VERSION [OPTIONS]"), "{line}: {text}");
             assert!(text.contains("--force") && text.contains("--kernelver"), "{text}");
             assert!(!text.contains("--enrolled") && !text.contains("--binaries-only"), "{text}");
         }
-        assert!(requested(&words("help")).unwrap().contains("Actions:"));
+        assert!(requested(&words("help")).unwrap().unwrap().contains("Actions:"));
+        assert!(
+            requested(&words("help autoinstal")).unwrap().unwrap_err().contains("did you mean autoinstall?")
+        );
         assert_eq!(requested(&words("install a/1")), None);
     }
 

@@ -64,7 +64,7 @@ pub(super) fn show(session: &Session, args: &Args, words: &[String]) -> Result<E
 
 /// `  12  2026-11-22 23:51  module-postinst a 1: 1 module for 6.12.118, 1 FAILED`
 fn line(kept: &Kept) -> String {
-    let Report { cause, lines, repaired, .. } = &kept.report;
+    let Report { cause, lines, repaired, problems, .. } = &kept.report;
     let modules = lines.iter().map(|line| &line.module).collect::<BTreeSet<_>>().len();
     let kernels: BTreeSet<&str> =
         lines.iter().filter_map(|line| Some(line.target.as_ref()?.kernel.as_str())).collect();
@@ -86,6 +86,9 @@ fn line(kept: &Kept) -> String {
         if number > 0 {
             text.push_str(&format!(", {number} {what}"));
         }
+    }
+    if !problems.is_empty() {
+        text.push_str(", not completed");
     }
     if !repaired.is_empty() {
         text.push_str(", after an interrupted run");

@@ -13,7 +13,8 @@ use crate::types::Target;
 
 /// Prints one sentence to a user.
 pub(super) fn say(session: &Session, sentence: &str) {
-    if session.screen.is_person() && !session.options.dry_run {
+    // A program that reads progress has the report.
+    if session.screen.is_person() && session.screen.talks() && !session.options.dry_run {
         session.screen.progress(&format!("dkms: {sentence}"));
     }
 }

@@ -62,10 +62,7 @@ impl Invocation {
             return refuse(
                 Exit::NO_ACTION,
                 match word {
-                    Some(word) => match super::unknown::similar(word, Action::all().map(|(name, _)| name)) {
-                        Some(action) => format!("unknown command {word:?}; did you mean {action}?"),
-                        None => format!("unknown command {word:?}; see dkms --help"),
-                    },
+                    Some(word) => super::unknown::command(word),
                     None => "no command given; see dkms --help".to_owned(),
                 },
             );

@@ -11,13 +11,29 @@ use super::{of_tree, refuse};
 use crate::exit::Exit;
 use crate::session::Session;
 use crate::sys::file;
-use crate::types::Target;
+use crate::tree::Snapshot;
+use crate::types::{ModuleId, ModuleName, Target};
 
 /// The largest log that is printed. The builder limits logs to less.
 const LIMIT: u64 = 64 << 20;
 
+/// The module, if a build of it has failed: that of a package which is not installed yet is not in the DKMS tree.
+fn of_failure(session: &Session, invocation: &Invocation) -> Result<Option<(ModuleName, Snapshot)>> {
+    let name = invocation.name.as_deref().and_then(|name| name.parse::<ModuleName>().ok());
+    let Some(name) = name else { return Ok(None) };
+    let snapshot = crate::apply::status_of(session, None)?;
+    let version = invocation.version.as_deref();
+    let named =
+        |id: &ModuleId| id.name == name && version.is_none_or(|version| version == id.version.as_str());
+    let failed = snapshot.failures.keys().any(|key| named(&key.module));
+    Ok(failed.then_some((name, snapshot)))
+}
+
 pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> Result<Exit> {
-    let (name, snapshot) = of_tree(session, invocation)?;
+    let (name, snapshot) = match of_failure(session, invocation)? {
+        Some(found) => found,
+        None => of_tree(session, invocation)?,
+    };
     let wanted = args.pairs.wanted()?;
     let fits = |target: &Target| {
         wanted.iter().any(|(kernel, arch)| {

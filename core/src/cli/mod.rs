@@ -39,7 +39,8 @@ use crate::exit::Exit;
 use crate::inventory::all_targets;
 use crate::kernel;
 use crate::layout::Layout;
-use crate::report::{Screen, broke};
+use crate::report::progress::Progress;
+use crate::report::{Report, Screen, broke};
 use crate::session::{Options, Session};
 use crate::step::sign;
 use crate::sys::signal;
@@ -73,9 +74,16 @@ pub fn main() -> ExitCode {
         complete::print(&words, caller::screen());
         return ExitCode::SUCCESS;
     }
-    if let Some(text) = help::requested(&words().skip(1).collect::<Vec<_>>()) {
-        caller::screen().answer(&text);
-        return written(Exit::SUCCESS, caller::screen()).into();
+    match help::requested(&words().skip(1).collect::<Vec<_>>()) {
+        Some(Ok(text)) => {
+            caller::screen().answer(&text);
+            return written(Exit::SUCCESS, caller::screen()).into();
+        }
+        Some(Err(why)) => {
+            caller::screen().alert(&format!("dkms: {why}"));
+            return Exit::NO_ACTION.into();
+        }
+        None => {}
     }
     let args = match Args::read() {
         Ok(args) => args,
@@ -96,11 +104,11 @@ pub fn main() -> ExitCode {
 /// The exit code; an error if the answer could not be written.
 fn written(exit: Exit, screen: Screen) -> Exit {
     match screen.lost() {
-        Some(error) if exit.is_success() => {
+        Some(error) => {
             screen.alert(&format!("dkms: writing the output: {error}"));
-            Exit::ERROR
+            if exit.is_success() { Exit::ERROR } else { exit }
         }
-        _ => exit,
+        None => exit,
     }
 }
 
@@ -170,8 +178,8 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
         dry_run: args.dry_run,
         recap: false,
         environment: match invocation.action {
-            // The builds are for a package transaction, which has none.
-            Action::Preflight => Vec::new(),
+            // They are about package transactions, which have none.
+            Action::Preflight | Action::Why | Action::Doctor => Vec::new(),
             _ => caller::build_environment(),
         },
     };
@@ -187,6 +195,10 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
         }
     };
     let mut session = Session::start(screen, options, place)?;
+    if args.dry_run {
+        // The plan is the only thing on standard output.
+        session.screen = session.screen.aside();
+    }
     if args.binaries_only && args.source_only {
         return refuse(Exit::CONTRADICTION, "--binaries-only and --source-only cannot be used together");
     }
@@ -219,6 +231,11 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
                 false => vec![args.one_target(&session, action)?],
             };
             if session.autoinstall_off() {
+                // A program that reads the plan or the progress gets one in which nothing happens.
+                if args.dry_run {
+                    crate::apply::run(&mut session, Vec::new())?;
+                }
+                session.screen.event(&Progress::End { transaction: None, report: &Report::default() });
                 return Ok(Exit::SUCCESS);
             }
             let events = targets.iter().cloned().map(Event::Autoinstall).collect();

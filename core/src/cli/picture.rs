@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::refuse;
 use crate::exit::Exit;
@@ -18,7 +18,7 @@ pub(super) fn write(session: &Session, path: &Path, svg: &str) -> Result<Exit> {
             format!("writing {}: there is no directory {}", path.display(), directory.display()),
         );
     }
-    file::write_named(path, svg.as_bytes()).with_context(|| format!("writing {}", path.display()))?;
+    file::write_named(path, svg.as_bytes())?;
     // Nothing is mixed with a picture on standard output.
     if path.is_file() {
         session.screen.progress(&format!("dkms: wrote {}", path.display()));

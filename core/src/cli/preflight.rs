@@ -54,7 +54,14 @@ pub(super) fn show(session: &mut Session, args: &Args, invocation: &Invocation) 
         };
         session.screen.answer(&format!("{}\n", serde_json::to_string_pretty(&document)?));
     } else {
-        session.screen.alert(said.as_deref().unwrap_or("dkms: all modules build"));
+        let nothing = match question.files.is_empty() {
+            true => "dkms: nothing to build: no module is in the DKMS tree",
+            false => {
+                "dkms: nothing to build for these packages: they contain no kernel headers and no module source"
+            }
+        };
+        let otherwise = if finding.proven.is_some() { "dkms: all modules build" } else { nothing };
+        session.screen.alert(said.as_deref().unwrap_or(otherwise));
     }
     Ok(code(&finding))
 }

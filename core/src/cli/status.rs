@@ -137,10 +137,12 @@ pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> R
             ));
         }
     }
-    // Failures of a pre-build for a kernel that was never installed are not reported.
-    let there = |target: &Target| session.layout.kernel(&target.kernel).exists();
+    // Failures of a pre-build for a kernel, or of a module, that was never installed are not reported.
+    let there = |module: &ModuleId, target: &Target| {
+        session.layout.kernel(&target.kernel).exists() && snapshot.modules.contains_key(module)
+    };
     let failed = |Placement { module, target }: &Placement| {
-        wanted(module) && pairs.iter().any(|pair| fits(pair, target)) && there(target)
+        wanted(module) && pairs.iter().any(|pair| fits(pair, target)) && there(module, target)
     };
     for (Placement { module, target }, failure) in snapshot.failures.iter().filter(|(key, _)| failed(key)) {
         document.failures.push(Failed {

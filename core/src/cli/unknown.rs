@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::action::Operand;
+use super::action::{Action, Operand};
 use super::args::Args;
 use super::complete;
 use super::invocation::Invocation;
@@ -20,6 +20,14 @@ pub(super) fn similar<W: AsRef<str>>(word: &str, known: impl Iterator<Item = W>)
     let likeness = |other: &W| strsim::jaro_winkler(word, other.as_ref());
     let close = known.filter(|other| likeness(other) > 0.85);
     close.max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
+}
+
+/// The sentence about an unknown action.
+pub(super) fn command(word: &str) -> String {
+    match similar(word, Action::all().map(|(name, _)| name)) {
+        Some(action) => format!("unknown command {word:?}; did you mean {action}?"),
+        None => format!("unknown command {word:?}; see dkms --help"),
+    }
 }
 
 /// The sentence about a module, or a version of one, that is not in the DKMS tree.
@@ -54,14 +62,16 @@ pub(super) fn advice(session: &Session, wanted: &ModuleId, sources: bool) -> Res
     Ok(close.map(|close| format!("did you mean {close}?")))
 }
 
-/// A source directory that was named instead of a module and cannot be used. A word with a slash can also be a module
-/// with its version, so only words that begin like a path are directories.
+/// Whether a word can only be a path: one with a slash inside can also be a module with its version.
+pub(super) fn like_path(word: &str) -> bool {
+    [".", ".."].contains(&word) || ["/", "./", "../"].iter().any(|start| word.starts_with(start))
+}
+
+/// A source directory that was named instead of a module and cannot be used.
 pub(super) fn directory(invocation: &Invocation) -> Result<()> {
     let operand = invocation.action.rules().operand;
-    let like_path = |word: &&String| {
-        [".", ".."].contains(&word.as_str()) || ["/", "./", "../"].iter().any(|start| word.starts_with(start))
-    };
-    let first = invocation.named_by_word().filter(like_path).filter(|word| !Path::new(word).is_file());
+    let first =
+        invocation.named_by_word().filter(|word| like_path(word)).filter(|word| !Path::new(word).is_file());
     let Some(word) = first.filter(|_| matches!(operand, Operand::Source | Operand::Module)) else {
         return Ok(());
     };

@@ -40,6 +40,10 @@ struct Explained {
 
 pub(super) fn show(session: &mut Session, args: &Args, invocation: &Invocation) -> Result<Exit> {
     let (name, snapshot) = of_tree(session, invocation)?;
+    if args.json {
+        session.screen = session.screen.aside();
+    }
+    let off = session.autoinstall_off();
     let targets = if args.pairs.named() { args.targets(session)? } else { all_targets(session)? };
     let versions: Vec<&ModuleId> = snapshot
         .versions(&name)
@@ -53,7 +57,11 @@ pub(super) fn show(session: &mut Session, args: &Args, invocation: &Invocation) 
         for id in &versions {
             let prospect = outlook.of(id);
             if args.json {
-                document.modules.push(Explained::new(id, target, prospect));
+                let mut explained = Explained::new(id, target, prospect);
+                if off {
+                    explained.next = Next::Nothing;
+                }
+                document.modules.push(explained);
             } else {
                 said.push_str(&about(session, id, target, prospect));
             }

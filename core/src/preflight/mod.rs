@@ -148,11 +148,13 @@ fn look(session: &mut Session, question: &Question, finding: &mut Finding) -> Re
     // In a chroot or container, the modules in use are those of another system.
     let uses = question.replaces && !session.guest();
     let in_use = if uses { in_use(&session.layout) } else { BTreeSet::new() };
+    // A user asks about kernels that could be installed.
+    let concerned = finding.incoming.iter().chain(&question.kernels).cloned().collect();
     let stakes = Stakes {
         admin: &session.policy.admin,
         replaces: question.replaces,
         in_use: &in_use,
-        incoming: &finding.incoming,
+        incoming: &concerned,
     };
     // An unreadable package may contain what the others were built without: then nothing is proven.
     let held =

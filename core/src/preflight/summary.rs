@@ -6,6 +6,7 @@ use super::Finding;
 use crate::policy::ALLOW;
 use crate::report::{Outcome, Report, Severity, text};
 use crate::session::Session;
+use crate::types::ModuleName;
 
 /// Who requested the pre-build: the two readers need different advice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,13 +25,20 @@ pub fn summary(finding: &Finding, session: &Session, requested_by: RequestedBy) 
         lines.extend(text::summary(&report, &session.policy.admin, proven.number, &proven.reported));
     }
     lines.extend(finding.untried.iter().map(|why| format!("dkms: pre-build skipped: {why}")));
-    let fails = finding
+    let failed: BTreeSet<&ModuleName> = finding
         .proven
-        .as_ref()
-        .is_some_and(|proven| proven.report.worse_than(Severity::Waiting).next().is_some());
+        .iter()
+        .flat_map(|proven| proven.report.worse_than(Severity::Waiting))
+        .map(|line| &line.module.name)
+        .collect();
+    let admin = &session.policy.admin;
+    let allowed: Vec<&str> =
+        failed.iter().filter(|name| admin.allows(name)).map(|name| name.as_str()).collect();
     if !finding.held.is_empty() {
         lines.extend(held(finding, session, requested_by));
-    } else if fails {
+    } else if !allowed.is_empty() {
+        lines.push(format!("dkms: continuing without {} ({ALLOW})", allowed.join(", ")));
+    } else if !failed.is_empty() {
         let goes_on = match requested_by {
             RequestedBy::Transaction => "continuing; failed modules do not block this transaction",
             RequestedBy::User => {

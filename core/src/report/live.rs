@@ -58,6 +58,8 @@ struct State {
     /// All expected durations are those of earlier builds; else they are guessed from the size of the source.
     remembered: bool,
     running: BTreeMap<usize, Running>,
+    /// The newest step for a whole kernel.
+    step: Option<String>,
 }
 
 #[derive(Debug)]
@@ -80,6 +82,7 @@ impl Live {
             spent: 0.0,
             remembered,
             running: BTreeMap::new(),
+            step: None,
         };
         let mut terminal = false;
         if builds > 0 && screen.talks() {
@@ -111,6 +114,12 @@ impl Live {
             self.state.over += ended.expected;
             self.state.spent += ended.began.elapsed().as_secs_f64();
         }
+        self.draw(Instant::now());
+    }
+
+    /// A step for a whole kernel has started.
+    pub fn step(&mut self, what: String) {
+        self.state.step = Some(what);
         self.draw(Instant::now());
     }
 
@@ -157,7 +166,9 @@ impl State {
     fn line(&self, now: Instant) -> String {
         let elapsed = now.saturating_duration_since(self.began);
         let left = self.left(now).map_or(String::new(), |left| format!(", about {} left", time(left)));
-        let names: Vec<&str> = self.running.values().map(|running| running.name.as_str()).collect();
+        let mut names: Vec<&str> = self.running.values().map(|running| running.name.as_str()).collect();
+        // What is waited for when all is built.
+        names.extend(self.step.as_deref().filter(|_| self.running.is_empty()));
         let names = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
         format!("{}/{} built, {}{left}{names}", self.done, self.builds, time(elapsed))
     }
@@ -230,6 +241,7 @@ mod tests {
                 &[("zfs/2", 161, 80.0)],
                 "1/3 built, 3 min 20 s: zfs/2",
             ),
+            ("all is built", true, 40, Some((100.0, 40.0)), &[], "1/3 built, 40 s: depmod for 6.1"),
         ] {
             let running = running.iter().enumerate().map(|(key, (name, since, expected))| {
                 (key, Running { name: (*name).into(), began: ago(*since), expected: *expected })
@@ -244,6 +256,7 @@ mod tests {
                 spent,
                 remembered,
                 running: running.collect(),
+                step: (why == "all is built").then(|| "depmod for 6.1".into()),
             };
             assert_eq!(state.line(now), expected, "{why}");
         }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Outcome, Report};
+use super::{KernelStep, Outcome, Report};
 use crate::types::{ModuleId, Target};
 
 /// A line.
@@ -10,12 +10,12 @@ use crate::types::{ModuleId, Target};
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Progress<'a> {
-    /// Modules will be built.
+    /// The plan is known.
     Begin {
         /// The version of this format.
         #[cfg_attr(test, schemars(extend("const" = 1)))]
         format: u32,
-        /// The number of builds, cached ones included.
+        /// The number of builds, cached ones included; it can be zero.
         builds: usize,
         /// The expected seconds of all builds together, if all were built before.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,6 +43,14 @@ pub enum Progress<'a> {
         outcome: &'a Outcome,
         /// The number of builds that have ended.
         done: usize,
+    },
+    /// A step for a whole kernel has started.
+    Step {
+        /// The step.
+        step: KernelStep,
+        /// The kernel.
+        #[serde(flatten)]
+        target: &'a Target,
     },
     /// Another message, for people.
     Message {
@@ -84,7 +92,8 @@ mod tests {
             Some(Progress::Build { .. }) => {
                 Progress::Outcome { module, target, outcome: &Outcome::UpToDate, done: 1 }
             }
-            Some(Progress::Outcome { .. }) => Progress::Message { text: "a\nb" },
+            Some(Progress::Outcome { .. }) => Progress::Step { step: KernelStep::Depmod, target },
+            Some(Progress::Step { .. }) => Progress::Message { text: "a\nb" },
             Some(Progress::Message { .. }) => {
                 Progress::End { transaction: Some(3), report: Box::leak(Box::default()) }
             }

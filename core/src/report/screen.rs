@@ -16,7 +16,9 @@ static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
 /// The destination of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Screen {
-    stdout: bool,
+    person: bool,
+    /// Progress is printed on standard error: a program reads standard output.
+    aside: bool,
     quiet: bool,
     /// A program reads progress as JSON on standard output.
     events: bool,
@@ -25,24 +27,28 @@ pub struct Screen {
 impl Screen {
     /// A user's terminal.
     pub fn person() -> Self {
-        Self { stdout: true, quiet: false, events: false }
+        Self { person: true, aside: false, quiet: false, events: false }
     }
     /// A package manager.
     pub fn package_manager() -> Self {
-        Self { stdout: false, quiet: false, events: false }
+        Self { person: false, aside: true, quiet: false, events: false }
     }
     /// Whether progress is printed for people.
     pub fn talks(&self) -> bool {
         !self.quiet && !self.events
     }
+    /// Whether only errors are printed.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
     /// Whether the reader is a user, who started this program.
     pub fn is_person(&self) -> bool {
-        self.stdout
+        self.person
     }
     /// With progress on standard error: a program reads standard output.
     #[must_use]
     pub fn aside(self) -> Self {
-        Self { stdout: false, ..self }
+        Self { aside: true, ..self }
     }
     /// Prints progress as JSON.
     #[must_use]
@@ -75,7 +81,7 @@ impl Screen {
             return;
         }
         let line = format!("{}\n", plain(line));
-        live::above(|| if self.stdout { say(io::stdout(), &line) } else { say(io::stderr(), &line) });
+        live::above(|| if self.aside { say(io::stderr(), &line) } else { say(io::stdout(), &line) });
     }
     /// Prints a message that is never suppressed.
     pub fn alert(&self, text: &str) {

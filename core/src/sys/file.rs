@@ -130,7 +130,12 @@ impl Drop for Staged {
 }
 
 fn parent(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new("/"))
+    match path.parent() {
+        // A name in the working directory.
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => Path::new("/"),
+    }
 }
 
 /// Renames a complete, synced file, and syncs the directory.
@@ -213,8 +218,8 @@ pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> Result<()> {
 pub fn write_named(path: &Path, content: &[u8]) -> Result<()> {
     match fs::metadata(path) {
         Ok(meta) if !meta.is_file() => {
-            let mut file = OpenOptions::new().write(true).open(path)?;
-            Ok(file.write_all(content)?)
+            let write = || OpenOptions::new().write(true).open(path)?.write_all(content);
+            write().with_context(|| format!("writing {}", path.display()))
         }
         Ok(_) => write_atomic(&path.canonicalize()?, content, 0o644),
         Err(_) => write_atomic(path, content, 0o644),
