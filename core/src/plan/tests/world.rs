@@ -260,6 +260,10 @@ impl World {
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot::default();
         for (id, module) in &self.modules {
+            // Also of a module that is not in the DKMS tree: a pre-build has recorded it.
+            for (target, inputs) in &module.failed {
+                snapshot.failures.insert(Placement::of(id, target), failure(inputs));
+            }
             let source = match (module.link, module.source) {
                 (Link::Good, _) => Source::Linked(source(id)),
                 (Link::Dangling, _) => Source::Dangling(source(id)),
@@ -271,9 +275,6 @@ impl World {
             let builds =
                 module.builds.iter().map(|(target, build)| (target.clone(), entry(id, target, build)));
             snapshot.modules.insert(id.clone(), Entry { source, builds: builds.collect() });
-            for (target, inputs) in &module.failed {
-                snapshot.failures.insert(Placement::of(id, target), failure(inputs));
-            }
         }
         snapshot
     }
