@@ -11,7 +11,8 @@ use crate::exit::Exit;
 use crate::inventory::all_targets;
 use crate::report::{Line, Outcome, text};
 use crate::session::Session;
-use crate::types::{ModuleId, Target};
+use crate::tree::Failure;
+use crate::types::{ModuleId, Placement, Target};
 
 /// What `dkms why --json` prints.
 #[derive(Serialize)]
@@ -63,7 +64,10 @@ pub(super) fn show(session: &mut Session, args: &Args, invocation: &Invocation) 
                 }
                 document.modules.push(explained);
             } else {
+                let again = matches!(prospect, Prospect::Build(_));
                 said.push_str(&about(session, id, target, prospect));
+                let failure = snapshot.failures.get(&Placement::of(id, target)).filter(|_| again);
+                said.extend(failure.map(|failure| last(id, target, failure)));
             }
         }
     }
@@ -94,6 +98,13 @@ impl Explained {
         };
         Self { module: id.clone(), target: target.clone(), next, why, outcome }
     }
+}
+
+/// A failed build with other inputs, for example with variables of a user's environment.
+fn last(id: &ModuleId, target: &Target, failure: &Failure) -> String {
+    let error = failure.errors.first().map_or(String::new(), |error| format!(": {error}"));
+    let log = text::log_of(id, Some(target), &failure.log.to_string_lossy());
+    format!("      the last build, with other inputs, failed: {}{error}\n      log: {log}\n", failure.why)
 }
 
 /// The lines about one module for one kernel.

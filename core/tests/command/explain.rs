@@ -17,6 +17,7 @@ fn the_log_of_the_last_build() {
         lib/a/1/6.1/x86_64/log/make.log = built for 6.1
         lib/a/1/6.1/x86_64/module/a.ko
         lib/.dkms-rs/failures/a/1/6.2/x86_64.json = {"fingerprint": "f", "why": "x", "log": "$ROOT/failed.log", "code": 10}
+        lib/.dkms-rs/failures/c/2/6.2/x86_64.json = {"fingerprint": "f", "why": "x", "log": "$ROOT/failed.log", "code": 10}
         failed.log = failed for 6.2
         lib/b/1/source -> $ROOT/src/b-1"#,
     );
@@ -24,6 +25,8 @@ fn the_log_of_the_last_build() {
         ("log a -k 6.1", "built for 6.1"),
         ("log a/1 -k 6.2", "failed for 6.2"),
         ("log a -k 6.2/x86_64", "failed for 6.2"),
+        // Its package was not installed, because it does not build.
+        ("log c/2", "failed for 6.2"),
     ] {
         let words: Vec<&str> = line.split(' ').collect();
         assert_eq!(root.dkms(&words).ok(), expected, "{line}");
@@ -32,7 +35,7 @@ fn the_log_of_the_last_build() {
         ("log a -k 6.3", 6, "a has no build log for this kernel; to build it: dkms install a/1 -k 6.3"),
         ("log b", 6, "b has no build log; to build it: dkms install b/1"),
         ("log", 1, "log requires MODULE"),
-        ("log c", 3, "c is not in the DKMS tree; to list all modules: dkms status"),
+        ("log d", 3, "d is not in the DKMS tree; to list all modules: dkms status"),
         ("log a/2", 3, "a/2 is not in the DKMS tree"),
     ] {
         expect_refused(&root, line, code, part);
