@@ -58,7 +58,8 @@ enum Message {
 /// The expected seconds of all builds that are not cached, if all were built before.
 pub(super) fn foreseen(work: &Work<'_>, plan: &Plan) -> Option<f64> {
     let compiled = plan.tasks.iter().filter(|task| task.build && !task.cached);
-    compiled.map(|task| remembered(work, task)).sum()
+    let seconds = compiled.map(|task| remembered(work, task)).collect::<Option<Vec<f64>>>()?;
+    (!seconds.is_empty()).then(|| seconds.iter().sum())
 }
 
 /// Executes the tasks and removals of the plan, and depmod for their kernels.

@@ -139,6 +139,13 @@ pub fn prove(
     let (mut report, result) = apply(session, &tree, decided, report, began);
     result?;
     report.seconds = began.elapsed().as_secs_f64();
+    for line in &mut report.lines {
+        let kernel =
+            line.target.as_ref().is_some_and(|target| session.layout.kernel(&target.kernel).exists());
+        if let Outcome::Failed(failing) = &mut line.outcome {
+            failing.absent = !kernel || !snapshot.modules.contains_key(&line.module);
+        }
+    }
     let failed = report.failures() > 0;
     let number = failed.then(|| history::store(&session.layout, &report).ok()).flatten();
     let reported = Reported::load(&session.layout, caller::manager());

@@ -6,7 +6,6 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::Work;
-use crate::report::progress::Progress;
 use crate::report::{KernelStep, Unfinished};
 use crate::session::Session;
 use crate::step::initramfs;
@@ -26,8 +25,6 @@ impl Work<'_> {
             if self.gone.contains(&target) {
                 continue;
             }
-            let step = KernelStep::Initramfs;
-            self.session.screen.event(&Progress::Step { step, target: &target });
             match initramfs::refresh(self.session, &target, &stale.names) {
                 Ok(regenerated) => {
                     self.report.initramfs.extend(regenerated.then(|| target.clone()));
@@ -39,7 +36,7 @@ impl Work<'_> {
                     self.tree.note_stale(&target, &stale)?;
                     let earlier =
                         self.published.get(&target).is_none_or(|published| published.modules.is_empty());
-                    let (modules, why) = (stale.modules, stale.why);
+                    let (step, modules, why) = (KernelStep::Initramfs, stale.modules, stale.why);
                     self.report.unfinished.push(Unfinished { step, target, modules, why, earlier });
                 }
             }

@@ -53,7 +53,7 @@ pub(super) struct Planner<'a> {
     /// Modules whose sources are added.
     coming: BTreeSet<ModuleId>,
     /// A pre-build, which registers nothing.
-    pub(super) proving: bool,
+    proving: bool,
     pub(super) plan: Plan,
     /// Kernels that are being installed: their initramfs is generated after dkms.
     pub(super) installers: BTreeSet<Target>,

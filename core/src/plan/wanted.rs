@@ -123,9 +123,7 @@ impl Planner<'_> {
             return Err(Outcome::UpToDate);
         }
         let failure = self.snapshot.failures.get(&key).filter(|failure| failure.fingerprint == *fingerprint);
-        // A module that is not installed has no command that retries its build.
-        let retriable = !self.proving || self.snapshot.modules.contains_key(id);
-        let believed = wanted.automatic && retriable && !self.survey.doubtful.contains(&key);
+        let believed = wanted.automatic && !self.survey.doubtful.contains(&key);
         if let Some(failure) = failure.filter(|_| believed) {
             return Err(Outcome::Failed(Failing {
                 errors: failure.errors.clone(),

@@ -130,6 +130,9 @@ pub struct Failing {
     pub log: Option<String>,
     /// The same inputs failed before; it was not retried.
     pub remembered: bool,
+    /// Its kernel or its module is not installed: no command of a user retries it. Not stored: they may be installed later.
+    #[serde(skip)]
+    pub absent: bool,
     /// What remains installed for this kernel, and for others.
     pub remaining: String,
     /// The cause of the failure. Not stored: a stored failure is the module's, or no longer relevant.
@@ -148,6 +151,7 @@ impl Failing {
             errors: Vec::new(),
             log: None,
             remembered: false,
+            absent: false,
             remaining: String::new(),
             fault,
             code,

@@ -263,7 +263,7 @@ fn failed(line: &Line, failing: &Failing, admin: &Admin, say: &mut impl FnMut(St
     if let Some(log) = &failing.log {
         say(format!("      log: {}", log_of(&line.module, line.target.as_ref(), log)));
     }
-    if let Some(target) = line.target.as_ref().filter(|_| failing.remembered) {
+    if let Some(target) = line.target.as_ref().filter(|_| failing.remembered && !failing.absent) {
         say(format!("      to retry: dkms install {} -k {}", line.module, target.kernel));
     }
     if !failing.advice.is_empty() {

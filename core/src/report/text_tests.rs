@@ -60,6 +60,7 @@ fn failing() -> Failing {
         ],
         log: Some(format!("/var/lib/dkms/.dkms-rs/failures/a/1/{KERNEL}/x86_64.log")),
         remembered: false,
+        absent: false,
         remaining: "still installed for 6.12.100+deb13-amd64".into(),
         code: Exit::BUILD_FAILED,
     }
@@ -123,6 +124,16 @@ fn a_transaction_without_failures() {
     dkms: 6.1.0-9-amd64: 1 module built
     dkms: 6.12.117+deb13-amd64: 3 modules: 1 installed, 1 up to date, 1 excluded by dkms.conf
     ");
+}
+
+#[test]
+fn what_is_not_installed_cannot_be_retried_by_a_command() {
+    let line = |absent| {
+        let failing = Failing { remembered: true, absent, ..failing() };
+        summary(&report(vec![("a/1", KERNEL, Outcome::Failed(failing))]))
+    };
+    let retry = format!("to retry: dkms install a/1 -k {KERNEL}");
+    assert!(line(false).contains(&retry) && !line(true).contains("to retry"), "{}", line(true));
 }
 
 #[test]

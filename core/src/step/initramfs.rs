@@ -6,6 +6,8 @@ use anyhow::{Context, Result};
 
 use crate::distro::fill;
 use crate::kernel::{elf, pkgbase};
+use crate::report::KernelStep;
+use crate::report::progress::Progress;
 use crate::session::Session;
 use crate::sys::run::{Cmd, Output, which};
 use crate::types::Target;
@@ -33,6 +35,7 @@ pub fn refresh(session: &Session, target: &Target, published: &BTreeSet<String>)
     if !stale {
         return Ok(false);
     }
+    session.screen.event(&Progress::Step { step: KernelStep::Initramfs, target });
     session
         .screen
         .progress(&format!("dkms: updating the initramfs for {}: a module in it changed", target.kernel));

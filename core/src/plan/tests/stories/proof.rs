@@ -37,8 +37,7 @@ fn a_source_that_comes_is_tried_in_the_place_of_the_one_that_serves() {
             "build a/2@k1 over a/1; build a/2@k2",
         ),
         ("a/2 unregistered", "source? a/2 k1", "build a/2@k1"),
-        // Its earlier failure is not believed: it is not installed, and no command retries it.
-        ("a/2 unregistered; a/2@k1 failed; a/1@k1 installed", "source? a/2 k1", "build a/2@k1 over a/1"),
+        ("a/2 unregistered; a/2@k1 failed; a/1@k1 installed", "source? a/2 k1", "a/2@k1 is known to fail 10"),
     ]);
 }
 
