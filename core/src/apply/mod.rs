@@ -187,9 +187,8 @@ impl<'a> Work<'a> {
                 self.report.add(&unregister.module, None, Outcome::Kept);
             } else {
                 self.tree.forget(&unregister.module)?;
-                let said = format!("dkms: {} removed from the DKMS tree", unregister.module);
                 if screen.is_person() {
-                    screen.progress(&said);
+                    screen.progress(&format!("dkms: {} removed from the DKMS tree", unregister.module));
                 }
                 self.report.add(&unregister.module, None, Outcome::Unregistered);
             }

@@ -75,8 +75,7 @@ pub(super) fn carry_out<'a>(work: &mut Work<'a>, plan: &'a Plan) -> Result<()> {
             Step::Task(..) | Step::Removal(_) | Step::Index(_) => None,
         })
         .collect();
-    let compiled = plan.tasks.iter().filter(|task| task.build && !task.cached);
-    let remembered = compiled.map(|task| remembered(work, task)).all(|seconds| seconds.is_some());
+    let remembered = foreseen(work, plan).is_some();
     let signing = task::signing(work, &plan.tasks)?;
     let jobs = Jobs::new(work.session.jobs())?;
     let stop = Arc::new(AtomicBool::new(false));

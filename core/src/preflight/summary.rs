@@ -37,7 +37,11 @@ pub fn summary(finding: &Finding, session: &Session, requested_by: RequestedBy) 
     if !finding.held.is_empty() {
         lines.extend(held(finding, session, requested_by));
     } else if !allowed.is_empty() {
-        lines.push(format!("dkms: continuing without {} ({ALLOW})", allowed.join(", ")));
+        let goes_on = match requested_by {
+            RequestedBy::Transaction => "continuing",
+            RequestedBy::User => "a package manager would continue",
+        };
+        lines.push(format!("dkms: {goes_on} without {} ({ALLOW})", allowed.join(", ")));
     } else if !failed.is_empty() {
         let goes_on = match requested_by {
             RequestedBy::Transaction => "continuing; failed modules do not block this transaction",
