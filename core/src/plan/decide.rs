@@ -1,6 +1,6 @@
 //! Events become decisions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::proof;
 use super::scope::{Versions, installed, leaving, meant, versions_with};
@@ -12,7 +12,7 @@ use crate::event::{Event, Load, Request, Verb};
 use crate::exit::Exit;
 use crate::report::Outcome;
 use crate::tree::{Snapshot, Source};
-use crate::types::{ModuleId, ModuleName, Target};
+use crate::types::{ModuleId, ModuleName, Placement, Target};
 
 /// The plan for these events.
 pub fn plan(events: &[Event], snapshot: &Snapshot, survey: &Survey, distribution: &Distribution) -> Plan {
@@ -26,6 +26,7 @@ pub fn plan(events: &[Event], snapshot: &Snapshot, survey: &Survey, distribution
         proving: events.iter().any(Event::incoming),
         plan: Plan::default(),
         installers: BTreeSet::new(),
+        led: BTreeMap::new(),
     };
     for event in events {
         planner.event(event);
@@ -57,6 +58,8 @@ pub(super) struct Planner<'a> {
     pub(super) plan: Plan,
     /// Kernels that are being installed: their initramfs is generated after dkms.
     pub(super) installers: BTreeSet<Target>,
+    /// Tasks that exist only because these modules are reinstalled.
+    pub(super) led: BTreeMap<Placement, Vec<ModuleId>>,
 }
 
 impl Planner<'_> {
@@ -117,7 +120,7 @@ impl Planner<'_> {
                 for id in installed(self.snapshot, template, only.as_ref()) {
                     match self.snapshot.modules.get(id).filter(|entry| entry.broken()) {
                         Some(entry) => self.settle(id, Some(target), broken(id, &entry.source)),
-                        None => self.request(id, target, wanted),
+                        None => drop(self.request(id, target, wanted)),
                     }
                 }
             }
@@ -149,8 +152,7 @@ impl Planner<'_> {
         if let Some(Source::Kept(source)) = source.filter(|_| !self.proving) {
             self.plan.register.push(Registration { module: id.clone(), source: source.clone() });
         }
-        self.request(&id, target, wanted);
-        if let Some(task) = self.plan.tasks.last_mut().filter(|task| task.module == id && id != newest) {
+        if let Some(task) = self.request(&id, target, wanted).filter(|_| id != newest) {
             task.passed_over = Some(newest);
         }
     }

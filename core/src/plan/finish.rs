@@ -121,6 +121,17 @@ impl Planner<'_> {
         loop {
             let planned: BTreeSet<_> =
                 self.plan.tasks.iter().map(|task| Placement::of(&task.module, &task.target)).collect();
+            // What follows modules that are not reinstalled after all stays as it is.
+            let leaderless = |task: &Task| {
+                let leaders = self.led.get(&Placement::of(&task.module, &task.target));
+                leaders.is_some_and(|ids| {
+                    !ids.iter().any(|id| planned.contains(&Placement::of(id, &task.target)))
+                })
+            };
+            if let Some(position) = self.plan.tasks.iter().position(leaderless) {
+                self.plan.tasks.remove(position);
+                continue;
+            }
             let unmet = |task: &Task| {
                 task.after
                     .iter()

@@ -25,12 +25,22 @@ pub(super) struct BuildRequest {
 }
 
 impl Planner<'_> {
-    pub(super) fn request(&mut self, id: &ModuleId, target: &Target, wanted: BuildRequest) {
+    /// Plans what is necessary. The new task, if there is one.
+    pub(super) fn request(
+        &mut self,
+        id: &ModuleId,
+        target: &Target,
+        wanted: BuildRequest,
+    ) -> Option<&mut Task> {
         match self.wanted(id, target, wanted) {
-            Ok(Some(task)) => self.plan.tasks.push(task),
+            Ok(Some(task)) => {
+                self.plan.tasks.push(task);
+                return self.plan.tasks.last_mut();
+            }
             Ok(None) => {}
             Err(outcome) => self.settle(id, Some(target), outcome),
         }
+        None
     }
 
     /// The task for one module and one kernel; `Ok(None)` if dkms does not handle it.
@@ -194,7 +204,8 @@ impl Planner<'_> {
                 match self.wanted(id, target, wanted) {
                     Ok(Some(mut task)) => {
                         task.after.retain(|id| leaders.iter().all(|leader| leader.name != id.name));
-                        task.after.extend(leaders);
+                        task.after.extend(leaders.iter().cloned());
+                        self.led.insert(Placement::of(id, target), leaders);
                         self.plan.tasks.push(task);
                     }
                     Ok(None) => {}

@@ -162,6 +162,8 @@ fn the_newest_version_that_supports_the_kernel_is_installed() {
         ("a/1; a/2 excluded", "kernel+ k1", "make a/1@k1 instead of a/2"),
         ("a/1; a/2 excluded; a/3 excluded", "autoinstall k1", "make a/1@k1 instead of a/3"),
         ("a/1; a/2; a/3 excluded", "headers+ k1", "make a/2@k1 instead of a/3"),
+        // The note belongs to its own kernel, not to the task planned before it.
+        ("a/1; a/2 excluded; k2 bare", "source+ a/1 k1; kernel+ k2", "make a/1@k1; a/1@k2 is deferred 21"),
         ("a/1 excluded; a/2 excluded", "kernel+ k1", "a/2@k1 is excluded"),
         // A bad version is reported, and not passed over.
         ("a/1; a/2 bad", "kernel+ k1", "a/2@k1 is refused 8"),

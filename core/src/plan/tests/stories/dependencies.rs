@@ -119,6 +119,12 @@ fn what_follows_is_built_again_with_what_it_needs() {
         // rebuilt.
         ("a/1 needs b; b/1; a/1@k1 installed old", "install b/1 k1", "make b/1@k1"),
         ("a/1 follows b; b/1; a/1@k1 installed old", "install! b/1 k1", "make b/1@k1 by force"),
+        // What it follows is not reinstalled after all.
+        (
+            "b/1 needs d; d/1 manual; b/1@k1 installed old; a/1 manual follows b; a/1@k1 installed old",
+            "headers+ k1",
+            "b/1@k1 is deferred 13",
+        ),
         ("a/1 follows b; b/1; a/1@k2 installed old", "install b/1 k1", "make b/1@k1"),
         ("a/1 follows b; b/1", "install b/1 k1", "make b/1@k1"),
         ("a/1 follows b; b/1; a/1@k1 installed", "install b/1 k1", "make b/1@k1"),
