@@ -34,6 +34,7 @@ pub mod survey;
 pub mod sys;
 pub mod tree;
 pub mod types;
+pub mod upcoming;
 
 /// The manual pages, for tests that compare them with the code.
 #[cfg(test)]

@@ -46,6 +46,8 @@ pub struct Options {
     pub force: bool,
     /// Print the plan, and change nothing.
     pub dry_run: bool,
+    /// Work that can wait: it does not wait for another transaction, and ends when another one waits for it.
+    pub gives_way: bool,
     /// Also count failures that this transaction has already reported: no other output follows.
     pub recap: bool,
     /// Variables of the user's environment for builds and for dkms.conf; never for programs that run as root.

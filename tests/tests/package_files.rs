@@ -113,23 +113,27 @@ fn zsh_completes_from_the_registry() {
 }
 
 #[test]
-fn the_boot_service_is_enabled_once_and_does_what_it_says() {
+fn the_units_are_enabled_once_and_are_valid() {
     let root = root();
-    root.run("systemd-analyze verify --man=no /usr/lib/systemd/system/dkms.service")
-        .ok()
-        .never_says(&["dkms.service"]);
-    let enabled = "/etc/systemd/system/multi-user.target.wants/dkms.service";
-    assert!(root.exists(enabled), "enabled with the package");
-    root.run("systemctl disable dkms.service").ok();
-    assert!(!root.exists(enabled));
-    stage::install_product(&root).ok();
-    root.run("apt-get -q -y reinstall /opt/product.deb").ok();
-    assert!(!root.exists(enabled), "what the administrator has switched off stays off");
-    root.run("systemctl enable dkms.service && apt-get -q -y purge dkms-rs").ok();
-    assert!(
-        !root.exists(enabled)
-            && !root.exists("/var/lib/systemd/deb-systemd-helper-enabled/dkms.service.dsh-also")
-    );
+    let units = ["dkms.service", "dkms-ahead.service", "dkms-ahead.timer"];
+    let files = units.map(|unit| format!("/usr/lib/systemd/system/{unit}")).join(" ");
+    root.run(&format!("systemd-analyze verify --man=no {files}")).ok().never_says(&units);
+    for (unit, wanted_by) in [("dkms.service", "multi-user.target"), ("dkms-ahead.timer", "timers.target")] {
+        let enabled = format!("/etc/systemd/system/{wanted_by}.wants/{unit}");
+        assert!(root.exists(&enabled), "{unit} is enabled with the package");
+        root.run(&format!("systemctl disable {unit}")).ok();
+        assert!(!root.exists(&enabled), "{unit}");
+        stage::install_product(&root).ok();
+        root.run("apt-get -q -y reinstall /opt/product.deb").ok();
+        assert!(!root.exists(&enabled), "{unit}: what the administrator has switched off stays off");
+        root.run(&format!("systemctl enable {unit}")).ok();
+    }
+    root.run("apt-get -q -y purge dkms-rs").ok();
+    for (unit, wanted_by) in [("dkms.service", "multi-user.target"), ("dkms-ahead.timer", "timers.target")] {
+        assert!(!root.exists(&format!("/etc/systemd/system/{wanted_by}.wants/{unit}")), "{unit}");
+        let note = format!("/var/lib/systemd/deb-systemd-helper-enabled/{unit}.dsh-also");
+        assert!(!root.exists(&note), "{note}");
+    }
 }
 
 #[test]

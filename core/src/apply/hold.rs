@@ -7,16 +7,24 @@ use anyhow::Result;
 
 use super::recover;
 use crate::session::Session;
-use crate::sys::{file, private};
+use crate::sys::signal::Interrupted;
+use crate::sys::{file, lock, private};
 use crate::tree::{Intent, LockedTree};
 use crate::types::Target;
 
 /// Waits for the lock of the DKMS tree, and deletes what killed runs left.
 pub fn hold(session: &Session) -> Result<LockedTree> {
     let tree = LockedTree::lock(&session.layout, |holder| {
+        if session.options.gives_way {
+            return Err(Interrupted::GAVE_WAY.into());
+        }
         let who = if holder.is_empty() { "another dkms".to_owned() } else { format!("dkms (pid {holder})") };
         session.screen.alert(&format!("dkms: waiting for the lock held by {who}"));
+        Ok(())
     })?;
+    if session.options.gives_way {
+        lock::give_way(&session.layout.lock());
+    }
     if !tree.nested() {
         sweep(session, &tree)?;
     }

@@ -31,6 +31,8 @@ pub struct Outlook {
     survey: Survey,
     plan: Plan,
     target: Target,
+    /// The administrator leaves the kernel out.
+    left_out: bool,
 }
 
 /// Plans as at the next start of the machine with this kernel.
@@ -38,7 +40,8 @@ pub fn outlook(session: &mut Session, target: &Target) -> Result<Outlook> {
     let snapshot = Snapshot::load(&session.layout)?;
     let events = [Event::Autoinstall(target.clone())];
     let (survey, plan) = decide(session, &snapshot, &events, &Recovery::default())?;
-    Ok(Outlook { snapshot, survey, plan, target: target.clone() })
+    let left_out = session.policy.admin.leaves_out(&target.kernel).is_some();
+    Ok(Outlook { snapshot, survey, plan, target: target.clone(), left_out })
 }
 
 impl Outlook {
@@ -60,12 +63,20 @@ impl Outlook {
 
     /// Whether modules.dep of the kernel lacks installed modules.
     pub fn index_outdated(&self) -> bool {
-        self.plan.depmod.contains(&self.target)
+        !self.left_out && self.plan.depmod.contains(&self.target)
     }
 
     /// The prospect of one version of a module.
     pub fn of(&self, id: &ModuleId) -> Prospect {
         let place = Placement::of(id, &self.target);
+        if self.left_out {
+            let active = self.snapshot.build(id, &self.target).is_some_and(|build| build.active);
+            return Prospect::Unchanged(if active {
+                "installed; policy.toml leaves this kernel out, so that it is not rebuilt automatically"
+            } else {
+                "not built automatically: policy.toml leaves this kernel out"
+            });
+        }
         if let Some(task) =
             self.plan.tasks.iter().find(|task| task.module == *id && task.target == self.target)
         {

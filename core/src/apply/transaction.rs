@@ -13,7 +13,7 @@ use super::{Completion, Decided, Proof, apply, boot};
 use crate::caller;
 use crate::event::Event;
 use crate::layout::Layout;
-use crate::plan::{Plan, Skip, Survey, concerned, plan, scope};
+use crate::plan::{Plan, Skip, Survey, concerned, plan, scope, select};
 use crate::report::progress::Progress;
 use crate::report::{
     AlreadyReported, Class, History, Line, Outcome, Report, Reported, Severity, Waits, history, text,
@@ -29,6 +29,11 @@ use crate::types::{ModuleId, ModuleName, Placement};
 /// are completed.
 pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     let began = Instant::now();
+    let (events, left_out) = select(events, &session.policy.admin);
+    for kernel in left_out {
+        let setting = session.policy.admin.leaves_out(&kernel).unwrap_or_default();
+        session.screen.progress(&format!("dkms: nothing is built for {kernel}: {setting} in policy.toml"));
+    }
     let cause = match events.as_slice() {
         [] => "repair".to_owned(),
         events => events.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),

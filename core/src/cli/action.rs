@@ -31,6 +31,8 @@ pub enum Action {
     Check,
     /// Check whether modules build for kernels or packages that are not installed yet
     Preflight,
+    /// Show whether modules build for kernels that the package manager would install
+    Upcoming,
     /// Called before a kernel is installed
     KernelPreinst,
     /// Called after a kernel was installed
@@ -163,6 +165,7 @@ impl Action {
             Self::Autoinstall    => row(O::None,           W::Kernels, false, true,  V::All,      true),
             Self::Check          => row(O::AddedOrFiles,   W::Nothing, false, true,  V::All,      true),
             Self::Preflight      => row(O::KernelsOrFiles, W::AsRoot,  false, true,  V::All,      false),
+            Self::Upcoming       => row(O::None,           W::Nothing, false, false, V::All,      false),
             Self::KernelPreinst  => row(O::None,           W::Kernels, false, true,  V::All,      false),
             Self::KernelPostinst => row(O::None,           W::Kernels, false, true,  V::All,      false),
             Self::KernelPrerm    => row(O::None,           W::Kernels, false, true,  V::All,      false),
@@ -202,7 +205,8 @@ impl Action {
                 &[&KERNEL, &["all", "jobs", "force", "verbose", "dry_run", "at_boot", "progress"], &INSTALL]
             }
             Self::Check => &[&MODULE, &KERNEL, &["enrolled", "secure_boot", "config", "json"]],
-            Self::Preflight => &[&KERNEL, &["jobs", "verbose", "json", "progress"]],
+            Self::Preflight => &[&KERNEL, &["jobs", "verbose", "json", "progress", "upcoming"]],
+            Self::Upcoming => &[&["json"]],
             Self::KernelPreinst | Self::KernelPostinst | Self::KernelPrerm => &[&KERNEL, &["dry_run"]],
             Self::GenerateMok => &[],
             Self::History => &[&["json", "number"]],

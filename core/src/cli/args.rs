@@ -112,6 +112,9 @@ pub struct Args {
     /// Repair what `doctor` finds, if that is safe
     #[arg(long)]
     pub fix: bool,
+    /// Ask the package manager what it would install, and pre-build for that
+    #[arg(long)]
+    pub upcoming: bool,
     /// Check as if this certificate were enrolled; can be repeated
     #[arg(long, value_name = "FILE")]
     pub enrolled: Vec<PathBuf>,

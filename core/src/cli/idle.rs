@@ -58,13 +58,16 @@ pub(super) fn requested(session: &Session, report: &Report, request: &Request) -
 
 /// After `autoinstall`.
 pub(super) fn automatic(session: &Session, report: &Report, targets: &[Target]) {
-    if idle(report) {
+    // Of those that policy.toml leaves out, that has been said.
+    let kept = |target: &&Target| session.policy.admin.leaves_out(&target.kernel).is_none();
+    let targets: Vec<Target> = targets.iter().filter(kept).cloned().collect();
+    if idle(report) && !targets.is_empty() {
         let what = match report.lines.len() {
             0 => "no module has to be built".to_owned(),
             1 => "1 module is up to date".to_owned(),
             many => format!("{many} modules are up to date"),
         };
-        say(session, &format!("{what} for {}", names(targets)));
+        say(session, &format!("{what} for {}", names(&targets)));
     }
 }
 

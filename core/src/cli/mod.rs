@@ -24,6 +24,7 @@ mod status;
 mod tarball;
 mod timeline;
 mod unknown;
+mod upcoming;
 mod why;
 
 use std::io::{self, IsTerminal as _};
@@ -177,9 +178,10 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
         force: args.force && matches!(invocation.action, Action::Autoinstall | Action::KernelPostinst),
         dry_run: args.dry_run,
         recap: false,
+        gives_way: args.upcoming,
         environment: match invocation.action {
             // They are about package transactions, which have none.
-            Action::Preflight | Action::Why | Action::Doctor => Vec::new(),
+            Action::Preflight | Action::Upcoming | Action::Why | Action::Doctor => Vec::new(),
             _ => caller::build_environment(),
         },
     };
@@ -217,6 +219,7 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
         Action::Status => status::show(&session, args, &invocation),
         Action::Check => check::show(&session, args, &invocation),
         Action::Preflight => preflight::show(&mut session, args, &invocation),
+        Action::Upcoming => upcoming::show(&session, args),
         Action::History => history::show(&session, args, &invocation.rest),
         Action::Timeline => timeline::show(&session, args, &invocation.rest),
         Action::Log => log::show(&session, args, &invocation),

@@ -37,6 +37,9 @@ pub(super) fn show(session: &mut Session, args: &Args, invocation: &Invocation) 
             "dkms preflight installs nothing as it is: --dry-run has no meaning for it",
         );
     }
+    if args.upcoming {
+        return super::upcoming::prepare(session, args, invocation);
+    }
     let question = question(session, args, invocation)?;
     if args.json {
         // Standard output has one document only.
@@ -87,14 +90,14 @@ fn question(session: &Session, args: &Args, invocation: &Invocation) -> Result<Q
     if question.files.is_empty() && question.kernels.is_empty() {
         return refuse(
             Exit::ERROR,
-            "preflight needs a kernel, or the files of packages: dkms preflight ./linux-headers-*.deb",
+            "preflight needs a kernel, the files of packages, or --upcoming: dkms preflight ./linux-headers-*.deb",
         );
     }
     Ok(question)
 }
 
 /// The exit code: whether a module would be lost, or not everything could be checked.
-fn code(finding: &Finding) -> Exit {
+pub(super) fn code(finding: &Finding) -> Exit {
     let worse = |severity: Severity| {
         finding.proven.as_ref().is_some_and(|proven| proven.report.worse_than(severity).next().is_some())
     };

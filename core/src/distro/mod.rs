@@ -43,6 +43,10 @@ pub struct Distribution {
     pub restore_hooks: &'static str,
     /// The command, or the setting, that holds back these packages; `{packages}` is replaced.
     pub keep_back: &'static str,
+    /// Names of packages that a build for a new kernel needs, or that have the source of a module.
+    pub building: &'static [&'static str],
+    /// The package of a new kernel replaces that of the old one.
+    pub kernel_replaced: bool,
     /// Program, arguments: lists the files of an initramfs; the image follows.
     pub list_initramfs: &'static [&'static str],
     /// Program, arguments: regenerates the initramfs `{image}` of `{kernel}`; some take its `{pkgbase}`. Without an
@@ -92,6 +96,8 @@ const OTHER: Distribution = Distribution {
     hooks: &[],
     restore_hooks: "reinstall dkms-rs with your package manager",
     keep_back: "hold {packages} with your package manager",
+    building: &["*-dkms", "dkms-*"],
+    kernel_replaced: false,
     list_initramfs: &[],
     make_initramfs: &[],
     sources_regenerate_initramfs: false,
@@ -117,6 +123,7 @@ const DEBIAN: Distribution = Distribution {
     // They are conffiles: deleted ones stay deleted.
     restore_hooks: "apt-get install --reinstall -o Dpkg::Options::=--force-confmiss dkms-rs",
     keep_back: "apt-mark hold {packages}",
+    building: &["*-dkms", "linux-compiler-*", "linux-headers-*", "linux-kbuild-*"],
     list_initramfs: &["lsinitramfs"],
     make_initramfs: &["update-initramfs", "-u", "-k", "{kernel}"],
     image_state: (
@@ -146,6 +153,7 @@ const FEDORA: Distribution = Distribution {
     hooks: &["/usr/lib/kernel/install.d/40-dkms.install"],
     restore_hooks: "dnf reinstall dkms-rs",
     keep_back: "dnf versionlock add {packages}",
+    building: &["*-dkms", "dkms-*", "kernel*-devel", "kernel*-devel-matched"],
     list_initramfs: &["lsinitrd"],
     make_initramfs: &["dracut", "-f", "{image}", "{kernel}"],
     default_kernel: (&["grubby", "--default-kernel"], &["grubby", "--set-default={image}"]),
@@ -195,6 +203,7 @@ const TABLE: &[Distribution] = &[
         hooks: FEDORA.hooks,
         restore_hooks: "zypper install --force dkms-rs",
         keep_back: "zypper addlock {packages}",
+        building: &["*-dkms", "dkms-*", "kernel-*-devel", "kernel-devel", "kernel-macros"],
         list_initramfs: &["lsinitrd"],
         make_initramfs: &["dracut", "-f", "{image}", "{kernel}"],
         restart_flag: Some(RestartFlag { file: "reboot-needed", list: None, text: "" }),
@@ -215,6 +224,8 @@ const TABLE: &[Distribution] = &[
         ],
         restore_hooks: "pacman -S dkms-rs",
         keep_back: "IgnorePkg = {packages} in /etc/pacman.conf",
+        building: &["*-dkms", "linux*-headers"],
+        kernel_replaced: true,
         list_initramfs: &["lsinitcpio"],
         make_initramfs: &["mkinitcpio", "-p", "{pkgbase}"],
         sources_regenerate_initramfs: true,

@@ -67,6 +67,7 @@ impl Finding {
             | Self::NoTools { .. }
             | Self::Failed { .. }
             | Self::Hindered { .. }
+            | Self::Upcoming { .. }
             | Self::OtherProgram { .. }
             | Self::MissingHooks { .. } => None,
         }
@@ -192,6 +193,11 @@ impl Finding {
                 let what = format!("{module} is not built for {}: {why}", target.kernel);
                 let command = format!("dkms why {module} -k {}", target.kernel);
                 row("hindered", what, "for details", command)
+            }
+            Self::Upcoming { target, module, why } => {
+                let what =
+                    format!("{module} does not build for {}, which is available: {why}", target.kernel);
+                row("upcoming", what, "for details", "dkms upcoming".into())
             }
             Self::OtherProgram { program } => {
                 let what = format!("the command dkms starts {}, which is not dkms-rs", program.display());

@@ -44,6 +44,8 @@ pub struct Facts {
     pub loaded: Vec<Replaced>,
     /// What the next automatic run would do, by kernel.
     pub prospects: Vec<Prospects>,
+    /// Modules that do not build for a kernel that the package manager would install, with the reason.
+    pub upcoming: Vec<(ModuleId, Target, String)>,
     /// The admin has not disabled automatic runs.
     pub automatic: bool,
     /// A program of this name that a shell finds instead of this one.

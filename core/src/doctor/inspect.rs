@@ -10,11 +10,13 @@ use super::{Facts, Keys, Leftover, Prospects, Space};
 use crate::apply::outlook;
 use crate::inventory::all_targets;
 use crate::layout::Layout;
+use crate::report::text;
 use crate::session::Session;
 use crate::step::sign;
 use crate::sys::{file, lock, run};
 use crate::tree::{self, Snapshot, stale};
 use crate::types::{ModuleId, Target};
+use crate::upcoming::{Expected, Upcoming};
 use crate::{check, kernel, loaded};
 
 /// Room for the builds of one transaction.
@@ -57,10 +59,22 @@ pub fn inspect(session: &mut Session) -> Result<Facts> {
         stale,
         loaded: loaded::replaced(session, &snapshot, &all),
         prospects,
+        upcoming: upcoming(&layout),
         automatic: !layout.no_autoinstall().exists(),
         other_program: other_program(),
         missing_hooks: missing_hooks(session),
     })
+}
+
+fn upcoming(layout: &Layout) -> Vec<(ModuleId, Target, String)> {
+    let known = Upcoming::load(layout).into_iter();
+    let failing = known.flat_map(|known| known.modules).filter(Expected::fails);
+    failing
+        .filter_map(|Expected { line, .. }| {
+            let why = text::why(&line.outcome).to_owned();
+            Some((line.module, line.target?, why))
+        })
+        .collect()
 }
 
 fn prospects_of(session: &mut Session, target: &Target) -> Result<Prospects> {

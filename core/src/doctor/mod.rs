@@ -157,6 +157,15 @@ pub enum Finding {
         /// The reason.
         why: String,
     },
+    /// A module does not build for a kernel that the package manager would install.
+    Upcoming {
+        /// The kernel.
+        target: Target,
+        /// The module.
+        module: ModuleId,
+        /// The reason.
+        why: String,
+    },
     /// The command `dkms` is not this program.
     OtherProgram {
         /// The program that a shell finds.
@@ -178,6 +187,11 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
     for prospects in &facts.prospects {
         kernel(prospects, facts.automatic, &mut found);
     }
+    found.extend(facts.upcoming.iter().map(|(module, target, why)| Finding::Upcoming {
+        target: target.clone(),
+        module: module.clone(),
+        why: why.clone(),
+    }));
     let stale = facts.stale.iter().filter(|(_, stale)| facts.running.is_none() || !stale.why.is_empty());
     found.extend(stale.map(|(target, stale)| Finding::OutdatedInitramfs {
         target: target.clone(),

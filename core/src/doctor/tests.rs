@@ -206,6 +206,13 @@ fn table() -> Vec<(Facts, &'static str, &'static str, &'static str, bool)> {
             false,
         ),
         (
+            Facts { upcoming: vec![(id("a/1"), target(), "make failed".into())], ..none() },
+            "upcoming",
+            "a/1 does not build for 6.1, which is available: make failed",
+            "dkms upcoming",
+            false,
+        ),
+        (
             index(facts(Vec::new())),
             "outdated-index",
             "modules.dep of 6.1 lacks installed modules",

@@ -11,6 +11,10 @@ impl Layout {
     /// script of the source that shell DKMS does not run.
     pub const PROGRAM: &'static str = "/usr/sbin/dkms";
 
+    /// The adapter's program that asks the package manager what it would install.
+    pub fn upcoming_program(&self) -> PathBuf {
+        PathBuf::from("/usr/lib/dkms/upcoming")
+    }
     /// `/usr/src/NAME-VERSION`
     pub fn source(&self, id: &ModuleId) -> PathBuf {
         self.source_tree.join(format!("{}-{}", id.name, id.version))

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Layout;
 use super::package_path::IMAGE;
 use crate::sys::file;
 use crate::types::KernelRelease;
@@ -117,6 +118,23 @@ impl Offered {
             }
         }
         places
+    }
+}
+
+impl Layout {
+    /// The programs of this system that are used for building, and its C library.
+    pub fn build_tools(&self) -> Vec<PathBuf> {
+        let root = Path::new("/");
+        let bin = file::sorted_entries(&root.join("usr/bin"));
+        let lib = root.join("usr/lib");
+        let libraries = [lib.clone(), root.join("usr/lib64")].into_iter();
+        let libraries = libraries.chain(file::sub_dirs(&lib).into_iter().map(|dir| lib.join(dir)));
+        let libraries = libraries.map(|dir| dir.join("libc.so.6")).filter(|file| file.exists());
+        let used = |file: &PathBuf| {
+            let path = file.strip_prefix(root).unwrap_or(file);
+            matches!(Offered::by(path), Offered::Tool | Offered::Toolchain)
+        };
+        bin.into_iter().chain(libraries).filter(used).collect()
     }
 }
 

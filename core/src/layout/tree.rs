@@ -58,6 +58,10 @@ impl Layout {
     pub fn own(&self) -> PathBuf {
         self.dkms_tree.join(OWN)
     }
+    /// What the package manager would install, and which modules build for it.
+    pub fn upcoming(&self) -> PathBuf {
+        self.own().join("upcoming.json")
+    }
     /// The write lock.
     pub fn lock(&self) -> PathBuf {
         self.own().join("lock")

@@ -7,6 +7,7 @@ mod finish;
 mod order;
 mod proof;
 mod scope;
+mod selection;
 #[cfg(test)]
 mod tests;
 mod wanted;
@@ -20,6 +21,7 @@ use serde::Serialize;
 pub use decide::plan;
 pub use proof::{Stakes, at_stake};
 pub use scope::{Scope, Versions, concerned, followers, meant, newest, scope, versions};
+pub use selection::select;
 pub use why::remaining;
 
 use crate::conf::{ConfError, Recipe};

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::types::ModuleName;
+use crate::types::{KernelRelease, ModuleName};
 
 /// What an invalid file means: an admin who wrote it wanted some modules to be critical.
 const CONSEQUENCE: &str = "all modules count as critical until it is corrected";
@@ -29,6 +29,13 @@ struct File {
     on_unbuildable: Option<Unbuildable>,
     /// Whether a kernel with all modules in use remains the boot default.
     keep_boot_default: Option<bool>,
+    /// Whether modules are built before an upgrade, while the machine is idle.
+    ahead: Option<bool>,
+    /// Kernels for which nothing is built automatically.
+    #[serde(default)]
+    skip_kernels: Vec<String>,
+    /// If set, the only kernels for which modules are built automatically.
+    only_kernels: Option<Vec<String>>,
     /// Settings of single modules, by pattern.
     #[serde(default)]
     module: BTreeMap<String, Own>,
@@ -146,14 +153,32 @@ impl Admin {
         self.file.keep_boot_default.unwrap_or(true)
     }
 
+    /// Whether dkms-ahead.timer builds modules for available upgrades.
+    pub fn ahead(&self) -> bool {
+        self.file.ahead.unwrap_or(true)
+    }
+
     /// Whether this module is built without a sandbox.
     pub fn unconfined(&self, module: &ModuleName) -> bool {
         matches_any(&self.file.unconfined, module)
     }
+
+    /// The setting because of which nothing is built automatically for this kernel.
+    pub fn leaves_out(&self, kernel: &KernelRelease) -> Option<&'static str> {
+        let listed = |patterns: &[String]| matches(patterns, kernel.as_str());
+        if listed(&self.file.skip_kernels) {
+            return Some("skip_kernels");
+        }
+        self.file.only_kernels.as_deref().is_some_and(|only| !listed(only)).then_some("only_kernels")
+    }
 }
 
 fn matches_any(patterns: &[String], module: &ModuleName) -> bool {
-    patterns.iter().any(|pattern| glob(pattern.as_bytes(), module.as_str().as_bytes()))
+    matches(patterns, module.as_str())
+}
+
+fn matches(patterns: &[String], text: &str) -> bool {
+    patterns.iter().any(|pattern| glob(pattern.as_bytes(), text.as_bytes()))
 }
 
 /// `*` matches any text, `?` any byte.
@@ -178,6 +203,23 @@ mod tests {
         let admin = Admin::parse("critical = [\"zfs\", \"nvidia*\"]\n", Path::new("p"));
         for (name, critical) in [("zfs", true), ("nvidia-current", true), ("zfs2", false), ("nvidi", false)] {
             assert_eq!(admin.critical(&name.parse().unwrap()), critical, "{name}");
+        }
+    }
+
+    #[test]
+    fn kernels_are_left_out_by_pattern() {
+        for (text, built) in [
+            ("", [true, true, true]),
+            ("skip_kernels = [\"*-rt\", \"5.*\"]\n", [true, false, false]),
+            ("only_kernels = [\"6.*\"]\n", [true, true, false]),
+            ("only_kernels = [\"6.*\"]\nskip_kernels = [\"*-rt\"]\n", [true, false, false]),
+            ("only_kernels = []\n", [false, false, false]),
+            // An invalid file leaves nothing out.
+            ("only_kernels = []\nsikp_kernels = []\n", [true, true, true]),
+        ] {
+            let admin = Admin::parse(text, Path::new("p"));
+            let kernels = ["6.1.0-1-amd64", "6.1.0-1-rt", "5.10.0-1-amd64"].map(|k| k.parse().unwrap());
+            assert_eq!(kernels.map(|kernel| admin.leaves_out(&kernel).is_none()), built, "{text}");
         }
     }
 

@@ -116,6 +116,7 @@ pub(super) fn find(session: &Session, snapshot: &Snapshot, request: &Request) ->
         pkgbase(&session.layout, &target.kernel).is_some_and(|base| replaced.contains(&base))
     };
     targets.retain(|target| request.incoming.contains(target) || !leaves(target));
+    targets.retain(|target| session.policy.admin.leaves_out(&target.kernel).is_none());
     for dir in &request.sources {
         match source_in(session, dir) {
             Ok(module) => found.modules.push((module, targets.clone())),

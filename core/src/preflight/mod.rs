@@ -89,7 +89,10 @@ fn look(session: &mut Session, question: &Question, finding: &mut Finding) -> Re
         return Ok(());
     }
     let (packages, whole) = open(&question.files, finding)?;
-    let incoming = Incoming::of(&packages);
+    let mut incoming = Incoming::of(&packages);
+    let admin = &session.policy.admin;
+    incoming.headers.retain(|kernel, _| admin.leaves_out(kernel).is_none());
+    incoming.images.retain(|kernel| admin.leaves_out(kernel).is_none());
     finding.packages = incoming.packages.clone();
     let registry = apply::status_of(session, None)?;
     let modules = !registry.modules.is_empty() || !incoming.sources.is_empty();

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -64,6 +64,7 @@ pub fn pass_on() -> Option<(&'static str, &'static str)> {
 /// How long to wait for a lock that another process holds. The longest transactions are shorter, so a longer wait means
 /// that a process hangs.
 const WAIT_LIMIT: Duration = Duration::from_secs(2 * 3600);
+const EXCLUSIVE: FlockOperation = FlockOperation::NonBlockingLockExclusive;
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Opens the lock file, for root only: a user who can open it could lock it, and so block every transaction.
@@ -87,9 +88,9 @@ fn open(path: &Path) -> io::Result<File> {
 
 /// Whether the lock was acquired. Only a lock held by another process gives `false`; everything else is an error.
 #[allow(clippy::disallowed_methods)] // this is the place
-fn try_lock(file: &File) -> io::Result<bool> {
+fn try_lock(file: &File, how: FlockOperation) -> io::Result<bool> {
     loop {
-        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        match flock(file, how) {
             Ok(()) => return Ok(true),
             Err(Errno::WOULDBLOCK) => return Ok(false),
             Err(Errno::INTR) => {}
@@ -98,17 +99,42 @@ fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Acquires the lock; `waiting` is called once, with the holder's pid, if another process has it.
-pub fn acquire(path: &Path, waiting: impl FnOnce(&str)) -> Result<Lock> {
+/// Acquires the lock; `waiting` is called once, with the holder's pid, if another process has it. Its error ends the wait.
+pub fn acquire(path: &Path, waiting: impl FnOnce(&str) -> Result<()>) -> Result<Lock> {
     acquire_within(path, WAIT_LIMIT, waiting)
 }
 
-fn acquire_within(path: &Path, patience: Duration, waiting: impl FnOnce(&str)) -> Result<Lock> {
+/// The file that is locked, shared, by everyone who waits for a lock.
+fn waiting_room(path: &Path) -> PathBuf {
+    path.with_extension("waiting")
+}
+
+/// Whether a process waits for the lock. A waiting process that dies does not count: the kernel unlocks its file.
+pub fn is_awaited(path: &Path) -> bool {
+    open(&waiting_room(path)).and_then(|room| try_lock(&room, EXCLUSIVE)).is_ok_and(|free| !free)
+}
+
+/// How often the holder of a lock that gives way checks whether another process waits.
+const WATCH_INTERVAL: Duration = Duration::from_millis(100);
+
+/// From now on, this process is interrupted as soon as another one waits for the lock that it holds.
+pub fn give_way(path: &Path) {
+    let path = path.to_owned();
+    std::thread::spawn(move || {
+        while !is_awaited(&path) {
+            std::thread::sleep(WATCH_INTERVAL);
+        }
+        signal::give_way();
+    });
+}
+
+fn acquire_within(path: &Path, patience: Duration, waiting: impl FnOnce(&str) -> Result<()>) -> Result<Lock> {
     if let Some(dir) = path.parent() {
         file::make_dirs(dir)?;
     }
     let mut file = open(path).with_context(|| format!("opening lock file {}", path.display()))?;
-    let taken = |file: &File| try_lock(file).with_context(|| format!("locking {}", path.display()));
+    let taken =
+        |file: &File| try_lock(file, EXCLUSIVE).with_context(|| format!("locking {}", path.display()));
     if !taken(&file)? {
         let mut holder = String::new();
         // The holder's pid is only used in the message; waiting works without it.
@@ -120,10 +146,14 @@ fn acquire_within(path: &Path, patience: Duration, waiting: impl FnOnce(&str)) -
             let _ = HELD_BY.set(holder);
             return Ok(Lock { file: None, unclean: false });
         }
-        waiting(&holder);
+        waiting(&holder)?;
         let began = Instant::now();
+        let room = open(&waiting_room(path))?;
+        let mut seated = false;
         while !taken(&file)? {
             signal::check()?;
+            // The holder may be looking at this moment.
+            seated = seated || try_lock(&room, FlockOperation::NonBlockingLockShared)?;
             if began.elapsed() >= patience {
                 bail!(
                     "{} has been locked for more than {} minutes (process {holder}): end that process, then run dkms \
@@ -179,11 +209,37 @@ mod tests {
         let other = File::open(&path).unwrap();
         flock(&other, FlockOperation::LockExclusive).unwrap();
         let mut waited = false;
-        let error = acquire_within(&path, Duration::from_millis(120), |_| waited = true).unwrap_err();
+        let error = acquire_within(&path, Duration::from_millis(120), |_| {
+            waited = true;
+            Ok(())
+        })
+        .unwrap_err();
         assert!(waited && error.to_string().contains("has been locked for more than"), "{error:#}");
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         drop(other);
-        assert!(!acquire_within(&path, Duration::ZERO, |_| {}).unwrap().inherited());
+        assert!(!acquire_within(&path, Duration::ZERO, |_| Ok(())).unwrap().inherited());
+    }
+
+    #[test]
+    fn the_holder_sees_who_waits_for_as_long_as_they_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = acquire_within(&path, Duration::ZERO, |_| Ok(())).unwrap();
+        assert!(!is_awaited(&path));
+        let waiter = std::thread::spawn({
+            let path = path.clone();
+            move || acquire_within(&path, Duration::from_secs(60), |_| Ok(())).unwrap()
+        });
+        while !is_awaited(&path) {
+            std::thread::sleep(INTERVAL);
+        }
+        drop(held);
+        drop(waiter.join().unwrap());
+        assert!(!is_awaited(&path));
+        // Who does not want to wait is not waited for.
+        let held = acquire_within(&path, Duration::ZERO, |_| Ok(())).unwrap();
+        assert!(acquire_within(&path, Duration::ZERO, |_| bail!("not now")).is_err() && !is_awaited(&path));
+        drop(held);
     }
 
     #[test]
@@ -191,7 +247,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(dir.path().join("elsewhere"), &link).unwrap();
-        assert!(acquire_within(&link, Duration::ZERO, |_| {}).is_err());
+        assert!(acquire_within(&link, Duration::ZERO, |_| Ok(())).is_err());
         assert!(!dir.path().join("elsewhere").exists());
     }
 }

@@ -13,6 +13,22 @@ static RECEIVED: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
 #[error("interrupted")]
 pub struct Interrupted(pub usize);
 
+impl Interrupted {
+    /// Not by a signal: another transaction has priority. No signal has this number.
+    pub const GAVE_WAY: Self = Self(1 << 16);
+
+    /// Whether it gave way to another transaction.
+    pub fn gave_way(self) -> bool {
+        self.0 == Self::GAVE_WAY.0
+    }
+}
+
+/// Interrupts this process in favour of another one, as a signal would.
+pub fn give_way() {
+    let received = RECEIVED.get_or_init(|| Arc::new(AtomicUsize::new(0)));
+    received.store(Interrupted::GAVE_WAY.0, Ordering::Relaxed);
+}
+
 /// Installs the handlers. SIGHUP counts, too: a closed terminal must not leave an incomplete transaction.
 pub fn install() {
     let flag = RECEIVED.get_or_init(|| Arc::new(AtomicUsize::new(0)));

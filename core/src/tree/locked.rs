@@ -60,7 +60,7 @@ pub struct LockedTree {
 
 impl LockedTree {
     /// Waits for the lock and prints a message once.
-    pub fn lock(layout: &Layout, waiting: impl FnOnce(&str)) -> Result<Self> {
+    pub fn lock(layout: &Layout, waiting: impl FnOnce(&str) -> Result<()>) -> Result<Self> {
         let lock = lock::acquire(&layout.lock(), waiting)?;
         let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
         Ok(Self { layout: layout.clone(), lock, intent: format!("{time}-{}.json", std::process::id()) })

@@ -62,7 +62,7 @@ mod tests {
     fn what_is_noted_is_found_until_it_is_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout { dkms_tree: dir.path().into(), ..Layout::default() };
-        let tree = LockedTree::lock(&layout, |_| ()).unwrap();
+        let tree = LockedTree::lock(&layout, |_| Ok(())).unwrap();
         let target = Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() };
         let noted = Stale {
             modules: ["a".parse().unwrap()].into(),

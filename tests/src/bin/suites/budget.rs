@@ -48,6 +48,7 @@ const BUDGETS: &[(&str, u32, u32)] = &[
     ("stock_debian", 20, 2700),
     ("tarballs", 60, 0),
     ("ubuntu", 30, 0),
+    ("upcoming", 130, 60),
     ("would_not_load", 60, 0),
 ];
 

@@ -1,0 +1,164 @@
+//! The package manager, behind the adapter's program `upcoming`: it lists what would be installed, names the owners of
+//! files, and downloads packages. Its answers are data: names and versions go back to it only as they came.
+
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::layout::Layout;
+use crate::session::Session;
+use crate::sys::memfd::MemoryFile;
+use crate::sys::run::{Cmd, Output};
+
+/// Time for a download.
+const FETCH_LIMIT: Duration = Duration::from_secs(3600);
+/// Time for all other answers.
+const ANSWER_LIMIT: Duration = Duration::from_secs(600);
+/// Space that a download leaves free.
+const RESERVE: u64 = 512 << 20;
+
+/// A package that the package manager would install.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Offer {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// How the package manager is asked for it.
+    #[serde(skip)]
+    spec: String,
+    /// No version of it is installed.
+    #[serde(skip)]
+    pub(super) new: bool,
+}
+
+/// The adapter's program.
+pub(super) struct Manager<'a> {
+    program: PathBuf,
+    /// A private directory, in which the program may keep what it needs between two calls.
+    dir: &'a Path,
+}
+
+impl<'a> Manager<'a> {
+    /// `None`: the adapter of this system has none.
+    pub(super) fn of(session: &Session, dir: &'a Path) -> Option<Self> {
+        let program = session.layout.upcoming_program();
+        program.exists().then_some(Self { program, dir })
+    }
+
+    /// Everything that an upgrade of the whole system would install.
+    pub(super) fn list(&self) -> Result<Vec<Offer>> {
+        let text = self.ask("list", &[], &[], ANSWER_LIMIT)?;
+        let offers: Option<Vec<Offer>> = text.lines().map(offer).collect();
+        let Some(offers) = offers else {
+            let line = text.lines().find(|line| offer(line).is_none()).unwrap_or_default();
+            bail!("{} printed {line:?} instead of a package", self.program.display());
+        };
+        Ok(offers)
+    }
+
+    /// The installed packages that own one of these files.
+    pub(super) fn owners(&self, files: &[PathBuf]) -> Result<BTreeSet<String>> {
+        let mut input = Vec::new();
+        for file in files {
+            input.extend(file.as_os_str().as_bytes());
+            input.push(b'\n');
+        }
+        Ok(self.ask("owners", &[], &input, ANSWER_LIMIT)?.lines().map(str::to_owned).collect())
+    }
+
+    /// The packages that these depend on, directly or indirectly.
+    pub(super) fn depends(&self, offers: &[Offer]) -> Result<BTreeSet<String>> {
+        let specs: Vec<&str> = offers.iter().map(|offer| offer.spec.as_str()).collect();
+        Ok(self.ask("depends", &specs, &[], ANSWER_LIMIT)?.lines().map(str::to_owned).collect())
+    }
+
+    /// Downloads packages. Returns their files.
+    pub(super) fn fetch(&self, offers: &[Offer]) -> Result<Vec<PathBuf>> {
+        let specs: Vec<&str> = offers.iter().map(|offer| offer.spec.as_str()).collect();
+        let text = self.ask("fetch", &specs, &[], FETCH_LIMIT)?;
+        Ok(text.lines().map(PathBuf::from).collect())
+    }
+
+    fn ask(&self, verb: &str, words: &[&str], input: &[u8], limit: Duration) -> Result<String> {
+        let done = Cmd::new(&self.program)
+            .arg(verb)
+            .arg(self.dir)
+            .args(words)
+            .input(MemoryFile::input(input)?)
+            .cwd(self.dir)
+            .output(Output::Split)
+            .reserve(self.dir, RESERVE)
+            .limit(limit)
+            .run()?;
+        if done.status.success() {
+            return Ok(String::from_utf8_lossy(&done.output).into_owned());
+        }
+        let said = String::from_utf8_lossy(&done.errors);
+        let why = match done.exceeded {
+            Some(crate::sys::run::Exceeded::Time) => {
+                format!("no answer after {} minutes", limit.as_secs() / 60)
+            }
+            Some(_) => format!("less than {} MiB are free in {}", RESERVE >> 20, self.dir.display()),
+            None => match said.lines().rfind(|line| !line.trim().is_empty()) {
+                Some(line) => line.trim().to_owned(),
+                None => format!("exit code {}", done.code()),
+            },
+        };
+        bail!("{}: {why}", what(verb))
+    }
+}
+
+fn what(verb: &str) -> &'static str {
+    match verb {
+        "fetch" => "downloading packages failed",
+        _ => "asking the package manager for upgrades failed",
+    }
+}
+
+/// `NAME VERSION SPEC [new]`
+fn offer(line: &str) -> Option<Offer> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let (name, version, spec, new) = match words[..] {
+        [name, version, spec] => (name, version, spec, false),
+        [name, version, spec, "new"] => (name, version, spec, true),
+        _ => return None,
+    };
+    // What begins with a dash would be an option.
+    let offer = || Offer { name: name.to_owned(), version: version.to_owned(), spec: spec.to_owned(), new };
+    (!spec.starts_with('-')).then(offer)
+}
+
+/// The files whose packages are needed for building: programs, the C library, sources of modules.
+pub(super) fn files(layout: &Layout, sources: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
+    let mut files = layout.build_tools();
+    // A command is often a link to another package's program.
+    let real: Vec<PathBuf> = files.iter().filter_map(|file| file.canonicalize().ok()).collect();
+    files.extend(real);
+    files.extend(sources.into_iter().map(|source| source.join("dkms.conf")));
+    files.retain(|file| !file.as_os_str().as_bytes().contains(&b'\n'));
+    files.sort();
+    files.dedup();
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_has_three_words() {
+        for (line, new) in [("a 1 a=1", false), ("a 1 a=1 new", true)] {
+            let expected = Offer { name: "a".into(), version: "1".into(), spec: "a=1".into(), new };
+            assert_eq!(offer(line), Some(expected));
+        }
+        for line in ["", "a", "a 1", "a 1 a=1 more", "a 1 --option"] {
+            assert_eq!(offer(line), None, "{line:?}");
+        }
+    }
+}

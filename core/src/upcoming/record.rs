@@ -1,0 +1,123 @@
+//! What the last run found.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use super::Offer;
+use crate::cache::{self, Cache};
+use crate::kernel::installed;
+use crate::layout::Layout;
+use crate::preflight::Finding;
+use crate::report::{Class, Line, Outcome, Severity};
+use crate::session::Session;
+use crate::sys::file;
+use crate::types::{ModuleName, Placement};
+
+/// The format version of the record. Others are ignored.
+const FORMAT: u32 = 1;
+
+/// What the package manager would install, and which modules build for it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Upcoming {
+    pub(super) format: u32,
+    /// When the package manager was asked, in seconds since 1970. Zero: never with success.
+    pub checked: u64,
+    /// The packages that building needs.
+    pub packages: Vec<Offer>,
+    /// The hash of everything else that the result depends on.
+    pub(super) inputs: String,
+    /// The modules, for each kernel.
+    pub modules: Vec<Expected>,
+    /// What could not be checked, and why.
+    pub untried: Vec<String>,
+    /// Modules because of which a transaction would be aborted.
+    pub held: Vec<ModuleName>,
+    /// Why the last run did not come to an end.
+    pub problem: Option<String>,
+}
+
+/// A module, for a kernel or with a source that is not installed yet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Expected {
+    /// The result of its build.
+    pub line: Line,
+    /// The name of its build in the cache.
+    pub(super) key: Option<String>,
+}
+
+impl Expected {
+    /// Whether its build is there.
+    pub fn is_ready(&self, session: &Session) -> bool {
+        self.ready(&session.cache())
+    }
+
+    fn ready(&self, cache: &Cache) -> bool {
+        self.key.as_deref().is_some_and(|key| cache.holds(key))
+    }
+
+    /// Whether it is known not to build.
+    pub fn fails(&self) -> bool {
+        self.line.outcome.follows().severity > Severity::Waiting
+    }
+}
+
+impl Upcoming {
+    /// An empty record with the current time.
+    pub(super) fn now() -> Self {
+        let checked = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        Self { format: FORMAT, checked, ..Self::default() }
+    }
+
+    /// The record; `None` without a usable one. Modules whose kernel has been installed meanwhile are left out.
+    pub fn load(layout: &Layout) -> Option<Self> {
+        let content = file::read_optional(&layout.upcoming()).ok().flatten()?;
+        let mut upcoming: Self = serde_json::from_slice(&content).ok()?;
+        if upcoming.format != FORMAT {
+            return None;
+        }
+        let there = installed(layout);
+        upcoming.modules.retain(|expected| {
+            !expected.line.target.as_ref().is_some_and(|target| there.contains(&target.kernel))
+        });
+        Some(upcoming)
+    }
+
+    pub(super) fn store(&self, layout: &Layout) -> Result<()> {
+        let mut value = serde_json::to_value(Self { format: FORMAT, ..self.clone() })?;
+        crate::sys::plain::json(&mut value);
+        let content = serde_json::to_vec_pretty(&value)?;
+        file::write_atomic(&layout.upcoming(), &content, 0o644).context("recording what is upcoming")
+    }
+
+    /// Whether a run with these packages and inputs would find the same.
+    pub(super) fn still_holds(&self, packages: &[Offer], inputs: &str, cache: &Cache) -> bool {
+        let named = |offer: &Offer| (offer.name.clone(), offer.version.clone());
+        let machine = |expected: &Expected| {
+            matches!(expected.line.outcome.class(), Class::Deferred(crate::report::Waits::Machine(_)))
+        };
+        let kept = |expected: &Expected| expected.key.is_none() || expected.ready(cache);
+        self.checked > 0
+            && self.inputs == inputs
+            && self.packages.iter().map(named).eq(packages.iter().map(named))
+            && self.untried.is_empty()
+            && self.modules.iter().all(|expected| kept(expected) && !machine(expected))
+    }
+
+    /// Adds the result of a pre-build.
+    pub(super) fn learn(&mut self, finding: &Finding) {
+        self.untried.clone_from(&finding.untried);
+        self.held = finding.held_names().into_iter().cloned().collect();
+        let Some(proven) = &finding.proven else { return };
+        let key = |line: &Line| {
+            let target = line.target.as_ref()?;
+            let built = matches!(line.outcome, Outcome::Built { .. } | Outcome::UpToDate);
+            let case = proven.survey.cases.get(&Placement::of(&line.module, target)).filter(|_| built)?;
+            let headers = proven.survey.kernels.get(target)?.headers.as_ref()?;
+            Some(cache::unfinished(case.fingerprint.as_ref()?, &headers.environment))
+        };
+        let lines = proven.report.lines.iter();
+        self.modules = lines.map(|line| Expected { line: line.clone(), key: key(line) }).collect();
+    }
+}
