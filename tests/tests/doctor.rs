@@ -134,7 +134,7 @@ const FAULTS: &[Row] = &[
         "upcoming",
         "echo '{\"format\": 1, \"checked\": 1, \"packages\": [], \"inputs\": \"\", \"untried\": [], \"held\": [], \"modules\": [{\"line\": \
          {\"module\": {\"name\": \"fine\", \"version\": \"1.0\"}, \"kernel\": \"9.9\", \"arch\": \"x86_64\", \"outcome\": \"failed\", \
-         \"code\": 10, \"fault\": \"module\", \"why\": \"make failed\"}}]}' >/var/lib/dkms/.dkms-rs/upcoming.json",
+         \"code\": 10, \"why\": \"make failed\", \"errors\": [], \"remembered\": false, \"remaining\": \"\"}}]}' >/var/lib/dkms/.dkms-rs/upcoming.json",
         "fine/1.0 does not build for 9.9, which is available: make failed",
         Admin("rm /var/lib/dkms/.dkms-rs/upcoming.json"),
     ),
