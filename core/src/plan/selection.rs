@@ -6,8 +6,8 @@ use crate::event::Event;
 use crate::policy::Admin;
 use crate::types::{KernelRelease, Target};
 
-/// The events without the kernels that policy.toml leaves out, and these kernels if nothing else was meant. A module that
-/// a user names is built for any kernel.
+/// The events without the kernels that policy.toml leaves out, and the kernels whose own events were dropped. A module that a
+/// user names is built for any kernel.
 pub fn select(events: Vec<Event>, admin: &Admin) -> (Vec<Event>, BTreeSet<KernelRelease>) {
     let mut left_out = BTreeSet::new();
     let mut wanted = |target: &Target| {

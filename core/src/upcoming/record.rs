@@ -70,7 +70,7 @@ impl Upcoming {
         Self { format: FORMAT, checked, ..Self::default() }
     }
 
-    /// The record; `None` without a usable one. Modules whose kernel has been installed meanwhile are left out.
+    /// The record; `None` without a usable one. What has been installed meanwhile is left out.
     pub fn load(layout: &Layout) -> Option<Self> {
         let content = file::read_optional(&layout.upcoming()).ok().flatten()?;
         let mut upcoming: Self = serde_json::from_slice(&content).ok()?;
@@ -78,9 +78,12 @@ impl Upcoming {
             return None;
         }
         let there = installed(layout);
-        upcoming.modules.retain(|expected| {
-            !expected.line.target.as_ref().is_some_and(|target| there.contains(&target.kernel))
-        });
+        // A new version of a module is upcoming for kernels that are installed.
+        let arrived = |line: &Line| {
+            let kernel = line.target.as_ref().is_some_and(|target| there.contains(&target.kernel));
+            kernel && layout.source_link(&line.module).symlink_metadata().is_ok()
+        };
+        upcoming.modules.retain(|expected| !arrived(&expected.line));
         Some(upcoming)
     }
 
@@ -119,5 +122,29 @@ impl Upcoming {
         };
         let lines = proven.report.lines.iter();
         self.modules = lines.map(|line| Expected { line: line.clone(), key: key(line) }).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Target;
+
+    #[test]
+    fn what_has_arrived_is_not_upcoming() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = |name: &str| dir.path().join(name);
+        let layout = Layout { dkms_tree: place("dkms"), install_tree: place("modules"), ..Layout::default() };
+        file::write_atomic(&place("modules/6.1/modules.dep"), b"", 0o644).unwrap();
+        file::write_atomic(&place("dkms/a/1/source"), b"", 0o644).unwrap();
+        let expected = |module: &str, kernel: &str| {
+            let target = Target { kernel: kernel.parse().unwrap(), arch: "x86_64".parse().unwrap() };
+            let (module, outcome) = (module.parse().unwrap(), Outcome::UpToDate);
+            Expected { line: Line { module, target: Some(target), outcome }, key: None }
+        };
+        let modules = vec![expected("a/1", "6.1"), expected("a/2", "6.1"), expected("a/1", "6.2")];
+        let left = modules[1..].to_vec();
+        Upcoming { modules, ..Upcoming::now() }.store(&layout).unwrap();
+        assert_eq!(Upcoming::load(&layout).unwrap().modules, left);
     }
 }
