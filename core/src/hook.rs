@@ -9,11 +9,13 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::apply;
+use crate::caller;
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::inventory::targets_of_source;
+use crate::kept_back::{self, KeptBack, Looked};
 use crate::layout::Layout;
-use crate::preflight::{PARTS, Question, RequestedBy, preflight, summary};
+use crate::preflight::{Finding, PARTS, Question, RequestedBy, preflight, summary};
 use crate::report::{Reported, Screen, broke, text};
 use crate::session::{Options, Session};
 use crate::sys::run::{Ancestor, ancestors};
@@ -200,14 +202,33 @@ fn incoming(
     }
     let finding = preflight(session, question)?;
     let held = !finding.held.is_empty();
-    if let Some(text) = summary(&finding, session, RequestedBy::Transaction) {
+    let kept = if held { keep_back(session, &finding) } else { None };
+    if let Some(text) = summary(&finding, session, &RequestedBy::Transaction(kept)) {
         // A package manager with its own protocol prints the reason itself.
         if !held || channel != Channel::Protocol {
             session.screen.alert(&text);
         }
         reply(channel, &text, held);
     }
+    if let Some(kept) = KeptBack::load(&session.layout).filter(|_| !held && !question.files.is_empty()) {
+        let sentence = format!("dkms: {} (see dkms upcoming)", kept.sentence());
+        if Reported::load(&session.layout, caller::manager()).is_first(&session.layout, &sentence) {
+            session.screen.progress(&sentence);
+        }
+    }
     Ok(if held { HELD } else { 0 })
+}
+
+/// Has the next transaction leave out what aborts this one. If this fails, the administrator does it by hand.
+fn keep_back(session: &Session, finding: &Finding) -> Option<KeptBack> {
+    let kept = apply::hold(session)
+        .and_then(|tree| kept_back::keep(session, &tree, finding.reasons(), Looked::InTransaction));
+    let kept = kept.unwrap_or_else(|error| {
+        session.screen.alert(&format!("dkms: {error:#}"));
+        None
+    });
+    // A kernel that no upgrade brings would be asked for again by name.
+    kept.filter(|kept| finding.reasons().is_subset(&kept.reasons))
 }
 
 /// Handles the events; returns the exit code.

@@ -91,7 +91,8 @@ fn mode(path: &str) -> u32 {
     if path.ends_with(".py") {
         return 0o644;
     }
-    let runs = ["etc/kernel/", "usr/lib/dkms/", "usr/lib/kernel/install.d/", "usr/sbin/"];
+    let runs =
+        ["etc/kernel/", "etc/update-motd.d/", "usr/lib/dkms/", "usr/lib/kernel/install.d/", "usr/sbin/"];
     if runs.iter().any(|directory| path.starts_with(directory)) { 0o755 } else { 0o644 }
 }
 
@@ -120,6 +121,7 @@ mod tests {
             "etc/kernel/postinst.d/dkms",
             "etc/kernel/preinst.d/dkms",
             "etc/kernel/prerm.d/dkms",
+            "etc/update-motd.d/85-dkms",
             "usr/lib/dkms/apt-hook",
             "usr/lib/dkms/common.postinst",
             "usr/lib/dkms/dkms_autoinstaller",

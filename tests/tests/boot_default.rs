@@ -330,6 +330,7 @@ fn systemd_boots_pattern_comes_back() {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn systemd_boots_own_choice_stays() {
     let conf = "default windows.conf\n";
     let (root, kernels) = with_esp(conf);

@@ -72,6 +72,7 @@ fn trixie_a_critical_module_stops_it_and_the_admin_can_change_his_mind() {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn bookworm_a_critical_module_stops_it_and_the_admin_can_change_his_mind() {
     critical(Suite::bookworm());
 }

@@ -152,6 +152,7 @@ fn debian_13s_headers_are_what_dpkg_unpacks() {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn debian_12s_headers_are_what_dpkg_unpacks_below_usr() {
     headers_of(Suite::bookworm(), false);
 }

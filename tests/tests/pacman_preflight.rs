@@ -48,7 +48,7 @@ fn a_module_that_is_held_stops_an_upgrade_before_anything_is_changed() {
             &newer.release,
             "no_such_symbol_here",
             "DKMS_ALLOW=failing",
-            "IgnorePkg = linux linux-headers",
+            "pacman -Syu --ignore linux,linux-headers",
         ],
     );
     root.expect_log(&told);

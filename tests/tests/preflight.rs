@@ -64,6 +64,7 @@ fn trixie_a_module_that_is_held_stops_apt_before_anything_is_changed() {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn bookworm_a_module_that_is_held_stops_apt_before_anything_is_changed() {
     held(Suite::bookworm());
 }

@@ -185,6 +185,7 @@ fn brings(packages: &[(&str, &str)]) {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn a_transaction_that_brings_only_a_new_gcc() {
     brings(GCC);
 }

@@ -62,6 +62,7 @@ fn made_up_for(machine: &Machine, command: &str) {
 
 /// dnf4 continues without our program, and with one that crashes.
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn a_missing_or_crashing_core_does_not_take_dnf4_down() {
     let machine = Machine::new(Manager::Dnf4);
     let root = &machine.root;

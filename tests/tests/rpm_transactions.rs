@@ -218,6 +218,7 @@ fn rpm_everything_at_once() {
 /// zypper without single-transaction mode, as with packages that are downloaded one by one: each of them is a separate
 /// transaction.
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn zypper_by_package_everything_at_once() {
     let machine = Machine::new(Manager::ZypperByPackage);
     let root = &machine.root;

@@ -12,6 +12,7 @@ use super::recover::{self, Recovery};
 use super::{Completion, Decided, Proof, apply, boot};
 use crate::caller;
 use crate::event::Event;
+use crate::kept_back;
 use crate::layout::Layout;
 use crate::plan::{Plan, Skip, Survey, concerned, plan, scope, select};
 use crate::report::progress::Progress;
@@ -68,6 +69,7 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
         if let Err(error) = boot::settle(session, &tree, &events, &mut report) {
             result = Err(error);
         }
+        report.remarks.extend(reviewed(session, &tree));
     }
     if let Err(error) = &result {
         report.problems.push(stopped(error));
@@ -95,6 +97,14 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     match result {
         Err(error) if error.is::<signal::Interrupted>() => Err(error.context(AlreadyReported)),
         result => result.map(|_| report),
+    }
+}
+
+/// What is no longer kept back now, as a remark.
+fn reviewed(session: &Session, tree: &LockedTree) -> Option<String> {
+    match kept_back::review(session, tree) {
+        Ok(kept) => kept.map(|kept| format!("no longer kept back: {}", kept.names())),
+        Err(error) => Some(format!("what is kept back was not examined: {error:#}")),
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) fn show(session: &mut Session, args: &Args, invocation: &Invocation) 
         session.screen = session.screen.aside();
     }
     let finding = preflight(session, &question)?;
-    let said = summary(&finding, session, RequestedBy::User);
+    let said = summary(&finding, session, &RequestedBy::User);
     if args.json {
         let document = Document {
             format: 1,
@@ -73,7 +73,7 @@ pub(super) fn show(session: &mut Session, args: &Args, invocation: &Invocation) 
 fn question(session: &Session, args: &Args, invocation: &Invocation) -> Result<Question> {
     let (files, kernels): (Vec<&String>, Vec<&String>) =
         invocation.rest.iter().partition(|word| word.contains('/') || Path::new(word).exists());
-    let mut question = Question::default();
+    let mut question = Question { in_full: true, ..Question::default() };
     for file in files {
         let file = PathBuf::from(file);
         if !file.is_file() {

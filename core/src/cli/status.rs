@@ -212,6 +212,10 @@ pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> R
     for line in crate::check::foreseen(session, &shown, || Ok(snapshot))? {
         session.screen.alert(&format!("dkms: {line}"));
     }
+    let shown = |name: &ModuleName| document.modules.iter().any(|row| row.module.name == *name);
+    for line in super::upcoming::warnings(&session.layout, shown) {
+        session.screen.alert(&line);
+    }
     Ok(Exit::SUCCESS)
 }
 

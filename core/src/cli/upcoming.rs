@@ -9,12 +9,15 @@ use super::args::Args;
 use super::invocation::Invocation;
 use super::{idle, preflight, refuse};
 use crate::exit::Exit;
+use crate::kept_back::KeptBack;
+use crate::layout::Layout;
+use crate::manager::Offer;
 use crate::preflight::{RequestedBy, summary};
 use crate::report::{Line, Outcome, history, text};
 use crate::session::Session;
 use crate::sys::signal::Interrupted;
-use crate::types::KernelRelease;
-use crate::upcoming::{Expected, Offer, Upcoming, prepare as ahead};
+use crate::types::{KernelRelease, ModuleName};
+use crate::upcoming::{Expected, Upcoming, prepare as ahead, review};
 
 /// What `dkms upcoming --json` prints.
 #[derive(Serialize)]
@@ -33,6 +36,8 @@ struct Document<'a> {
     untried: &'a [String],
     /// Names of the modules because of which a package manager would abort the transaction.
     held: Vec<String>,
+    /// The packages that upgrades leave as they are, because of these modules.
+    kept_back: Vec<Offer>,
     /// Why the last run did not come to an end.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<&'a str>,
@@ -54,6 +59,9 @@ pub(super) fn prepare(session: &mut Session, args: &Args, invocation: &Invocatio
         return refuse(Exit::ERROR, "--upcoming takes no kernel and no file: the package manager names them");
     }
     let screen = session.screen;
+    if let Err(error) = review(session) {
+        return stopped(session, error);
+    }
     if !session.policy.admin.ahead() {
         screen.progress("dkms: nothing is built ahead of upgrades: ahead = false in policy.toml");
         return Ok(Exit::SUCCESS);
@@ -66,20 +74,12 @@ pub(super) fn prepare(session: &mut Session, args: &Args, invocation: &Invocatio
     }
     let prepared = match ahead(session) {
         Ok(prepared) => prepared,
-        Err(error) => {
-            let gave_way = error.downcast_ref::<Interrupted>().is_some_and(|why| why.gave_way());
-            if !gave_way {
-                return Err(error);
-            }
-            let why = "another transaction has priority; the next run continues";
-            session.screen.progress(&format!("dkms: stopped: {why}"));
-            return Ok(Exit::SUCCESS);
-        }
+        Err(error) => return stopped(session, error),
     };
     let upcoming = &prepared.upcoming;
     let (text, code) = match &prepared.finding {
         Some(finding) => {
-            let said = summary(finding, session, RequestedBy::User);
+            let said = summary(finding, session, &RequestedBy::Ahead(prepared.kept.clone()));
             (said.unwrap_or_else(|| about(session, upcoming)), preflight::code(finding))
         }
         None => (about(session, upcoming), code(upcoming)),
@@ -92,6 +92,15 @@ pub(super) fn prepare(session: &mut Session, args: &Args, invocation: &Invocatio
     Ok(code)
 }
 
+/// Giving way is not an error.
+fn stopped(session: &Session, error: anyhow::Error) -> Result<Exit> {
+    if !error.downcast_ref::<Interrupted>().is_some_and(|why| why.gave_way()) {
+        return Err(error);
+    }
+    session.screen.progress("dkms: stopped: another transaction has priority; the next run continues");
+    Ok(Exit::SUCCESS)
+}
+
 /// `dkms upcoming`
 pub(super) fn show(session: &Session, args: &Args) -> Result<Exit> {
     let known = Upcoming::load(&session.layout);
@@ -101,7 +110,9 @@ pub(super) fn show(session: &Session, args: &Args) -> Result<Exit> {
     } else if known.is_some() && session.screen.talks() {
         session.screen.answer(&about(session, &upcoming));
     } else if known.is_some() {
-        session.screen.answer(&wrong(session, &upcoming));
+        // For the message of the day: a line for each problem.
+        let lines = warnings(&session.layout, |_| true);
+        session.screen.answer(&lines.iter().map(|line| format!("{line}\n")).collect::<String>());
     } else {
         idle::say(session, "the package manager has not been asked yet: dkms preflight --upcoming");
     }
@@ -124,6 +135,7 @@ fn json(session: &Session, upcoming: &Upcoming) -> Result<String> {
             .collect(),
         untried: &upcoming.untried,
         held: upcoming.held.iter().map(ToString::to_string).collect(),
+        kept_back: KeptBack::load(&session.layout).unwrap_or_default().packages,
         problem: upcoming.problem.as_deref(),
     };
     Ok(format!("{}\n", serde_json::to_string_pretty(&document)?))
@@ -195,11 +207,28 @@ fn about(session: &Session, upcoming: &Upcoming) -> String {
     text
 }
 
+/// A line for each of these modules that does not build, and for what is kept back because of one.
+pub(super) fn warnings(layout: &Layout, shown: impl Fn(&ModuleName) -> bool) -> Vec<String> {
+    let failing = Upcoming::load(layout).unwrap_or_default().failing(layout).into_iter();
+    let mut lines: Vec<String> = failing
+        .filter(|(module, _)| shown(&module.name))
+        .map(|(_, sentence)| format!("dkms: {sentence}"))
+        .collect();
+    let kept = KeptBack::load(layout).filter(|kept| kept.modules.keys().any(shown));
+    lines.extend(
+        kept.map(|kept| format!("dkms: {} (since {})", kept.sentence(), history::date(kept.since()))),
+    );
+    lines
+}
+
 /// What needs attention.
 fn wrong(session: &Session, upcoming: &Upcoming) -> String {
     let mut text = String::new();
     for expected in upcoming.modules.iter().filter(|expected| expected.fails()) {
         text.push_str(&text::explained(&expected.line, &session.policy.admin));
+    }
+    if let Some(kept) = KeptBack::load(&session.layout) {
+        text.push_str(&format!("dkms: {} (since {})\n", kept.sentence(), history::date(kept.since())));
     }
     for why in &upcoming.untried {
         text.push_str(&format!("dkms: pre-build skipped: {why}\n"));
@@ -234,6 +263,7 @@ mod tests {
             modules: vec![Module { ready: true, line: &line }],
             untried: &["why".into()],
             held: vec!["a".into()],
+            kept_back: packages.to_vec(),
             problem: Some("why"),
         };
         let mut described = documented(".SS upcoming \\-\\-json");

@@ -41,10 +41,13 @@ pub struct Distribution {
     pub hooks: &'static [&'static str],
     /// The command that restores them.
     pub restore_hooks: &'static str,
-    /// The command, or the setting, that holds back these packages; `{packages}` is replaced.
+    /// The command, or the setting, that holds back these packages; `{packages}` is replaced, `{packages,}` by a list with commas.
     pub keep_back: &'static str,
     /// Names of packages that a build for a new kernel needs, or that have the source of a module.
     pub building: &'static [&'static str],
+    /// Names of the packages that belong to one kernel: with its release instead of `{kernel}`, or with its release as their
+    /// version.
+    pub kernel_packages: &'static [&'static str],
     /// The package of a new kernel replaces that of the old one.
     pub kernel_replaced: bool,
     /// Program, arguments: lists the files of an initramfs; the image follows.
@@ -97,6 +100,7 @@ const OTHER: Distribution = Distribution {
     restore_hooks: "reinstall dkms-rs with your package manager",
     keep_back: "hold {packages} with your package manager",
     building: &["*-dkms", "dkms-*"],
+    kernel_packages: &[],
     kernel_replaced: false,
     list_initramfs: &[],
     make_initramfs: &[],
@@ -124,6 +128,7 @@ const DEBIAN: Distribution = Distribution {
     restore_hooks: "apt-get install --reinstall -o Dpkg::Options::=--force-confmiss dkms-rs",
     keep_back: "apt-mark hold {packages}",
     building: &["*-dkms", "linux-compiler-*", "linux-headers-*", "linux-kbuild-*"],
+    kernel_packages: &["linux-*-{kernel}", "linux-*-{kernel}-unsigned", "linux-*-{kernel}-dbg*"],
     list_initramfs: &["lsinitramfs"],
     make_initramfs: &["update-initramfs", "-u", "-k", "{kernel}"],
     image_state: (
@@ -154,6 +159,7 @@ const FEDORA: Distribution = Distribution {
     restore_hooks: "dnf reinstall dkms-rs",
     keep_back: "dnf versionlock add {packages}",
     building: &["*-dkms", "dkms-*", "kernel*-devel", "kernel*-devel-matched"],
+    kernel_packages: &["kernel", "kernel-*"],
     list_initramfs: &["lsinitrd"],
     make_initramfs: &["dracut", "-f", "{image}", "{kernel}"],
     default_kernel: (&["grubby", "--default-kernel"], &["grubby", "--set-default={image}"]),
@@ -204,6 +210,7 @@ const TABLE: &[Distribution] = &[
         restore_hooks: "zypper install --force dkms-rs",
         keep_back: "zypper addlock {packages}",
         building: &["*-dkms", "dkms-*", "kernel-*-devel", "kernel-devel", "kernel-macros"],
+        kernel_packages: FEDORA.kernel_packages,
         list_initramfs: &["lsinitrd"],
         make_initramfs: &["dracut", "-f", "{image}", "{kernel}"],
         restart_flag: Some(RestartFlag { file: "reboot-needed", list: None, text: "" }),
@@ -223,7 +230,7 @@ const TABLE: &[Distribution] = &[
             "/usr/share/libalpm/hooks/71-dkms-remove.hook",
         ],
         restore_hooks: "pacman -S dkms-rs",
-        keep_back: "IgnorePkg = {packages} in /etc/pacman.conf",
+        keep_back: "pacman -Syu --ignore {packages,}",
         building: &["*-dkms", "linux*-headers"],
         kernel_replaced: true,
         list_initramfs: &["lsinitcpio"],

@@ -68,6 +68,7 @@ impl Finding {
             | Self::Failed { .. }
             | Self::Hindered { .. }
             | Self::Upcoming { .. }
+            | Self::KeptBack { .. }
             | Self::OtherProgram { .. }
             | Self::MissingHooks { .. } => None,
         }
@@ -194,10 +195,11 @@ impl Finding {
                 let command = format!("dkms why {module} -k {}", target.kernel);
                 row("hindered", what, "for details", command)
             }
-            Self::Upcoming { target, module, why } => {
-                let what =
-                    format!("{module} does not build for {}, which is available: {why}", target.kernel);
-                row("upcoming", what, "for details", "dkms upcoming".into())
+            Self::Upcoming { what } => row("upcoming", what.clone(), "for details", "dkms upcoming".into()),
+            Self::KeptBack { what, days } => {
+                let what = format!("{what}, for {days} days");
+                let purpose = "to upgrade without the module, set on_unbuildable = \"warn\", then run dkms preflight --upcoming";
+                row("kept-back", what, purpose, edit(&[layout.policy()]))
             }
             Self::OtherProgram { program } => {
                 let what = format!("the command dkms starts {}, which is not dkms-rs", program.display());

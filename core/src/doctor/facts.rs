@@ -44,14 +44,25 @@ pub struct Facts {
     pub loaded: Vec<Replaced>,
     /// What the next automatic run would do, by kernel.
     pub prospects: Vec<Prospects>,
-    /// Modules that do not build for a kernel that the package manager would install, with the reason.
-    pub upcoming: Vec<(ModuleId, Target, String)>,
+    /// A sentence for each module that does not build for packages that the package manager would install.
+    pub upcoming: Vec<String>,
+    /// Packages that upgrades leave as they are.
+    pub kept_back: Option<KeptLong>,
     /// The admin has not disabled automatic runs.
     pub automatic: bool,
     /// A program of this name that a shell finds instead of this one.
     pub other_program: Option<PathBuf>,
     /// Files of the package that start dkms in transactions, and are not there.
     pub missing_hooks: Vec<PathBuf>,
+}
+
+/// Packages that upgrades leave as they are because of a module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptLong {
+    /// The packages and the reason.
+    pub what: String,
+    /// For how many days.
+    pub days: u64,
 }
 
 /// The room on a file system, in bytes.

@@ -6,17 +6,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::{Facts, Keys, Leftover, Prospects, Space};
+use super::{Facts, KeptLong, Keys, Leftover, Prospects, Space};
 use crate::apply::outlook;
 use crate::inventory::all_targets;
+use crate::kept_back::KeptBack;
 use crate::layout::Layout;
-use crate::report::text;
 use crate::session::Session;
 use crate::step::sign;
+use crate::sys::time::now;
 use crate::sys::{file, lock, run};
 use crate::tree::{self, Snapshot, stale};
 use crate::types::{ModuleId, Target};
-use crate::upcoming::{Expected, Upcoming};
+use crate::upcoming::Upcoming;
 use crate::{check, kernel, loaded};
 
 /// Room for the builds of one transaction.
@@ -60,21 +61,22 @@ pub fn inspect(session: &mut Session) -> Result<Facts> {
         loaded: loaded::replaced(session, &snapshot, &all),
         prospects,
         upcoming: upcoming(&layout),
+        kept_back: kept_back(&layout),
         automatic: !layout.no_autoinstall().exists(),
         other_program: other_program(),
         missing_hooks: missing_hooks(session),
     })
 }
 
-fn upcoming(layout: &Layout) -> Vec<(ModuleId, Target, String)> {
-    let known = Upcoming::load(layout).into_iter();
-    let failing = known.flat_map(|known| known.modules).filter(Expected::fails);
-    failing
-        .filter_map(|Expected { line, .. }| {
-            let why = text::why(&line.outcome).to_owned();
-            Some((line.module, line.target?, why))
-        })
-        .collect()
+fn upcoming(layout: &Layout) -> Vec<String> {
+    let failing = Upcoming::load(layout).unwrap_or_default().failing(layout);
+    failing.into_iter().map(|(_, sentence)| sentence).collect()
+}
+
+fn kept_back(layout: &Layout) -> Option<KeptLong> {
+    let kept = KeptBack::load(layout)?;
+    let days = now().saturating_sub(kept.since()) / 86_400;
+    Some(KeptLong { what: kept.sentence(), days })
 }
 
 fn prospects_of(session: &mut Session, target: &Target) -> Result<Prospects> {

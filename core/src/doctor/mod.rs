@@ -8,7 +8,7 @@ mod inspect;
 mod mend;
 
 pub use advice::{Advice, Repair};
-pub use facts::{Facts, Keys, Leftover, Prospects, Space};
+pub use facts::{Facts, KeptLong, Keys, Leftover, Prospects, Space};
 pub use inspect::inspect;
 pub use mend::mend;
 
@@ -159,12 +159,15 @@ pub enum Finding {
     },
     /// A module does not build for a kernel that the package manager would install.
     Upcoming {
-        /// The kernel.
-        target: Target,
-        /// The module.
-        module: ModuleId,
-        /// The reason.
-        why: String,
+        /// The module, the kernel and the reason.
+        what: String,
+    },
+    /// Packages have not been upgraded for a long time because of a module.
+    KeptBack {
+        /// The packages and the reason.
+        what: String,
+        /// For how many days.
+        days: u64,
     },
     /// The command `dkms` is not this program.
     OtherProgram {
@@ -178,6 +181,9 @@ pub enum Finding {
     },
 }
 
+/// After so many days without a kernel's security updates, the administrator should decide.
+const LONG: u64 = 7;
+
 /// What these facts mean.
 pub fn findings(facts: &Facts) -> Vec<Finding> {
     let mut found = Vec::new();
@@ -187,11 +193,9 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
     for prospects in &facts.prospects {
         kernel(prospects, facts.automatic, &mut found);
     }
-    found.extend(facts.upcoming.iter().map(|(module, target, why)| Finding::Upcoming {
-        target: target.clone(),
-        module: module.clone(),
-        why: why.clone(),
-    }));
+    found.extend(facts.upcoming.iter().map(|what| Finding::Upcoming { what: what.clone() }));
+    let long = facts.kept_back.iter().filter(|kept| kept.days >= LONG);
+    found.extend(long.map(|kept| Finding::KeptBack { what: kept.what.clone(), days: kept.days }));
     let stale = facts.stale.iter().filter(|(_, stale)| facts.running.is_none() || !stale.why.is_empty());
     found.extend(stale.map(|(target, stale)| Finding::OutdatedInitramfs {
         target: target.clone(),

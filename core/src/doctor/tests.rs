@@ -206,10 +206,17 @@ fn table() -> Vec<(Facts, &'static str, &'static str, &'static str, bool)> {
             false,
         ),
         (
-            Facts { upcoming: vec![(id("a/1"), target(), "make failed".into())], ..none() },
+            Facts { upcoming: vec!["a/1 does not build for 6.1, which is available".into()], ..none() },
             "upcoming",
-            "a/1 does not build for 6.1, which is available: make failed",
+            "a/1 does not build for 6.1, which is available",
             "dkms upcoming",
+            false,
+        ),
+        (
+            Facts { kept_back: Some(KeptLong { what: "k is kept back".into(), days: 7 }), ..none() },
+            "kept-back",
+            "k is kept back, for 7 days",
+            "${EDITOR:-vi} /etc/dkms/policy.toml",
             false,
         ),
         (

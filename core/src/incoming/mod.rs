@@ -16,8 +16,8 @@ pub struct Incoming {
     pub headers: BTreeMap<KernelRelease, PathBuf>,
     /// Kernels with an image in the packages.
     pub images: BTreeSet<KernelRelease>,
-    /// Directories of the source tree with a module's source.
-    pub sources: BTreeSet<String>,
+    /// Directories of the source tree with a module's source, and their packages.
+    pub sources: BTreeMap<String, String>,
     /// The packages with kernels and headers.
     pub packages: BTreeSet<String>,
     /// The packages with programs that are used for building.
@@ -50,7 +50,7 @@ impl Incoming {
                 self.images.insert(release);
                 self.packages.insert(package.to_owned());
             }
-            Offered::Source(dir) => drop(self.sources.insert(dir)),
+            Offered::Source(dir) => drop(self.sources.insert(dir, package.to_owned())),
             Offered::Tool => drop(self.tools.insert(package.to_owned())),
             Offered::Toolchain => {
                 self.toolchain = true;
@@ -111,7 +111,7 @@ mod tests {
         let release: KernelRelease = "6.1-amd64".parse().unwrap();
         assert_eq!(all.headers.keys().collect::<Vec<_>>(), [&release]);
         assert_eq!(all.images, BTreeSet::from([release]));
-        assert_eq!(all.sources, BTreeSet::from(["zfs-2.3".to_owned()]));
+        assert_eq!(all.sources, BTreeMap::from([("zfs-2.3".to_owned(), "zfs-dkms".to_owned())]));
         assert_eq!(
             all.packages.iter().collect::<Vec<_>>(),
             ["linux-headers-6.1-amd64", "linux-image-6.1-amd64"]

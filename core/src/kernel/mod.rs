@@ -38,6 +38,7 @@ pub use rust::{Lack, RustSupport, is_module as is_rust_module};
 pub use signature_policy::Demand;
 pub use symvers::{Exported, Symbols};
 pub use tools::Loads;
+pub use tools::installed_tools;
 pub use trust::Trust;
 
 use crate::distro::{Distribution, fill};

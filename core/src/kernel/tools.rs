@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use anyhow::Result;
 use object::elf::{DT_NEEDED, DT_RPATH, DT_RUNPATH, FileHeader32, FileHeader64};
 use object::read::elf::{Dyn, FileHeader};
 use object::{Endianness, FileKind, ReadCache, ReadRef};
 
 use crate::layout::Layout;
-use crate::sys::{file, run};
+use crate::sys::{file, hash, run};
 
 /// Programs that generate code of a module, besides its compiler.
 const MAKERS: [&str; 2] = ["as", "ld"];
@@ -48,6 +49,16 @@ impl Tools {
     pub fn with_libraries(&self) -> Vec<PathBuf> {
         closure(&self.all()).into_iter().collect()
     }
+}
+
+/// The hash of all programs of this system that can take part in a build, with their libraries, whichever compiler a kernel
+/// needs.
+pub fn installed_tools(layout: &Layout) -> Result<String> {
+    let mut start = layout.build_tools();
+    start.extend(Tools::find(None, None, None).all());
+    start.sort();
+    start.dedup();
+    hash::files(&start, &layout.hashes().join("tools"), || closure(&start).into_iter().collect())
 }
 
 /// The parts and plugins of every installed gcc.

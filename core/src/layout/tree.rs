@@ -62,6 +62,14 @@ impl Layout {
     pub fn upcoming(&self) -> PathBuf {
         self.own().join("upcoming.json")
     }
+    /// What the last pre-build had proven.
+    pub fn proved(&self) -> PathBuf {
+        self.own().join("proved.json")
+    }
+    /// What the package manager keeps back, and why.
+    pub fn kept_back(&self) -> PathBuf {
+        self.own().join("kept-back.json")
+    }
     /// The write lock.
     pub fn lock(&self) -> PathBuf {
         self.own().join("lock")

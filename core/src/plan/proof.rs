@@ -7,7 +7,7 @@ use crate::policy::Admin;
 use crate::policy::admin::Unbuildable;
 use crate::report::{Line, Outcome, Report, Severity, Waits};
 use crate::tree::Snapshot;
-use crate::types::{ModuleId, Placement, Target};
+use crate::types::{ModuleId, ModuleName, Placement, Target};
 
 /// The part of a plan that changes nothing: builds, and the known outcomes of the rest.
 ///
@@ -56,6 +56,8 @@ pub struct Stakes<'a> {
     pub in_use: &'a BTreeSet<String>,
     /// Kernels that are about to be installed.
     pub incoming: &'a BTreeSet<Target>,
+    /// Modules that have kept packages back for as long as the administrator accepts.
+    pub expired: &'a BTreeSet<ModuleName>,
 }
 
 /// The modules, each with a kernel that it does not build for, because of which the transaction must be aborted.
@@ -79,9 +81,12 @@ pub fn at_stake<'r>(
             Severity::Waiting | Severity::Fine => false,
         };
         let default = stakes.replaces && uses.get(&line.module).copied().unwrap_or(false);
+        // A critical module would fail in the transaction.
+        let expired = stakes.expired.contains(name) && !stakes.admin.critical(name);
         let choice = stakes.admin.on_unbuildable(name);
-        lost && choice.unwrap_or(if default { Unbuildable::Hold } else { Unbuildable::Warn })
-            == Unbuildable::Hold
+        lost && !expired
+            && choice.unwrap_or(if default { Unbuildable::Hold } else { Unbuildable::Warn })
+                == Unbuildable::Hold
     };
     report.lines.iter().filter(holds).collect()
 }

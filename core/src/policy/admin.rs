@@ -27,6 +27,8 @@ struct File {
     cache_mib: Option<u32>,
     /// The effect of a module that does not build for packages that are about to be installed.
     on_unbuildable: Option<Unbuildable>,
+    /// How many days a package may be kept back.
+    hold_days: Option<u32>,
     /// Whether a kernel with all modules in use remains the boot default.
     keep_boot_default: Option<bool>,
     /// Whether modules are built before an upgrade, while the machine is idle.
@@ -151,6 +153,11 @@ impl Admin {
     /// Whether a kernel remains the boot default while a newer one lacks a module in use.
     pub fn keep_boot_default(&self) -> bool {
         self.file.keep_boot_default.unwrap_or(true)
+    }
+
+    /// After how many days a module does not keep packages back any more; `None`: never.
+    pub fn hold_days(&self) -> Option<u32> {
+        self.file.hold_days
     }
 
     /// Whether dkms-ahead.timer builds modules for available upgrades.

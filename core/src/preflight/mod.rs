@@ -6,15 +6,17 @@
 //! nothing and does not abort a transaction.
 
 mod inside;
+mod proved;
 mod summary;
 mod toolchain;
 mod unpacked;
 
 pub use inside::{Found, PARTS};
+pub use proved::{cached, settings_and_sources};
 pub use summary::{RequestedBy, summary};
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use serde::Serialize;
@@ -23,6 +25,7 @@ use crate::apply::{self, Proof, Proven};
 use crate::in_use::in_use;
 use crate::incoming::Incoming;
 use crate::inventory::this_machine;
+use crate::kept_back::{Reason, expired};
 use crate::kernel::installed;
 use crate::package::{Package, Reader};
 use crate::plan::{Stakes, at_stake};
@@ -32,6 +35,7 @@ use crate::sys::{confine, signal};
 use crate::types::{ModuleName, Target};
 
 use inside::Request;
+use proved::Proved;
 
 /// The input of a pre-build.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
@@ -42,6 +46,9 @@ pub struct Question {
     pub kernels: Vec<Target>,
     /// The new kernel replaces the old one.
     pub replaces: bool,
+    /// The result of each module is asked for, even if all of them were built before.
+    #[serde(skip)]
+    pub in_full: bool,
 }
 
 impl Question {
@@ -64,12 +71,26 @@ pub struct Finding {
     pub packages: BTreeSet<String>,
     /// Kernels that are about to be installed.
     pub incoming: BTreeSet<Target>,
+    /// The packages with sources of modules, by directory of the source tree.
+    pub sources: BTreeMap<String, String>,
 }
 
 impl Finding {
     /// Names of the modules because of which the transaction is aborted.
     pub fn held_names(&self) -> BTreeSet<&ModuleName> {
         self.held.iter().map(|line| &line.module.name).collect()
+    }
+
+    /// What must be kept back so that the rest can be installed. Of a module for an installed kernel, its new version.
+    pub fn reasons(&self) -> BTreeSet<Reason> {
+        let reason = |line: &Line| {
+            let target = line.target.as_ref()?;
+            let Line { module, .. } = line;
+            let source = || self.sources.get(&format!("{}-{}", module.name, module.version)).cloned();
+            let package = if self.incoming.contains(target) { None } else { source() };
+            Some(Reason { module: module.clone(), kernel: target.kernel.clone(), package })
+        };
+        self.held.iter().filter_map(reason).collect()
     }
 }
 
@@ -94,6 +115,7 @@ fn look(session: &mut Session, question: &Question, finding: &mut Finding) -> Re
     incoming.headers.retain(|kernel, _| admin.leaves_out(kernel).is_none());
     incoming.images.retain(|kernel| admin.leaves_out(kernel).is_none());
     finding.packages = incoming.packages.clone();
+    finding.sources = incoming.sources.clone();
     let registry = apply::status_of(session, None)?;
     let modules = !registry.modules.is_empty() || !incoming.sources.is_empty();
     if !modules {
@@ -108,6 +130,17 @@ fn look(session: &mut Session, question: &Question, finding: &mut Finding) -> Re
         finding.untried.push(format!("kernel headers for {kernel} are not part of this transaction"));
     }
     if !incoming.concerns() && question.kernels.is_empty() {
+        return Ok(());
+    }
+    let named = !question.kernels.is_empty();
+    if whole
+        && !named
+        && !question.in_full
+        && Proved::covers(session, &registry, &packages, question.replaces)
+    {
+        let kernels: Vec<&str> = incoming.headers.keys().map(|kernel| kernel.as_str()).collect();
+        let what = if kernels.is_empty() { "these packages".to_owned() } else { kernels.join(", ") };
+        session.screen.progress(&format!("dkms: all modules for {what} were built before"));
         return Ok(());
     }
     let arch = this_machine()?;
@@ -128,7 +161,7 @@ fn look(session: &mut Session, question: &Question, finding: &mut Finding) -> Re
         options: session.options.clone(),
         incoming: finding.incoming.iter().cloned().collect(),
         kernels: question.kernels.clone(),
-        sources: incoming.sources.iter().cloned().collect(),
+        sources: incoming.sources.keys().cloned().collect(),
         replaces: question.replaces,
     };
     let view = unpacked.as_ref().map(|unpacked| unpacked::keep(session, &unpacked.view)).transpose()?;
@@ -158,11 +191,18 @@ fn look(session: &mut Session, question: &Question, finding: &mut Finding) -> Re
         replaces: question.replaces,
         in_use: &in_use,
         incoming: &concerned,
+        expired: &expired(session),
     };
     // An unreadable package may contain what the others were built without: then nothing is proven.
     let held =
         if whole { at_stake(&proven.report, &proven.snapshot, &proven.survey, &stakes) } else { Vec::new() };
     finding.held = held.into_iter().cloned().collect();
+    if !named {
+        let used: Vec<&Package> =
+            packages.iter().filter(|package| incoming.wants(package, &Path::exists)).collect();
+        let all = whole && finding.untried.is_empty() && finding.held.is_empty();
+        Proved::record(session, &proven.snapshot, &used, question.replaces, Some(&proven).filter(|_| all))?;
+    }
     finding.proven = Some(proven);
     Ok(())
 }

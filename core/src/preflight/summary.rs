@@ -3,22 +3,25 @@
 use std::collections::BTreeSet;
 
 use super::Finding;
+use crate::kept_back::KeptBack;
 use crate::policy::ALLOW;
 use crate::report::{Outcome, Report, Severity, text};
 use crate::session::Session;
 use crate::types::ModuleName;
 
 /// Who requested the pre-build: the two readers need different advice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum RequestedBy {
-    /// A package manager, for a transaction that has not begun.
-    Transaction,
+    /// A package manager, for a transaction that has not begun. What is kept back from now on, if the transaction is aborted.
+    Transaction(Option<KeptBack>),
     /// A user, with `dkms preflight`: no transaction is waiting.
     User,
+    /// `dkms preflight --upcoming`, and what it keeps back.
+    Ahead(Option<KeptBack>),
 }
 
 /// The summary of a finding; `None` if the packages do not concern any module.
-pub fn summary(finding: &Finding, session: &Session, requested_by: RequestedBy) -> Option<String> {
+pub fn summary(finding: &Finding, session: &Session, requested_by: &RequestedBy) -> Option<String> {
     let mut lines: Vec<String> = Vec::new();
     if let Some(proven) = &finding.proven {
         let report = Report { remarks: Vec::new(), ..proven.report.clone() };
@@ -38,14 +41,14 @@ pub fn summary(finding: &Finding, session: &Session, requested_by: RequestedBy) 
         lines.extend(held(finding, session, requested_by));
     } else if !allowed.is_empty() {
         let goes_on = match requested_by {
-            RequestedBy::Transaction => "continuing",
-            RequestedBy::User => "a package manager would continue",
+            RequestedBy::Transaction(_) => "continuing",
+            RequestedBy::User | RequestedBy::Ahead(_) => "a package manager would continue",
         };
         lines.push(format!("dkms: {goes_on} without {} ({ALLOW})", allowed.join(", ")));
     } else if !failed.is_empty() {
         let goes_on = match requested_by {
-            RequestedBy::Transaction => "continuing; failed modules do not block this transaction",
-            RequestedBy::User => {
+            RequestedBy::Transaction(_) => "continuing; failed modules do not block this transaction",
+            RequestedBy::User | RequestedBy::Ahead(_) => {
                 "a package manager would continue; failed modules do not block a transaction"
             }
         };
@@ -55,7 +58,7 @@ pub fn summary(finding: &Finding, session: &Session, requested_by: RequestedBy) 
 }
 
 /// Why the transaction is aborted, and the commands that avoid it.
-fn held(finding: &Finding, session: &Session, requested_by: RequestedBy) -> Vec<String> {
+fn held(finding: &Finding, session: &Session, requested_by: &RequestedBy) -> Vec<String> {
     let names: Vec<String> = finding.held_names().iter().map(ToString::to_string).collect();
     let mut lines = Vec::new();
     for line in &finding.held {
@@ -67,19 +70,48 @@ fn held(finding: &Finding, session: &Session, requested_by: RequestedBy) -> Vec<
         finding.held.iter().filter_map(|line| Some(line.target.as_ref()?.kernel.as_str())).collect();
     let kernels: Vec<&str> = kernels.into_iter().collect();
     let does = if names.len() == 1 { "does" } else { "do" };
-    let (what, command) = match requested_by {
-        RequestedBy::Transaction => ("transaction aborted, nothing changed", "run the same command"),
-        RequestedBy::User => ("the transaction would be aborted before anything is changed", "run it"),
+    let (what, command, kept) = match requested_by {
+        RequestedBy::Transaction(kept) => {
+            ("transaction aborted, nothing changed", "run the same command", kept)
+        }
+        RequestedBy::User => ("the transaction would be aborted before anything is changed", "run it", &None),
+        RequestedBy::Ahead(None) => {
+            ("an upgrade would be aborted before anything is changed", "run it", &None)
+        }
+        RequestedBy::Ahead(Some(kept)) => {
+            lines.push(format!("dkms: {}", kept.sentence()));
+            lines.push("      upgrades install everything else, and these as soon as the module builds or is removed".into());
+            lines.push(install_anyway(&names));
+            return lines;
+        }
     };
     let (names, kernels) = (names.join(","), kernels.join(", "));
     lines.push(format!("dkms: {what}: {} {does} not build for {kernels}", names.replace(',', ", ")));
+    if let Some(kept) = kept {
+        lines.push(format!(
+            "      to install the rest: run the same command again (kept back: {})",
+            kept.names()
+        ));
+        lines.push(install_anyway(&finding.held_names().iter().map(ToString::to_string).collect::<Vec<_>>()));
+        return lines;
+    }
     lines.push(format!(
         "      to continue without: {command} with {ALLOW}={names} in front of it (after sudo)"
     ));
     if !finding.packages.is_empty() {
         let packages: Vec<&str> = finding.packages.iter().map(String::as_str).collect();
-        let command = session.policy.distribution.keep_back.replace("{packages}", &packages.join(" "));
+        let command = session.policy.distribution.keep_back;
+        let command =
+            command.replace("{packages}", &packages.join(" ")).replace("{packages,}", &packages.join(","));
         lines.push(format!("      to keep the current kernel: {command}"));
     }
     lines
+}
+
+/// How to install what is kept back nevertheless.
+fn install_anyway(names: &[String]) -> String {
+    format!(
+        "      to install them without {}: set on_unbuildable = \"warn\" in /etc/dkms/policy.toml, run dkms preflight --upcoming, and upgrade",
+        names.join(", ")
+    )
 }

@@ -1,7 +1,6 @@
 //! The reports of past transactions.
 
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Report;
 use crate::layout::Layout;
 use crate::sys::file;
+use crate::sys::time::now;
 
 /// The number of transactions that are kept.
 const KEPT: usize = 500;
@@ -56,8 +56,7 @@ impl<'a> Document<'a> {
 pub fn store(layout: &Layout, report: &Report) -> Result<u64> {
     let files = files(layout);
     let id = files.last().map_or(0, |(id, _)| *id) + 1;
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let kept = Kept { format: 1, id, time, report: report.clone() };
+    let kept = Kept { format: 1, id, time: now(), report: report.clone() };
     let path = layout.history().join(format!("{id:06}.json"));
     let mut kept = serde_json::to_value(&kept)?;
     crate::sys::plain::json(&mut kept);

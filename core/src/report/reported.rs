@@ -1,13 +1,13 @@
 //! What was already reported in a transaction. A package manager runs several hooks, and each failure is explained once.
 
 use std::collections::BTreeSet;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Count, Line, Report, Severity};
 use crate::layout::Layout;
 use crate::sys::file;
+use crate::sys::time::now;
 
 /// A package manager that runs longer is a service: it runs several transactions, with a reader for each.
 const TIME: u64 = 60 * 60;
@@ -67,14 +67,30 @@ impl Reported {
         self.number
     }
 
-    /// Records that this report is printed. A failure to do so costs a repetition.
+    /// Whether this transaction has not said this sentence yet; from now on, it has.
+    pub fn is_first(mut self, layout: &Layout, sentence: &str) -> bool {
+        let first = self.lines.insert(sentence.to_owned());
+        if first {
+            self.store(layout);
+        }
+        first
+    }
+
+    /// A failure to do so costs a repetition.
+    fn store(&self, layout: &Layout) {
+        if self.transaction.is_some() {
+            let _ = serde_json::to_vec(self)
+                .map(|content| file::write_atomic(&layout.reported(), &content, 0o644));
+        }
+    }
+
+    /// Records that this report is printed.
     pub fn record(mut self, layout: &Layout, report: &Report, number: Option<u64>) {
         let known = self.lines.len();
         self.lines.extend(report.worse_than(Severity::LeftOut).map(key));
         self.number = self.number.or(number);
-        if self.transaction.is_some() && self.lines.len() > known {
-            let _ = serde_json::to_vec(&self)
-                .map(|content| file::write_atomic(&layout.reported(), &content, 0o644));
+        if self.lines.len() > known {
+            self.store(layout);
         }
     }
 }
@@ -83,10 +99,6 @@ impl Reported {
 fn key(line: &Line) -> String {
     let kernel = line.target.as_ref().map_or(String::new(), ToString::to_string);
     format!("{} {kernel} {}", line.module, super::text::why(&line.outcome))
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 #[cfg(test)]

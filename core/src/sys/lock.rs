@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -117,14 +117,18 @@ pub fn is_awaited(path: &Path) -> bool {
 /// How often the holder of a lock that gives way checks whether another process waits.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 
-/// From now on, this process is interrupted as soon as another one waits for the lock that it holds.
+/// From now on, this process is interrupted as soon as another one waits for the lock that it holds. It may acquire the lock
+/// more than once: two watchers would take each other for one that waits.
 pub fn give_way(path: &Path) {
+    static WATCHED: Once = Once::new();
     let path = path.to_owned();
-    std::thread::spawn(move || {
-        while !is_awaited(&path) {
-            std::thread::sleep(WATCH_INTERVAL);
-        }
-        signal::give_way();
+    WATCHED.call_once(|| {
+        std::thread::spawn(move || {
+            while !is_awaited(&path) {
+                std::thread::sleep(WATCH_INTERVAL);
+            }
+            signal::give_way();
+        });
     });
 }
 

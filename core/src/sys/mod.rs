@@ -18,3 +18,4 @@ pub mod plain;
 pub mod private;
 pub mod run;
 pub mod signal;
+pub mod time;

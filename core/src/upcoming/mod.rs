@@ -3,26 +3,25 @@
 //! It changes nothing that is installed. The packages are downloaded to a private directory, go through the pre-build of
 //! a transaction ([`preflight`]), and are deleted. The builds stay in the cache, where that transaction finds them.
 
-mod manager;
 mod record;
 
-pub use manager::Offer;
 pub use record::{Expected, Upcoming};
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
 use crate::apply;
+use crate::kept_back::{self, KeptBack, Looked, Reason};
+use crate::manager::{self, Manager, Offer};
 use crate::policy::admin::glob;
-use crate::preflight::{Finding, Question, preflight};
+use crate::preflight::{Finding, Question, preflight, settings_and_sources};
 use crate::session::Session;
-use crate::sys::hash::{self, Watch};
 use crate::sys::private::Private;
 use crate::sys::signal::Interrupted;
+use crate::sys::time::now;
 use crate::tree::Snapshot;
-
-use manager::Manager;
 
 /// The result of a run.
 #[derive(Debug)]
@@ -31,6 +30,8 @@ pub struct Prepared {
     pub upcoming: Upcoming,
     /// The pre-build; `None` if nothing has changed since the last one.
     pub finding: Option<Finding>,
+    /// What is kept back.
+    pub kept: Option<KeptBack>,
 }
 
 /// Asks the package manager, and builds. What was known before stays recorded if this fails.
@@ -48,18 +49,24 @@ pub fn prepare(session: &mut Session) -> Result<Prepared> {
 
 fn ahead(session: &mut Session) -> Result<Prepared> {
     let snapshot = apply::status_of(session, None)?;
-    let inputs = inputs(session, &snapshot)?;
+    let inputs = settings_and_sources(session, &snapshot)?;
     let before = Upcoming::load(&session.layout);
     if snapshot.modules.is_empty() {
-        return done(session, Upcoming { inputs, ..Upcoming::now() }, None);
+        return nothing(session, Upcoming { inputs, ..Upcoming::now() });
     }
     let private = Private::new(&session.layout.incoming())?;
-    let Some(manager) = Manager::of(session, private.path()) else {
+    let Some(manager) = Manager::of(&session.layout, private.path()) else {
         bail!(
             "{} does not exist: no package manager can be asked",
             session.layout.upcoming_program().display()
         );
     };
+    let state = manager.state()?;
+    if let Some(before) = before.as_ref().filter(|before| before.state == state) {
+        if before.still_holds(&before.packages, &inputs, &session.cache()) {
+            return unchanged(session, before.clone(), state);
+        }
+    }
     let mut offers = manager.list()?;
     if !offers.is_empty() {
         let owners = manager.owners(&manager::files(&session.layout, sources(&snapshot)))?;
@@ -79,35 +86,53 @@ fn ahead(session: &mut Session) -> Result<Prepared> {
     offers.sort();
     offers.dedup();
     if let Some(before) = before.filter(|before| before.still_holds(&offers, &inputs, &session.cache())) {
-        let upcoming = Upcoming { checked: Upcoming::now().checked, problem: None, ..before };
-        return done(session, upcoming, None);
+        return unchanged(session, before, state);
     }
-    let mut upcoming = Upcoming { packages: offers, inputs, ..Upcoming::now() };
+    let mut upcoming = Upcoming { packages: offers, inputs, state, ..Upcoming::now() };
     if upcoming.packages.is_empty() {
-        return done(session, upcoming, None);
+        return nothing(session, upcoming);
     }
     let files = manager.fetch(&upcoming.packages)?;
     let replaces = session.policy.distribution.kernel_replaced;
-    let finding = preflight(session, &Question { replaces, ..Question::of(files) })?;
+    let finding = preflight(session, &Question { replaces, in_full: true, ..Question::of(files) })?;
     upcoming.learn(&finding);
-    done(session, upcoming, Some(finding))
+    upcoming.store(&session.layout)?;
+    // What could not be checked may still have its reasons.
+    let looked = if finding.untried.is_empty() { Looked::Everywhere } else { Looked::InTransaction };
+    let kept = keep(session, finding.reasons(), looked)?;
+    Ok(Prepared { upcoming, finding: Some(finding), kept })
 }
 
-fn done(session: &Session, upcoming: Upcoming, finding: Option<Finding>) -> Result<Prepared> {
+/// No available package concerns a module.
+fn nothing(session: &Session, upcoming: Upcoming) -> Result<Prepared> {
     upcoming.store(&session.layout)?;
-    Ok(Prepared { upcoming, finding })
+    let kept = keep(session, BTreeSet::new(), Looked::Everywhere)?;
+    Ok(Prepared { upcoming, finding: None, kept })
+}
+
+/// The last run had the same input.
+fn unchanged(session: &Session, before: Upcoming, state: String) -> Result<Prepared> {
+    let upcoming = Upcoming { checked: now(), problem: None, state, ..before };
+    upcoming.store(&session.layout)?;
+    Ok(Prepared { upcoming, finding: None, kept: KeptBack::load(&session.layout) })
+}
+
+fn keep(session: &Session, reasons: BTreeSet<Reason>, looked: Looked) -> Result<Option<KeptBack>> {
+    if reasons.is_empty() && KeptBack::load(&session.layout).is_none() {
+        return Ok(None);
+    }
+    kept_back::keep(session, &apply::hold(session)?, reasons, looked)
+}
+
+/// Lets go of what the administrator does not want to be kept back any more.
+pub fn review(session: &Session) -> Result<()> {
+    if session.layout.kept_back().exists() {
+        kept_back::review(session, &apply::hold(session)?)?;
+    }
+    Ok(())
 }
 
 /// The sources of all modules.
 fn sources(snapshot: &Snapshot) -> Vec<PathBuf> {
     snapshot.modules.values().filter_map(|entry| entry.source_dir()).map(Into::into).collect()
-}
-
-/// What a result depends on, apart from the packages: the sources of the modules, and the administrator's settings.
-fn inputs(session: &Session, snapshot: &Snapshot) -> Result<String> {
-    let mut roots = sources(snapshot);
-    roots.push(session.layout.config());
-    roots.retain(|root| root.exists());
-    roots.sort();
-    hash::trees(&roots, Watch::Files, Some(&session.layout.hashes().join("upcoming")), &[])
 }

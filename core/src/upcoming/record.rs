@@ -1,19 +1,18 @@
 //! What the last run found.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use super::Offer;
-use crate::cache::{self, Cache};
+use crate::cache::Cache;
 use crate::kernel::installed;
 use crate::layout::Layout;
-use crate::preflight::Finding;
-use crate::report::{Class, Line, Outcome, Severity};
+use crate::manager::Offer;
+use crate::preflight::{Finding, cached};
+use crate::report::{Class, Line, Outcome, Severity, text};
 use crate::session::Session;
 use crate::sys::file;
-use crate::types::{ModuleName, Placement};
+use crate::sys::time::now;
+use crate::types::{KernelRelease, ModuleId, ModuleName, Target};
 
 /// The format version of the record. Others are ignored.
 const FORMAT: u32 = 1;
@@ -28,6 +27,9 @@ pub struct Upcoming {
     pub packages: Vec<Offer>,
     /// The hash of everything else that the result depends on.
     pub(super) inputs: String,
+    /// The hash of what the package manager's answers depend on.
+    #[serde(default)]
+    pub(super) state: String,
     /// The modules, for each kernel.
     pub modules: Vec<Expected>,
     /// What could not be checked, and why.
@@ -61,13 +63,31 @@ impl Expected {
     pub fn fails(&self) -> bool {
         self.line.outcome.follows().severity > Severity::Waiting
     }
+
+    /// One sentence about a module that does not build.
+    fn sentence(&self, there: &[KernelRelease]) -> String {
+        let Line { module, target, outcome } = &self.line;
+        let error = match outcome {
+            Outcome::Failed(failing) => failing.errors.first().map(|error| format!(": {error}")),
+            _ => None,
+        };
+        let why = format!("{}{}", text::why(outcome), error.unwrap_or_default());
+        match target {
+            Some(Target { kernel, .. }) if there.contains(kernel) => {
+                format!("{module}, which is available, does not build for {kernel}: {why}")
+            }
+            Some(Target { kernel, .. }) => {
+                format!("{module} does not build for {kernel}, which is available: {why}")
+            }
+            None => format!("{module}, which is available, does not build: {why}"),
+        }
+    }
 }
 
 impl Upcoming {
     /// An empty record with the current time.
     pub(super) fn now() -> Self {
-        let checked = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        Self { format: FORMAT, checked, ..Self::default() }
+        Self { format: FORMAT, checked: now(), ..Self::default() }
     }
 
     /// The record; `None` without a usable one. What has been installed meanwhile is left out.
@@ -85,6 +105,13 @@ impl Upcoming {
         };
         upcoming.modules.retain(|expected| !arrived(&expected.line));
         Some(upcoming)
+    }
+
+    /// One sentence for each module that does not build.
+    pub fn failing(&self, layout: &Layout) -> Vec<(ModuleId, String)> {
+        let there = installed(layout);
+        let failing = self.modules.iter().filter(|expected| expected.fails());
+        failing.map(|expected| (expected.line.module.clone(), expected.sentence(&there))).collect()
     }
 
     pub(super) fn store(&self, layout: &Layout) -> Result<()> {
@@ -113,22 +140,14 @@ impl Upcoming {
         self.untried.clone_from(&finding.untried);
         self.held = finding.held_names().into_iter().cloned().collect();
         let Some(proven) = &finding.proven else { return };
-        let key = |line: &Line| {
-            let target = line.target.as_ref()?;
-            let built = matches!(line.outcome, Outcome::Built { .. } | Outcome::UpToDate);
-            let case = proven.survey.cases.get(&Placement::of(&line.module, target)).filter(|_| built)?;
-            let headers = proven.survey.kernels.get(target)?.headers.as_ref()?;
-            Some(cache::unfinished(case.fingerprint.as_ref()?, &headers.environment))
-        };
         let lines = proven.report.lines.iter();
-        self.modules = lines.map(|line| Expected { line: line.clone(), key: key(line) }).collect();
+        self.modules = lines.map(|line| Expected { line: line.clone(), key: cached(proven, line) }).collect();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Target;
 
     #[test]
     fn what_has_arrived_is_not_upcoming() {

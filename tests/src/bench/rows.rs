@@ -13,7 +13,7 @@ use super::table::Row;
 use super::{recording, synthetic};
 use crate::compat::Side;
 use crate::kernels::Flavour;
-use crate::{Kernel, Root};
+use crate::{Kernel, Root, Suite};
 
 /// A DKMS tree with this many modules for this many kernels.
 const MANY: (usize, usize) = (617, 5);
@@ -23,21 +23,36 @@ const SOME: usize = 41;
 const ROUNDS: usize = 3;
 const MEBIBYTE: f64 = 1048576.0;
 
-/// All measurements, or only the rebuild for one kernel; each row is printed as soon as it is known.
-pub fn all(packages: &[&str], only_rebuild: bool, out: &Path, tell: &dyn Fn(&Row)) -> Vec<Row> {
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Everything.
+    All,
+    /// Only the rebuild for one kernel.
+    Rebuild,
+    /// Only the transaction after a pre-build.
+    Ahead,
+}
+
+/// The measurements; each row is printed as soon as it is known.
+pub fn all(packages: &[&str], wanted: Wanted, out: &Path, tell: &dyn Fn(&Row)) -> Vec<Row> {
     let machines = Machines::with(&[Flavour::Plain, Flavour::RealTime], packages);
     let mut bench = Bench {
         machines,
         out,
         tell,
-        only_rebuild,
+        wanted,
         rows: Vec::new(),
         peak: 0,
         single: 0.0,
         modules: packages.len(),
     };
-    bench.heavy();
-    if !only_rebuild {
+    if wanted == Wanted::Ahead {
+        bench.ahead();
+    } else {
+        bench.heavy();
+    }
+    if wanted == Wanted::All {
         bench.many_modules();
     }
     bench.rows
@@ -47,7 +62,7 @@ struct Bench<'a> {
     machines: Machines,
     out: &'a Path,
     tell: &'a dyn Fn(&Row),
-    only_rebuild: bool,
+    wanted: Wanted,
     rows: Vec<Row>,
     peak: u64,
     /// The time of Debian's dkms for one kernel.
@@ -103,7 +118,8 @@ impl Bench<'_> {
         self.row(Row::of("the same in processor time").times(Some(first.cpu), one.cpu).figure(of_compilers));
         self.busy(&bars, &one, Processors::All);
         self.before(&kernels[0], one.wall);
-        if self.only_rebuild {
+        self.ahead();
+        if self.wanted == Wanted::Rebuild {
             return;
         }
         self.small(&debian, &ours, &kernels[0]);
@@ -152,6 +168,45 @@ impl Bench<'_> {
             Row::of("until its first line")
                 .figure(format!("{:.0} ms: {line}", seconds * 1000.0))
                 .must("under 1 s", seconds < 1.0),
+        );
+    }
+
+    /// A real transaction of apt that installs another kernel: with modules that were built ahead of it, against the same
+    /// without any module.
+    fn ahead(&mut self) {
+        let kernel =
+            Kernel::newest(&self.machines.fresh(Side::Ours), Flavour::Cloud, Suite::trixie().kernel_series);
+        let (image, headers) = (kernel.image(), kernel.headers());
+        let install = format!("apt-get -q -y install {image} {headers}");
+        let transaction = |with_modules: bool| {
+            let root = self.machines.fresh(Side::Ours);
+            root.run(&format!("apt-get -q -y --download-only install {image} {headers}")).ok();
+            if with_modules {
+                root.run("dkms preflight /var/cache/apt/archives/*.deb").exits(0);
+            } else {
+                root.run("rm -rf /var/lib/dkms/[!.]*").ok();
+            }
+            let run = measure(&root, &install);
+            let said = root.read("/var/tmp/said");
+            assert!(run.exit == 0 && !said.contains("dkms: building"), "{said}");
+            let here =
+                root.status().iter().filter(|line| line.kernel.as_ref() == Some(&kernel.release)).count();
+            (run.wall, measure(&root, &format!("depmod {kernel}")).wall, here)
+        };
+        let least = |with_modules| {
+            let runs: Vec<(f64, f64, usize)> = (0..ROUNDS).map(|_| transaction(with_modules)).collect();
+            runs.into_iter().min_by(|a, b| a.0.total_cmp(&b.0)).expect("a round")
+        };
+        let (without, with) = (least(false), least(true));
+        let over = with.0 - without.0 - with.1;
+        self.row(
+            Row::of(&format!("apt installs a kernel, {} modules built ahead", with.2))
+                .times(None, with.0)
+                .figure(format!(
+                    "{:.2} x the same without modules; {over:+.2} s against one depmod",
+                    with.0 / without.0
+                ))
+                .must("one depmod + 1 s", over <= 1.0),
         );
     }
 

@@ -1,6 +1,7 @@
 //! `make bench`: Debian's dkms, ours and the bare compilers on this machine, in one run, as a table of ratios.
 //!
-//! `BENCH_PACKAGES="a-dkms b-dkms"` measures with these module packages only, `BENCH_ROWS=rebuild` only the rebuild for one kernel. Pictures of the schedules, and a recording for
+//! `BENCH_PACKAGES="a-dkms b-dkms"` measures with these module packages only, `BENCH_ROWS=rebuild` only the rebuild for one kernel,
+//! `BENCH_ROWS=ahead` only the transaction after a pre-build. Pictures of the schedules, and a recording for
 //! simulated ones, are written to `target/bench`.
 
 // An interactive program: it prints, and panics on errors.
@@ -12,7 +13,8 @@
     clippy::expect_used
 )]
 
-use dkms_tests::bench::{rows, table};
+use dkms_tests::bench::rows::{self, Wanted};
+use dkms_tests::bench::table;
 use dkms_tests::host;
 use dkms_tests::modules::REAL;
 
@@ -20,14 +22,18 @@ fn main() {
     let wanted = std::env::var("BENCH_PACKAGES").unwrap_or_default();
     let some: Vec<&str> = wanted.split_whitespace().collect();
     let packages = if some.is_empty() { REAL } else { &some };
-    let only_rebuild = std::env::var("BENCH_ROWS").is_ok_and(|rows| rows == "rebuild");
+    let rows = match std::env::var("BENCH_ROWS").as_deref() {
+        Ok("rebuild") => Wanted::Rebuild,
+        Ok("ahead") => Wanted::Ahead,
+        _ => Wanted::All,
+    };
     let out = host::roots_dir().with_file_name("bench");
     std::fs::create_dir_all(&out).unwrap();
     println!(
         "measuring {} module packages; anything else that runs on this machine is measured, too",
         packages.len()
     );
-    let rows = rows::all(packages, only_rebuild, &out, &|row| {
+    let rows = rows::all(packages, rows, &out, &|row| {
         print!("{}", table::render(std::slice::from_ref(row)).split_once('\n').unwrap().1)
     });
     let text = table::render(&rows);

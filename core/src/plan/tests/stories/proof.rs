@@ -80,9 +80,20 @@ fn only_what_would_be_lost_stops_a_transaction() {
         let admin = Admin::parse(policy, Path::new("policy.toml")).allowing(allowed);
         let in_use: BTreeSet<String> = used.then(|| "a".to_owned()).into_iter().collect();
         let incoming = BTreeSet::from([target("k2")]);
-        let stakes = Stakes { admin: &admin, replaces: in_place, in_use: &in_use, incoming: &incoming };
+        let expired = BTreeSet::new();
+        let stakes = Stakes {
+            admin: &admin,
+            replaces: in_place,
+            in_use: &in_use,
+            incoming: &incoming,
+            expired: &expired,
+        };
         let held = !at_stake(&report, &snapshot, &survey, &stakes).is_empty();
         assert_eq!(held, stops, "{policy:?} {outcome} in place {in_place} used {used} allowed {allowed:?}");
+        // After hold_days, only a critical module still holds.
+        let stakes = Stakes { expired: &BTreeSet::from(["a".parse().unwrap()]), ..stakes };
+        let held = !at_stake(&report, &snapshot, &survey, &stakes).is_empty();
+        assert_eq!(held, stops && policy.contains("critical"), "{policy:?} {outcome} expired");
     }
 }
 

@@ -41,8 +41,28 @@ def ended(code):
     return "exited with status %d" % code if code >= 0 else "was killed by signal %d" % -code
 
 
+# What dkms keeps back. dnf5 reads this file itself.
+EXCLUDES = "/etc/dnf/libdnf5.conf.d/80-dkms.conf"
+
+
+def kept_back():
+    try:
+        with open(EXCLUDES) as file:
+            lines = [line for line in file if line.startswith("excludepkgs=")]
+        return [package for line in lines for package in line.strip().split("=", 1)[1].split(",")]
+    except OSError:
+        return []
+
+
 class Dkms(dnf.Plugin):
     name = "dkms"
+
+    def config(self):
+        try:
+            if self.base.conf.installroot == "/":
+                self.base.conf.excludepkgs += kept_back()
+        except Exception as error:
+            say("dkms: %s: kernels are not kept back\n" % error)
 
     def incoming(self):
         # Packages for another root do not concern this machine's kernels.

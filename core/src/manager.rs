@@ -1,5 +1,5 @@
 //! The package manager, behind the adapter's program `upcoming`: it lists what would be installed, names the owners of
-//! files, and downloads packages. Its answers are data: names and versions go back to it only as they came.
+//! files, downloads packages, and keeps some back. Its answers are data: names and versions go back to it only as they came.
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt as _;
@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::layout::Layout;
-use crate::session::Session;
+use crate::sys::hash;
 use crate::sys::memfd::MemoryFile;
 use crate::sys::run::{Cmd, Output};
 
@@ -18,6 +18,8 @@ use crate::sys::run::{Cmd, Output};
 const FETCH_LIMIT: Duration = Duration::from_secs(3600);
 /// Time for all other answers.
 const ANSWER_LIMIT: Duration = Duration::from_secs(600);
+/// The only verb that needs space.
+const FETCH: &str = "fetch";
 /// Space that a download leaves free.
 const RESERVE: u64 = 512 << 20;
 
@@ -34,11 +36,12 @@ pub struct Offer {
     spec: String,
     /// No version of it is installed.
     #[serde(skip)]
-    pub(super) new: bool,
+    pub new: bool,
 }
 
 /// The adapter's program.
-pub(super) struct Manager<'a> {
+#[derive(Debug)]
+pub struct Manager<'a> {
     program: PathBuf,
     /// A private directory, in which the program may keep what it needs between two calls.
     dir: &'a Path,
@@ -46,24 +49,30 @@ pub(super) struct Manager<'a> {
 
 impl<'a> Manager<'a> {
     /// `None`: the adapter of this system has none.
-    pub(super) fn of(session: &Session, dir: &'a Path) -> Option<Self> {
-        let program = session.layout.upcoming_program();
+    pub fn of(layout: &Layout, dir: &'a Path) -> Option<Self> {
+        let program = layout.upcoming_program();
         program.exists().then_some(Self { program, dir })
     }
 
-    /// Everything that an upgrade of the whole system would install.
-    pub(super) fn list(&self) -> Result<Vec<Offer>> {
-        let text = self.ask("list", &[], &[], ANSWER_LIMIT)?;
-        let offers: Option<Vec<Offer>> = text.lines().map(offer).collect();
-        let Some(offers) = offers else {
-            let line = text.lines().find(|line| offer(line).is_none()).unwrap_or_default();
-            bail!("{} printed {line:?} instead of a package", self.program.display());
-        };
-        Ok(offers)
+    /// A hash of everything that the answers depend on. It costs much less than an answer.
+    pub fn state(&self) -> Result<String> {
+        Ok(hash::hex(self.ask("state", &[], &[], ANSWER_LIMIT)?.as_bytes()))
+    }
+
+    /// Everything that an upgrade of the whole system would install, as if nothing was kept back.
+    pub fn list(&self) -> Result<Vec<Offer>> {
+        offers(&self.program, &self.ask("list", &[], &[], ANSWER_LIMIT)?)
+    }
+
+    /// Leaves these packages, and those whose upgrade needs them, out of all upgrades. The lines of `reason` explain this
+    /// to the administrator. Returns what is kept back; without packages, nothing is.
+    pub fn keep_back(&self, packages: &[Offer], reason: &str) -> Result<Vec<Offer>> {
+        let specs: Vec<&str> = packages.iter().map(|offer| offer.spec.as_str()).collect();
+        offers(&self.program, &self.ask("keep-back", &specs, reason.as_bytes(), ANSWER_LIMIT)?)
     }
 
     /// The installed packages that own one of these files.
-    pub(super) fn owners(&self, files: &[PathBuf]) -> Result<BTreeSet<String>> {
+    pub fn owners(&self, files: &[PathBuf]) -> Result<BTreeSet<String>> {
         let mut input = Vec::new();
         for file in files {
             input.extend(file.as_os_str().as_bytes());
@@ -73,29 +82,31 @@ impl<'a> Manager<'a> {
     }
 
     /// The packages that these depend on, directly or indirectly.
-    pub(super) fn depends(&self, offers: &[Offer]) -> Result<BTreeSet<String>> {
+    pub fn depends(&self, offers: &[Offer]) -> Result<BTreeSet<String>> {
         let specs: Vec<&str> = offers.iter().map(|offer| offer.spec.as_str()).collect();
         Ok(self.ask("depends", &specs, &[], ANSWER_LIMIT)?.lines().map(str::to_owned).collect())
     }
 
     /// Downloads packages. Returns their files.
-    pub(super) fn fetch(&self, offers: &[Offer]) -> Result<Vec<PathBuf>> {
+    pub fn fetch(&self, offers: &[Offer]) -> Result<Vec<PathBuf>> {
         let specs: Vec<&str> = offers.iter().map(|offer| offer.spec.as_str()).collect();
-        let text = self.ask("fetch", &specs, &[], FETCH_LIMIT)?;
+        let text = self.ask(FETCH, &specs, &[], FETCH_LIMIT)?;
         Ok(text.lines().map(PathBuf::from).collect())
     }
 
     fn ask(&self, verb: &str, words: &[&str], input: &[u8], limit: Duration) -> Result<String> {
-        let done = Cmd::new(&self.program)
+        let mut command = Cmd::new(&self.program)
             .arg(verb)
             .arg(self.dir)
             .args(words)
             .input(MemoryFile::input(input)?)
             .cwd(self.dir)
             .output(Output::Split)
-            .reserve(self.dir, RESERVE)
-            .limit(limit)
-            .run()?;
+            .limit(limit);
+        if verb == FETCH {
+            command = command.reserve(self.dir, RESERVE);
+        }
+        let done = command.run()?;
         if done.status.success() {
             return Ok(String::from_utf8_lossy(&done.output).into_owned());
         }
@@ -116,9 +127,19 @@ impl<'a> Manager<'a> {
 
 fn what(verb: &str) -> &'static str {
     match verb {
-        "fetch" => "downloading packages failed",
+        FETCH => "downloading packages failed",
+        "keep-back" => "keeping packages back failed",
         _ => "asking the package manager for upgrades failed",
     }
+}
+
+fn offers(program: &Path, text: &str) -> Result<Vec<Offer>> {
+    let offers: Option<Vec<Offer>> = text.lines().map(offer).collect();
+    let Some(offers) = offers else {
+        let line = text.lines().find(|line| offer(line).is_none()).unwrap_or_default();
+        bail!("{} printed {line:?} instead of a package", program.display());
+    };
+    Ok(offers)
 }
 
 /// `NAME VERSION SPEC [new]`
@@ -135,7 +156,7 @@ fn offer(line: &str) -> Option<Offer> {
 }
 
 /// The files whose packages are needed for building: programs, the C library, sources of modules.
-pub(super) fn files(layout: &Layout, sources: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
+pub fn files(layout: &Layout, sources: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
     let mut files = layout.build_tools();
     // A command is often a link to another package's program.
     let real: Vec<PathBuf> = files.iter().filter_map(|file| file.canonicalize().ok()).collect();
