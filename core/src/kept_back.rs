@@ -68,8 +68,13 @@ pub enum Looked {
 }
 
 impl KeptBack {
-    /// The record; `None` if nothing is kept back.
+    /// What is kept back; `None` if nothing is.
     pub fn load(layout: &Layout) -> Option<Self> {
+        Self::record(layout).filter(|kept| !kept.packages.is_empty())
+    }
+
+    /// The record. Without packages, it has modules because of which none are kept back any more.
+    fn record(layout: &Layout) -> Option<Self> {
         let content = file::read_optional(&layout.kept_back()).ok().flatten()?;
         let kept: Self = serde_json::from_slice(&content).ok()?;
         (kept.format == FORMAT).then_some(kept)
@@ -110,10 +115,13 @@ impl KeptBack {
 
 /// The modules because of which packages have been kept back for as long as the administrator accepts.
 pub fn expired(session: &Session) -> BTreeSet<ModuleName> {
-    let Some(days) = session.policy.admin.hold_days() else { return BTreeSet::new() };
-    let old = |known: &Known| now().saturating_sub(known.since) >= u64::from(days) * 86_400;
-    let kept = KeptBack::load(&session.layout).unwrap_or_default();
-    kept.modules.into_iter().filter(|(_, known)| old(known)).map(|(name, _)| name).collect()
+    let kept = KeptBack::record(&session.layout).unwrap_or_default();
+    kept.modules.into_iter().filter(|(_, known)| is_over(session, known)).map(|(name, _)| name).collect()
+}
+
+fn is_over(session: &Session, known: &Known) -> bool {
+    let days = session.policy.admin.hold_days();
+    days.is_some_and(|days| now().saturating_sub(known.since) >= u64::from(days) * 86_400)
 }
 
 /// Keeps back what would bring these losses about, as far as upgrades would. Returns `None` if none would, or if the package
@@ -124,13 +132,15 @@ pub fn keep(
     mut reasons: BTreeSet<Reason>,
     looked: Looked,
 ) -> Result<Option<KeptBack>> {
-    let before = KeptBack::load(&session.layout).unwrap_or_default();
+    let before = KeptBack::record(&session.layout).unwrap_or_default();
     let snapshot = tree.snapshot()?;
     if looked == Looked::InTransaction {
         reasons.extend(left(session, &snapshot, &before));
     }
+    let over: BTreeMap<ModuleName, Known> =
+        before.modules.clone().into_iter().filter(|(_, known)| is_over(session, known)).collect();
     if reasons.is_empty() {
-        lift(session, tree)?;
+        end(session, tree, over)?;
         return Ok(None);
     }
     let private = Private::new(&session.layout.incoming())?;
@@ -139,7 +149,7 @@ pub fn keep(
     let mut packages = manager.list()?;
     packages.retain(|offer| reasons.iter().any(|reason| brings(offer, reason, patterns)));
     if packages.is_empty() {
-        lift(session, tree)?;
+        end(session, tree, over)?;
         return Ok(None);
     }
     // What no upgrade brings about was asked for by name.
@@ -149,7 +159,7 @@ pub fn keep(
         let since = before.modules.get(name).map_or_else(now, |known| known.since);
         (name.clone(), Known { since, registered: registered(&snapshot, name) })
     };
-    let modules = reasons.iter().map(known).collect();
+    let modules = reasons.iter().map(known).chain(over).collect();
     let mut there: BTreeSet<KernelRelease> = installed(&session.layout).into_iter().collect();
     there.retain(|kernel| reasons.iter().any(|reason| reason.kernel == *kernel));
     let names = Vec::new();
@@ -166,6 +176,15 @@ pub fn keep(
     kept.names = names.collect::<BTreeSet<_>>().into_iter().collect();
     kept.store(&session.layout)?;
     Ok(Some(kept))
+}
+
+/// Keeps nothing back, but remembers modules whose time is over: otherwise it would begin again.
+fn end(session: &Session, tree: &LockedTree, over: BTreeMap<ModuleName, Known>) -> Result<()> {
+    lift(session, tree)?;
+    if over.is_empty() {
+        return Ok(());
+    }
+    KeptBack { format: FORMAT, modules: over, ..KeptBack::default() }.store(&session.layout)
 }
 
 /// Keeps nothing back.
@@ -185,18 +204,27 @@ pub fn review(session: &Session, tree: &LockedTree) -> Result<Option<KeptBack>> 
     if !session.layout.kept_back().exists() {
         return Ok(None);
     }
-    let Some(kept) = KeptBack::load(&session.layout) else {
+    let Some(kept) = KeptBack::record(&session.layout) else {
         lift(session, tree)?;
         return Ok(None);
     };
-    let reasons = left(session, &tree.snapshot()?, &kept);
+    let snapshot = tree.snapshot()?;
+    let reasons = left(session, &snapshot, &kept);
+    let mut modules = kept.modules.clone();
+    modules.retain(|name, known| {
+        let named = reasons.iter().any(|reason| reason.module.name == *name);
+        named || is_over(session, known) && known.registered == registered(&snapshot, name)
+    });
+    if kept.packages.is_empty() && modules == kept.modules {
+        return Ok(None);
+    }
     if reasons.is_empty() {
-        lift(session, tree)?;
-        return Ok(Some(kept));
+        end(session, tree, modules)?;
+        return Ok(Some(kept).filter(|kept| !kept.packages.is_empty()));
     }
     // Which packages the others still keep back is found out by the next look at the available ones.
     if reasons != kept.reasons {
-        KeptBack { reasons, ..kept }.store(&session.layout)?;
+        KeptBack { reasons, modules, ..kept }.store(&session.layout)?;
     }
     Ok(None)
 }

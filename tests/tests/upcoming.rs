@@ -253,6 +253,13 @@ fn a_hold_keeps_only_the_kernel_back(suite: &'static Suite) {
     root.run(AHEAD).exits(11);
     assert_eq!((verbs(&root).as_str(), kept_back(&root)), ("state", kept));
 
+    // A hold that has lasted long enough ends, and does not begin again.
+    for policy in ["hold_days = 0\n", "hold_days = 0 # still\n"] {
+        root.write("/etc/dkms/policy.toml", format!("on_unbuildable = \"hold\"\n{policy}"));
+        root.run(AHEAD).exits(11);
+        assert_eq!((kept_back(&root), root.find(PINS, "")), (vec![], vec![]), "{policy}");
+    }
+
     // The administrator decides otherwise, and changes his mind. Without an ahead run, one upgrade is aborted.
     root.write("/etc/dkms/policy.toml", "ahead = false\n");
     root.run(AHEAD).exits(0);
@@ -275,8 +282,10 @@ fn a_hold_keeps_only_the_kernel_back(suite: &'static Suite) {
     assert_eq!(root.find("/etc/apt/preferences.d", "-type f"), [""; 0]);
     // What was proven ahead without a failure is not proven again in the transaction.
     root.write("/etc/dkms/policy.toml", "on_unbuildable = \"hold\"\n");
-    root.run(AHEAD).exits(0);
+    // It replaces make: before the builds.
     let counters = Counters::install(&root);
+    root.run(AHEAD).exits(0);
+    counters.take();
     let upgraded = root.run(upgrade).ok();
     let upgraded = upgraded.says(&[&format!("dkms: all modules for {} were built before", kernel.release)]);
     let counts = counters.take();
@@ -333,15 +342,16 @@ fn ahead_then_upgrade_with_rpm(manager: Manager) {
     let counters = Counters::install(root);
     let rpms = root.run("rpm -qa | sort").ok().stdout;
     ahead(root, newer);
-    assert_eq!((counters.take().builds, verbs(root).as_str()), (2, "state list owners fetch"));
+    // A new version of bbswitch for both kernels, and the other module for the new kernel.
+    assert_eq!((counters.take().builds, verbs(root).as_str()), (3, "state list owners fetch"));
     assert_eq!(root.run("rpm -qa | sort").ok().stdout, rpms, "nothing is installed");
     assert_eq!(root.find(INCOMING, "-mindepth 1"), [""; 0]);
     root.run(AHEAD).exits(11);
     assert_eq!((counters.take().builds, verbs(root).as_str()), (0, "state"));
     upgrade(manager, root);
     let counts = counters.take();
-    assert_eq!((counts.builds, counts.depmods), (0, 1), "{counts:#?}");
-    machine.expect_modules(newer, &["bbswitch/1.0"]);
+    assert_eq!((counts.builds, counts.depmods), (0, 2), "{counts:#?}");
+    machine.expect_modules(newer, &["bbswitch/2.0"]);
     assert_eq!(ready(&told(root)), []);
 }
 
