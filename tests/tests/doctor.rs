@@ -139,6 +139,14 @@ const FAULTS: &[Row] = &[
         Admin("rm /var/lib/dkms/.dkms-rs/upcoming.json"),
     ),
     (
+        "kept-back",
+        "echo '{\"format\": 1, \"packages\": [{\"name\": \"linux-image-amd64\", \"version\": \"9\"}], \"names\": [\"linux-image-amd64\"], \
+         \"reasons\": [{\"module\": {\"name\": \"fine\", \"version\": \"1.0\"}, \"kernel\": \"9.9\", \"package\": null}], \
+         \"modules\": {\"fine\": {\"since\": 1, \"registered\": [\"1.0\"]}}, \"installed\": []}' >/var/lib/dkms/.dkms-rs/kept-back.json",
+        "linux-image-amd64 is kept back: fine/1.0 does not build for 9.9, for",
+        Admin("rm /var/lib/dkms/.dkms-rs/kept-back.json"),
+    ),
+    (
         "other-program",
         "printf '#!/bin/sh\\n' >/usr/local/sbin/dkms && chmod 755 /usr/local/sbin/dkms",
         "the command dkms starts /usr/local/sbin/dkms",

@@ -34,6 +34,7 @@ fn either_goes_on_where_the_other_stopped() {
 
 /// Random walks over all states: `DKMS_TEST_SEED` repeats one of them.
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn in_any_order() {
     let [alone, both] = sides();
     let seeds = match std::env::var("DKMS_TEST_SEED") {

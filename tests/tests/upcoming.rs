@@ -356,6 +356,7 @@ fn ahead_then_upgrade_with_rpm(manager: Manager) {
 }
 
 #[test]
+#[ignore = "long: run by `make test-long`"]
 fn what_is_built_ahead_is_not_built_by_dnf5() {
     ahead_then_upgrade_with_rpm(Manager::Dnf5);
 }

@@ -95,7 +95,7 @@ fn named(package: &Package) -> String {
     format!("{} {}", package.name, package.version)
 }
 
-/// The builds of a pre-build in which every module was built or is not meant for the kernel.
+/// The builds of a pre-build in which every module was built or is excluded by its dkms.conf.
 fn builds(proven: &Proven) -> Option<BTreeSet<String>> {
     let fine = |line: &Line| line.outcome.follows().severity <= Severity::LeftOut;
     let lines = &proven.report.lines;

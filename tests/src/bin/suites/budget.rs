@@ -8,7 +8,7 @@ const BUDGETS: &[(&str, u32, u32)] = &[
     ("bad_conf", 60, 0),
     ("bad_moments", 60, 0),
     ("bad_names", 20, 0),
-    ("boot", 50, 0),
+    ("boot", 50, 800),
     ("boot_default", 230, 150),
     ("compat", 0, 10800),
     ("conf_corpus", 30, 0),
@@ -20,7 +20,7 @@ const BUDGETS: &[(&str, u32, u32)] = &[
     ("full_transaction", 0, 1200),
     ("hooks", 60, 0),
     ("hostile_builds", 150, 0),
-    ("interchange", 170, 0),
+    ("interchange", 85, 85),
     ("kernel_change", 120, 90),
     ("kernel_install", 130, 60),
     ("kernel_verdicts", 200, 400),
@@ -48,7 +48,7 @@ const BUDGETS: &[(&str, u32, u32)] = &[
     ("stock_debian", 20, 2700),
     ("tarballs", 60, 0),
     ("ubuntu", 30, 0),
-    ("upcoming", 300, 140),
+    ("upcoming", 360, 540),
     ("would_not_load", 60, 0),
 ];
 
