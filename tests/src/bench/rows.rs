@@ -180,7 +180,7 @@ impl Bench<'_> {
         let install = format!("apt-get -q -y install {image} {headers}");
         let transaction = |with_modules: bool| {
             let root = self.machines.fresh(Side::Ours);
-            root.run(&format!("apt-get -q -y --download-only install {image} {headers}")).ok();
+            root.run(&format!("apt-get clean; apt-get -q -y --download-only install {image} {headers}")).ok();
             if with_modules {
                 root.run("dkms preflight /var/cache/apt/archives/*.deb").exits(0);
             } else {
