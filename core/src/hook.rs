@@ -221,14 +221,15 @@ fn incoming(
 
 /// Has the next transaction leave out what aborts this one. If this fails, the administrator does it by hand.
 fn keep_back(session: &Session, finding: &Finding) -> Option<KeptBack> {
+    let reasons = finding.reasons()?;
     let kept = apply::hold(session)
-        .and_then(|tree| kept_back::keep(session, &tree, finding.reasons(), Looked::InTransaction));
+        .and_then(|tree| kept_back::keep(session, &tree, reasons.clone(), Looked::InTransaction));
     let kept = kept.unwrap_or_else(|error| {
         session.screen.alert(&format!("dkms: {error:#}"));
         None
     });
     // A kernel that no upgrade brings would be asked for again by name.
-    kept.filter(|kept| finding.reasons().is_subset(&kept.reasons))
+    kept.filter(|kept| reasons.is_subset(&kept.reasons))
 }
 
 /// Handles the events; returns the exit code.

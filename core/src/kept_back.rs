@@ -13,9 +13,9 @@ use crate::layout::Layout;
 use crate::manager::{Manager, Offer};
 use crate::policy::admin::{Unbuildable, glob};
 use crate::session::Session;
-use crate::sys::file;
 use crate::sys::private::Private;
 use crate::sys::time::now;
+use crate::sys::{file, plain};
 use crate::tree::{LockedTree, Snapshot};
 use crate::types::{KernelRelease, ModuleId, ModuleName, ModuleVersion};
 
@@ -108,7 +108,7 @@ impl KeptBack {
     }
 
     fn store(&self, layout: &Layout) -> Result<()> {
-        let content = serde_json::to_vec_pretty(self)?;
+        let content = plain::document(self)?;
         file::write_atomic(&layout.kept_back(), &content, 0o644).context("recording what is kept back")
     }
 }
@@ -162,20 +162,30 @@ pub fn keep(
     let modules = reasons.iter().map(known).chain(over).collect();
     let mut there: BTreeSet<KernelRelease> = installed(&session.layout).into_iter().collect();
     there.retain(|kernel| reasons.iter().any(|reason| reason.kernel == *kernel));
-    let names = Vec::new();
+    let names = known_names(&packages);
     let mut kept = KeptBack { format: FORMAT, packages, names, reasons, modules, installed: there };
     // The record comes first: what is in force is known, whatever happens next.
     kept.store(&session.layout)?;
-    kept.packages = manager.keep_back(&kept.packages, &kept.explained().join("\n"))?;
-    if kept.packages.is_empty() {
-        forget(session)?;
-        return Ok(None);
+    let packages = manager.keep_back(&kept.packages, &kept.explained().join("\n"));
+    if !packages.as_ref().is_ok_and(|packages| !packages.is_empty()) {
+        // What was in force still is.
+        if before == KeptBack::default() {
+            forget(session)?
+        } else {
+            before.store(&session.layout)?
+        }
+        return packages.map(|_| None);
     }
-    let older = kept.packages.iter().any(|offer| !offer.new);
-    let names = kept.packages.iter().filter(|offer| !(older && offer.new)).map(|offer| offer.name.clone());
-    kept.names = names.collect::<BTreeSet<_>>().into_iter().collect();
+    kept.packages = packages?;
+    kept.names = known_names(&kept.packages);
     kept.store(&session.layout)?;
     Ok(Some(kept))
+}
+
+fn known_names(packages: &[Offer]) -> Vec<String> {
+    let older = packages.iter().any(|offer| !offer.new);
+    let names = packages.iter().filter(|offer| !(older && offer.new)).map(|offer| offer.name.clone());
+    names.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Keeps nothing back, but remembers modules whose time is over: otherwise it would begin again.

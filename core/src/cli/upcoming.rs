@@ -215,10 +215,12 @@ pub(super) fn warnings(layout: &Layout, shown: impl Fn(&ModuleName) -> bool) -> 
         .map(|(_, sentence)| format!("dkms: {sentence}"))
         .collect();
     let kept = KeptBack::load(layout).filter(|kept| kept.modules.keys().any(shown));
-    lines.extend(
-        kept.map(|kept| format!("dkms: {} (since {})", kept.sentence(), history::date(kept.since()))),
-    );
+    lines.extend(kept.as_ref().map(kept_back));
     lines
+}
+
+fn kept_back(kept: &KeptBack) -> String {
+    format!("dkms: {} (since {})", kept.sentence(), history::date(kept.since()))
 }
 
 /// What needs attention.
@@ -228,7 +230,7 @@ fn wrong(session: &Session, upcoming: &Upcoming) -> String {
         text.push_str(&text::explained(&expected.line, &session.policy.admin));
     }
     if let Some(kept) = KeptBack::load(&session.layout) {
-        text.push_str(&format!("dkms: {} (since {})\n", kept.sentence(), history::date(kept.since())));
+        text.push_str(&format!("{}\n", kept_back(&kept)));
     }
     for why in &upcoming.untried {
         text.push_str(&format!("dkms: pre-build skipped: {why}\n"));

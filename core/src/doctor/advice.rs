@@ -198,7 +198,7 @@ impl Finding {
             Self::Upcoming { what } => row("upcoming", what.clone(), "for details", "dkms upcoming".into()),
             Self::KeptBack { what, days } => {
                 let what = format!("{what}, for {days} days");
-                let purpose = "to upgrade without the module, set on_unbuildable = \"warn\", then run dkms preflight --upcoming";
+                let purpose = "to upgrade without the module, set on_unbuildable = \"warn\" for it, then run dkms preflight --upcoming";
                 row("kept-back", what, purpose, edit(&[layout.policy()]))
             }
             Self::OtherProgram { program } => {

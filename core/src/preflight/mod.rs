@@ -81,16 +81,17 @@ impl Finding {
         self.held.iter().map(|line| &line.module.name).collect()
     }
 
-    /// What must be kept back so that the rest can be installed. Of a module for an installed kernel, its new version.
-    pub fn reasons(&self) -> BTreeSet<Reason> {
+    /// What must be kept back so that the rest can be installed: the kernel, or, if it is installed already, the new version
+    /// of the module. `None` if this is not known for one of the losses.
+    pub fn reasons(&self) -> Option<BTreeSet<Reason>> {
         let reason = |line: &Line| {
             let target = line.target.as_ref()?;
             let Line { module, .. } = line;
             let source = || self.sources.get(&format!("{}-{}", module.name, module.version)).cloned();
-            let package = if self.incoming.contains(target) { None } else { source() };
+            let package = if self.incoming.contains(target) { None } else { Some(source()?) };
             Some(Reason { module: module.clone(), kernel: target.kernel.clone(), package })
         };
-        self.held.iter().filter_map(reason).collect()
+        self.held.iter().map(reason).collect()
     }
 }
 
@@ -133,14 +134,12 @@ fn look(session: &mut Session, question: &Question, finding: &mut Finding) -> Re
         return Ok(());
     }
     let named = !question.kernels.is_empty();
-    if whole
-        && !named
-        && !question.in_full
-        && Proved::covers(session, &registry, &packages, question.replaces)
-    {
+    let used: Vec<&Package> =
+        packages.iter().filter(|package| incoming.wants(package, &Path::exists)).collect();
+    if whole && !named && !question.in_full && Proved::covers(session, &registry, &used, question.replaces) {
         let kernels: Vec<&str> = incoming.headers.keys().map(|kernel| kernel.as_str()).collect();
         let what = if kernels.is_empty() { "these packages".to_owned() } else { kernels.join(", ") };
-        session.screen.progress(&format!("dkms: all modules for {what} were built before"));
+        session.screen.progress(&format!("dkms: all modules for {what} are built already"));
         return Ok(());
     }
     let arch = this_machine()?;
@@ -198,10 +197,10 @@ fn look(session: &mut Session, question: &Question, finding: &mut Finding) -> Re
         if whole { at_stake(&proven.report, &proven.snapshot, &proven.survey, &stakes) } else { Vec::new() };
     finding.held = held.into_iter().cloned().collect();
     if !named {
-        let used: Vec<&Package> =
-            packages.iter().filter(|package| incoming.wants(package, &Path::exists)).collect();
         let all = whole && finding.untried.is_empty() && finding.held.is_empty();
-        Proved::record(session, &proven.snapshot, &used, question.replaces, Some(&proven).filter(|_| all))?;
+        let all = Some(&proven).filter(|_| all);
+        // Without the record, the next transaction with these packages proves them again.
+        let _ = Proved::record(session, &proven.snapshot, &used, question.replaces, all);
     }
     finding.proven = Some(proven);
     Ok(())

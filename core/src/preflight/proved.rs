@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::apply::Proven;
 use crate::cache;
-use crate::incoming::Incoming;
 use crate::kernel::installed_tools;
 use crate::layout::Layout;
 use crate::package::Package;
@@ -61,25 +60,17 @@ impl Proved {
         file::write_atomic(&place, &serde_json::to_vec(&proved)?, 0o644)
     }
 
-    /// Whether a pre-build with these packages would find out nothing new.
-    pub(super) fn covers(
-        session: &Session,
-        snapshot: &Snapshot,
-        packages: &[Package],
-        replaces: bool,
-    ) -> bool {
+    /// Whether a pre-build that uses these packages would find out nothing new.
+    pub(super) fn covers(session: &Session, snapshot: &Snapshot, used: &[&Package], replaces: bool) -> bool {
         let Some(proved) = Self::load(&session.layout) else { return false };
-        let (known, others): (Vec<&Package>, Vec<&Package>) =
-            packages.iter().partition(|package| proved.packages.contains_key(&named(package)));
-        let rest = Incoming::of(others);
-        let same =
-            |package: &&Package| hash::digest(&package.file).as_ref() == proved.packages.get(&named(package));
         let cache = session.cache();
+        let same = |package: &&Package| {
+            let known = proved.packages.get(&named(package));
+            known.is_some() && hash::digest(&package.file).as_ref() == known
+        };
         proved.replaces == replaces
-            && known.len() == proved.packages.len()
-            && !rest.concerns()
-            && rest.tools.is_empty()
-            && known.iter().all(same)
+            && used.len() == proved.packages.len()
+            && used.iter().all(same)
             && proved.builds.iter().all(|build| cache.holds(build))
             && system(session, snapshot).is_ok_and(|now| now == proved.system)
     }

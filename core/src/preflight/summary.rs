@@ -81,22 +81,22 @@ fn held(finding: &Finding, session: &Session, requested_by: &RequestedBy) -> Vec
         RequestedBy::Ahead(Some(kept)) => {
             lines.push(format!("dkms: {}", kept.sentence()));
             lines.push("      upgrades install everything else, and these as soon as the module builds or is removed".into());
-            lines.push(install_anyway(&names));
+            lines.push(install_anyway(&names.join(", "), session));
             return lines;
         }
     };
-    let (names, kernels) = (names.join(","), kernels.join(", "));
-    lines.push(format!("dkms: {what}: {} {does} not build for {kernels}", names.replace(',', ", ")));
+    lines.push(format!("dkms: {what}: {} {does} not build for {}", names.join(", "), kernels.join(", ")));
     if let Some(kept) = kept {
         lines.push(format!(
             "      to install the rest: run the same command again (kept back: {})",
             kept.names()
         ));
-        lines.push(install_anyway(&finding.held_names().iter().map(ToString::to_string).collect::<Vec<_>>()));
+        lines.push(install_anyway(&names.join(", "), session));
         return lines;
     }
     lines.push(format!(
-        "      to continue without: {command} with {ALLOW}={names} in front of it (after sudo)"
+        "      to continue without: {command} with {ALLOW}={} in front of it (after sudo)",
+        names.join(",")
     ));
     if !finding.packages.is_empty() {
         let packages: Vec<&str> = finding.packages.iter().map(String::as_str).collect();
@@ -109,9 +109,9 @@ fn held(finding: &Finding, session: &Session, requested_by: &RequestedBy) -> Vec
 }
 
 /// How to install what is kept back nevertheless.
-fn install_anyway(names: &[String]) -> String {
+fn install_anyway(names: &str, session: &Session) -> String {
     format!(
-        "      to install them without {}: set on_unbuildable = \"warn\" in /etc/dkms/policy.toml, run dkms preflight --upcoming, and upgrade",
-        names.join(", ")
+        "      to install them without {names}: set on_unbuildable = \"warn\" for it in {}, run dkms preflight --upcoming, and upgrade",
+        session.layout.policy().display()
     )
 }

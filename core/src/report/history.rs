@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Report;
 use crate::layout::Layout;
-use crate::sys::file;
 use crate::sys::time::now;
+use crate::sys::{file, plain};
 
 /// The number of transactions that are kept.
 const KEPT: usize = 500;
@@ -58,9 +58,7 @@ pub fn store(layout: &Layout, report: &Report) -> Result<u64> {
     let id = files.last().map_or(0, |(id, _)| *id) + 1;
     let kept = Kept { format: 1, id, time: now(), report: report.clone() };
     let path = layout.history().join(format!("{id:06}.json"));
-    let mut kept = serde_json::to_value(&kept)?;
-    crate::sys::plain::json(&mut kept);
-    file::write_atomic(&path, &serde_json::to_vec_pretty(&kept)?, 0o644).context("keeping the report")?;
+    file::write_atomic(&path, &plain::document(&kept)?, 0o644).context("keeping the report")?;
     for (_, old) in files.iter().rev().skip(KEPT - 1) {
         file::remove_all(old)?;
     }

@@ -25,6 +25,13 @@ pub fn whole(text: &str) -> String {
     harmless(text).collect()
 }
 
+/// A JSON document whose strings are all plain.
+pub fn document(value: &impl serde::Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut value = serde_json::to_value(value)?;
+    json(&mut value);
+    serde_json::to_vec_pretty(&value)
+}
+
 /// All strings of a JSON value.
 pub fn json(value: &mut serde_json::Value) {
     match value {

@@ -98,8 +98,10 @@ fn ahead(session: &mut Session) -> Result<Prepared> {
     upcoming.learn(&finding);
     upcoming.store(&session.layout)?;
     // What could not be checked may still have its reasons.
-    let looked = if finding.untried.is_empty() { Looked::Everywhere } else { Looked::InTransaction };
-    let kept = keep(session, finding.reasons(), looked)?;
+    let kept = match finding.reasons() {
+        Some(reasons) if finding.untried.is_empty() => keep(session, reasons, Looked::Everywhere)?,
+        reasons => keep(session, reasons.unwrap_or_default(), Looked::InTransaction)?,
+    };
     Ok(Prepared { upcoming, finding: Some(finding), kept })
 }
 

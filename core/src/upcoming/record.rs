@@ -10,8 +10,8 @@ use crate::manager::Offer;
 use crate::preflight::{Finding, cached};
 use crate::report::{Class, Line, Outcome, Severity, text};
 use crate::session::Session;
-use crate::sys::file;
 use crate::sys::time::now;
+use crate::sys::{file, plain};
 use crate::types::{KernelRelease, ModuleId, ModuleName, Target};
 
 /// The format version of the record. Others are ignored.
@@ -115,9 +115,7 @@ impl Upcoming {
     }
 
     pub(super) fn store(&self, layout: &Layout) -> Result<()> {
-        let mut value = serde_json::to_value(Self { format: FORMAT, ..self.clone() })?;
-        crate::sys::plain::json(&mut value);
-        let content = serde_json::to_vec_pretty(&value)?;
+        let content = plain::document(&Self { format: FORMAT, ..self.clone() })?;
         file::write_atomic(&layout.upcoming(), &content, 0o644).context("recording what is upcoming")
     }
 
