@@ -7,7 +7,6 @@ use anyhow::{Context, Result};
 use super::hold::hold;
 use crate::boot::{self, Decision, Facts};
 use crate::event::Event;
-use crate::kept_back;
 use crate::report::{Report, Severity};
 use crate::session::Session;
 use crate::step::boot_default;
@@ -52,11 +51,8 @@ fn concerns(session: &Session, events: &[Event], report: &Report) -> bool {
     })
 }
 
-/// Our package is being removed: restore the boot default and what is kept back now, because no later run can.
-pub fn let_go(session: &Session) -> Result<()> {
-    if session.layout.kept_back().exists() {
-        kept_back::lift(session, &hold(session)?)?;
-    }
+/// Restores the administrator's boot default.
+pub fn restore(session: &Session) -> Result<()> {
     if session.layout.boot_default().exists() {
         let tree = hold(session)?;
         if let Some(remark) = settled(session, &tree, &[], false)? {

@@ -5,6 +5,7 @@ mod claims;
 mod dependents;
 mod hold;
 mod install;
+mod leave;
 mod module_files;
 mod outlook;
 mod prove;
@@ -22,8 +23,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-pub use boot::let_go;
 pub use hold::{hold, tidy};
+pub use leave::let_go;
 pub use outlook::{Outlook, Prospect, outlook};
 pub use prove::Proof;
 pub use transaction::{Proven, prove, run, status_of};
