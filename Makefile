@@ -7,7 +7,7 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 export SOURCE_DATE_EPOCH
 
-.PHONY: help build check subjects audit test test-long packages deb rpm arch-package demo full compat verdicts bench corpus storm fuzz oracle oracle-sample deps clean
+.PHONY: help build check subjects audit test test-long packages deb rpm arch-package demo full compat verdicts bench corpus powercut storm fuzz oracle oracle-sample deps clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -84,6 +84,11 @@ verdicts: deps deb ## insert more than a hundred changed modules in five real ke
 
 bench: deps deb ## compare build times with Debian's dkms and plain compiler runs (needs root, half an hour, an idle machine)
 	$(CARGO) run --locked -q --release -p dkms-tests --bin bench
+
+# The number of states for each story on each file system.
+STATES ?= 2000
+powercut: deps deb ## record every write of transactions on each file system, and judge the states after a power cut (needs root, hours; STATES=100)
+	DKMS_STATES=$(STATES) $(CARGO) test --locked -p dkms-tests --test powercut -- --ignored --test-threads=1 --nocapture
 
 storm: deps deb ## kill 200 installations at random moments (needs root)
 	$(CARGO) test --locked -p dkms-tests --test kill_storm -- --ignored --nocapture

@@ -142,7 +142,7 @@ impl Cache {
         file::remove_all(&self.dir.join(key))
     }
 
-    /// Copies an entry's files to a new directory. A damaged entry is an error, and is deleted.
+    /// Copies an entry's files to a new directory, unsynced. A damaged entry is an error, and is deleted.
     pub fn take(&self, key: &str, to: &Path) -> Result<Manifest> {
         let entry = self.dir.join(key);
         let result = copy(&entry, to);
@@ -169,7 +169,8 @@ impl Cache {
         let kept = (|| {
             let mut manifest = manifest;
             share(from, &staged.join("build"), Path::new(""), &mut manifest.files)?;
-            file::write_atomic(&staged.join(MANIFEST), &serde_json::to_vec_pretty(&manifest)?, 0o644)?;
+            // After a power failure, it is used only if all hashes match.
+            file::write_unsynced(&staged.join(MANIFEST), &serde_json::to_vec_pretty(&manifest)?)?;
             file::replace_dir(&staged, &entry)
         })();
         if kept.is_err() {
@@ -230,7 +231,7 @@ fn copy(entry: &Path, to: &Path) -> Result<Manifest> {
         if hash::hex(&content) != *sha256 {
             bail!("{} is corrupt: its hash does not match", from.display());
         }
-        file::write_atomic(&to.join(name), &content, 0o644)?;
+        file::write_unsynced(&to.join(name), &content)?;
     }
     Ok(manifest)
 }

@@ -30,6 +30,7 @@ pub mod modules;
 pub mod output;
 pub mod pacman;
 pub mod photograph;
+pub mod powercut;
 pub mod preparing;
 pub mod random;
 pub mod repack;

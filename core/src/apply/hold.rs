@@ -48,15 +48,17 @@ pub fn tidy(session: &Session, temporary: &[PathBuf], depmod: &BTreeSet<Target>)
 }
 
 /// Deletes what killed runs left.
-pub(super) fn sweep(session: &Session, tree: &LockedTree) -> Result<()> {
+fn sweep(session: &Session, tree: &LockedTree) -> Result<()> {
     // Tarballs are unpacked before the lock is acquired, so the lock does not show that a run left one.
     private::sweep(&tree.layout.incoming())?;
     // So are hashes. A process that is writing one now calculates it again later.
     recover::sweep(&tree.layout.hashes())?;
-    if tree.unclean() {
+    // After a power failure, the lock file may say nothing of the run that it ended.
+    let started = tree.first_after_start();
+    if tree.unclean() || started {
         recover::sweep_work(tree)?;
         // Leftovers in the cache are harmless.
         drop(session.cache().trim());
     }
-    Ok(())
+    if started { tree.note_start() } else { Ok(()) }
 }

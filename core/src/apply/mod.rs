@@ -41,6 +41,7 @@ use crate::session::Session;
 use crate::step::script::Trouble;
 use crate::step::{load, publish, script, weak_modules, withdraw};
 use crate::survey;
+use crate::sys::file::Changed;
 use crate::sys::run::{Cmd, Output};
 use crate::sys::signal;
 use crate::tree::{Installed, Intent, LockedTree, Pending, Record, Snapshot};
@@ -274,10 +275,11 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Records a change of a kernel's modules before it is made.
+    /// Records a change of a kernel's modules before it is made; writes nothing if it is recorded already.
     fn intend(&mut self, change: impl FnOnce(&mut Intent)) -> Result<()> {
+        let recorded = self.intent.clone();
         change(&mut self.intent);
-        self.tree.intend(&self.intent)
+        if self.intent == recorded { Ok(()) } else { self.tree.intend(&self.intent) }
     }
 
     fn remove(&mut self, removal: &Removal) -> Result<()> {
@@ -409,6 +411,7 @@ impl<'a> Work<'a> {
     /// remain from an interrupted installation that could not be completed. Once the build is deleted, their owner
     /// cannot be determined.
     fn strays(&mut self, id: &ModuleId, target: &Target) -> Result<()> {
+        let mut changed = Changed::default();
         let built = self.tree.layout.built_modules(id, target);
         for file in self.published_files(id, target)? {
             let name = file.path.file_name().unwrap_or_default();
@@ -418,13 +421,13 @@ impl<'a> Work<'a> {
             // Rare, so the other modules are read only now.
             let claimed = same && self.all_claims()?.get(&file.path).is_some_and(|owners| !owners.is_empty());
             if same && !claimed {
-                crate::sys::file::remove_all(&file.path)?;
+                changed.remove(&file.path)?;
                 let kernel = self.tree.layout.kernel(&target.kernel);
                 crate::sys::file::remove_empty_up_to(file.path.parent().unwrap_or(&kernel), &kernel);
                 self.published.entry(target.clone()).or_default();
             }
         }
-        Ok(())
+        changed.sync()
     }
 
     /// The files that an installed build has in the kernel's module directory: as recorded, else where they must be.

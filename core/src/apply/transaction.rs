@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::hold::{hold, sweep};
+use super::hold::hold;
 use super::prove::MountPoints;
 use super::recover::{self, Recovery};
 use super::{Completion, Decided, Proof, apply, boot};
@@ -50,7 +50,6 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     let mut report = Report { cause, ..Report::default() };
     // A dkms above this process is in the middle of a transaction; only that process can complete it.
     if !tree.nested() {
-        sweep(session, &tree)?;
         repair(session, &tree, &mut report).map_err(|error| {
             // All other errors are reported by the caller.
             if !error.is::<signal::Interrupted>() {

@@ -404,6 +404,12 @@ fn ask(
 fn generate_mok(session: &Session) -> Result<Exit> {
     let (key, certificate) = sign::pair(session, &running()?);
     let token = key.starts_with("pkcs11:");
+    let whole = || (token || Path::new(&key).exists()) && certificate.exists();
+    let _tree = (!whole()).then(|| crate::apply::hold(session)).transpose()?;
+    if !token && !whole() {
+        // An interrupted run may have left one half.
+        sign::heal(Path::new(&key), &certificate)?;
+    }
     match (token || Path::new(&key).exists(), certificate.exists()) {
         (true, true) => {
             let certificate = certificate.display();

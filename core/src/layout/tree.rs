@@ -74,6 +74,10 @@ impl Layout {
     pub fn lock(&self) -> PathBuf {
         self.own().join("lock")
     }
+    /// The id of the boot in which what interrupted runs left was deleted last.
+    pub fn swept(&self) -> PathBuf {
+        self.own().join("swept")
+    }
     /// The intents of the current transaction: one file per process, because a module's script may call dkms.
     pub fn intents(&self) -> PathBuf {
         self.own().join("intent")

@@ -17,13 +17,18 @@ pub fn carry_out(session: &Session, act: &Act) -> Result<()> {
             let mode = path.metadata().map_or(0o644, |meta| meta.mode() & 0o7777);
             file::write_atomic(path, text.as_bytes(), mode)
         }
-        Act::Delete(path) => file::remove_all(path),
+        Act::Delete(path) => {
+            let mut changed = file::Changed::default();
+            changed.remove(path)?;
+            changed.sync()
+        }
         Act::Set(image) => {
             let Some((program, args)) = session.policy.distribution.default_kernel.1.split_first() else {
                 return Ok(());
             };
             let args = args.iter().map(|arg| arg.replace("{image}", image));
-            Cmd::new(*program).args(args).check().context("setting the boot default").map(drop)
+            Cmd::new(*program).args(args).check().context("setting the boot default")?;
+            sync(session)
         }
     }
 }
@@ -42,5 +47,11 @@ pub fn regenerate_menu(session: &Session) -> Result<()> {
     let menu = session.layout.grub_menus().into_iter().find(|menu| menu.exists());
     let (Some(menu), Some(mkconfig)) = (menu, boot::mkconfig()) else { return Ok(()) };
     session.screen.progress("dkms: updating the GRUB menu");
-    Cmd::new(mkconfig).arg("-o").arg(&menu).check().context("updating the GRUB menu").map(drop)
+    Cmd::new(mkconfig).arg("-o").arg(&menu).check().context("updating the GRUB menu")?;
+    sync(session)
+}
+
+/// The boot loader's programs sync nothing. What they wrote is on the disk before it is noted as done.
+fn sync(session: &Session) -> Result<()> {
+    file::sync_file_system(&session.layout.boot)
 }

@@ -5,8 +5,12 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::session::Session;
+use crate::sys::file;
 use crate::sys::run::Cmd;
 use crate::types::Target;
+
+/// Files beside depmod's that the kernel's package brings.
+const OF_THE_KERNEL: [&str; 3] = ["modules.order", "modules.builtin", "modules.builtin.modinfo"];
 
 /// Runs depmod for a kernel. False if the kernel is not installed (its own installation runs depmod).
 pub fn depmod(session: &Session, target: &Target) -> Result<bool> {
@@ -25,5 +29,9 @@ pub fn depmod(session: &Session, target: &Target) -> Result<bool> {
         cmd = cmd.arg("-b").arg(root);
     }
     cmd.check().with_context(|| format!("running depmod for {}", target.kernel))?;
+    // depmod does not sync what it writes. The intent, which would repeat it, is deleted after this.
+    file::sync_files(&layout.kernel(&target.kernel), |name| {
+        name.starts_with("modules.") && !OF_THE_KERNEL.contains(&name)
+    })?;
     Ok(true)
 }

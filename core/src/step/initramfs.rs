@@ -9,6 +9,7 @@ use crate::kernel::{elf, pkgbase};
 use crate::report::KernelStep;
 use crate::report::progress::Progress;
 use crate::session::Session;
+use crate::sys::file;
 use crate::sys::run::{Cmd, Output, which};
 use crate::types::Target;
 
@@ -45,6 +46,12 @@ pub fn refresh(session: &Session, target: &Target, published: &BTreeSet<String>)
         }))
         .check()
         .with_context(|| format!("updating the initramfs for {}", target.kernel))?;
+    // The note that it is out of date is deleted after this.
+    for image in session.layout.initramfs_images(&target.kernel, pkgbase.as_deref()) {
+        if let (Some(dir), Some(name)) = (image.parent().filter(|_| image.exists()), image.file_name()) {
+            file::sync_files(dir, |file| name == file)?;
+        }
+    }
     Ok(true)
 }
 

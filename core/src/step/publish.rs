@@ -10,7 +10,7 @@ use crate::conf::Recipe;
 use crate::kernel::{Kernel, Module, elf, read_module};
 use crate::layout::Layout;
 use crate::session::Session;
-use crate::sys::file::{self, Staged};
+use crate::sys::file::{self, Changed, Staged};
 use crate::sys::hash;
 use crate::tree::Installed;
 use crate::types::{ModuleId, Target, version};
@@ -27,6 +27,8 @@ struct Piece {
 #[derive(Debug)]
 pub struct Publication {
     staged: Vec<(Staged, Installed)>,
+    /// Where directories were created.
+    changed: Changed,
     /// Original files of the kernel that are moved away, and where they are kept.
     originals: Vec<(PathBuf, PathBuf)>,
     /// Names of the modules.
@@ -119,6 +121,7 @@ pub fn stage(session: &Session, order: &Order<'_>) -> Result<Publication> {
     let built = layout.built_modules(order.module, target);
     let mut publication = Publication {
         staged: Vec::new(),
+        changed: Changed::default(),
         originals: Vec::new(),
         names: BTreeSet::new(),
         skipped: Vec::new(),
@@ -131,7 +134,8 @@ pub fn stage(session: &Session, order: &Order<'_>) -> Result<Publication> {
             continue;
         }
         let dir = piece.to.parent().unwrap_or(&layout.install_tree);
-        make_dir_inside(dir, &layout.kernel(&target.kernel), &layout.install_tree)?;
+        let kernel = layout.kernel(&target.kernel);
+        make_dir_inside(dir, &kernel, &layout.install_tree, &mut publication.changed)?;
         let content = fs::read(&piece.from).with_context(|| format!("reading {}", piece.from.display()))?;
         let installed = Installed { path: piece.to.clone(), sha256: hash::hex(&content) };
         let staged = if session.symlink_modules() {
@@ -155,8 +159,8 @@ pub fn stage(session: &Session, order: &Order<'_>) -> Result<Publication> {
 
 impl Publication {
     /// Renames all files to their final names. Afterwards deletes the originals, and files of an older version with
-    /// other names: never before.
-    pub fn commit(self, order: &Order<'_>) -> Result<Vec<Installed>> {
+    /// other names: never before, on the disk neither. When this returns, a power failure undoes nothing of it.
+    pub fn commit(mut self, order: &Order<'_>) -> Result<Vec<Installed>> {
         for (original, kept) in &self.originals {
             // The original's path is written first: a copy without it could not be restored.
             let mut origin = kept.clone().into_os_string();
@@ -167,33 +171,36 @@ impl Publication {
         fail::fail_point!("publish:originals-kept");
         let mut installed = Vec::with_capacity(self.staged.len());
         for (staged, file) in self.staged {
-            staged.commit()?;
+            self.changed.name(staged)?;
             fail::fail_point!("publish:between-files");
             installed.push(file);
         }
+        self.changed.sync()?;
         fail::fail_point!("publish:renamed");
         let new: BTreeSet<&PathBuf> = installed.iter().map(|file| &file.path).collect();
         for (original, _) in self.originals.iter().filter(|(original, _)| !new.contains(original)) {
-            file::remove_all(original)?;
+            self.changed.remove(original)?;
         }
         for old in order.published.iter().filter(|old| !new.contains(&old.path)) {
-            file::remove_all(&old.path)?;
+            self.changed.remove(&old.path)?;
         }
         for file in &installed {
-            remove_other_suffixes(&file.path)?;
+            remove_other_suffixes(&file.path, &mut self.changed)?;
         }
+        // Before the records say that these files are not there.
+        self.changed.sync()?;
         Ok(installed)
     }
 }
 
 /// `a.ko` next to `a.ko.xz`: depmod would take either.
-fn remove_other_suffixes(path: &Path) -> Result<()> {
+fn remove_other_suffixes(path: &Path, changed: &mut Changed) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let Some((stem, _)) = name.split_once(".ko") else { return Ok(()) };
     for suffix in ["", ".gz", ".xz", ".zst"] {
         let other = format!("{stem}.ko{suffix}");
         if other != name {
-            file::remove_all(&path.with_file_name(other))?;
+            changed.remove(&path.with_file_name(other))?;
         }
     }
     Ok(())
@@ -281,7 +288,7 @@ fn newer(order: &Order<'_>, piece: &Piece, others: &[PathBuf]) -> Result<Option<
 }
 
 /// Creates a directory below the kernel's own, without leaving the modules tree through a link.
-fn make_dir_inside(dir: &Path, kernel: &Path, tree: &Path) -> Result<()> {
+fn make_dir_inside(dir: &Path, kernel: &Path, tree: &Path, changed: &mut Changed) -> Result<()> {
     let real = |path: &Path| path.canonicalize().with_context(|| format!("reading {}", path.display()));
     let tree = real(tree)?;
     let inside = |path: &Path| -> Result<()> {
@@ -303,7 +310,9 @@ fn make_dir_inside(dir: &Path, kernel: &Path, tree: &Path) -> Result<()> {
         .components()
     {
         path.push(part);
-        if !file::make_dir(&path)? {
+        if file::make_dir(&path)? {
+            changed.note(&path);
+        } else {
             inside(&path)?;
         }
     }

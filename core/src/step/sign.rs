@@ -203,7 +203,7 @@ pub fn generate(key: &Path, certificate: &Path) -> Result<()> {
     for (path, mode) in [(&new_certificate, 0o644), (&new_key, 0o600)] {
         let file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
         file.with_context(|| format!("creating {}", path.display()))?;
-        file::sync_dir(path.parent().unwrap_or(Path::new("/")))?;
+        file::sync(path.parent().unwrap_or(Path::new("/")))?;
     }
     let made = (|| -> Result<()> {
         Cmd::new("openssl")
@@ -218,8 +218,7 @@ pub fn generate(key: &Path, certificate: &Path) -> Result<()> {
             .context("generating a signing key")?;
         fs::set_permissions(&new_key, fs::Permissions::from_mode(0o600))?;
         for path in [&new_key, &new_certificate] {
-            let synced = fs::File::open(path).and_then(|file| file.sync_all());
-            synced.with_context(|| format!("syncing {}", path.display()))?;
+            file::sync(path)?;
         }
         Ok(())
     })();
@@ -240,7 +239,7 @@ impl Signer {
     /// be attempted; a failure of the signing program is a value.
     pub fn sign(&self, content: &[u8], scratch: &Path) -> Attempt<Vec<u8>, String> {
         let path = scratch.join("unsigned.ko");
-        file::write_atomic(&path, content, 0o600)?;
+        file::write_unsynced(&path, content)?;
         let done =
             Cmd::new(&self.program).args([&self.hash, &self.key]).arg(&self.certificate).arg(&path).run()?;
         let signed = fs::read(&path)?;

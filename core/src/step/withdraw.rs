@@ -8,13 +8,13 @@ use anyhow::{Context, Result};
 
 use crate::conf::ModuleSpec;
 use crate::layout::Layout;
-use crate::sys::file;
+use crate::sys::file::{self, Changed};
 use crate::tree::Installed;
 use crate::types::{ModuleId, Target};
 
 /// Deletes published files. Originals are restored first, so that the kernel is at no time without the module. Returns
 /// remarks. Can be repeated after an interruption, until [`forget_restored`] was called: only the note of its path
-/// distinguishes a restored file from a published one.
+/// distinguishes a restored file from a published one. When this returns, a power failure undoes nothing of it.
 pub fn withdraw(
     layout: &Layout,
     id: &ModuleId,
@@ -25,13 +25,16 @@ pub fn withdraw(
     let restored = restore(layout, id, target, published, &mut notes)?;
     fail::fail_point!("withdraw:restored");
     let kernel = layout.kernel(&target.kernel);
+    let mut changed = Changed::default();
     for file in published.iter().filter(|file| !restored.contains(&file.path)) {
-        file::remove_all(&file.path)?;
+        changed.remove(&file.path)?;
         fail::fail_point!("withdraw:between-files");
         if let Some(dir) = file.path.parent() {
             file::remove_empty_up_to(dir, &kernel);
         }
     }
+    // Before the tree says that these files are not there.
+    changed.sync()?;
     Ok(notes)
 }
 

@@ -1,6 +1,7 @@
 //! Atomic writing of files, and every other change of files and directories.
 #![allow(clippy::disallowed_methods)] // this is the place
 
+mod changed;
 mod read;
 mod real;
 mod tree;
@@ -10,6 +11,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
@@ -17,6 +19,7 @@ use anyhow::{Context, Result};
 use rustix::fs::{CWD, Mode, RenameFlags};
 use rustix::io::Errno;
 
+pub use changed::Changed;
 pub use read::{TREE_LIMIT, open_data, open_regular, read_ends, read_optional, read_untrusted, same_content};
 pub use real::{link_target, real_dir};
 pub use tree::{Adopted, Entry, adopt, copy as copy_tree, copy_real};
@@ -24,40 +27,61 @@ pub use tree::{Adopted, Entry, adopt, copy as copy_tree, copy_real};
 /// The prefix of temporary files next to final ones. Shell tools and depmod ignore them.
 pub const TEMP_PREFIX: &str = ".dkms-tmp-";
 
-/// A unique name in the same directory, across processes and threads.
+/// A unique name in the same directory, across processes, threads and boots.
 pub fn temp_beside(path: &Path) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = path.file_name().unwrap_or(OsStr::new("x")).to_string_lossy();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    path.with_file_name(format!("{TEMP_PREFIX}{}-{count}-{name}", std::process::id()))
+    path.with_file_name(format!("{TEMP_PREFIX}{}-{}-{count}-{name}", boot(), std::process::id()))
+}
+
+/// The beginning of the kernel's name for this boot, without hyphens; `0` without /proc.
+fn boot() -> &'static str {
+    static BOOT: OnceLock<String> = OnceLock::new();
+    BOOT.get_or_init(|| {
+        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        id.split('-').next().filter(|id| !id.is_empty()).unwrap_or("0").to_owned()
+    })
 }
 
 /// Syncs all files and directories of a tree.
 pub fn sync_tree(dir: &Path) -> Result<()> {
     for entry in sorted_entries(dir).iter().filter(|entry| !entry.is_symlink()) {
-        if entry.is_dir() {
-            sync_tree(entry)?;
-        } else {
-            File::open(entry)
-                .and_then(|file| file.sync_all())
-                .with_context(|| format!("syncing {}", entry.display()))?;
-        }
+        if entry.is_dir() { sync_tree(entry)? } else { sync(entry)? }
     }
-    sync_dir(dir)
+    sync(dir)
 }
 
 /// Whether a file is a temporary one of a dead process.
 pub fn is_abandoned(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let Some((pid, _)) = name.strip_prefix(TEMP_PREFIX).and_then(|rest| rest.split_once('-')) else {
-        return false;
-    };
-    pid == std::process::id().to_string() || !Path::new("/proc").join(pid).exists()
+    let Some(rest) = name.strip_prefix(TEMP_PREFIX) else { return false };
+    let mut parts = rest.split('-');
+    let (Some(begun), Some(pid)) = (parts.next(), parts.next()) else { return false };
+    // After a power failure, another process has its number.
+    begun != boot() || pid == std::process::id().to_string() || !Path::new("/proc").join(pid).exists()
 }
 
-/// Syncs the entries of a directory.
-pub fn sync_dir(dir: &Path) -> Result<()> {
-    File::open(dir).and_then(|dir| dir.sync_all()).with_context(|| format!("syncing {}", dir.display()))
+/// Syncs the content of a file, or the entries of a directory.
+pub fn sync(path: &Path) -> Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).with_context(|| format!("syncing {}", path.display()))
+}
+
+/// Syncs everything on the file system of a path, for what a program wrote to files that only it knows.
+pub fn sync_file_system(path: &Path) -> Result<()> {
+    File::open(path)
+        .and_then(|file| Ok(rustix::fs::syncfs(&file)?))
+        .with_context(|| format!("syncing the file system of {}", path.display()))
+}
+
+/// Syncs what another program made: the files of a directory whose names satisfy `named`, and their names.
+pub fn sync_files(dir: &Path, named: impl Fn(&str) -> bool) -> Result<()> {
+    let named = |path: &&PathBuf| path.file_name().and_then(OsStr::to_str).is_some_and(&named);
+    let files = sorted_entries(dir);
+    for file in files.iter().filter(named).filter(|file| file.is_file() && !file.is_symlink()) {
+        sync(file)?;
+    }
+    sync(dir)
 }
 
 /// A complete, synced file without its final name. If it is dropped without [`Staged::commit`], it is deleted.
@@ -113,11 +137,17 @@ impl Staged {
     }
 
     /// Renames the file, replacing an existing one: the old or the new one at any time, and after a power failure.
-    pub fn commit(mut self) -> Result<()> {
+    pub fn commit(self) -> Result<()> {
+        let mut changed = Changed::default();
+        changed.name(self)?;
+        changed.sync()
+    }
+
+    fn rename(&mut self) -> Result<&Path> {
         fail::fail_point!("file:before-effect");
         fs::rename(&self.temp, &self.dest).with_context(|| format!("replacing {}", self.dest.display()))?;
         self.done = true;
-        sync_dir(parent(&self.dest))
+        Ok(&self.dest)
     }
 }
 
@@ -141,12 +171,20 @@ fn parent(path: &Path) -> &Path {
 /// Renames a complete, synced file, and syncs the directory.
 pub fn name_synced(new: &Path, name: &Path) -> Result<()> {
     fs::rename(new, name).with_context(|| format!("putting {} in place", name.display()))?;
-    sync_dir(parent(name))
+    sync(parent(name))
 }
 
 /// Creates a directory and its parents. It may exist.
 pub fn make_dirs(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))
+}
+
+/// Creates a directory and its parents, and syncs the directories that have new entries: what is put there survives a power
+/// failure.
+fn make_dirs_synced(dir: &Path) -> Result<()> {
+    let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
+    make_dirs(dir)?;
+    missing.into_iter().rev().try_for_each(|made| sync(parent(made)))
 }
 
 /// Creates a directory that only its owner may enter, and its missing parents.
@@ -197,7 +235,7 @@ pub fn touch(path: &Path) -> io::Result<()> {
 pub fn share(from: &Path, to: &Path, content: &[u8]) -> Result<()> {
     make_dirs(parent(to))?;
     if fs::hard_link(from, to).is_err() {
-        write_atomic(to, content, 0o644)?;
+        write_unsynced(to, content)?;
     }
     Ok(())
 }
@@ -210,8 +248,24 @@ pub fn set_umask() {
 
 /// Writes a file atomically: after a power failure it has the old or the new content.
 pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> Result<()> {
-    make_dirs(parent(path))?;
+    make_dirs_synced(parent(path))?;
     Staged::new(path, content, mode)?.commit()
+}
+
+/// Writes a file in a directory that nothing refers to yet. [`sync_tree`] follows before something does, unless the
+/// file may be lost.
+pub fn write_unsynced(path: &Path, content: &[u8]) -> Result<()> {
+    make_dirs(parent(path))?;
+    let write = || {
+        // Never through a link, and never into a file that has another name.
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
+        file.write_all(content)
+    };
+    write().with_context(|| format!("writing {}", path.display()))
 }
 
 /// Writes to a path that a user named: a device or a pipe is written to, not replaced, and so is the target of a link.
@@ -234,7 +288,7 @@ pub fn copy_atomic(from: &Path, to: &Path) -> Result<()> {
         Ok((file, meta))
     };
     let (mut file, meta) = open().with_context(|| format!("reading {}", from.display()))?;
-    make_dirs(parent(to))?;
+    make_dirs_synced(parent(to))?;
     let fill = |copy: &mut File| {
         io::copy(&mut file, copy)?;
         std::os::unix::fs::fchown(&*copy, Some(meta.uid()), Some(meta.gid()))?;
@@ -246,29 +300,29 @@ pub fn copy_atomic(from: &Path, to: &Path) -> Result<()> {
 /// Makes `link` point to `target`, replacing an existing one atomically.
 pub fn symlink_atomic(target: &Path, link: &Path) -> Result<()> {
     let temp = temp_beside(link);
+    make_dirs_synced(parent(link))?;
     let make = || -> io::Result<()> {
-        fs::create_dir_all(parent(link))?;
         std::os::unix::fs::symlink(target, &temp)?;
         fail::fail_point!("file:before-effect");
         fs::rename(&temp, link)
     };
     make().with_context(|| format!("linking {} to {}", link.display(), target.display()))?;
-    sync_dir(parent(link))
+    sync(parent(link))
 }
 
 /// Renames the directory `from` to `to`. An existing directory is exchanged with it and then deleted, so that `to` is
 /// complete at any time. If the file system cannot exchange directories, each file is replaced on its own.
 pub fn replace_dir(from: &Path, to: &Path) -> Result<()> {
     let context = || format!("replacing {}", to.display());
-    fs::create_dir_all(parent(to)).with_context(context)?;
+    make_dirs_synced(parent(to))?;
     fail::fail_point!("file:before-effect");
     if to.symlink_metadata().is_err() {
         fs::rename(from, to).with_context(context)?;
-        return sync_dir(parent(to));
+        return sync(parent(to));
     }
     fail::fail_point!("file:no-exchange", |_| replace_files(from, to).and_then(|()| remove_all(from)));
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
-        Ok(()) => sync_dir(parent(to))?,
+        Ok(()) => sync(parent(to))?,
         // A directory in the lower layer of an overlay cannot be renamed (containers, image builds); some file systems
         // do not support exchanging.
         Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => replace_files(from, to)?,
@@ -296,16 +350,19 @@ fn replace_files(from: &Path, to: &Path) -> Result<()> {
             remove_all(&old)?;
         }
     }
-    sync_dir(to)
+    sync(to)
 }
 
-/// Removes a directory with one rename, then deletes it; file by file if it cannot be renamed.
+/// Removes a directory with one rename, then deletes it; file by file if it cannot be renamed. It does not come back after a
+/// power failure.
 pub fn set_aside(dir: &Path, trash: &Path) -> Result<()> {
     make_dirs(parent(trash))?;
-    match fs::rename(dir, trash) {
-        Ok(()) => remove_all(trash),
-        Err(_) => remove_all(dir),
+    let renamed = fs::rename(dir, trash).is_ok();
+    if !renamed {
+        remove_all(dir)?;
     }
+    sync(parent(dir))?;
+    if renamed { remove_all(trash) } else { Ok(()) }
 }
 
 /// Deletes a file or a directory with its content. It may be missing. Never follows links.
@@ -448,6 +505,37 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         assert!(full.is_symlink());
         assert!(write_named(dir.path(), b"four").is_err());
+    }
+
+    #[test]
+    fn a_temporary_file_is_abandoned_when_its_process_or_its_boot_is_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = |boot: &str, pid: u32| dir.path().join(format!("{TEMP_PREFIX}{boot}-{pid}-0-a.json"));
+        let (here, init) = (std::process::id(), 1);
+        for (path, abandoned) in [
+            (name(boot(), here), true),
+            (name(boot(), init), false),
+            (name("00000000", init), true),
+            (name(boot(), 4_000_001), true),
+            (temp_beside(&dir.path().join("a.json")), true),
+            (dir.path().join("a.json"), false),
+        ] {
+            assert_eq!(is_abandoned(&path), abandoned, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn an_unsynced_file_replaces_a_link_and_another_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let [kept, link, other] = ["kept", "link", "other"].map(|name| dir.path().join(name));
+        write_atomic(&kept, b"kept", 0o644).unwrap();
+        std::os::unix::fs::symlink(&kept, &link).unwrap();
+        fs::hard_link(&kept, &other).unwrap();
+        for path in [&link, &other] {
+            write_unsynced(path, b"new").unwrap();
+            assert_eq!(fs::read(path).unwrap(), b"new");
+        }
+        assert_eq!(fs::read(&kept).unwrap(), b"kept");
     }
 
     #[test]

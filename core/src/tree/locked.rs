@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Failure, Installed, Record, Snapshot};
 use crate::layout::Layout;
-use crate::sys::file;
+use crate::sys::file::{self, Changed};
 use crate::sys::lock::{self, Lock};
 use crate::types::{Fingerprint, ModuleId, ModuleName, Placement, Target};
 
@@ -69,6 +69,17 @@ impl LockedTree {
     /// The previous run was killed.
     pub fn unclean(&self) -> bool {
         self.lock.unclean()
+    }
+
+    /// No run of this boot has held the lock before. Without boot ids, as in some containers, none is the first.
+    pub fn first_after_start(&self) -> bool {
+        let known = std::fs::read_to_string(self.layout.swept()).ok();
+        self.layout.boot_id().is_some_and(|boot| known.is_none_or(|known| known != boot))
+    }
+
+    /// Notes that a run of this boot has held the lock. If this is lost, it is only done once more.
+    pub fn note_start(&self) -> Result<()> {
+        file::write_unsynced(&self.layout.swept(), self.layout.boot_id().unwrap_or_default().as_bytes())
     }
 
     /// The lock belongs to a dkms above this process, whose transaction is not complete: its intents are not ours to
@@ -165,7 +176,9 @@ impl LockedTree {
     /// link would count as broken.
     pub fn unlink_source(&self, id: &ModuleId) -> Result<()> {
         file::write_atomic(&self.layout.kept_marker(id), b"", 0o644)?;
-        file::remove_all(&self.layout.source_link(id))?;
+        let mut changed = Changed::default();
+        changed.remove(&self.layout.source_link(id))?;
+        changed.sync()?;
         file::remove_all(&self.layout.build(id))
     }
 
@@ -201,7 +214,7 @@ impl LockedTree {
         file::remove_all(&self.layout.evaluated())
     }
 
-    /// Moves a build, staged in `dir`, to its place: the old one or the new one at any time. Until it is recorded, its
+    /// Moves a build, staged in `dir` and synced, to its place: the old one or the new one at any time. Until it is recorded, its
     /// inputs are unknown: its record states this, with the files in `installed`.
     pub fn adopt_build(
         &self,
@@ -292,7 +305,9 @@ impl LockedTree {
 
     /// Marks a module as not installed.
     pub fn deactivate(&self, name: &ModuleName, target: &Target) -> Result<()> {
-        file::remove_all(&self.layout.active_link(name, target))
+        let mut changed = Changed::default();
+        changed.remove(&self.layout.active_link(name, target))?;
+        changed.sync()
     }
 
     fn intent_file(&self) -> PathBuf {

@@ -130,7 +130,7 @@ impl World {
             !built || path.contains(TEMP_PREFIX)
         });
         state.retain(|path, _| {
-            !["lock", "history", "hashes", "evaluated", "cache"]
+            !["lock", "swept", "history", "hashes", "evaluated", "cache"]
                 .iter()
                 .any(|own| path.starts_with(&format!("lib/.dkms-rs/{own}")) && !path.contains(TEMP_PREFIX))
         });

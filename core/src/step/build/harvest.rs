@@ -64,7 +64,7 @@ impl Sandbox<'_> {
             )?;
         }
         if let Some(own) = own {
-            file::write_atomic(&staged.join("Module.symvers"), &own, 0o644)?;
+            file::write_unsynced(&staged.join("Module.symvers"), &own)?;
         }
         Ok(Ok(notes))
     }
@@ -125,7 +125,7 @@ impl Sandbox<'_> {
                     )));
                 }
             }
-            file::write_atomic(&path, &content, 0o644)?;
+            file::write_unsynced(&path, &content)?;
         }
         Ok(Ok(()))
     }
@@ -149,7 +149,7 @@ impl Sandbox<'_> {
             let content = file::read_untrusted(&self.view, path.strip_prefix(&self.view)?, left)?;
             (left, files) = (left - content.len() as u64, files - 1);
             file::make_dirs(to.parent().unwrap_or(staged))?;
-            file::write_atomic(&to, &content, 0o644)?;
+            file::write_unsynced(&to, &content)?;
         }
         Ok(())
     }

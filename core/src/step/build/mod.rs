@@ -145,16 +145,23 @@ pub fn again(session: &Session, job: &Job<'_>) -> Result<Built> {
     let finished = cache::key(job.fingerprint, job.signer);
     if cache.holds(&finished) {
         let cache::Manifest { seconds, notes, signer, .. } = cache.take(&finished, &staged)?;
+        job.sync(&staged)?;
         return Ok(Built { staged, seconds, notes, signer, cached: true, kept: true, scratch });
     }
     let known = cache.take(&cache::unfinished(job.fingerprint, environment), &staged)?;
     let mut notes = seal::all(session, job, &scratch.0, &staged.join("module"))?;
     let signer = job.signing.signer(&notes);
     notes.splice(0..0, known.notes);
+    job.sync(&staged)?;
     Ok(Built { staged, seconds: known.seconds, notes, signer, cached: true, kept: false, scratch })
 }
 
 impl Job<'_> {
+    /// A build in the DKMS tree survives a power failure; one that only goes to the cache may be lost.
+    fn sync(&self, staged: &Path) -> Result<()> {
+        if self.unfinished { Ok(()) } else { file::sync_tree(staged) }
+    }
+
     /// What these modules of the build are verified against, with the lists in the places where they are readable now.
     fn verifier(&self, session: &Session, modules: &[(String, Module)]) -> Result<verify::Verifier> {
         let list = self.headers.symvers();
@@ -247,7 +254,8 @@ pub fn build(session: &Session, job: &Job<'_>, phases: &mut Phases) -> Attempt<B
     match result? {
         Ok(notes) => {
             let staged = scratch.0.join("staged");
-            file::write_atomic(&staged.join("log/make.log"), &log, 0o644)?;
+            file::write_unsynced(&staged.join("log/make.log"), &log)?;
+            job.sync(&staged)?;
             let signer = job.signing.signer(&notes);
             let notes = notes.into_iter().chain(place.warnings.take()).collect();
             Ok(Ok(Built {

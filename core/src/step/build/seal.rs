@@ -39,7 +39,7 @@ pub(super) fn one(
     };
     let levels = &session.policy.framework.compression;
     let packed = compression.compress(&content, levels).context("compressing")?;
-    file::write_atomic(&staged.join(format!("{name}.ko{}", compression.suffix())), &packed, 0o644)
+    file::write_unsynced(&staged.join(format!("{name}.ko{}", compression.suffix())), &packed)
 }
 
 /// Completes the modules of a pre-build, in place. They are verified again, because the pre-build verified them against

@@ -34,6 +34,7 @@ const BUDGETS: &[(&str, u32, u32)] = &[
     ("pacman", 240, 0),
     ("pacman_odd", 180, 30),
     ("pacman_preflight", 150, 0),
+    ("powercut", 120, 4000),
     ("preflight", 210, 100),
     ("preflight_wall", 320, 60),
     ("release_upgrade", 0, 1100),

@@ -1,0 +1,92 @@
+//! What is done while the power is cut.
+
+/// A story. Its commands are shell; `$K` is the kernel release.
+#[derive(Debug)]
+pub struct Story {
+    /// Its name in the table.
+    pub name: &'static str,
+    /// Prepares the initial state, with the functions of the library.
+    pub prepare: &'static str,
+    /// What is recorded.
+    pub act: &'static str,
+    /// The run after the power cut.
+    pub next: &'static str,
+    /// Prints a line for everything that is wrong after it.
+    pub check: &'static str,
+}
+
+/// Functions for `prepare`: `module NAME VERSION FILE...` makes, registers and builds a module with these files. With
+/// `AUTO=no`, the run after the power cut does not install it unless that was begun.
+pub const LIBRARY: &str = r#"set -e
+module() {
+    name=$1 version=$2; shift 2
+    dir=/usr/src/$name-$version; mkdir -p "$dir"
+    {
+        echo "PACKAGE_NAME=$name"; echo "PACKAGE_VERSION=$version"; echo "AUTOINSTALL=${AUTO-yes}"
+        n=0
+        for file; do
+            echo "BUILT_MODULE_NAME[$n]=$file"; echo "DEST_MODULE_LOCATION[$n]=/updates"; n=$((n + 1))
+            printf '#include <linux/module.h>\nMODULE_LICENSE("GPL");\nMODULE_VERSION("%s");\n' "$version" >"$dir/$file.c"
+        done
+    } >"$dir/dkms.conf"
+    for file; do printf 'obj-m += %s.o\n' "$file"; done >"$dir/Makefile"
+    dkms add "$name/$version"
+    dkms build "$name/$version" -k "$K"
+}
+"#;
+
+/// Runs beside the story, until `/run/over` exists: journals are committed between any two of its steps.
+pub const COMMITS: &str = "rm -f /run/over; while [ ! -e /run/over ]; do for dir in /mnt/volume*; do \
+     date >$dir/beside; sync $dir/beside; done; done";
+
+const AUTOINSTALL: &str = "dkms autoinstall -k $K";
+
+/// All stories.
+pub const STORIES: &[Story] = &[
+    Story {
+        name: "install",
+        prepare: "AUTO=no; module cut 1.0 cut_a cut_b",
+        act: "dkms install cut/1.0 -k $K",
+        next: AUTOINSTALL,
+        check: "",
+    },
+    Story {
+        name: "replace a version",
+        prepare: "module cut 1.0 cut_a cut_b; dkms install cut/1.0 -k $K; module cut 2.0 cut_a cut_b",
+        act: "dkms install cut/2.0 -k $K",
+        next: AUTOINSTALL,
+        check: "",
+    },
+    Story {
+        name: "replace the kernel's own",
+        prepare: "AUTO=no; module cut 1.0 loop cut_a",
+        act: "dkms install cut/1.0 -k $K --force",
+        next: AUTOINSTALL,
+        check: "",
+    },
+    Story {
+        name: "restore the kernel's own",
+        prepare: "AUTO=no; module cut 1.0 loop cut_a; dkms install cut/1.0 -k $K --force",
+        act: "dkms uninstall cut/1.0 -k $K",
+        next: AUTOINSTALL,
+        check: "",
+    },
+    Story {
+        name: "remove",
+        prepare: "module cut 1.0 cut_a cut_b; dkms install cut/1.0 -k $K; module other 1.0 other_a; dkms install other/1.0 -k $K",
+        act: "dkms remove cut/1.0 --all",
+        next: AUTOINSTALL,
+        check: "",
+    },
+    Story {
+        name: "generate a key",
+        prepare: "rm -f /var/lib/dkms/mok.*",
+        act: "dkms generate_mok",
+        next: "dkms generate_mok || true",
+        check: "cd /var/lib/dkms; key=$(openssl pkey -in mok.key -pubout) || echo 'the key is unreadable'; \
+                certificate=$(openssl x509 -inform DER -in mok.pub -pubkey -noout) || echo 'the certificate is unreadable'; \
+                [ \"$key\" = \"$certificate\" ] || echo 'the halves do not fit'; \
+                [ \"$(stat -c %a mok.key)\" = 600 ] || echo 'others may read the key'; \
+                ls -A | grep '[.]new' && echo 'a half is left'",
+    },
+];
