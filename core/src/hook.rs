@@ -3,6 +3,7 @@
 //! An adapter is a function from the [`Input`] of its package manager to an [`Answer`], which is data. Everything else
 //! is here, so that a failed module has the same effect under each of them.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 
@@ -13,7 +14,7 @@ use crate::caller;
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::inventory::targets_of_source;
-use crate::kept_back::{self, KeptBack, Looked};
+use crate::kept_back::{self, KeptBack};
 use crate::layout::Layout;
 use crate::preflight::{Finding, PARTS, Question, RequestedBy, preflight, summary};
 use crate::report::{Reported, Screen, broke, text};
@@ -222,14 +223,16 @@ fn incoming(
 /// Has the next transaction leave out what aborts this one. If this fails, the administrator does it by hand.
 fn keep_back(session: &Session, finding: &Finding) -> Option<KeptBack> {
     let reasons = finding.reasons()?;
+    let before = KeptBack::load(&session.layout);
     let kept = apply::hold(session)
-        .and_then(|tree| kept_back::keep(session, &tree, reasons.clone(), Looked::InTransaction));
+        .and_then(|tree| kept_back::keep(session, &tree, reasons.clone(), &BTreeSet::new()));
     let kept = kept.unwrap_or_else(|error| {
         session.screen.alert(&format!("dkms: {error:#}"));
         None
     });
-    // A kernel that no upgrade brings would be asked for again by name.
-    kept.filter(|kept| reasons.is_subset(&kept.reasons))
+    // A kernel that no upgrade brings, or that was kept back already, was asked for by name.
+    let known = before.is_some_and(|before| reasons.is_subset(&before.reasons));
+    kept.filter(|kept| !known && reasons.is_subset(&kept.reasons))
 }
 
 /// Handles the events; returns the exit code.

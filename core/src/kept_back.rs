@@ -47,6 +47,9 @@ pub struct KeptBack {
     pub modules: BTreeMap<ModuleName, Known>,
     /// Kernels of the reasons that were installed already, in an older version.
     installed: BTreeSet<KernelRelease>,
+    /// The hash of the package manager's settings that keep the packages back.
+    #[serde(default)]
+    in_force: String,
 }
 
 /// A module because of which packages are kept back.
@@ -58,15 +61,6 @@ pub struct Known {
     registered: BTreeSet<ModuleVersion>,
 }
 
-/// What reasons were looked for in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Looked {
-    /// In all available packages: there are no other reasons.
-    Everywhere,
-    /// In the packages of one transaction.
-    InTransaction,
-}
-
 impl KeptBack {
     /// What is kept back; `None` if nothing is.
     pub fn load(layout: &Layout) -> Option<Self> {
@@ -75,8 +69,9 @@ impl KeptBack {
 
     /// The record. Without packages, it has modules because of which none are kept back any more.
     fn record(layout: &Layout) -> Option<Self> {
-        let content = file::read_optional(&layout.kept_back()).ok().flatten()?;
-        let kept: Self = serde_json::from_slice(&content).ok()?;
+        let mut kept: Self = file::record(&layout.kept_back())?;
+        // The clock may have been wrong.
+        kept.modules.values_mut().for_each(|known| known.since = known.since.min(now()));
         (kept.format == FORMAT).then_some(kept)
     }
 
@@ -124,19 +119,24 @@ fn is_over(session: &Session, known: &Known) -> bool {
     days.is_some_and(|days| now().saturating_sub(known.since) >= u64::from(days) * 86_400)
 }
 
+/// Whether the package manager's settings are those that were recorded: an administrator may have changed or deleted either.
+pub fn is_in_force(layout: &Layout, manager: &Manager<'_>) -> Result<bool> {
+    let recorded = KeptBack::load(layout).map(|kept| kept.in_force).unwrap_or_default();
+    Ok(manager.in_force()? == recorded)
+}
+
 /// Keeps back what would bring these losses about, as far as upgrades would. Returns `None` if none would, or if the package
-/// manager cannot do it.
+/// manager cannot do it. Earlier reasons stay, but for the kernels that were examined now.
 pub fn keep(
     session: &Session,
     tree: &LockedTree,
     mut reasons: BTreeSet<Reason>,
-    looked: Looked,
+    examined: &BTreeSet<KernelRelease>,
 ) -> Result<Option<KeptBack>> {
     let before = KeptBack::record(&session.layout).unwrap_or_default();
     let snapshot = tree.snapshot()?;
-    if looked == Looked::InTransaction {
-        reasons.extend(left(session, &snapshot, &before));
-    }
+    let earlier = left(session, &snapshot, &before).into_iter();
+    reasons.extend(earlier.filter(|reason| !examined.contains(&reason.kernel)));
     let over: BTreeMap<ModuleName, Known> =
         before.modules.clone().into_iter().filter(|(_, known)| is_over(session, known)).collect();
     if reasons.is_empty() {
@@ -163,7 +163,8 @@ pub fn keep(
     let mut there: BTreeSet<KernelRelease> = installed(&session.layout).into_iter().collect();
     there.retain(|kernel| reasons.iter().any(|reason| reason.kernel == *kernel));
     let names = known_names(&packages);
-    let mut kept = KeptBack { format: FORMAT, packages, names, reasons, modules, installed: there };
+    let in_force = String::new();
+    let mut kept = KeptBack { format: FORMAT, packages, names, reasons, modules, installed: there, in_force };
     // The record comes first: what is in force is known, whatever happens next.
     kept.store(&session.layout)?;
     let packages = manager.keep_back(&kept.packages, &kept.explained().join("\n"));
@@ -178,6 +179,7 @@ pub fn keep(
     }
     kept.packages = packages?;
     kept.names = known_names(&kept.packages);
+    kept.in_force = manager.in_force()?;
     kept.store(&session.layout)?;
     Ok(Some(kept))
 }
@@ -197,11 +199,8 @@ fn end(session: &Session, tree: &LockedTree, over: BTreeMap<ModuleName, Known>) 
     KeptBack { format: FORMAT, modules: over, ..KeptBack::default() }.store(&session.layout)
 }
 
-/// Keeps nothing back.
+/// Keeps nothing back, also if the record was lost.
 pub fn lift(session: &Session, _: &LockedTree) -> Result<()> {
-    if !session.layout.kept_back().exists() {
-        return Ok(());
-    }
     let private = Private::new(&session.layout.incoming())?;
     if let Some(manager) = Manager::of(&session.layout, private.path()) {
         manager.keep_back(&[], "")?;
@@ -247,7 +246,8 @@ fn left(session: &Session, snapshot: &Snapshot, kept: &KeptBack) -> BTreeSet<Rea
         let same = kept.modules.get(name).is_some_and(|known| known.registered == registered(snapshot, name));
         let new = reason.package.is_none() && !kept.installed.contains(&reason.kernel);
         let arrived = new && there.contains(&reason.kernel);
-        same && !arrived && session.policy.admin.on_unbuildable(name) == Some(Unbuildable::Hold)
+        let over = kept.modules.get(name).is_some_and(|known| is_over(session, known));
+        same && !arrived && !over && session.policy.admin.on_unbuildable(name) == Some(Unbuildable::Hold)
     };
     kept.reasons.iter().filter(holds).cloned().collect()
 }

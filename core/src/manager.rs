@@ -71,6 +71,12 @@ impl<'a> Manager<'a> {
         offers(&self.program, &self.ask("keep-back", &specs, reason.as_bytes(), ANSWER_LIMIT)?)
     }
 
+    /// A hash of what keeps packages back now; empty if nothing does. An administrator may have changed or deleted it.
+    pub fn in_force(&self) -> Result<String> {
+        let settings = self.ask("in-force", &[], &[], ANSWER_LIMIT)?;
+        Ok(if settings.is_empty() { String::new() } else { hash::hex(settings.as_bytes()) })
+    }
+
     /// The installed packages that own one of these files.
     pub fn owners(&self, files: &[PathBuf]) -> Result<BTreeSet<String>> {
         let mut input = Vec::new();
@@ -135,7 +141,14 @@ fn what(verb: &str) -> &'static str {
 
 fn offers(program: &Path, text: &str) -> Result<Vec<Offer>> {
     let offers: Option<Vec<Offer>> = text.lines().map(offer).collect();
-    let Some(offers) = offers else {
+    // Names and versions are a repository's: what may be a pattern or a quote somewhere is left out.
+    let plain = |word: &str| {
+        word.chars().all(|character| character.is_ascii_alphanumeric() || ".+~:-_^@".contains(character))
+    };
+    let known = offers.map(|offers| {
+        offers.into_iter().filter(|offer| plain(&offer.name) && plain(&offer.version)).collect()
+    });
+    let Some(offers) = known else {
         let line = text.lines().find(|line| offer(line).is_none()).unwrap_or_default();
         bail!("{} printed {line:?} instead of a package", program.display());
     };

@@ -147,6 +147,12 @@ const FAULTS: &[Row] = &[
         Admin("rm /var/lib/dkms/.dkms-rs/kept-back.json"),
     ),
     (
+        "hold-differs",
+        "printf '# Written by dkms. Upgrades do not install these versions:\\n' >/etc/apt/preferences.d/00-dkms.pref",
+        "upgrades keep back other packages than dkms has recorded",
+        Pasted,
+    ),
+    (
         "other-program",
         "printf '#!/bin/sh\\n' >/usr/local/sbin/dkms && chmod 755 /usr/local/sbin/dkms",
         "the command dkms starts /usr/local/sbin/dkms",

@@ -15,7 +15,7 @@ mod schemas;
 const APTS: [&str; 2] = ["/var/cache/apt", "/var/log"];
 const AHEAD: &str = "dkms preflight --upcoming";
 const META: [&str; 2] = ["linux-image-cloud-amd64", "linux-headers-cloud-amd64"];
-const PINS: &str = "/etc/apt/preferences.d/dkms.pref";
+const PINS: &str = "/etc/apt/preferences.d/00-dkms.pref";
 const INCOMING: &str = "/var/lib/dkms/.dkms-rs/incoming";
 const PROGRAM: &str = "/usr/lib/dkms/upcoming";
 
@@ -42,10 +42,15 @@ fn older(root: &Root, names: &[&str]) {
     }
 }
 
-/// Logs the verbs with which the adapter's program is called.
+/// Logs the verbs with which the adapter's program is called, but for the question what it keeps back.
 fn listen(root: &Root) {
     root.run(&format!("mv {PROGRAM} {PROGRAM}.real")).ok();
-    root.write_script(PROGRAM, &format!("#!/bin/sh\necho \"$1\" >>/opt/verbs\nexec {PROGRAM}.real \"$@\"\n"));
+    root.write_script(
+        PROGRAM,
+        &format!(
+            "#!/bin/sh\n[ \"$1\" = in-force ] || echo \"$1\" >>/opt/verbs\nexec {PROGRAM}.real \"$@\"\n"
+        ),
+    );
 }
 
 fn verbs(root: &Root) -> String {
@@ -249,7 +254,7 @@ fn a_hold_keeps_only_the_kernel_back(suite: &'static Suite) {
     // It stays while nothing changes, and nothing is asked again.
     listen(&root);
     root.run(AHEAD).exits(11);
-    assert_eq!(verbs(&root), "state list owners depends", "other packages were installed");
+    assert_eq!(verbs(&root), "state list owners depends list keep-back", "other packages were installed");
     root.run(AHEAD).exits(11);
     assert_eq!((verbs(&root).as_str(), kept_back(&root)), ("state", kept));
 
@@ -269,7 +274,7 @@ fn a_hold_keeps_only_the_kernel_back(suite: &'static Suite) {
     let upgrade = "apt-get -q -y full-upgrade 2>&1";
     root.run(upgrade).exits(100).says(&[
         "dkms: transaction aborted, nothing changed: broken-net does not build for",
-        "to install the rest: run the same command again (kept back: ",
+        "to install the rest: run the same command again, without a kernel that it names (kept back: ",
     ]);
     root.run(upgrade).ok().says(&["are kept back: broken-net/1.0 does not build"]).never_says(&["aborted"]);
     kernel_waits("tree");
@@ -293,6 +298,85 @@ fn a_hold_keeps_only_the_kernel_back(suite: &'static Suite) {
     root.expect_installed(&["fine/1.0", "broken-net/1.1"], &kernel.release);
     assert_eq!(kept_back(&root), [""; 0]);
     root.expect_clean_dpkg();
+}
+
+/// Whatever is lost, edited, or set otherwise: what is said to be kept back is, and nothing else stays kept back.
+#[test]
+fn a_hold_is_what_is_said_of_it() {
+    const RECORD: &str = "/var/lib/dkms/.dkms-rs/kept-back.json";
+    const UPGRADE: &str = "apt-get -q -y full-upgrade 2>&1";
+    let (root, kernel) = before_an_upgrade(Suite::trixie());
+    let hold = "on_unbuildable = \"hold\"\n";
+    root.write("/etc/dkms/policy.toml", hold);
+    let simulated = || root.run("apt-get -s full-upgrade | grep '^Inst linux-'").stdout;
+    let ahead = || root.run(&format!("{AHEAD} 2>&1")).exits(11);
+
+    // A file of this name that is not ours stays as it is.
+    root.write(PINS, "Package: hello\nPin: version 0*\nPin-Priority: 1001\n");
+    root.run(&format!("{AHEAD} 2>&1")).exits(1).says(&["00-dkms.pref is not from dkms"]);
+    assert!(root.read(PINS).starts_with("Package: hello"));
+    root.run(&format!("rm {PINS}")).ok();
+
+    // The failure is not forgotten: the next run keeps the kernel back, although nothing else has changed.
+    ahead().says(&["are kept back: broken-net/1.0 does not build for"]);
+    let (pins, kept) = (root.read(PINS), kept_back(&root));
+    assert_eq!(simulated(), "");
+
+    // What is lost or edited is written again.
+    for damage in [
+        format!("rm {PINS}"),
+        format!("sed -i /linux-image/d {PINS}"),
+        format!("rm {RECORD}"),
+        format!("rm {PINS} {RECORD}"),
+        format!("truncate -s 9 {RECORD}"),
+        format!("rm {RECORD} && mkfifo {RECORD}"),
+    ] {
+        root.run(&damage).ok();
+        let silent = damage == format!("rm {PINS} {RECORD}");
+        assert!(silent || root.run("dkms doctor").stdout.contains("dkms has recorded"), "{damage}");
+        ahead();
+        assert_eq!((root.read(PINS), kept_back(&root)), (pins.clone(), kept.clone()), "{damage}");
+        root.run("dkms doctor").never_says(&["dkms has recorded"]);
+    }
+
+    // Pins of the administrator that come later in the directory do not matter; those that come before it do, and are named.
+    root.write("/etc/apt/preferences.d/50-mine", "Package: linux-*\nPin: release *\nPin-Priority: 900\n");
+    ahead();
+    assert_eq!(simulated(), "");
+    root.write("/etc/apt/preferences", "Package: linux-*\nPin: release *\nPin-Priority: 990\n");
+    root.run(&format!("{AHEAD} 2>&1")).exits(1).says(&["settings of apt have priority", "linux-image-"]);
+    root.run(UPGRADE).exits(100).says(&["DKMS_ALLOW=broken-net"]).never_says(&["to install the rest"]);
+    root.run("rm /etc/apt/preferences /etc/apt/preferences.d/50-mine").ok();
+    ahead();
+    assert_eq!(kept_back(&root), kept);
+
+    // The image without its headers is the same kernel.
+    root.run("dpkg -r linux-headers-cloud-amd64").ok();
+    root.run(&format!("{AHEAD} 2>&1")).says(&[&kernel.release, "no module can be built for it"]);
+    assert!(kept_back(&root).contains(&kernel.image()));
+    assert_eq!(simulated(), "");
+    older(&root, &META[1..]);
+
+    // Asked for by name.
+    let both = format!("{} {}", kernel.image(), kernel.headers());
+    root.run(&format!("apt-get -q -y install {both} 2>&1")).exits(100).says(&["DKMS_ALLOW=broken-net"]);
+    let simulated_by_name = root.run(&format!("DKMS_ALLOW=broken-net apt-get -s install {both}"));
+    simulated_by_name.ok().says(&["Inst linux-image-"]);
+
+    // It ends without automatic builds, too, and without a record.
+    root.run("touch /etc/dkms/no-autoinstall").ok();
+    root.write("/etc/dkms/policy.toml", format!("{hold}hold_days = 0\n"));
+    root.run("dpkg -i /opt/linux-headers-cloud-amd64.deb && apt-get -q -y upgrade").ok();
+    root.run(AHEAD).exits(0);
+    assert_eq!((kept_back(&root), root.find(PINS, "")), (vec![], vec![]));
+    root.run("rm /etc/dkms/no-autoinstall").ok();
+    root.write("/etc/dkms/policy.toml", hold);
+    root.run(&format!("rm {RECORD}")).ok();
+    ahead();
+    assert_eq!(kept_back(&root), kept);
+    root.run(&format!("rm {RECORD}; dkms remove broken-net/1.0 --all && {AHEAD}")).ok();
+    assert_eq!(root.find(PINS, ""), [""; 0]);
+    assert!(simulated().contains(&kernel.image()));
 }
 
 #[test]

@@ -8,11 +8,7 @@ use crate::session::Session;
 
 /// Restores the boot default, and lets the package manager install what is kept back. If one fails, the other is still done.
 pub fn let_go(session: &Session) -> Result<()> {
-    let lifted = if session.layout.kept_back().exists() {
-        hold(session).and_then(|tree| kept_back::lift(session, &tree))
-    } else {
-        Ok(())
-    };
+    let lifted = hold(session).and_then(|tree| kept_back::lift(session, &tree));
     boot::restore(session)?;
     lifted
 }

@@ -175,11 +175,11 @@ impl End {
 /// All that is known, for people.
 fn about(session: &Session, upcoming: &Upcoming) -> String {
     let mut text = String::new();
-    let names: Vec<String> =
-        upcoming.packages.iter().map(|offer| format!("{} {}", offer.name, offer.version)).collect();
+    let names = upcoming.named(session);
     let asked = history::date(upcoming.checked);
     text.push_str(&match names.len() {
         _ if upcoming.checked == 0 => String::new(),
+        0 if !upcoming.no_headers.is_empty() => String::new(),
         0 => format!("dkms: no upgrade concerns kernels or modules (asked at {asked})\n"),
         1..=3 => format!("dkms: available: {} (asked at {asked})\n", names.join(", ")),
         many => {
@@ -231,6 +231,12 @@ fn wrong(session: &Session, upcoming: &Upcoming) -> String {
     }
     if let Some(kept) = KeptBack::load(&session.layout) {
         text.push_str(&format!("{}\n", kept_back(&kept)));
+    }
+    for kernel in &upcoming.no_headers {
+        let package = session.policy.distribution.headers_package.replace("{kernel}", kernel.as_str());
+        text.push_str(&format!(
+            "dkms: {kernel} is available, but {package} is not installed with it: no module can be built for it\n"
+        ));
     }
     for why in &upcoming.untried {
         text.push_str(&format!("dkms: pre-build skipped: {why}\n"));

@@ -17,6 +17,8 @@ pub struct Distribution {
     pub destination: Option<&'static str>,
     /// The package of a kernel's headers; `{kernel}`, `{flavour}` and `{pkgbase}` are replaced.
     pub headers_package: &'static str,
+    /// The package of a kernel, if its name ends with `{kernel}`; else empty.
+    pub image_package: &'static str,
     /// Program, arguments: queries the package database for the name of that package, if it cannot be derived from the
     /// kernel's.
     pub ask_headers_package: &'static [&'static str],
@@ -88,6 +90,7 @@ const OTHER: Distribution = Distribution {
     id: "other",
     destination: None,
     headers_package: "the kernel headers package for {kernel}",
+    image_package: "",
     ask_headers_package: &[],
     sign_files: &[],
     mok: MOK,
@@ -115,6 +118,7 @@ const DEBIAN: Distribution = Distribution {
     id: "debian",
     destination: Some("/updates/dkms"),
     headers_package: "linux-headers-{kernel}",
+    image_package: "linux-image-{kernel}",
     sign_files: &["/usr/lib/linux-kbuild-{series}/scripts/sign-file"],
     install: "apt install {packages}",
     hooks: &[

@@ -69,6 +69,7 @@ impl Finding {
             | Self::Hindered { .. }
             | Self::Upcoming { .. }
             | Self::KeptBack { .. }
+            | Self::HoldDiffers
             | Self::OtherProgram { .. }
             | Self::MissingHooks { .. } => None,
         }
@@ -200,6 +201,10 @@ impl Finding {
                 let what = format!("{what}, for {days} days");
                 let purpose = "to upgrade without the module, set on_unbuildable = \"warn\" for it, then run dkms preflight --upcoming";
                 row("kept-back", what, purpose, edit(&[layout.policy()]))
+            }
+            Self::HoldDiffers => {
+                let what = "upgrades keep back other packages than dkms has recorded";
+                row("hold-differs", what.into(), "to examine this again", "dkms preflight --upcoming".into())
             }
             Self::OtherProgram { program } => {
                 let what = format!("the command dkms starts {}, which is not dkms-rs", program.display());

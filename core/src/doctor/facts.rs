@@ -48,6 +48,8 @@ pub struct Facts {
     pub upcoming: Vec<String>,
     /// Packages that upgrades leave as they are.
     pub kept_back: Option<KeptLong>,
+    /// The package manager's settings are not those that were recorded.
+    pub hold_differs: bool,
     /// The admin has not disabled automatic runs.
     pub automatic: bool,
     /// A program of this name that a shell finds instead of this one.

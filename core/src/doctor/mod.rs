@@ -169,6 +169,8 @@ pub enum Finding {
         /// For how many days.
         days: u64,
     },
+    /// The package manager keeps back other packages than those that were recorded.
+    HoldDiffers,
     /// The command `dkms` is not this program.
     OtherProgram {
         /// The program that a shell finds.
@@ -196,6 +198,7 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
     found.extend(facts.upcoming.iter().map(|what| Finding::Upcoming { what: what.clone() }));
     let long = facts.kept_back.iter().filter(|kept| kept.days >= LONG);
     found.extend(long.map(|kept| Finding::KeptBack { what: kept.what.clone(), days: kept.days }));
+    found.extend(facts.hold_differs.then_some(Finding::HoldDiffers));
     let stale = facts.stale.iter().filter(|(_, stale)| facts.running.is_none() || !stale.why.is_empty());
     found.extend(stale.map(|(target, stale)| Finding::OutdatedInitramfs {
         target: target.clone(),

@@ -220,6 +220,13 @@ fn table() -> Vec<(Facts, &'static str, &'static str, &'static str, bool)> {
             false,
         ),
         (
+            Facts { hold_differs: true, ..none() },
+            "hold-differs",
+            "upgrades keep back other packages than dkms has recorded",
+            "dkms preflight --upcoming",
+            false,
+        ),
+        (
             index(facts(Vec::new())),
             "outdated-index",
             "modules.dep of 6.1 lacks installed modules",

@@ -88,7 +88,7 @@ fn held(finding: &Finding, session: &Session, requested_by: &RequestedBy) -> Vec
     lines.push(format!("dkms: {what}: {} {does} not build for {}", names.join(", "), kernels.join(", ")));
     if let Some(kept) = kept {
         lines.push(format!(
-            "      to install the rest: run the same command again (kept back: {})",
+            "      to install the rest: run the same command again, without a kernel that it names (kept back: {})",
             kept.names()
         ));
         lines.push(install_anyway(&names.join(", "), session));

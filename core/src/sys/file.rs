@@ -20,7 +20,9 @@ use rustix::fs::{CWD, Mode, RenameFlags};
 use rustix::io::Errno;
 
 pub use changed::Changed;
-pub use read::{TREE_LIMIT, open_data, open_regular, read_ends, read_optional, read_untrusted, same_content};
+pub use read::{
+    TREE_LIMIT, open_data, open_regular, read_ends, read_optional, read_untrusted, record, same_content,
+};
 pub use real::{link_target, real_dir};
 pub use tree::{Adopted, Entry, adopt, copy as copy_tree, copy_real};
 

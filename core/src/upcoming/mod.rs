@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 
 use crate::apply;
-use crate::kept_back::{self, KeptBack, Looked, Reason};
+use crate::kept_back::{self, KeptBack, Reason};
 use crate::manager::{self, Manager, Offer};
 use crate::policy::admin::glob;
 use crate::preflight::{Finding, Question, preflight, settings_and_sources};
@@ -22,6 +22,7 @@ use crate::sys::private::Private;
 use crate::sys::signal::Interrupted;
 use crate::sys::time::now;
 use crate::tree::Snapshot;
+use crate::types::KernelRelease;
 
 /// The result of a run.
 #[derive(Debug)]
@@ -62,12 +63,17 @@ fn ahead(session: &mut Session) -> Result<Prepared> {
         );
     };
     let state = manager.state()?;
+    // What the last run should have kept back is, and by these settings.
+    let kept = KeptBack::load(&session.layout).map_or(0, |kept| kept.packages.len());
+    let settled = kept_back::is_in_force(&session.layout, &manager)?;
+    let before = before.filter(|before| settled && before.kept == Some(kept));
     if let Some(before) = before.as_ref().filter(|before| before.state == state) {
         if before.still_holds(&before.packages, &inputs, &session.cache()) {
             return unchanged(session, before.clone(), state);
         }
     }
     let mut offers = manager.list()?;
+    let no_headers = without_headers(session, &offers);
     if !offers.is_empty() {
         let owners = manager.owners(&manager::files(&session.layout, sources(&snapshot)))?;
         let building = session.policy.distribution.building;
@@ -86,9 +92,14 @@ fn ahead(session: &mut Session) -> Result<Prepared> {
     offers.sort();
     offers.dedup();
     if let Some(before) = before.filter(|before| before.still_holds(&offers, &inputs, &session.cache())) {
-        return unchanged(session, before, state);
+        let mut prepared = unchanged(session, Upcoming { no_headers, ..before }, state)?;
+        if kept > 0 {
+            // The package manager has other settings, which may have priority over what keeps packages back.
+            prepared.kept = keep(session, BTreeSet::new(), &BTreeSet::new(), &mut prepared.upcoming)?;
+        }
+        return Ok(prepared);
     }
-    let mut upcoming = Upcoming { packages: offers, inputs, state, ..Upcoming::now() };
+    let mut upcoming = Upcoming { packages: offers, inputs, state, no_headers, ..Upcoming::now() };
     if upcoming.packages.is_empty() {
         return nothing(session, upcoming);
     }
@@ -98,17 +109,35 @@ fn ahead(session: &mut Session) -> Result<Prepared> {
     upcoming.learn(&finding);
     upcoming.store(&session.layout)?;
     // What could not be checked may still have its reasons.
-    let kept = match finding.reasons() {
-        Some(reasons) if finding.untried.is_empty() => keep(session, reasons, Looked::Everywhere)?,
-        reasons => keep(session, reasons.unwrap_or_default(), Looked::InTransaction)?,
-    };
+    let targets = upcoming.modules.iter().filter_map(|one| one.line.target.as_ref());
+    let examined =
+        targets.filter(|_| finding.untried.is_empty()).map(|target| target.kernel.clone()).collect();
+    let kept = keep(session, finding.reasons().unwrap_or_default(), &examined, &mut upcoming)?;
     Ok(Prepared { upcoming, finding: Some(finding), kept })
+}
+
+/// The available kernels whose headers neither are available nor installed.
+fn without_headers(session: &Session, offers: &[Offer]) -> BTreeSet<KernelRelease> {
+    let distribution = &session.policy.distribution;
+    let Some(images) = distribution.image_package.strip_suffix("{kernel}") else { return BTreeSet::new() };
+    let kernels = offers.iter().filter_map(|offer| {
+        let release = offer.name.strip_prefix(images)?;
+        // The names of meta packages begin with a letter.
+        release.starts_with(|first: char| first.is_ascii_digit()).then(|| release.parse().ok())?
+    });
+    let lacks = |kernel: &KernelRelease| {
+        let headers = distribution.headers_package.replace("{kernel}", kernel.as_str());
+        !offers.iter().any(|offer| offer.name == headers) && !session.layout.headers(kernel).exists()
+    };
+    kernels.filter(lacks).collect()
 }
 
 /// No available package concerns a module.
 fn nothing(session: &Session, upcoming: Upcoming) -> Result<Prepared> {
+    let mut upcoming = upcoming;
     upcoming.store(&session.layout)?;
-    let kept = keep(session, BTreeSet::new(), Looked::Everywhere)?;
+    // A kernel whose headers are no longer available is offered nevertheless.
+    let kept = keep(session, BTreeSet::new(), &BTreeSet::new(), &mut upcoming)?;
     Ok(Prepared { upcoming, finding: None, kept })
 }
 
@@ -119,17 +148,45 @@ fn unchanged(session: &Session, before: Upcoming, state: String) -> Result<Prepa
     Ok(Prepared { upcoming, finding: None, kept: KeptBack::load(&session.layout) })
 }
 
-fn keep(session: &Session, reasons: BTreeSet<Reason>, looked: Looked) -> Result<Option<KeptBack>> {
-    if reasons.is_empty() && KeptBack::load(&session.layout).is_none() {
-        return Ok(None);
-    }
-    kept_back::keep(session, &apply::hold(session)?, reasons, looked)
+/// Keeps packages back, and records that this was done.
+fn keep(
+    session: &Session,
+    reasons: BTreeSet<Reason>,
+    examined: &BTreeSet<KernelRelease>,
+    upcoming: &mut Upcoming,
+) -> Result<Option<KeptBack>> {
+    let nothing = reasons.is_empty() && !in_force(session)? && KeptBack::load(&session.layout).is_none();
+    let kept =
+        if nothing { None } else { kept_back::keep(session, &apply::hold(session)?, reasons, examined)? };
+    upcoming.kept = Some(kept.as_ref().map_or(0, |kept| kept.packages.len()));
+    upcoming.store(&session.layout)?;
+    Ok(kept)
 }
 
-/// Lets go of what the administrator does not want to be kept back any more.
+/// Whether the package manager keeps back what was recorded, and nothing else for us. True for users who cannot ask it.
+pub fn is_in_force(session: &Session) -> bool {
+    let asked = || {
+        let private = Private::new(&session.layout.incoming())?;
+        let manager = Manager::of(&session.layout, private.path());
+        manager.map_or(Ok(true), |manager| kept_back::is_in_force(&session.layout, &manager))
+    };
+    asked().unwrap_or(true)
+}
+
+/// Whether the package manager keeps anything back for us, recorded or not.
+fn in_force(session: &Session) -> Result<bool> {
+    let private = Private::new(&session.layout.incoming())?;
+    let manager = Manager::of(&session.layout, private.path());
+    manager.map_or(Ok(false), |manager| Ok(!manager.in_force()?.is_empty()))
+}
+
+/// Lets go of what the administrator does not want to be kept back any more, and of what nothing is recorded of.
 pub fn review(session: &Session) -> Result<()> {
-    if session.layout.kept_back().exists() {
+    let recorded = session.layout.kept_back().exists();
+    if recorded {
         kept_back::review(session, &apply::hold(session)?)?;
+    } else if in_force(session)? {
+        kept_back::lift(session, &apply::hold(session)?)?;
     }
     Ok(())
 }

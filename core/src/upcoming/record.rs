@@ -1,5 +1,7 @@
 //! What the last run found.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
@@ -7,6 +9,7 @@ use crate::cache::Cache;
 use crate::kernel::installed;
 use crate::layout::Layout;
 use crate::manager::Offer;
+use crate::policy::admin::glob;
 use crate::preflight::{Finding, cached};
 use crate::report::{Class, Line, Outcome, Severity, text};
 use crate::session::Session;
@@ -36,6 +39,12 @@ pub struct Upcoming {
     pub untried: Vec<String>,
     /// Modules because of which a transaction would be aborted.
     pub held: Vec<ModuleName>,
+    /// Available kernels whose headers are not: nothing can be built for them.
+    #[serde(default)]
+    pub no_headers: BTreeSet<KernelRelease>,
+    /// How many packages were kept back at the end of the run; `None` until that was done.
+    #[serde(default)]
+    pub(super) kept: Option<usize>,
     /// Why the last run did not come to an end.
     pub problem: Option<String>,
 }
@@ -92,8 +101,7 @@ impl Upcoming {
 
     /// The record; `None` without a usable one. What has been installed meanwhile is left out.
     pub fn load(layout: &Layout) -> Option<Self> {
-        let content = file::read_optional(&layout.upcoming()).ok().flatten()?;
-        let mut upcoming: Self = serde_json::from_slice(&content).ok()?;
+        let mut upcoming: Self = file::record(&layout.upcoming())?;
         if upcoming.format != FORMAT {
             return None;
         }
@@ -105,6 +113,16 @@ impl Upcoming {
         };
         upcoming.modules.retain(|expected| !arrived(&expected.line));
         Some(upcoming)
+    }
+
+    /// The packages with their versions: kernels and modules before the libraries that they need.
+    pub fn named(&self, session: &Session) -> Vec<String> {
+        let building = session.policy.distribution.building;
+        let first =
+            |offer: &&Offer| building.iter().any(|pattern| glob(pattern.as_bytes(), offer.name.as_bytes()));
+        let (needed, others): (Vec<&Offer>, Vec<&Offer>) = self.packages.iter().partition(first);
+        let all = needed.into_iter().chain(others);
+        all.map(|offer| format!("{} {}", offer.name, offer.version)).collect()
     }
 
     /// One sentence for each module that does not build.

@@ -21,6 +21,16 @@ pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
+/// The largest size of one of our records.
+const RECORD_LIMIT: u64 = 64 << 20;
+
+/// One of our records; `None` if it is missing, damaged, or no regular file.
+pub fn record<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
+    let mut content = Vec::new();
+    open_data(path, RECORD_LIMIT).ok()?.read_to_end(&mut content).ok()?;
+    serde_json::from_slice(&content).ok()
+}
+
 /// Whether two files have the same content; an error if one cannot be read.
 pub fn same_content(one: &Path, other: &Path) -> io::Result<bool> {
     let (mut one, mut other) = (File::open(one)?, File::open(other)?);
