@@ -491,6 +491,14 @@ fn a_hold_keeps_only_the_kernel_back_with_rpm(manager: Manager) {
     let names = machine.manager.family().packages();
     assert!(names.iter().all(|name| kept_back(root).contains(&(*name).to_owned())), "{:?}", kept_back(root));
     let newer_installed = || root.run("rpm -qa 'kernel*'").ok().stdout.contains(&rpm::version(newer));
+    if manager == Manager::Zypper {
+        // zypper writes all locks again, in its own words; those of the administrator stay.
+        root.run(
+            "zypper --non-interactive addlock hello 'mine*' && zypper --non-interactive removelock hello",
+        )
+        .ok();
+        root.run("zypper locks").ok().says(&["mine*"]);
+    }
     upgrade(manager, root).never_says(&["aborted"]);
     root.run("rpm -q dkms-acpi-call-2.0").ok();
     assert!(!newer_installed(), "the kernel waits");
@@ -503,7 +511,8 @@ fn a_hold_keeps_only_the_kernel_back_with_rpm(manager: Manager) {
     root.run("rpm -e dkms-broken 2>&1").ok();
     assert_eq!(kept_back(root), [""; 0]);
     let now = root.run("cat /etc/zypp/locks 2>/dev/null; ls -A /etc/dnf/libdnf5.conf.d 2>/dev/null").stdout;
-    assert_eq!(now.trim(), locks.trim());
+    let left = now.contains("kernel");
+    assert!(!left && (manager == Manager::Zypper || now.trim() == locks.trim()), "{now}\n{locks}");
     upgrade(manager, root);
     assert!(newer_installed(), "nothing holds the kernel");
 }
