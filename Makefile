@@ -87,7 +87,7 @@ bench: deps deb ## compare build times with Debian's dkms and plain compiler run
 
 # The number of states for each story on each file system.
 STATES ?= 2000
-powercut: deps deb ## record every write of transactions on each file system, and judge the states after a power cut (needs root, hours; STATES=100)
+powercut: deps deb ## record every write of transactions on each file system and judge the states after a power cut; make each system call fail (needs root, hours; STATES=100)
 	DKMS_STATES=$(STATES) $(CARGO) test --locked -p dkms-tests --test powercut -- --ignored --test-threads=1 --nocapture
 
 storm: deps deb ## kill 200 installations at random moments (needs root)

@@ -10,7 +10,7 @@
 use std::time::Instant;
 
 use dkms_tests::modules::Sources;
-use dkms_tests::powercut::{LAYOUTS, STORIES, run};
+use dkms_tests::powercut::{LAYOUTS, STORIES, faults, run};
 use dkms_tests::random::Random;
 use dkms_tests::{Root, Suite, stage};
 
@@ -55,6 +55,38 @@ fn cut(layouts: &[&str], stories: &[&str], states: usize) {
 #[test]
 fn on_ext4_old_or_new_after_a_power_cut() {
     cut(&["ext4"], &["replace a version", "replace the kernel's own"], 100);
+}
+
+/// One failing system call in each run: the previous module is not lost, the message is there, the next run repairs.
+fn fail(stories: &[&str], runs: usize) {
+    let runs = std::env::var("DKMS_FAULTS").ok().and_then(|n| n.parse().ok()).unwrap_or(runs);
+    let mut bad = Vec::new();
+    for story in faults::stories().filter(|story| stories.is_empty() || stories.contains(&story.name)) {
+        if !wanted("DKMS_STORY", story.name) {
+            continue;
+        }
+        let began = Instant::now();
+        let tried = faults::fail(story, runs);
+        let seconds = began.elapsed().as_secs();
+        eprintln!(
+            "{} | {} runs | {} failed | {} bad | {seconds} s | {:?}",
+            story.name,
+            tried.runs,
+            tried.failed,
+            tried.bad.len(),
+            tried.calls
+        );
+        tried.bad.iter().take(8).for_each(|bad| eprintln!("  {bad}"));
+        assert!(tried.failed > 0, "nothing failed");
+        bad.extend(tried.bad.into_iter().map(|bad| format!("{}: {bad}", story.name)));
+    }
+    assert!(bad.is_empty(), "{} bad runs:\n{}", bad.len(), bad.join("\n"));
+}
+
+#[test]
+#[ignore = "long: run by `make powercut`"]
+fn every_call_fails_in_every_story() {
+    fail(&[], 100_000);
 }
 
 #[test]

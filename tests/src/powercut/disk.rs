@@ -137,6 +137,14 @@ impl Drop for Images {
     }
 }
 
+/// A copy of an image beside it, the same in each call.
+pub fn copy(image: &Path) -> PathBuf {
+    let copy = image.with_extension("picture");
+    let copied = Command::new("cp").arg("--sparse=auto").args([image, &copy]).status();
+    assert!(copied.expect("cp").success());
+    copy
+}
+
 /// A shell command that unmounts the volumes and the directories on them.
 pub const UNMOUNT: &str = "findmnt -rno TARGET | grep -E '^(/mnt/volume|/boot$|/usr/lib/modules$|/var/lib/dkms$|/var/cache/dkms$)' \
      | sort -r | xargs -r umount";

@@ -73,12 +73,17 @@ pub struct Verdict {
 impl Judge<'_> {
     /// Mounts the images of a state and judges them; `check` also checks the file systems.
     pub fn judge(&self, pictures: &[PathBuf], check: bool) -> Verdict {
+        self.judge_after(pictures, "true", check)
+    }
+
+    /// The same after a command.
+    pub fn judge_after(&self, pictures: &[PathBuf], command: &str, check: bool) -> Verdict {
         let (kernel, story) = (&self.kernel.release, self.story);
         let quoted = |text: &str| text.replace('\'', r"'\''");
         let output = self.root.run_within(
             120,
             &format!(
-                "K={kernel} NEXT='{}' CHECK='{}'\nlist() {{ {LIST}; }}\n{} || {{ echo cannot mount; exit; }}\n{EXAMINE}\n{}",
+                "K={kernel} NEXT='{}' CHECK='{}'\nlist() {{ {LIST}; }}\n{} || {{ echo cannot mount; exit; }}\n{command}\n{EXAMINE}\n{}",
                 quoted(story.next),
                 quoted(story.check),
                 disk::mount(self.layout, pictures),

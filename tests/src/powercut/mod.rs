@@ -6,6 +6,7 @@
 //! while the content of files that was not synced is still in memory.
 
 mod disk;
+pub mod faults;
 mod judge;
 mod log;
 mod states;
@@ -15,7 +16,8 @@ pub use disk::{LAYOUTS, Layout};
 pub use story::{STORIES, Story};
 
 use crate::random::Random;
-use crate::{Root, Suite, stage};
+use crate::roots::Layer;
+use crate::{Kernel, Root, Suite, stage};
 
 /// Makes a root believe that the machine was started again.
 const OTHER_BOOT: &str = "echo 00000000-0000-4000-8000-000000000000 >/opt/boot_id && \
@@ -34,12 +36,19 @@ pub struct Tally {
     pub bad: Vec<String>,
 }
 
-/// Runs a story on a layout of file systems, and judges up to `limit` states after a power cut.
-pub fn run(layout: &Layout, story: &Story, limit: usize, random: &mut Random) -> Tally {
+/// A root in the initial state of a story.
+fn prepared(story: &Story) -> (Layer, Kernel) {
     let (layer, kernel) = stage::with_small_tree(Suite::trixie());
-    let layer = layer.prepared(&format!("powercut-{}", story.name), story.prepare, |root| {
+    let key = format!("{}{}", story::LIBRARY, story.prepare);
+    let layer = layer.prepared(&format!("powercut-{}", story.name), &key, |root| {
         root.run(&format!("K={}\n{}\n{}", kernel.release, story::LIBRARY, story.prepare)).ok();
     });
+    (layer, kernel)
+}
+
+/// Runs a story on a layout of file systems, and judges up to `limit` states after a power cut.
+pub fn run(layout: &Layout, story: &Story, limit: usize, random: &mut Random) -> Tally {
+    let (layer, kernel) = prepared(story);
     let images = disk::Images::make(layout, &Root::on(&layer));
     let (events, known) = {
         let root = Root::on(&layer);

@@ -4,9 +4,8 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::process::Command;
 
-use super::disk::Images;
+use super::disk::{self, Images};
 use super::log::{Event, Kind};
 use crate::random::Random;
 
@@ -54,19 +53,18 @@ pub struct Maker {
     flushed: Vec<PathBuf>,
     /// The number of events of each volume that are in them.
     done: Vec<usize>,
-    pictures: Vec<PathBuf>,
 }
 
 impl Maker {
     /// Begins with the initial state.
     pub fn new(images: &Images) -> Self {
-        let pictures = images.files.iter().map(|file| file.with_extension("picture")).collect();
-        Self { flushed: images.files.clone(), done: vec![0; images.files.len()], pictures }
+        Self { flushed: images.files.clone(), done: vec![0; images.files.len()] }
     }
 
     /// The images of a state.
     pub fn make(&mut self, events: &[Event], state: &State) -> Vec<PathBuf> {
         let mut random = Random::new(state.loss.map_or(1, |(_, seed)| seed));
+        let mut pictures = Vec::new();
         for volume in 0..self.flushed.len() {
             let past = &events[..state.until];
             let last = past.iter().rposition(|event| event.volume == volume && event.kind == Kind::Flush);
@@ -85,11 +83,8 @@ impl Maker {
                 flushed.write_all_at(content, offset).unwrap();
             }
             self.done[volume] = safe;
-            let picture = &self.pictures[volume];
-            let copied =
-                Command::new("cp").arg("--sparse=auto").arg(&self.flushed[volume]).arg(picture).status();
-            assert!(copied.expect("cp").success());
-            let picture = open(picture);
+            pictures.push(disk::copy(&self.flushed[volume]));
+            let picture = open(&pictures[volume]);
             for (offset, content) in of(safe..state.until) {
                 let lost = state.loss.map_or(0, |(eighths, _)| eighths);
                 if random.below(8) >= lost {
@@ -104,7 +99,7 @@ impl Maker {
                 }
             }
         }
-        self.pictures.clone()
+        pictures
     }
 }
 

@@ -1,0 +1,112 @@
+//! System calls that fail: each one with which a story changes something, one in each run, with each error.
+
+use std::collections::BTreeMap;
+
+use super::judge::{Files, Judge};
+use super::story::{self, Story};
+use super::{OTHER_BOOT, disk, prepared};
+use crate::Root;
+
+/// System calls that change files, the errors that they are made to fail with, and what a call contains that changes
+/// something.
+const CALLS: &[(&str, &[&str], &str)] = &[
+    ("openat", &["ENOSPC", "EIO", "EROFS", "EMFILE"], "O_CREAT"),
+    ("write", &["ENOSPC", "EIO", "EDQUOT", "EINTR"], ""),
+    ("fsync", &["ENOSPC", "EIO", "EINTR"], ""),
+    ("rename", &["ENOSPC", "EIO", "EROFS"], ""),
+    ("renameat2", &["ENOSPC", "EIO", "EROFS"], ""),
+    ("unlink", &["EIO", "EROFS"], ""),
+    ("unlinkat", &["EIO", "EROFS"], ""),
+    ("mkdir", &["ENOSPC", "EIO", "EROFS"], ""),
+    ("rmdir", &["EIO", "EROFS"], ""),
+    ("symlink", &["ENOSPC", "EIO", "EROFS"], ""),
+    ("fchmod", &["EIO", "EROFS"], ""),
+    ("ftruncate", &["EIO", "EROFS"], ""),
+    ("copy_file_range", &["ENOSPC", "EIO"], ""),
+];
+
+/// What was tried for one story.
+#[derive(Debug, Default)]
+pub struct Faults {
+    /// Calls that were made to fail, by name.
+    pub calls: BTreeMap<&'static str, usize>,
+    /// Runs.
+    pub runs: usize,
+    /// Runs that ended with an error.
+    pub failed: usize,
+    /// What was wrong, with the call.
+    pub bad: Vec<String>,
+}
+
+/// Runs a story on one file system, once for each call and error; of more than `limit` runs, as many are left out between any
+/// two.
+pub fn fail(story: &Story, limit: usize) -> Faults {
+    let layout = &disk::LAYOUTS[0];
+    let (layer, kernel) = prepared(story);
+    let layer = layer.prepared("strace", "1", |root| {
+        root.apt_install(&["strace"]).ok();
+    });
+    let images = disk::Images::make(layout, &Root::on(&layer));
+    let root = Root::on(&layer);
+    root.run(OTHER_BOOT).ok();
+    let mount = format!("{} && K={}", disk::mount(layout, &images.files), kernel.release);
+    let old = super::judge::modules(&root, &kernel);
+    // The last command of a story is the one that is traced.
+    let traced = |options: &str| {
+        let (before, command) = story.act.rsplit_once("; ").unwrap_or(("true", story.act));
+        format!("{before}; strace -qq -o /run/calls {options} {command}")
+    };
+    // A copy, so that the initial state stays.
+    let copy = || disk::copy(&images.files[0]);
+    let fresh = [copy()];
+    let mount = mount.replace(&images.files[0].display().to_string(), &fresh[0].display().to_string());
+    root.run(&format!("{mount} && {}", traced(""))).ok();
+    let new: Files = super::judge::modules(&root, &kernel);
+    let recorded = root.run("cat /run/calls").ok().stdout;
+    images.unmount(&root);
+
+    let known = [old, new];
+    let judge = Judge { root: &root, kernel: &kernel, layout, story, known: &known };
+    let mut faults = Faults::default();
+    let mut runs: Vec<(&str, usize, &str)> = Vec::new();
+    for (call, errors, changes) in CALLS {
+        let begins = format!("{call}(");
+        let calls = recorded.lines().filter(|line| line.starts_with(&begins)).enumerate();
+        for (number, _) in calls.filter(|(_, line)| line.contains(changes)) {
+            *faults.calls.entry(call).or_default() += 1;
+            runs.extend(errors.iter().map(|error| (*call, number + 1, *error)));
+        }
+    }
+    let many = limit.min(runs.len());
+    for n in 0..many {
+        let (call, number, error) = runs[(n + 1) * runs.len() / many - 1];
+        copy();
+        let inject = format!("-e inject={call}:error={error}:when={number}");
+        let act = format!("{} >/run/said 2>&1; echo $? >/run/code; cat /run/said", traced(&inject));
+        let verdict = judge.judge_after(&fresh, &act, n % 50 == 0);
+        let code = root.run("cat /run/code").stdout;
+        let said = root.run("cat /run/said").stdout;
+        faults.runs += 1;
+        let at = format!("{call} {number} fails with {error} (exit {})", code.trim());
+        let mut bad = verdict.bad;
+        match code.trim() {
+            "0" if !verdict.is[1] => bad.push(format!("success, but not the new state: {said}")),
+            "0" => {}
+            "101" | "134" | "139" => bad.push(format!("crashed: {said}")),
+            _ => {
+                faults.failed += 1;
+                // The message itself may be what cannot be written.
+                if said.trim().is_empty() && call != "write" {
+                    bad.push("no message".to_owned());
+                }
+            }
+        }
+        faults.bad.extend(bad.into_iter().map(|bad| format!("{at}: {bad}\n    said: {said}")));
+    }
+    faults
+}
+
+/// The stories that a failing call is tried in.
+pub fn stories() -> impl Iterator<Item = &'static Story> {
+    story::STORIES.iter()
+}
