@@ -102,6 +102,28 @@ fn a_command_about_one_module_reads_that_module_only() {
     assert_eq!(large.dkms(&["status"]).ok().lines().count(), 1 + 38 * 2);
 }
 
+/// A power failure leaves no pid in the lock file, and its temporary files look like those of whatever has their pid now.
+#[test]
+fn the_first_transaction_of_a_boot_deletes_what_a_power_failure_left() {
+    let root = registry(3, 1);
+    let command = &["uninstall", "m1/1", "-k", "5.0/x86_64"];
+    let own = root.join("lib/.dkms-rs");
+    let left = own.join(".dkms-tmp-00000000-1-0-record.json");
+    for swept in [None, Some("11111111-0000-4000-8000-000000000000")] {
+        if let Some(boot) = swept {
+            std::fs::write(own.join("swept"), boot).unwrap();
+        }
+        std::fs::create_dir_all(&own).unwrap();
+        std::fs::write(&left, "").unwrap();
+        root.dkms(command).ok();
+        assert!(!left.exists(), "{swept:?}");
+    }
+    // Later ones only look where an intent leads.
+    std::fs::write(&left, "").unwrap();
+    root.dkms(command).ok();
+    assert!(left.exists());
+}
+
 /// To print timings: `cargo test --locked --release -p dkms-core --test registry -- --ignored --nocapture`
 #[test]
 #[ignore = "prints how long it takes, which nothing may depend on"]

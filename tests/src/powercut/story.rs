@@ -79,6 +79,29 @@ pub const STORIES: &[Story] = &[
         check: "",
     },
     Story {
+        name: "a kernel leaves",
+        prepare: "AUTO=no; module cut 1.0 cut_a cut_b; dkms install cut/1.0 -k $K",
+        act: "dkms kernel_prerm -k $K",
+        next: AUTOINSTALL,
+        check: "",
+    },
+    Story {
+        name: "into the initramfs",
+        prepare: "echo cut_a >>/etc/initramfs-tools/modules; AUTO=no; module cut 1.0 cut_a",
+        act: "dkms install cut/1.0 -k $K",
+        // The machine can be started before it.
+        next: "lsinitramfs /boot/initrd.img-$K >/dev/null && dkms autoinstall -k $K",
+        check: "lsinitramfs /boot/initrd.img-$K >/run/list; grep -q cut_a.ko /run/list || \
+                ! dkms status cut | grep installed || echo 'the initramfs lacks the module'",
+    },
+    Story {
+        name: "an upgrade of dkms itself",
+        prepare: "module cut 1.0 cut_a cut_b; dkms install cut/1.0 -k $K",
+        act: "dpkg -i /opt/product.deb",
+        next: AUTOINSTALL,
+        check: "",
+    },
+    Story {
         name: "generate a key",
         prepare: "rm -f /var/lib/dkms/mok.*",
         act: "dkms generate_mok",
