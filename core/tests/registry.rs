@@ -111,15 +111,15 @@ fn the_first_transaction_of_a_boot_deletes_what_a_power_failure_left() {
     let left = own.join(".dkms-tmp-00000000-1-0-record.json");
     for swept in [None, Some("11111111-0000-4000-8000-000000000000")] {
         if let Some(boot) = swept {
-            std::fs::write(own.join("swept"), boot).unwrap();
+            fs::write(own.join("swept"), boot).unwrap();
         }
-        std::fs::create_dir_all(&own).unwrap();
-        std::fs::write(&left, "").unwrap();
+        fs::create_dir_all(&own).unwrap();
+        fs::write(&left, "").unwrap();
         root.dkms(command).ok();
         assert!(!left.exists(), "{swept:?}");
     }
     // Later ones only look where an intent leads.
-    std::fs::write(&left, "").unwrap();
+    fs::write(&left, "").unwrap();
     root.dkms(command).ok();
     assert!(left.exists());
 }
