@@ -38,6 +38,15 @@ impl Kernel {
         Self { release: release.unwrap_or_else(|| panic!("no {series}* kernel\n{names}")) }
     }
 
+    /// The newest of this flavour but one: a further kernel for a root that has the newest.
+    pub fn newest_but_one(root: &Root, flavour: Flavour, series: &str) -> Self {
+        let newest = Self::newest(root, flavour, series);
+        let names = root.run("apt-cache pkgnames linux-image- | sort -V").ok().stdout;
+        let others: Vec<&str> = names.lines().filter(|name| *name != newest.image()).collect();
+        let release = pick(&others.join("\n"), flavour, series);
+        Self { release: release.unwrap_or_else(|| panic!("no second {series}* kernel\n{names}")) }
+    }
+
     /// The image package.
     pub fn image(&self) -> String {
         format!("linux-image-{}", self.release)

@@ -174,8 +174,9 @@ impl Bench<'_> {
     /// A real transaction of apt that installs another kernel: with modules that were built ahead of it, against the same
     /// without any module.
     fn ahead(&mut self) {
-        let kernel =
-            Kernel::newest(&self.machines.fresh(Side::Ours), Flavour::Cloud, Suite::trixie().kernel_series);
+        let root = self.machines.fresh(Side::Ours);
+        // Of the flavour that no module excludes.
+        let kernel = Kernel::newest_but_one(&root, Flavour::Plain, Suite::trixie().kernel_series);
         let (image, headers) = (kernel.image(), kernel.headers());
         let install = format!("apt-get -q -y install {image} {headers}");
         let transaction = |with_modules: bool| {
