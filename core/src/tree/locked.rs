@@ -94,7 +94,8 @@ impl LockedTree {
     }
 
     /// Deletes what killed runs left: temporary files, incomplete registrations, empty directories, records without a
-    /// build. Readers write to our own directory without the lock: files of running processes are kept.
+    /// build. Readers write to our own directory without the lock: files of running processes are kept. Empty directories
+    /// may be those of others, unless a run is known to have been killed.
     pub fn sweep(&self) -> Result<()> {
         let tree = &self.layout.dkms_tree;
         let mut open = vec![(self.layout.own(), 4)];
@@ -105,7 +106,9 @@ impl LockedTree {
                 let dir = module.join(&version);
                 let mut kernels = file::sub_dirs(&dir);
                 kernels.retain(|sub| sub != "build" && sub != "source");
-                kernels.iter().for_each(|kernel| file::remove_empty_up_to(&dir.join(kernel), &dir));
+                if self.unclean() {
+                    kernels.iter().for_each(|kernel| file::remove_empty_up_to(&dir.join(kernel), &dir));
+                }
                 if dir.join("source").symlink_metadata().is_err() {
                     let mark = format!("{name}-{version}");
                     if kernels.is_empty() && self.layout.own().join("kept").join(&mark).exists() {
@@ -115,7 +118,9 @@ impl LockedTree {
                     }
                 }
             }
-            file::remove_empty_up_to(&module, tree);
+            if self.unclean() {
+                file::remove_empty_up_to(&module, tree);
+            }
             open.push((module, 1));
         }
         for mark in file::sorted_entries(&self.layout.own().join("kept")) {
