@@ -220,8 +220,12 @@ fn incoming(
     Ok(if held { HELD } else { 0 })
 }
 
-/// Has the next transaction leave out what aborts this one. If this fails, the administrator does it by hand.
+/// Has the next transaction leave out what aborts this one, if the package manager can be asked now; else the next ahead run does.
+/// If this fails, the administrator does it by hand.
 fn keep_back(session: &Session, finding: &Finding) -> Option<KeptBack> {
+    if !session.policy.distribution.answers_meanwhile {
+        return None;
+    }
     let reasons = finding.reasons()?;
     let before = KeptBack::load(&session.layout);
     let kept = apply::hold(session)

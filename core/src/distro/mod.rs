@@ -50,6 +50,8 @@ pub struct Distribution {
     /// Names of the packages that belong to one kernel: with its release instead of `{kernel}`, or with its release as their
     /// version.
     pub kernel_packages: &'static [&'static str],
+    /// The package manager answers questions while a transaction of it runs. The others wait for its end.
+    pub answers_meanwhile: bool,
     /// The package of a new kernel replaces that of the old one.
     pub kernel_replaced: bool,
     /// Program, arguments: lists the files of an initramfs; the image follows.
@@ -104,6 +106,7 @@ const OTHER: Distribution = Distribution {
     keep_back: "hold {packages} with your package manager",
     building: &["*-dkms", "dkms-*"],
     kernel_packages: &[],
+    answers_meanwhile: false,
     kernel_replaced: false,
     list_initramfs: &[],
     make_initramfs: &[],
@@ -119,6 +122,7 @@ const DEBIAN: Distribution = Distribution {
     destination: Some("/updates/dkms"),
     headers_package: "linux-headers-{kernel}",
     image_package: "linux-image-{kernel}",
+    answers_meanwhile: true,
     sign_files: &["/usr/lib/linux-kbuild-{series}/scripts/sign-file"],
     install: "apt install {packages}",
     hooks: &[
