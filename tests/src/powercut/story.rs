@@ -79,13 +79,6 @@ pub const STORIES: &[Story] = &[
         check: "",
     },
     Story {
-        name: "a kernel leaves",
-        prepare: "AUTO=no; module cut 1.0 cut_a cut_b; dkms install cut/1.0 -k $K",
-        act: "dkms kernel_prerm -k $K",
-        next: AUTOINSTALL,
-        check: "",
-    },
-    Story {
         name: "into the initramfs",
         prepare: "echo cut_a >>/etc/initramfs-tools/modules; AUTO=no; module cut 1.0 cut_a",
         act: "dkms install cut/1.0 -k $K",
