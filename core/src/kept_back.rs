@@ -125,6 +125,23 @@ pub fn is_in_force(layout: &Layout, manager: &Manager<'_>) -> Result<bool> {
     Ok(manager.in_force()? == recorded)
 }
 
+/// The same for a caller that has asked the package manager nothing yet. True for users who cannot ask it.
+pub fn is_as_recorded(session: &Session) -> bool {
+    ask(session, |manager| is_in_force(&session.layout, manager)).unwrap_or_default().unwrap_or(true)
+}
+
+/// Whether the package manager keeps anything back for us, recorded or not.
+pub fn is_any_in_force(session: &Session) -> Result<bool> {
+    Ok(ask(session, |manager| Ok(!manager.in_force()?.is_empty()))?.unwrap_or(false))
+}
+
+/// `None`: the package manager of this system cannot be asked.
+fn ask<T>(session: &Session, question: impl FnOnce(&Manager<'_>) -> Result<T>) -> Result<Option<T>> {
+    let private = Private::new(&session.layout.incoming())?;
+    let manager = Manager::of(&session.layout, private.path());
+    manager.map(|manager| question(&manager)).transpose()
+}
+
 /// Keeps back what would bring these losses about, as far as upgrades would. Returns `None` if none would, or if the package
 /// manager cannot do it. Earlier reasons stay, but for the kernels that were examined now.
 pub fn keep(
@@ -201,10 +218,7 @@ fn end(session: &Session, tree: &LockedTree, over: BTreeMap<ModuleName, Known>) 
 
 /// Keeps nothing back, also if the record was lost.
 pub fn lift(session: &Session, _: &LockedTree) -> Result<()> {
-    let private = Private::new(&session.layout.incoming())?;
-    if let Some(manager) = Manager::of(&session.layout, private.path()) {
-        manager.keep_back(&[], "")?;
-    }
+    ask(session, |manager| manager.keep_back(&[], ""))?;
     forget(session)
 }
 

@@ -62,7 +62,7 @@ pub fn inspect(session: &mut Session) -> Result<Facts> {
         prospects,
         upcoming: upcoming(&layout),
         kept_back: kept_back(&layout),
-        hold_differs: !crate::upcoming::is_in_force(session),
+        hold_differs: !crate::kept_back::is_as_recorded(session),
         automatic: !layout.no_autoinstall().exists(),
         other_program: other_program(),
         missing_hooks: missing_hooks(session),

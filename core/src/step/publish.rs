@@ -159,7 +159,7 @@ pub fn stage(session: &Session, order: &Order<'_>) -> Result<Publication> {
 
 impl Publication {
     /// Renames all files to their final names. Afterwards deletes the originals, and files of an older version with
-    /// other names: never before, on the disk neither. When this returns, a power failure undoes nothing of it.
+    /// other names: never before, also on the disk. When this returns, a power failure undoes nothing of it.
     pub fn commit(mut self, order: &Order<'_>) -> Result<Vec<Installed>> {
         for (original, kept) in &self.originals {
             // The original's path is written first: a copy without it could not be restored.

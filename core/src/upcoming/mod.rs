@@ -155,7 +155,9 @@ fn keep(
     examined: &BTreeSet<KernelRelease>,
     upcoming: &mut Upcoming,
 ) -> Result<Option<KeptBack>> {
-    let nothing = reasons.is_empty() && !in_force(session)? && KeptBack::load(&session.layout).is_none();
+    let nothing = reasons.is_empty()
+        && !kept_back::is_any_in_force(session)?
+        && KeptBack::load(&session.layout).is_none();
     let kept =
         if nothing { None } else { kept_back::keep(session, &apply::hold(session)?, reasons, examined)? };
     upcoming.kept = Some(kept.as_ref().map_or(0, |kept| kept.packages.len()));
@@ -163,29 +165,12 @@ fn keep(
     Ok(kept)
 }
 
-/// Whether the package manager keeps back what was recorded, and nothing else for us. True for users who cannot ask it.
-pub fn is_in_force(session: &Session) -> bool {
-    let asked = || {
-        let private = Private::new(&session.layout.incoming())?;
-        let manager = Manager::of(&session.layout, private.path());
-        manager.map_or(Ok(true), |manager| kept_back::is_in_force(&session.layout, &manager))
-    };
-    asked().unwrap_or(true)
-}
-
-/// Whether the package manager keeps anything back for us, recorded or not.
-fn in_force(session: &Session) -> Result<bool> {
-    let private = Private::new(&session.layout.incoming())?;
-    let manager = Manager::of(&session.layout, private.path());
-    manager.map_or(Ok(false), |manager| Ok(!manager.in_force()?.is_empty()))
-}
-
 /// Lets go of what the administrator does not want to be kept back any more, and of what nothing is recorded of.
 pub fn review(session: &Session) -> Result<()> {
     let recorded = session.layout.kept_back().exists();
     if recorded {
         kept_back::review(session, &apply::hold(session)?)?;
-    } else if in_force(session)? {
+    } else if kept_back::is_any_in_force(session)? {
         kept_back::lift(session, &apply::hold(session)?)?;
     }
     Ok(())
