@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::sys::parallel::{self, ItemCost};
 use crate::sys::{file, hash};
 use crate::types::{Fingerprint, ModuleId, Target};
 
@@ -87,10 +88,15 @@ impl View {
     /// Whether each of its files is in the view `laid`, or else is installed, with the same content. No file is left out: a
     /// build may read files that the fingerprint does not cover.
     pub fn holds(&self, laid: &Self) -> bool {
-        self.0.iter().all(|(path, digest)| match laid.0.get(path) {
-            Some(laid) => laid == digest,
-            None => hash::digest(path).is_some_and(|now| now == *digest),
-        })
+        let files: Vec<(&PathBuf, &String)> = self.0.iter().collect();
+        let hold = |files: &[(&PathBuf, &String)]| {
+            files.iter().all(|(path, digest)| match laid.0.get(*path) {
+                Some(laid) => laid == *digest,
+                None => hash::digest(path).is_some_and(|now| now == **digest),
+            })
+        };
+        // All headers of a kernel, within its package transaction.
+        parallel::parts(&files, ItemCost::Quick, hold).into_iter().all(|hold| hold)
     }
 }
 

@@ -26,6 +26,7 @@ pub mod host;
 pub mod kernels;
 pub mod loader;
 pub mod mirror;
+pub mod model;
 pub mod modules;
 pub mod output;
 pub mod pacman;

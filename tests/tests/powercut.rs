@@ -10,7 +10,7 @@
 use std::time::Instant;
 
 use dkms_tests::modules::Sources;
-use dkms_tests::powercut::{LAYOUTS, STORIES, faults, run};
+use dkms_tests::powercut::{LAYOUTS, Limits, STORIES, faults, run};
 use dkms_tests::random::Random;
 use dkms_tests::{Root, Suite, stage};
 
@@ -24,22 +24,23 @@ fn wanted(variable: &str, name: &str) -> bool {
 }
 
 /// Every story of `stories` on every layout of `layouts`, as a table.
-fn cut(layouts: &[&str], stories: &[&str], states: usize) {
-    let states = std::env::var("DKMS_STATES").ok().and_then(|n| n.parse().ok()).unwrap_or(states);
+fn cut(layouts: &[&str], stories: &[&str], limits: Limits) {
+    let states = std::env::var("DKMS_STATES").ok().and_then(|n| n.parse().ok()).unwrap_or(limits.states);
+    let limits = Limits { states, ..limits };
     let mut random = Random::from_env();
     let mut bad = Vec::new();
-    eprintln!("file system | story | events | states | old | new | bad | seconds");
+    eprintln!("file system | story | events | states | booted | old | new | bad | seconds");
     for layout in LAYOUTS.iter().filter(|layout| layouts.is_empty() || layouts.contains(&layout.name)) {
         for story in STORIES.iter().filter(|story| stories.is_empty() || stories.contains(&story.name)) {
             if !wanted("DKMS_LAYOUT", layout.name) || !wanted("DKMS_STORY", story.name) {
                 continue;
             }
             let began = Instant::now();
-            let tally = run(layout, story, states, &mut random);
+            let tally = run(layout, story, limits, &mut random);
             let ([old, new], seconds) = (tally.untouched, began.elapsed().as_secs());
             let line = format!(
-                "{} | {} | {} | {} | {old} | {new}",
-                layout.name, story.name, tally.events, tally.states
+                "{} | {} | {} | {} | {} | {old} | {new}",
+                layout.name, story.name, tally.events, tally.states, tally.boots
             );
             eprintln!("{line} | {} | {seconds}", tally.bad.len());
             tally.bad.iter().take(5).for_each(|bad| eprintln!("  {bad}"));
@@ -54,7 +55,7 @@ fn cut(layouts: &[&str], stories: &[&str], states: usize) {
 
 #[test]
 fn on_ext4_old_or_new_after_a_power_cut() {
-    cut(&["ext4"], &["replace a version", "replace the kernel's own"], 100);
+    cut(&["ext4"], &["replace a version", "replace the kernel's own"], Limits { states: 100, boots: 1 });
 }
 
 /// One failing system call in each run: the previous module is not lost, the message is there, the next run repairs.
@@ -92,7 +93,7 @@ fn every_call_fails_in_every_story() {
 #[test]
 #[ignore = "long: run by `make powercut`"]
 fn every_story_on_every_file_system() {
-    cut(&[], &[], 2000);
+    cut(&[], &[], Limits { states: 2000, boots: 2 });
 }
 
 /// Syncs cost time on every disk: one more for each module is a decision.

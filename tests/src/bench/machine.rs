@@ -11,7 +11,8 @@ pub struct Machines {
     /// The newest kernels of these flavours.
     pub kernels: Vec<Kernel>,
     debian: Layer,
-    ours: Layer,
+    /// With our dkms.
+    pub ours: Layer,
 }
 
 impl Machines {

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::log::{self, Event};
-use crate::{Root, host};
+use super::place::Place;
+use crate::host;
+use crate::roots::Layer;
 
 /// One kind of file system.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ const EXT4_WRITEBACK: FileSystem = FileSystem { options: "data=writeback", ..EXT
 const XFS: FileSystem = FileSystem { make: "mkfs.xfs -q -K", options: "nodiscard", check: "xfs_repair -n" };
 const BTRFS: FileSystem =
     FileSystem { make: "mkfs.btrfs -q -K", options: "nodiscard", check: "btrfs check --readonly" };
+const F2FS: FileSystem =
+    FileSystem { make: "mkfs.f2fs -q -t 0", options: "nodiscard", check: "fsck.f2fs --dry-run" };
 
 /// The file systems of a machine, and the directories on each.
 #[derive(Debug)]
@@ -36,6 +40,12 @@ pub struct Layout {
     pub name: &'static str,
     /// Each file system with the directories on it.
     pub volumes: &'static [(FileSystem, &'static [&'static str])],
+    /// If this machine's kernel may lack the file system: its module in Debian's kernel, which then runs the story.
+    pub module: Option<&'static str>,
+}
+
+const fn on(name: &'static str, volumes: &'static [(FileSystem, &'static [&'static str])]) -> Layout {
+    Layout { name, volumes, module: None }
 }
 
 const USR: &[&str] = &["/usr/lib/modules", "/boot"];
@@ -44,12 +54,13 @@ const ALL: &[&str] = &["/usr/lib/modules", "/boot", "/var/lib/dkms", "/var/cache
 
 /// All layouts.
 pub const LAYOUTS: &[Layout] = &[
-    Layout { name: "ext4", volumes: &[(EXT4, ALL)] },
-    Layout { name: "ext4, data=writeback", volumes: &[(EXT4_WRITEBACK, ALL)] },
-    Layout { name: "xfs", volumes: &[(XFS, ALL)] },
-    Layout { name: "btrfs", volumes: &[(BTRFS, ALL)] },
-    Layout { name: "/usr on xfs, /var on ext4", volumes: &[(XFS, USR), (EXT4, VAR)] },
-    Layout { name: "/usr on ext4, /var on xfs", volumes: &[(EXT4, USR), (XFS, VAR)] },
+    on("ext4", &[(EXT4, ALL)]),
+    on("ext4, data=writeback", &[(EXT4_WRITEBACK, ALL)]),
+    on("xfs", &[(XFS, ALL)]),
+    on("btrfs", &[(BTRFS, ALL)]),
+    on("/usr on xfs, /var on ext4", &[(XFS, USR), (EXT4, VAR)]),
+    on("/usr on ext4, /var on xfs", &[(EXT4, USR), (XFS, VAR)]),
+    Layout { module: Some("f2fs"), ..on("f2fs", &[(F2FS, ALL)]) },
 ];
 
 /// The size of each image, and of each log.
@@ -62,6 +73,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("mkfs.ext4", "e2fsprogs"),
     ("mkfs.xfs", "xfsprogs"),
     ("mkfs.btrfs", "btrfs-progs"),
+    ("mkfs.f2fs", "f2fs-tools"),
 ];
 
 /// In memory: states are made by the thousand.
@@ -98,8 +110,8 @@ pub struct Images {
 }
 
 impl Images {
-    /// Creates the file systems, and moves the directories of a root to them.
-    pub fn make(layout: &Layout, root: &Root) -> Self {
+    /// Creates the file systems with the directories of a root on a layer.
+    pub fn make(layout: &Layout, layer: &Layer) -> Self {
         host::need_tools(TOOLS);
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -108,26 +120,32 @@ impl Images {
         std::fs::create_dir_all(&dir).unwrap();
         let files: Vec<PathBuf> =
             (0..layout.volumes.len()).map(|volume| dir.join(format!("volume-{volume}"))).collect();
-        for (file, (system, places)) in files.iter().zip(layout.volumes) {
+        for (file, (system, _)) in files.iter().zip(layout.volumes) {
             let (image, make) = (file.display(), system.make);
             host::run_host(&format!("truncate -s {IMAGE} {image} && {make} {image}"));
-            let copies: Vec<String> = places
-                .iter()
-                .map(|place| format!("mkdir -p {place} /mnt/new{place} && cp -a {place}/. /mnt/new{place}"))
-                .collect();
-            root.run(&format!(
-                "mkdir -p /mnt/new && mount -o loop,{} {image} /mnt/new && {} && umount /mnt/new",
-                system.options,
-                copies.join(" && ")
-            ))
-            .ok();
         }
-        Self { dir, files }
+        let images = Self { dir, files };
+        let place = Place::start(layout, layer, &images.files);
+        for (device, (system, dirs)) in place.devices.iter().zip(layout.volumes) {
+            let copies: Vec<String> = dirs
+                .iter()
+                .map(|dir| format!("mkdir -p {dir} /mnt/new{dir} && cp -a {dir}/. /mnt/new{dir}"))
+                .collect();
+            place
+                .run(&format!(
+                    "mkdir -p /mnt/new && mount -o {} {} /mnt/new && {} && umount /mnt/new",
+                    system.options,
+                    device.display(),
+                    copies.join(" && ")
+                ))
+                .ok();
+        }
+        images
     }
 
-    /// Ends what [`mount`] mounted.
-    pub fn unmount(&self, root: &Root) {
-        root.run(UNMOUNT).ok();
+    /// Copies of the images, which are made again by [`copy`].
+    pub fn pictures(&self) -> Vec<PathBuf> {
+        self.files.iter().map(|file| copy(file)).collect()
     }
 }
 
@@ -149,19 +167,18 @@ pub fn copy(image: &Path) -> PathBuf {
 pub const UNMOUNT: &str = "findmnt -rno TARGET | grep -E '^(/mnt/volume|/boot$|/usr/lib/modules$|/var/lib/dkms$|/var/cache/dkms$)' \
      | sort -r | xargs -r umount";
 
-/// A shell command that mounts devices or images as a layout's volumes.
-pub fn mount(layout: &Layout, from: &[PathBuf]) -> String {
-    let volumes = layout.volumes.iter().zip(from).enumerate();
-    let commands = volumes.map(|(number, ((system, places), from))| {
-        let binds: Vec<String> = places
+/// A shell command that mounts devices as a layout's volumes.
+pub fn mount(layout: &Layout, devices: &[PathBuf]) -> String {
+    let volumes = layout.volumes.iter().zip(devices).enumerate();
+    let commands = volumes.map(|(number, ((system, dirs), device))| {
+        let binds: Vec<String> = dirs
             .iter()
-            .map(|place| format!("mkdir -p {place} && mount --bind /mnt/volume{number}{place} {place}"))
+            .map(|dir| format!("mkdir -p {dir} && mount --bind /mnt/volume{number}{dir} {dir}"))
             .collect();
-        let kind = if from.starts_with("/dev/shm") { "loop," } else { "" };
         format!(
-            "mkdir -p /mnt/volume{number} && mount -o {kind}{} {} /mnt/volume{number} && {}",
+            "mkdir -p /mnt/volume{number} && mount -o {} {} /mnt/volume{number} && {}",
             system.options,
-            from.display(),
+            device.display(),
             binds.join(" && ")
         )
     });
@@ -174,7 +191,8 @@ pub fn mount(layout: &Layout, from: &[PathBuf]) -> String {
 pub struct Recorder {
     daemons: Vec<Child>,
     dir: PathBuf,
-    devices: Vec<PathBuf>,
+    /// The files, one for each volume.
+    pub files: Vec<PathBuf>,
 }
 
 impl Recorder {
@@ -206,31 +224,18 @@ impl Recorder {
             volume.export(&name, &dir.join(format!("export-{number}")));
         }
         let daemons = vec![order.start(), volume.start()];
-        let attach = |number| {
-            let file = dir.join(format!("export-{number}"));
-            PathBuf::from(host::run_host(&format!("losetup --find --show {}", file.display())).trim())
-        };
-        let devices = (0..volumes).map(attach).collect();
-        Self { daemons, dir, devices }
-    }
-
-    /// Mounts the volumes in a root.
-    pub fn mount(&self, layout: &Layout, root: &Root) {
-        root.run(&mount(layout, &self.devices)).ok();
+        let files = (0..volumes).map(|number| dir.join(format!("export-{number}"))).collect();
+        Self { daemons, dir, files }
     }
 
     /// Everything that was written and flushed until now.
     pub fn events(&self) -> Vec<Event> {
-        log::read(&self.dir.join("logs"), &self.dir.join("order"), self.devices.len(), LOG_BYTES)
+        log::read(&self.dir.join("logs"), &self.dir.join("order"), self.files.len(), LOG_BYTES)
     }
 }
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        for device in &self.devices {
-            let device: &Path = device;
-            Command::new("losetup").arg("-d").arg(device).status().ok();
-        }
         for daemon in self.daemons.iter_mut().rev() {
             daemon.kill().ok();
             daemon.wait().ok();

@@ -1,11 +1,13 @@
 //! Mounts a state, lets dkms run again, and says what is wrong.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::disk::{self, Layout};
+use super::place::Place;
 use super::story::Story;
-use crate::{Kernel, Root, host};
+use crate::boot::initrd::Initrd;
+use crate::{Kernel, Root, boot, host};
 
 /// The module files of a kernel, with their hashes.
 pub type Files = BTreeMap<String, String>;
@@ -18,6 +20,7 @@ const LIST: &str =
 const EXAMINE: &str = r#"
 echo "== before"; list
 echo "== next"; { eval "$NEXT"; } >/run/next 2>&1 || { echo "exit $?"; cat /run/next; }
+echo "== doctor"; dkms doctor
 echo "== after"; list
 echo "== wrong"
 rm -rf /run/dep; mkdir -p /run/dep; depmod -o /run/dep $K
@@ -29,16 +32,30 @@ find /var/lib/dkms/.dkms-rs/intent -type f -printf 'left: %p\n' 2>/dev/null
 find /var/lib/dkms /usr/lib/modules -name '*.ko*' -size 0 -printf 'empty: %p\n'
 find /var/lib/dkms/.dkms-rs -name '*.json' ! -path '*/history/*' -size 0 -printf 'empty: %p\n'
 (eval "$CHECK")
-picture() { find /usr/lib/modules /var/lib/dkms /var/cache/dkms -printf '%p %y %i %s %T@\n' | grep -v '/.dkms-rs/lock'; }
+picture() { find /usr/lib/modules /var/lib/dkms /var/cache/dkms -printf '%p %y %i %s %T@\n' | grep -v -e '/.dkms-rs/lock' -e '/.dkms-rs/incoming '; }
 picture >/run/one; { eval "$NEXT"; } >/run/again 2>&1 || true; picture >/run/two
 diff /run/one /run/two || { echo 'the second run changed something'; cat /run/again; }
 echo "== status"; dkms status
+[ -z "$KEEP" ] || tar -C / -cf $KEEP usr/lib/modules/$K || echo cannot keep
 echo "== end"
 "#;
 
-/// The module files of a root's kernel.
-pub fn modules(root: &Root, kernel: &Kernel) -> Files {
-    parse(&root.run(&format!("K={}; {LIST}", kernel.release)).ok().stdout)
+/// Repairs without being told what; it cannot make the machine better than [`Known::doctor`].
+const DOCTOR: &str = "dkms doctor --fix || true";
+
+/// What is known of a story's ends, before and after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// The module files.
+    pub files: [Files; 2],
+    /// What `dkms doctor` says.
+    pub doctor: [String; 2],
+}
+
+/// The module files of a kernel, and what `dkms doctor` says.
+pub fn now(place: &Place, kernel: &Kernel) -> (Files, String) {
+    let files = place.run(&format!("K={}; {LIST}", kernel.release)).ok().stdout;
+    (parse(&files), place.run("dkms doctor").stdout)
 }
 
 fn parse(listed: &str) -> Files {
@@ -46,19 +63,43 @@ fn parse(listed: &str) -> Files {
     pairs.map(|(hash, path)| (path.to_owned(), hash.to_owned())).collect()
 }
 
+/// Loads each module by its name.
+const BOOT: &str = r#"#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
+mkdir -p /lib /sbin; [ -e /lib/modules ] || ln -s /usr/lib/modules /lib/modules
+ln -sf /usr/bin/kmod /sbin/modprobe
+for file in $(find /usr/lib/modules/*/updates -name '*.ko*'); do
+    name=${file##*/}; name=${name%%.*}
+    /sbin/modprobe $name && grep -q "^$name " /proc/modules && echo "LOADED $name"
+done
+echo BOOT-DONE
+poweroff -f
+"#;
+
 /// Judges states.
-#[derive(Debug)]
 pub struct Judge<'a> {
     /// Where dkms runs.
-    pub root: &'a Root,
+    pub place: &'a Place,
     /// The kernel.
     pub kernel: &'a Kernel,
     /// The file systems.
     pub layout: &'a Layout,
     /// What was done.
     pub story: &'a Story,
-    /// The module files before and after it.
-    pub known: &'a [Files; 2],
+    /// What is known of both ends.
+    pub known: &'a Known,
+}
+
+/// What else is done with a state.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Also {
+    /// Check the file systems.
+    pub check: bool,
+    /// Let `dkms doctor --fix` repair, instead of the next run.
+    pub doctor: bool,
+    /// Keep the modules, to boot with them.
+    pub keep: bool,
 }
 
 /// What a state is.
@@ -68,32 +109,31 @@ pub struct Verdict {
     pub is: [bool; 2],
     /// What is wrong.
     pub bad: Vec<String>,
+    /// The archive with the modules that was kept.
+    pub kept: Option<PathBuf>,
 }
 
 impl Judge<'_> {
-    /// Mounts the images of a state and judges them; `check` also checks the file systems.
-    pub fn judge(&self, pictures: &[PathBuf], check: bool) -> Verdict {
-        self.judge_after(pictures, "true", check)
-    }
-
-    /// The same after a command.
-    pub fn judge_after(&self, pictures: &[PathBuf], command: &str, check: bool) -> Verdict {
+    /// Mounts the volumes with a state, runs a command, and judges what is there.
+    pub fn judge(&self, pictures: &[PathBuf], command: &str, also: Also) -> Verdict {
         let (kernel, story) = (&self.kernel.release, self.story);
         let quoted = |text: &str| text.replace('\'', r"'\''");
-        let output = self.root.run_within(
+        let (inside, here) = self.place.shared("kept.tar");
+        let keep = if also.keep { inside.as_str() } else { "" };
+        let output = self.place.run_within(
             120,
             &format!(
-                "K={kernel} NEXT='{}' CHECK='{}'\nlist() {{ {LIST}; }}\n{} || {{ echo cannot mount; exit; }}\n{command}\n{EXAMINE}\n{}",
-                quoted(story.next),
+                "K={kernel} KEEP={keep} NEXT='{}' CHECK='{}'\nlist() {{ {LIST}; }}\n{} || {{ echo cannot mount; exit; }}\n{command}\n{EXAMINE}\n{}",
+                quoted(if also.doctor { DOCTOR } else { story.next }),
                 quoted(story.check),
-                disk::mount(self.layout, pictures),
+                disk::mount(self.layout, &self.place.devices),
                 disk::UNMOUNT
             ),
         );
-        let mut verdict = Verdict::default();
+        let mut verdict = Verdict { kept: also.keep.then_some(here), ..Verdict::default() };
         if output.status != 0 || !output.stdout.contains("== end") {
             verdict.bad.push(format!("not judged: {output}"));
-            self.root.run(disk::UNMOUNT);
+            self.place.run(disk::UNMOUNT);
             return verdict;
         }
         let section = |name: &str| {
@@ -101,20 +141,26 @@ impl Judge<'_> {
             rest.split("== ").next().unwrap_or_default().to_owned()
         };
         let (before, after) = (parse(&section("before")), parse(&section("after")));
-        verdict.is = [0, 1].map(|which| before == self.known[which]);
+        verdict.is = self.known.files.each_ref().map(|files| before == *files);
         verdict.bad.extend(self.strange(&before).map(|bad| format!("before the next run: {bad}")));
         verdict.bad.extend(self.strange(&after).map(|bad| format!("after the next run: {bad}")));
-        if !self.known.contains(&after) {
+        if !self.known.files.contains(&after) {
             verdict.bad.push(format!("neither old nor new: {after:#?}"));
         }
         for name in ["next", "wrong"] {
             verdict.bad.extend(section(name).lines().map(|line| format!("{name}: {line}")));
         }
+        if !self.known.doctor.contains(&section("doctor")) {
+            verdict.bad.push(format!("doctor still finds: {}", section("doctor")));
+        }
         let installed = section("status").lines().filter(|line| line.contains(": installed")).count();
         if (installed == 0) != after.keys().all(|path| !path.contains("/updates/")) {
             verdict.bad.push(format!("status disagrees: {}", section("status")));
         }
-        if check {
+        if also.doctor {
+            verdict.bad.iter_mut().for_each(|bad| bad.insert_str(0, "dkms doctor --fix: "));
+        }
+        if also.check {
             for (picture, (system, _)) in pictures.iter().zip(self.layout.volumes) {
                 let checked =
                     host::run_host(&format!("{} {} 2>&1 || echo BAD", system.check, picture.display()));
@@ -128,7 +174,7 @@ impl Judge<'_> {
 
     /// Files that are neither the old nor the new one, and those that both states have and this one lacks.
     fn strange<'f>(&'f self, files: &'f Files) -> impl Iterator<Item = String> + 'f {
-        let [old, new] = self.known;
+        let [old, new] = &self.known.files;
         let other = files
             .iter()
             .filter(move |(path, hash)| old.get(*path) != Some(hash) && new.get(*path) != Some(hash));
@@ -137,4 +183,21 @@ impl Judge<'_> {
             .map(|(path, hash)| format!("{path} is neither old nor new ({hash})"))
             .chain(missing.map(|path| format!("{path} is missing")))
     }
+}
+
+/// Boots the kernel of a root with the modules of a state, and loads a story's modules by the indexes of that state. Says what
+/// is wrong.
+pub fn boot(root: &Root, kernel: &Kernel, kept: &Path) -> Option<String> {
+    let initrd = Initrd::new(root);
+    initrd.add_program("/usr/bin/kmod");
+    root.copy_in(kept, "/opt/kept.tar");
+    let dir = initrd.inside("");
+    root.run(&format!("tar -C {dir} -xf /opt/kept.tar")).ok();
+    let ours =
+        root.find(&format!("{dir}/usr/lib/modules/{}", kernel.release), "-path '*/updates/*' -name '*.ko*'");
+    let console = boot::start(root, kernel, &initrd.pack(BOOT), "");
+    let modules = ours.iter().filter_map(|path| path.rsplit('/').next()?.split('.').next());
+    let missing: Vec<&str> =
+        modules.filter(|module| !console.contains(&format!("LOADED {module}"))).collect();
+    (!missing.is_empty()).then(|| format!("not loaded: {missing:?}\n{console}"))
 }

@@ -9,6 +9,7 @@ mod disk;
 pub mod faults;
 mod judge;
 mod log;
+mod place;
 mod states;
 mod story;
 
@@ -18,10 +19,7 @@ pub use story::{STORIES, Story};
 use crate::random::Random;
 use crate::roots::Layer;
 use crate::{Kernel, Root, Suite, stage};
-
-/// Makes a root believe that the machine was started again.
-const OTHER_BOOT: &str = "echo 00000000-0000-4000-8000-000000000000 >/opt/boot_id && \
-     mount --bind /opt/boot_id /proc/sys/kernel/random/boot_id";
+use place::Place;
 
 /// What was tried for one story on one layout.
 #[derive(Debug, Default)]
@@ -30,6 +28,8 @@ pub struct Tally {
     pub events: usize,
     /// States that were judged.
     pub states: usize,
+    /// Those of them that were booted.
+    pub boots: usize,
     /// Those that were right before dkms ran again, as the old or as the new state.
     pub untouched: [usize; 2],
     /// What was wrong, with the state.
@@ -46,37 +46,62 @@ fn prepared(story: &Story) -> (Layer, Kernel) {
     (layer, kernel)
 }
 
-/// Runs a story on a layout of file systems, and judges up to `limit` states after a power cut.
-pub fn run(layout: &Layout, story: &Story, limit: usize, random: &mut Random) -> Tally {
+/// How many states are judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// States.
+    pub states: usize,
+    /// Those of them with whose modules the kernel is booted.
+    pub boots: usize,
+}
+
+/// Runs a story on a layout of file systems, and judges states after a power cut.
+pub fn run(layout: &Layout, story: &Story, limits: Limits, random: &mut Random) -> Tally {
     let (layer, kernel) = prepared(story);
-    let images = disk::Images::make(layout, &Root::on(&layer));
-    let (events, known) = {
-        let root = Root::on(&layer);
-        let disks = disk::Recorder::start(&images);
-        let old = judge::modules(&root, &kernel);
-        disks.mount(layout, &root);
-        root.start(story::COMMITS);
-        root.run(&format!("K={}\n{}", kernel.release, story.act)).ok();
-        // The end of the story is recorded, too.
-        root.run("sleep 1; touch /run/over; sleep 0.3").ok();
-        let events = disks.events();
-        let new = judge::modules(&root, &kernel);
-        images.unmount(&root);
-        (events, [old, new])
-    };
+    let images = disk::Images::make(layout, &layer);
+    let (events, known) = record(layout, story, &layer, &kernel, &images);
     let mut tally = Tally { events: events.len(), ..Tally::default() };
-    let root = Root::on(&layer);
-    root.run(OTHER_BOOT).ok();
-    let judge = judge::Judge { root: &root, kernel: &kernel, layout, story, known: &known };
+    let place = Place::start(layout, &layer, &images.pictures()).restarted();
+    let judge = judge::Judge { place: &place, kernel: &kernel, layout, story, known: &known };
     let mut maker = states::Maker::new(&images);
-    for (number, state) in states::choose(&events, limit, random).into_iter().enumerate() {
+    for (number, state) in states::choose(&events, limits.states, random).into_iter().enumerate() {
         let pictures = maker.make(&events, &state);
         tally.states += 1;
-        let verdict = judge.judge(&pictures, number % 10 == 0);
+        // Those that are booted are at the end of as many equal parts.
+        let keep = (number + 1) * limits.boots / limits.states > tally.boots;
+        let also = judge::Also { check: number % 10 == 0, doctor: number % 3 == 1, keep };
+        let verdict = judge.judge(&pictures, "true", also);
         for (count, is) in tally.untouched.iter_mut().zip(verdict.is) {
             *count += usize::from(is);
         }
         tally.bad.extend(verdict.bad.into_iter().map(|bad| format!("{state}: {bad}")));
+        if let Some(kept) = verdict.kept {
+            tally.boots += 1;
+            let bad = judge::boot(&Root::on(&layer), &kernel, &kept);
+            tally.bad.extend(bad.map(|bad| format!("{state}: {bad}")));
+        }
     }
     tally
+}
+
+/// What a story writes, and what is known of both ends.
+fn record(
+    layout: &Layout,
+    story: &Story,
+    layer: &Layer,
+    kernel: &Kernel,
+    images: &disk::Images,
+) -> (Vec<log::Event>, judge::Known) {
+    let recorder = disk::Recorder::start(images);
+    let place = Place::start(layout, layer, &recorder.files);
+    let old = judge::now(&place, kernel);
+    place.run(&disk::mount(layout, &place.devices)).ok();
+    place.run(&format!("({}) >/dev/null 2>&1 &", story::COMMITS)).ok();
+    place.run(&format!("K={}\n{}", kernel.release, story.act)).ok();
+    // The end of the story is recorded, too.
+    place.run("sleep 1; touch /run/over; sleep 0.3").ok();
+    let events = recorder.events();
+    let new = judge::now(&place, kernel);
+    place.run(disk::UNMOUNT).ok();
+    (events, judge::Known { files: [old.0, new.0], doctor: [old.1, new.1] })
 }

@@ -41,6 +41,26 @@ pub const COMMITS: &str = "rm -f /run/over; while [ ! -e /run/over ]; do for dir
 
 const AUTOINSTALL: &str = "dkms autoinstall -k $K";
 
+/// A module that drives the display and does not build for the newest kernel, beside systemd-boot's files. Its failure is
+/// recorded before it is in use.
+const BOOT_DEFAULT: &str = r#"
+module cut 1.0 cut_a; dkms install cut/1.0 -k $K
+cp -a /usr/lib/modules/$K /usr/lib/modules/9.9-new; rm -r /usr/lib/modules/9.9-new/updates; depmod 9.9-new
+cp /boot/vmlinuz-$K /boot/vmlinuz-9.9-new
+dkms autoinstall -k 9.9-new && exit 1
+mkdir -p /opt/sys && cd /opt/sys && device=devices/pci0000:00/0000:01:00.0
+mkdir -p $device/drm/card0 class/drm bus/pci/drivers/cut_a module/cut_a
+ln -s ../../$device/drm/card0 class/drm/card0
+ln -s ../../../bus/pci/drivers/cut_a $device/driver
+ln -s ../../../../module/cut_a bus/pci/drivers/cut_a/module
+token=4f1c2d4f1c2d4f1c2d4f1c2d4f1c2d4f; mkdir -p /boot/loader/entries; echo "timeout 3" >/boot/loader/loader.conf
+for k in $K 9.9-new; do
+    mkdir -p /boot/$token/$k; touch /boot/$token/$k/linux /boot/$token/$k/initrd
+    printf 'title Debian\nversion %s\nmachine-id %s\nsort-key debian\nlinux /%s/%s/linux\ninitrd /%s/%s/initrd\n' \
+        $k $token $token $k $token $k >/boot/loader/entries/$token-$k.conf
+done
+"#;
+
 /// All stories.
 pub const STORIES: &[Story] = &[
     Story {
@@ -77,6 +97,43 @@ pub const STORIES: &[Story] = &[
         act: "dkms remove cut/1.0 --all",
         next: AUTOINSTALL,
         check: "",
+    },
+    Story {
+        name: "build",
+        prepare: "AUTO=no; module cut 1.0 cut_a cut_b; dkms unbuild cut/1.0 -k $K",
+        act: "dkms build cut/1.0 -k $K",
+        next: AUTOINSTALL,
+        check: "",
+    },
+    Story {
+        name: "unbuild",
+        prepare: "AUTO=no; module cut 1.0 cut_a cut_b; dkms install cut/1.0 -k $K",
+        act: "dkms unbuild cut/1.0 -k $K",
+        next: AUTOINSTALL,
+        check: "",
+    },
+    Story {
+        name: "two modules",
+        prepare: "module cut 1.0 cut_a; module other 1.0 other_a",
+        act: AUTOINSTALL,
+        next: AUTOINSTALL,
+        check: "",
+    },
+    Story {
+        name: "load a tarball",
+        prepare: "AUTO=no; module cut 1.0 cut_a; dkms mktarball cut/1.0 -k $K; cp /var/lib/dkms/cut/1.0/tarball/* /opt/cut.tar.gz; \
+                  dkms remove cut/1.0 --all; rm -r /usr/src/cut-1.0",
+        act: "dkms ldtarball /opt/cut.tar.gz",
+        next: AUTOINSTALL,
+        check: "",
+    },
+    Story {
+        name: "the boot default",
+        prepare: BOOT_DEFAULT,
+        act: "mount --bind /opt/sys /sys; dkms autoinstall -k 9.9-new || true",
+        next: "[ -e /sys/module/cut_a ] || mount --bind /opt/sys /sys; dkms autoinstall -k 9.9-new || true",
+        check: "grep -q \"^default .*-$K.conf\" /boot/loader/loader.conf && grep -q '^timeout 3' /boot/loader/loader.conf && \
+                [ -s /var/lib/dkms/.dkms-rs/boot-default.json ] || { echo 'the boot default'; cat /boot/loader/loader.conf; }",
     },
     Story {
         name: "into the initramfs",
