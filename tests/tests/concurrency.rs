@@ -123,7 +123,7 @@ fn round(root: &Root, kernel: &Kernel, random: &mut Random) -> Vec<Process> {
         planned.push((module, action));
         writeln!(script, "{} >/run/said.{number} 2>&1 & p{number}=$!", command(module, action, kernel))
             .unwrap();
-        let seconds = |random: &mut Random| format!("{:.3}", random.below(2000) as f64 / 1000.0);
+        let seconds = |random: &mut Random| format!("{:.3}", random.below(800) as f64 / 1000.0);
         let (when, long) = (seconds(random), seconds(random));
         match random.below(4) {
             0 => writeln!(script, "(sleep {when}; kill -9 $p{number}) 2>/dev/null &"),

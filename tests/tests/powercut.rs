@@ -93,7 +93,7 @@ fn every_call_fails_in_every_story() {
 #[test]
 #[ignore = "long: run by `make powercut`"]
 fn every_story_on_every_file_system() {
-    cut(&[], &[], Limits { states: 2000, boots: 2 });
+    cut(&[], &[], Limits { states: 2000, boots: 1 });
 }
 
 /// Syncs cost time on every disk: one more for each module is a decision.

@@ -57,6 +57,8 @@ pub(super) fn put(session: &Session, dir: &Path, id: &ModuleId, force: bool) -> 
         if to.is_dir() && !force {
             keep_others(&to, &staged)?;
         }
+        // Before its name: after a power failure, a registered source is whole. Once for thousands of files.
+        file::sync_file_system(&staged)?;
         file::replace_dir(&staged, &to)
     };
     copy().inspect_err(|_| {

@@ -20,7 +20,7 @@ pub struct Story {
 pub const LIBRARY: &str = r#"set -e
 module() {
     name=$1 version=$2; shift 2
-    dir=/usr/src/$name-$version; mkdir -p "$dir"
+    dir=${SOURCES-/usr/src}/$name-$version; mkdir -p "$dir"
     {
         echo "PACKAGE_NAME=$name"; echo "PACKAGE_VERSION=$version"; echo "AUTOINSTALL=${AUTO-yes}"
         n=0
@@ -121,8 +121,10 @@ pub const STORIES: &[Story] = &[
     },
     Story {
         name: "load a tarball",
-        prepare: "AUTO=no; module cut 1.0 cut_a; dkms mktarball cut/1.0 -k $K; cp /var/lib/dkms/cut/1.0/tarball/* /opt/cut.tar.gz; \
-                  dkms remove cut/1.0 --all; rm -r /usr/src/cut-1.0",
+        // Sources are on a volume.
+        prepare: "SOURCES=/boot/src; echo source_tree=$SOURCES >/etc/dkms/framework.conf.d/sources.conf; \
+                  AUTO=no; module cut 1.0 cut_a; dkms mktarball cut/1.0 -k $K; cp /var/lib/dkms/cut/1.0/tarball/* /opt/cut.tar.gz; \
+                  dkms remove cut/1.0 --all; rm -r $SOURCES/cut-1.0",
         act: "dkms ldtarball /opt/cut.tar.gz",
         next: AUTOINSTALL,
         check: "",
