@@ -90,8 +90,11 @@ STATES ?= 2000
 powercut: deps deb ## record every write of transactions on each file system and judge the states after a power cut; make each system call fail (needs root, hours; STATES=100)
 	DKMS_STATES=$(STATES) $(CARGO) test --locked -p dkms-tests --test powercut -- --ignored --test-threads=1 --nocapture
 
-storm: deps deb ## kill 200 installations at random moments (needs root)
-	$(CARGO) test --locked -p dkms-tests --test kill_storm -- --ignored --nocapture
+# KILLS of installations, and ROUNDS with 32 processes each.
+KILLS ?= 200
+ROUNDS ?= 500
+storm: deps deb ## kill 200 installations at random moments; 500 rounds of 32 processes at once, some stopped or killed (needs root, an hour; KILLS=10000 ROUNDS=0)
+	DKMS_KILLS=$(KILLS) DKMS_ROUNDS=$(ROUNDS) $(CARGO) test --locked -p dkms-tests --test kill_storm --test concurrency -- --ignored --test-threads=1 --nocapture
 
 # Run time of each target. RUSTC_BOOTSTRAP enables compiler flags that libFuzzer needs and the stable toolchain does not accept. No
 # sanitizer: this tree contains no unsafe code.

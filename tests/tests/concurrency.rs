@@ -24,20 +24,19 @@ const READERS: usize = 4;
 /// A machine with the sources of all modules, each built once, so that later builds come from the cache.
 fn machine() -> (Root, Kernel) {
     let (layer, kernel) = stage::with_small_tree(Suite::trixie());
-    let root = Root::on(&layer);
-    for module in 0..MODULES {
-        for version in ["1.0", "2.0"] {
-            let sources = Sources::new(&format!("crowd{module}"), version).conf("AUTOINSTALL=no");
-            sources.unpack(&root);
-            root.run(&format!(
-                "dkms install {0} -k {1} && dkms remove {0} --all",
-                sources.id(),
-                kernel.release
-            ))
-            .ok();
+    let versions = ["1.0", "2.0"];
+    let names = (0..MODULES).flat_map(|module| versions.map(|version| (format!("crowd{module}"), version)));
+    let all: Vec<Sources> =
+        names.map(|(name, version)| Sources::new(&name, version).conf("AUTOINSTALL=no")).collect();
+    let key = format!("{:?}", all.iter().map(Sources::files).collect::<Vec<_>>());
+    let layer = layer.prepared("crowd", &key, |root| {
+        for sources in &all {
+            sources.unpack(root);
+            let (id, kernel) = (sources.id(), &kernel.release);
+            root.run(&format!("dkms install {id} -k {kernel} && dkms remove {id} --all")).ok();
         }
-    }
-    (root, kernel)
+    });
+    (Root::on(&layer), kernel)
 }
 
 fn command(module: usize, action: Action, kernel: &Kernel) -> String {
@@ -75,9 +74,8 @@ fn states(root: &Root, kernel: &Kernel) -> [State; MODULES] {
     files.sort();
     let mut expected = Vec::new();
     for (module, state) in states.iter().enumerate() {
-        for (version, stage) in state.iter().enumerate().filter(|(_, stage)| **stage == Stage::Installed) {
+        for (version, _) in state.iter().enumerate().filter(|(_, stage)| **stage == Stage::Installed) {
             expected.push(format!("crowd{module}.ko.xz {}.0", version + 1));
-            assert_eq!(*stage, Stage::Installed);
         }
     }
     assert_eq!(files, expected, "status and files differ\n{}", root.transcript());
@@ -194,7 +192,7 @@ fn crowd(rounds: u64) {
     eprintln!(
         "{rounds} rounds of {WRITERS} writers and {READERS} readers: {killed} killed, {refused} refused"
     );
-    assert!(killed > 0 && refused > 0, "{killed} killed, {refused} refused");
+    assert!(rounds == 0 || killed > 0 && refused > 0, "{killed} killed, {refused} refused");
 }
 
 #[test]

@@ -130,3 +130,23 @@ fn a_publication_syncs_as_often_as_it_must() {
     );
     assert_eq!((installed, nothing), (ONCE + EACH * modules, 0), "{}", root.transcript());
 }
+
+/// A registered source whose files are empty is broken, and nothing repairs it.
+#[test]
+fn a_source_from_a_tarball_is_synced_before_it_has_its_name() {
+    let (layer, _) = stage::with_small_tree(Suite::trixie());
+    let root = Root::on(&layer);
+    root.apt_install(&["strace"]).ok();
+    let sources = Sources::new("synced", "1.0");
+    sources.unpack(&root);
+    root.run(
+        "dkms add synced/1.0 && dkms mktarball synced/1.0 --source-only && cp /var/lib/dkms/synced/1.0/tarball/* /opt/synced.tar.gz && \
+         dkms remove synced/1.0 --all && rm -r /usr/src/synced-1.0",
+    )
+    .ok();
+    root.run("strace -f -qq -e trace=syncfs,/rename -o /opt/calls dkms ldtarball /opt/synced.tar.gz").ok();
+    let calls = root.read("/opt/calls");
+    let first = |wanted: &str| calls.lines().position(|line| line.contains(wanted));
+    let (synced, named) = (first("syncfs("), first("\"/usr/src/synced-1.0\""));
+    assert!(synced.is_some() && synced < named, "{synced:?} {named:?}\n{calls}");
+}

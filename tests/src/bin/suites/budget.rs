@@ -11,6 +11,7 @@ const BUDGETS: &[(&str, u32, u32)] = &[
     ("boot", 50, 800),
     ("boot_default", 230, 150),
     ("compat", 0, 10800),
+    ("concurrency", 60, 2400),
     ("conf_corpus", 30, 0),
     ("counts", 60, 0),
     ("dkms_conf", 60, 0),
