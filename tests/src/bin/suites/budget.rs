@@ -39,6 +39,7 @@ const BUDGETS: &[(&str, u32, u32)] = &[
     ("preflight", 210, 100),
     ("preflight_wall", 320, 60),
     ("release_upgrade", 0, 1100),
+    ("reproducible", 60, 300),
     ("reuse", 50, 0),
     ("rpm_odd", 320, 330),
     ("rpm_preflight", 200, 200),

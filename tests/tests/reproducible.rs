@@ -1,0 +1,75 @@
+//! The same inputs give the same fingerprint and the same bytes on machines that differ in everything else: name, users,
+//! language, time zone, umask, processors, times of files. A few packages in `make test`, all in `make test-long`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
+
+use std::collections::BTreeMap;
+
+use dkms_tests::modules::REAL;
+use dkms_tests::{Kernel, Root, Suite, bench, stage};
+
+/// What a machine is like, before it builds.
+const DRESS: &str = r#"
+userdel dkms-build 2>/dev/null; useradd --system --uid 777 dkms-build 2>/dev/null
+# Other times, other inodes, another order of entries.
+for dir in /usr/src/*; do
+    cp -r "$dir" "$dir.copy" && rm -r "$dir" && mv "$dir.copy" "$dir"
+    find "$dir" -exec touch -h -d '2031-05-06 07:08:09' {} +
+done
+mkdir -p /root/elsewhere && cd /root/elsewhere
+"#;
+
+/// How the second machine starts a command: another name, zone, language, user name, umask, and one processor.
+const ELSEWHERE: &str = "unshare --uts sh -c 'hostname elsewhere; umask 077; cd /root/elsewhere; export TZ=Pacific/Chatham \
+     LANG=C LC_ALL=POSIX USER=somebody LOGNAME=somebody HOME=/root/elsewhere TMPDIR=/root/elsewhere COLUMNS=40; exec taskset -c 0 \"$@\"' --";
+
+/// The fingerprint of each module, and the hash of each of its files without compression.
+type Builds = BTreeMap<String, String>;
+
+fn builds(root: &Root, kernel: &Kernel) -> Builds {
+    let records = root.run(&format!(
+        "cd /var/lib/dkms; for record in $(find .dkms-rs -name '*.json' | xargs grep -l '\"fingerprint\"'); do \
+           echo \"fingerprint of $record $(grep -o '\"fingerprint\": *\"[0-9a-f]*' $record | grep -o '[0-9a-f]*$')\"; done; \
+         find . -path '*/{}/*/module/*' -type f | sort | while read -r file; do \
+           echo \"$file $(xz -dc \"$file\" | sha256sum | cut -c1-64)\"; done",
+        kernel.release
+    ));
+    let lines = records.ok().stdout;
+    lines
+        .lines()
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(what, hash)| (what.to_owned(), hash.to_owned()))
+        .collect()
+}
+
+fn alike(packages: &[&str]) {
+    let (layer, kernel) = stage::with_kernel(Suite::trixie());
+    let layer = layer.prepared(&format!("sources-{}", packages.len()), &format!("{packages:?}2"), |root| {
+        root.write("/etc/dkms/no-autoinstall", "");
+        root.apt_install(packages).ok();
+        // Each machine has a key of its own.
+        root.write("/etc/dkms/framework.conf.d/unsigned.conf", "try_sign_modules=false\n");
+        root.run("rm /etc/dkms/no-autoinstall; for conf in /usr/src/*/dkms.conf; do dkms add \"${conf%/*}\" || exit; done").ok();
+    });
+    let command = format!("dkms autoinstall -k {}", kernel.release);
+    let here = Root::on(&layer);
+    here.run(&command);
+    let there = Root::on(&layer);
+    there.run(DRESS);
+    there.run(&format!("{ELSEWHERE} {command}"));
+    let (here, there) = (builds(&here, &kernel), builds(&there, &kernel));
+    eprintln!("{} fingerprints and files", here.len());
+    assert!(here.len() >= 2 * packages.len(), "{here:#?}");
+    let differ: Vec<_> = here.iter().filter(|(what, hash)| there.get(*what) != Some(hash)).collect();
+    assert!(differ.is_empty() && here.len() == there.len(), "{differ:#?}\n{there:#?}");
+}
+
+#[test]
+fn differently_dressed_machines_build_the_same() {
+    alike(bench::FEW);
+}
+
+#[test]
+#[ignore = "long: run by `make test-long`"]
+fn also_of_all_small_packages() {
+    alike(REAL);
+}
