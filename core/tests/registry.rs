@@ -124,6 +124,21 @@ fn the_first_transaction_of_a_boot_deletes_what_a_power_failure_left() {
     assert!(left.exists());
 }
 
+/// A source from elsewhere is copied before the lock is acquired, so that the lock does not tell that a run was killed.
+#[test]
+fn every_transaction_deletes_a_source_that_has_no_name_yet() {
+    let root = registry(3, 1);
+    let left = root.join("src/.dkms-tmp-00000000-1-0-new-1.0");
+    let other = root.join("src/new-1.0");
+    for _ in ["the first of this boot", "a later one"] {
+        for dir in [&left, &other] {
+            fs::create_dir_all(dir.join("sub")).unwrap();
+        }
+        root.dkms(&["uninstall", "m1/1", "-k", "5.0/x86_64"]).ok();
+        assert!(!left.exists() && other.exists());
+    }
+}
+
 /// To print timings: `cargo test --locked --release -p dkms-core --test registry -- --ignored --nocapture`
 #[test]
 #[ignore = "prints how long it takes, which nothing may depend on"]

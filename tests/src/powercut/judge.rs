@@ -20,7 +20,7 @@ const LIST: &str =
 const EXAMINE: &str = r#"
 echo "== before"; list
 echo "== next"; { eval "$NEXT"; } >/run/next 2>&1 || { echo "exit $?"; cat /run/next; }
-echo "== doctor"; dkms doctor
+echo "== doctor"; [ -z "$DOCTOR" ] || dkms doctor
 echo "== after"; list
 echo "== wrong"
 rm -rf /run/dep; mkdir -p /run/dep; depmod -o /run/dep $K
@@ -94,7 +94,7 @@ pub struct Judge<'a> {
 /// What else is done with a state.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Also {
-    /// Check the file systems.
+    /// Check the file systems, and what `dkms doctor` says.
     pub check: bool,
     /// Let `dkms doctor --fix` repair, instead of the next run.
     pub doctor: bool,
@@ -120,10 +120,12 @@ impl Judge<'_> {
         let quoted = |text: &str| text.replace('\'', r"'\''");
         let (inside, here) = self.place.shared("kept.tar");
         let keep = if also.keep { inside.as_str() } else { "" };
+        // It asks the package manager, which takes longer than everything else.
+        let doctor = if also.doctor || also.check { "yes" } else { "" };
         let output = self.place.run_within(
             120,
             &format!(
-                "K={kernel} KEEP={keep} NEXT='{}' CHECK='{}'\nlist() {{ {LIST}; }}\n{} || {{ echo cannot mount; exit; }}\n{command}\n{EXAMINE}\n{}",
+                "K={kernel} KEEP={keep} DOCTOR={doctor} NEXT='{}' CHECK='{}'\nlist() {{ {LIST}; }}\n{} || {{ echo cannot mount; exit; }}\n{command}\n{EXAMINE}\n{}",
                 quoted(if also.doctor { DOCTOR } else { story.next }),
                 quoted(story.check),
                 disk::mount(self.layout, &self.place.devices),
@@ -150,7 +152,7 @@ impl Judge<'_> {
         for name in ["next", "wrong"] {
             verdict.bad.extend(section(name).lines().map(|line| format!("{name}: {line}")));
         }
-        if !self.known.doctor.contains(&section("doctor")) {
+        if !doctor.is_empty() && !self.known.doctor.contains(&section("doctor")) {
             verdict.bad.push(format!("doctor still finds: {}", section("doctor")));
         }
         let installed = section("status").lines().filter(|line| line.contains(": installed")).count();
