@@ -124,18 +124,19 @@ fn the_first_transaction_of_a_boot_deletes_what_a_power_failure_left() {
     assert!(left.exists());
 }
 
-/// A source from elsewhere is copied before the lock is acquired, so that the lock does not tell that a run was killed.
+/// A source from elsewhere is copied before the lock is acquired, and an error releases the lock: it does not tell that something
+/// is left.
 #[test]
-fn every_transaction_deletes_a_source_that_has_no_name_yet() {
+fn every_transaction_deletes_a_source_without_a_name_and_what_a_failed_run_left() {
     let root = registry(3, 1);
-    let left = root.join("src/.dkms-tmp-00000000-1-0-new-1.0");
+    let left = ["src/.dkms-tmp-00000000-1-0-new-1.0", "lib/.dkms-rs/work/trash"].map(|path| root.join(path));
     let other = root.join("src/new-1.0");
     for _ in ["the first of this boot", "a later one"] {
-        for dir in [&left, &other] {
+        for dir in left.iter().chain([&other]) {
             fs::create_dir_all(dir.join("sub")).unwrap();
         }
         root.dkms(&["uninstall", "m1/1", "-k", "5.0/x86_64"]).ok();
-        assert!(!left.exists() && other.exists());
+        assert!(left.iter().all(|path| !path.exists()) && other.exists());
     }
 }
 

@@ -58,7 +58,9 @@ fn sweep(session: &Session, tree: &LockedTree) -> Result<()> {
     recover::sweep(&tree.layout.hashes())?;
     // After a power failure, the lock file may say nothing of the run that it ended.
     let started = tree.first_after_start();
-    if tree.unclean() || started {
+    // A run that an error ended released its lock.
+    let failed = !file::sorted_entries(&tree.layout.work()).is_empty();
+    if tree.unclean() || started || failed {
         recover::sweep_work(tree)?;
         // Leftovers in the cache are harmless.
         drop(session.cache().trim());
