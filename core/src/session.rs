@@ -44,6 +44,8 @@ pub struct Options {
     pub force_version: bool,
     /// Override the checks of an installation for all modules: `autoinstall --force` names none.
     pub force: bool,
+    /// Compare the content of installed files with what was installed, not only their sizes.
+    pub exact: bool,
     /// Print the plan, and change nothing.
     pub dry_run: bool,
     /// Work that can wait: it does not wait for another transaction, and ends when another one waits for it.

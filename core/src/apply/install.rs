@@ -33,9 +33,12 @@ pub(super) fn install(
     let before = active.as_ref().and_then(|active| work.snapshot.build(active, target)?.record.as_ref());
     let withheld_before = before.map(|record| record.withheld.clone()).unwrap_or_default();
     let mut notes = Vec::new();
-    if !task.build && unproven(work, task) {
+    // Also what was verified when it was built: its files may have been damaged since.
+    if !task.build {
         match verify::finished(&session.layout, module, kernel, recipe, &symvers(work, task)) {
-            Ok(remarks) => notes.extend(remarks),
+            // The remarks on a build that was verified have been made.
+            Ok(remarks) if unproven(work, task) => notes.extend(remarks),
+            Ok(_) => {}
             Err(why) => {
                 let rebuild = format!("dkms build {module} -k {} --force", target.kernel);
                 let why = format!("the existing build is unusable: {why}");

@@ -1,6 +1,6 @@
 //! Completes what an interrupted transaction began.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::event::{Event, Request, Verb};
 use crate::step::withdraw;
 use crate::sys::file::{self, TEMP_PREFIX};
-use crate::tree::{Intent, LockedTree, Snapshot};
+use crate::tree::{Entry, Intent, LockedTree, Snapshot};
 use crate::types::{ModuleId, Placement, Target};
 
 /// How to recover.
@@ -24,10 +24,28 @@ pub struct Recovery {
     pub depmod: BTreeSet<Target>,
     /// What was found, for the report.
     pub found: Vec<String>,
+    /// Interrupted installations, and the installed versions that each was to replace: some of their files may be replaced already.
+    replaced: BTreeMap<Placement, BTreeSet<ModuleId>>,
     files: Vec<PathBuf>,
 }
 
 impl Recovery {
+    /// Publishes the versions again whose successors could not be installed.
+    pub fn back(&self, failed: &BTreeSet<Placement>) -> Self {
+        let mut back = Self::default();
+        for (place, olds) in self.replaced.iter().filter(|(place, _)| failed.contains(place)) {
+            back.put_back(place, olds);
+        }
+        back
+    }
+
+    fn put_back(&mut self, place: &Placement, olds: &BTreeSet<ModuleId>) {
+        for old in olds {
+            self.damaged.insert(Placement::of(old, &place.target));
+            self.events.push(requested(Verb::Install, old, &place.target, true));
+        }
+    }
+
     /// Marks the recovery as complete.
     pub fn done(&self) -> Result<()> {
         self.files.iter().try_for_each(|path| file::remove_all(path))
@@ -51,8 +69,15 @@ pub fn examine(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Inten
         }
         for pending in &intent.publish {
             let (id, target) = (&pending.module, &pending.target);
-            // Without its build it was not about to be published; without its source it cannot be.
+            let active = |entry: &Entry| entry.builds.get(target).is_some_and(|build| build.active);
+            let olds = snapshot.versions(&id.name).filter(|(other, entry)| *other != id && active(entry));
+            let olds: BTreeSet<ModuleId> = olds.map(|(other, _)| other.clone()).collect();
+            // Without its build or its source it cannot be published.
             let Some(build) = snapshot.build(id, target).filter(|_| snapshot.registered(id)) else {
+                if !olds.is_empty() {
+                    recovery.put_back(&Placement::of(id, target), &olds);
+                    recovery.found.push(format!("interrupted installation of {id} for {}", target.kernel));
+                }
                 continue;
             };
             let record = build.record.as_ref().filter(|_| build.active);
@@ -67,6 +92,7 @@ pub fn examine(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Inten
             {
                 continue;
             }
+            recovery.replaced.insert(Placement::of(id, target), olds);
             recovery.damaged.insert(Placement::of(id, target));
             recovery.events.push(requested(Verb::Install, id, target, pending.force));
             recovery.found.push(format!("interrupted installation of {id} for {}", target.kernel));

@@ -55,7 +55,7 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
             if !error.is::<signal::Interrupted>() {
                 return error;
             }
-            screen.alert(&format!("dkms: {}", stopped(&error)));
+            screen.alert(&format!("dkms: {}", stopped(&error, &tree)));
             error.context(AlreadyReported)
         })?;
     }
@@ -71,7 +71,7 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
         report.remarks.extend(reviewed(session, &tree));
     }
     if let Err(error) = &result {
-        report.problems.push(stopped(error));
+        report.problems.push(stopped(error, &tree));
     }
     report.seconds = began.elapsed().as_secs_f64();
     let mut told = told(session, &events, &report);
@@ -198,6 +198,8 @@ fn repair(session: &mut Session, tree: &LockedTree, report: &mut Report) -> Resu
     let (survey, plan) = decide(session, &snapshot, &recovery.events, &recovery)?;
     let decided = Decided { snapshot: &snapshot, survey: &survey, plan: &plan, proof: None };
     let (repaired, result) = apply(session, tree, decided, Report::default(), Instant::now());
+    let place = |line: &Line| Some(Placement::of(&line.module, line.target.as_ref()?));
+    let failures: BTreeSet<Placement> = repaired.worse_than(Severity::LeftOut).filter_map(place).collect();
     let failed = repaired.worse_than(Severity::LeftOut).next().is_some();
     for found in &recovery.found {
         let end = if failed { "attempted" } else { "completed" };
@@ -211,7 +213,28 @@ fn repair(session: &mut Session, tree: &LockedTree, report: &mut Report) -> Resu
     report.problems.extend(repaired.problems);
     report.unfinished.extend(repaired.unfinished);
     report.depmod.extend(repaired.depmod);
-    if let Completion::Whole = result? {
+    let mut completion = result?;
+    // What cannot be finished is rolled back.
+    let back = recovery.back(&failures);
+    if let (Completion::Whole, false) = (&completion, back.events.is_empty()) {
+        let snapshot = tree.snapshot()?;
+        let (survey, plan) = decide(session, &snapshot, &back.events, &back)?;
+        let decided = Decided { snapshot: &snapshot, survey: &survey, plan: &plan, proof: None };
+        let (put_back, result) = apply(session, tree, decided, Report::default(), Instant::now());
+        completion = result?;
+        let failed: Vec<&Line> = put_back.worse_than(Severity::LeftOut).collect();
+        for line in &failed {
+            report.problems.push(format!("{} was not restored: {}", line.module, text::why(&line.outcome)));
+        }
+        if failed.is_empty() {
+            let restored = put_back.lines.iter().map(|line| line.module.to_string()).collect::<Vec<_>>();
+            report.remarks.push(format!("restored: {}", restored.join(", ")));
+        } else {
+            // The next run tries again.
+            return Ok(());
+        }
+    }
+    if let Completion::Whole = completion {
         recovery.done()?;
     }
     Ok(())
@@ -293,11 +316,14 @@ fn trivial(plan: &Plan, report: &Report) -> bool {
         && report.lines.iter().all(|line| line.outcome.follows().history < History::Yes)
 }
 
-fn stopped(error: &anyhow::Error) -> String {
-    if let Some(interrupted) = error.downcast_ref::<signal::Interrupted>() {
-        format!("{interrupted}: installed modules are unchanged; the next run finishes or rolls back")
-    } else {
-        format!("{error:#}; the next run finishes or rolls back")
+fn stopped(error: &anyhow::Error, tree: &LockedTree) -> String {
+    match error.downcast_ref::<signal::Interrupted>() {
+        // Without an intent, no module was about to be changed.
+        Some(interrupted) if tree.unfulfilled().is_empty() => {
+            format!("{interrupted}: installed modules are unchanged")
+        }
+        Some(interrupted) => format!("{interrupted}: the next run finishes or rolls back"),
+        None => format!("{error:#}; the next run finishes or rolls back"),
     }
 }
 

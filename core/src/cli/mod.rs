@@ -176,6 +176,9 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
         verbose: args.verbose,
         force_version: args.force_version_override,
         force: args.force && matches!(invocation.action, Action::Autoinstall | Action::KernelPostinst),
+        // The state of modules was requested. The start of a machine must not read all of them.
+        exact: matches!(invocation.action, Action::Doctor | Action::Why | Action::Autoinstall)
+            && !args.at_boot,
         dry_run: args.dry_run,
         recap: false,
         gives_way: args.upcoming,

@@ -488,13 +488,20 @@ fn damaged(session: &Session, snapshot: &Snapshot, id: &ModuleId, target: &Targe
         let dir = session.layout.kernel(&target.kernel).join(place.trim_matches('/'));
         return build.files.iter().any(|file| !dir.join(file).exists());
     };
+    // An automatic run compares sizes only: it must not read all modules each time.
+    let exact = session.options.exact || session.requested.contains(id);
     // A build from a tarball loses this mark at its installation. If it still has it, the installed files are older.
     record.loaded
         || record.installed.iter().any(|file| {
             let name = file.path.file_name().unwrap_or_default();
             let size = |path: &Path| path.metadata().map(|meta| meta.len()).ok();
             let published = size(&file.path);
-            let other = file.sha256.is_empty() || published.is_none() || published != size(&built.join(name));
+            let differs =
+                || std::fs::read(&file.path).map_or(true, |content| hash::hex(&content) != file.sha256);
+            let other = file.sha256.is_empty()
+                || published.is_none()
+                || published != size(&built.join(name))
+                || exact && differs();
             other && !is_of_another(session, snapshot, id, target, &file.path)
         })
 }

@@ -301,15 +301,8 @@ pub fn copy_atomic(from: &Path, to: &Path) -> Result<()> {
 
 /// Makes `link` point to `target`, replacing an existing one atomically.
 pub fn symlink_atomic(target: &Path, link: &Path) -> Result<()> {
-    let temp = temp_beside(link);
     make_dirs_synced(parent(link))?;
-    let make = || -> io::Result<()> {
-        std::os::unix::fs::symlink(target, &temp)?;
-        fail::fail_point!("file:before-effect");
-        fs::rename(&temp, link)
-    };
-    make().with_context(|| format!("linking {} to {}", link.display(), target.display()))?;
-    sync(parent(link))
+    Staged::link(link, target)?.commit()
 }
 
 /// Renames the directory `from` to `to`. An existing directory is exchanged with it and then deleted, so that `to` is

@@ -137,6 +137,13 @@ impl LockedTree {
                 }
             }
         }
+        // An intent that is unreadable leads nowhere.
+        let known: BTreeSet<PathBuf> = self.unfulfilled().into_iter().map(|(path, _)| path).collect();
+        for path in file::sorted_entries(&self.layout.intents()) {
+            if !known.contains(&path) {
+                file::remove_all(&path)?;
+            }
+        }
         self.sweep_notes("failures", 2)?;
         self.sweep_notes("records", 4)
     }

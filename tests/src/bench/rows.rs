@@ -32,7 +32,7 @@ pub enum Wanted {
     Rebuild,
     /// Only the transaction after a pre-build.
     Ahead,
-    /// Only the publication of finished builds.
+    /// Only the publication of cached builds.
     Publication,
 }
 
@@ -247,7 +247,7 @@ impl Bench<'_> {
                 format!("mkdir -p $m{dir} && cp -a {dir}/. $m{dir} && mount --bind $m{dir} {dir}")
             });
             host::run_host(&format!("truncate -s 3G {0} && mkfs.ext4 -q {0}", image.display()));
-            root.bind(host::roots_dir().as_path(), "/mnt", false);
+            root.bind(host::roots_dir().as_path(), "/mnt", true);
             let name = image.file_name().unwrap_or_default().to_string_lossy().into_owned();
             root.run(&format!("m=/media && mount -o loop /mnt/{name} $m && {} && sync", copies.join(" && ")))
                 .ok();
@@ -258,7 +258,7 @@ impl Bench<'_> {
         let over = (0..ROUNDS + 2).map(|_| round()).fold(f64::INFINITY, f64::min);
         std::fs::remove_file(&image).ok();
         self.row(
-            Row::of(&format!("publication of {modules} finished builds, on a disk"))
+            Row::of(&format!("publication of {modules} cached builds, on a disk"))
                 .figure(format!("{over:+.2} s against one depmod")),
         );
     }

@@ -40,10 +40,12 @@ pub const COMMITS: &str = "rm -f /run/over; while [ ! -e /run/over ]; do for dir
      date >$dir/beside; sync $dir/beside; done; done";
 
 const AUTOINSTALL: &str = "dkms autoinstall -k $K";
+/// Makes the signing key.
+pub const GENERATE: &str = "dkms generate_mok";
 
 /// A module that drives the display and does not build for the newest kernel, beside systemd-boot's files. Its failure is
 /// recorded before it is in use.
-const BOOT_DEFAULT: &str = r#"
+pub const BOOT_DEFAULT: &str = r#"
 module cut 1.0 cut_a; dkms install cut/1.0 -k $K
 cp -a /usr/lib/modules/$K /usr/lib/modules/9.9-new; rm -r /usr/lib/modules/9.9-new/updates; depmod 9.9-new
 cp /boot/vmlinuz-$K /boot/vmlinuz-9.9-new
@@ -156,7 +158,7 @@ pub const STORIES: &[Story] = &[
     Story {
         name: "generate a key",
         prepare: "rm -f /var/lib/dkms/mok.*",
-        act: "dkms generate_mok",
+        act: GENERATE,
         next: "dkms generate_mok || true",
         check: "cd /var/lib/dkms; key=$(openssl pkey -in mok.key -pubout) || echo 'the key is unreadable'; \
                 certificate=$(openssl x509 -inform DER -in mok.pub -pubkey -noout) || echo 'the certificate is unreadable'; \

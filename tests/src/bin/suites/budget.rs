@@ -41,6 +41,7 @@ const BUDGETS: &[(&str, u32, u32)] = &[
     ("release_upgrade", 0, 1100),
     ("reproducible", 60, 300),
     ("reuse", 50, 0),
+    ("rolled_back", 40, 0),
     ("rpm_odd", 320, 330),
     ("rpm_preflight", 200, 200),
     ("rpm_transactions", 260, 380),
