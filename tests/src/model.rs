@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+pub use dkms_core::event::Verb;
+
 /// How far one version is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
@@ -20,31 +22,12 @@ pub enum Stage {
 /// Both versions.
 pub type State = [Stage; 2];
 
-/// A command's first word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verb {
-    /// `dkms add`
-    Add,
-    /// `dkms build`, which registers
-    Build,
-    /// `dkms install`, which registers and builds
-    Install,
-    /// `dkms uninstall`
-    Uninstall,
-    /// `dkms unbuild`
-    Unbuild,
-    /// `dkms remove --all`
-    Remove,
-}
-
-impl Verb {
-    /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Add, Self::Build, Self::Install, Self::Uninstall, Self::Unbuild, Self::Remove];
-}
+/// The commands that change one version.
+pub const VERBS: [Verb; 6] =
+    [Verb::Add, Verb::Build, Verb::Install, Verb::Uninstall, Verb::Unbuild, Verb::Remove];
 
 /// What one process was to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Action {
     /// What.
     pub verb: Verb,
@@ -59,7 +42,7 @@ impl fmt::Display for Action {
 }
 
 /// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// With this exit code.
     Exit(i32),

@@ -10,7 +10,7 @@
 
 use std::fmt::Write as _;
 
-use dkms_tests::model::{Action, End, Stage, State, Verb, is_serial};
+use dkms_tests::model::{Action, End, Stage, State, VERBS, Verb, is_serial};
 use dkms_tests::modules::Sources;
 use dkms_tests::random::Random;
 use dkms_tests::{Kernel, Root, Suite, stage};
@@ -85,7 +85,7 @@ fn states(root: &Root, kernel: &Kernel) -> [State; MODULES] {
 }
 
 fn any(random: &mut Random) -> (usize, Action) {
-    let verb = Verb::ALL[random.below(Verb::ALL.len() as u64) as usize];
+    let verb = VERBS[random.below(VERBS.len() as u64) as usize];
     (random.below(MODULES as u64) as usize, Action { verb, version: random.below(2) as usize })
 }
 

@@ -20,7 +20,7 @@ mkdir -p /root/elsewhere && cd /root/elsewhere
 
 /// How the second machine starts a command: another name, zone, language, user name, umask, and one processor.
 const ELSEWHERE: &str = "unshare --uts sh -c 'hostname elsewhere; umask 077; cd /root/elsewhere; export TZ=Pacific/Chatham \
-     LANG=C LC_ALL=POSIX USER=somebody LOGNAME=somebody HOME=/root/elsewhere TMPDIR=/root/elsewhere COLUMNS=40; exec taskset -c 0 \"$@\"' --";
+     LANG=C LC_ALL=POSIX USER=other LOGNAME=other HOME=/root/elsewhere TMPDIR=/root/elsewhere COLUMNS=40; exec taskset -c 0 \"$@\"' --";
 
 /// The fingerprint of each module, and the hash of each of its files without compression.
 type Builds = BTreeMap<String, String>;
