@@ -87,6 +87,20 @@ const FAULTS: &[Row] = &[
         Pasted,
     ),
     (
+        "damaged-files",
+        "mkdir -p /opt && touch /etc/dkms/no-autoinstall && rm $DIR/fine.ko*",
+        "files of fine/1.0 for",
+        Admin("dkms install fine/1.0 -k $K --force && rm /etc/dkms/no-autoinstall"),
+    ),
+    (
+        "unrestored-module",
+        "mkdir -p /var/lib/dkms/odd/original_module/$K/x86_64 && \
+         cp $DIR/fine.ko* /var/lib/dkms/odd/original_module/$K/x86_64 && \
+         touch $(echo /var/lib/dkms/odd/original_module/$K/x86_64/fine.ko*).origin",
+        "that was not restored",
+        Admin("rm -r /var/lib/dkms/odd"),
+    ),
+    (
         "broken",
         "cp -a /usr/src/fine-1.0 /usr/src/loose-1.0 && sed -i s/fine/loose/ /usr/src/loose-1.0/dkms.conf && \
          dkms add loose/1.0 && rm -r /usr/src/loose-1.0",

@@ -9,8 +9,8 @@ use dkms_tests::{Kernel, Root, Suite, stage};
 /// Version 1.0 with two modules is installed, 2.0 is built.
 fn prepared() -> (Layer, Kernel) {
     let (layer, kernel) = stage::with_small_tree(Suite::trixie());
-    let layer = layer.prepared("rolled-back", "1", |root| {
-        root.apt_install(&["strace"]).ok();
+    let layer = layer.prepared("rolled-back", "2", |root| {
+        root.apt_install(&["strace", "e2fsprogs"]).ok();
         for version in ["1.0", "2.0"] {
             let sources = Sources::new("switch", version).modules(&["switch_a", "switch_b"]);
             sources.unpack(root);
@@ -28,20 +28,25 @@ fn versions(root: &Root, kernel: &Kernel) -> Vec<String> {
     root.run(&list).stdout.lines().map(str::to_owned).collect()
 }
 
+/// The number of the call of a command that replaces the second file.
+fn second_exchange(layer: &Layer, command: &str) -> usize {
+    let root = Root::on(layer);
+    root.run(&format!("strace -qq -e trace=renameat2 -o /opt/exchanges {command}")).ok();
+    let exchanges = root.read("/opt/exchanges");
+    let second = exchanges.lines().position(|line| line.contains("updates/dkms/switch_b"));
+    second.expect("the second file") + 1
+}
+
 /// A machine on which the switch to 2.0 was killed when the first file had been replaced.
 fn half_switched(layer: &Layer, kernel: &Kernel) -> Root {
     let switch = format!("dkms install switch/2.0 -k {}", kernel.release);
-    let root = Root::on(layer);
-    root.run(&format!("strace -qq -e trace=rename -o /opt/renames {switch}")).ok();
-    let renames = root.read("/opt/renames");
-    let second =
-        renames.lines().position(|line| line.contains("updates/dkms/switch_b")).expect("the second file") + 1;
+    let second = second_exchange(layer, &switch);
     let root = Root::on(layer);
     root.run(&format!(
-        "strace -qq -o /dev/null -e trace=rename -e inject=rename:signal=KILL:when={second} {switch}"
+        "strace -qq -o /dev/null -e trace=renameat2 -e inject=renameat2:signal=KILL:when={second} {switch}"
     ))
     .fails();
-    assert_eq!(versions(&root, kernel), ["2.0", "1.0"], "{renames}");
+    assert_eq!(versions(&root, kernel), ["2.0", "1.0"]);
     root
 }
 
@@ -65,6 +70,69 @@ fn a_killed_switch_that_cannot_be_finished_is_rolled_back() {
         assert!(now == ["1.0", "1.0"] || now == ["2.0", "2.0"], "{obstacle}: {now:?}");
         assert_eq!(root.find("/var/lib/dkms/.dkms-rs/intent", "-type f"), [""; 0], "{obstacle}");
     }
+}
+
+/// No part of a change is left, and no trace of it either.
+fn expect_as_before(root: &Root, kernel: &Kernel, why: &str) {
+    assert_eq!(versions(root, kernel), ["1.0", "1.0"], "{why}");
+    assert_eq!(root.find("/var/lib/dkms/.dkms-rs/intent", "-type f"), [""; 0], "{why}");
+    assert_eq!(root.find(&kernel.dkms_dir(), "-name '.dkms-tmp-*'"), [""; 0], "{why}");
+    root.run("dkms doctor").exits(20).says(&["not up to date", "switch/2.0", "1 problem"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_replaced_leaves_the_old_version_as_a_whole() {
+    let (layer, kernel) = prepared();
+    let switch = format!("dkms install switch/2.0 -k {}", kernel.release);
+    let second = second_exchange(&layer, &switch);
+    for (error, prepare, end) in [
+        ("Input/output error", "true", "true"),
+        ("Operation not permitted", "chattr +i DIR/switch_b.ko*", "chattr -i DIR/switch_b.ko*"),
+    ] {
+        let root = Root::on(&layer);
+        let filled = |command: &str| command.replace("DIR", &kernel.dkms_dir());
+        root.run(&filled(prepare)).ok();
+        let inject = match prepare {
+            "true" => format!("strace -f -qq -o /dev/null -e trace=renameat2 -e inject=renameat2:error=EIO:when={second} "),
+            _ => String::new(),
+        };
+        let failed = root.run(&format!("{inject}{switch}")).fails();
+        failed.says(&[error, "switch/1.0 remains installed for this kernel"]);
+        root.run(&filled(end)).ok();
+        expect_as_before(&root, &kernel, error);
+        root.run(&switch).ok();
+        assert_eq!(versions(&root, &kernel), ["2.0", "2.0"], "{error}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_deleted_keeps_the_module_as_a_whole() {
+    let (layer, kernel) = prepared();
+    let root = Root::on(&layer);
+    root.run(&format!("chattr +i {}/switch_b.ko*", kernel.dkms_dir())).ok();
+    let uninstall = format!("dkms uninstall switch/1.0 -k {}", kernel.release);
+    root.run(&uninstall).fails().says(&["Operation not permitted"]);
+    assert_eq!(versions(&root, &kernel), ["1.0", "1.0"]);
+    root.run(&format!("chattr -i {}/switch_b.ko*", kernel.dkms_dir())).ok();
+    root.run(&uninstall);
+    assert_eq!(root.find("/lib/modules", "-name 'switch_*'"), [""; 0]);
+    root.run("dkms doctor");
+}
+
+#[test]
+fn an_import_that_was_killed_is_continued_by_the_same_command() {
+    let (layer, kernel) = prepared();
+    let root = Root::on(&layer);
+    let pack = format!("dkms mktarball switch/1.0 -k {} --archive /opt/switch.tar.gz", kernel.release);
+    root.run(&pack).ok();
+    let tarball = root.run("find / -xdev -name switch.tar.gz").stdout.trim().to_owned();
+    root.run(&format!("cp {tarball} /opt/import.tar.gz; dkms remove switch/1.0 --all; dkms remove switch/2.0 --all")).ok();
+    let status = root.run("dkms status switch").stdout;
+    // As it is after the kill: the source is registered, the build is missing.
+    root.run("dkms add switch/1.0 && dkms ldtarball /opt/import.tar.gz").ok();
+    root.run("dkms status switch").says(&["switch/1.0", "built"]);
+    root.run("dkms ldtarball /opt/import.tar.gz").fails().says(&["already in the DKMS tree"]);
+    assert_eq!(status, "");
 }
 
 #[test]

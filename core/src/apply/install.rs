@@ -10,6 +10,7 @@ use crate::kernel::Kernel;
 use crate::plan::Task;
 use crate::report::{Failing, Fault, Outcome};
 use crate::step::{publish, script, verify, weak_modules};
+use crate::sys::file;
 use crate::tree::{Pending, Record};
 use crate::types::{Attempt, ModuleId, Placement, Target};
 
@@ -94,6 +95,7 @@ pub(super) fn install(
         }));
     }
     work.intend(|intent| {
+        intent.left.extend(publication.left());
         intent.publish.push(Pending { module: module.clone(), target: target.clone(), force });
         intent.depmod.insert(target.clone());
         if !recipe.scripts.post_install.is_empty() {
@@ -107,7 +109,21 @@ pub(super) fn install(
     let shares = publication.conflicts.iter().map(|(_, other)| other.name.clone()).collect();
     let names = publication.names.clone();
     work.outdates(&module.name, target, &names)?;
-    let installed = publication.commit(&order)?;
+    let installed = match publication.commit(&order)? {
+        Ok(installed) => installed,
+        Err(error) => {
+            let kernel = session.layout.kernel(&target.kernel);
+            for dir in publish::destinations(session, &order) {
+                file::remove_empty_up_to(&dir, &kernel);
+            }
+            work.intend(|intent| {
+                intent.publish.retain(|pending| !pending.is(module, target));
+                intent.post_install.remove(&Placement::of(module, target));
+            })?;
+            let why = format!("installation failed: {error:#}");
+            return Ok(Err(work.failed(task, Failing::new(Fault::Dkms, Exit::NOT_INSTALLED, why))));
+        }
+    };
     fail::fail_point!("publish:before-activate");
     tree.activate(module, target)?;
     fail::fail_point!("publish:activated");

@@ -34,7 +34,7 @@ use dependents::Broken;
 use crate::exit::Exit;
 use crate::kernel::{self, Kernel, Module};
 use crate::loaded::{self, Replaced};
-use crate::plan::{Loading, Plan, Removal, Skip, Survey, Task};
+use crate::plan::{Loading, Plan, Removal, Skip, Survey, Task, Unregister};
 use crate::report::progress::Progress;
 use crate::report::{Class, Failing, Fault, Outcome, Report};
 use crate::session::Session;
@@ -57,6 +57,8 @@ struct Work<'a> {
     proof: Option<&'a Proof>,
     /// Kernels that are being removed.
     gone: &'a BTreeSet<Target>,
+    /// Modules that leave the DKMS tree.
+    unregister: &'a [Unregister],
     report: Report,
     intent: Intent,
     /// A publication was interrupted: the next run must examine it.
@@ -128,6 +130,7 @@ fn apply<'a>(
         survey,
         proof,
         gone: &plan.gone,
+        unregister: &plan.unregister,
         report,
         intent: Intent::default(),
         unfinished: false,
@@ -301,14 +304,14 @@ impl<'a> Work<'a> {
             }
             let published = ours;
             let leaves = removal.kernel_leaves;
+            let leaves_tree = self.unregister.iter().any(|one| one.module == *module && !one.keep_builds);
             let recipe = self.recipe_of(module, target)?;
             if recipe.as_ref().is_some_and(|recipe| recipe.weak_modules) {
                 let why = weak_modules::notify(self.session, target, false, &published)?;
                 self.report.remarks.extend(why.map(|why| format!("{module}: {why}")));
             }
-            if let Some(recipe) = &recipe {
-                withdraw::note_places(&self.tree.layout, module, target, &recipe.modules)?;
-            }
+            let modules = recipe.as_ref().map(|recipe| recipe.modules.as_slice()).unwrap_or_default();
+            withdraw::note_places(&self.tree.layout, module, target, modules)?;
             let post_remove = recipe.map(|recipe| recipe.scripts.post_remove);
             let post_remove = post_remove.filter(|command| !command.is_empty());
             let pending = post_remove.is_some().then(|| Placement::of(module, target));
@@ -324,13 +327,17 @@ impl<'a> Work<'a> {
                 intent.touched.extend(touched);
                 intent.publish.extend(again);
                 intent.withdraw.push(Placement::of(module, target));
+                if removal.unbuild {
+                    intent.unbuild.insert(Placement::of(module, target));
+                }
+                intent.unregister.extend(leaves_tree.then(|| module.clone()));
                 intent.post_remove.extend(pending);
                 if !leaves {
                     intent.depmod.insert(target.clone());
                 }
             })?;
             fail::fail_point!("withdraw:intended");
-            let notes = withdraw::withdraw(&self.tree.layout, module, target, &published)?;
+            let withdrawn = withdraw::withdraw(&self.tree.layout, module, target, &published)?;
             fail::fail_point!("withdraw:before-deactivate");
             self.tree.deactivate(&module.name, target)?;
             fail::fail_point!("withdraw:deactivated");
@@ -344,9 +351,10 @@ impl<'a> Work<'a> {
             for (other, file) in hidden {
                 self.reveal(&other, target, &file)?;
             }
-            for note in notes {
+            for note in withdrawn.notes {
                 self.session.screen.progress(&format!("dkms: {module}: {note}"));
             }
+            self.report.problems.extend(withdrawn.lost.iter().map(|lost| format!("{module}: {lost}")));
             self.post_remove(module, target, post_remove.as_deref())?;
             self.published.entry(target.clone()).or_default();
         }

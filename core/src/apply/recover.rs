@@ -56,6 +56,20 @@ impl Recovery {
 pub fn examine(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Intent)>) -> Result<Recovery> {
     let mut recovery = Recovery::default();
     for (path, intent) in left {
+        // What was to leave leaves, unless a version of it was to stay.
+        let stays = |id: &ModuleId| intent.publish.iter().any(|pending| pending.module.name == id.name);
+        let leaving =
+            |id: &ModuleId| intent.unregister.contains(id) && !stays(id) && snapshot.modules.contains_key(id);
+        for id in intent.unregister.iter().filter(|id| leaving(id)) {
+            recovery.events.push(Event::Requested(Request {
+                verb: Verb::Remove,
+                module: id.clone(),
+                targets: Vec::new(),
+                force: false,
+            }));
+            recovery.found.push(format!("interrupted removal of {id}"));
+        }
+        intent.left.iter().try_for_each(|dir| sweep(dir))?;
         for dir in &intent.touched {
             sweep(dir)?;
             file::remove_empty_up_to(dir, &tree.layout.install_tree);
@@ -98,14 +112,21 @@ pub fn examine(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Inten
             recovery.found.push(format!("interrupted installation of {id} for {}", target.kernel));
         }
         for Placement { module: id, target } in &intent.withdraw {
-            if snapshot.build(id, target).is_some_and(|build| build.active) {
-                recovery.events.push(requested(Verb::Uninstall, id, target, false));
+            let place = Placement::of(id, target);
+            let build = snapshot.build(id, target);
+            let installed = build.is_some_and(|build| build.active);
+            let unbuild = build.is_some() && intent.unbuild.contains(&place);
+            if (installed || unbuild) && !leaving(id) {
+                let verb = if unbuild { Verb::Unbuild } else { Verb::Uninstall };
+                recovery.events.push(requested(verb, id, target, false));
                 recovery.found.push(format!("interrupted removal of {id} for {}", target.kernel));
+            }
+            if installed {
                 continue;
             }
             // The steps after the module was marked as not installed.
-            if intent.post_remove.contains(&Placement::of(id, target)) && snapshot.registered(id) {
-                recovery.post_remove.insert(Placement::of(id, target));
+            if intent.post_remove.contains(&place) && snapshot.registered(id) {
+                recovery.post_remove.insert(place);
                 recovery.found.push(format!("interrupted POST_REMOVE of {id} for {}", target.kernel));
             }
             withdraw::forget_restored(&tree.layout, id, target)?;

@@ -506,7 +506,13 @@ fn finished(work: &mut Work<'_>, task: &Task, attempt: Option<BuildResult>) -> R
         Err(error) => {
             work.unfinished = true;
             let why = format!("could not be completed: {error:#}");
-            Ok(work.failed(task, Failing::new(Fault::Dkms, Exit::NOT_INSTALLED, why)))
+            let failing = Failing::new(Fault::Dkms, Exit::NOT_INSTALLED, why);
+            // From here on, some files may be new.
+            if work.intent.publish.iter().any(|pending| pending.is(&task.module, &task.target)) {
+                let remaining = "the next run completes this, or restores what was installed".into();
+                return Ok(Outcome::Failed(Failing { remaining, ..failing }));
+            }
+            Ok(work.failed(task, failing))
         }
         Ok(outcome) => Ok(outcome),
     }

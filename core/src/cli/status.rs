@@ -131,7 +131,8 @@ pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> R
         }
     }
     for (id, entry) in snapshot.modules.iter().filter(|(id, _)| wanted(id)) {
-        if entry.stands_in() && !args.json {
+        let installed = entry.builds.values().any(|build| build.active);
+        if entry.stands_in() && installed && !args.json {
             session.screen.alert(&format!(
                 "dkms: {id} remains installed without its source until another version is built"
             ));

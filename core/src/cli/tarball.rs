@@ -1,6 +1,6 @@
 //! `dkms mktarball`, `dkms ldtarball`, and the tarballs that `add`, `build` and `install` take.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -16,7 +16,7 @@ use crate::session::Session;
 use crate::survey;
 use crate::sys::file;
 use crate::sys::hash::{self, Watch};
-use crate::tree::{Entry, Source};
+use crate::tree::{Entry, Snapshot, Source};
 use crate::types::{ModuleId, Target};
 
 /// Larger than any real dkms.conf.
@@ -132,7 +132,8 @@ fn import(session: &mut Session, args: &Args, invocation: &Invocation) -> Result
     let module = module_in(session, &tarball, &name)?;
     let snapshot = crate::apply::status_of(session, Some(&module.name))?;
     // The plan checks this again under the lock, but the source is copied before.
-    if snapshot.registered(&module) && !args.force {
+    let rest = rest_of_import(session, &tarball, &module, &snapshot);
+    if snapshot.registered(&module) && !args.force && rest.is_empty() {
         let code = if contents.made { Exit::TARBALL_OF_ADDED } else { Exit::ALREADY_ADDED };
         return refuse(
             code,
@@ -150,7 +151,8 @@ fn import(session: &mut Session, args: &Args, invocation: &Invocation) -> Result
     };
     sound(session, &tarball, &module, &target, &name)?;
     let place = session.layout.source(&module);
-    let mut registered_now = false;
+    // A build that exists is not replaced then.
+    let mut registered_now = !args.force && snapshot.registered(&module);
     match &contents.source {
         Some(dir) if !same(&tarball.path(dir), &place) => {
             // An unrelated source of this name: shell DKMS would mix the two.
@@ -168,10 +170,33 @@ fn import(session: &mut Session, args: &Args, invocation: &Invocation) -> Result
             registered_now = true;
         }
     }
-    let builds = contents.builds.iter().map(|(target, dir)| (target.clone(), tarball.path(dir))).collect();
+    let wanted = |target: &Target| rest.is_empty() || args.force || rest.contains(target);
+    let builds = contents.builds.iter().filter(|(target, _)| wanted(target));
+    let builds = builds.map(|(target, dir)| (target.clone(), tarball.path(dir))).collect();
     let load = Load { module: module.clone(), target, builds, force: args.force || registered_now };
     let report = crate::apply::run(session, vec![Event::Loaded(load)])?;
     Ok((module, report.code()))
+}
+
+/// The builds of a tarball that a module lacks which has its source: an import was interrupted after it had added the module.
+fn rest_of_import(
+    session: &Session,
+    tarball: &Unpacked,
+    module: &ModuleId,
+    snapshot: &Snapshot,
+) -> BTreeSet<Target> {
+    let source = tarball.contents.source.as_ref().map(|dir| tarball.path(dir));
+    let ours = |source: &PathBuf| same(source, &session.layout.source(module));
+    if !snapshot.registered(module) || !source.as_ref().is_some_and(ours) {
+        return BTreeSet::new();
+    }
+    tarball
+        .contents
+        .builds
+        .keys()
+        .filter(|target| snapshot.build(module, target).is_none())
+        .cloned()
+        .collect()
 }
 
 /// The module of a tarball, checked against every name in it.

@@ -61,6 +61,8 @@ impl Finding {
             | Self::ExposedKey { .. }
             | Self::Rejected(_)
             | Self::Unowned { .. }
+            | Self::Damaged { .. }
+            | Self::Unrestored { .. }
             | Self::Broken { .. }
             | Self::Loaded(_)
             | Self::NoHeaders { .. }
@@ -141,6 +143,22 @@ impl Finding {
                 let what = format!("{} belongs to no module in the DKMS tree", file.display());
                 let command = format!("rm {} && depmod {}", quoted(file), target.kernel);
                 row("unowned-module", what, "unless it is needed, to delete it", command)
+            }
+            Self::Damaged { target, module } => {
+                let what = format!("files of {module} for {} are missing or were changed", target.kernel);
+                let command = format!("dkms install {module} -k {}/{} --force", target.kernel, target.arch);
+                row("damaged-files", what, "to install it again", command)
+            }
+            Self::Unrestored { target, kept, place } => {
+                let what =
+                    format!("{} is a module of {} that was not restored", kept.display(), target.kernel);
+                let dir = quoted(place.parent().unwrap_or(place));
+                let (kept, place) = (quoted(kept), quoted(place));
+                let command = format!(
+                    "mkdir -p {dir} && mv {kept} {place} && rm -f {kept}.origin && depmod {}",
+                    target.kernel
+                );
+                row("unrestored-module", what, "to restore it", command)
             }
             Self::Broken { module, why } => {
                 let what = format!("{module} is broken: {why}");

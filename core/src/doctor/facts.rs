@@ -36,6 +36,10 @@ pub struct Facts {
     pub removed_kernels: Vec<Leftover>,
     /// Module files in the directory of dkms that no build has published.
     pub unowned: Vec<(Target, PathBuf)>,
+    /// Installed modules whose files are missing or were changed.
+    pub damaged: Vec<(Target, ModuleId)>,
+    /// Copies of the kernel's originals whose module is not installed any more, and where they belong.
+    pub unrestored: Vec<(Target, PathBuf, PathBuf)>,
     /// Modules without a source, with the reason.
     pub broken: Vec<(ModuleId, String)>,
     /// Kernels whose initramfs is out of date.

@@ -12,10 +12,11 @@ use crate::inventory::all_targets;
 use crate::kept_back::KeptBack;
 use crate::layout::Layout;
 use crate::session::Session;
-use crate::step::sign;
+use crate::step::{sign, withdraw};
+use crate::survey;
 use crate::sys::time::now;
 use crate::sys::{file, lock, run};
-use crate::tree::{self, Snapshot, stale};
+use crate::tree::{self, Intent, Snapshot, stale};
 use crate::types::{ModuleId, Target};
 use crate::upcoming::Upcoming;
 use crate::{check, kernel, loaded};
@@ -42,6 +43,7 @@ pub fn inspect(session: &mut Session) -> Result<Facts> {
     for target in &targets {
         prospects.push(prospects_of(session, target)?);
     }
+    let unfinished: Vec<Intent> = tree::unfulfilled(&layout).into_iter().map(|(_, intent)| intent).collect();
     let admin = &session.policy.admin;
     Ok(Facts {
         policy: admin.broken.clone(),
@@ -52,10 +54,12 @@ pub fn inspect(session: &mut Session) -> Result<Facts> {
         keys: targets.last().and_then(|target| keys(session, target)),
         rejected: check::foreseen(session, &all, || Ok(snapshot.clone()))?,
         running: lock::holder(&layout.lock()),
-        unfinished: tree::unfulfilled(&layout).len(),
+        unfinished: unfinished.len(),
         temporary: temporary(session, &snapshot, &targets),
         removed_kernels: gone.into_iter().map(|target| leftover(&snapshot, target)).collect(),
-        unowned: unowned(session, &snapshot, &targets),
+        unowned: unowned(session, &snapshot, &targets, &unfinished),
+        damaged: damaged(session, &snapshot, &all),
+        unrestored: unrestored(&layout, &snapshot, &all, &unfinished),
         broken: broken(&snapshot),
         stale,
         loaded: loaded::replaced(session, &snapshot, &all),
@@ -169,7 +173,14 @@ fn own_dir(session: &Session, target: &Target) -> Option<PathBuf> {
     Some(session.layout.kernel(&target.kernel).join(destination.trim_matches('/')))
 }
 
-fn unowned(session: &Session, snapshot: &Snapshot, targets: &[Target]) -> Vec<(Target, PathBuf)> {
+/// Files of an interrupted transaction are its own until it is completed.
+fn unowned(
+    session: &Session,
+    snapshot: &Snapshot,
+    targets: &[Target],
+    unfinished: &[Intent],
+) -> Vec<(Target, PathBuf)> {
+    let touched: BTreeSet<&PathBuf> = unfinished.iter().flat_map(|intent| &intent.touched).collect();
     let owned = files(session, snapshot);
     let module = |path: &PathBuf| {
         path.file_name().is_some_and(|name| name.to_string_lossy().contains(".ko"))
@@ -177,9 +188,57 @@ fn unowned(session: &Session, snapshot: &Snapshot, targets: &[Target]) -> Vec<(T
     };
     let mut found = Vec::new();
     for target in targets {
-        let dir = own_dir(session, target);
+        let dir = own_dir(session, target).filter(|dir| !touched.contains(dir));
         let here = dir.iter().flat_map(|dir| file::sorted_entries(dir)).filter(module);
         found.extend(here.filter(|file| !owned.contains(file)).map(|file| (target.clone(), file)));
+    }
+    found
+}
+
+/// Installed modules whose files are missing or were changed.
+fn damaged(session: &Session, snapshot: &Snapshot, targets: &BTreeSet<Target>) -> Vec<(Target, ModuleId)> {
+    let mut found = Vec::new();
+    for (id, entry) in &snapshot.modules {
+        for (target, build) in entry.builds.iter().filter(|(target, _)| targets.contains(target)) {
+            if survey::damaged(session, snapshot, id, target, build) {
+                found.push((target.clone(), id.clone()));
+            }
+        }
+    }
+    found
+}
+
+/// Copies of originals whose module is not installed, and where they belong. If its own place is not known: where depmod
+/// finds it.
+fn unrestored(
+    layout: &Layout,
+    snapshot: &Snapshot,
+    targets: &BTreeSet<Target>,
+    unfinished: &[Intent],
+) -> Vec<(Target, PathBuf, PathBuf)> {
+    let mut found = Vec::new();
+    for name in file::sub_dirs(&layout.dkms_tree).iter().filter_map(|name| name.parse().ok()) {
+        for target in targets {
+            let pending = |intent: &Intent| {
+                let publish =
+                    intent.publish.iter().any(|one| one.module.name == name && one.target == *target);
+                publish || intent.withdraw.iter().any(|one| one.module.name == name && one.target == *target)
+            };
+            if snapshot.active(&name, target).is_some() || unfinished.iter().any(pending) {
+                continue;
+            }
+            let kept = file::sorted_entries(&layout.originals(&name, target)).into_iter();
+            for kept in kept.filter(|path| Layout::noted_original(path).is_none()) {
+                let own = withdraw::place_of(layout, target, &kept);
+                let elsewhere = || {
+                    layout.kernel(&target.kernel).join("updates").join(kept.file_name().unwrap_or_default())
+                };
+                let place = own.unwrap_or_else(elsewhere);
+                if !place.exists() {
+                    found.push((target.clone(), kept, place));
+                }
+            }
+        }
     }
     found
 }

@@ -91,6 +91,22 @@ pub enum Finding {
         /// The file.
         file: PathBuf,
     },
+    /// Files of an installed module are missing or were changed, and no automatic run installs it again.
+    Damaged {
+        /// The kernel.
+        target: Target,
+        /// The module.
+        module: ModuleId,
+    },
+    /// A module of the kernel that one of ours replaced was not restored.
+    Unrestored {
+        /// The kernel.
+        target: Target,
+        /// Its copy.
+        kept: PathBuf,
+        /// Its path.
+        place: PathBuf,
+    },
     /// The source of a module, or the link to it, is missing.
     Broken {
         /// The module.
@@ -195,6 +211,12 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
     for prospects in &facts.prospects {
         kernel(prospects, facts.automatic, &mut found);
     }
+    let missing: Vec<&Finding> = found.iter().filter(|one| matches!(one, Finding::Missing { .. })).collect();
+    let again = |target: &Target, id: &ModuleId| missing.iter().any(|one| one.concerns(id, target));
+    let damaged = facts.damaged.iter().filter(|(target, module)| !again(target, module));
+    let damaged = damaged.map(|(target, module)| (target.clone(), module.clone()));
+    let damaged: Vec<Finding> = damaged.map(|(target, module)| Finding::Damaged { target, module }).collect();
+    found.extend(damaged);
     found.extend(facts.upcoming.iter().map(|what| Finding::Upcoming { what: what.clone() }));
     let long = facts.kept_back.iter().filter(|kept| kept.days >= LONG);
     found.extend(long.map(|kept| Finding::KeptBack { what: kept.what.clone(), days: kept.days }));
@@ -260,6 +282,10 @@ fn leftovers(facts: &Facts, found: &mut Vec<Finding>) {
     }
     for (target, file) in &facts.unowned {
         found.push(Finding::Unowned { target: target.clone(), file: file.clone() });
+    }
+    for (target, kept, place) in &facts.unrestored {
+        let (target, kept, place) = (target.clone(), kept.clone(), place.clone());
+        found.push(Finding::Unrestored { target, kept, place });
     }
     for (module, why) in &facts.broken {
         found.push(Finding::Broken { module: module.clone(), why: why.clone() });

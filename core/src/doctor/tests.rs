@@ -164,6 +164,20 @@ fn table() -> Vec<(Facts, &'static str, &'static str, &'static str, bool)> {
             false,
         ),
         (
+            Facts { damaged: vec![(target(), id("a/1"))], ..none() },
+            "damaged-files",
+            "files of a/1 for 6.1 are missing or were changed",
+            "dkms install a/1 -k 6.1/x86_64 --force",
+            false,
+        ),
+        (
+            Facts { unrestored: vec![(target(), "/t/a.ko".into(), "/m/kernel/a.ko".into())], ..none() },
+            "unrestored-module",
+            "/t/a.ko is a module of 6.1 that was not restored",
+            "mkdir -p /m/kernel && mv /t/a.ko /m/kernel/a.ko && rm -f /t/a.ko.origin && depmod 6.1",
+            false,
+        ),
+        (
             Facts { broken: vec![(id("a/1"), "source directory /s not found".into())], ..none() },
             "broken",
             "a/1 is broken: source directory /s not found",

@@ -26,6 +26,10 @@ impl Layout {
     pub fn modules_builtin(&self, kernel: &KernelRelease) -> PathBuf {
         self.kernel(kernel).join("modules.builtin")
     }
+    /// `/lib/modules/KERNEL/modules.order`, the kernel's own modules.
+    pub fn modules_order(&self, kernel: &KernelRelease) -> PathBuf {
+        self.kernel(kernel).join("modules.order")
+    }
     /// `/boot/vmlinuz-KERNEL`, the image on distributions whose boot loaders read it here.
     pub fn boot_image(&self, kernel: &KernelRelease) -> PathBuf {
         self.boot.join(format!("vmlinuz-{kernel}"))

@@ -1,12 +1,15 @@
 //! Paths in the DKMS tree.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Layout;
 use crate::types::{ModuleId, ModuleName, Target};
 
 /// The name of our own directory in the DKMS tree.
 const OWN: &str = ".dkms-rs";
+
+/// The suffix of the file with the path that an original of the kernel had.
+const ORIGIN: &str = ".origin";
 
 /// Paths in the DKMS tree.
 impl Layout {
@@ -49,6 +52,16 @@ impl Layout {
     /// `NAME/original_module/KERNEL/ARCH`.
     pub fn originals(&self, name: &ModuleName, target: &Target) -> PathBuf {
         self.originals_root(name).join(target.kernel.as_str()).join(target.arch.as_str())
+    }
+    /// The file beside such a file with the path that it had.
+    pub fn origin_note(kept: &Path) -> PathBuf {
+        let mut note = kept.to_owned().into_os_string();
+        note.push(ORIGIN);
+        note.into()
+    }
+    /// The file that such a note belongs to; `None` if it is no note.
+    pub fn noted_original(note: &Path) -> Option<&Path> {
+        note.to_str()?.strip_suffix(ORIGIN).map(Path::new)
     }
 }
 

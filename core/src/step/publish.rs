@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 
 use crate::conf::Recipe;
 use crate::kernel::{Kernel, Module, elf, read_module};
 use crate::layout::Layout;
 use crate::session::Session;
-use crate::sys::file::{self, Changed, Staged};
+use crate::sys::file::{self, Changed, Staged, Swap};
 use crate::sys::hash;
 use crate::tree::Installed;
-use crate::types::{ModuleId, Target, version};
+use crate::types::{Attempt, ModuleId, Target, version};
 
 /// One file to publish.
 #[derive(Debug)]
@@ -55,6 +55,11 @@ impl Publication {
     pub fn nothing(&self) -> Option<String> {
         let reasons: Vec<&str> = self.skipped.iter().map(|skipped| skipped.why.as_str()).collect();
         (self.staged.is_empty() && !reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    /// The directories that originals are moved away from, for the intent.
+    pub fn left(&self) -> impl Iterator<Item = PathBuf> + '_ {
+        self.originals.iter().filter_map(|(original, _)| original.parent().map(Path::to_path_buf))
     }
 
     /// The remarks about conflicts with other packages.
@@ -159,51 +164,85 @@ pub fn stage(session: &Session, order: &Order<'_>) -> Result<Publication> {
 
 impl Publication {
     /// Renames all files to their final names. Afterwards deletes the originals, and files of an older version with
-    /// other names: never before, also on the disk. When this returns, a power failure undoes nothing of it.
-    pub fn commit(mut self, order: &Order<'_>) -> Result<Vec<Installed>> {
-        for (original, kept) in &self.originals {
-            // The original's path is written first: a copy without it could not be restored.
-            let mut origin = kept.clone().into_os_string();
-            origin.push(".origin");
-            file::write_atomic(Path::new(&origin), format!("{}\n", original.display()).as_bytes(), 0o644)?;
-            file::copy_atomic(original, kept)?;
+    /// other names: never before, also on the disk. When this returns, a power failure undoes nothing of it. If a file
+    /// cannot be replaced, the others are restored, and the inner error says why.
+    pub fn commit(self, order: &Order<'_>) -> Attempt<Vec<Installed>, Error> {
+        let Self { staged, changed, originals, .. } = self;
+        let mut swap = Swap::after(changed);
+        let swapped = keep(&originals).and_then(|()| exchange(&mut swap, staged, &originals, order));
+        fail::fail_point!("publish:swapped");
+        match swapped {
+            Ok(installed) => {
+                // Before the records say that the old files are not there.
+                swap.finish()?;
+                Ok(Ok(installed))
+            }
+            Err(why) => {
+                swap.undo().with_context(|| format!("{why:#}; this could not be undone"))?;
+                originals.iter().try_for_each(|(original, kept)| unkeep(original, kept))?;
+                Ok(Err(why))
+            }
         }
-        fail::fail_point!("publish:originals-kept");
-        let mut installed = Vec::with_capacity(self.staged.len());
-        for (staged, file) in self.staged {
-            self.changed.name(staged)?;
-            fail::fail_point!("publish:between-files");
-            installed.push(file);
-        }
-        self.changed.sync()?;
-        fail::fail_point!("publish:renamed");
-        let new: BTreeSet<&PathBuf> = installed.iter().map(|file| &file.path).collect();
-        for (original, _) in self.originals.iter().filter(|(original, _)| !new.contains(original)) {
-            self.changed.remove(original)?;
-        }
-        for old in order.published.iter().filter(|old| !new.contains(&old.path)) {
-            self.changed.remove(&old.path)?;
-        }
-        for file in &installed {
-            remove_other_suffixes(&file.path, &mut self.changed)?;
-        }
-        // Before the records say that these files are not there.
-        self.changed.sync()?;
-        Ok(installed)
     }
 }
 
-/// `a.ko` next to `a.ko.xz`: depmod would take either.
-fn remove_other_suffixes(path: &Path, changed: &mut Changed) -> Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let Some((stem, _)) = name.split_once(".ko") else { return Ok(()) };
-    for suffix in ["", ".gz", ".xz", ".zst"] {
-        let other = format!("{stem}.ko{suffix}");
-        if other != name {
-            changed.remove(&path.with_file_name(other))?;
-        }
+/// Copies originals of the kernel.
+fn keep(originals: &[(PathBuf, PathBuf)]) -> Result<()> {
+    for (original, kept) in originals {
+        // The original's path is written first: a copy without it could not be restored.
+        let note = Layout::origin_note(kept);
+        file::write_atomic(&note, format!("{}\n", original.display()).as_bytes(), 0o644)?;
+        file::copy_atomic(original, kept)?;
+    }
+    fail::fail_point!("publish:originals-kept");
+    Ok(())
+}
+
+/// Deletes the copy of an original that is in its place.
+fn unkeep(original: &Path, kept: &Path) -> Result<()> {
+    if fs::read(original).is_ok_and(|there| fs::read(kept).is_ok_and(|copy| copy == there)) {
+        file::remove_all(kept)?;
+        file::remove_all(&Layout::origin_note(kept))?;
     }
     Ok(())
+}
+
+/// Gives the new files their names, and sets the old ones aside.
+fn exchange(
+    swap: &mut Swap,
+    staged: Vec<(Staged, Installed)>,
+    originals: &[(PathBuf, PathBuf)],
+    order: &Order<'_>,
+) -> Result<Vec<Installed>> {
+    let mut installed = Vec::with_capacity(staged.len());
+    for (staged, file) in staged {
+        swap.put(staged)?;
+        fail::fail_point!("publish:between-files");
+        installed.push(file);
+    }
+    swap.sync()?;
+    fail::fail_point!("publish:renamed");
+    let new: BTreeSet<&PathBuf> = installed.iter().map(|file| &file.path).collect();
+    for (original, _) in originals.iter().filter(|(original, _)| !new.contains(original)) {
+        swap.set_aside(original)?;
+    }
+    for old in order.published.iter().filter(|old| !new.contains(&old.path)) {
+        swap.set_aside(&old.path)?;
+    }
+    for file in &installed {
+        for other in other_suffixes(&file.path) {
+            swap.set_aside(&other)?;
+        }
+    }
+    Ok(installed)
+}
+
+/// `a.ko` next to `a.ko.xz`: depmod would take either.
+fn other_suffixes(path: &Path) -> Vec<PathBuf> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let Some((stem, _)) = name.split_once(".ko") else { return Vec::new() };
+    let all = ["", ".gz", ".xz", ".zst"].map(|suffix| format!("{stem}.ko{suffix}"));
+    all.iter().filter(|other| **other != name).map(|other| path.with_file_name(other)).collect()
 }
 
 fn pieces(session: &Session, order: &Order<'_>, built: &Path) -> Result<Vec<Piece>> {

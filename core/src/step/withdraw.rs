@@ -8,34 +8,105 @@ use anyhow::{Context, Result};
 
 use crate::conf::ModuleSpec;
 use crate::layout::Layout;
-use crate::sys::file::{self, Changed};
+use crate::sys::file::{self, Staged, Swap};
 use crate::tree::Installed;
 use crate::types::{ModuleId, Target};
 
-/// Deletes published files. Originals are restored first, so that the kernel is at no time without the module. Returns
-/// remarks. Can be repeated after an interruption, until [`forget_restored`] was called: only the note of its path
-/// distinguishes a restored file from a published one. When this returns, a power failure undoes nothing of it.
+/// What was done with the kernel's originals.
+#[derive(Debug, Default)]
+pub struct Withdrawn {
+    /// What was restored, as sentences.
+    pub notes: Vec<String>,
+    /// What could not be restored, and why. The copies are kept.
+    pub lost: Vec<String>,
+}
+
+/// Deletes published files. Originals are restored first, so that the kernel is at no time without the module. If a file cannot
+/// be changed, all are restored. Can be repeated after an interruption, until [`forget_restored`] was called: only the note of
+/// its path distinguishes a restored file from a published one. When this returns, a power failure undoes nothing of it.
 pub fn withdraw(
     layout: &Layout,
     id: &ModuleId,
     target: &Target,
     published: &[Installed],
-) -> Result<Vec<String>> {
-    let mut notes = Vec::new();
-    let restored = restore(layout, id, target, published, &mut notes)?;
-    fail::fail_point!("withdraw:restored");
+) -> Result<Withdrawn> {
     let kernel = layout.kernel(&target.kernel);
-    let mut changed = Changed::default();
-    for file in published.iter().filter(|file| !restored.contains(&file.path)) {
-        changed.remove(&file.path)?;
-        fail::fail_point!("withdraw:between-files");
-        if let Some(dir) = file.path.parent() {
-            file::remove_empty_up_to(dir, &kernel);
-        }
+    let archive = layout.originals(&id.name, target);
+    let mut done = Withdrawn::default();
+    if !kernel.exists() {
+        // The kernel's own modules went with its package. Restoring some would make a directory that belongs to no package.
+        file::remove_all(&archive)?;
+        return Ok(done);
     }
+    let mut swap = Swap::default();
+    let swapped = exchange(&mut swap, &kernel, &archive, published, &mut done);
+    let restored = match swapped {
+        Ok(restored) => restored,
+        Err(why) => {
+            swap.undo().with_context(|| format!("{why:#}; this could not be undone"))?;
+            return Err(why);
+        }
+    };
     // Before the tree says that these files are not there.
-    changed.sync()?;
-    Ok(notes)
+    swap.finish()?;
+    fail::fail_point!("withdraw:finished");
+    restored.iter().try_for_each(|kept| file::remove_all(kept))?;
+    for dir in published.iter().filter_map(|file| file.path.parent()) {
+        file::remove_empty_up_to(dir, &kernel);
+    }
+    Ok(done)
+}
+
+/// Restores originals, and sets published files aside. Returns the copies that are not needed any more.
+fn exchange(
+    swap: &mut Swap,
+    kernel: &Path,
+    archive: &Path,
+    published: &[Installed],
+    done: &mut Withdrawn,
+) -> Result<Vec<PathBuf>> {
+    let mut places = BTreeSet::new();
+    let mut restored = Vec::new();
+    for note in file::sorted_entries(archive) {
+        let Some(kept) = Layout::noted_original(&note) else { continue };
+        let there = kept.symlink_metadata().is_ok();
+        let Some(place) = noted_place(&note, kernel) else {
+            if there {
+                done.lost.push(format!(
+                    "the kernel's original {} was not restored: {} does not name a path in {}; copy it to its place and run depmod",
+                    kept.display(),
+                    note.display(),
+                    kernel.display()
+                ));
+            }
+            continue;
+        };
+        // Not there: an incomplete copy, or one that an earlier withdrawal restored. The original exists.
+        if there {
+            // A file here that is not ours was installed by the kernel's package since.
+            if !place.exists() || published.iter().any(|file| file.path == place) {
+                let copy = Staged::copy(kept, &place).context("restoring the kernel's original module")?;
+                swap.put(copy)?;
+                done.notes.push(format!("restored the kernel's original {}", place.display()));
+            }
+            restored.push(kept.to_owned());
+        }
+        places.insert(place);
+    }
+    swap.sync()?;
+    fail::fail_point!("withdraw:restored");
+    for file in published.iter().filter(|file| !places.contains(&file.path)) {
+        swap.set_aside(&file.path)?;
+        fail::fail_point!("withdraw:between-files");
+    }
+    Ok(restored)
+}
+
+/// The path in a note, if it is one in the kernel's module directory.
+fn noted_place(note: &Path, kernel: &Path) -> Option<PathBuf> {
+    let place = PathBuf::from(fs::read_to_string(note).ok()?.lines().next()?);
+    let inside = place.strip_prefix(kernel).is_ok_and(|inside| inside.file_name().is_some());
+    (inside && !place.components().any(|part| part.as_os_str() == "..")).then_some(place)
 }
 
 /// After the module was marked as not installed: deletes the notes of restored originals' paths. Copies that were not
@@ -43,7 +114,7 @@ pub fn withdraw(
 pub fn forget_restored(layout: &Layout, id: &ModuleId, target: &Target) -> Result<()> {
     let dir = layout.originals(&id.name, target);
     for origin in file::sorted_entries(&dir) {
-        if kept_beside(&origin).is_some_and(|kept| kept.symlink_metadata().is_err()) {
+        if Layout::noted_original(&origin).is_some_and(|kept| kept.symlink_metadata().is_err()) {
             file::remove_all(&origin)?;
         }
     }
@@ -51,28 +122,45 @@ pub fn forget_restored(layout: &Layout, id: &ModuleId, target: &Target) -> Resul
     Ok(())
 }
 
-fn kept_beside(origin: &Path) -> Option<&Path> {
-    origin.to_str()?.strip_suffix(".origin").map(Path::new)
-}
-
-/// Shell DKMS before 3.1 archived originals without recording their paths, and restored them to the destination in
-/// dkms.conf: records these paths, so that they are restored like any others.
+/// Notes where originals go whose note is missing or damaged. Shell DKMS before 3.1 had no notes, and restored originals to the
+/// destination in dkms.conf. What a damaged note said is in the kernel's own list of its modules.
 pub fn note_places(layout: &Layout, id: &ModuleId, target: &Target, modules: &[ModuleSpec]) -> Result<()> {
+    let kernel = layout.kernel(&target.kernel);
     for kept in file::sorted_entries(&layout.originals(&id.name, target)) {
+        let note = Layout::origin_note(&kept);
+        let missing = note.symlink_metadata().is_err();
+        if Layout::noted_original(&kept).is_some() || !missing && noted_place(&note, &kernel).is_some() {
+            continue;
+        }
         let Some(name) = kept.file_name().and_then(|name| name.to_str()) else { continue };
-        let is_it = |module: &&ModuleSpec| {
-            let suffix = name.strip_prefix(module.dest_name.as_str());
-            suffix.is_some_and(|suffix| [".ko", ".ko.gz", ".ko.xz", ".ko.zst"].contains(&suffix))
-        };
-        let Some(module) = modules.iter().find(is_it) else { continue };
-        let note = kept.with_file_name(format!("{name}.origin"));
-        if note.symlink_metadata().is_err() {
-            let below = module.dest_location.trim_matches('/');
-            let place = layout.kernel(&target.kernel).join(below).join(name);
+        let Some((stem, suffix)) = name.split_once(".ko") else { continue };
+        let asked = modules.iter().find(|module| module.dest_name == stem);
+        let asked = asked.map(|module| kernel.join(module.dest_location.trim_matches('/')).join(name));
+        let own = if missing { None } else { kernels_own(layout, target, stem, suffix) };
+        if let Some(place) = own.or(asked) {
             file::write_atomic(&note, format!("{}\n", place.display()).as_bytes(), 0o644)?;
         }
     }
     Ok(())
+}
+
+/// Where an original belongs: its note, else the kernel's own list of its modules.
+pub fn place_of(layout: &Layout, target: &Target, kept: &Path) -> Option<PathBuf> {
+    let noted = noted_place(&Layout::origin_note(kept), &layout.kernel(&target.kernel));
+    noted.or_else(|| {
+        let (stem, suffix) = kept.file_name()?.to_str()?.split_once(".ko")?;
+        kernels_own(layout, target, stem, suffix)
+    })
+}
+
+/// The path that the kernel's package has for a module.
+fn kernels_own(layout: &Layout, target: &Target, stem: &str, suffix: &str) -> Option<PathBuf> {
+    let list = fs::read_to_string(layout.modules_order(&target.kernel)).ok()?;
+    let named =
+        |line: &&str| line.rsplit('/').next().is_some_and(|file| file.strip_suffix(".ko") == Some(stem));
+    let relative = list.lines().find(named)?;
+    // The list has the names without the suffix of a compression.
+    Some(layout.kernel(&target.kernel).join(format!("{relative}{suffix}")))
 }
 
 /// The directories that a withdrawal writes to, for the intent.
@@ -82,79 +170,129 @@ pub fn destinations(
     target: &Target,
     published: &[Installed],
 ) -> BTreeSet<PathBuf> {
-    let origins = file::sorted_entries(&layout.originals(&id.name, target));
-    let places =
-        origins.iter().filter(|path| path.extension().is_some_and(|extension| extension == "origin"));
-    let places = places.filter_map(|path| fs::read_to_string(path).ok());
-    let restored = places.filter_map(|text| text.lines().next().map(PathBuf::from));
-    let files = restored.chain(published.iter().map(|file| file.path.clone()));
-    files.filter_map(|file| file.parent().map(Path::to_path_buf)).collect()
-}
-
-fn restore(
-    layout: &Layout,
-    id: &ModuleId,
-    target: &Target,
-    published: &[Installed],
-    notes: &mut Vec<String>,
-) -> Result<Vec<PathBuf>> {
-    let dir = layout.originals(&id.name, target);
     let kernel = layout.kernel(&target.kernel);
-    let mut restored = Vec::new();
-    for origin in file::sorted_entries(&dir) {
-        let Some(kept) = kept_beside(&origin) else { continue };
-        let place = fs::read_to_string(&origin).unwrap_or_default();
-        let place = PathBuf::from(place.lines().next().unwrap_or_default());
-        if !place.starts_with(&kernel) || place.components().any(|part| part.as_os_str() == "..") {
-            notes.push(format!(
-                "{} names a path outside the kernel's module directory; the original was not restored",
-                origin.display()
-            ));
-            continue;
-        }
-        // An incomplete copy, or one that an earlier withdrawal restored: the original exists.
-        if kept.symlink_metadata().is_err() {
-            restored.push(place);
-            continue;
-        }
-        // A file here that is not ours was installed by the kernel's package since.
-        if !place.exists() || published.iter().any(|file| file.path == place) {
-            file::copy_atomic(kept, &place).context("restoring the kernel's original module")?;
-            notes.push(format!("restored the kernel's original {}", place.display()));
-        }
-        file::remove_all(kept)?;
-        restored.push(place);
-    }
-    Ok(restored)
+    let archived = file::sorted_entries(&layout.originals(&id.name, target)).into_iter();
+    let notes = archived.filter(|path| Layout::noted_original(path).is_some());
+    let files = notes
+        .filter_map(|note| noted_place(&note, &kernel))
+        .chain(published.iter().map(|file| file.path.clone()));
+    files.filter_map(|file| file.parent().map(Path::to_path_buf)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_original_without_a_note_of_its_place_goes_where_dkms_conf_asks_for_the_module() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path();
-        let layout =
-            Layout { dkms_tree: root.join("tree"), install_tree: root.join("modules"), ..Layout::default() };
-        let id = ModuleId { name: "a".parse().unwrap(), version: "1".parse().unwrap() };
-        let target = Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() };
-        let module = ModuleSpec {
-            built: "a".to_owned(),
-            dest_name: "a".to_owned(),
-            dest_location: "/kernel/extra".to_owned(),
-            strip: true,
-        };
-        let originals = layout.originals(&id.name, &target);
-        for name in ["a.ko.xz", "ab.ko"] {
-            file::write_atomic(&originals.join(name), b"the kernel's own", 0o644).unwrap();
+    struct World {
+        dir: tempfile::TempDir,
+        layout: Layout,
+        id: ModuleId,
+        target: Target,
+    }
+
+    impl World {
+        /// A kernel with its own list of modules, and the copy of one of them: `a.ko.xz`.
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let root = dir.path();
+            let layout = Layout {
+                dkms_tree: root.join("tree"),
+                install_tree: root.join("modules"),
+                ..Layout::default()
+            };
+            let id = ModuleId { name: "a".parse().unwrap(), version: "1".parse().unwrap() };
+            let target = Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() };
+            let world = Self { dir, layout, id, target };
+            world.write(&world.kernel("modules.order"), "kernel/net/ba.ko\nkernel/net/a.ko\n");
+            world.write(&world.kept("a.ko.xz"), "the kernel's own");
+            world
         }
-        note_places(&layout, &id, &target, &[module]).unwrap();
-        withdraw(&layout, &id, &target, &[]).unwrap();
-        forget_restored(&layout, &id, &target).unwrap();
-        let restored = fs::read(layout.kernel(&target.kernel).join("kernel/extra/a.ko.xz")).unwrap();
-        assert_eq!(restored, b"the kernel's own");
-        assert_eq!(file::sorted_entries(&originals), [originals.join("ab.ko")], "nobody's file stays");
+        fn kernel(&self, path: &str) -> PathBuf {
+            self.layout.kernel(&self.target.kernel).join(path)
+        }
+        fn kept(&self, name: &str) -> PathBuf {
+            self.layout.originals(&self.id.name, &self.target).join(name)
+        }
+        fn write(&self, path: &Path, text: &str) {
+            file::write_atomic(path, text.as_bytes(), 0o644).unwrap();
+        }
+        fn withdraw(&self, published: &[&str]) -> Withdrawn {
+            let module = ModuleSpec {
+                built: "a".to_owned(),
+                dest_name: "a".to_owned(),
+                dest_location: "/kernel/extra".to_owned(),
+                strip: true,
+            };
+            note_places(&self.layout, &self.id, &self.target, &[module]).unwrap();
+            let published = published
+                .iter()
+                .map(|path| Installed { path: self.kernel(path), sha256: String::new() })
+                .collect::<Vec<_>>();
+            let done = withdraw(&self.layout, &self.id, &self.target, &published).unwrap();
+            forget_restored(&self.layout, &self.id, &self.target).unwrap();
+            done
+        }
+        fn is_restored_to(&self, path: &str) {
+            let all = file::files_below(self.dir.path(), &[]);
+            let found: Vec<&PathBuf> =
+                all.iter().filter(|file| fs::read(file).unwrap() == b"the kernel's own").collect();
+            assert_eq!(found, [&self.kernel(path)], "{all:?}");
+        }
+    }
+
+    #[test]
+    fn an_original_goes_where_its_note_says() {
+        let world = World::new();
+        world.write(
+            &world.kept("a.ko.xz.origin"),
+            &format!("{}\n", world.kernel("updates/a.ko.xz").display()),
+        );
+        world.withdraw(&[]);
+        world.is_restored_to("updates/a.ko.xz");
+    }
+
+    #[test]
+    fn an_original_without_a_note_goes_where_dkms_conf_asks_for_the_module() {
+        let world = World::new();
+        world.write(&world.kept("ab.ko"), "of another module");
+        world.withdraw(&[]);
+        world.is_restored_to("kernel/extra/a.ko.xz");
+        let archive = world.layout.originals(&world.id.name, &world.target);
+        assert_eq!(file::sorted_entries(&archive), [world.kept("ab.ko")], "what is not known stays");
+    }
+
+    #[test]
+    fn an_original_with_a_damaged_note_goes_where_the_kernel_has_it() {
+        for damaged in ["", "\0\0\0", "/etc/passwd\n", "$KERNEL/../../../etc/passwd\n", "$KERNEL\n"] {
+            let world = World::new();
+            let text = damaged.replace("$KERNEL", &world.kernel("").display().to_string());
+            world.write(&world.kept("a.ko.xz.origin"), &text);
+            world.write(&world.kernel("updates/dkms/a.ko.xz"), "ours");
+            let done = world.withdraw(&["updates/dkms/a.ko.xz"]);
+            world.is_restored_to("kernel/net/a.ko.xz");
+            assert!(done.lost.is_empty() && !world.kernel("updates").exists(), "{damaged:?}: {done:?}");
+        }
+    }
+
+    #[test]
+    fn an_original_whose_place_is_not_known_is_kept_and_named() {
+        let world = World::new();
+        file::remove_all(&world.kept("a.ko.xz")).unwrap();
+        world.write(&world.kept("unknown.ko"), "the kernel's own");
+        world.write(&world.kept("unknown.ko.origin"), "");
+        let done = world.withdraw(&[]);
+        assert!(
+            matches!(done.lost.as_slice(), [lost] if lost.contains("unknown.ko was not restored")),
+            "{done:?}"
+        );
+        assert!(world.kept("unknown.ko").exists() && world.kept("unknown.ko.origin").exists());
+    }
+
+    #[test]
+    fn a_kernel_that_is_gone_is_not_made_again() {
+        let world = World::new();
+        file::remove_all(&world.kernel("")).unwrap();
+        world.withdraw(&["updates/dkms/a.ko.xz"]);
+        assert!(!world.kernel("").exists() && !world.kept("a.ko.xz").exists());
     }
 }

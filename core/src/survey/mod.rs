@@ -477,7 +477,13 @@ fn fingerprint(key: &Placement, bases: &BTreeMap<Placement, String>, depends: &D
 
 /// An installed build whose files in the kernel's module directory are missing, differ in size from the build, or are
 /// recorded as older than the build.
-fn damaged(session: &Session, snapshot: &Snapshot, id: &ModuleId, target: &Target, build: &Build) -> bool {
+pub fn damaged(
+    session: &Session,
+    snapshot: &Snapshot,
+    id: &ModuleId,
+    target: &Target,
+    build: &Build,
+) -> bool {
     if !build.active {
         return false;
     }

@@ -4,6 +4,7 @@
 mod changed;
 mod read;
 mod real;
+mod swap;
 mod tree;
 
 use std::ffi::OsStr;
@@ -24,6 +25,7 @@ pub use read::{
     TREE_LIMIT, open_data, open_regular, read_ends, read_optional, read_untrusted, record, same_content,
 };
 pub use real::{link_target, real_dir};
+pub use swap::Swap;
 pub use tree::{Adopted, Entry, adopt, copy as copy_tree, copy_real};
 
 /// The prefix of temporary files next to final ones. Shell tools and depmod ignore them.
@@ -136,6 +138,22 @@ impl Staged {
         std::os::unix::fs::symlink(target, &staged.temp)
             .with_context(|| format!("linking {} to {}", dest.display(), target.display()))?;
         Ok(staged)
+    }
+
+    /// Copies a file next to `dest`, with its mode, owner and time of modification.
+    pub fn copy(from: &Path, dest: &Path) -> Result<Self> {
+        let open = || -> io::Result<_> {
+            let file = File::open(from)?;
+            let meta = file.metadata()?;
+            Ok((file, meta))
+        };
+        let (mut file, meta) = open().with_context(|| format!("reading {}", from.display()))?;
+        make_dirs_synced(parent(dest))?;
+        Self::with(dest, meta.mode() & 0o7777, |copy| {
+            io::copy(&mut file, copy)?;
+            std::os::unix::fs::fchown(&*copy, Some(meta.uid()), Some(meta.gid()))?;
+            copy.set_modified(meta.modified()?)
+        })
     }
 
     /// Renames the file, replacing an existing one: the old or the new one at any time, and after a power failure.
@@ -284,19 +302,7 @@ pub fn write_named(path: &Path, content: &[u8]) -> Result<()> {
 
 /// Copies a file atomically, with its mode, owner and time of modification.
 pub fn copy_atomic(from: &Path, to: &Path) -> Result<()> {
-    let open = || -> io::Result<_> {
-        let file = File::open(from)?;
-        let meta = file.metadata()?;
-        Ok((file, meta))
-    };
-    let (mut file, meta) = open().with_context(|| format!("reading {}", from.display()))?;
-    make_dirs_synced(parent(to))?;
-    let fill = |copy: &mut File| {
-        io::copy(&mut file, copy)?;
-        std::os::unix::fs::fchown(&*copy, Some(meta.uid()), Some(meta.gid()))?;
-        copy.set_modified(meta.modified()?)
-    };
-    Staged::with(to, meta.mode() & 0o7777, fill)?.commit()
+    Staged::copy(from, to)?.commit()
 }
 
 /// Makes `link` point to `target`, replacing an existing one atomically.

@@ -23,6 +23,12 @@ pub struct Intent {
     /// Modules that are being withdrawn.
     #[serde(default)]
     pub withdraw: Vec<Placement>,
+    /// Those of them whose builds are deleted afterwards.
+    #[serde(default)]
+    pub unbuild: BTreeSet<Placement>,
+    /// Those modules that are unregistered afterwards.
+    #[serde(default)]
+    pub unregister: BTreeSet<ModuleId>,
     /// Installed modules whose POST_INSTALL has not ended.
     #[serde(default)]
     pub post_install: BTreeSet<Placement>,
@@ -32,6 +38,9 @@ pub struct Intent {
     /// Module files (and directories of them) where temporary files may be left.
     #[serde(default)]
     pub touched: BTreeSet<PathBuf>,
+    /// Directories of the kernel's own modules, for the same reason. They stay, even if they are empty.
+    #[serde(default)]
+    pub left: BTreeSet<PathBuf>,
     /// Kernels whose modules.dep is out of date until depmod has run.
     #[serde(default)]
     pub depmod: BTreeSet<Target>,
@@ -46,6 +55,13 @@ pub struct Pending {
     pub target: Target,
     /// Whether it was forced.
     pub force: bool,
+}
+
+impl Pending {
+    /// Whether it is for this module and kernel.
+    pub fn is(&self, module: &ModuleId, target: &Target) -> bool {
+        self.module == *module && self.target == *target
+    }
 }
 
 /// The DKMS tree with the write lock.

@@ -46,6 +46,7 @@ const PUBLISH: &[&str] = &[
     "publish:originals-kept",
     "publish:between-files",
     "publish:renamed",
+    "publish:swapped",
     "publish:before-activate",
     "publish:activated",
     "publish:noted",
@@ -57,6 +58,7 @@ const WITHDRAW: &[&str] = &[
     "withdraw:intended",
     "withdraw:restored",
     "withdraw:between-files",
+    "withdraw:finished",
     "withdraw:before-deactivate",
     "withdraw:deactivated",
     "finish:before-depmod",
@@ -170,9 +172,22 @@ fn a_removal() {
         before: over_originals,
         command: &["remove", "a/1", "--all"],
         version: "1",
-        parts: &[&["uninstall", "a/1", "-k", TARGET], &["unbuild", "a/1", "-k", TARGET]],
+        // Not a part: what has begun to leave leaves.
+        parts: &[],
         also: "",
         points,
+    });
+}
+
+#[test]
+fn a_removal_of_a_build() {
+    play(&Story {
+        before: over_originals,
+        command: &["unbuild", "a/1", "-k", TARGET],
+        version: "1",
+        parts: &[],
+        also: "",
+        points: &["withdraw:finished", "withdraw:before-unbuild"],
     });
 }
 
