@@ -183,6 +183,12 @@ fn grub_keeps_the_old_kernel(suite: &'static Suite) {
     assert_eq!(booted(&root), image_of(new));
     root.run(&format!("dkms autoinstall -k {}", new.release)).fails().says(&["remains the boot default"]);
     assert_eq!(booted(&root), image_of(old));
+    // What a run could not do at all, doctor finds and does.
+    root.run(&format!("rm {STATE} {DROP_IN} && update-grub")).ok();
+    root.run("dkms doctor").exits(20).says(&["the boot default is out of date", &said]);
+    root.run("dkms doctor --fix").says(&["remains the boot default"]);
+    assert_eq!(booted(&root), image_of(old));
+    root.run("dkms doctor").never_says(&["boot default"]);
     // Nothing regenerates the menu after a module's package, except for dkms.
     repaired(&root, &kernels).says(&[&format!("{} is no longer kept as the boot default", old.release)]);
     assert_eq!(booted(&root), image_of(new));

@@ -93,7 +93,9 @@ fn a_file_that_cannot_be_replaced_leaves_the_old_version_as_a_whole() {
         let filled = |command: &str| command.replace("DIR", &kernel.dkms_dir());
         root.run(&filled(prepare)).ok();
         let inject = match prepare {
-            "true" => format!("strace -f -qq -o /dev/null -e trace=renameat2 -e inject=renameat2:error=EIO:when={second} "),
+            "true" => format!(
+                "strace -f -qq -o /dev/null -e trace=renameat2 -e inject=renameat2:error=EIO:when={second} "
+            ),
             _ => String::new(),
         };
         let failed = root.run(&format!("{inject}{switch}")).fails();
@@ -126,7 +128,10 @@ fn an_import_that_was_killed_is_continued_by_the_same_command() {
     let pack = format!("dkms mktarball switch/1.0 -k {} --archive /opt/switch.tar.gz", kernel.release);
     root.run(&pack).ok();
     let tarball = root.run("find / -xdev -name switch.tar.gz").stdout.trim().to_owned();
-    root.run(&format!("cp {tarball} /opt/import.tar.gz; dkms remove switch/1.0 --all; dkms remove switch/2.0 --all")).ok();
+    root.run(&format!(
+        "cp {tarball} /opt/import.tar.gz; dkms remove switch/1.0 --all; dkms remove switch/2.0 --all"
+    ))
+    .ok();
     let status = root.run("dkms status switch").stdout;
     // As it is after the kill: the source is registered, the build is missing.
     root.run("dkms add switch/1.0 && dkms ldtarball /opt/import.tar.gz").ok();

@@ -1,6 +1,6 @@
 //! Executes a plan and fills the report. Makes no decisions.
 
-mod boot;
+pub mod boot;
 mod claims;
 mod dependents;
 mod hold;

@@ -33,6 +33,8 @@ pub enum Repair {
     Complete,
     /// The next transaction regenerates an initramfs that is out of date.
     Initramfs(Target),
+    /// The boot default is decided again.
+    BootDefault,
     /// Temporary files are deleted.
     Sweep,
     /// Everything of a removed kernel is deleted.
@@ -49,6 +51,7 @@ impl Finding {
         match self {
             Self::Unfinished { .. } => Some(Repair::Complete),
             Self::OutdatedInitramfs { target, .. } => Some(Repair::Initramfs(target.clone())),
+            Self::BootDefault { .. } => Some(Repair::BootDefault),
             Self::Temporary { .. } => Some(Repair::Sweep),
             Self::RemovedKernel { target, .. } => Some(Repair::Forget(target.clone())),
             Self::OutdatedIndex { target } => Some(Repair::Index(target.clone())),
@@ -169,6 +172,10 @@ impl Finding {
                 let what = outdated(target, modules, why);
                 let command = format!("dkms autoinstall -k {}", target.kernel);
                 row("outdated-initramfs", what, "to regenerate it", command)
+            }
+            Self::BootDefault { what } => {
+                let what = format!("the boot default is out of date: {what}");
+                row("boot-default", what, "to set it", "dkms doctor --fix".into())
             }
             Self::OutdatedIndex { target } => {
                 let what = format!("modules.dep of {} lacks installed modules", target.kernel);

@@ -40,6 +40,8 @@ pub struct Facts {
     pub damaged: Vec<(Target, ModuleId)>,
     /// Copies of the kernel's originals whose module is not installed any more, and where they belong.
     pub unrestored: Vec<(Target, PathBuf, PathBuf)>,
+    /// A change of the boot default that was not made.
+    pub boot_default: Option<String>,
     /// Modules without a source, with the reason.
     pub broken: Vec<(ModuleId, String)>,
     /// Kernels whose initramfs is out of date.

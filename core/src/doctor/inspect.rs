@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::{Facts, KeptLong, Keys, Leftover, Prospects, Space};
-use crate::apply::outlook;
+use crate::apply::{self, outlook};
 use crate::inventory::all_targets;
 use crate::kept_back::KeptBack;
 use crate::layout::Layout;
@@ -59,6 +59,7 @@ pub fn inspect(session: &mut Session) -> Result<Facts> {
         removed_kernels: gone.into_iter().map(|target| leftover(&snapshot, target)).collect(),
         unowned: unowned(session, &snapshot, &targets, &unfinished),
         damaged: damaged(session, &snapshot, &all),
+        boot_default: apply::boot::overdue(session, &snapshot)?,
         unrestored: unrestored(&layout, &snapshot, &all, &unfinished),
         broken: broken(&snapshot),
         stale,

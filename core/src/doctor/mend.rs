@@ -25,10 +25,11 @@ pub fn mend(session: &mut Session, findings: &[Finding]) -> Result<()> {
     let temporary: Vec<PathBuf> = findings.iter().flat_map(temporary).collect();
     let mut indexes: BTreeSet<Target> = BTreeSet::new();
     let mut events = Vec::new();
-    let mut transaction = false;
+    let (mut transaction, mut boot_default) = (false, false);
     for repair in repairs {
         match repair {
             Repair::Sweep => {}
+            Repair::BootDefault => boot_default = true,
             Repair::Complete | Repair::Initramfs(_) => transaction = true,
             Repair::Index(target) => {
                 indexes.insert(target);
@@ -42,6 +43,9 @@ pub fn mend(session: &mut Session, findings: &[Finding]) -> Result<()> {
     }
     if transaction || !indexes.is_empty() || !events.is_empty() {
         apply::run(session, events)?;
+    }
+    if boot_default {
+        apply::boot::catch_up(session)?;
     }
     Ok(())
 }

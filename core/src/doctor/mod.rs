@@ -123,6 +123,11 @@ pub enum Finding {
         /// Why it could not be regenerated.
         why: String,
     },
+    /// A change of the boot default was not made.
+    BootDefault {
+        /// The change.
+        what: String,
+    },
     /// modules.dep of a kernel lacks installed modules.
     OutdatedIndex {
         /// The kernel.
@@ -227,6 +232,7 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
         modules: stale.modules.clone(),
         why: stale.why.clone(),
     }));
+    found.extend(facts.boot_default.clone().map(|what| Finding::BootDefault { what }));
     found.extend(facts.loaded.iter().cloned().map(Finding::Loaded));
     found
 }

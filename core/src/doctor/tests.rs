@@ -248,6 +248,13 @@ fn table() -> Vec<(Facts, &'static str, &'static str, &'static str, bool)> {
             true,
         ),
         (
+            Facts { boot_default: Some("6.0 remains the boot default".into()), ..none() },
+            "boot-default",
+            "the boot default is out of date: 6.0 remains the boot default",
+            "dkms doctor --fix",
+            true,
+        ),
+        (
             Facts { stale: vec![(target(), stale)], ..none() },
             "outdated-initramfs",
             "the initramfs for 6.1 is out of date: it lacks the installed version of a: no space",

@@ -40,10 +40,10 @@ echo "== status"; dkms status
 echo "== end"
 "#;
 
-/// Repairs without being told what; it cannot make the machine better than [`Known::doctor`]. Two things are left to the next
-/// command: that there is no key is no fault, and a boot default that could not be set is not noticed.
+/// Repairs without being told what; it cannot make the machine better than [`Known::doctor`]. One thing is left to the next
+/// command: that there is no key is no fault.
 fn doctor(story: &Story) -> String {
-    let left = story.act == story::GENERATE || story.prepare == story::BOOT_DEFAULT;
+    let left = story.act == story::GENERATE;
     format!("dkms doctor --fix || true; {}", if left { story.next } else { "true" })
 }
 
