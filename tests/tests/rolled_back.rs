@@ -122,6 +122,28 @@ fn a_file_that_cannot_be_deleted_keeps_the_module_as_a_whole() {
 }
 
 #[test]
+fn another_module_at_our_path_is_copied_before_it_is_replaced() {
+    let (layer, kernel) = prepared();
+    let root = Root::on(&layer);
+    let dir = kernel.dkms_dir();
+    root.run(&format!(
+        "cp $(ls /var/lib/dkms/switch/2.0/*/*/module/switch_a*) {dir}/ && sha256sum {dir}/switch_a* >/opt/sum"
+    ))
+    .ok();
+    root.run(&format!("dkms install switch/1.0 -k {} --force", kernel.release))
+        .ok()
+        .says(&["was not the file that dkms had installed; a copy is in"]);
+    assert_eq!(versions(&root, &kernel), ["1.0", "1.0"]);
+    let kept = root.find("/var/lib/dkms/.dkms-rs/replaced", "-name 'switch_a*'");
+    assert!(
+        root.read("/opt/sum")
+            .starts_with(&root.run(&format!("sha256sum {} | cut -c -64", kept[0])).stdout.trim().to_owned()),
+        "{kept:?}"
+    );
+    root.run("dkms doctor").exits(20);
+}
+
+#[test]
 fn an_import_that_was_killed_is_continued_by_the_same_command() {
     let (layer, kernel) = prepared();
     let root = Root::on(&layer);

@@ -11,7 +11,7 @@ use crate::plan::Task;
 use crate::report::{Failing, Fault, Outcome};
 use crate::step::{publish, script, verify, weak_modules};
 use crate::sys::file;
-use crate::tree::{Pending, Record};
+use crate::tree::{Installed, Pending, Record};
 use crate::types::{Attempt, ModuleId, Placement, Target};
 
 /// Installs a build for the kernel.
@@ -103,6 +103,7 @@ pub(super) fn install(
         }
     })?;
     fail::fail_point!("publish:intended");
+    notes.extend(keep_foreign(work, active.as_ref(), target, (&published, &claims))?);
     notes.extend(publication.skipped.iter().map(|skipped| skipped.why.clone()));
     notes.extend(publication.conflicts());
     let withheld = publication.skipped.iter().map(|skipped| skipped.name.clone()).collect();
@@ -154,6 +155,30 @@ pub(super) fn install(
         })?;
     }
     Ok(Ok(notes))
+}
+
+/// Copies files that are about to be replaced, and that are not what dkms had installed: an administrator or a vendor's
+/// installer has put another module there.
+fn keep_foreign(
+    work: &Work<'_>,
+    active: Option<&ModuleId>,
+    target: &Target,
+    (published, claims): (&[Installed], &publish::Claims),
+) -> Result<Vec<String>> {
+    let Some(active) = active else { return Ok(Vec::new()) };
+    let mut notes = Vec::new();
+    for file in published {
+        let foreign = work.foreign(active, target, file)?;
+        let owned = foreign && claims.get(&file.path).is_some_and(|owners| owners.len() > 1);
+        if foreign && !owned {
+            let name = file.path.file_name().unwrap_or_default();
+            let kept = work.session.layout.replaced(target).join(name);
+            file::copy_atomic(&file.path, &kept)?;
+            let (path, kept) = (file.path.display(), kept.display());
+            notes.push(format!("{path} was not the file that dkms had installed; a copy is in {kept}"));
+        }
+    }
+    Ok(notes)
 }
 
 /// Clears the record of the previous version's installed files, and deletes a stand-in.

@@ -71,6 +71,10 @@ impl Layout {
     pub fn own(&self) -> PathBuf {
         self.dkms_tree.join(OWN)
     }
+    /// Files that an installation replaced and that dkms had not installed.
+    pub fn replaced(&self, target: &Target) -> PathBuf {
+        self.own().join("replaced").join(target.kernel.as_str()).join(target.arch.as_str())
+    }
     /// What the package manager would install, and which modules build for it.
     pub fn upcoming(&self) -> PathBuf {
         self.own().join("upcoming.json")

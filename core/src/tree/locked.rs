@@ -238,6 +238,7 @@ impl LockedTree {
     /// repeated, and those of removed kernels and versions do not accumulate.
     pub fn forget_kernel(&self, target: &Target) -> Result<()> {
         self.forget_stale(target)?;
+        file::remove_all(&self.layout.replaced(target))?;
         file::remove_all(&self.layout.headers_hash(target))?;
         file::remove_all(&self.layout.evaluated())
     }
