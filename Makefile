@@ -7,7 +7,7 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 export SOURCE_DATE_EPOCH
 
-.PHONY: help build check subjects audit test test-long packages deb rpm arch-package demo full compat verdicts bench corpus powercut storm fuzz oracle oracle-sample deps clean
+.PHONY: help build check subjects audit test test-long packages deb rpm arch-package demo full compat arm64 verdicts bench corpus powercut storm fuzz oracle oracle-sample deps clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -75,6 +75,9 @@ demo: deps deb ## install a kernel with apt in a throwaway Debian, rebuild and l
 
 full: deps deb ## install 23 real module packages and a new kernel in one transaction (needs root, slow)
 	$(CARGO) test --locked -p dkms-tests --test full_transaction -- --ignored --test-threads=1 --nocapture
+
+arm64: deps ## cross-compile for 64-bit ARM, and run a kernel update in an emulated Debian of that architecture (needs root, an hour)
+	$(CARGO) test --locked -p dkms-tests --test arm64 -- --ignored --test-threads=1 --nocapture
 
 compat: deps deb ## build every *-dkms package of Debian 13 with Debian's dkms and with ours, and compare (needs root, hours on the first run)
 	$(CARGO) test --locked -p dkms-tests --test compat -- --ignored --test-threads=1 --nocapture

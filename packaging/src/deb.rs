@@ -25,7 +25,11 @@ pub fn make(binaries: &Path, out: &Path) -> Result<PathBuf> {
     let repository =
         fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).context("finding this tree")?;
     let version = env!("CARGO_PKG_VERSION");
-    let arch = tool::text(Command::new("dpkg").arg("--print-architecture"))?;
+    // Debian's variable for programs that were cross-compiled; its tools read it, too.
+    let arch = match std::env::var("DEB_HOST_ARCH") {
+        Ok(arch) => arch,
+        Err(_) => tool::text(Command::new("dpkg").arg("--print-architecture"))?,
+    };
     fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
 
     let staging =

@@ -9,6 +9,8 @@ pub enum Flavour {
     Cloud,
     /// The standard kernel.
     Plain,
+    /// The small one for 64-bit ARM.
+    CloudArm64,
     /// The same with the patches for real time: a second kernel with all drivers.
     RealTime,
 }
@@ -17,6 +19,7 @@ impl Flavour {
     fn suffix(self) -> &'static str {
         match self {
             Self::Cloud => "-cloud-amd64",
+            Self::CloudArm64 => "-cloud-arm64",
             Self::Plain => "-amd64",
             Self::RealTime => "-rt-amd64",
         }

@@ -13,6 +13,8 @@ use crate::{Output, host, mirror::Mirror};
 pub struct Suite {
     /// Code name.
     pub name: &'static str,
+    /// Debian's architecture, if it is not the host's: programs in the root are emulated.
+    pub foreign: Option<&'static str>,
     /// The prefix of the releases of this suite's own kernels.
     pub kernel_series: &'static str,
     /// Whether apt can install headers without the image (trixie's headers depend on it).
@@ -20,12 +22,17 @@ pub struct Suite {
 }
 
 /// Debian 13.
-pub static TRIXIE: Suite = Suite { name: "trixie", kernel_series: "6.12.", headers_stand_alone: false };
+pub static TRIXIE: Suite =
+    Suite { name: "trixie", foreign: None, kernel_series: "6.12.", headers_stand_alone: false };
+/// The same for 64-bit ARM.
+pub static TRIXIE_ARM64: Suite =
+    Suite { name: "trixie", foreign: Some("arm64"), kernel_series: "6.12.", headers_stand_alone: false };
 /// Debian's unstable: the newest version of every package manager. Its own kernel series changes often; tests in it use
 /// kernels of other suites.
-pub static SID: Suite = Suite { name: "sid", kernel_series: "", headers_stand_alone: false };
+pub static SID: Suite = Suite { name: "sid", foreign: None, kernel_series: "", headers_stand_alone: false };
 /// Debian 12.
-pub static BOOKWORM: Suite = Suite { name: "bookworm", kernel_series: "6.1.", headers_stand_alone: true };
+pub static BOOKWORM: Suite =
+    Suite { name: "bookworm", foreign: None, kernel_series: "6.1.", headers_stand_alone: true };
 
 /// Marks every root of the tests; its mtime is when the base was created.
 pub(super) const STAMP: &str = "/etc/made-by-dkms-tests";
@@ -58,6 +65,11 @@ impl Suite {
         &TRIXIE
     }
 
+    /// Debian 13 for 64-bit ARM.
+    pub fn trixie_arm64() -> &'static Self {
+        &TRIXIE_ARM64
+    }
+
     /// Debian 12: hooks run by run-parts over one directory, modules packaged below /lib.
     pub fn bookworm() -> &'static Self {
         &BOOKWORM
@@ -73,9 +85,11 @@ impl Suite {
         let mirror = Mirror::of_host();
         let lines = mirror.lines_for(self.name);
         let recipe = format!("{PACKAGES:?}{lines:?}{APT_CONF}{}v3", mirror.apt_conf);
-        let name = format!("base/{}-{}", self.name, host::key(&[recipe.as_bytes()]));
+        let label =
+            format!("{}{}", self.name, self.foreign.map(|arch| format!("-{arch}")).unwrap_or_default());
+        let name = format!("base/{label}-{}", host::key(&[recipe.as_bytes()]));
         let dir = host::roots_dir().join(&name);
-        let _building = host::lock(&format!("build-base-{}", self.name));
+        let _building = host::lock(&format!("build-base-{label}"));
         if is_fresh(&dir) {
             return Layer::bottom(self, name);
         }
@@ -85,7 +99,7 @@ impl Suite {
         if unused.is_none() && dir.exists() {
             return Layer::bottom(self, name);
         }
-        preparing(&format!("{}-base", self.name), || make(self.name, &dir, &lines, &mirror.apt_conf));
+        preparing(&format!("{label}-base"), || make(self, &dir, &lines, &mirror.apt_conf));
         Layer::bottom(self, name)
     }
 }
@@ -96,7 +110,7 @@ fn is_fresh(dir: &std::path::Path) -> bool {
     made.is_ok_and(|t| age(t) < FRESH)
 }
 
-fn make(suite: &str, dir: &std::path::Path, lines: &[String], apt_conf: &str) {
+fn make(suite: &Suite, dir: &std::path::Path, lines: &[String], apt_conf: &str) {
     host::need_tools(&[("mmdebstrap", "mmdebstrap")]);
     let building = dir.with_extension("building");
     for old in [dir, &building] {
@@ -112,7 +126,8 @@ fn make(suite: &str, dir: &std::path::Path, lines: &[String], apt_conf: &str) {
     for line in apt_conf.lines().chain(APT_CONF.lines()) {
         command.arg(format!("--aptopt={line}"));
     }
-    command.arg(suite).arg(&building).args(lines);
+    command.args(suite.foreign.map(|arch| format!("--architectures={arch}")));
+    command.arg(suite.name).arg(&building).args(lines);
     Output::new("mmdebstrap", &command.output().expect("mmdebstrap")).ok();
     // Without these caches, each apt command in each root parses all package indices, which takes seconds.
     let caches = Command::new("chroot").arg(&building).args(["apt-cache", "gencaches"]).output();

@@ -4,6 +4,7 @@ use crate::order::Which;
 
 /// Suite, and seconds of processor time for its tests in `make test` and in `make test-long`, without prepared layers.
 const BUDGETS: &[(&str, u32, u32)] = &[
+    ("arm64", 0, 3600),
     ("attacks", 80, 0),
     ("bad_conf", 60, 0),
     ("bad_moments", 60, 0),
