@@ -13,6 +13,10 @@ const TARGET: &str = "aarch64-unknown-linux-gnu";
 const LINKER: &str = "aarch64-linux-gnu-gcc";
 const PROGRAMS: [&str; 3] = ["dkms", "dkms-apt-hook", "dkms-dnf-plugin"];
 
+/// Debian's tool with the cross compiler's libraries; their packages have other names than those of an ARM machine.
+const LIBRARIES: &str = "#!/bin/sh
+/usr/bin/dpkg-shlibdeps -l/usr/aarch64-linux-gnu/lib \"$@\" | sed \"s/:arm64//g; s/-arm64-cross//g\"";
+
 /// The exit code of dkms for a build that would not load.
 const WOULD_NOT_LOAD: i32 = 7;
 
@@ -44,8 +48,14 @@ fn package() -> PathBuf {
     };
     host::run_host(&format!("rm -rf {0} && mkdir -p {0}/programs", out.display()));
     PROGRAMS.iter().for_each(|program| drop(host::run_host(&strip(program))));
+    let libraries = out.join("tools/dpkg-shlibdeps");
     host::run_host(&format!(
-        "cd {} && DEB_HOST_ARCH=arm64 cargo run --locked -q -p dkms-packaging -- deb --binaries {1}/programs --out {1}",
+        "mkdir -p {0}/tools && printf '%s\\n' '{LIBRARIES}' >{1} && chmod 755 {1}",
+        out.display(),
+        libraries.display()
+    ));
+    host::run_host(&format!(
+        "cd {} && PATH={1}/tools:$PATH DEB_HOST_ARCH=arm64 cargo run --locked -q -p dkms-packaging -- deb --binaries {1}/programs --out {1}",
         host::workspace().display(),
         out.display()
     ));

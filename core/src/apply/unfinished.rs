@@ -10,6 +10,7 @@ use crate::report::{KernelStep, Unfinished};
 use crate::session::Session;
 use crate::step::initramfs;
 use crate::sys::signal;
+use crate::sys::time::now;
 use crate::tree::stale;
 use crate::types::{ModuleName, Target};
 
@@ -25,7 +26,7 @@ impl Work<'_> {
             if self.gone.contains(&target) {
                 continue;
             }
-            match initramfs::refresh(self.session, &target, &stale.names) {
+            match initramfs::refresh(self.session, &target, &stale.names, stale.since) {
                 Ok(regenerated) => {
                     self.report.initramfs.extend(regenerated.then(|| target.clone()));
                     self.tree.forget_stale(&target)?;
@@ -71,6 +72,7 @@ impl Work<'_> {
         let mut noted = noted.map(|(_, stale)| stale).unwrap_or_default();
         noted.modules.insert(module.clone());
         noted.names.extend(names.iter().cloned());
+        noted.since = now();
         self.tree.note_stale(target, &noted)
     }
 }

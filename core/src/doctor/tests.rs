@@ -45,8 +45,7 @@ fn keys(has_key: bool, has_certificate: bool, exposed: bool) -> Facts {
 /// Each finding: the facts that it follows from, its kind, its sentence, its command, and whether `--fix` repairs it.
 fn table() -> Vec<(Facts, &'static str, &'static str, &'static str, bool)> {
     let none = Facts::default;
-    let stale =
-        Stale { modules: ["a".parse().unwrap()].into(), names: BTreeSet::new(), why: "no space".into() };
+    let stale = Stale { modules: ["a".parse().unwrap()].into(), why: "no space".into(), ..Stale::default() };
     let replaced =
         Replaced { id: id("nvidia/2"), name: "nvidia".into(), loaded: "1".into(), installed: "2".into() };
     let index = |facts: Facts| {

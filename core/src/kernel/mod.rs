@@ -19,6 +19,7 @@ pub mod signature_policy;
 mod symvers;
 mod tools;
 mod trust;
+pub mod unified;
 
 use std::path::{Path, PathBuf};
 

@@ -19,6 +19,22 @@ impl Layout {
     pub fn source(&self, id: &ModuleId) -> PathBuf {
         self.source_tree.join(format!("{}-{}", id.name, id.version))
     }
+    /// The configuration of kernel-install, the first file first that counts.
+    pub fn install_confs(&self) -> Vec<PathBuf> {
+        let dirs = [
+            self.etc.join("kernel"),
+            "/run/kernel".into(),
+            "/usr/local/lib/kernel".into(),
+            "/usr/lib/kernel".into(),
+        ];
+        let drop_ins =
+            dirs.iter().flat_map(|dir| file::sorted_entries(&dir.join("install.conf.d")).into_iter().rev());
+        drop_ins.chain(dirs.iter().map(|dir| dir.join("install.conf"))).collect()
+    }
+    /// mkinitcpio's settings for a kernel of this package.
+    pub fn mkinitcpio_preset(&self, pkgbase: &str) -> PathBuf {
+        self.etc.join("mkinitcpio.d").join(format!("{pkgbase}.preset"))
+    }
     /// `/etc/dkms`
     pub fn config(&self) -> PathBuf {
         self.etc.join("dkms")

@@ -18,6 +18,9 @@ pub struct Stale {
     pub modules: BTreeSet<ModuleName>,
     /// The kernel's names of the modules.
     pub names: BTreeSet<String>,
+    /// When the last of them was replaced, in seconds since 1970: an image from after this has it.
+    #[serde(default)]
+    pub since: u64,
     /// Why regenerating it failed; empty until that was tried.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
@@ -67,6 +70,7 @@ mod tests {
         let noted = Stale {
             modules: ["a".parse().unwrap()].into(),
             names: ["a_b".into()].into(),
+            since: 7,
             why: "full".into(),
         };
         assert_eq!(stale(&layout), []);

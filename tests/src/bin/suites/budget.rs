@@ -53,6 +53,7 @@ const BUDGETS: &[(&str, u32, u32)] = &[
     ("stock_debian", 20, 2700),
     ("tarballs", 60, 0),
     ("ubuntu", 30, 0),
+    ("unified", 60, 0),
     ("upcoming", 400, 540),
     ("would_not_load", 60, 0),
 ];

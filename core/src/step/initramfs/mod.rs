@@ -1,6 +1,9 @@
 //! The initramfs: regenerated only if a published module makes it out of date, and nothing regenerates it later.
 
+mod unified;
+
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -13,8 +16,22 @@ use crate::sys::file;
 use crate::sys::run::{Cmd, Output, which};
 use crate::types::Target;
 
-/// Regenerates the initramfs of a kernel if it is out of date. True if it was regenerated.
-pub fn refresh(session: &Session, target: &Target, published: &BTreeSet<String>) -> Result<bool> {
+/// Regenerates the initramfs of a kernel, and unified images with it, if they are out of date since a time. True if one was
+/// regenerated.
+pub fn refresh(session: &Session, target: &Target, published: &BTreeSet<String>, since: u64) -> Result<bool> {
+    if published.is_empty() || image_is_pending(session, target)? {
+        return Ok(false);
+    }
+    let images = unified::images(session, target);
+    let wishes = wishes(session);
+    let plain = image(session, target, published, &wishes)?;
+    let stale = |initramfs: &Path| stale(published, &wishes, || list(session, initramfs));
+    let unified = unified::refresh(session, target, (&images, since), stale)?;
+    Ok(plain || unified)
+}
+
+/// The initramfs in a file of its own.
+fn image(session: &Session, target: &Target, published: &BTreeSet<String>, wishes: &str) -> Result<bool> {
     let distribution = &session.policy.distribution;
     let Some((program, args)) = distribution.make_initramfs.split_first() else { return Ok(false) };
     let pkgbase = pkgbase(&session.layout, &target.kernel);
@@ -24,16 +41,7 @@ pub fn refresh(session: &Session, target: &Target, published: &BTreeSet<String>)
         .into_iter()
         .find(|image| image.exists());
     let Some(image) = image.filter(|_| which(program).is_some()) else { return Ok(false) };
-    if published.is_empty() || image_is_pending(session, target)? {
-        return Ok(false);
-    }
-    let wishes = wishes(session);
-    let stale = stale(published, &wishes, || {
-        let (program, args) = distribution.list_initramfs.split_first()?;
-        let done = Cmd::new(*program).args(args).arg(&image).output(Output::Split).run().ok()?;
-        done.status.success().then(|| String::from_utf8_lossy(&done.output).into_owned())
-    });
-    if !stale {
+    if !stale(published, wishes, || list(session, &image)) {
         return Ok(false);
     }
     session.screen.event(&Progress::Step { step: KernelStep::Initramfs, target });
@@ -53,6 +61,13 @@ pub fn refresh(session: &Session, target: &Target, published: &BTreeSet<String>)
         }
     }
     Ok(true)
+}
+
+/// The names of the files in an initramfs.
+fn list(session: &Session, image: &Path) -> Option<String> {
+    let (program, args) = session.policy.distribution.list_initramfs.split_first()?;
+    let done = Cmd::new(*program).args(args).arg(image).output(Output::Split).run().ok()?;
+    done.status.success().then(|| String::from_utf8_lossy(&done.output).into_owned())
 }
 
 /// Whether an initramfs from before these modules were published lacks them or contains old ones: it contains one, or
