@@ -55,6 +55,11 @@ pub fn manager() -> Option<String> {
     Some(format!("{} {}", manager.pid, manager.started))
 }
 
+/// Whether a package manager runs the program that called dkms.
+pub fn in_transaction() -> bool {
+    set_by_manager() || manager().is_some()
+}
+
 /// The outermost package manager of the processes above: a front end starts others.
 fn outermost<'a>(managers: &[Manager], above: &'a [Ancestor]) -> Option<&'a Ancestor> {
     above.iter().rev().find(|ancestor| manages(managers, ancestor))

@@ -99,6 +99,8 @@ pub const MANAGERS: &[Manager] = &[
         triggers: Some(Triggers { off: "--notriggers" }),
     },
     Manager { programs: &["pacman"], variables: &[], replacing: None, triggers: None },
+    // Its scripts run in a sandbox, where the processes above are not visible. Builders of images set the variable, too.
+    Manager { programs: &["rpm-ostree"], variables: &["SYSTEMD_OFFLINE"], replacing: None, triggers: None },
 ];
 
 /// The default path of pacman's database.
