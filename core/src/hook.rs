@@ -227,14 +227,15 @@ fn incoming(
     Ok(if held { HELD } else { 0 })
 }
 
-/// Whether nothing can be done because a tree is read-only, as in rpm-ostree's sandbox for scripts; if so, prints one line. A
-/// failure would undo the whole update of an image.
+/// Whether nothing can be done because the packages are of another root, or a tree is read-only, as in rpm-ostree's sandbox for
+/// scripts; if so, prints one line. A failure would undo the whole update of an image.
 fn skipped(session: &Session, kernels: bool) -> bool {
-    let found = session.read_only(kernels).filter(|_| !session.options.dry_run);
-    if let Some(found) = &found {
-        session.screen.alert(&format!("dkms: skipped: {}", found.what()));
+    let why = caller::elsewhere().or_else(|| session.read_only(kernels).map(|found| found.what()));
+    let why = why.filter(|_| !session.options.dry_run);
+    if let Some(why) = &why {
+        session.screen.alert(&format!("dkms: skipped: {why}"));
     }
-    found.is_some()
+    why.is_some()
 }
 
 /// Has the next transaction leave out what aborts this one, if the package manager can be asked now; else the next ahead run does.

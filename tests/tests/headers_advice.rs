@@ -5,6 +5,7 @@
 use dkms_tests::dressed::Kind::{Board, Headers, Image, Meta};
 use dkms_tests::dressed::{self, Package};
 use dkms_tests::modules::Sources;
+use dkms_tests::pacman;
 use dkms_tests::roots::Layer;
 use dkms_tests::rpm::{self, Family, Manager};
 use dkms_tests::{Root, Suite, stage};
@@ -495,5 +496,40 @@ fn a_capability_is_found_by_both_dnfs() {
         assert_eq!(packages.trim(), format!("'{provides}'"));
         manager.install(&root, &[packages.trim()]).ok();
         expect_headers(&root, kernel);
+    }
+}
+
+/// A relative of Arch: its os-release, the package of its kernel, and the kernel's release.
+const PACMANS: &[(&str, &str, &str)] = &[
+    ("ID=cachyos\nID_LIKE=arch\n", "linux-cachyos", "6.17.8-2-cachyos"),
+    ("ID=manjaro\nID_LIKE=arch\n", "linux612", "6.12.58-1-MANJARO"),
+    ("ID=endeavouros\nID_LIKE=arch\n", "linux-zen", "6.17.8-zen1-1-zen"),
+];
+
+#[test]
+#[ignore = "long: pacman.rs has a kernel of Arch"]
+fn relatives_of_arch() {
+    for (os_release, package, kernel) in PACMANS {
+        let machine = pacman::machine();
+        let root = &machine.root;
+        root.write("/etc/os-release", os_release);
+        Sources::new("fine", "1.0").unpack(root);
+        root.run("dkms add fine/1.0").ok();
+        let modules = format!("usr/lib/modules/{kernel}");
+        root.write(&format!("/opt/dressed/image/{modules}/vmlinuz"), "image");
+        root.write(&format!("/opt/dressed/image/{modules}/pkgbase"), package);
+        root.write(
+            &format!("/opt/dressed/headers/{modules}/build/include/config/auto.conf"),
+            "CONFIG_MODULES=y",
+        );
+        let base = format!("pkgbase={package}");
+        machine.make(package, "6", &base, "/opt/dressed/image");
+        machine.make(&format!("{package}-headers"), "6", &base, "/opt/dressed/headers");
+        root.run("cd /opt/repo && repo-add -q here.db.tar.gz linux*-6-1-any.pkg.tar").ok();
+        let install = |packages: &str| root.run(&format!("pacman -Sy --noconfirm {packages} 2>&1"));
+        let said = install(package).ok().says(&[&format!("run `pacman -S {package}-headers`")]);
+        let headers = dressed::advised(&said).replacen("pacman -S ", "", 1);
+        install(&headers).ok();
+        expect_headers(root, kernel);
     }
 }
