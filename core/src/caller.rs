@@ -55,6 +55,18 @@ pub fn manager() -> Option<String> {
     Some(format!("{} {}", manager.pid, manager.started))
 }
 
+/// Why a script's call is not about this system: dpkg installs into another root directory and did not change to it.
+pub fn elsewhere() -> Option<String> {
+    let variable = MANAGERS.iter().find_map(|manager| manager.other_root)?;
+    let root = environment::variable(variable).filter(|root| !matches!(root.as_str(), "" | "/"))?;
+    Some(format!("{variable}={root} is another system; run dkms in it, with chroot {root}"))
+}
+
+/// Whether a package manager runs the program that called dkms.
+pub fn in_transaction() -> bool {
+    set_by_manager() || manager().is_some()
+}
+
 /// The outermost package manager of the processes above: a front end starts others.
 fn outermost<'a>(managers: &[Manager], above: &'a [Ancestor]) -> Option<&'a Ancestor> {
     above.iter().rev().find(|ancestor| manages(managers, ancestor))

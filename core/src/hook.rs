@@ -158,6 +158,10 @@ pub fn main(adapter: &Adapter) -> ExitCode {
 fn run(session: &mut Session, adapter: &Adapter, words: &[&str]) -> Result<i32> {
     // The removal of our own package is the same under all package managers.
     if words == [PACKAGE_LEAVES] {
+        // What is kept back or kept as the default is recorded in the DKMS tree.
+        if session.read_only(false).is_some() {
+            return Ok(0);
+        }
         return if session.options.dry_run { Ok(0) } else { apply::let_go(session).map(|()| 0) };
     }
     let answer = (adapter.translate)(
@@ -201,6 +205,9 @@ fn incoming(
         session.screen.answer(&format!("{}\n", serde_json::to_string_pretty(question)?));
         return Ok(0);
     }
+    if skipped(session, false) {
+        return Ok(0);
+    }
     let finding = preflight(session, question)?;
     let held = !finding.held.is_empty();
     let kept = if held { keep_back(session, &finding) } else { None };
@@ -218,6 +225,17 @@ fn incoming(
         }
     }
     Ok(if held { HELD } else { 0 })
+}
+
+/// Whether nothing can be done because the packages are of another root, or a tree is read-only, as in rpm-ostree's sandbox for
+/// scripts; if so, prints one line. A failure would undo the whole update of an image.
+fn skipped(session: &Session, kernels: bool) -> bool {
+    let why = caller::elsewhere().or_else(|| session.read_only(kernels).map(|found| found.what()));
+    let why = why.filter(|_| !session.options.dry_run);
+    if let Some(why) = &why {
+        session.screen.alert(&format!("dkms: skipped: {why}"));
+    }
+    why.is_some()
 }
 
 /// Has the next transaction leave out what aborts this one, if the package manager can be asked now; else the next ahead run does.
@@ -251,6 +269,9 @@ fn carry_out(
         events.retain(Event::leaves);
     }
     if events.is_empty() {
+        return Ok(0);
+    }
+    if skipped(session, true) {
         return Ok(0);
     }
     let removal = events.iter().all(Event::leaves);

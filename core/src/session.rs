@@ -10,7 +10,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::Cache;
-use crate::kernel::Kernel;
+use crate::kernel::{self, Kernel};
 use crate::layout::Layout;
 use crate::policy::framework::ADDON_MODULES;
 use crate::policy::{ALLOW, Framework, Policy, TrySign};
@@ -75,6 +75,36 @@ pub struct Session {
     admin_names: OnceLock<BTreeSet<OsString>>,
 }
 
+/// A tree on a read-only file system.
+#[derive(Debug)]
+pub struct ReadOnly {
+    tree: PathBuf,
+    /// It is that of the kernels' modules.
+    modules: bool,
+    /// This is a system whose `/usr` is an image.
+    image: bool,
+}
+
+impl ReadOnly {
+    /// What is wrong, and what follows.
+    pub fn what(&self) -> String {
+        let follows =
+            if self.modules { "no module can be installed" } else { "nothing can be registered or built" };
+        format!("{} is read-only: {follows}", self.tree.display())
+    }
+
+    /// What to do.
+    pub fn advice(&self) -> &'static str {
+        match self.image {
+            true => {
+                "modules are part of this system's image: install their packages and the kernel headers where the image is \
+                 built; for a trial until the next restart, run `ostree admin unlock` first"
+            }
+            false => "mount its file system writable, then run dkms again",
+        }
+    }
+}
+
 impl Session {
     /// Starts a run. `place` may move the trees after framework.conf did.
     pub fn start(screen: Screen, options: Options, place: impl FnOnce(&mut Layout)) -> Result<Self> {
@@ -111,6 +141,14 @@ impl Session {
     /// Whether this system is in a chroot or container: the running kernel is another system's.
     pub fn guest(&self) -> bool {
         self.guest
+    }
+
+    /// The tree that is on a read-only file system, if one is: the DKMS tree, or also that of the kernels' modules.
+    pub fn read_only(&self, kernels: bool) -> Option<ReadOnly> {
+        let trees = [Some(&self.layout.dkms_tree), kernels.then_some(&self.layout.install_tree)];
+        let tree = trees.into_iter().flatten().find(|tree| file::on_read_only(tree))?.clone();
+        let modules = tree == self.layout.install_tree;
+        Some(ReadOnly { tree, modules, image: self.layout.ostree().exists() })
     }
 
     /// Whether modules are signed here.
@@ -177,8 +215,25 @@ impl Session {
     /// Files that no build may read: the private keys for signing this kernel's modules.
     pub fn secrets(&self, target: &Target) -> Vec<PathBuf> {
         let (own, _) = self.policy.distribution.mok;
-        let configured = self.policy.framework.signing_key(target).map(PathBuf::from);
-        configured.into_iter().chain([self.layout.keys.join(own)]).collect()
+        vec![self.key_pair(target).0.into(), self.layout.keys.join(own)]
+    }
+
+    /// Private key (a path, or a `pkcs11:` URI) and certificate for modules of a kernel: the admin's, else the kernel's own
+    /// where the distribution uses it, else the distribution's.
+    pub fn key_pair(&self, target: &Target) -> (String, PathBuf) {
+        let Policy { framework, distribution, .. } = &self.policy;
+        let configured = framework.signing_key(target);
+        let kernels = || {
+            let key = kernel::signing_key(&self.layout, &target.kernel)?;
+            distribution.kernels_key.then(|| (key.display().to_string(), key))
+        };
+        if let Some(pair) = configured.is_none().then(kernels).flatten() {
+            return pair;
+        }
+        let own = |path: &str| self.layout.keys.join(path).display().to_string();
+        let (key, certificate) = distribution.mok;
+        let certificate = framework.certificate(target).unwrap_or_else(|| own(certificate));
+        (configured.unwrap_or_else(|| own(key)), certificate.into())
     }
 
     /// The cache of builds.

@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::recover::Recovery;
 use super::transaction::decide;
 use crate::event::Event;
+use crate::kernel::HeadersPackage;
 use crate::plan::{Plan, Survey};
 use crate::report::Outcome;
 use crate::session::Session;
@@ -56,8 +57,8 @@ impl Outlook {
         self.survey.kernels.get(&self.target).map(|kernel| kernel.missing_tools.clone()).unwrap_or_default()
     }
 
-    /// The package of the kernel's headers.
-    pub fn headers_package(&self, session: &Session) -> String {
+    /// What installs the kernel's headers.
+    pub fn headers_package(&self, session: &Session) -> HeadersPackage {
         self.survey.headers_package(&session.policy.distribution, &self.target)
     }
 

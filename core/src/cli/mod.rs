@@ -18,6 +18,7 @@ mod permit;
 mod picture;
 mod preflight;
 mod prometheus;
+mod read_only;
 mod safe_upgrade;
 mod source;
 mod status;
@@ -213,6 +214,10 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
     }
     if args.dry_run && brings {
         return refuse(Exit::ERROR, "--dry-run is not supported here; it requires MODULE/VERSION");
+    }
+    // Before anything else: in such a transaction, nothing that earlier actions should have written is there.
+    if let Some(exit) = read_only::end(&session, args, &invocation)? {
+        return Ok(exit);
     }
     implied::version(&session, args, &mut invocation)?;
     unknown::kernels(&session, args, &invocation)?;

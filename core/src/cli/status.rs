@@ -182,6 +182,9 @@ pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> R
         }
         _ => session.screen.answer(&document.modules.iter().map(StatusEntry::line).collect::<String>()),
     }
+    if let Some(found) = session.read_only(true).filter(|_| !document.modules.is_empty()) {
+        session.screen.alert(&format!("dkms: {}; {}", found.what(), found.advice()));
+    }
     for row in &document.modules {
         if row.state == State::Broken {
             session.screen.alert(&format!(

@@ -7,6 +7,8 @@ pub struct Manager {
     pub programs: &'static [&'static str],
     /// Variables in the environment of its scripts if the manager, or a front end, may read their standard output.
     pub variables: &'static [&'static str],
+    /// A variable with the root directory of its packages, if the scripts run outside of it.
+    pub other_root: Option<&'static str>,
     /// How it calls a script that removes a version of a package because another version replaces it.
     pub replacing: Option<Script>,
     /// Its triggers at the end of a transaction, which report modules that wait for kernel headers.
@@ -66,6 +68,7 @@ pub const MANAGERS: &[Manager] = &[
             "dpkg",
         ],
         variables: &["DPKG_MAINTSCRIPT_NAME", "DEBIAN_HAS_FRONTEND", "DEBCONF_REDIR", "DEB_MAINT_PARAMS"],
+        other_root: Some("DPKG_ROOT"),
         replacing: Some(Script {
             variable: Some(("DPKG_MAINTSCRIPT_NAME", "prerm")),
             parent_only: false,
@@ -90,6 +93,7 @@ pub const MANAGERS: &[Manager] = &[
             "packagekitd",
         ],
         variables: &[],
+        other_root: None,
         replacing: Some(Script {
             variable: None,
             parent_only: true,
@@ -98,7 +102,15 @@ pub const MANAGERS: &[Manager] = &[
         }),
         triggers: Some(Triggers { off: "--notriggers" }),
     },
-    Manager { programs: &["pacman"], variables: &[], replacing: None, triggers: None },
+    Manager { programs: &["pacman"], variables: &[], other_root: None, replacing: None, triggers: None },
+    // Its scripts run in a sandbox, where the processes above are not visible. Builders of images set the variable, too.
+    Manager {
+        programs: &["rpm-ostree"],
+        variables: &["SYSTEMD_OFFLINE"],
+        other_root: None,
+        replacing: None,
+        triggers: None,
+    },
 ];
 
 /// The default path of pacman's database.

@@ -1,10 +1,12 @@
 //! The differences between distributions, as one table. A new distribution is a new row. [`managers`] has the same for
 //! package managers.
 
+pub mod headers;
 pub mod managers;
 
 use std::path::{Path, PathBuf};
 
+use self::headers::{DNF, DPKG, Database, HeadersPackage, NONE, ZYPPER};
 use crate::layout::Layout;
 use crate::types::Target;
 
@@ -15,18 +17,24 @@ pub struct Distribution {
     pub id: &'static str,
     /// The directory of modules, which overrides their dkms.conf. `None`: as in the dkms.conf.
     pub destination: Option<&'static str>,
-    /// The package of a kernel's headers; `{kernel}`, `{flavour}` and `{pkgbase}` are replaced.
+    /// The package of a kernel's headers, if the package database does not know the kernel; `{kernel}`, `{series}`,
+    /// `{flavour}`, `{minor}` and `{pkgbase}` are replaced. Empty if no package has them.
     pub headers_package: &'static str,
     /// The package of a kernel, if its name ends with `{kernel}`; else empty.
     pub image_package: &'static str,
-    /// Program, arguments: queries the package database for the name of that package, if it cannot be derived from the
-    /// kernel's.
+    /// How the package database says which package owns a kernel, and what installs its headers.
+    pub database: Database,
+    /// Program, arguments: a program of ours that does all of this.
     pub ask_headers_package: &'static [&'static str],
     /// Paths of the signing program, tried in this order before the one in the headers; a name without a slash is
     /// searched in `PATH`.
     pub sign_files: &'static [&'static str],
     /// The key pair for signing modules: private key, certificate in DER; below the DKMS tree unless absolute.
     pub mok: (&'static str, &'static str),
+    /// A file below `/etc` that may set the key pair, with the names of both settings.
+    pub mok_settings: Option<(&'static str, &'static str, &'static str)>,
+    /// Modules are signed with the key that the kernel was built with, if it is there.
+    pub kernels_key: bool,
     /// The key pair is generated if it is missing. Otherwise modules are signed only if the admin has generated or
     /// configured one.
     pub makes_key: bool,
@@ -93,9 +101,12 @@ const OTHER: Distribution = Distribution {
     destination: None,
     headers_package: "the kernel headers package for {kernel}",
     image_package: "",
+    database: NONE,
     ask_headers_package: &[],
     sign_files: &[],
     mok: MOK,
+    mok_settings: None,
+    kernels_key: false,
     makes_key: true,
     new_key: (&[], ("", "")),
     enroll: &[MOKUTIL],
@@ -122,6 +133,7 @@ const DEBIAN: Distribution = Distribution {
     destination: Some("/updates/dkms"),
     headers_package: "linux-headers-{kernel}",
     image_package: "linux-image-{kernel}",
+    database: DPKG,
     answers_meanwhile: true,
     sign_files: &["/usr/lib/linux-kbuild-{series}/scripts/sign-file"],
     install: "apt install {packages}",
@@ -161,7 +173,8 @@ const DEBIAN: Distribution = Distribution {
 const FEDORA: Distribution = Distribution {
     id: "fedora",
     destination: Some("/extra"),
-    headers_package: "kernel-devel-{kernel}",
+    headers_package: "'kernel-devel-uname-r = {kernel}'",
+    database: DNF,
     install: "dnf install {packages}",
     hooks: &["/usr/lib/kernel/install.d/40-dkms.install"],
     restore_hooks: "dnf reinstall dkms-rs",
@@ -195,6 +208,8 @@ const TABLE: &[Distribution] = &[
         ),
         ..DEBIAN
     },
+    // Like openEuler below, it has no ID_LIKE, and so its dkms installs to the directories of the dkms.conf.
+    Distribution { id: "deepin", destination: None, ..DEBIAN },
     FEDORA,
     Distribution {
         id: "rhel",
@@ -205,10 +220,12 @@ const TABLE: &[Distribution] = &[
         ),
         ..FEDORA
     },
+    Distribution { id: "openEuler", destination: None, ..FEDORA },
     Distribution {
         id: "suse",
         destination: Some("/updates"),
         headers_package: "kernel-{flavour}-devel",
+        database: ZYPPER,
         weak_modules: (
             &["/usr/lib/module-init-tools/weak-modules2", "--add-kernel-modules", "{kernel}"],
             &["/usr/lib/module-init-tools/weak-modules2", "--remove-kernel-modules", "{kernel}"],
@@ -246,6 +263,45 @@ const TABLE: &[Distribution] = &[
         sources_regenerate_initramfs: true,
         ..OTHER
     },
+    Distribution {
+        id: "gentoo",
+        // The directory in which a kernel was built is all that there is, also of a distribution kernel.
+        headers_package: "",
+        sign_files: &["/usr/src/linux-{kernel}/scripts/sign-file"],
+        mok_settings: Some(("portage/make.conf", "MODULES_SIGN_KEY", "MODULES_SIGN_CERT")),
+        kernels_key: true,
+        install: "emerge {packages}",
+        restore_hooks: "emerge dkms-rs",
+        ..OTHER
+    },
+    Distribution {
+        id: "void",
+        headers_package: "linux{minor}-headers",
+        install: "xbps-install -S {packages}",
+        restore_hooks: "xbps-install -f dkms-rs",
+        keep_back: "xbps-pkgdb -m hold {packages}",
+        list_initramfs: &["lsinitrd"],
+        make_initramfs: FEDORA.make_initramfs,
+        ..OTHER
+    },
+    Distribution {
+        id: "alpine",
+        headers_package: "linux-{flavour}-dev",
+        install: "apk add {packages}",
+        restore_hooks: "apk fix --reinstall dkms-rs",
+        ..OTHER
+    },
+];
+
+/// Identities that have the row of another one, and do not say so in `ID_LIKE`.
+const ALIASES: &[(&str, &str)] = &[
+    ("Deepin", "deepin"),
+    ("manjaro-arm", "arch"),
+    ("centos", "rhel"),
+    // Its ID_LIKE is fedora.
+    ("ol", "rhel"),
+    ("opensuse", "suse"),
+    ("sles", "suse"),
 ];
 
 impl Distribution {
@@ -263,17 +319,18 @@ impl Distribution {
         };
         let ids = format!("{} {}", value("ID"), value("ID_LIKE"));
         let row_of = |id: &str| {
-            TABLE.iter().find(|row| {
-                id == row.id
-                    || matches!((row.id, id), ("rhel", "centos" | "ol") | ("suse", "opensuse" | "sles"))
-            })
+            let id = ALIASES.iter().find(|(alias, _)| *alias == id).map_or(id, |(_, id)| id);
+            TABLE.iter().find(|row| id == row.id)
         };
         ids.split_whitespace().find_map(row_of).unwrap_or(&OTHER).clone()
     }
 
-    /// The package of a kernel's headers.
-    pub fn headers_package(&self, target: &Target, pkgbase: Option<&str>) -> String {
-        fill(self.headers_package, target, pkgbase)
+    /// What usually installs a kernel's headers.
+    pub fn headers_package(&self, target: &Target, pkgbase: Option<&str>) -> HeadersPackage {
+        match self.headers_package {
+            "" => HeadersPackage::Unpackaged,
+            name => HeadersPackage::Install(fill(name, target, pkgbase)),
+        }
     }
 
     /// The command that installs packages, separated by spaces.
@@ -320,88 +377,17 @@ pub fn uses_platform_keys(release: &str) -> bool {
 }
 
 /// Replaces `{kernel}`, `{series}` (the release without its last dot-separated part), `{flavour}` (the part after its
-/// last dash, which some package names contain) and `{pkgbase}` (from the kernel's package; else the usual one) in a
-/// text of a row.
+/// last dash, which some package names contain), `{minor}` (its first two numbers) and `{pkgbase}` (from the kernel's
+/// package; else the usual one) in a text of a row.
 pub fn fill(text: &str, target: &Target, pkgbase: Option<&str>) -> String {
     let kernel = target.kernel.as_str();
     let series = kernel.rsplit_once('.').map_or(kernel, |(series, _)| series);
     let flavour = kernel.rsplit_once('-').map_or("default", |(_, flavour)| flavour);
+    let numbers: Vec<&str> = kernel.splitn(3, '.').take(2).collect();
     let text = text.replace("{kernel}", kernel).replace("{series}", series).replace("{flavour}", flavour);
+    let text = text.replace("{minor}", &numbers.join("."));
     text.replace("{pkgbase}", pkgbase.unwrap_or("linux"))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn derivatives_get_their_parents_row() {
-        for (text, id) in [
-            ("ID=debian\n", "debian"),
-            ("ID=ubuntu\nID_LIKE=debian\n", "ubuntu"),
-            ("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", "ubuntu"),
-            ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", "rhel"),
-            ("ID=\"rhel\"\nID_LIKE=\"fedora\"\n", "rhel"),
-            ("ID=\"ol\"\nID_LIKE=\"fedora\"\n", "rhel"),
-            ("ID=fedora\n", "fedora"),
-            ("ID=opensuse-tumbleweed\nID_LIKE=\"opensuse suse\"\n", "suse"),
-            ("ID=endeavouros\nID_LIKE=arch\n", "arch"),
-            ("ID=void\n", "other"),
-            ("", "other"),
-        ] {
-            assert_eq!(Distribution::from_os_release(text).id, id, "{text}");
-        }
-    }
-
-    #[test]
-    fn ubuntus_key_belongs_to_shim() {
-        let row = Distribution::from_os_release("ID=ubuntu\nID_LIKE=debian\n");
-        let target = Target { kernel: "6.8.0-60-generic".parse().unwrap(), arch: "x86_64".parse().unwrap() };
-        let places = row.sign_file(&target, Path::new("/h"));
-        let places: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
-        let in_headers = "/usr/src/linux-headers-6.8.0-60-generic/scripts/sign-file";
-        assert_eq!(places, ["kmodsign", in_headers, "/h/scripts/sign-file"]);
-        assert!(row.image_state.0.contains(&"linux-image-unsigned-{kernel}"));
-        assert_eq!((row.destination, row.make_initramfs), (DEBIAN.destination, DEBIAN.make_initramfs));
-    }
-
-    #[test]
-    fn arch_calls_a_kernel_by_its_package() {
-        let row = Distribution::from_os_release("ID=arch\n");
-        let target = Target { kernel: "6.12.58-1-lts".parse().unwrap(), arch: "x86_64".parse().unwrap() };
-        assert_eq!(row.headers_package(&target, Some("linux-lts")), "linux-lts-headers");
-        assert_eq!(row.headers_package(&target, None), "linux-headers");
-        assert_eq!(fill(row.make_initramfs[2], &target, Some("linux-lts")), "linux-lts");
-        assert!(!row.makes_key && DEBIAN.makes_key);
-    }
-
-    #[test]
-    fn suse_calls_headers_by_the_kernels_flavour() {
-        let row = Distribution::from_os_release("ID=\"sles\"\nID_LIKE=\"suse\"\n");
-        for (kernel, package) in [
-            ("6.4.0-150600.23-default", "kernel-default-devel"),
-            ("6.4.0-150600.23-azure", "kernel-azure-devel"),
-            ("6.17.3-1-longterm", "kernel-longterm-devel"),
-            ("6.17.3", "kernel-default-devel"),
-        ] {
-            let target = Target { kernel: kernel.parse().unwrap(), arch: "x86_64".parse().unwrap() };
-            assert_eq!(row.headers_package(&target, None), package, "{kernel}");
-        }
-    }
-
-    #[test]
-    fn the_command_that_enrols_is_one_that_exists() {
-        let (ubuntu, debian) =
-            (Distribution::from_os_release("ID=ubuntu"), Distribution::from_os_release("ID=debian"));
-        for (row, programs, expected) in [
-            (&ubuntu, &["mokutil", "update-secureboot-policy"][..], "update-secureboot-policy --enroll-key"),
-            (&ubuntu, &["mokutil"], "mokutil --import /c"),
-            (&ubuntu, &[], "mokutil --import /c"),
-            // Debian's program of this name does not enroll our certificate.
-            (&debian, &["mokutil", "update-secureboot-policy"], "mokutil --import /c"),
-        ] {
-            let command = row.enroll(Path::new("/c"), |program| programs.contains(&program));
-            assert_eq!(command, expected, "{} {programs:?}", row.id);
-        }
-    }
-}
+mod tests;

@@ -196,7 +196,7 @@ impl Finding {
                     target.kernel,
                     list(modules)
                 );
-                row("no-headers", what, "to install them", distribution.install(package))
+                row("no-headers", what, "to install them", package.command(distribution, &target.kernel))
             }
             Self::NoTools { target, modules, tools } => {
                 let tools = tools.join(" ");

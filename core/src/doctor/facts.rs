@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::apply::Prospect;
 use crate::check::Rejection;
+use crate::kernel::HeadersPackage;
 use crate::loaded::Replaced;
 use crate::tree::Stale;
 use crate::types::{ModuleId, Target};
@@ -115,8 +116,8 @@ pub struct Prospects {
     pub target: Target,
     /// Every version of every module.
     pub modules: Vec<(ModuleId, Prospect)>,
-    /// The package of the kernel's headers.
-    pub package: String,
+    /// What installs the kernel's headers.
+    pub package: HeadersPackage,
     /// Build tools that are not installed.
     pub tools: Vec<String>,
     /// modules.dep lacks installed modules.

@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use crate::apply::Prospect;
 use crate::check::Rejection;
 use crate::exit::Exit;
+use crate::kernel::HeadersPackage;
 use crate::loaded::Replaced;
 use crate::report::{Outcome, Waits};
 use crate::types::{ModuleId, ModuleName, Target};
@@ -141,8 +142,8 @@ pub enum Finding {
         target: Target,
         /// The modules.
         modules: BTreeSet<ModuleId>,
-        /// The package.
-        package: String,
+        /// What installs them.
+        package: HeadersPackage,
     },
     /// Modules are not built because build tools are missing.
     NoTools {

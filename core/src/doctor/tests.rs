@@ -18,7 +18,7 @@ fn facts(modules: Vec<(&str, Prospect)>) -> Facts {
     let prospects = Prospects {
         target: target(),
         modules: modules.into_iter().map(|(name, prospect)| (id(name), prospect)).collect(),
-        package: "linux-headers-6.1".into(),
+        package: HeadersPackage::Install("linux-headers-6.1".into()),
         tools: vec!["gcc-12".into(), "make".into()],
         index_outdated: false,
     };

@@ -95,6 +95,16 @@ pub fn config(layout: &Layout, kernel: &KernelRelease) -> Option<Config> {
     Some(Config::new(content))
 }
 
+/// The key that a kernel was built with, and its certificate in the same file, if the file is there: a relative path is
+/// below its build directory.
+pub fn signing_key(layout: &Layout, kernel: &KernelRelease) -> Option<PathBuf> {
+    let config = config(layout, kernel)?;
+    let key =
+        config.get("CONFIG_MODULE_SIG_KEY").filter(|key| !key.is_empty() && !key.starts_with("pkcs11:"))?;
+    let file = layout.headers(kernel).join(key);
+    file.is_file().then_some(file)
+}
+
 /// The file with a kernel's configuration in its headers.
 pub(super) fn config_file(headers: &Path) -> PathBuf {
     let auto = headers.join("include/config/auto.conf");

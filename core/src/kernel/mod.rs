@@ -9,6 +9,7 @@ mod der;
 pub mod elf;
 mod firmware;
 mod headers;
+mod headers_package;
 mod index;
 mod judge;
 mod module;
@@ -28,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 pub use compress::{Compression, read_module, undecompressable};
 pub use compression_levels::CompressionLevels;
-pub use config::{Config, config};
+pub use config::{Config, config, signing_key};
 pub use firmware::Firmware;
 pub use headers::{Headers, Vermagic, roots};
 pub use index::Index;
@@ -42,7 +43,8 @@ pub use tools::Loads;
 pub use tools::installed_tools;
 pub use trust::Trust;
 
-use crate::distro::{Distribution, fill};
+use crate::distro::Distribution;
+pub use crate::distro::headers::HeadersPackage;
 use crate::layout::Layout;
 use crate::sys::{file, run};
 use crate::types::{Arch, KernelRelease, Target};
@@ -62,38 +64,12 @@ pub struct Kernel {
     pub indexed: Option<Index>,
     /// The kernel's package base (`linux-lts`), if its package records one.
     pub pkgbase: Option<String>,
-    /// The package with its headers, according to the package database; queried only if they are missing.
+    /// What installs its headers, according to the package database; queried only if they are missing.
     pub headers_package: Option<HeadersPackage>,
     /// Whether it has an initramfs.
     pub has_initramfs: bool,
     /// Programs that are needed for building and not installed.
     pub missing_tools: Vec<String>,
-}
-
-/// The package that contains a kernel's headers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HeadersPackage {
-    /// Its name.
-    pub name: String,
-    /// The installed version, which is for another kernel, and the required one.
-    pub versions: Option<(String, String)>,
-}
-
-impl HeadersPackage {
-    /// Queries the distribution's program, if there is one. It prints one line: `NAME`, or
-    /// `NAME INSTALLED NEEDED`.
-    fn ask(distribution: &Distribution, target: &Target) -> Option<Self> {
-        let (program, args) = distribution.ask_headers_package.split_first()?;
-        run::which(program)?;
-        let args = args.iter().map(|arg| fill(arg, target, None));
-        let done = run::Cmd::new(*program).args(args).output(run::Output::Split).run().ok()?;
-        done.status.success().then(|| Self::read(&String::from_utf8_lossy(&done.output))).flatten()
-    }
-
-    fn read(answer: &str) -> Option<Self> {
-        let mut words = answer.lines().next()?.split_whitespace().map(str::to_owned);
-        Some(Self { name: words.next()?, versions: words.next().zip(words.next()) })
-    }
 }
 
 impl Kernel {
@@ -130,7 +106,7 @@ impl Kernel {
         let images = layout.initramfs_images(&target.kernel, pkgbase.as_deref());
         let has_initramfs = images.iter().any(|image| image.exists());
         let headers_package =
-            if headers.is_none() { HeadersPackage::ask(distribution, target) } else { None };
+            if headers.is_none() { headers_package::find(layout, distribution, target) } else { None };
         Ok(Self {
             target: target.clone(),
             exists: dir.is_dir(),
@@ -221,15 +197,6 @@ pub fn machine() -> Option<Arch> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_package_database_may_know_one_or_three_words() {
-        let versions = |answer: &str| HeadersPackage::read(answer).map(|found| (found.name, found.versions));
-        assert_eq!(versions("linux-lts-headers\n"), Some(("linux-lts-headers".into(), None)));
-        let three = Some(("linux-headers".into(), Some(("6.1-1".into(), "6.2-1".into()))));
-        assert_eq!(versions("linux-headers 6.1-1 6.2-1\nmore\n"), three);
-        assert_eq!(versions("\n"), None);
-    }
 
     #[test]
     fn kernels_are_called_like_their_package() {

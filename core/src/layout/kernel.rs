@@ -38,6 +38,19 @@ impl Layout {
     pub fn image(&self, kernel: &KernelRelease) -> PathBuf {
         self.kernel(kernel).join("vmlinuz")
     }
+    /// Files of an installed kernel, each of which its package may own: the image first. Packages may have them below
+    /// `/usr` where `/lib` is a link, and then a package database knows only that path.
+    pub fn kernel_files(&self, kernel: &KernelRelease) -> Vec<PathBuf> {
+        let dirs = [Path::new("/usr").join("lib/modules").join(kernel.as_str()), self.kernel(kernel)];
+        let names = ["vmlinuz", "modules.builtin", "modules.order"];
+        let owned = names.iter().flat_map(|name| dirs.iter().map(move |dir| dir.join(name)));
+        std::iter::once(self.boot_image(kernel)).chain(owned).collect()
+    }
+    /// Whether the install tree is the system's, which its package database knows.
+    pub fn has_system_kernels(&self) -> bool {
+        let system = Self::default().install_tree;
+        self.install_tree == system || self.install_tree == Path::new("/usr").join("lib/modules")
+    }
     /// `/lib/modules/KERNEL/pkgbase`, the package base of Arch's kernels.
     pub fn pkgbase(&self, kernel: &KernelRelease) -> PathBuf {
         self.kernel(kernel).join("pkgbase")

@@ -110,6 +110,11 @@ impl Layout {
     pub fn container_marks(&self) -> [PathBuf; 3] {
         ["/run/systemd/container", "/run/.containerenv", "/.dockerenv"].map(PathBuf::from)
     }
+    /// Exists where `/usr` is an image that ostree or bootc has booted, and in the sandbox of rpm-ostree for scripts of
+    /// packages.
+    pub fn ostree(&self) -> PathBuf {
+        self.run.join("ostree-booted")
+    }
     /// The root directory of process 1.
     pub fn first_root(&self) -> PathBuf {
         self.proc.join("1/root")

@@ -26,7 +26,7 @@ pub use why::remaining;
 
 use crate::conf::{ConfError, Recipe};
 use crate::distro::Distribution;
-use crate::kernel::{Kernel, Lack};
+use crate::kernel::{HeadersPackage, Kernel, Lack};
 use crate::report::Outcome;
 use crate::types::{Fingerprint, ModuleId, Placement, Target};
 
@@ -48,16 +48,13 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// The package of a kernel's headers.
-    pub fn headers_package(&self, distribution: &Distribution, target: &Target) -> String {
+    /// What installs a kernel's headers.
+    pub fn headers_package(&self, distribution: &Distribution, target: &Target) -> HeadersPackage {
         let kernel = self.kernels.get(target);
-        match kernel.and_then(|kernel| kernel.headers_package.as_ref()) {
-            Some(package) => package.name.clone(),
-            None => {
-                let pkgbase = kernel.and_then(|kernel| kernel.pkgbase.as_deref());
-                distribution.headers_package(target, pkgbase)
-            }
-        }
+        kernel.and_then(|kernel| kernel.headers_package.clone()).unwrap_or_else(|| {
+            let pkgbase = kernel.and_then(|kernel| kernel.pkgbase.as_deref());
+            distribution.headers_package(target, pkgbase)
+        })
     }
 }
 

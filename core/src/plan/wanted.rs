@@ -5,7 +5,7 @@ use super::why::{awaits, bad_conf, needs, refused, remaining};
 use super::{Case, Task};
 use crate::conf::Recipe;
 use crate::exit::Exit;
-use crate::kernel::{HeadersPackage, Kernel, Lack};
+use crate::kernel::{Kernel, Lack};
 use crate::report::{Failing, Fault, Outcome, Severity, Waits};
 use crate::tree::{Build, unsigned};
 use crate::types::{Fingerprint, ModuleId, ModuleName, Placement, Target, version};
@@ -220,16 +220,8 @@ impl Planner<'_> {
     }
 
     pub(super) fn no_headers(&self, target: &Target) -> Outcome {
-        let kernel = self.survey.kernels.get(target);
-        let advice = match kernel.and_then(|kernel| kernel.headers_package.as_ref()) {
-            Some(HeadersPackage { name, versions: Some((installed, needed)) }) => {
-                format!("upgrade {name} from {installed} to {needed}")
-            }
-            _ => {
-                let package = self.survey.headers_package(self.distribution, target);
-                self.distribution.advise_install(&package)
-            }
-        };
+        let package = self.survey.headers_package(self.distribution, target);
+        let advice = package.advice(self.distribution, &target.kernel);
         Outcome::Deferred {
             why: format!("kernel headers for {} are not installed", target.kernel),
             advice: format!("{advice}; the module will then be built automatically"),

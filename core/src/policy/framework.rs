@@ -5,8 +5,10 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::Result;
 
 use crate::conf::evaluate;
+use crate::distro::Distribution;
 use crate::kernel::CompressionLevels;
 use crate::layout::Layout;
+use crate::sys::file;
 use crate::types::Target;
 
 /// The supported settings. `tmp_location` is not needed: work is done in the DKMS tree. Nor is `continue_on_error`: a
@@ -122,6 +124,22 @@ impl Framework {
         Self { addon_modules: variable.and_then(below).or(self.addon_modules), ..self }
     }
 
+    /// The key pair that the distribution's own settings name for modules, if none is configured.
+    #[must_use]
+    pub fn with_settings_of(self, distribution: &Distribution, layout: &Layout) -> Self {
+        let Some((file, key, certificate)) =
+            distribution.mok_settings.filter(|_| self.mok_signing_key.is_empty())
+        else {
+            return self;
+        };
+        let text = file::read_optional(&layout.etc.join(file)).ok().flatten().unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let Some(key) = setting(&text, key) else { return self };
+        // A file without a certificate beside it has both.
+        let certificate = setting(&text, certificate).unwrap_or_else(|| key.clone());
+        Self { mok_signing_key: key, mok_certificate: certificate, ..self }
+    }
+
     /// That directory.
     pub fn addon_modules(&self) -> Option<&str> {
         self.addon_modules.as_deref()
@@ -146,6 +164,13 @@ impl Framework {
     pub fn certificate(&self, target: &Target) -> Option<String> {
         expanded(&self.mok_certificate, target)
     }
+}
+
+/// The last value of a variable in a file of simple assignments, if it is an absolute path or a URI of a token.
+fn setting(text: &str, name: &str) -> Option<String> {
+    let mut values = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    let value = values.next_back()?.trim().trim_matches(['"', '\'']);
+    (value.starts_with('/') || value.starts_with("pkcs11:")).then(|| value.to_owned())
 }
 
 /// `ADDON_MODULES_DIR` in the settings of SUSE's module-init-tools.
@@ -174,16 +199,21 @@ fn expanded(text: &str, target: &Target) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::file;
 
     fn load(files: &[(&str, &str)]) -> (Framework, Layout) {
+        let (framework, (_, layout)) = load_kept(files);
+        (framework, layout)
+    }
+
+    /// The same, with the directory of the files.
+    fn load_kept(files: &[(&str, &str)]) -> (Framework, (tempfile::TempDir, Layout)) {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let mut layout = Layout { etc: at("etc"), dkms_tree: at("lib"), ..Layout::default() };
         for (name, text) in files {
             file::write_atomic(&at("etc/dkms").join(name), text.as_bytes(), 0o644).unwrap();
         }
-        (Framework::load(&mut layout).unwrap(), layout)
+        (Framework::load(&mut layout).unwrap(), (dir, layout))
     }
 
     #[test]
@@ -237,6 +267,33 @@ mod tests {
         let (framework, _) = load(&[("../sysconfig/module-init-tools", "ADDON_MODULES_DIR=file\n")]);
         for (variable, dir) in [(None, "/file"), (Some("var"), "/var"), (Some(".."), "/file")] {
             assert_eq!(framework.clone().with_addon_modules(variable).addon_modules(), Some(dir));
+        }
+    }
+
+    #[test]
+    fn gentoos_settings_name_a_key_pair() {
+        let gentoo = Distribution::from_os_release("ID=gentoo\n");
+        let target = Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() };
+        let own = ("framework.conf", "mok_signing_key=/k\nmok_certificate=/c\n");
+        let make = |text| ("../portage/make.conf", text);
+        let pair = "MODULES_SIGN_KEY=\"/old\"\nMODULES_SIGN_KEY=\"/m.pem\"\nMODULES_SIGN_CERT='/m.crt'\n";
+        for (files, distribution, expected) in [
+            (&[make(pair)][..], &gentoo, Some(("/m.pem", "/m.crt"))),
+            (
+                &[make("# MODULES_SIGN_KEY=/a\nMODULES_SIGN_KEY=/b.pem\n")],
+                &gentoo,
+                Some(("/b.pem", "/b.pem")),
+            ),
+            (&[make(pair), own], &gentoo, Some(("/k", "/c"))),
+            (&[make("MODULES_SIGN_KEY=$(rm)\n")], &gentoo, None),
+            (&[], &gentoo, None),
+            (&[make(pair)], &Distribution::from_os_release("ID=debian\n"), None),
+        ] {
+            let (framework, layout) = load_kept(files);
+            let framework = framework.with_settings_of(distribution, &layout.1);
+            let found = framework.signing_key(&target).zip(framework.certificate(&target));
+            let expected = expected.map(|(key, certificate)| (key.to_owned(), certificate.to_owned()));
+            assert_eq!(found, expected, "{files:?}");
         }
     }
 

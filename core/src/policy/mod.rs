@@ -33,9 +33,10 @@ impl Policy {
     /// Reads the distribution's row and the admin's settings. `framework` is read before, because it can move the
     /// layout. `allowed` is the value of the variable [`ALLOW`].
     pub fn load(layout: &Layout, framework: Framework, allowed: &str) -> Self {
+        let distribution = Distribution::detect(layout);
         Self {
-            distribution: Distribution::detect(layout),
-            framework,
+            framework: framework.with_settings_of(&distribution, layout),
+            distribution,
             admin: Admin::load(&layout.policy()).allowing(allowed),
             forced: forced(&layout.forced_modules()),
         }

@@ -132,14 +132,9 @@ pub fn expected(session: &Session, target: &Target, headers: &Headers) -> Option
     }
 }
 
-/// Private key and certificate: the admin's, else the distribution's.
+/// Private key and certificate.
 pub fn pair(session: &Session, target: &Target) -> (String, PathBuf) {
-    let framework = &session.policy.framework;
-    let (key, certificate) = session.policy.distribution.mok;
-    let own = |path: &str| session.layout.keys.join(path).display().to_string();
-    let key = framework.signing_key(target).unwrap_or_else(|| own(key));
-    let certificate = framework.certificate(target).unwrap_or_else(|| own(certificate));
-    (key, certificate.into())
+    session.key_pair(target)
 }
 
 /// Generates a missing key pair: the distribution's own pair with its own program, if it has one.

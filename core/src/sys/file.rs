@@ -410,6 +410,13 @@ pub fn writable(dir: &Path) -> bool {
     dir.is_dir() && rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
+/// Whether a path is on a file system that nobody can write to. A path that does not exist would be created in the next
+/// directory above it.
+pub fn on_read_only(path: &Path) -> bool {
+    let there = path.ancestors().find(|path| path.exists());
+    there.is_some_and(|path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK) == Err(Errno::ROFS))
+}
+
 /// The entries of a directory in byte order; empty if it does not exist.
 pub fn sorted_entries(dir: &Path) -> Vec<PathBuf> {
     let mut entries: Vec<_> =

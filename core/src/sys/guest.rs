@@ -11,11 +11,18 @@ pub fn is_guest(marks: &[PathBuf], root: &Path, environment: &Path) -> bool {
     marks.iter().any(|mark| mark.exists()) || another_root(root) || contained(environment)
 }
 
-/// Whether process 1 has another root directory. Without procfs, as in a chroot that was just unpacked, it has; an ordinary
-/// user may not look.
 fn another_root(root: &Path) -> bool {
-    match (root.metadata(), Path::new("/").metadata()) {
-        (Ok(first), Ok(own)) => (first.dev(), first.ino()) != (own.dev(), own.ino()),
+    let of = |path: &Path| path.metadata().map(|meta| (meta.dev(), meta.ino()));
+    differ(of(root), of(Path::new("/")), rustix::process::geteuid().is_root())
+}
+
+/// Whether process 1 has another root directory, by device and inode. Without procfs, as in a chroot that was just unpacked, it
+/// has. An ordinary user may not look. Root may, unless process 1 has more privileges, as on the host of a container: an image
+/// that is built there must not get a private key because this cannot be told.
+fn differ(first: io::Result<(u64, u64)>, own: io::Result<(u64, u64)>, privileged: bool) -> bool {
+    match (first, own) {
+        (Ok(first), Ok(own)) => first != own,
+        (Err(error), _) if error.kind() == io::ErrorKind::PermissionDenied => privileged,
         (Err(error), _) => error.kind() == io::ErrorKind::NotFound,
         _ => false,
     }
@@ -30,6 +37,24 @@ fn contained(environment: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_root_of_process_1_may_be_hidden() {
+        let own = || Ok((1, 2));
+        let failed = |kind: io::ErrorKind| Err(kind.into());
+        for (first, privileged, expected) in [
+            (own(), true, false),
+            (Ok((1, 3)), true, true),
+            (Ok((2, 2)), false, true),
+            (failed(io::ErrorKind::NotFound), true, true),
+            (failed(io::ErrorKind::PermissionDenied), true, true),
+            (failed(io::ErrorKind::PermissionDenied), false, false),
+            (failed(io::ErrorKind::Other), true, false),
+        ] {
+            let case = format!("{first:?} {privileged}");
+            assert_eq!(differ(first, own(), privileged), expected, "{case}");
+        }
+    }
 
     #[test]
     fn a_chroot_and_a_container_are_recognized() {

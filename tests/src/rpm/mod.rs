@@ -153,12 +153,29 @@ pub fn version(kernel: &Kernel) -> String {
 
 /// A machine with the product, both kernels and some modules in its repository, none of them installed.
 pub fn machine(family: Family) -> Layer {
+    dressed(&repository(family), family, "product")
+}
+
+/// A machine with the product, and nothing else in its repository.
+pub fn bare(family: Family) -> Layer {
+    dressed(&tools(), family, "bare")
+}
+
+/// The same over a layer with a repository or without one.
+fn dressed(layer: &Layer, family: Family, name: &str) -> Layer {
     let rpm = host::product_rpm();
     let bytes = std::fs::read(&rpm).unwrap_or_else(|e| panic!("{}: {e}", rpm.display()));
     let key = format!("{DRESS}{}", host::sha256(&bytes));
-    repository(family).prepared(&format!("{}-product", family.name()), &key, |root| {
+    layer.prepared(&format!("{}-{name}", family.name()), &key, |root| {
         root.copy_in(&rpm, "/opt/repo/x86_64/dkms-rs.rpm");
         root.run(&format!("set -- {}\n{DRESS}", family.name())).ok();
+    })
+}
+
+/// Package managers, and what their roots need besides.
+fn tools() -> Layer {
+    Suite::sid().base().prepared("rpm-tools", &format!("{TOOLS:?}"), |root| {
+        root.apt_install(TOOLS).ok();
     })
 }
 
@@ -166,11 +183,8 @@ pub fn machine(family: Family) -> Layer {
 pub fn repository(family: Family) -> Layer {
     let kernels = kernels();
     let releases = kernels.each_ref().map(|kernel| kernel.release.clone()).join(" ");
-    let tools = Suite::sid().base().prepared("rpm-tools", &format!("{TOOLS:?}"), |root| {
-        root.apt_install(TOOLS).ok();
-    });
     let key = format!("{KERNEL}{MODULE}{releases}{MODULES:?}");
-    tools.prepared(&format!("{}-repository", family.name()), &key, |root| {
+    tools().prepared(&format!("{}-repository", family.name()), &key, |root| {
         fetch(root, &kernels);
         root.write("/opt/kernel.sh", KERNEL);
         root.write("/opt/module.sh", MODULE);
