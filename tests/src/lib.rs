@@ -41,6 +41,7 @@ pub mod stage;
 pub mod status;
 pub mod verdict;
 pub mod watch;
+pub mod web;
 
 pub use kernels::Kernel;
 pub use output::Output;

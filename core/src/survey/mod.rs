@@ -74,8 +74,10 @@ fn memories(session: &Session, snapshot: &Snapshot, survey: &mut Survey, now: Op
         let (Some(headers), Some(fingerprint)) = (headers, &case.fingerprint) else { continue };
         let finished = cache::key(fingerprint, case.signer.as_deref());
         let unfinished = cache::unfinished(fingerprint, &headers.environment);
+        // What came from a store and was not judged yet proves nothing before a transaction.
         case.cached = now.is_none() && kept.holds(&finished)
-            || kept.view(&unfinished).is_ok_and(|view| views.hold(view.as_deref()));
+            || kept.view(&unfinished).is_ok_and(|view| views.hold(view.as_deref()))
+                && (now.is_none() || kept.unproven(&unfinished).is_none());
         if let Some(failure) = snapshot.failures.get(key) {
             let boot =
                 failure.boot.as_ref().is_none_or(|boot| Some(boot) == session.layout.boot_id().as_ref());
@@ -405,6 +407,33 @@ fn base(
     (identity, rust): (&str, Option<&Rust>),
     source: &Path,
 ) -> Result<String> {
+    Ok(hash::hex(all_inputs(session, id, recipe, kernel, (identity, rust), source)?.to_string().as_bytes()))
+}
+
+/// The inputs of a build, except for dependencies: their hash is what [`Case::fingerprint`] begins with.
+pub fn inputs(
+    session: &Session,
+    id: &ModuleId,
+    recipe: &Recipe,
+    kernel: &Kernel,
+    source: &Path,
+) -> Result<serde_json::Value> {
+    let headers = kernel.headers.as_ref().context("there are no kernel headers")?;
+    let rust = Rust::of(recipe, headers, &kernel.target, source);
+    all_inputs(session, id, recipe, kernel, (&headers.identity, rust.as_ref()), source)
+}
+
+/// Only what can change a build: a machine's name, its users and the time are not among them, so that machines with the same
+/// packages share builds. The DKMS tree is, because builds run below it and its path can get into a module; on all machines
+/// that have it in the usual place it is the same word.
+fn all_inputs(
+    session: &Session,
+    id: &ModuleId,
+    recipe: &Recipe,
+    kernel: &Kernel,
+    (identity, rust): (&str, Option<&Rust>),
+    source: &Path,
+) -> Result<serde_json::Value> {
     let memory = session.layout.source_hash(id);
     let sources = hash::trees(&[source.to_owned()], Watch::Files, Some(&memory), &[])?;
     let mut own = own_files(session, id, recipe);
@@ -426,7 +455,7 @@ fn base(
     if let Some(rust) = rust {
         all["rustc"] = rust.rustc.clone().into();
     }
-    Ok(hash::hex(all.to_string().as_bytes()))
+    Ok(all)
 }
 
 /// Files of the admin that replace the source's, or with which the build begins.
