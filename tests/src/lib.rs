@@ -39,6 +39,7 @@ pub mod roots;
 pub mod rpm;
 pub mod stage;
 pub mod status;
+pub mod store_faults;
 pub mod verdict;
 pub mod watch;
 pub mod web;

@@ -2,8 +2,8 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 /// Answers a request for a path. The connection is closed afterwards.
@@ -13,7 +13,7 @@ pub type Answer = Arc<dyn Fn(&str, &mut TcpStream) + Send + Sync>;
 pub struct Web {
     port: u16,
     ended: Arc<AtomicBool>,
-    asked: Arc<AtomicUsize>,
+    asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Web {
@@ -21,7 +21,7 @@ impl Web {
     pub fn start(answer: Answer) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (ended, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (ended, asked) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Vec<String>>>::default());
         let (end, count) = (ended.clone(), asked.clone());
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -32,7 +32,7 @@ impl Web {
                 let (answer, count) = (answer.clone(), count.clone());
                 thread::spawn(move || {
                     let Some(path) = path(&stream) else { return };
-                    count.fetch_add(1, Ordering::Relaxed);
+                    count.lock().unwrap().push(path.clone());
                     answer(&path, &mut stream);
                 });
             }
@@ -47,7 +47,12 @@ impl Web {
 
     /// The number of requests so far.
     pub fn asked(&self) -> usize {
-        self.asked.load(Ordering::Relaxed)
+        self.paths().len()
+    }
+
+    /// The requested paths.
+    pub fn paths(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
     }
 }
 

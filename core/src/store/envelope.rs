@@ -38,7 +38,7 @@ fn message(payload: &[u8]) -> Vec<u8> {
 }
 
 /// Signs a payload.
-pub(super) fn seal(payload: &[u8], key: &PrivateKey) -> Result<Vec<u8>> {
+pub fn seal(payload: &[u8], key: &PrivateKey) -> Result<Vec<u8>> {
     let sig = Base64::encode_string(&key.sign(&message(payload)));
     let signatures = vec![Signed { keyid: key.name().to_owned(), sig }];
     let envelope =
@@ -47,7 +47,7 @@ pub(super) fn seal(payload: &[u8], key: &PrivateKey) -> Result<Vec<u8>> {
 }
 
 /// The payload, if its signature by one of these keys is valid. The error does not repeat any text of the file.
-pub(super) fn open(file: &[u8], keys: &[PublicKey]) -> Result<Vec<u8>> {
+pub fn open(file: &[u8], keys: &[PublicKey]) -> Result<Vec<u8>> {
     let envelope: Envelope = serde_json::from_slice(file).ok().context("the manifest is malformed")?;
     if envelope.payload_type != TYPE || envelope.signatures.len() > MOST {
         bail!("the manifest is malformed");

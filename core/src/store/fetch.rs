@@ -95,9 +95,12 @@ pub fn fetch(session: &Session, wanted: &[Wanted<'_>]) -> Result<Fetched> {
     Ok(fetched)
 }
 
-/// A URL of policy.toml in a message: a wrong one may contain anything.
+/// A URL of policy.toml in a message: a wrong one may contain anything, also a password.
 fn shown(url: &str) -> String {
-    url.chars().filter(|c| !c.is_control()).take(200).collect()
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    format!("{scheme}{separator}{host}").chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
 impl Wanted<'_> {

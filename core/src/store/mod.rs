@@ -23,11 +23,15 @@ mod shelf;
 mod statement;
 mod web;
 
+pub use envelope::{open, seal};
 pub use fetch::{Fetched, Wanted, fetch};
 pub use key::{PrivateKey, PublicKey, generate};
+pub use object::pack;
 pub use push::{Pushed, push};
 pub use reach::Place;
 pub use shelf::{Found, Keep, Problem, gc, list, verify};
+
+pub use statement::{FileEntry, Manifest, Provenance};
 
 use crate::types::Fingerprint;
 

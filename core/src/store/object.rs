@@ -13,7 +13,7 @@ use crate::sys::{file, hash};
 const LEVEL: i32 = 3;
 
 /// Packs files, given by path and content; returns the object and the entries of a manifest.
-pub(super) fn pack(files: &[(String, Vec<u8>)]) -> Result<(Vec<u8>, Vec<FileEntry>)> {
+pub fn pack(files: &[(String, Vec<u8>)]) -> Result<(Vec<u8>, Vec<FileEntry>)> {
     let mut all = Vec::new();
     let mut entries = Vec::new();
     for (path, content) in files {

@@ -169,7 +169,7 @@ pub struct Provenance {
 
 impl Manifest {
     /// The statement, as it is signed.
-    pub(super) fn write(&self, provenance: Provenance) -> Result<Vec<u8>> {
+    pub fn write(&self, provenance: Provenance) -> Result<Vec<u8>> {
         let Self { fingerprint, place, files, object, seconds, finished, builder } = self;
         let Placement { module, target } = place;
         let statement = Statement {
@@ -203,7 +203,7 @@ impl Manifest {
     }
 
     /// Reads a statement whose signature was verified. It is checked nevertheless: its paths are used by root.
-    pub(super) fn read(payload: &[u8]) -> Result<Self> {
+    pub fn read(payload: &[u8]) -> Result<Self> {
         let statement: Statement =
             serde_json::from_slice(payload).context("the signed statement is malformed")?;
         let Statement { kind, subject, predicate_type, predicate } = statement;

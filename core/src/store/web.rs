@@ -103,6 +103,10 @@ fn read(done: &Done, time: Duration, count: usize) -> Got {
             got.files.push(None);
             continue;
         }
+        if status != "200" && code == "0" {
+            got.fault = Some(format!("its answer has the status {}", plain(status)));
+            return got;
+        }
         let content = size.filter(|_| status == "200" && matches!(code, "0" | ""));
         let Some((content, more)) = content.and_then(|size| rest.split_at_checked(size)) else {
             break;
@@ -131,9 +135,14 @@ pub(super) fn fault(done: &Done, text: &str, time: Duration) -> String {
     let mut said = text.lines().filter_map(|line| line.strip_prefix("curl: "));
     let said = said.find(|line| !ABSENT.iter().any(|status| line.ends_with(status)));
     match said {
-        Some(line) => line.chars().filter(|c| !c.is_control()).take(200).collect(),
+        Some(line) => plain(line),
         None => format!("curl failed (exit code {})", done.code()),
     }
+}
+
+/// A text in one line of a message.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
 #[cfg(test)]
