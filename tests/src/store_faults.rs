@@ -140,7 +140,7 @@ fn raw(stream: &mut TcpStream, text: &str) {
 }
 
 fn hang() {
-    sleep(Duration::from_secs(60));
+    sleep(Duration::from_secs(600));
 }
 
 /// Sends something again and again, until the client has enough.

@@ -442,7 +442,7 @@ fn all_inputs(
     let mut all = serde_json::json!({
         "format": FORMAT,
         "sources": sources,
-        "recipe": recipe,
+        "recipe": Recipe { make: without_jobs(&recipe.make), ..recipe.clone() },
         "headers": identity,
         "target": kernel.target,
         "compression": kernel.compression,
@@ -456,6 +456,21 @@ fn all_inputs(
         all["rustc"] = rust.rustc.clone().into();
     }
     Ok(all)
+}
+
+/// A make command without the number of jobs: `make -j$(nproc)` differs between machines, and builds the same.
+fn without_jobs(make: &str) -> String {
+    let number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    let mut words: Vec<&str> = Vec::new();
+    for word in make.split(' ') {
+        let of_option = words.last().is_some_and(|last| ["-j", "--jobs"].contains(last));
+        match ["-j", "--jobs="].into_iter().find(|option| word.strip_prefix(option).is_some_and(number)) {
+            Some(_) => words.push("-j"),
+            None if of_option && number(word) => {}
+            None => words.push(word),
+        }
+    }
+    words.join(" ")
 }
 
 /// Files of the admin that replace the source's, or with which the build begins.
@@ -553,4 +568,26 @@ fn is_of_another(
             && build.places(&kernel, session.policy.destination()).iter().any(|place| place == file)
             && file::same_content(file, &built).unwrap_or(false)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_jobs_is_no_input() {
+        for (make, without) in [
+            ("make -C /lib/modules/6.1/build M=x modules", "make -C /lib/modules/6.1/build M=x modules"),
+            ("make -j8 KERNEL=6.1", "make -j KERNEL=6.1"),
+            ("make -j 16 all", "make -j all"),
+            ("make --jobs=4 all", "make -j all"),
+            ("'make' -j1", "'make' -j"),
+            ("make -j all", "make -j all"),
+            ("make -jobserver 8", "make -jobserver 8"),
+            ("make X=-j8 8", "make X=-j8 8"),
+            ("make  -j2  a", "make  -j  a"),
+        ] {
+            assert_eq!(without_jobs(make), without, "{make}");
+        }
+    }
 }
