@@ -44,6 +44,12 @@ pub struct Manifest {
     /// The overlay of the pre-build that made it: it is usable only if all of that is installed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub view: Option<String>,
+    /// The URL of the store that it is from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// It was not judged against a kernel of this machine yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unproven: bool,
     /// SHA-256 of each file, by its path below `build`.
     files: BTreeMap<PathBuf, String>,
 }
@@ -58,7 +64,18 @@ impl Manifest {
         notes: Vec<String>,
     ) -> Self {
         let (module, target) = (module.clone(), target.clone());
-        Self { format: FORMAT, module, target, signer, seconds, notes, view: None, files: BTreeMap::new() }
+        Self {
+            format: FORMAT,
+            module,
+            target,
+            signer,
+            seconds,
+            notes,
+            view: None,
+            origin: None,
+            unproven: false,
+            files: BTreeMap::new(),
+        }
     }
 }
 
@@ -67,6 +84,18 @@ impl Manifest {
     #[must_use]
     pub fn within(self, view: Option<String>) -> Self {
         Self { view, ..self }
+    }
+
+    /// The same for a build that was judged and is from a store.
+    #[must_use]
+    pub fn with_origin(self, origin: Option<String>) -> Self {
+        Self { origin, ..self }
+    }
+
+    /// The same for a build that has just come from a store.
+    #[must_use]
+    pub fn fetched(self, url: &str) -> Self {
+        Self { origin: Some(url.to_owned()), unproven: true, ..self }
     }
 }
 
@@ -117,6 +146,18 @@ impl Cache {
             bail!("there is no cache");
         }
         Ok(manifest(&self.dir.join(key))?.view)
+    }
+
+    /// The store of an entry that came from there and was not judged yet.
+    pub fn unproven(&self, key: &str) -> Option<String> {
+        let manifest =
+            manifest(&self.dir.join(key)).ok().filter(|manifest| self.enabled() && manifest.unproven);
+        manifest?.origin
+    }
+
+    /// Whether there is a cache.
+    pub fn enabled(&self) -> bool {
+        self.limit > 0
     }
 
     /// Stores a view, and returns the name under which it is [read](Self::read_view).

@@ -32,6 +32,7 @@ pub mod preflight;
 pub mod report;
 pub mod session;
 pub mod step;
+pub mod store;
 pub mod survey;
 pub mod sys;
 pub mod tree;

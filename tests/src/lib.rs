@@ -40,8 +40,10 @@ pub mod roots;
 pub mod rpm;
 pub mod stage;
 pub mod status;
+pub mod store_faults;
 pub mod verdict;
 pub mod watch;
+pub mod web;
 
 pub use kernels::Kernel;
 pub use output::Output;

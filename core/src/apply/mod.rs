@@ -12,6 +12,7 @@ mod prove;
 mod queue;
 mod recover;
 mod schedule;
+mod stores;
 mod task;
 mod transaction;
 mod unfinished;
@@ -75,6 +76,8 @@ struct Work<'a> {
     failed: BTreeSet<Placement>,
     /// A build was added to the cache.
     kept: bool,
+    /// Builds that came from a store for this plan, with its URL.
+    fetched: BTreeMap<Placement, String>,
     /// When the transaction began.
     began: Instant,
     /// The files of all installed modules, read when they are first needed.
@@ -140,12 +143,13 @@ fn apply<'a>(
         initramfs: &plan.initramfs,
         failed: BTreeSet::new(),
         kept: false,
+        fetched: BTreeMap::new(),
         began,
         claims: None,
         kernels: BTreeMap::new(),
         module_files: BTreeMap::new(),
     };
-    let result = work.all(plan);
+    let result = stores::ask(&mut work, plan).and_then(|()| work.all(plan));
     (work.report, result)
 }
 
@@ -486,6 +490,7 @@ impl<'a> Work<'a> {
             signer,
             seconds: 0.0,
             loaded: false,
+            store: None,
         };
         self.tree.record(id, target, &record)
     }

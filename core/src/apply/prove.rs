@@ -70,10 +70,12 @@ pub(super) fn finish(work: &mut Work<'_>, task: &Task, proof: &Proof, ended: Bui
     let cache = work.session.cache();
     let key = cache::unfinished(&task.fingerprint, &task::environment(work, &task.target));
     let manifest = cache::Manifest::new(&task.module, &task.target, None, built.seconds, built.notes)
-        .within(proof.view.clone());
+        .within(proof.view.clone())
+        .with_origin(built.origin.clone());
     // An entry that was built under another overlay is not usable now.
     cache.forget(&key)?;
     work.kept |= cache.store(&key, &built.staged, manifest).is_ok();
     work.tree.forget_failure(&task.module, &task.target)?;
-    Ok(Outcome::Built { seconds: built.seconds })
+    // From a store, and judged now.
+    Ok(if built.cached { Outcome::UpToDate } else { Outcome::Built { seconds: built.seconds } })
 }

@@ -51,13 +51,13 @@ enum Step<'p> {
 }
 
 enum Message {
-    Built(usize, Option<BuildResult>, Vec<Span>, Token),
+    Built(usize, Option<BuildResult>, Option<String>, Vec<Span>, Token),
     Indexed(usize, Result<bool>, Vec<Span>, Token),
 }
 
 /// The expected seconds of all builds that are not cached, if all were built before.
 pub(super) fn foreseen(work: &Work<'_>, plan: &Plan) -> Option<f64> {
-    let compiled = plan.tasks.iter().filter(|task| task.build && !task.cached);
+    let compiled = plan.tasks.iter().filter(|task| task.build && !work.ready(task));
     let seconds = compiled.map(|task| remembered(work, task)).collect::<Option<Vec<f64>>>()?;
     (!seconds.is_empty()).then(|| seconds.iter().sum())
 }
@@ -71,7 +71,7 @@ pub(super) fn carry_out<'a>(work: &mut Work<'a>, plan: &'a Plan) -> Result<()> {
     let costs: BTreeMap<usize, f64> = std::iter::zip(&steps, &items)
         .enumerate()
         .filter_map(|(node, (step, item))| match step {
-            Step::Task(_, task) if task.build && !task.cached => Some((node, item.seconds?)),
+            Step::Task(_, task) if task.build && !work.ready(task) => Some((node, item.seconds?)),
             Step::Task(..) | Step::Removal(_) | Step::Index(_) => None,
         })
         .collect();
@@ -146,7 +146,7 @@ fn steps<'p>(work: &Work<'_>, plan: &'p Plan) -> (Vec<Step<'p>>, Vec<Node>) {
         }
         items.push(Node {
             after,
-            seconds: task.build.then(|| if task.cached { 0.1 } else { expected(work, task) }),
+            seconds: task.build.then(|| if work.ready(task) { 0.1 } else { expected(work, task) }),
             group: group.filter(|_| shared && task.build),
         });
         steps.push(Step::Task(index, task));
@@ -283,7 +283,7 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
                 if !std::mem::replace(&mut self.announced, true) {
                     announce(work, self.plan);
                 }
-                let cached = task.cached;
+                let (cached, store) = (work.ready(task), work.store_of(task).cloned());
                 let (module, target) = (&task.module, &task.target);
                 session.screen.event(&Progress::Build { module, target, cached });
                 if let Some(seconds) = self.costs.get(&next) {
@@ -298,11 +298,13 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
                 )?;
                 self.worker(move || {
                     let mut phases = Phases::default();
-                    let attempt = attempt(session, &job, cached, &mut phases);
+                    let mut remark = None;
+                    let reuse = Reuse { cached, store: store.as_deref(), remark: &mut remark };
+                    let attempt = attempt(session, &job, reuse, &mut phases);
                     phases.end();
                     let spans = phases.spans(began, lane, Some(job.module), &job.kernel.target);
                     // The receiver is gone if the transaction has ended: the build was then stopped, too.
-                    drop(send.send(Message::Built(next, Some(attempt), spans, token)));
+                    drop(send.send(Message::Built(next, Some(attempt), remark, spans, token)));
                 })?;
             }
             Step::Index(target) => {
@@ -355,7 +357,8 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
 
     fn hear(&mut self, work: &mut Work<'a>, message: Message) -> Result<()> {
         match message {
-            Message::Built(next, attempt, spans, token) => {
+            Message::Built(next, attempt, remark, spans, token) => {
+                work.report.remarks.extend(remark);
                 self.lanes.remove(&next);
                 self.live.ended(next);
                 // Its job goes to the next build before its result is installed.
@@ -448,18 +451,33 @@ fn told_now(outcome: &Outcome, builds: usize) -> bool {
     }
 }
 
+/// What there is instead of a compilation.
+struct Reuse<'a> {
+    /// There is a build with the same inputs.
+    cached: bool,
+    /// The store that it has just come from.
+    store: Option<&'a str>,
+    /// Why it was not used, for the report.
+    remark: &'a mut Option<String>,
+}
+
 /// Builds, unless a build with the same inputs is cached.
 fn attempt(
     session: &Session,
     job: &build::Job<'_>,
-    cached: bool,
+    Reuse { cached, store, remark }: Reuse<'_>,
     phases: &mut Phases,
 ) -> Attempt<build::Built, build::Unbuilt> {
     if cached {
         phases.begin("reuse");
-        match build::again(session, job) {
-            Ok(built) => return Ok(Ok(built)),
-            Err(why) => session.screen.progress(&format!(
+        match (build::again(session, job), store) {
+            (Ok(built), _) => return Ok(Ok(built)),
+            (Err(why), Some(store)) => {
+                build::reject(session, job)?;
+                *remark =
+                    Some(format!("{}: the build from the store {store} was not used: {why:#}", job.module));
+            }
+            (Err(why), None) => session.screen.progress(&format!(
                 "dkms: {}: the cached build is unusable, rebuilding: {why:#}",
                 job.module
             )),
@@ -469,7 +487,7 @@ fn attempt(
 }
 
 fn announce(work: &Work<'_>, plan: &Plan) {
-    let builds: Vec<&Task> = plan.tasks.iter().filter(|task| task.build && !task.cached).collect();
+    let builds: Vec<&Task> = plan.tasks.iter().filter(|task| task.build && !work.ready(task)).collect();
     if builds.is_empty() || !work.session.screen.talks() {
         return;
     }

@@ -77,10 +77,12 @@ pub(super) fn finish(work: &mut Work<'_>, task: &Task, attempt: Option<BuildResu
     let mut notes = passed_over(work, task);
     let mut seconds = 0.0;
     let mut compiled = false;
+    let mut store = None;
     if let Some(attempt) = attempt {
         match settle(work, task, case, recipe, attempt)? {
             Ok(made) => {
                 (seconds, compiled) = (made.seconds, !made.cached);
+                store = made.origin;
                 notes.extend(made.notes);
                 if compiled {
                     notes.extend(recipe.deprecated());
@@ -100,7 +102,7 @@ pub(super) fn finish(work: &mut Work<'_>, task: &Task, attempt: Option<BuildResu
     Ok(match install::install(work, task, recipe, kernel)? {
         Ok(more) => {
             notes.extend(more);
-            Outcome::Installed { built: compiled, seconds, notes }
+            Outcome::Installed { built: compiled, seconds, notes, store }
         }
         Err(outcome) => outcome,
     })
@@ -138,6 +140,7 @@ struct StoredBuild {
     seconds: f64,
     notes: Vec<String>,
     cached: bool,
+    origin: Option<String>,
 }
 
 /// The result of a build, in which an I/O error such as a full disk or a deleted source counts as a failure of this
@@ -193,6 +196,7 @@ fn settle(
         signer: built.signer.or_else(|| case.signer.as_deref().map(unsigned)),
         seconds: built.seconds,
         loaded: false,
+        store: built.origin.clone(),
     };
     work.tree.record(&task.module, &task.target, &record)?;
     work.tree.forget_failure(&task.module, &task.target)?;
@@ -204,7 +208,8 @@ fn settle(
         let from = work.session.layout.built(&task.module, &task.target);
         store_in_cache(work, task, &from, &record, &built.notes);
     }
-    Ok(Ok(StoredBuild { seconds: built.seconds, notes: built.notes, cached: built.cached }))
+    let Built { seconds, notes, cached, origin, .. } = built;
+    Ok(Ok(StoredBuild { seconds, notes, cached, origin }))
 }
 
 /// Stores a build in the cache. A failure costs only time.
@@ -216,7 +221,8 @@ fn store_in_cache(work: &mut Work<'_>, task: &Task, from: &Path, record: &Record
         record.signer.clone(),
         record.seconds,
         notes.to_owned(),
-    );
+    )
+    .with_origin(record.store.clone());
     work.kept |= work.session.cache().store(&key, from, manifest).is_ok();
 }
 

@@ -53,6 +53,8 @@ pub enum Action {
     Doctor,
     /// Install for one kernel what is installed for another
     Match,
+    /// Share builds between machines: store key, push, verify, gc, report
+    Store,
     /// Pack a module into a tarball
     Mktarball,
     /// Add a module from a tarball
@@ -80,6 +82,8 @@ pub(super) enum Operand {
     Show,
     /// The number of a transaction.
     Number,
+    /// What to do with a store of builds, and its place.
+    Store,
 }
 
 /// What an action changes, so that missing permissions are detected before it begins.
@@ -176,6 +180,7 @@ impl Action {
             Self::Why            => row(O::Added,          W::Nothing, false, false, V::All,      true),
             Self::Doctor         => row(O::None,           W::Nothing, false, false, V::All,      false),
             Self::Match          => row(O::Added,          W::Kernels, false, true,  V::All,      true),
+            Self::Store          => row(O::Store,          W::Nothing, false, true,  V::All,      false),
             Self::Mktarball      => row(O::Added,          W::Nothing, false, false, V::Only,     true),
             Self::Ldtarball      => row(O::Tarball,        W::Nothing, false, true,  V::All,      false),
         }
@@ -217,6 +222,7 @@ impl Action {
             Self::Match => {
                 &[&KERNEL, &["templatekernel", "jobs", "force", "verbose", "dry_run", "progress"], &INSTALL]
             }
+            Self::Store => &[&["kernelver", "key", "older_than", "json", "dry_run"]],
             Self::Mktarball => {
                 &[&MODULE, &KERNEL, &["all", "archive", "binaries_only", "source_only", "conf"]]
             }
@@ -238,6 +244,7 @@ impl Operand {
             Self::Tarball => " TARBALL",
             Self::Show => " [show [ID]]",
             Self::Number => " [ID]",
+            Self::Store => " key|push|verify|gc|report DIRECTORY|URL",
         }
     }
     /// Whether a tarball can be given instead of a module.
@@ -249,14 +256,15 @@ impl Operand {
             | Self::AddedOrFiles
             | Self::KernelsOrFiles
             | Self::Show
-            | Self::Number => false,
+            | Self::Number
+            | Self::Store => false,
         }
     }
 
     /// Whether more than one word can follow.
     pub(super) fn takes_many(self) -> bool {
         match self {
-            Self::KernelsOrFiles | Self::Show | Self::Number => true,
+            Self::KernelsOrFiles | Self::Show | Self::Number | Self::Store => true,
             Self::None | Self::Source | Self::Module | Self::Added | Self::AddedOrFiles | Self::Tarball => {
                 false
             }
@@ -273,7 +281,8 @@ impl Operand {
             | Self::KernelsOrFiles
             | Self::Tarball
             | Self::Show
-            | Self::Number => Exit::NOT_ADDED,
+            | Self::Number
+            | Self::Store => Exit::NOT_ADDED,
         }
     }
 }

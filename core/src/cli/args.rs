@@ -121,6 +121,12 @@ pub struct Args {
     /// Check as if Secure Boot were on, or off, or on with a kernel of this configuration
     #[arg(long, value_name = "on|off|CONFIG")]
     pub secure_boot: Option<String>,
+    /// Key of a store of builds
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// Age of the builds that `store gc` deletes
+    #[arg(long, value_name = "DAYS")]
+    pub older_than: Option<u32>,
     /// Print the version
     #[arg(short = 'V', long)]
     pub version: bool,
@@ -230,6 +236,8 @@ impl Args {
             ("svg", self.svg.is_some()),
             ("prometheus", self.prometheus),
             ("number", self.number.is_some()),
+            ("key", self.key.is_some()),
+            ("older_than", self.older_than.is_some()),
             ("enrolled", !self.enrolled.is_empty()),
             ("secure_boot", self.secure_boot.is_some()),
             ("templatekernel", self.templatekernel.is_some()),

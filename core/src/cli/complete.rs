@@ -140,6 +140,9 @@ impl Completion<'_> {
         {
             return self.transactions();
         }
+        if operand == Operand::Store && self.word(1).is_some() {
+            return vec![":directories".into()];
+        }
         if self.word(1).is_some() || value_of(self.before, &["-m", "--module"]).is_some() {
             return if operand == Operand::AddedOrFiles { files().into() } else { Vec::new() };
         }
@@ -155,6 +158,7 @@ impl Completion<'_> {
             Operand::Tarball => files().into(),
             Operand::Show => vec!["show".into()],
             Operand::Number => self.transactions(),
+            Operand::Store => super::store::WORDS.map(str::to_owned).into(),
         }
     }
 
@@ -197,7 +201,8 @@ impl Completion<'_> {
                 | Operand::KernelsOrFiles
                 | Operand::Tarball
                 | Operand::Show
-                | Operand::Number,
+                | Operand::Number
+                | Operand::Store,
             ) => self.registered(),
         }
     }

@@ -18,6 +18,8 @@ pub(super) enum Cell {
     Failed,
     /// Its source is missing.
     Broken,
+    /// Its build is in a store.
+    Stored,
 }
 
 impl Cell {
@@ -28,6 +30,7 @@ impl Cell {
             Self::Built => (Tone::Doubtful, "built"),
             Self::Failed => (Tone::Bad, "FAILED"),
             Self::Broken => (Tone::Bad, "broken"),
+            Self::Stored => (Tone::Good, "yes"),
         }
     }
 }

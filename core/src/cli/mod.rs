@@ -22,6 +22,7 @@ mod read_only;
 mod safe_upgrade;
 mod source;
 mod status;
+mod store;
 mod tarball;
 mod timeline;
 mod unknown;
@@ -275,6 +276,7 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
             idle::removed(&session, &report, &target);
             Ok(report.hook_code(&session.policy.admin))
         }
+        Action::Store => store::run(&session, args, &invocation.rest),
         Action::Mktarball => tarball::mktarball(&session, args, &invocation),
         Action::Ldtarball => tarball::ldtarball(&mut session, args, &invocation).map(|(_, code)| code),
         Action::Add => add(&mut session, args, &invocation),

@@ -9,6 +9,7 @@ type Labels = Vec<(&'static str, String)>;
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
     states: Vec<Labels>,
+    stored: Vec<Labels>,
     failed: Vec<Labels>,
     replaced: Vec<Labels>,
     outdated: Vec<Labels>,
@@ -17,6 +18,10 @@ pub(super) struct Metrics {
 impl Metrics {
     pub(super) fn state(&mut self, module: &ModuleId, target: Option<&Target>, state: &str) {
         self.states.push([of(Some(module), target), vec![("state", state.to_owned())]].concat());
+    }
+
+    pub(super) fn stored(&mut self, module: &ModuleId, target: Option<&Target>) {
+        self.stored.push(of(Some(module), target));
     }
 
     pub(super) fn failed(&mut self, module: &ModuleId, target: &Target) {
@@ -39,6 +44,7 @@ impl Metrics {
         };
         [
             family("dkms_module", "A module in the DKMS tree, with its state for a kernel.", &self.states),
+            family("dkms_from_store", "The build of a module for a kernel is from a store.", &self.stored),
             family("dkms_build_failed", "The last build of a module for a kernel failed.", &self.failed),
             family("dkms_loaded_differs", "The loaded module is not the installed one.", &self.replaced),
             family("dkms_initramfs_outdated", "The initramfs lacks installed modules.", &self.outdated),
@@ -70,6 +76,7 @@ mod tests {
         let mut metrics = Metrics::default();
         metrics.state(&id, Some(&target), "installed");
         metrics.state(&id, None, "added");
+        metrics.stored(&id, Some(&target));
         metrics.failed(&id, &target);
         metrics.outdated(&target);
         insta::assert_snapshot!(metrics.text(), @r#"
@@ -77,6 +84,9 @@ mod tests {
         # TYPE dkms_module gauge
         dkms_module{module="zfs",version="2.3.2",kernel="6.12",arch="x86_64",state="installed"} 1
         dkms_module{module="zfs",version="2.3.2",state="added"} 1
+        # HELP dkms_from_store The build of a module for a kernel is from a store.
+        # TYPE dkms_from_store gauge
+        dkms_from_store{module="zfs",version="2.3.2",kernel="6.12",arch="x86_64"} 1
         # HELP dkms_build_failed The last build of a module for a kernel failed.
         # TYPE dkms_build_failed gauge
         dkms_build_failed{module="zfs",version="2.3.2",kernel="6.12",arch="x86_64"} 1

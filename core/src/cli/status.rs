@@ -35,6 +35,9 @@ struct StatusEntry {
     /// The notes in parentheses of the plain output.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<&'static str>,
+    /// The URL of the store that the build is from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<String>,
 }
 
 /// The state of a module for a kernel, in the words of shell DKMS.
@@ -229,6 +232,9 @@ fn metrics(document: &Document) -> Metrics {
     for row in &document.modules {
         metrics.state(&row.module, row.target.as_ref(), row.state.word());
     }
+    for row in document.modules.iter().filter(|row| row.store.is_some()) {
+        metrics.stored(&row.module, row.target.as_ref());
+    }
     for failed in &document.failures {
         metrics.failed(&failed.module, &failed.target);
     }
@@ -322,7 +328,9 @@ fn rows(
     rows: &mut Vec<StatusEntry>,
 ) {
     let mut row = |target: Option<&Target>, state: State, notes: Vec<&'static str>| {
-        rows.push(StatusEntry { module: id.clone(), target: target.cloned(), state, notes });
+        let record = target.and_then(|target| entry.builds.get(target)?.record.as_ref());
+        let store = record.and_then(|record| record.store.clone());
+        rows.push(StatusEntry { module: id.clone(), target: target.cloned(), state, notes, store });
     };
     if entry.broken() {
         return row(None, State::Broken, Vec::new());
@@ -393,6 +401,7 @@ mod tests {
             target: Some(target()),
             state: State::Installed,
             notes: vec!["note"],
+            store: Some("https://store.example".into()),
         };
         let failed = Failed {
             module: "a/1".parse().unwrap(),

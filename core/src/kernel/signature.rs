@@ -116,7 +116,7 @@ pub fn examine(module: &[u8], known: &[Certificate], algorithms: &Algorithms) ->
 }
 
 /// A module without its signature, if it has a readable one.
-pub(super) fn without(module: &[u8]) -> &[u8] {
+pub fn without(module: &[u8]) -> &[u8] {
     match split(module) {
         Ok(Some(parts)) => parts.content,
         _ => elf::without_mark(module).unwrap_or(module),

@@ -43,6 +43,18 @@ impl Layout {
     pub fn module_config(&self, name: &ModuleName) -> PathBuf {
         self.config().join(name.as_str())
     }
+    /// The private key with which builds for a store are signed, and the public one.
+    pub fn store_key(&self) -> (PathBuf, PathBuf) {
+        (self.config().join("store.key"), self.config().join("store.pub"))
+    }
+    /// User names and passwords of web servers to which builds are pushed.
+    pub fn store_logins(&self) -> PathBuf {
+        self.config().join("store.netrc")
+    }
+    /// Files that programs read to find the address of a host. They may be links to where builds see nothing.
+    pub fn name_resolution(&self) -> Vec<PathBuf> {
+        ["resolv.conf", "hosts", "nsswitch.conf"].iter().map(|name| self.etc.join(name)).collect()
+    }
     /// The admin's programs that are told of failures.
     pub fn on_failure(&self) -> PathBuf {
         self.config().join("on-failure.d")

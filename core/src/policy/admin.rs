@@ -38,6 +38,9 @@ struct File {
     skip_kernels: Vec<String>,
     /// If set, the only kernels for which modules are built automatically.
     only_kernels: Option<Vec<String>>,
+    /// Where builds of other machines are.
+    #[serde(default)]
+    store: Store,
     /// Settings of single modules, by pattern.
     #[serde(default)]
     module: BTreeMap<String, Own>,
@@ -49,6 +52,29 @@ struct File {
 struct Own {
     build_minutes: Option<NonZeroU32>,
     on_unbuildable: Option<Unbuildable>,
+}
+
+/// The store of builds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// Its URLs, in the order in which they are asked.
+    #[serde(default)]
+    pub url: Vec<String>,
+    /// The public keys with which its builds are signed.
+    #[serde(default)]
+    pub trust: Vec<String>,
+    /// The time limit of a run's search, in seconds.
+    seconds: Option<NonZeroU32>,
+    /// The URL of a proxy.
+    pub proxy: Option<String>,
+}
+
+impl Store {
+    /// The time limit of a run's search, in seconds: 10 unless configured.
+    pub fn seconds(&self) -> u64 {
+        self.seconds.map_or(10, |seconds| u64::from(seconds.get()))
+    }
 }
 
 /// The effect of a module that is proven not to build, before the transaction.
@@ -148,6 +174,11 @@ impl Admin {
     /// The size limit of cached builds, in bytes: 2 GiB unless configured.
     pub fn cache_bytes(&self) -> u64 {
         u64::from(self.file.cache_mib.unwrap_or(2048)) << 20
+    }
+
+    /// The store of builds.
+    pub fn store(&self) -> &Store {
+        &self.file.store
     }
 
     /// Whether a kernel remains the boot default while a newer one lacks a module in use.

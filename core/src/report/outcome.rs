@@ -31,6 +31,9 @@ pub enum Outcome {
         seconds: f64,
         /// Remarks, for example that it is unsigned or that a script failed.
         notes: Vec<String>,
+        /// The URL of the store that the build is from.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        store: Option<String>,
     },
     /// It was up to date.
     UpToDate,

@@ -23,6 +23,7 @@ pub fn progress(
         Outcome::Installed { built: true, seconds, .. } => {
             format!("built and installed for {kernel} ({seconds:.0} s)")
         }
+        Outcome::Installed { store: Some(_), .. } => format!("installed for {kernel} (from the store)"),
         Outcome::Installed { built: false, .. } => format!("installed for {kernel} (cached build)"),
         Outcome::Loaded => {
             format!("imported for {kernel}; run `dkms install {module} -k {kernel}` to install it")

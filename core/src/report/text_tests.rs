@@ -46,7 +46,7 @@ fn summary(report: &Report) -> String {
 
 fn installed(notes: &[&str]) -> Outcome {
     let notes = notes.iter().map(|note| (*note).to_owned()).collect();
-    Outcome::Installed { built: true, seconds: 12.3, notes }
+    Outcome::Installed { built: true, seconds: 12.3, notes, store: None }
 }
 
 fn failing() -> Failing {
@@ -281,7 +281,7 @@ fn lines_of_progress() {
     let line = |outcome: Outcome| text::progress(&id("a/1"), &target(KERNEL), &outcome, Some((3, 23)));
     let lines = [
         installed(&[]),
-        Outcome::Installed { built: false, seconds: 0.0, notes: Vec::new() },
+        Outcome::Installed { built: false, seconds: 0.0, notes: Vec::new(), store: None },
         Outcome::Built { seconds: 0.4 },
         Outcome::Uninstalled,
         Outcome::Unbuilt,

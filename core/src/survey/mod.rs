@@ -74,8 +74,10 @@ fn memories(session: &Session, snapshot: &Snapshot, survey: &mut Survey, now: Op
         let (Some(headers), Some(fingerprint)) = (headers, &case.fingerprint) else { continue };
         let finished = cache::key(fingerprint, case.signer.as_deref());
         let unfinished = cache::unfinished(fingerprint, &headers.environment);
+        // What came from a store and was not judged yet proves nothing before a transaction.
         case.cached = now.is_none() && kept.holds(&finished)
-            || kept.view(&unfinished).is_ok_and(|view| views.hold(view.as_deref()));
+            || kept.view(&unfinished).is_ok_and(|view| views.hold(view.as_deref()))
+                && (now.is_none() || kept.unproven(&unfinished).is_none());
         if let Some(failure) = snapshot.failures.get(key) {
             let boot =
                 failure.boot.as_ref().is_none_or(|boot| Some(boot) == session.layout.boot_id().as_ref());
@@ -405,6 +407,33 @@ fn base(
     (identity, rust): (&str, Option<&Rust>),
     source: &Path,
 ) -> Result<String> {
+    Ok(hash::hex(all_inputs(session, id, recipe, kernel, (identity, rust), source)?.to_string().as_bytes()))
+}
+
+/// The inputs of a build, except for dependencies: their hash is what [`Case::fingerprint`] begins with.
+pub fn inputs(
+    session: &Session,
+    id: &ModuleId,
+    recipe: &Recipe,
+    kernel: &Kernel,
+    source: &Path,
+) -> Result<serde_json::Value> {
+    let headers = kernel.headers.as_ref().context("there are no kernel headers")?;
+    let rust = Rust::of(recipe, headers, &kernel.target, source);
+    all_inputs(session, id, recipe, kernel, (&headers.identity, rust.as_ref()), source)
+}
+
+/// Only what can change a build: a machine's name, its users and the time are not among them, so that machines with the same
+/// packages share builds. The DKMS tree is, because builds run below it and its path can get into a module; on all machines
+/// that have it in the usual place it is the same word.
+fn all_inputs(
+    session: &Session,
+    id: &ModuleId,
+    recipe: &Recipe,
+    kernel: &Kernel,
+    (identity, rust): (&str, Option<&Rust>),
+    source: &Path,
+) -> Result<serde_json::Value> {
     let memory = session.layout.source_hash(id);
     let sources = hash::trees(&[source.to_owned()], Watch::Files, Some(&memory), &[])?;
     let mut own = own_files(session, id, recipe);
@@ -413,7 +442,7 @@ fn base(
     let mut all = serde_json::json!({
         "format": FORMAT,
         "sources": sources,
-        "recipe": recipe,
+        "recipe": Recipe { make: without_jobs(&recipe.make), ..recipe.clone() },
         "headers": identity,
         "target": kernel.target,
         "compression": kernel.compression,
@@ -426,7 +455,22 @@ fn base(
     if let Some(rust) = rust {
         all["rustc"] = rust.rustc.clone().into();
     }
-    Ok(hash::hex(all.to_string().as_bytes()))
+    Ok(all)
+}
+
+/// A make command without the number of jobs: `make -j$(nproc)` differs between machines, and builds the same.
+fn without_jobs(make: &str) -> String {
+    let number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    let mut words: Vec<&str> = Vec::new();
+    for word in make.split(' ') {
+        let of_option = words.last().is_some_and(|last| ["-j", "--jobs"].contains(last));
+        match ["-j", "--jobs="].into_iter().find(|option| word.strip_prefix(option).is_some_and(number)) {
+            Some(_) => words.push("-j"),
+            None if of_option && number(word) => {}
+            None => words.push(word),
+        }
+    }
+    words.join(" ")
 }
 
 /// Files of the admin that replace the source's, or with which the build begins.
@@ -530,4 +574,26 @@ fn is_of_another(
             && build.places(&kernel, session.policy.destination()).iter().any(|place| place == file)
             && file::same_content(file, &built).unwrap_or(false)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_jobs_is_no_input() {
+        for (make, without) in [
+            ("make -C /lib/modules/6.1/build M=x modules", "make -C /lib/modules/6.1/build M=x modules"),
+            ("make -j8 KERNEL=6.1", "make -j KERNEL=6.1"),
+            ("make -j 16 all", "make -j all"),
+            ("make --jobs=4 all", "make -j all"),
+            ("'make' -j1", "'make' -j"),
+            ("make -j all", "make -j all"),
+            ("make -jobserver 8", "make -jobserver 8"),
+            ("make X=-j8 8", "make X=-j8 8"),
+            ("make  -j2  a", "make  -j  a"),
+        ] {
+            assert_eq!(without_jobs(make), without, "{make}");
+        }
+    }
 }

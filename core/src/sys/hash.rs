@@ -17,6 +17,16 @@ use sha2::{Digest, Sha256};
 
 use crate::sys::{file, signal};
 
+/// Random bytes of the kernel, for a private key.
+pub fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let count = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    if count != N {
+        bail!("the kernel returned too few random bytes");
+    }
+    Ok(bytes)
+}
+
 /// SHA-256 in lower-case hex.
 pub fn hex(content: &[u8]) -> String {
     let mut hash = Sha256::new();

@@ -305,6 +305,7 @@ impl LockedTree {
             signer: None,
             seconds: 0.0,
             loaded: false,
+            store: None,
         });
         self.record(id, target, &Record { installed, withheld, shares, ..known })
     }

@@ -31,6 +31,9 @@ pub struct Record {
     /// It is from a tarball: its inputs are unknown, and it has not been verified that the kernel loads it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub loaded: bool,
+    /// The URL of the store of builds that it is from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
 }
 
 const DID_NOT: &str = " (did not sign)";
@@ -46,6 +49,7 @@ impl Record {
             signer: None,
             seconds: 0.0,
             loaded: false,
+            store: None,
         }
     }
 }

@@ -14,7 +14,7 @@ fn three_transactions(layout: &Layout) {
     good.add(
         &id("a/1"),
         Some(&target()),
-        Outcome::Installed { built: true, seconds: 11.0, notes: Vec::new() },
+        Outcome::Installed { built: true, seconds: 11.0, notes: Vec::new(), store: None },
     );
     let mut bad = Report { cause: format!("kernel-postinst {KERNEL}"), ..Report::default() };
     let failing = Failing {

@@ -28,7 +28,9 @@ fn next(outcome: Option<&Outcome>) -> Option<Outcome> {
         Some(Outcome::Unregistered) => Outcome::Built { seconds: 1.0 },
         Some(Outcome::Built { .. }) => Outcome::Loaded,
         Some(Outcome::Loaded) => Outcome::Present,
-        Some(Outcome::Present) => Outcome::Installed { built: true, seconds: 1.0, notes: Vec::new() },
+        Some(Outcome::Present) => {
+            Outcome::Installed { built: true, seconds: 1.0, notes: Vec::new(), store: None }
+        }
         Some(Outcome::Installed { .. }) => Outcome::UpToDate,
         Some(Outcome::UpToDate) => Outcome::Uninstalled,
         Some(Outcome::Uninstalled) => Outcome::Unbuilt,

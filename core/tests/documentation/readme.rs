@@ -40,7 +40,7 @@ fn printed(kernel: &str, modules: [&str; 3], seconds: f64, error: &str, installe
     };
     let built = || Outcome::Built { seconds };
     let before = [built(), built(), Outcome::Failed(failing)];
-    let after = || Outcome::Installed { built: false, seconds: 0.0, notes: Vec::new() };
+    let after = || Outcome::Installed { built: false, seconds: 0.0, notes: Vec::new(), store: None };
 
     let mut lines = Vec::new();
     let mut report = Report::default();

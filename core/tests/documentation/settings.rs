@@ -55,16 +55,26 @@ fn the_shipped_policy_shows_every_key_and_the_page_describes_it() {
     assert!(top.len() > 5 && !table.is_empty(), "{top:?} {table:?}");
     let shown = commented_out(&shipped("policy.toml"));
     assert_eq!(refused(&shown), None, "the shown settings cannot be read:\n{shown}");
+    let (shown, store) = shown.split_once("\n[store]\n").expect("the table of stores");
+    let in_store = known("[store]");
+    assert_eq!(keys(&store.replace('[', "(")).0, in_store, "/etc/dkms/policy.toml, [store]");
     let (before, after) = shown.split_once("\n[module.").expect("a table for single modules");
     let (mut shown_top, _) = keys(&before.replace('[', "("));
-    shown_top.insert("module".to_owned());
+    shown_top.extend(["module", "store"].map(str::to_owned));
     assert_eq!(shown_top, top, "/etc/dkms/policy.toml");
     assert_eq!(keys(&format!("[{after}")).1, table, "/etc/dkms/policy.toml, its table");
     let described = words(&section(&page("policy.toml.5"), ".SH KEYS"));
     let tables = described.iter().filter(|key| key.starts_with('[')).count();
     let mut described: BTreeSet<String> = described.into_iter().filter(|key| !key.starts_with('[')).collect();
-    assert_eq!(tables, 1, "[module.NAME] is described once");
-    described.insert("module".to_owned());
+    assert_eq!(tables, 2, "[module.NAME] and [store] are described once");
+    let of_store = |key: &String| key.strip_prefix("store.").map(str::to_owned);
+    assert_eq!(
+        described.iter().filter_map(of_store).collect::<BTreeSet<_>>(),
+        in_store,
+        "policy.toml(5), [store]"
+    );
+    described.retain(|key| of_store(key).is_none());
+    described.extend(["module", "store"].map(str::to_owned));
     assert_eq!(described, top, "policy.toml(5)");
     let own = section(&page("policy.toml.5"), ".SH KEYS");
     let (_, own) = own.split_once(".BI [module.").unwrap();

@@ -97,6 +97,8 @@ pub struct Built {
     pub signer: Option<String>,
     /// It was taken from the cache.
     pub cached: bool,
+    /// The URL of the store that it is from.
+    pub origin: Option<String>,
     /// It is in the cache in this form.
     pub kept: bool,
     /// Deletes the working directory when dropped.
@@ -144,16 +146,22 @@ pub fn again(session: &Session, job: &Job<'_>) -> Result<Built> {
     let (cache, environment) = (session.cache(), &job.headers.environment);
     let finished = cache::key(job.fingerprint, job.signer);
     if cache.holds(&finished) {
-        let cache::Manifest { seconds, notes, signer, .. } = cache.take(&finished, &staged)?;
+        let cache::Manifest { seconds, notes, signer, origin, .. } = cache.take(&finished, &staged)?;
         job.sync(&staged)?;
-        return Ok(Built { staged, seconds, notes, signer, cached: true, kept: true, scratch });
+        return Ok(Built { staged, seconds, notes, signer, cached: true, origin, kept: true, scratch });
     }
     let known = cache.take(&cache::unfinished(job.fingerprint, environment), &staged)?;
     let mut notes = seal::all(session, job, &scratch.0, &staged.join("module"))?;
     let signer = job.signing.signer(&notes);
     notes.splice(0..0, known.notes);
     job.sync(&staged)?;
-    Ok(Built { staged, seconds: known.seconds, notes, signer, cached: true, kept: false, scratch })
+    let (seconds, origin) = (known.seconds, known.origin);
+    Ok(Built { staged, seconds, notes, signer, cached: true, origin, kept: false, scratch })
+}
+
+/// Deletes what came from a store and cannot be used.
+pub fn reject(session: &Session, job: &Job<'_>) -> Result<()> {
+    session.cache().forget(&cache::unfinished(job.fingerprint, &job.headers.environment))
 }
 
 impl Job<'_> {
@@ -264,6 +272,7 @@ pub fn build(session: &Session, job: &Job<'_>, phases: &mut Phases) -> Attempt<B
                 notes,
                 signer,
                 cached: false,
+                origin: None,
                 kept: false,
                 scratch,
             }))

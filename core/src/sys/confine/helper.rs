@@ -104,7 +104,8 @@ fn outer() -> Result<Option<Verdict>> {
     if !plain_view {
         let mut spaces = UnshareFlags::NEWNS | UnshareFlags::NEWPID;
         if !spec.trusted {
-            spaces |= UnshareFlags::NEWNET | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
+            spaces |= UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
+            spaces.set(UnshareFlags::NEWNET, !spec.network);
         }
         rustix::thread::unshare(spaces).map_err(|errno| not_here(errno, "there are no namespaces"))?;
     }
@@ -173,7 +174,7 @@ fn inner(parts: &Inside) -> Result<Option<Verdict>> {
     if let Some(name) = &spec.inside {
         let part = parts.iter().find(|(known, _)| known == name).context("an unknown part of dkms")?.1;
         limits::bound(&spec)?;
-        limits::give_up()?;
+        limits::give_up(&spec)?;
         become_builder()?;
         return part().map(|()| None);
     }
@@ -267,7 +268,7 @@ fn start(spec: &Spec) -> Result<Child> {
         // Process ids have another meaning in this namespace, which a nested dkms must know.
         command.env(lock::SPACE, lock::space().unwrap_or_default());
     } else {
-        limits::give_up()?;
+        limits::give_up(spec)?;
         let user = identity::user()?;
         command.uid(user).gid(user);
     }

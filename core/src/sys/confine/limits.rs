@@ -28,7 +28,7 @@ pub(super) fn bound(spec: &Spec) -> Result<()> {
     if spec.trusted {
         return Ok(());
     }
-    limit(Resource::Fsize, FILE)?;
+    limit(Resource::Fsize, spec.file.unwrap_or(FILE).min(FILE))?;
     limit(Resource::Core, 0)?;
     limit(Resource::Msgqueue, 0)?;
     limit(Resource::Rtprio, 0)?;
@@ -47,7 +47,7 @@ fn limit(resource: Resource, most: u64) -> Result<()> {
 
 /// Permanently drops what the command must never have: keys, capabilities, dangerous system calls. This process keeps
 /// what it needs to change to the build user.
-pub(super) fn give_up() -> Result<()> {
+pub(super) fn give_up(spec: &Spec) -> Result<()> {
     match keyutils::Keyring::join_anonymous_session() {
         Ok(_) => {}
         // A kernel without key management, or a container that forbids it: there are no keys to protect.
@@ -71,6 +71,6 @@ pub(super) fn give_up() -> Result<()> {
     };
     rustix::thread::set_capabilities(None, kept).context("giving up capabilities")?;
     #[cfg(target_pointer_width = "64")]
-    super::seccomp::refuse()?;
+    super::seccomp::refuse(spec.network)?;
     Ok(())
 }

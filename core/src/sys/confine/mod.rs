@@ -46,6 +46,11 @@ pub const NOT_RUN: i32 = 125;
 /// The descriptor of the first passed file; the others follow.
 pub const FIRST_HANDED: u32 = 100;
 
+/// The path by which a command opens one of the files that are [handed](Spec::handed) to it, the first with 0.
+pub fn handed(index: u32) -> String {
+    format!("/dev/fd/{}", FIRST_HANDED + index)
+}
+
 /// The command to run, and what it may access.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -73,6 +78,12 @@ pub struct Spec {
     pub user: Option<u32>,
     /// The memory limit of each process in bytes, if it is lower than that of a build.
     pub memory: Option<u64>,
+    /// The limit of each file that it writes, in bytes, if it is lower than that of a build; of its output, too.
+    pub file: Option<u64>,
+    /// Directories that are empty for the command.
+    pub absent: Vec<PathBuf>,
+    /// The command may use the network, and no local sockets: those of the system's daemons would be in reach.
+    pub network: bool,
     /// The command keeps all privileges; it only gets its directories, and its processes are killed at the end.
     pub trusted: bool,
 }

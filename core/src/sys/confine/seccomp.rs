@@ -66,6 +66,9 @@ const REFUSED: &[c_long] = &[
 
 /// Allowed address families of sockets.
 const FAMILIES: [u64; 3] = [libc::AF_UNIX as u64, libc::AF_INET as u64, libc::AF_NETLINK as u64];
+/// The same for a command that may use the network. In the network namespace of the system, a local socket without a file
+/// reaches the system's daemons.
+const REMOTE: [u64; 3] = [libc::AF_INET as u64, libc::AF_INET6 as u64, libc::AF_NETLINK as u64];
 
 /// Inserts text into a terminal's input.
 const TIOCSTI: u64 = 0x5412;
@@ -84,7 +87,7 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Installs the filter for this process and its children, which must not be able to gain privileges any more. On
 /// architectures that the library does not support there is no filter.
-pub(super) fn refuse() -> Result<()> {
+pub(super) fn refuse(network: bool) -> Result<()> {
     let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else { return Ok(()) };
     let mut refused: Rules = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
     refused.insert(
@@ -103,8 +106,9 @@ pub(super) fn refuse() -> Result<()> {
     // Their flags and modes are in memory, which a filter cannot read. Programs then use clone and openat.
     let unreadable = [(libc::SYS_clone3, Vec::new()), (libc::SYS_openat2, Vec::new())];
     install(unreadable.into(), libc::ENOSYS, arch)?;
+    let families = if network { REMOTE } else { FAMILIES };
     let other =
-        FAMILIES.map(|family| SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, family));
+        families.map(|family| SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, family));
     let other = other.into_iter().collect::<std::result::Result<Vec<_>, _>>()?;
     install([(libc::SYS_socket, vec![SeccompRule::new(other)?])].into(), libc::EAFNOSUPPORT, arch)
 }

@@ -95,7 +95,8 @@ fn empty_dirs(spec: &Spec) -> Vec<(PathBuf, &'static str)> {
     let mut dirs: Vec<(PathBuf, &'static str)> = Vec::new();
     let private = spec.visible.iter().filter_map(|path| outermost_private(&path.canonicalize().ok()?));
     let all = EMPTY.iter().map(|(dir, options)| (PathBuf::from(dir), *options));
-    for (dir, options) in all.chain(private.map(|dir| (dir, PRIVATE))) {
+    let absent = spec.absent.iter().cloned();
+    for (dir, options) in all.chain(private.chain(absent).map(|dir| (dir, PRIVATE))) {
         let real = dir.canonicalize().ok().filter(|real| real.is_dir() && real != Path::new("/"));
         if let Some(real) = real.filter(|real| !dirs.iter().any(|(known, _)| real.starts_with(known))) {
             dirs.push((real, options));

