@@ -178,15 +178,10 @@ impl Subject<'_> {
         };
         let module = &self.one.module;
         let mut dependencies = vec![hashed(format!("source of {module}"), "sources")];
-        let package = self
-            .session
-            .policy
-            .distribution
-            .headers_package(&self.one.target, self.kernel.pkgbase.as_deref());
         let kernel = headers.package().map(|package| ("package-id".to_owned(), Value::from(package)));
         dependencies.push(Resource {
             annotations: kernel.into_iter().collect(),
-            ..hashed(format!("{package}, with compiler and linker"), "headers")
+            ..hashed(format!("headers of {}, with compiler and linker", self.one.target.kernel), "headers")
         });
         if let Some(compiler) = &headers.compiler {
             let done = Cmd::new(compiler).arg("--version").output(Output::Split).run()?;
