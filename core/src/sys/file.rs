@@ -410,7 +410,7 @@ pub fn writable(dir: &Path) -> bool {
     dir.is_dir() && rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
-/// Whether a path is on a file system that nobody can write to. A path that does not exist would be created in the next
+/// Whether a path is on a file system that is read-only. A path that does not exist would be created in the next
 /// directory above it.
 pub fn on_read_only(path: &Path) -> bool {
     let there = path.ancestors().find(|path| path.exists());
