@@ -57,6 +57,10 @@ impl Layout {
     pub fn device_numbers(&self) -> PathBuf {
         self.proc.join("devices")
     }
+    /// What udev knows of a block device with this number.
+    pub fn udev_data(&self, number: &str) -> PathBuf {
+        self.run.join("udev/data").join(format!("b{number}"))
+    }
     /// The IPv4 routes.
     pub fn routes(&self) -> PathBuf {
         self.proc.join("net/route")

@@ -1,8 +1,10 @@
 //! Which kernel modules this machine needs now. Only reads.
 //!
-//! The drivers of the essential mounts, of the interface of the default route, and of displays; and the modules that
-//! they depend on. All of it is read from `/proc` and `/sys`. Missing entries are not an error: in a chroot or a
+//! The drivers of the essential mounts, of the interfaces of the default route and of the servers of mounts and disks, and of
+//! displays; and the modules that they depend on. All of it is read from `/proc` and `/sys`. Missing entries are not an error: in a chroot or a
 //! container not everything is visible.
+
+mod network;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::read_to_string;
@@ -14,16 +16,13 @@ use crate::sys::file::sorted_entries;
 
 /// Block device drivers whose name differs from that of their module.
 const BLOCK: [(&str, &str); 3] = [("device-mapper", "dm_mod"), ("md", "md_mod"), ("zvol", "zfs")];
-/// Flags of a route: it is up, or it rejects packets.
-const UP: u32 = 0x1;
-const REJECT: u32 = 0x200;
 
 /// Names of modules as in the kernel (`-` is `_`). Some of them may be built in.
 pub fn in_use(layout: &Layout) -> BTreeSet<String> {
     let sys = layout.sys.canonicalize().unwrap_or_else(|_| layout.sys.clone());
     let mut scanner = Scanner { layout, sys, found: BTreeSet::new(), seen: BTreeSet::new() };
     scanner.mounts();
-    scanner.routes();
+    scanner.default_routes();
     scanner.displays();
     scanner.needed();
     scanner.found
@@ -61,7 +60,11 @@ impl Scanner<'_> {
                 self.block(&device);
                 continue;
             }
-            // An anonymous device number: btrfs, zfs, bcachefs. bcachefs lists all its devices.
+            // An anonymous device number: network file systems, btrfs, zfs, bcachefs. bcachefs lists all its devices.
+            self.servers(mount);
+            if kind == "zfs" {
+                self.pool(mount.source.split('/').next().unwrap_or_default());
+            }
             for source in mount.source.split(':') {
                 if let Some(device) = self.block_of(source) {
                     self.block(&device);
@@ -69,6 +72,20 @@ impl Scanner<'_> {
                         self.block(&other);
                     }
                 }
+            }
+        }
+    }
+
+    /// The members of a ZFS pool. In sysfs, nothing says which disks these are; udev has read their labels.
+    fn pool(&mut self, name: &str) {
+        for device in sorted_entries(&self.sys.join("class/block")) {
+            let number = read_to_string(device.join("dev")).unwrap_or_default();
+            let known = read_to_string(self.layout.udev_data(number.trim())).unwrap_or_default();
+            let says = |key: &str, value: &str| {
+                known.lines().any(|line| line.strip_prefix(key).is_some_and(|said| said == value))
+            };
+            if says("E:ID_FS_TYPE=", "zfs_member") && says("E:ID_FS_LABEL=", name) {
+                self.block(&device);
             }
         }
     }
@@ -115,6 +132,14 @@ impl Scanner<'_> {
         if let Some(disk) = device.parent().filter(|_| device.join("partition").exists()) {
             self.block(disk);
         }
+        self.iscsi(&device);
+        // The disk with the cache is none of those below.
+        for cache in sorted_entries(&device.join("bcache/cache")) {
+            let disk = cache.canonicalize().ok().and_then(|cache| cache.parent().map(Path::to_path_buf));
+            if let Some(disk) = disk.filter(|_| last(&cache).starts_with("cache")) {
+                self.block(&disk);
+            }
+        }
         // With several paths to one NVMe disk, the disk belongs to none of them, but lists them.
         if let Some(subsystem) = device.parent().filter(|dir| last(dir).starts_with("nvme-subsys")) {
             for controller in sorted_entries(subsystem).into_iter().filter(|entry| entry.is_symlink()) {
@@ -154,56 +179,6 @@ impl Scanner<'_> {
             if used {
                 self.add(&last(&holder));
             }
-        }
-    }
-
-    /// The interfaces of default routes.
-    fn routes(&mut self) {
-        let hex =
-            |word: Option<&&str>| u32::from_str_radix(word.copied().unwrap_or_default(), 16).unwrap_or(0);
-        let usable = |flags: u32| flags & UP != 0 && flags & REJECT == 0;
-        let zero = |word: Option<&&str>| word.is_some_and(|word| word.bytes().all(|digit| digit == b'0'));
-        let mut interfaces = BTreeSet::new();
-        // Iface Destination Gateway Flags RefCnt Use Metric Mask …
-        for line in read_to_string(self.layout.routes()).unwrap_or_default().lines().skip(1) {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            if zero(words.get(1)) && zero(words.get(7)) && usable(hex(words.get(3))) {
-                interfaces.extend(words.first().map(|name| (*name).to_owned()));
-            }
-        }
-        // Destination Length Source Length Next Metric RefCnt Use Flags Iface
-        for line in read_to_string(self.layout.routes_ipv6()).unwrap_or_default().lines() {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            if zero(words.first()) && zero(words.get(1)) && usable(hex(words.get(8))) {
-                interfaces.extend(words.get(9).map(|name| (*name).to_owned()));
-            }
-        }
-        for name in interfaces {
-            let interface = self.sys.join("class/net").join(name);
-            self.interface(&interface);
-        }
-    }
-
-    /// An interface, and the members of a bridge, bond or VLAN.
-    fn interface(&mut self, interface: &Path) {
-        let Ok(interface) = interface.canonicalize() else { return };
-        if !self.seen.insert(interface.clone()) {
-            return;
-        }
-        self.drivers(&interface);
-        if interface.starts_with(self.sys.join("devices/virtual")) {
-            // Many types of virtual interfaces have the name of their module: wireguard, bridge.
-            let text = read_to_string(interface.join("uevent")).unwrap_or_default();
-            let kind = text.lines().find_map(|line| line.strip_prefix("DEVTYPE="));
-            if let Some(kind) =
-                kind.filter(|kind| self.sys.join("module").join(canonical_name(kind)).exists())
-            {
-                self.add(kind);
-            }
-        }
-        for lower in sorted_entries(&interface).into_iter().filter(|entry| last(entry).starts_with("lower_"))
-        {
-            self.interface(&lower);
         }
     }
 
@@ -257,6 +232,7 @@ struct Mount {
     device: String,
     kind: String,
     source: String,
+    options: String,
 }
 
 impl Mount {
@@ -267,7 +243,8 @@ impl Mount {
         let device = before.next()?.to_owned();
         let place = before.nth(1)?.to_owned();
         let mut after = after.split(' ').map(str::to_owned);
-        Some(Self { place, device, kind: after.next()?, source: after.next().unwrap_or_default() })
+        let (kind, source) = (after.next()?, after.next().unwrap_or_default());
+        Some(Self { place, device, kind, source, options: after.next().unwrap_or_default() })
     }
 }
 
@@ -311,6 +288,7 @@ mod tests {
             let layout = Layout {
                 sys: self.dir.path().join("sys"),
                 proc: self.dir.path().join("proc"),
+                run: self.dir.path().join("run"),
                 ..Layout::default()
             };
             in_use(&layout).into_iter().collect()
@@ -362,6 +340,91 @@ mod tests {
             sys/module/spl/holders/zfs -> sys/module/zfs
             sys/module/spl/holders/other -> sys/module/other",
             &["spl", "zfs"],
+        );
+    }
+
+    #[test]
+    fn the_disks_of_a_pool() {
+        let pci = "sys/devices/pci0000:00";
+        uses(
+            &format!(
+                "proc/self/mountinfo = 27 1 0:25 / / rw,relatime - zfs rpool/ROOT/debian rw,xattr
+                sys/class/block/sda1 -> {pci}/0000:00:01.0/block/sda/sda1
+                {pci}/0000:00:01.0/block/sda/sda1/dev = 8:1
+                {pci}/0000:00:01.0/block/sda/sda1/partition = 1
+                run/udev/data/b8:1 = E:ID_FS_LABEL=rpool|E:ID_FS_TYPE=zfs_member
+                sys/class/block/sdb1 -> {pci}/0000:00:02.0/block/sdb/sdb1
+                {pci}/0000:00:02.0/block/sdb/sdb1/dev = 8:17
+                run/udev/data/b8:17 = E:ID_FS_LABEL=tank|E:ID_FS_TYPE=zfs_member
+                {pci}/0000:00:01.0/driver -> sys/bus/pci/drivers/one
+                sys/bus/pci/drivers/one/module -> sys/module/one
+                {pci}/0000:00:02.0/driver -> sys/bus/pci/drivers/two
+                sys/bus/pci/drivers/two/module -> sys/module/two"
+            ),
+            &["one", "zfs"],
+        );
+    }
+
+    /// Two interfaces: the default route leads to eth0, the network of the storage is behind eth9.
+    const STORAGE: &str = "proc/net/route = Iface Destination Gateway Flags RefCnt Use Metric Mask|eth0 00000000 010200C0 0003 0 0 0 00000000 0 0 0|eth9 0009000A 00000000 0001 0 0 0 00FFFFFF 0 0 0
+        sys/class/net/eth0 -> sys/devices/pci0000:00/0000:00:03.0/net/eth0
+        sys/devices/pci0000:00/0000:00:03.0/driver -> sys/bus/pci/drivers/first
+        sys/bus/pci/drivers/first/module -> sys/module/first
+        sys/class/net/eth9 -> sys/devices/pci0000:00/0000:00:09.0/net/eth9
+        sys/devices/pci0000:00/0000:00:09.0/driver -> sys/bus/pci/drivers/r8125
+        sys/bus/pci/drivers/r8125/module -> sys/module/r8125";
+
+    #[test]
+    fn the_interface_of_a_server() {
+        for (mount, also) in [
+            ("nfs4 server:/srv/root rw,vers=4.2,clientaddr=10.0.9.2,addr=10.0.9.1", &["nfs4", "r8125"][..]),
+            ("nfs4 server:/srv/root rw,addr=10.0.8.1", &["nfs4"]),
+            ("ceph 10.0.8.1:6789,10.0.9.1:6789:/ rw,name=admin", &["ceph", "r8125"]),
+            ("cifs //server/root rw,addr=10.0.9.1", &["cifs", "r8125"]),
+        ] {
+            let mut expected = [&["first"], also].concat();
+            expected.sort_unstable();
+            uses(&format!("proc/self/mountinfo = 27 1 0:30 / / rw - {mount}\n{STORAGE}"), &expected);
+        }
+    }
+
+    #[test]
+    fn a_disk_of_an_iscsi_target() {
+        let host = "sys/devices/platform/host3";
+        uses(
+            &format!(
+                "proc/self/mountinfo = 27 1 8:16 / / rw - ext4 /dev/sdb rw
+                sys/dev/block/8:16 -> {host}/session1/target3:0:0/3:0:0:0/block/sdb
+                {host}/session1/target3:0:0/3:0:0:0/driver -> sys/bus/scsi/drivers/sd
+                sys/bus/scsi/drivers/sd/module -> sys/module/sd_mod
+                sys/class/scsi_host/host3/proc_name = iscsi_tcp
+                sys/class/iscsi_connection/connection1:0/persistent_address = 10.0.9.1
+                sys/class/iscsi_connection/connection12:0/persistent_address = 10.0.7.1
+                {STORAGE}"
+            ),
+            &["ext4", "first", "iscsi_tcp", "r8125", "sd_mod"],
+        );
+    }
+
+    #[test]
+    fn a_disk_with_a_cache() {
+        let pci = "sys/devices/pci0000:00";
+        uses(
+            &format!(
+                "proc/self/mountinfo = 27 1 252:0 / / rw - ext4 /dev/bcache0 rw
+                proc/devices = Block devices:|252 bcache
+                sys/dev/block/252:0 -> sys/devices/virtual/block/bcache0
+                sys/devices/virtual/block/bcache0/dev = 252:0
+                sys/devices/virtual/block/bcache0/slaves/sda -> {pci}/0000:00:01.0/block/sda
+                sys/devices/virtual/block/bcache0/bcache -> {pci}/0000:00:01.0/block/sda/bcache
+                {pci}/0000:00:01.0/block/sda/bcache/cache -> sys/fs/bcache/5ad1
+                sys/fs/bcache/5ad1/cache0 -> {pci}/0000:00:02.0/block/sdb/bcache
+                {pci}/0000:00:01.0/driver -> sys/bus/pci/drivers/one
+                sys/bus/pci/drivers/one/module -> sys/module/one
+                {pci}/0000:00:02.0/driver -> sys/bus/pci/drivers/two
+                sys/bus/pci/drivers/two/module -> sys/module/two"
+            ),
+            &["bcache", "ext4", "one", "two"],
         );
     }
 
