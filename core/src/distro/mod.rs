@@ -5,6 +5,8 @@ pub mod managers;
 
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
+
 use crate::layout::Layout;
 use crate::types::Target;
 
@@ -45,6 +47,10 @@ pub struct Distribution {
     pub restore_hooks: &'static str,
     /// The command, or the setting, that holds back these packages; `{packages}` is replaced, `{packages,}` by a list with commas.
     pub keep_back: &'static str,
+    /// The format of its packages, if `dkms mkpackage` writes it.
+    pub packages: Option<PackageFormat>,
+    /// The packages of which one has a kernel, for the dependencies of its modules' packages.
+    pub image_packages: &'static [&'static str],
     /// Names of packages that a build for a new kernel needs, or that have the source of a module.
     pub building: &'static [&'static str],
     /// Names of the packages that belong to one kernel: with its release instead of `{kernel}`, or with its release as their
@@ -71,6 +77,17 @@ pub struct Distribution {
     pub menu_hook: Option<&'static str>,
     /// How users and programs learn that a restart is due.
     pub restart_flag: Option<RestartFlag>,
+}
+
+/// The format of packages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PackageFormat {
+    /// Debian, Ubuntu
+    Deb,
+    /// Fedora, RHEL, openSUSE
+    Rpm,
+    /// Arch
+    Pacman,
 }
 
 /// A file that requests a restart.
@@ -104,6 +121,8 @@ const OTHER: Distribution = Distribution {
     hooks: &[],
     restore_hooks: "reinstall dkms-rs with your package manager",
     keep_back: "hold {packages} with your package manager",
+    packages: None,
+    image_packages: &[],
     building: &["*-dkms", "dkms-*"],
     kernel_packages: &[],
     answers_meanwhile: false,
@@ -135,6 +154,8 @@ const DEBIAN: Distribution = Distribution {
     // They are conffiles: deleted ones stay deleted.
     restore_hooks: "apt-get install --reinstall -o Dpkg::Options::=--force-confmiss dkms-rs",
     keep_back: "apt-mark hold {packages}",
+    packages: Some(PackageFormat::Deb),
+    image_packages: &["linux-image-{kernel}", "linux-image-{kernel}-unsigned"],
     building: &["*-dkms", "linux-compiler-*", "linux-headers-*", "linux-kbuild-*"],
     kernel_packages: &["linux-*-{kernel}", "linux-*-{kernel}-unsigned", "linux-*-{kernel}-dbg*"],
     list_initramfs: &["lsinitramfs"],
@@ -166,6 +187,7 @@ const FEDORA: Distribution = Distribution {
     hooks: &["/usr/lib/kernel/install.d/40-dkms.install"],
     restore_hooks: "dnf reinstall dkms-rs",
     keep_back: "dnf versionlock add {packages}",
+    packages: Some(PackageFormat::Rpm),
     building: &["*-dkms", "dkms-*", "kernel*-devel", "kernel*-devel-matched"],
     kernel_packages: &["kernel", "kernel-*"],
     list_initramfs: &["lsinitrd"],
@@ -183,6 +205,7 @@ const TABLE: &[Distribution] = &[
         // Without the variable it would run the package manager's triggers, and those would run dkms.
         new_key: (&["update-secureboot-policy", "--new-key"], ("SHIM_NOTRIGGER", "y")),
         enroll: &[&["update-secureboot-policy", "--enroll-key"], MOKUTIL],
+        image_packages: &["linux-image-{kernel}", "linux-image-unsigned-{kernel}"],
         image_state: (
             &[
                 "dpkg-query",
@@ -217,6 +240,7 @@ const TABLE: &[Distribution] = &[
         hooks: FEDORA.hooks,
         restore_hooks: "zypper install --force dkms-rs",
         keep_back: "zypper addlock {packages}",
+        packages: Some(PackageFormat::Rpm),
         building: &["*-dkms", "dkms-*", "kernel-*-devel", "kernel-devel", "kernel-macros"],
         kernel_packages: FEDORA.kernel_packages,
         list_initramfs: &["lsinitrd"],
@@ -239,6 +263,7 @@ const TABLE: &[Distribution] = &[
         ],
         restore_hooks: "pacman -S dkms-rs",
         keep_back: "pacman -Syu --ignore {packages,}",
+        packages: Some(PackageFormat::Pacman),
         building: &["*-dkms", "linux*-headers"],
         kernel_replaced: true,
         list_initramfs: &["lsinitcpio"],
@@ -269,6 +294,11 @@ impl Distribution {
             })
         };
         ids.split_whitespace().find_map(row_of).unwrap_or(&OTHER).clone()
+    }
+
+    /// The first row whose packages have this format.
+    pub fn of_format(format: PackageFormat) -> Self {
+        TABLE.iter().find(|row| row.packages == Some(format)).unwrap_or(&OTHER).clone()
     }
 
     /// The package of a kernel's headers.
