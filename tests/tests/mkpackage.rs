@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
+use dkms_tests::kernels::Flavour;
 use dkms_tests::modules::Sources;
+use dkms_tests::pacman::{self, LINUX};
 use dkms_tests::roots::Layer;
+use dkms_tests::rpm::{self, Family};
 use dkms_tests::watch::Watch;
-use dkms_tests::{Kernel, Root, Suite, host, stage};
+use dkms_tests::{Kernel, Root, Suite, boot, host, stage};
 
 /// Two versions of a package with two modules. One name has a dash, which the kernel does not know.
 fn sources(version: &str) -> Sources {
@@ -23,6 +26,7 @@ fn builder(suite: &'static Suite) -> (Layer, Kernel) {
             sources.unpack(root);
             root.run(&format!("dkms add {0} && dkms build {0} -k {1}", sources.id(), kernel.release)).ok();
         }
+        root.apt_install(&["rpm"]).ok();
         root.run("useradd --create-home person").ok();
     });
     (layer, kernel)
@@ -283,4 +287,165 @@ fn lintian_finds_no_error() {
         let known = ["copyright-without-copyright-notice"];
         assert!(warnings.iter().map(tags).all(|tag| known.contains(&tag.as_str())), "{found}");
     }
+}
+
+/// Publishes the package of one kernel, and the one that follows the newest kernel.
+fn publish(root: &Root, builder: &Root, kernel: &Kernel) {
+    for words in ["mkpackage", "mkpackage --meta"] {
+        let (path, bytes) = make(builder, &format!("{words} fleet_mod/1.0 -k {}", kernel.release));
+        root.write(&format!("/opt/repository/{}", path.rsplit('/').next().unwrap()), bytes);
+    }
+    root.run(
+        "cd /opt/repository && apt-ftparchive packages . >Packages && apt-ftparchive release . >Release && \
+         echo 'deb [trusted=yes] file:/opt/repository ./' >/etc/apt/sources.list.d/fleet.list && apt-get -q update",
+    )
+    .ok();
+}
+
+#[test]
+#[ignore = "long: run by `make test-long`"]
+fn an_upgrade_brings_the_kernel_with_its_modules_and_they_load() {
+    let suite = Suite::trixie();
+    let base = Root::on(&suite.base());
+    let newer = stage::cloud_kernel(suite);
+    let older = Kernel::newest_but_one(&base, Flavour::Cloud, suite.kernel_series);
+    drop(base);
+    let sources = sources("1.0");
+    let key = format!("{older}{newer}{:?}", sources.files());
+    let layer = stage::product(suite).prepared("mkpackage-two-kernels", &key, |root| {
+        root.apt_install(&[&older.headers(), &newer.headers(), &older.image(), &newer.image()]).ok();
+        root.run("useradd --create-home person").ok();
+        sources.unpack(root);
+        root.run(&format!(
+            "dkms add {0} && dkms build {0} -k {older} && dkms build {0} -k {newer}",
+            sources.id()
+        ))
+        .ok();
+    });
+    let builder = Root::on(&layer);
+    let root = Root::on(&target(suite, &older).prepared("mkpackage-apt-utils", "", |root| {
+        root.apt_install(&["apt-utils"]).ok();
+    }));
+    publish(&root, &builder, &older);
+    root.apt_install(&["fleet-mod-modules-cloud-amd64"]).ok();
+    assert_eq!(older.module_files(&root).len(), 2);
+
+    publish(&root, &builder, &newer);
+    let counters = Counters::install(&root);
+    root.run("apt-get -q -y --with-new-pkgs upgrade").ok();
+    // One by the kernel's package; ours was found by it, or comes after it.
+    let depmods = depmods(&counters);
+    assert!((1..=2).contains(&depmods), "{depmods}");
+    assert_eq!(newer.module_files(&root).len(), 2);
+    root.run(&format!("modprobe -n -v -S {newer} fleet_mod")).ok().says(&["updates/dkms"]);
+    // The modules of a kernel that stays are not removed.
+    root.run("apt-get -q -y autoremove").ok();
+    assert_eq!(older.module_files(&root).len(), 2);
+    root.expect_clean_dpkg();
+
+    let console = boot::boot_and_load(&root, &newer, "fleet_mod");
+    assert!(console.contains("LOADED fleet_mod") && console.contains("PROC fleet_mod"), "{console}");
+}
+
+/// What the machine has already, for rpm.
+const BASE: &str = "Name: base-system\nVersion: 1\nRelease: 1\nSummary: What the machine has\nLicense: GPL\nBuildArch: noarch\n\
+    AutoReqProv: no\nProvides: /bin/sh kmod\n%description\nWhat the machine has.\n%files\n";
+
+#[test]
+fn rpm_installs_and_removes_it() {
+    let (layer, kernel) = builder(Suite::trixie());
+    let builder = Root::on(&layer);
+    let packages = ["kernel-core", "kernel-modules"].map(|name| format!("{name}-{}", rpm::version(&kernel)));
+    let target = rpm::repository(Family::Fedora).prepared("mkpackage-target", &format!("{BASE}{kernel}"), |root| {
+        root.write("/opt/base.spec", BASE);
+        root.run("rpmbuild -bb --quiet --define '_topdir /opt/top' --define '_rpmdir /opt/made' /opt/base.spec").ok();
+        root.run(&format!("rpm -i --nosignature /opt/made/noarch/*.rpm {}", rpm::files(&packages))).ok();
+        root.run("rm -f /usr/bin/gcc*").ok();
+    });
+    let root = Root::on(&target);
+    let before = modules(&root, &kernel);
+    let made = ["1.0", "1.1"].map(|version| {
+        let (path, bytes) = make(&builder, &format!("mkrpm fleet_mod/{version} -k {kernel}"));
+        let (again, second) =
+            make(&builder, &format!("mkpackage --format rpm fleet_mod/{version} -k {kernel}"));
+        assert_eq!((&path, host::sha256(&bytes)), (&again, host::sha256(&second)));
+        let inside = format!("/opt/{}", path.rsplit('/').next().unwrap());
+        root.write(&inside, bytes);
+        inside
+    });
+    assert_eq!(builder.find("/tmp/packages", "-not -name '*.rpm' -not -path /tmp/packages"), [""; 0]);
+    root.run(&format!("rpm -qp --nosignature --requires --provides {}", made[0])).ok().says(&[
+        &format!("/usr/lib/modules/{kernel}/modules.builtin"),
+        "kmod(fleet_mod.ko)",
+        "kmod(fleet-extra.ko)",
+        "kmod-fleet_mod = 1.0",
+    ]);
+    let counters = Counters::install(&root);
+
+    root.run(&format!("rpm -i --nosignature {}", made[0])).ok();
+    assert_eq!(depmods(&counters), 1);
+    root.run(&format!("modprobe -n -v -S {kernel} fleet_extra")).ok().says(&["extra/fleet-extra.ko.xz"]);
+    root.run(&format!("modinfo -k {kernel} -F version fleet_mod")).ok().says(&["1.0"]);
+    root.run(&format!("rpm -U --nosignature {}", made[1])).ok();
+    assert_eq!(depmods(&counters), 1);
+    root.run(&format!("modinfo -k {kernel} -F version fleet_mod")).ok().says(&["1.1"]);
+    root.run(&format!("rpm -V kmod-fleet_mod-{kernel}")).ok();
+    root.run(&format!("rpm -e kmod-fleet_mod-{kernel}")).ok();
+    assert_eq!(depmods(&counters), 1);
+    assert_eq!(modules(&root, &kernel), before);
+}
+
+/// Two packages of Arch: for the installed kernel, and for its upgrade.
+#[test]
+#[ignore = "long: run by `make test-long`"]
+fn pacman_upgrades_it_together_with_the_kernel() {
+    let deb = host::product_deb();
+    let sources = sources("1.0");
+    let key = format!("{}{:?}", host::sha256(&std::fs::read(&deb).unwrap()), sources.files());
+    let layer = pacman::tools().prepared("mkpackage-pacman", &key, |root| {
+        LINUX.add_suite(root);
+        root.run("apt-get -q update && apt-get -q -y install cpio").ok();
+        let kernel = LINUX.make(root);
+        root.write("/opt/release", &kernel.release);
+        root.write(
+            "/etc/pacman.conf",
+            "[options]\nArchitecture = x86_64\nSigLevel = Never\nLocalFileSigLevel = Never\nRemoteFileSigLevel = Never\n",
+        );
+        root.run("mkdir -p /var/cache/pacman/pkg /var/lib/pacman /opt/empty").ok();
+        pacman::make(root, "base", "1", "provides=(kmod)", "/opt/empty");
+        root.run(&format!("pacman -U --noconfirm {0}/base-1-*.pkg.tar {0}/linux-*.pkg.tar", pacman::REPOSITORY)).ok();
+        // Only the program: this machine has no hooks of dkms.
+        root.copy_in(&deb, "/opt/product.deb");
+        root.run("dpkg-deb -x /opt/product.deb /opt/product && ln -s gcc-14 /usr/bin/gcc || true").ok();
+        root.run("useradd --create-home person; apt-get -q -y install gcc-14 && ln -sf gcc-14 /usr/bin/gcc").ok();
+        sources.unpack(root);
+        root.run(&format!(
+            "depmod {kernel} && /opt/product/usr/sbin/dkms add {0} && /opt/product/usr/sbin/dkms build {0} -k {kernel}",
+            sources.id()
+        ))
+        .ok();
+    });
+    let root = Root::on(&layer);
+    let kernel = Kernel { release: root.read("/opt/release") };
+    let before = modules(&root, &kernel);
+    root.run("ln -s /opt/product/usr/sbin/dkms /usr/bin/dkms").ok();
+    let words = format!("mkpackage fleet_mod/1.0 -k {kernel}");
+    let (path, bytes) = make(&root, &words);
+    let (_, again) = make(&root, &words);
+    assert_eq!(host::sha256(&bytes), host::sha256(&again));
+    root.run(&format!("pacman -Qip {path}"))
+        .ok()
+        .says(&["fleet-mod-modules-linux", &format!("kmod  linux={}-1", LINUX.version(&kernel.release))]);
+    root.run("rm -r /usr/bin/dkms /opt/product /var/lib/dkms").ok();
+
+    root.run(&format!("pacman -U --noconfirm {path}")).ok().never_says(&["error", "warning"]);
+    root.run("pacman -Qkk fleet-mod-modules-linux").ok().says(&["0 altered files"]);
+    root.run(&format!("depmod {kernel} && modprobe -n -v -S {kernel} fleet_extra"))
+        .ok()
+        .says(&["updates/dkms"]);
+    // The kernel cannot be removed, or replaced by another version, without it.
+    root.run("pacman -R --noconfirm linux").fails().says(&["fleet-mod-modules-linux"]);
+    root.run("pacman -R --noconfirm fleet-mod-modules-linux").ok().never_says(&["error", "warning"]);
+    root.run(&format!("depmod {kernel}")).ok();
+    assert_eq!(modules(&root, &kernel), before);
 }

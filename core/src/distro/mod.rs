@@ -51,6 +51,12 @@ pub struct Distribution {
     pub packages: Option<PackageFormat>,
     /// The packages of which one has a kernel, for the dependencies of its modules' packages.
     pub image_packages: &'static [&'static str],
+    /// Program, arguments: prints the package that has a file of kernel `{kernel}`, and its version, as the last two words.
+    pub ask_image_version: &'static [&'static str],
+    /// The package manager runs depmod after each transaction that changes the modules of a kernel.
+    pub runs_depmod: bool,
+    /// What the package of a module provides; `{module}`, `{alias}`, `{symbol}` and `{crc}` are replaced.
+    pub module_provides: &'static [&'static str],
     /// Names of packages that a build for a new kernel needs, or that have the source of a module.
     pub building: &'static [&'static str],
     /// Names of the packages that belong to one kernel: with its release instead of `{kernel}`, or with its release as their
@@ -123,6 +129,9 @@ const OTHER: Distribution = Distribution {
     keep_back: "hold {packages} with your package manager",
     packages: None,
     image_packages: &[],
+    ask_image_version: &[],
+    runs_depmod: false,
+    module_provides: &[],
     building: &["*-dkms", "dkms-*"],
     kernel_packages: &[],
     answers_meanwhile: false,
@@ -188,6 +197,8 @@ const FEDORA: Distribution = Distribution {
     restore_hooks: "dnf reinstall dkms-rs",
     keep_back: "dnf versionlock add {packages}",
     packages: Some(PackageFormat::Rpm),
+    image_packages: &["kernel-uname-r = {kernel}"],
+    module_provides: &["kmod({module}.ko)", "modalias({alias})", "ksym({symbol}) = 0x{crc}"],
     building: &["*-dkms", "dkms-*", "kernel*-devel", "kernel*-devel-matched"],
     kernel_packages: &["kernel", "kernel-*"],
     list_initramfs: &["lsinitrd"],
@@ -241,6 +252,11 @@ const TABLE: &[Distribution] = &[
         restore_hooks: "zypper install --force dkms-rs",
         keep_back: "zypper addlock {packages}",
         packages: Some(PackageFormat::Rpm),
+        module_provides: &[
+            "kmod({module}.ko)",
+            "modalias(kernel-{flavour}:{alias})",
+            "ksym({flavour}:{symbol}) = {crc}",
+        ],
         building: &["*-dkms", "dkms-*", "kernel-*-devel", "kernel-devel", "kernel-macros"],
         kernel_packages: FEDORA.kernel_packages,
         list_initramfs: &["lsinitrd"],
@@ -264,6 +280,8 @@ const TABLE: &[Distribution] = &[
         restore_hooks: "pacman -S dkms-rs",
         keep_back: "pacman -Syu --ignore {packages,}",
         packages: Some(PackageFormat::Pacman),
+        ask_image_version: &["pacman", "-Qo", "/usr/lib/modules/{kernel}/pkgbase"],
+        runs_depmod: true,
         building: &["*-dkms", "linux*-headers"],
         kernel_replaced: true,
         list_initramfs: &["lsinitcpio"],

@@ -8,14 +8,14 @@ use anyhow::{Context, Result};
 
 use super::{Contents, ModuleFile};
 use crate::conf::Recipe;
-use crate::distro::{Distribution, PackageFormat};
+use crate::distro::{Distribution, PackageFormat, fill};
 use crate::kernel::{Algorithms, Compression, Kernel, Module, read_module, signature};
 use crate::session::Session;
 use crate::step::verify;
 use crate::survey;
-use crate::sys::environment;
+use crate::sys::{environment, run};
 use crate::tree::{Entry, Snapshot};
-use crate::types::{Attempt, KernelRelease, ModuleId, Target, version};
+use crate::types::{Attempt, KernelRelease, ModuleId, Target, is_plain, version};
 
 /// The oldest time of a file that no tool complains about: 2000-01-01. Used if nothing else is known.
 const SOME_TIME: i64 = 946_684_800;
@@ -82,6 +82,8 @@ pub fn gather(
         target: target.clone(),
         modules_dir: session.layout.packaged_modules(),
         files,
+        weak_modules: recipe.weak_modules,
+        image_version: image_version(&distribution, target, kernel.pkgbase.as_deref()),
         pkgbase: kernel.pkgbase,
         time: time(session, target),
         maintainer: maintainer(),
@@ -153,6 +155,19 @@ fn files(
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
+}
+
+/// The version of the kernel's package, from the package manager.
+fn image_version(distribution: &Distribution, target: &Target, pkgbase: Option<&str>) -> Option<String> {
+    let (program, args) = distribution.ask_image_version.split_first()?;
+    run::which(program)?;
+    let args = args.iter().map(|arg| fill(arg, target, pkgbase));
+    let done = run::Cmd::new(*program).args(args).output(run::Output::Split).run().ok()?;
+    let answer = String::from_utf8_lossy(&done.output).into_owned();
+    let mut words = answer.split_whitespace().rev();
+    let (version, name) = (words.next()?, words.next()?);
+    let plain = version.bytes().all(is_plain);
+    (done.status.success() && plain && Some(name) == pkgbase).then(|| version.to_owned())
 }
 
 /// `SOURCE_DATE_EPOCH`; else the date of the kernel's package, which is the same on every machine.

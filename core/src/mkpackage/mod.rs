@@ -6,6 +6,8 @@
 mod deb;
 mod gather;
 mod names;
+mod pacman;
+mod rpm;
 mod scripts;
 
 use std::path::{Path, PathBuf};
@@ -32,8 +34,12 @@ pub struct Contents {
     pub modules_dir: PathBuf,
     /// The module files, sorted by path.
     pub files: Vec<ModuleFile>,
+    /// Whether the modules may be offered to compatible kernels.
+    pub weak_modules: bool,
     /// The package base of the kernel, if it records one.
     pub pkgbase: Option<String>,
+    /// The version of the kernel's package, if the package manager was asked for it.
+    pub image_version: Option<String>,
     /// The time of all files, in seconds since 1970.
     pub time: i64,
     /// Who makes the package, as in an e-mail address.
@@ -119,7 +125,8 @@ fn directories(members: &[Member]) -> Vec<PathBuf> {
 pub fn write(contents: &Contents, format: PackageFormat, out: &Path) -> Result<PathBuf> {
     let (name, bytes) = match format {
         PackageFormat::Deb => deb::package(contents)?,
-        PackageFormat::Rpm | PackageFormat::Pacman => anyhow::bail!("not written yet"),
+        PackageFormat::Rpm => rpm::package(contents, out)?,
+        PackageFormat::Pacman => pacman::package(contents)?,
     };
     put(out, &name, &bytes)
 }
@@ -138,4 +145,43 @@ fn put(out: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf> {
     let written = Staged::new(&path, bytes, 0o644).and_then(Staged::commit);
     written.with_context(|| format!("writing {}", path.display()))?;
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A package of one module, for the distribution with this os-release.
+    pub(super) fn contents(system: &str, kernel: &str) -> Contents {
+        let module = Module { license: Some("GPL".into()), ..Module::default() };
+        Contents {
+            module: "a/1".parse().unwrap(),
+            target: Target { kernel: kernel.parse().unwrap(), arch: "x86_64".parse().unwrap() },
+            modules_dir: "usr/lib/modules".into(),
+            files: vec![ModuleFile {
+                path: "updates/dkms/a.ko.xz".into(),
+                content: b"module".to_vec(),
+                module,
+                signature: "unsigned".into(),
+            }],
+            weak_modules: true,
+            pkgbase: None,
+            image_version: None,
+            time: 1_000_000_000,
+            maintainer: "M <m@example.org>".into(),
+            distribution: Distribution::from_os_release(system),
+            remarks: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn directories_above_all_files() {
+        let contents = contents("ID=debian", "6.1");
+        let members = contents.members("a-modules-6.1");
+        let all: Vec<String> = directories(&members).iter().map(|dir| dir.display().to_string()).collect();
+        let below = |dir: &str| format!("usr/lib/modules/6.1{dir}");
+        let expected = [below(""), below("/dkms-packages"), below("/updates"), below("/updates/dkms")];
+        assert_eq!(all[..3], ["usr", "usr/lib", "usr/lib/modules"]);
+        assert_eq!(all[3..], expected);
+    }
 }

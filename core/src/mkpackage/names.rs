@@ -40,6 +40,42 @@ fn flavour(kernel: &str) -> (&str, &str) {
     ("", kernel)
 }
 
+/// `kmod-NAME-KERNEL`
+pub(super) fn rpm(name: &ModuleName, kernel: &KernelRelease) -> String {
+    let plain = |text: &str| text.replace([':', '@', '^', '~'], "_");
+    format!("kmod-{}-{}", plain(name.as_str()), plain(kernel.as_str()))
+}
+
+/// A version as rpm and pacman have them, without an epoch and a release.
+pub(super) fn rpm_version(version: &str) -> String {
+    let text: String = version.chars().map(|c| if "-:@".contains(c) { '_' } else { c }).collect();
+    let text = text.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
+    if text.is_empty() { "0".to_owned() } else { text.to_owned() }
+}
+
+/// `NAME-modules-PKGBASE`
+pub(super) fn pacman(name: &ModuleName, pkgbase: &str) -> String {
+    format!("{}-modules-{pkgbase}", plain(name.as_str()))
+}
+
+/// The version: higher with each version of the module and of the kernel.
+pub(super) fn pacman_version(version: &ModuleVersion, kernel: &KernelRelease) -> String {
+    let plain = |text: &str| rpm_version(text).replace(['^', '~', '-'], "_");
+    format!("{}_{}-1", plain(version.as_str()), plain(kernel.as_str()))
+}
+
+/// The version of the package of one of Arch's kernels: `6.17.1-arch1-1` is that of `linux` 6.17.1.arch1-1, and
+/// `6.12.58-1-lts` that of `linux-lts` 6.12.58-1.
+pub(super) fn pacman_kernel_version(kernel: &KernelRelease, pkgbase: &str) -> Option<String> {
+    let suffix = pkgbase.strip_prefix("linux").unwrap_or_default();
+    let text = kernel.as_str();
+    let text = text.strip_suffix(suffix).unwrap_or(text);
+    let (version, release) = text.rsplit_once('-')?;
+    release
+        .starts_with(|c: char| c.is_ascii_digit())
+        .then(|| format!("{}-{release}", version.replace('-', ".")))
+}
+
 /// A version as Debian has them, without a Debian revision: it begins with a digit.
 pub(super) fn deb_version(version: &str) -> String {
     let (epoch, rest) = match version.split_once(':') {
@@ -129,6 +165,25 @@ mod tests {
             ("6.12.9", "1.0+6.12.9"),
         ] {
             assert_eq!(deb_meta_version(&"1.0".parse().unwrap(), &kernel.parse().unwrap()), expected);
+        }
+    }
+
+    #[test]
+    fn names_and_versions_of_rpm() {
+        for (name, expected) in
+            [("v4l2loopback", "kmod-v4l2loopback-6.1-1.fc43"), ("a~b", "kmod-a_b-6.1-1.fc43")]
+        {
+            assert_eq!(rpm(&name.parse().unwrap(), &"6.1-1.fc43".parse().unwrap()), expected);
+        }
+        for (version, expected) in [
+            ("1.0", "1.0"),
+            ("2.6.9-1cvs", "2.6.9_1cvs"),
+            ("1:2", "1_2"),
+            ("1^git", "1^git"),
+            ("~1", "1"),
+            ("~", "0"),
+        ] {
+            assert_eq!(rpm_version(version), expected);
         }
     }
 

@@ -9,6 +9,9 @@ use crate::kernel::elf;
 const COMMON: &str = include_str!("scripts/common.sh");
 const POSTINST: &str = include_str!("scripts/postinst.sh");
 const POSTRM: &str = include_str!("scripts/postrm.sh");
+const POSTTRANS: &str = include_str!("scripts/posttrans.sh");
+const INSTALL: &str = include_str!("scripts/install.sh");
+const POSTUN: &str = include_str!("scripts/postun.sh");
 
 /// Debian's `postinst`.
 pub(super) fn postinst(contents: &Contents) -> String {
@@ -18,6 +21,31 @@ pub(super) fn postinst(contents: &Contents) -> String {
 /// Debian's `postrm`.
 pub(super) fn postrm(contents: &Contents) -> String {
     script(POSTRM, contents)
+}
+
+/// pacman's `.INSTALL`.
+pub(super) fn install(contents: &Contents) -> String {
+    script(INSTALL, contents)
+}
+
+/// rpm's `%posttrans`.
+pub(super) fn posttrans(contents: &Contents) -> String {
+    script(POSTTRANS, contents)
+}
+
+/// rpm's `%postun`.
+pub(super) fn postun(contents: &Contents) -> String {
+    script(POSTUN, contents)
+}
+
+/// The command that offers the modules to compatible kernels, or withdraws them.
+fn weak_modules(contents: &Contents, words: &[&str]) -> String {
+    let Some(program) = words.first().filter(|_| contents.weak_modules) else { return ":".to_owned() };
+    let command: Vec<String> = words.iter().map(|word| fill(word, &contents.target, None)).collect();
+    let command = command.join(" ");
+    format!(
+        "if [ -x {program} ]; then for file in $files; do echo \"$modules/$file\"; done | {command} || say 'weak-modules failed'; fi"
+    )
 }
 
 /// A template with the values of this package. All of them are of plain characters, which mean nothing to a shell.
@@ -62,6 +90,9 @@ fn script(template: &str, contents: &Contents) -> String {
         ("@INITRAMFS_PROGRAM@", program),
         ("@MAKE_INITRAMFS_TEXT@", make.replace('"', "")),
         ("@MAKE_INITRAMFS@", make),
+        ("@DEPMOD_HOOK@", if row.runs_depmod { "yes" } else { "no" }.to_owned()),
+        ("@OFFER@", weak_modules(contents, row.weak_modules.0)),
+        ("@WITHDRAW@", weak_modules(contents, row.weak_modules.1)),
         ("@IMAGE_PACKAGES@", image_packages(contents).join(" ")),
     ]
     .iter()

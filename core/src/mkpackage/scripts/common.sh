@@ -11,6 +11,9 @@ marker=$modules/dkms-packages/$name.json
 # What is newer than this file was written after this package had changed its files.
 reference=$marker
 
+# Whether the package manager runs depmod after this transaction.
+hook=@DEPMOD_HOOK@
+
 say() {
     echo "$name for $kernel: $1" >&2
 }
@@ -49,6 +52,7 @@ update_initramfs() {
         [ -e "$image" ] || continue
         command -v @INITRAMFS_PROGRAM@ >/dev/null || return 0
         if ! is_fresh "$image" && is_inside; then
+            [ $hook = no ] || depmod "$kernel"
             @MAKE_INITRAMFS@ || say "updating the initramfs failed; run @MAKE_INITRAMFS_TEXT@"
         fi
         return 0
@@ -61,7 +65,7 @@ installed() {
         dkms autoinstall -k "$kernel" || true
     fi
     if [ -e "$modules/modules.dep" ]; then
-        is_fresh "$modules/modules.dep" || depmod "$kernel"
+        [ $hook = yes ] || is_fresh "$modules/modules.dep" || depmod "$kernel"
         update_initramfs
     fi
 }
@@ -73,7 +77,7 @@ removed() {
     if command -v dkms >/dev/null && ! kernel_leaves; then
         dkms autoinstall -k "$kernel" || true
     fi
-    if is_listed; then
+    if [ $hook = no ] && is_listed; then
         depmod "$kernel"
     fi
     update_initramfs
