@@ -21,6 +21,7 @@ pub mod checkout;
 pub mod compat;
 pub mod corpus;
 pub mod count;
+pub mod fleet;
 pub mod history;
 pub mod host;
 pub mod kernels;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
+use dkms_tests::fleet::{self, make, target};
 use dkms_tests::kernels::Flavour;
 use dkms_tests::modules::Sources;
 use dkms_tests::pacman::{self, LINUX};
@@ -27,33 +28,8 @@ fn builder(suite: &'static Suite) -> (Layer, Kernel) {
             root.run(&format!("dkms add {0} && dkms build {0} -k {1}", sources.id(), kernel.release)).ok();
         }
         root.apt_install(&["rpm"]).ok();
-        root.run("useradd --create-home person").ok();
     });
     (layer, kernel)
-}
-
-/// A machine with this kernel, and without compiler, headers and dkms.
-fn target(suite: &'static Suite, kernel: &Kernel) -> Layer {
-    suite.base().prepared("mkpackage-target", &kernel.release, |root| {
-        root.run("apt-get -q -y purge gcc make dpkg-dev && apt-get -q -y autoremove --purge").ok();
-        root.apt_install(&[&kernel.image()]).ok();
-        root.run("! command -v gcc && ! command -v make && ! command -v dkms").ok();
-        assert!(!root.exists(&format!("{}/build", kernel.modules_dir())), "no headers");
-    })
-}
-
-/// Makes a package as an unprivileged user; returns its path in the builder, and its bytes.
-fn make(root: &Root, words: &str) -> (String, Vec<u8>) {
-    root.run("install -d -o person /tmp/packages").ok();
-    let made = root
-        .run(&format!(
-            "cd /tmp/packages && setpriv --reuid person --regid person --clear-groups dkms {words} --out /tmp/packages"
-        ))
-        .ok();
-    let path = made.stdout.trim().to_owned();
-    assert!(path.starts_with("/tmp/packages/"), "the path is all of standard output\n{made}");
-    let bytes = root.read_bytes(&path);
-    (path, bytes)
 }
 
 /// The package of one version, in another root.
@@ -289,19 +265,6 @@ fn lintian_finds_no_error() {
     }
 }
 
-/// Publishes the package of one kernel, and the one that follows the newest kernel.
-fn publish(root: &Root, builder: &Root, kernel: &Kernel) {
-    for words in ["mkpackage", "mkpackage --meta"] {
-        let (path, bytes) = make(builder, &format!("{words} fleet_mod/1.0 -k {}", kernel.release));
-        root.write(&format!("/opt/repository/{}", path.rsplit('/').next().unwrap()), bytes);
-    }
-    root.run(
-        "cd /opt/repository && apt-ftparchive packages . >Packages && apt-ftparchive release . >Release && \
-         echo 'deb [trusted=yes] file:/opt/repository ./' >/etc/apt/sources.list.d/fleet.list && apt-get -q update",
-    )
-    .ok();
-}
-
 #[test]
 #[ignore = "long: run by `make test-long`"]
 fn an_upgrade_brings_the_kernel_with_its_modules_and_they_load() {
@@ -314,7 +277,6 @@ fn an_upgrade_brings_the_kernel_with_its_modules_and_they_load() {
     let key = format!("{older}{newer}{:?}", sources.files());
     let layer = stage::product(suite).prepared("mkpackage-two-kernels", &key, |root| {
         root.apt_install(&[&older.headers(), &newer.headers(), &older.image(), &newer.image()]).ok();
-        root.run("useradd --create-home person").ok();
         sources.unpack(root);
         root.run(&format!(
             "dkms add {0} && dkms build {0} -k {older} && dkms build {0} -k {newer}",
@@ -323,14 +285,14 @@ fn an_upgrade_brings_the_kernel_with_its_modules_and_they_load() {
         .ok();
     });
     let builder = Root::on(&layer);
-    let root = Root::on(&target(suite, &older).prepared("mkpackage-apt-utils", "", |root| {
+    let root = Root::on(&target(suite, &older).prepared("fleet-apt-utils", "", |root| {
         root.apt_install(&["apt-utils"]).ok();
     }));
-    publish(&root, &builder, &older);
+    fleet::publish(&root, &builder, "fleet_mod/1.0", &older);
     root.apt_install(&["fleet-mod-modules-cloud-amd64"]).ok();
     assert_eq!(older.module_files(&root).len(), 2);
 
-    publish(&root, &builder, &newer);
+    fleet::publish(&root, &builder, "fleet_mod/1.0", &newer);
     let counters = Counters::install(&root);
     root.run("apt-get -q -y --with-new-pkgs upgrade").ok();
     // One by the kernel's package; ours was found by it, or comes after it.
@@ -416,11 +378,11 @@ fn pacman_upgrades_it_together_with_the_kernel() {
         root.run(&format!("pacman -U --noconfirm {0}/base-1-*.pkg.tar {0}/linux-*.pkg.tar", pacman::REPOSITORY)).ok();
         // Only the program: this machine has no hooks of dkms.
         root.copy_in(&deb, "/opt/product.deb");
-        root.run("dpkg-deb -x /opt/product.deb /opt/product && ln -s gcc-14 /usr/bin/gcc || true").ok();
-        root.run("useradd --create-home person; apt-get -q -y install gcc-14 && ln -sf gcc-14 /usr/bin/gcc").ok();
+        root.run("dpkg-deb -x /opt/product.deb /opt/product").ok();
+        root.run("apt-get -q -y install gcc-14 dwarves && ln -sf gcc-14 /usr/bin/gcc").ok();
         sources.unpack(root);
         root.run(&format!(
-            "depmod {kernel} && /opt/product/usr/sbin/dkms add {0} && /opt/product/usr/sbin/dkms build {0} -k {kernel}",
+            "mkdir -p /var/lib/dkms && depmod {kernel} && /opt/product/usr/sbin/dkms add {0} && /opt/product/usr/sbin/dkms build {0} -k {kernel}",
             sources.id()
         ))
         .ok();
