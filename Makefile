@@ -7,7 +7,7 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 export SOURCE_DATE_EPOCH
 
-.PHONY: help build check subjects audit test test-long packages deb rpm arch-package demo full compat arm64 verdicts bench corpus powercut storm fuzz oracle oracle-sample deps clean
+.PHONY: help build check subjects audit test test-long packages deb rpm arch-package demo demo-fleet full compat arm64 verdicts bench corpus powercut storm fuzz oracle oracle-sample deps clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -72,6 +72,9 @@ test-long: deps packages ## run the slow tests: all package managers, Secure Boo
 
 demo: deps deb ## install a kernel with apt in a throwaway Debian, rebuild and load its modules (needs root)
 	$(CARGO) run --locked -q -p dkms-tests --bin demo
+
+demo-fleet: deps deb ## build a module in one Debian, install it by apt in another without compiler, boot and load it (needs root)
+	$(CARGO) run --locked -q -p dkms-tests --bin demo-fleet
 
 full: deps deb ## install 23 real module packages and a new kernel in one transaction (needs root, slow)
 	$(CARGO) test --locked -p dkms-tests --test full_transaction -- --ignored --test-threads=1 --nocapture

@@ -25,6 +25,8 @@ pub mod kernel;
 pub mod layout;
 pub mod loaded;
 pub mod manager;
+pub mod marker;
+pub mod mkpackage;
 pub mod package;
 pub mod plan;
 pub mod policy;

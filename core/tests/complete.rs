@@ -102,7 +102,7 @@ fn every_action_that_help_shows_is_offered_with_its_explanation() {
         .map(|(name, what)| (name, what.trim()))
         .collect();
     assert_eq!(offered, shown);
-    assert_eq!(offered.len(), 24);
+    assert_eq!(offered.len(), 27);
 }
 
 #[test]

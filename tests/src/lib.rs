@@ -22,6 +22,7 @@ pub mod compat;
 pub mod corpus;
 pub mod count;
 pub mod dressed;
+pub mod fleet;
 pub mod history;
 pub mod host;
 pub mod kernels;

@@ -7,6 +7,7 @@ use super::{Work, dependents};
 use crate::conf::Recipe;
 use crate::exit::Exit;
 use crate::kernel::Kernel;
+use crate::marker;
 use crate::plan::Task;
 use crate::report::{Failing, Fault, Outcome};
 use crate::step::{publish, script, verify, weak_modules};
@@ -61,6 +62,7 @@ pub(super) fn install(
         notes.push(trouble.why);
     }
     let present = work.module_files(target);
+    let markers = marker::markers(&session.layout, target);
     let order = publish::Order {
         module,
         kernel,
@@ -69,6 +71,7 @@ pub(super) fn install(
         active: active.is_some(),
         published: &published,
         claims: &claims,
+        markers: &markers,
         present: &present,
         withheld: &withheld_before,
     };
@@ -85,7 +88,13 @@ pub(super) fn install(
     if let Some(why) = publication.nothing() {
         // The kernel provides it, or another package does.
         let theirs = publication.skipped.iter().find_map(|skipped| skipped.owner.as_ref());
+        let package = publication.skipped.iter().find_map(|skipped| skipped.package.as_ref());
         return Ok(Err(match theirs {
+            None if package.is_some() => Outcome::Refused {
+                why,
+                advice: format!("remove the package of {module}, or {}", package.map_or("", String::as_str)),
+                code: Exit::NEWER_IN_KERNEL,
+            },
             None => Outcome::Native { why },
             Some(other) => Outcome::Refused {
                 why,

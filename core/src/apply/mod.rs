@@ -35,6 +35,7 @@ use dependents::Broken;
 use crate::exit::Exit;
 use crate::kernel::{self, Kernel, Module};
 use crate::loaded::{self, Replaced};
+use crate::marker;
 use crate::plan::{Loading, Plan, Removal, Skip, Survey, Task, Unregister};
 use crate::report::progress::Progress;
 use crate::report::{Class, Failing, Fault, Outcome, Report};
@@ -296,7 +297,15 @@ impl<'a> Work<'a> {
             let published = self.published_files(module, target)?;
             // Two packages may provide the same module: the file here may belong to the other one.
             let mut ours = Vec::with_capacity(published.len());
-            for file in published {
+            // What a native package has installed since belongs to the package manager.
+            let marker = marker::marker(&self.tree.layout, target, &module.name);
+            let packaged = |path: &Path| {
+                let path = path.strip_prefix(self.tree.layout.kernel(&target.kernel)).ok();
+                path.and_then(Path::to_str)
+                    .zip(marker.as_ref())
+                    .is_some_and(|(path, marker)| marker.files.contains_key(path))
+            };
+            for file in published.into_iter().filter(|file| !packaged(&file.path)) {
                 if self.foreign(module, target, &file)? {
                     let path = file.path.display();
                     self.report
@@ -432,7 +441,11 @@ impl<'a> Work<'a> {
                 .is_some_and(|content| std::fs::read(built.join(name)).is_ok_and(|built| built == content));
             // Rare, so the other modules are read only now.
             let claimed = same && self.all_claims()?.get(&file.path).is_some_and(|owners| !owners.is_empty());
-            if same && !claimed {
+            let packaged = same && {
+                let markers = marker::markers(&self.tree.layout, target);
+                markers.values().any(|marker| marker.owns(&self.tree.layout, &file.path))
+            };
+            if same && !claimed && !packaged {
                 changed.remove(&file.path)?;
                 let kernel = self.tree.layout.kernel(&target.kernel);
                 crate::sys::file::remove_empty_up_to(file.path.parent().unwrap_or(&kernel), &kernel);

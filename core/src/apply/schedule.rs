@@ -434,7 +434,7 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
 /// summary counts the others.
 fn told_now(outcome: &Outcome, builds: usize) -> bool {
     match outcome {
-        Outcome::Installed { built: false, .. } | Outcome::UpToDate => false,
+        Outcome::Installed { built: false, .. } | Outcome::UpToDate | Outcome::Packaged { .. } => false,
         Outcome::Installed { built: true, .. } | Outcome::Built { .. } => builds <= FEW,
         Outcome::Registered
         | Outcome::Unregistered

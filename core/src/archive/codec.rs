@@ -62,7 +62,7 @@ pub(super) fn of_name(name: &str) -> Result<Compression> {
 }
 
 /// Compresses what `fill` writes.
-pub(super) fn write<W: Write>(
+pub(crate) fn write<W: Write>(
     kind: Compression,
     to: W,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,

@@ -24,13 +24,14 @@ mod write;
 
 pub(crate) use bound::Bounded;
 pub use bound::{Limits, MEMORY};
-pub(crate) use codec::reader as decompressed;
+pub(crate) use codec::{reader as decompressed, write as compressed};
 pub use contents::{Contents, contents};
 pub use member::Kind;
 pub(crate) use member::{Member, checked, checked_path};
 pub use read::{Listing, PART, Unpacked, serve, unpack};
 pub use walk::texts;
 pub(crate) use walk::{Each, blame, walk};
+pub(crate) use write::Writer;
 pub use write::{Packing, destination, file_name, pack};
 
 use serde::{Deserialize, Serialize};

@@ -63,7 +63,7 @@ pub fn pack(packing: &Packing<'_>, to: &Path) -> Result<Vec<String>> {
 }
 
 fn fill(packing: &Packing<'_>, packed: &mut dyn Write, remarks: &mut Vec<String>) -> io::Result<()> {
-    let mut tar = Writer { builder: Builder::new(packed), remarks };
+    let mut tar = Writer::new(packed);
     tar.dir(Path::new("./"), 0)?;
     tar.dir(Path::new("./dkms_main_tree"), 0)?;
     let mut last = None;
@@ -87,15 +87,27 @@ fn fill(packing: &Packing<'_>, packed: &mut dyn Write, remarks: &mut Vec<String>
             tar.file(&root.join("dkms.conf"), &fs::read(packing.conf)?, 0o644, 0)?;
         }
     }
-    tar.builder.finish()
+    remarks.append(&mut tar.remarks);
+    tar.finish()
 }
 
-struct Writer<'a> {
+/// Writes a tarball whose files belong to root.
+pub(crate) struct Writer<'a> {
     builder: Builder<&'a mut dyn Write>,
-    remarks: &'a mut Vec<String>,
+    remarks: Vec<String>,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    /// A tarball that is written here.
+    pub(crate) fn new(packed: &'a mut dyn Write) -> Self {
+        Self { builder: Builder::new(packed), remarks: Vec::new() }
+    }
+
+    /// Writes the end.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        self.builder.finish()
+    }
+
     fn header(kind: EntryType, mode: u32, mtime: i64) -> Header {
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
@@ -107,12 +119,14 @@ impl Writer<'_> {
         header
     }
 
-    fn dir(&mut self, path: &Path, mtime: i64) -> io::Result<()> {
+    /// Adds a directory.
+    pub(crate) fn dir(&mut self, path: &Path, mtime: i64) -> io::Result<()> {
         let name = format!("{}/", path.display().to_string().trim_end_matches('/'));
         self.builder.append_data(&mut Self::header(EntryType::Directory, 0o755, mtime), name, io::empty())
     }
 
-    fn file(&mut self, path: &Path, content: &[u8], mode: u32, mtime: i64) -> io::Result<()> {
+    /// Adds a file.
+    pub(crate) fn file(&mut self, path: &Path, content: &[u8], mode: u32, mtime: i64) -> io::Result<()> {
         let mut header = Self::header(EntryType::Regular, mode, mtime);
         header.set_size(content.len() as u64);
         self.builder.append_data(&mut header, path, content)

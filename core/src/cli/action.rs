@@ -59,6 +59,13 @@ pub enum Action {
     Mktarball,
     /// Add a module from a tarball
     Ldtarball,
+    /// Pack a build into a native package, for machines without a compiler
+    Mkpackage,
+    /// The same as a Debian package
+    #[value(alias = "mkbmdeb")]
+    Mkdeb,
+    /// The same as an rpm package
+    Mkrpm,
 }
 
 /// The kind of words that can follow an action.
@@ -183,6 +190,8 @@ impl Action {
             Self::Store          => row(O::Store,          W::Nothing, false, true,  V::All,      false),
             Self::Mktarball      => row(O::Added,          W::Nothing, false, false, V::Only,     true),
             Self::Ldtarball      => row(O::Tarball,        W::Nothing, false, true,  V::All,      false),
+            Self::Mkpackage | Self::Mkdeb | Self::Mkrpm
+                                 => row(O::Added,          W::Nothing, false, false, V::Only,     true),
         }
     }
 }
@@ -227,6 +236,9 @@ impl Action {
                 &[&MODULE, &KERNEL, &["all", "archive", "binaries_only", "source_only", "conf"]]
             }
             Self::Ldtarball => &[&["archive", "force", "dry_run"]],
+            Self::Mkpackage | Self::Mkdeb | Self::Mkrpm => {
+                &[&MODULE, &KERNEL, &["all", "format", "out", "meta", "binaries_only", "source_only"]]
+            }
         };
         groups.iter().copied().flatten().chain(&TREES).chain(&["quiet", "help"]).copied().collect()
     }

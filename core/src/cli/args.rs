@@ -9,6 +9,7 @@ use super::action::Action;
 use super::invocation::{CliWord, Invocation};
 use super::pairs::Pairs;
 use super::refuse;
+use crate::distro::PackageFormat;
 use crate::exit::Exit;
 use crate::inventory::default_kernels;
 use crate::kernel;
@@ -142,6 +143,15 @@ pub struct Args {
     /// Tarball to write or to load
     #[arg(long, value_name = "FILE")]
     pub archive: Option<PathBuf>,
+    /// Format of the package: deb, rpm or pacman [that of this distribution]
+    #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
+    pub format: Option<PackageFormat>,
+    /// Directory for the package [.]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Make the package that depends on the one for the newest kernel
+    #[arg(long)]
+    pub meta: bool,
     /// Pack the builds without the source
     #[arg(long)]
     pub binaries_only: bool,
@@ -242,6 +252,9 @@ impl Args {
             ("secure_boot", self.secure_boot.is_some()),
             ("templatekernel", self.templatekernel.is_some()),
             ("archive", self.archive.is_some()),
+            ("format", self.format.is_some()),
+            ("out", self.out.is_some()),
+            ("meta", self.meta),
             ("binaries_only", self.binaries_only),
             ("source_only", self.source_only),
         ];

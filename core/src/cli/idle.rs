@@ -49,8 +49,13 @@ pub(super) fn requested(session: &Session, report: &Report, request: &Request) -
         }
     };
     for line in report.lines.iter().filter(|line| line.module == *module) {
-        if let (Outcome::UpToDate, Some(target)) = (&line.outcome, &line.target) {
-            say(session, &format!("{module} is already {done} for {}", target.kernel));
+        let Some(target) = &line.target else { continue };
+        match &line.outcome {
+            Outcome::UpToDate => {
+                say(session, &format!("{module} is already {done} for {}", target.kernel));
+            }
+            Outcome::Packaged { why } => say(session, &format!("{module} for {}: {why}", target.kernel)),
+            _ => {}
         }
     }
     Ok(())
@@ -81,7 +86,8 @@ pub(super) fn removed(session: &Session, report: &Report, target: &Target) {
 
 /// Nothing was done, and nothing failed.
 fn idle(report: &Report) -> bool {
-    report.lines.iter().all(|line| line.outcome == Outcome::UpToDate) && report.problems.is_empty()
+    let done = |outcome: &Outcome| matches!(outcome, Outcome::UpToDate | Outcome::Packaged { .. });
+    report.lines.iter().all(|line| done(&line.outcome)) && report.problems.is_empty()
 }
 
 /// The module is neither in the DKMS tree, nor is there a source for it.

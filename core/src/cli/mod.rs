@@ -12,6 +12,7 @@ mod implied;
 mod invocation;
 mod log;
 mod matrix;
+mod mkpackage;
 mod pairs;
 mod pattern;
 mod permit;
@@ -278,6 +279,7 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
         }
         Action::Store => store::run(&session, args, &invocation.rest),
         Action::Mktarball => tarball::mktarball(&session, args, &invocation),
+        Action::Mkpackage | Action::Mkdeb | Action::Mkrpm => mkpackage::make(&session, args, &invocation),
         Action::Ldtarball => tarball::ldtarball(&mut session, args, &invocation).map(|(_, code)| code),
         Action::Add => add(&mut session, args, &invocation),
         Action::Build => build(&mut session, args, &invocation, Verb::Build),

@@ -15,6 +15,7 @@ use crate::exit::Exit;
 use crate::inventory::all_targets;
 use crate::kernel;
 use crate::loaded::{self, Replaced};
+use crate::marker::{self, Marker};
 use crate::report::{picture, text};
 use crate::session::Session;
 use crate::sys::{file, parallel};
@@ -38,6 +39,9 @@ struct StatusEntry {
     /// The URL of the store that the build is from.
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<String>,
+    /// The native package that has installed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    package: Option<String>,
 }
 
 /// The state of a module for a kernel, in the words of shell DKMS.
@@ -133,6 +137,9 @@ pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> R
             rows(&snapshot, &differences, id, entry, &|target| fits(pair, target), &mut document.modules);
         }
     }
+    packaged(session, &mut document.modules, |id, target| {
+        wanted(id) && pairs.iter().any(|pair| fits(pair, target))
+    });
     for (id, entry) in snapshot.modules.iter().filter(|(id, _)| wanted(id)) {
         let installed = entry.builds.values().any(|build| build.active);
         if entry.stands_in() && installed && !args.json {
@@ -177,9 +184,13 @@ pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> R
     match session.screen.terminal().filter(|_| !args.asks_for_part(invocation)) {
         Some(width) if !document.modules.is_empty() => {
             session.screen.painted(&matrix(session, &document)?.draw(width));
-            for row in document.modules.iter().filter(|row| !row.notes.is_empty()) {
+            for row in document.modules.iter().filter(|row| !row.notes.is_empty() || row.package.is_some()) {
                 let kernel =
                     row.target.as_ref().map_or(String::new(), |target| format!(" for {}", target.kernel));
+                if let Some(package) = &row.package {
+                    session.screen.answer(&format!("{}{kernel}: package {package}\n", row.module));
+                    continue;
+                }
                 session.screen.answer(&format!("{}{kernel}: {}\n", row.module, row.notes.join(", ")));
             }
         }
@@ -283,6 +294,8 @@ impl StatusEntry {
             None => String::new(),
         };
         let notes: String = self.notes.iter().map(|note| format!(" ({note})")).collect();
+        let package = self.package.iter().map(|package| format!(" (package {package})"));
+        let notes: String = std::iter::once(notes).chain(package).collect();
         format!("{}{place}: {}{notes}\n", self.module, self.state.word())
     }
 }
@@ -330,7 +343,14 @@ fn rows(
     let mut row = |target: Option<&Target>, state: State, notes: Vec<&'static str>| {
         let record = target.and_then(|target| entry.builds.get(target)?.record.as_ref());
         let store = record.and_then(|record| record.store.clone());
-        rows.push(StatusEntry { module: id.clone(), target: target.cloned(), state, notes, store });
+        rows.push(StatusEntry {
+            module: id.clone(),
+            target: target.cloned(),
+            state,
+            notes,
+            store,
+            package: None,
+        });
     };
     if entry.broken() {
         return row(None, State::Broken, Vec::new());
@@ -348,6 +368,39 @@ fn rows(
     if !any && !entry.stands_in() {
         row(None, State::Added, Vec::new());
     }
+}
+
+/// Adds the modules that native packages have installed, in the order of `rows`. Of such a module for this kernel, the build
+/// in the DKMS tree, if there is one, is not the installed one.
+fn packaged(session: &Session, rows: &mut Vec<StatusEntry>, wanted: impl Fn(&ModuleId, &Target) -> bool) {
+    let markers = marker::all(&session.layout);
+    if markers.is_empty() {
+        return;
+    }
+    for Marker { module, target, package, .. } in markers {
+        if !wanted(&module, &target) {
+            continue;
+        }
+        let same_kernel = |row: &StatusEntry| row.target.as_ref() == Some(&target);
+        for row in rows.iter_mut().filter(|row| row.module.name == module.name && same_kernel(row)) {
+            if row.state == State::Installed {
+                row.state = State::Built;
+                row.notes.clear();
+            }
+        }
+        rows.retain(|row| {
+            row.module != module || !(same_kernel(row) || row.target.is_none() && row.state == State::Added)
+        });
+        rows.push(StatusEntry {
+            module,
+            target: Some(target),
+            state: State::Installed,
+            notes: Vec::new(),
+            store: None,
+            package: Some(package),
+        });
+    }
+    rows.sort_by(|a, b| a.module.cmp(&b.module).then_with(|| a.target.cmp(&b.target)));
 }
 
 /// Whether the kernel's module directory has what was built.
@@ -402,6 +455,7 @@ mod tests {
             state: State::Installed,
             notes: vec!["note"],
             store: Some("https://store.example".into()),
+            package: Some("a-modules-6.1".into()),
         };
         let failed = Failed {
             module: "a/1".parse().unwrap(),

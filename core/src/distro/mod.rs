@@ -6,6 +6,8 @@ pub mod managers;
 
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
+
 use self::headers::{DNF, DPKG, Database, HeadersPackage, NONE, ZYPPER};
 use crate::layout::Layout;
 use crate::types::Target;
@@ -53,6 +55,16 @@ pub struct Distribution {
     pub restore_hooks: &'static str,
     /// The command, or the setting, that holds back these packages; `{packages}` is replaced, `{packages,}` by a list with commas.
     pub keep_back: &'static str,
+    /// The format of its packages, if `dkms mkpackage` writes it.
+    pub packages: Option<PackageFormat>,
+    /// The packages of which one has a kernel, for the dependencies of its modules' packages.
+    pub image_packages: &'static [&'static str],
+    /// Program, arguments: prints the package that has a file of kernel `{kernel}`, and its version, as the last two words.
+    pub ask_image_version: &'static [&'static str],
+    /// The package manager runs depmod after each transaction that changes the modules of a kernel.
+    pub runs_depmod: bool,
+    /// What the package of a module provides; `{module}`, `{alias}`, `{symbol}` and `{crc}` are replaced.
+    pub module_provides: &'static [&'static str],
     /// Names of packages that a build for a new kernel needs, or that have the source of a module.
     pub building: &'static [&'static str],
     /// Names of the packages that belong to one kernel: with its release instead of `{kernel}`, or with its release as their
@@ -79,6 +91,17 @@ pub struct Distribution {
     pub menu_hook: Option<&'static str>,
     /// How users and programs learn that a restart is due.
     pub restart_flag: Option<RestartFlag>,
+}
+
+/// The format of packages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PackageFormat {
+    /// Debian, Ubuntu
+    Deb,
+    /// Fedora, RHEL, openSUSE
+    Rpm,
+    /// Arch
+    Pacman,
 }
 
 /// A file that requests a restart.
@@ -115,6 +138,11 @@ const OTHER: Distribution = Distribution {
     hooks: &[],
     restore_hooks: "reinstall dkms-rs with your package manager",
     keep_back: "hold {packages} with your package manager",
+    packages: None,
+    image_packages: &[],
+    ask_image_version: &[],
+    runs_depmod: false,
+    module_provides: &[],
     building: &["*-dkms", "dkms-*"],
     kernel_packages: &[],
     answers_meanwhile: false,
@@ -147,6 +175,8 @@ const DEBIAN: Distribution = Distribution {
     // They are conffiles: deleted ones stay deleted.
     restore_hooks: "apt-get install --reinstall -o Dpkg::Options::=--force-confmiss dkms-rs",
     keep_back: "apt-mark hold {packages}",
+    packages: Some(PackageFormat::Deb),
+    image_packages: &["linux-image-{kernel}", "linux-image-{kernel}-unsigned"],
     building: &["*-dkms", "linux-compiler-*", "linux-headers-*", "linux-kbuild-*"],
     kernel_packages: &["linux-*-{kernel}", "linux-*-{kernel}-unsigned", "linux-*-{kernel}-dbg*"],
     list_initramfs: &["lsinitramfs"],
@@ -179,6 +209,9 @@ const FEDORA: Distribution = Distribution {
     hooks: &["/usr/lib/kernel/install.d/40-dkms.install"],
     restore_hooks: "dnf reinstall dkms-rs",
     keep_back: "dnf versionlock add {packages}",
+    packages: Some(PackageFormat::Rpm),
+    image_packages: &["kernel-uname-r = {kernel}"],
+    module_provides: &["kmod({module}.ko)", "modalias({alias})", "ksym({symbol}) = 0x{crc}"],
     building: &["*-dkms", "dkms-*", "kernel*-devel", "kernel*-devel-matched"],
     kernel_packages: &["kernel", "kernel-*"],
     list_initramfs: &["lsinitrd"],
@@ -196,6 +229,7 @@ const TABLE: &[Distribution] = &[
         // Without the variable it would run the package manager's triggers, and those would run dkms.
         new_key: (&["update-secureboot-policy", "--new-key"], ("SHIM_NOTRIGGER", "y")),
         enroll: &[&["update-secureboot-policy", "--enroll-key"], MOKUTIL],
+        image_packages: &["linux-image-{kernel}", "linux-image-unsigned-{kernel}"],
         image_state: (
             &[
                 "dpkg-query",
@@ -234,6 +268,12 @@ const TABLE: &[Distribution] = &[
         hooks: FEDORA.hooks,
         restore_hooks: "zypper install --force dkms-rs",
         keep_back: "zypper addlock {packages}",
+        packages: Some(PackageFormat::Rpm),
+        module_provides: &[
+            "kmod({module}.ko)",
+            "modalias(kernel-{flavour}:{alias})",
+            "ksym({flavour}:{symbol}) = {crc}",
+        ],
         building: &["*-dkms", "dkms-*", "kernel-*-devel", "kernel-devel", "kernel-macros"],
         kernel_packages: FEDORA.kernel_packages,
         list_initramfs: &["lsinitrd"],
@@ -256,6 +296,9 @@ const TABLE: &[Distribution] = &[
         ],
         restore_hooks: "pacman -S dkms-rs",
         keep_back: "pacman -Syu --ignore {packages,}",
+        packages: Some(PackageFormat::Pacman),
+        ask_image_version: &["pacman", "-Qo", "/usr/lib/modules/{kernel}/pkgbase"],
+        runs_depmod: true,
         building: &["*-dkms", "linux*-headers"],
         kernel_replaced: true,
         list_initramfs: &["lsinitcpio"],
@@ -323,6 +366,11 @@ impl Distribution {
             TABLE.iter().find(|row| id == row.id)
         };
         ids.split_whitespace().find_map(row_of).unwrap_or(&OTHER).clone()
+    }
+
+    /// The first row whose packages have this format.
+    pub fn of_format(format: PackageFormat) -> Self {
+        TABLE.iter().find(|row| row.packages == Some(format)).unwrap_or(&OTHER).clone()
     }
 
     /// What usually installs a kernel's headers.

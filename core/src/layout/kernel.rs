@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::Layout;
-use crate::types::KernelRelease;
+use crate::types::{KernelRelease, ModuleName};
+
+/// The directory of markers, below a kernel's module directory.
+const PACKAGES: &str = "dkms-packages";
 
 impl Layout {
     /// `/lib/modules/KERNEL`
@@ -17,6 +20,25 @@ impl Layout {
     /// `/lib/modules/KERNEL/modules.dep`, which exists if the kernel is installed.
     pub fn modules_dep(&self, kernel: &KernelRelease) -> PathBuf {
         self.kernel(kernel).join("modules.dep")
+    }
+    /// `/lib/modules/KERNEL/dkms-packages`, the markers of packages that have installed modules.
+    pub fn packages(&self, kernel: &KernelRelease) -> PathBuf {
+        self.kernel(kernel).join(PACKAGES)
+    }
+    /// `/lib/modules/KERNEL/dkms-packages/NAME.json`
+    pub fn package_marker(&self, kernel: &KernelRelease, name: &ModuleName) -> PathBuf {
+        self.packages(kernel).join(format!("{name}.json"))
+    }
+    /// The same below another directory than that of a kernel on this machine.
+    pub fn marker_below(kernel: &Path, name: &ModuleName) -> PathBuf {
+        kernel.join(PACKAGES).join(format!("{name}.json"))
+    }
+    /// The directory of all kernels' modules for packages, relative to the root: `usr/lib/modules`, or `lib/modules` on a system
+    /// without merged `/usr`.
+    pub fn packaged_modules(&self) -> PathBuf {
+        let usual = Path::new("/lib/modules");
+        let separate = self.install_tree == usual && usual.canonicalize().is_ok_and(|real| real == usual);
+        PathBuf::from(if separate { "lib/modules" } else { "usr/lib/modules" })
     }
     /// depmod's list of the symbols that modules export.
     pub fn modules_symbols(&self, kernel: &KernelRelease) -> PathBuf {

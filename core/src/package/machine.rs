@@ -47,3 +47,34 @@ pub(super) fn of(word: &str) -> Result<Option<Arch>> {
     let known = MACHINES.iter().find(|(theirs, _)| *theirs == word).map_or(word, |(_, ours)| ours);
     known.parse().map(Some).map_err(|error| Refused::malformed(format!("has no valid architecture: {error}")))
 }
+
+/// The name of an architecture for Debian.
+pub(crate) fn in_deb(machine: &Arch) -> &str {
+    const OF_DEBIAN: [&str; 10] =
+        ["amd64", "i386", "arm64", "armhf", "armel", "ppc64el", "powerpc", "loong64", "mips64el", "hppa"];
+    let known =
+        MACHINES.iter().find(|(theirs, ours)| *ours == machine.as_str() && OF_DEBIAN.contains(theirs));
+    known.map_or(machine.as_str(), |(theirs, _)| theirs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debians_names_are_read_as_what_they_were_written_for() {
+        for (machine, expected) in [
+            ("x86_64", "amd64"),
+            ("i686", "i386"),
+            ("aarch64", "arm64"),
+            ("armv7l", "armhf"),
+            ("ppc64le", "ppc64el"),
+            ("riscv64", "riscv64"),
+            ("s390x", "s390x"),
+        ] {
+            let machine: Arch = machine.parse().unwrap();
+            assert_eq!(in_deb(&machine), expected);
+            assert_eq!(of(expected).unwrap(), Some(machine));
+        }
+    }
+}

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use machine::in_deb as machine_in_deb;
 pub use reader::{PART, Reader, serve};
 pub use unpack::Unpacking;
 

@@ -10,6 +10,7 @@ use super::{Loading, Plan, Registration, Removal, Skip, Survey, Unregister};
 use crate::distro::Distribution;
 use crate::event::{Event, Load, Request, Verb};
 use crate::exit::Exit;
+use crate::marker::Marker;
 use crate::report::Outcome;
 use crate::tree::{Snapshot, Source};
 use crate::types::{ModuleId, ModuleName, Placement, Target};
@@ -62,7 +63,7 @@ pub(super) struct Planner<'a> {
     pub(super) led: BTreeMap<Placement, Vec<ModuleId>>,
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
     fn event(&mut self, event: &Event) {
         match event {
             Event::KernelAdded(target) => {
@@ -129,7 +130,23 @@ impl Planner<'_> {
         }
     }
 
+    /// The marker of the package that has installed a module for a kernel.
+    pub(super) fn packaged(&self, name: &ModuleName, target: &Target) -> Option<&'a Marker> {
+        self.survey.packaged.get(&(name.clone(), target.clone()))
+    }
+
+    /// A package has installed this module for the kernel: what dkms installed before is removed, and its build is kept.
+    pub(super) fn give_way(&mut self, name: &ModuleName, target: &Target) {
+        if let Some(active) = self.snapshot.active(name, target).filter(|_| !self.proving) {
+            self.clear(active, target, false);
+        }
+    }
+
     fn all_modules(&mut self, target: &Target, trust_unknown: bool) {
+        let survey = self.survey;
+        for (name, _) in survey.packaged.keys().filter(|(_, kernel)| kernel == target) {
+            self.give_way(name, target);
+        }
         for (id, entry) in self.snapshot.modules.iter().filter(|(_, entry)| entry.broken()) {
             if !self.leaving.contains(id) {
                 self.settle(id, Some(target), broken(id, &entry.source));

@@ -27,8 +27,9 @@ pub use why::remaining;
 use crate::conf::{ConfError, Recipe};
 use crate::distro::Distribution;
 use crate::kernel::{HeadersPackage, Kernel, Lack};
+use crate::marker::Marker;
 use crate::report::Outcome;
-use crate::types::{Fingerprint, ModuleId, Placement, Target};
+use crate::types::{Fingerprint, ModuleId, ModuleName, Placement, Target};
 
 /// The facts about the modules and kernels that the events concern.
 #[derive(Debug, Default)]
@@ -45,6 +46,8 @@ pub struct Survey {
     pub damaged: BTreeSet<Placement>,
     /// Recorded failures that prove nothing now, because the programs or the overlay were different.
     pub doubtful: BTreeSet<Placement>,
+    /// Modules that a native package has installed for a kernel.
+    pub packaged: BTreeMap<(ModuleName, Target), Marker>,
 }
 
 impl Survey {

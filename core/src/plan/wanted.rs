@@ -6,6 +6,7 @@ use super::{Case, Task};
 use crate::conf::Recipe;
 use crate::exit::Exit;
 use crate::kernel::{Kernel, Lack};
+use crate::marker::Marker;
 use crate::report::{Failing, Fault, Outcome, Severity, Waits};
 use crate::tree::{Build, unsigned};
 use crate::types::{Fingerprint, ModuleId, ModuleName, Placement, Target, version};
@@ -55,6 +56,9 @@ impl Planner<'_> {
         else {
             return Ok(None);
         };
+        if let Some(marker) = self.packaged(&id.name, target).filter(|_| wanted.install || wanted.automatic) {
+            return self.left_to_package(id, target, wanted, marker).map(|()| None);
+        }
         let recipe = case.recipe.as_ref().map_err(bad_conf)?;
         if wanted.automatic && !recipe.autoinstall && !wanted.led {
             return Ok(None);
@@ -82,6 +86,7 @@ impl Planner<'_> {
                     .build_depends
                     .iter()
                     .filter(|name| build || **name != id.name)
+                    .filter(|name| self.packaged(name, target).is_none())
                     .filter_map(|name| self.provider(name, target))
                     .collect(),
                 force: wanted.force,
@@ -162,6 +167,24 @@ impl Planner<'_> {
             }
             (Err(outcome), _) => Err(outcome),
         }
+    }
+
+    /// What a native package has installed for the kernel is neither built nor replaced.
+    fn left_to_package(
+        &mut self,
+        id: &ModuleId,
+        target: &Target,
+        wanted: BuildRequest,
+        marker: &Marker,
+    ) -> Result<(), Outcome> {
+        let (package, kernel) = (&marker.package, &target.kernel);
+        if !wanted.automatic && (wanted.force || marker.module != *id) {
+            let version = &marker.module.version;
+            let why = format!("package {package} has installed {} {version} for {kernel}", id.name);
+            return Err(refused(Exit::NEWER_IN_KERNEL, why, &format!("remove {package} first")));
+        }
+        self.give_way(&id.name, target);
+        Err(Outcome::Packaged { why: format!("installed by package {package}") })
     }
 
     /// Rebuilds what follows (BUILD_DEPENDS_REBUILD) a module that is reinstalled, unless that was forced.
@@ -247,7 +270,7 @@ impl Planner<'_> {
         let missing: Vec<_> = recipe
             .build_depends
             .iter()
-            .filter(|name| self.provider(name, target).is_none())
+            .filter(|name| self.provider(name, target).is_none() && self.packaged(name, target).is_none())
             .map(ToString::to_string)
             .collect();
         if missing.is_empty() || wanted.force {

@@ -37,6 +37,11 @@ pub enum Outcome {
     },
     /// It was up to date.
     UpToDate,
+    /// A native package has installed it for the kernel.
+    Packaged {
+        /// The package, as a sentence.
+        why: String,
+    },
     /// It was removed from the kernel's module directory.
     Uninstalled,
     /// Its build was deleted.
@@ -314,7 +319,7 @@ impl Outcome {
             Self::Built { .. } => Class::Built,
             Self::Installed { .. } => Class::Installed,
             Self::Uninstalled | Self::Unbuilt => Class::Removed,
-            Self::UpToDate => Class::UpToDate,
+            Self::UpToDate | Self::Packaged { .. } => Class::UpToDate,
             Self::Excluded { .. } => Class::Excluded,
             Self::Native { .. } => Class::ProvidedByKernel,
             Self::Deferred { waits, .. } => Class::Deferred(*waits),

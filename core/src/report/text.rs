@@ -32,6 +32,7 @@ pub fn progress(
         Outcome::Uninstalled => format!("uninstalled from {kernel}"),
         Outcome::Unbuilt => format!("removed from {kernel}"),
         Outcome::UpToDate => format!("up to date for {kernel}"),
+        Outcome::Packaged { why } => format!("up to date for {kernel}: {why}"),
         Outcome::Failed(_) => format!("FAILED for {kernel}"),
         Outcome::Deferred { why, .. } => format!("deferred for {kernel}: {why}"),
         Outcome::Excluded { why } => format!("not built for {kernel}: excluded by dkms.conf: {why}"),
@@ -101,6 +102,7 @@ fn details(line: &Line, admin: &Admin, say: &mut impl FnMut(String)) {
         | Outcome::Installed { .. }
         | Outcome::Built { .. }
         | Outcome::UpToDate
+        | Outcome::Packaged { .. }
         | Outcome::Uninstalled
         | Outcome::Unbuilt
         | Outcome::Registered
@@ -134,6 +136,7 @@ pub fn why(outcome: &Outcome) -> &str {
     match outcome {
         Outcome::Excluded { why }
         | Outcome::Native { why }
+        | Outcome::Packaged { why }
         | Outcome::Deferred { why, .. }
         | Outcome::Refused { why, .. }
         | Outcome::Failed(Failing { why, .. }) => why,

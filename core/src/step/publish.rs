@@ -9,11 +9,12 @@ use anyhow::{Context, Error, Result, bail};
 use crate::conf::Recipe;
 use crate::kernel::{Kernel, Module, elf, read_module};
 use crate::layout::Layout;
+use crate::marker::Marker;
 use crate::session::Session;
 use crate::sys::file::{self, Changed, Staged, Swap};
 use crate::sys::hash;
 use crate::tree::Installed;
-use crate::types::{Attempt, ModuleId, Target, version};
+use crate::types::{Attempt, ModuleId, ModuleName, Target, version};
 
 /// One file to publish.
 #[derive(Debug)]
@@ -48,6 +49,8 @@ pub struct Skipped {
     pub why: String,
     /// The package that installed the other module; `None`: it is the kernel's own.
     pub owner: Option<ModuleId>,
+    /// The native package that installed the other module.
+    pub package: Option<String>,
 }
 
 impl Publication {
@@ -89,6 +92,8 @@ pub struct Order<'a> {
     pub withheld: &'a [String],
     /// The files of other modules in the DKMS tree for this kernel: never originals of the kernel.
     pub claims: &'a Claims,
+    /// The modules that native packages have installed for this kernel: never replaced.
+    pub markers: &'a BTreeMap<ModuleName, Marker>,
     /// All files in the kernel's module directory, and perhaps some that were there. modules.dep may be older, for example
     /// after `kernel_prerm`, which does not run depmod.
     pub present: &'a BTreeSet<PathBuf>,
@@ -133,6 +138,10 @@ pub fn stage(session: &Session, order: &Order<'_>) -> Result<Publication> {
         conflicts: Vec::new(),
     };
     for piece in pieces(session, order, &built)? {
+        if let Some(skipped) = packaged(layout, order, &piece) {
+            publication.skipped.push(skipped);
+            continue;
+        }
         let others = others(session, order, &piece);
         if let Some(skipped) = newer(order, &piece, &others)? {
             publication.skipped.push(skipped);
@@ -323,7 +332,14 @@ fn newer(order: &Order<'_>, piece: &Piece, others: &[PathBuf]) -> Result<Option<
         return Ok(None);
     };
     let why = format!("{why} (use --force to install anyway)");
-    Ok(Some(Skipped { name: piece.name.clone(), why, owner }))
+    Ok(Some(Skipped { name: piece.name.clone(), why, owner, package: None }))
+}
+
+/// A module that the package of another module has installed at this path.
+fn packaged(layout: &Layout, order: &Order<'_>, piece: &Piece) -> Option<Skipped> {
+    let marker = order.markers.values().find(|marker| marker.owns(layout, &piece.to))?;
+    let why = format!("conflict: package {} has installed {}", marker.package, piece.name);
+    Some(Skipped { name: piece.name.clone(), why, owner: None, package: Some(marker.package.clone()) })
 }
 
 /// Creates a directory below the kernel's own, without leaving the modules tree through a link.

@@ -13,6 +13,7 @@ use crate::cache;
 use crate::conf::{ConfError, Context, Recipe, evaluate};
 use crate::kernel::{Headers, Kernel, Lack, is_rust_module};
 use crate::layout::Layout;
+use crate::marker;
 use crate::plan::{Case, Scope, Survey};
 use crate::session::Session;
 use crate::step::sign;
@@ -119,6 +120,8 @@ pub fn facts(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<Su
     for target in &scope.kernels {
         let kernel = session.kernel(target).with_context(|| format!("examining kernel {target}"))?;
         survey.kernels.insert(target.clone(), kernel);
+        let markers = marker::markers(&session.layout, target).into_iter();
+        survey.packaged.extend(markers.map(|(name, marker)| ((name, target.clone()), marker)));
     }
     let mut bases: BTreeMap<Placement, String> = BTreeMap::new();
     let cases: Vec<Placement> = scope.cases.iter().cloned().collect();

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::conf::{ConfError, Recipe};
 use crate::kernel::{Kernel, Lack};
+use crate::marker::Marker;
 use crate::plan::{Case, Survey};
-use crate::types::{Fingerprint, ModuleId, Placement, Target};
+use crate::types::{Fingerprint, ModuleId, ModuleName, Placement, Target};
 
 /// The complete survey.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -16,6 +17,8 @@ pub struct Wire {
     cases: Vec<One>,
     sources: Vec<(ModuleId, PathBuf)>,
     damaged: Vec<Placement>,
+    #[serde(default)]
+    packaged: Vec<Marker>,
 }
 
 /// One module for one kernel.
@@ -54,6 +57,7 @@ impl From<Survey> for Wire {
             cases: cases.collect(),
             sources: survey.sources.into_iter().collect(),
             damaged: survey.damaged.into_iter().collect(),
+            packaged: survey.packaged.into_values().collect(),
         }
     }
 }
@@ -78,7 +82,12 @@ impl From<Wire> for Survey {
             cases: cases.collect(),
             sources: wire.sources.into_iter().collect(),
             damaged: wire.damaged.into_iter().collect(),
+            packaged: wire.packaged.into_iter().map(by_name).collect(),
             ..Self::default()
         }
     }
+}
+
+fn by_name(marker: Marker) -> ((ModuleName, Target), Marker) {
+    ((marker.module.name.clone(), marker.target.clone()), marker)
 }

@@ -32,7 +32,8 @@ fn next(outcome: Option<&Outcome>) -> Option<Outcome> {
             Outcome::Installed { built: true, seconds: 1.0, notes: Vec::new(), store: None }
         }
         Some(Outcome::Installed { .. }) => Outcome::UpToDate,
-        Some(Outcome::UpToDate) => Outcome::Uninstalled,
+        Some(Outcome::UpToDate) => Outcome::Packaged { why },
+        Some(Outcome::Packaged { .. }) => Outcome::Uninstalled,
         Some(Outcome::Uninstalled) => Outcome::Unbuilt,
         Some(Outcome::Unbuilt) => Outcome::Kept,
         Some(Outcome::Kept) => Outcome::Excluded { why },

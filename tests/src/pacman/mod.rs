@@ -9,7 +9,7 @@ mod recipe;
 pub use kernels::{LINUX, LTS, NEWER, PacKernel};
 pub use machine::{Machine, machine};
 pub use product::package;
-pub use recipe::{make, module_files};
+pub use recipe::{REPOSITORY, make, module_files};
 
 use crate::Suite;
 use crate::roots::Layer;

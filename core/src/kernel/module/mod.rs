@@ -26,6 +26,8 @@ pub struct Module {
     pub srcversion: String,
     /// `license`
     pub license: Option<String>,
+    /// `alias`: the devices and names that it is loaded for.
+    pub aliases: Vec<String>,
     /// The namespaces that it imports.
     pub namespaces: Vec<String>,
     /// It is a livepatch.

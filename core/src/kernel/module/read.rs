@@ -197,6 +197,7 @@ fn modinfo(entries: &[u8], module: &mut Module) {
             "name" => text(&mut module.name),
             "version" => text(&mut module.version),
             "srcversion" => text(&mut module.srcversion),
+            "alias" => module.aliases.push(value.to_owned()),
             "import_ns" => module.namespaces.push(value.to_owned()),
             "livepatch" => module.livepatch = true,
             _ => {}

@@ -123,6 +123,7 @@ fn clear(removal: &Removal) -> String {
 fn outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::UpToDate => "up to date".into(),
+        Outcome::Packaged { .. } => "packaged".into(),
         Outcome::Present => "present".into(),
         Outcome::Excluded { .. } => "excluded".into(),
         Outcome::Deferred { waits, .. } => format!("deferred {}", Exit::from(*waits)),

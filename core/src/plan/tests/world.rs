@@ -13,6 +13,7 @@
 //! | `a/1@k1 built`, `installed` | has that build, with the current inputs |
 //! | `… loaded` | from a tarball; if installed, the installed files are older |
 //! | `… old`, `shell`, `damaged`, `unindexed` | other inputs; by shell DKMS; its file is missing; not in modules.dep |
+//! | `a/1@k1 packaged` | a native package has installed it; it need not be registered |
 //! | `a/1@k1 failed`, `failed old` | a recorded failure, with the current or other inputs |
 //! | `k1 bare`, `toolless`, `absent`, `initramfs` | no headers; no gcc; only headers in another directory; has an initramfs |
 
@@ -23,6 +24,7 @@ use crate::conf::{ConfError, ModuleSpec, Recipe, Scripts};
 use crate::distro::Distribution;
 use crate::event::Event;
 use crate::kernel::{Compression, Index, Kernel};
+use crate::marker::Marker;
 use crate::plan::{Case, Plan, Survey, plan, scope};
 use crate::tree::{Build, Entry, Failure, Installed, Record, Snapshot, Source};
 use crate::types::{Fingerprint, ModuleId, ModuleName, Placement, Target};
@@ -88,6 +90,8 @@ pub(super) struct Kern {
 pub(super) struct World {
     pub modules: BTreeMap<ModuleId, Module>,
     pub kernels: BTreeMap<Target, Kern>,
+    /// Modules that native packages have installed.
+    pub packaged: BTreeSet<Placement>,
     /// Every build that was started, in order.
     pub compiled: Vec<Placement>,
 }
@@ -173,6 +177,9 @@ impl std::fmt::Debug for World {
                 write!(f, "{id}@{} failed; ", target.kernel)?;
             }
         }
+        for Placement { module, target } in &self.packaged {
+            write!(f, "{module}@{} packaged; ", target.kernel)?;
+        }
         for (target, kernel) in &self.kernels {
             let (bare, toolless) = (word(!kernel.headers, "bare"), word(!kernel.tools, "toolless"));
             let (absent, initramfs) = (word(!kernel.exists, "absent"), word(kernel.initramfs, "initramfs"));
@@ -223,6 +230,10 @@ impl World {
 
     fn build(&mut self, id: &ModuleId, target: &Target, words: &str) {
         self.kernels.entry(target.clone()).or_default();
+        if words == "packaged" {
+            self.packaged.insert(Placement::of(id, target));
+            return;
+        }
         let module = self.modules.entry(id.clone()).or_default();
         let words: BTreeSet<&str> = words.split_whitespace().collect();
         let other = ["old", LOADED].into_iter().find(|word| words.contains(word));
@@ -286,6 +297,12 @@ impl World {
         for target in &scope.kernels {
             survey.kernels.insert(target.clone(), self.look(target));
         }
+        survey.packaged = self
+            .packaged
+            .iter()
+            .filter(|place| scope.kernels.contains(&place.target))
+            .map(|place| (place.by_name(), marker(place)))
+            .collect();
         let mut cases = scope.cases.clone();
         let over = |id: &ModuleId| {
             let module = self.modules.get(id).filter(|module| usable(module));
@@ -461,6 +478,16 @@ impl World {
 
     fn at(&mut self, id: &ModuleId) -> &mut Module {
         self.modules.get_mut(id).expect("only known modules in a plan")
+    }
+}
+
+fn marker(place: &Placement) -> Marker {
+    Marker {
+        format: 1,
+        module: place.module.clone(),
+        target: place.target.clone(),
+        package: format!("{}-modules-{}", place.module.name, place.target.kernel),
+        files: BTreeMap::new(),
     }
 }
 

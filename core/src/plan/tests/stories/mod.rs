@@ -2,6 +2,7 @@
 
 mod building;
 mod dependencies;
+mod packaged;
 mod proof;
 mod registry;
 mod repair;

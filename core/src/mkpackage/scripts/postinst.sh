@@ -1,0 +1,5 @@
+#!/bin/sh
+@COMMON@
+case "$1" in
+configure | abort-upgrade | abort-remove | abort-deconfigure) installed ;;
+esac

@@ -1,0 +1,3 @@
+@COMMON@
+installed
+@OFFER@
