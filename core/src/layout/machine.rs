@@ -57,7 +57,7 @@ impl Layout {
     pub fn device_numbers(&self) -> PathBuf {
         self.proc.join("devices")
     }
-    /// What udev knows of a block device with this number.
+    /// What udev has read of a block device with this number.
     pub fn udev_data(&self, number: &str) -> PathBuf {
         self.run.join("udev/data").join(format!("b{number}"))
     }
