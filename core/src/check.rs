@@ -13,6 +13,7 @@ use crate::kernel::signature_policy::{Demand, Running, Verdict};
 use crate::kernel::{
     self, Algorithms, Cause, Config, Firmware, Headers, Kernel, Malformed, Module, Trust, elf, read_module,
 };
+use crate::marker::{self, Marker};
 use crate::session::Session;
 use crate::step::sign;
 use crate::step::verify::{Exporters, Verifier};
@@ -80,6 +81,18 @@ pub fn installed(
                     file,
                 }),
             );
+        }
+    }
+    // Those of native packages.
+    for marker in marker::all(&session.layout) {
+        let Marker { module, target, files, .. } = marker;
+        if wanted(&module, &target) {
+            let dir = session.layout.kernel(&target.kernel);
+            candidates.extend(files.keys().map(|file| Candidate {
+                module: Some(module.clone()),
+                target: target.clone(),
+                file: dir.join(file),
+            }));
         }
     }
     candidates

@@ -32,7 +32,7 @@ const BUDGETS: &[(&str, u32, u32)] = &[
     ("kill_storm", 40, 240),
     ("late_headers", 80, 0),
     ("migration", 60, 30),
-    ("mkpackage", 150, 300),
+    ("mkpackage", 200, 450),
     ("module_package", 100, 50),
     ("ordinary_user", 20, 0),
     ("package_files", 30, 0),
