@@ -87,6 +87,27 @@ fn our_package_has_only_triggers_that_rpm_ostree_supports() {
     assert!(triggers.lines().all(|line| !line.starts_with("trigger")), "{triggers}");
 }
 
+/// What a trigger on the package did before: a file trigger notices dnf4, whichever Python it is for.
+#[test]
+fn dnf4_gets_its_plugin_when_it_is_installed_later() {
+    let root = layered();
+    let python = "/usr/lib/python3.99/site-packages";
+    root.write(
+        "/opt/dnf.spec",
+        format!(
+            "Name: python3-dnf\nVersion: 4\nRelease: 1\nSummary: dnf\nLicense: GPL\nBuildArch: noarch\nAutoReqProv: no\n\
+             %description\ndnf.\n%install\nmkdir -p %{{buildroot}}{python}/dnf\ntouch %{{buildroot}}{python}/dnf/__init__.py\n\
+             %files\n{python}/dnf\n"
+        ),
+    );
+    root.run(
+        "rpmbuild -bb --quiet --define '_topdir /opt/top' --define '_rpmdir /opt/out' /opt/dnf.spec && \
+         rpm -i --nosignature /opt/out/noarch/python3-dnf-4-1.noarch.rpm",
+    )
+    .ok();
+    assert_eq!(root.run(&format!("readlink {python}/dnf-plugins/dkms.py")).stdout, "/usr/lib/dkms/dnf4.py\n");
+}
+
 /// Executes a command while a directory is read-only.
 fn while_read_only(root: &Root, dir: &str, command: &str) -> Output {
     root.run(&format!(
