@@ -346,7 +346,8 @@ fn the_process_that_speaks_to_servers_is_confined() {
         ),
     );
     let told = autoinstall(&root, &kernel).says(&["(from the store)"]);
-    let report = web.paths().into_iter().find(|path| path.contains("NoNewPrivs")).expect(&told.all());
+    let report =
+        web.paths().into_iter().find(|path| path.contains("NoNewPrivs")).unwrap_or_else(|| panic!("{told}"));
     eprintln!("{report}");
     let (uid, rest) = report.split_once('_').unwrap();
     assert!((65520..=65532).contains(&uid.parse::<u32>().unwrap()), "{report}");
