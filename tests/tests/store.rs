@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use dkms_core::store::{PrivateKey, open};
 use dkms_tests::count::Counters;
-use dkms_tests::modules::Sources;
+use dkms_tests::modules::{REAL, Sources};
 use dkms_tests::roots::Layer;
 use dkms_tests::store_faults::{FILES, Fault, Files, SERVERS, SETTINGS, Store, Wrong, good};
 use dkms_tests::web::{Web, send};
-use dkms_tests::{Kernel, Output, Root, Suite, stage};
+use dkms_tests::{Kernel, Output, Root, Suite, bench, stage};
 
 /// Machines with curl and two modules that are not built yet; each machine signs with a key of its own.
 fn machines() -> (Layer, Kernel) {
@@ -486,4 +486,49 @@ fn before_a_transaction() {
     assert_eq!(counters.take().builds, 1, "{told}");
     root.run(&format!("dkms autoinstall -k {}", kernel.release)).ok().never_says(&["store"]);
     assert_eq!((counters.take().builds, unsigned(&root, &kernel)), (0, modules));
+}
+
+/// Real packages, on a second machine with the same packages: no compiler is started.
+fn of_real_packages(packages: &[&str]) {
+    let (layer, kernel) = stage::with_kernel(Suite::trixie());
+    let layer = layer.prepared(&format!("store-{}", packages.len()), &format!("{packages:?}"), |root| {
+        root.write("/etc/dkms/no-autoinstall", "");
+        root.apt_install(packages).ok();
+        root.apt_install(&["curl", "openssl"]).ok();
+        root.run("rm /etc/dkms/no-autoinstall; for conf in /usr/src/*/dkms.conf; do dkms add \"${conf%/*}\" || exit; done").ok();
+    });
+    let first = Root::on(&layer);
+    first.run_within(3000, &format!("dkms autoinstall -k {}", kernel.release));
+    first.run("dkms store key fleet && dkms store push /srv/store && dkms store verify /srv/store").ok();
+    let files = files(&first.path("/srv/store"));
+    let web = Web::start(Arc::new(move |path, stream| match files.get(path) {
+        Some(content) => send(stream, "200 OK", "", content),
+        None => send(stream, "404 Not Found", "", b""),
+    }));
+    let second = Root::on(&layer);
+    trust(&second, &web.url(), &first.read("/etc/dkms/store.pub"));
+    let counters = Counters::install(&second);
+    let began = Instant::now();
+    let told = autoinstall(&second, &kernel);
+    let took = began.elapsed().as_secs_f64();
+    let counts = counters.take();
+    assert_eq!((counts.builds, counts.compiled), (0, 0), "{told}");
+    assert_eq!(kernel.module_files(&second).len(), kernel.module_files(&first).len());
+    assert!(kernel.module_files(&second).len() >= packages.len(), "{told}");
+    kernel.expect_vermagic(&second);
+    let began = Instant::now();
+    second.run(&format!("depmod -a {}", kernel.release)).ok();
+    let depmod = began.elapsed().as_secs_f64();
+    eprintln!("{} packages from the store: {took:.1} s, {depmod:.1} s of which is depmod", packages.len());
+}
+
+#[test]
+fn real_packages_are_not_compiled_again() {
+    of_real_packages(bench::FEW);
+}
+
+#[test]
+#[ignore = "long: run by `make test-long`"]
+fn all_small_packages_are_not_compiled_again() {
+    of_real_packages(REAL);
 }
