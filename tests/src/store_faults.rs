@@ -250,7 +250,7 @@ pub const SERVERS: &[Fault] = &[
     row!("an object compressed by the server", body!(|s, to| send(to, "200 OK", "Content-Encoding: gzip\r\n", &gzip(s.files[&s.object].len()))), "hash of the object does not match"),
     row!("not HTTP", Wrong::Server(|_, _, to| raw(to, "SSH-2.0-OpenSSH_9.9\r\n")), "(1) Received HTTP/0.9"),
     row!("it closes the connection", Wrong::Server(|_, _, _| ()), "(52) Empty reply"),
-    row!("the object of another build", body!(|s, to| send(to, "200 OK", "", &s.other)), "hash of the object does not match"),
+    row!("the object of another build", body!(|s, to| send(to, "200 OK", "", &s.other[..s.files[&s.object].len()])), "hash of the object does not match"),
     row!("escape sequences in the status", Wrong::Server(|_, _, to| send(to, "500 \u{1b}[2J\u{7}", "", b"")), "error: 500"),
 ];
 

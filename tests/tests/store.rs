@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 
 use dkms_core::store::{PrivateKey, open};
 use dkms_tests::count::Counters;
-use dkms_tests::modules::Sources;
+use dkms_tests::modules::{REAL, Sources};
 use dkms_tests::roots::Layer;
 use dkms_tests::store_faults::{FILES, Fault, Files, SERVERS, SETTINGS, Store, Wrong, good};
 use dkms_tests::web::{Web, send};
-use dkms_tests::{Kernel, Output, Root, Suite, stage};
+use dkms_tests::{Kernel, Output, Root, Suite, bench, stage};
 
 /// Machines with curl and two modules that are not built yet; each machine signs with a key of its own.
 fn machines() -> (Layer, Kernel) {
     let (layer, kernel) = stage::with_small_tree(Suite::trixie());
-    let layer = layer.prepared("store", "1", |root| {
-        root.apt_install(&["curl", "openssl"]).ok();
+    let layer = layer.prepared("store", "2", |root| {
+        root.apt_install(&["curl", "openssl", "nginx"]).ok();
         for name in ["one", "two"] {
             Sources::new(name, "1.0").unpack(root);
             root.run(&format!("dkms add {name}/1.0")).ok();
@@ -270,15 +270,11 @@ fn what_is_not_the_stores_fault() {
             web.url(),
             "export http_proxy=http://127.0.0.1:1 HTTPS_PROXY=http://127.0.0.1:1 ALL_PROXY=http://127.0.0.1:1",
         ),
-        (
-            "a .curlrc of root",
-            web.url(),
-            "echo 'proxy = http://127.0.0.1:1' >/root/.curlrc; export CURL_HOME=/root",
-        ),
+        ("a .curlrc of root", web.url(), "echo 'proxy = http://127.0.0.1:1' >/root/.curlrc"),
         (
             "other libraries in the environment",
             web.url(),
-            "export LD_PRELOAD=/nonexistent.so SSL_CERT_FILE=/dev/null",
+            "export LD_PRELOAD=/nonexistent.so SSL_CERT_FILE_PASS=/dev/null",
         ),
         ("a redirect", format!("{}/moved", web.url()), ":"),
         ("a slash at the end", format!("{}/", web.url()), ":"),
@@ -304,7 +300,12 @@ fn what_is_not_the_stores_fault() {
         assert_eq!(unsigned(&root, &kernel), modules, "{name}");
     }
     for (name, before, url, says) in [
-        ("no curl", "mv /usr/bin/curl /usr/bin/other", web.url(), "curl is not installed; apt install curl"),
+        (
+            "no curl",
+            "mv /usr/bin/curl /usr/bin/other",
+            web.url(),
+            "curl is not installed; run `apt install curl`",
+        ),
         (
             "no cache",
             "mv /usr/bin/other /usr/bin/curl; echo cache_mib = 0 >/etc/dkms/p; cat /etc/dkms/policy.toml >>/etc/dkms/p; mv /etc/dkms/p /etc/dkms/policy.toml",
@@ -345,7 +346,8 @@ fn the_process_that_speaks_to_servers_is_confined() {
         ),
     );
     let told = autoinstall(&root, &kernel).says(&["(from the store)"]);
-    let report = web.paths().into_iter().find(|path| path.contains("NoNewPrivs")).expect(&told.all());
+    let report =
+        web.paths().into_iter().find(|path| path.contains("NoNewPrivs")).unwrap_or_else(|| panic!("{told}"));
     eprintln!("{report}");
     let (uid, rest) = report.split_once('_').unwrap();
     assert!((65520..=65532).contains(&uid.parse::<u32>().unwrap()), "{report}");
@@ -353,7 +355,7 @@ fn the_process_that_speaks_to_servers_is_confined() {
     for dir in ["/etc/dkms", "/home", "/root", "/var/lib/dkms"] {
         assert!(report.contains(&format!("_{dir}:__")), "{dir} is empty: {report}");
     }
-    for word in ["WRITES", "SECRET", "root:", "mok", "DKMS", "store.key"] {
+    for word in ["WRITES", "SECRET", "root:_:", "root:x:", "mok", "DKMS", "store.key"] {
         assert!(!rest.contains(word), "{word}: {report}");
     }
     assert!(rest.contains("CapEff:_0000000000000000") && rest.contains("NoNewPrivs:_1"), "{report}");
@@ -420,4 +422,113 @@ fn a_push_that_is_killed_leaves_a_whole_store() {
         root.run("dkms store verify /srv/store").ok().says(&[" 0 problems"]);
     }
     root.run("dkms store push /srv/store; dkms store verify /srv/store").ok().says(&["2 builds, 0 problems"]);
+}
+
+/// A real web server: nginx takes what is pushed, with a password, and serves it.
+#[test]
+fn pushed_to_a_web_server() {
+    let (layer, kernel) = quick_machines();
+    let first = Root::on(&layer);
+    let port = 7000 + std::process::id() % 20_000;
+    let url = format!("http://127.0.0.1:{port}/store");
+    first.write(
+        "/tmp/nginx.conf",
+        format!(
+            "user www-data;\nevents {{}}\npid /tmp/nginx.pid;\nhttp {{ access_log off; server {{ listen 127.0.0.1:{port}; root /srv/www; \
+             location / {{ dav_methods PUT; create_full_put_path on; limit_except GET {{ auth_basic x; auth_basic_user_file /tmp/users; }} }} }} }}\n"
+        ),
+    );
+    first.run("mkdir -p /srv/www && chown www-data /srv/www && echo 'fleet:{PLAIN}secret' >/tmp/users").ok();
+    first.start("exec nginx -c /tmp/nginx.conf -e /tmp/nginx.log -g 'daemon off;'");
+    autoinstall(&first, &kernel);
+    first.run("dkms store key fleet; for n in 1 2 3 4 5 6 7 8 9; do curl -s -o /dev/null http://127.0.0.1:7/ || sleep 0.2; done").ok();
+    first
+        .run(&format!("dkms store push {url}"))
+        .fails()
+        .says(&["pushing one/1.0", "error: 401"])
+        .never_says(&["secret"]);
+    first.write("/etc/dkms/store.netrc", "machine 127.0.0.1 login fleet password secret\n");
+    first.run("chmod 600 /etc/dkms/store.netrc").ok();
+    first.run(&format!("dkms store push {url}")).ok().says(&["2 builds pushed"]).never_says(&["secret"]);
+    first.run("dkms store verify /srv/www/store").ok().says(&["2 builds, 0 problems"]);
+    let second = Root::on(&layer);
+    trust(&second, &url, &first.read("/etc/dkms/store.pub"));
+    let told = autoinstall(&second, &kernel);
+    second.expect_installed(&["one/1.0", "two/1.0"], &kernel.release);
+    assert_eq!(unsigned(&second, &kernel), unsigned(&first, &kernel), "{told}");
+    let status = second.run("dkms status --json").ok().stdout;
+    assert_eq!(status.matches("\"store\"").count(), 2, "{status}");
+}
+
+/// A pre-build takes builds from the store, and judges them.
+#[test]
+fn before_a_transaction() {
+    let (layer, kernel) = quick_machines();
+    let (root, store, modules) = victim(&layer, &kernel);
+    let public = store.key.parse::<PrivateKey>().unwrap().public().to_string();
+    let counters = Counters::install(&root);
+    write(&root, &store.files);
+    trust(&root, "file:///srv/store", &public);
+    root.run(&format!("dkms preflight {}", kernel.release)).ok();
+    root.run(&format!("dkms autoinstall -k {}", kernel.release)).ok().says(&["(from the store)"]);
+    assert_eq!((counters.take().builds, unsigned(&root, &kernel)), (0, modules.clone()));
+    // One that would not load is no proof.
+    root.run("rm -rf /srv/store /var/cache/dkms; dkms remove one/1.0 --all; dkms add one/1.0").ok();
+    let mut changed = store;
+    let Some(Fault { wrong: Wrong::Files(change), .. }) =
+        FILES.iter().find(|row| row.name.ends_with("vermagic"))
+    else {
+        panic!("no such row");
+    };
+    change(&mut changed);
+    write(&root, &changed.files);
+    let told = root.run(&format!("dkms preflight {}", kernel.release)).ok();
+    assert_eq!(counters.take().builds, 1, "{told}");
+    root.run(&format!("dkms autoinstall -k {}", kernel.release)).ok().never_says(&["store"]);
+    assert_eq!((counters.take().builds, unsigned(&root, &kernel)), (0, modules));
+}
+
+/// Real packages, on a second machine with the same packages: no compiler is started.
+fn of_real_packages(packages: &[&str]) {
+    let (layer, kernel) = stage::with_kernel(Suite::trixie());
+    let layer = layer.prepared(&format!("store-{}", packages.len()), &format!("{packages:?}"), |root| {
+        root.write("/etc/dkms/no-autoinstall", "");
+        root.apt_install(packages).ok();
+        root.apt_install(&["curl", "openssl"]).ok();
+        root.run("rm /etc/dkms/no-autoinstall; for conf in /usr/src/*/dkms.conf; do dkms add \"${conf%/*}\" || exit; done").ok();
+    });
+    let first = Root::on(&layer);
+    first.run_within(3000, &format!("dkms autoinstall -k {}", kernel.release));
+    first.run("dkms store key fleet && dkms store push /srv/store && dkms store verify /srv/store").ok();
+    let files = files(&first.path("/srv/store"));
+    let web = Web::start(Arc::new(move |path, stream| match files.get(path) {
+        Some(content) => send(stream, "200 OK", "", content),
+        None => send(stream, "404 Not Found", "", b""),
+    }));
+    let second = Root::on(&layer);
+    trust(&second, &web.url(), &first.read("/etc/dkms/store.pub"));
+    let counters = Counters::install(&second);
+    let began = Instant::now();
+    let told = autoinstall(&second, &kernel);
+    let took = began.elapsed().as_secs_f64();
+    let counts = counters.take();
+    assert_eq!((counts.builds, counts.compiled), (0, 0), "{told}");
+    assert_eq!(kernel.module_files(&second).len(), kernel.module_files(&first).len());
+    assert!(kernel.module_files(&second).len() >= packages.len(), "{told}");
+    kernel.expect_vermagic(&second);
+    let began = Instant::now();
+    second.run(&format!("depmod -a {}", kernel.release)).ok();
+    let depmod = began.elapsed().as_secs_f64();
+    eprintln!("{} packages from the store: {took:.1} s, {depmod:.1} s of which is depmod", packages.len());
+}
+
+#[test]
+fn real_packages_are_not_compiled_again() {
+    of_real_packages(bench::FEW);
+}
+
+#[test]
+#[ignore = "long: run by `make test-long`"]
+fn all_small_packages_are_not_compiled_again() {
+    of_real_packages(REAL);
 }

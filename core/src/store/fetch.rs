@@ -54,16 +54,28 @@ pub fn fetch(session: &Session, wanted: &[Wanted<'_>]) -> Result<Fetched> {
     let mut fetched = Fetched::default();
     let settings = session.policy.admin.store();
     let cache = session.cache();
-    let mut open: Vec<&Wanted<'_>> = Vec::new();
+    let (mut open, mut own): (Vec<&Wanted<'_>>, Vec<&Wanted<'_>>) = (Vec::new(), Vec::new());
     for one in wanted {
         // A run that was killed had it already.
         match cache.unproven(&one.key()) {
             Some(url) => drop(fetched.builds.insert(one.place.clone(), url)),
             None if manifest_path(one.fingerprint).is_some() => open.push(one),
-            None => {}
+            None => own.push(one),
         }
     }
-    if settings.url.is_empty() || open.is_empty() {
+    if settings.url.is_empty() {
+        return Ok(fetched);
+    }
+    if !own.is_empty() {
+        let variables: Vec<&str> =
+            session.options.environment.iter().map(|(name, _)| name.as_str()).collect();
+        fetched.remarks.push(format!(
+            "no build in the store for {}: variables of the environment reach the build ({})",
+            names(&own),
+            variables.join(", ")
+        ));
+    }
+    if open.is_empty() {
         return Ok(fetched);
     }
     if !cache.enabled() {
@@ -88,11 +100,16 @@ pub fn fetch(session: &Session, wanted: &[Wanted<'_>]) -> Result<Fetched> {
         open.retain(|one| !fetched.builds.contains_key(&one.place));
     }
     if absent && !open.is_empty() {
-        let names: Vec<String> = open.iter().take(3).map(|one| one.place.module.to_string()).collect();
-        let more = if open.len() > 3 { format!(" and {} more", open.len() - 3) } else { String::new() };
-        fetched.remarks.push(format!("no build in the store for {}{more}", names.join(", ")));
+        fetched.remarks.push(format!("no build in the store for {}", names(&open)));
     }
     Ok(fetched)
+}
+
+/// The first of these modules, and the number of the others.
+fn names(all: &[&Wanted<'_>]) -> String {
+    let names: Vec<String> = all.iter().take(3).map(|one| one.place.module.to_string()).collect();
+    let more = if all.len() > 3 { format!(" and {} more", all.len() - 3) } else { String::new() };
+    format!("{}{more}", names.join(", "))
 }
 
 /// A URL of policy.toml in a message: a wrong one may contain anything, also a password.
