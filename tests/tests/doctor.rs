@@ -60,6 +60,13 @@ const FAULTS: &[Row] = &[
         "mok.pub is missing",
         Admin("mv /opt/mok.pub /var/lib/dkms"),
     ),
+    (
+        "damaged-key",
+        "cp -a /var/lib/dkms/mok.pub /opt/mok.pub && : >/var/lib/dkms/mok.pub && dkms autoinstall -k $K && \
+         modinfo -F signer $(ls $DIR/fine.ko*) | grep -q .",
+        "modules cannot be signed: /var/lib/dkms/mok.pub is damaged",
+        Admin("cp -a /opt/mok.pub /var/lib/dkms/mok.pub"),
+    ),
     ("exposed-key", "chmod 644 /var/lib/dkms/mok.key", "other users can read the private key", Pasted),
     (
         "unfinished",
@@ -116,6 +123,13 @@ const FAULTS: &[Row] = &[
         Fix,
     ),
     ("outdated-index", "sed -i /fine/d /lib/modules/$K/modules.dep", "lacks installed modules", Fix),
+    ("outdated-index", ": >/lib/modules/$K/modules.dep.bin", "lacks installed modules", Fix),
+    (
+        "outdated-index",
+        "head -c 1000 /dev/zero >/lib/modules/$K/modules.symbols.bin",
+        "lacks installed modules",
+        Fix,
+    ),
     ("missing-builds", "dkms unbuild fine/1.0 -k $K", "not up to date", Fix),
     ("missing-builds", "rm $DIR/fine.ko*", "fine/1.0", Fix),
     (

@@ -1,16 +1,18 @@
 //! Installs the build of a task: verifies it, runs PRE_INSTALL, publishes, replaces other versions, runs POST_INSTALL.
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use super::task::symvers;
 use super::{Work, dependents};
 use crate::conf::Recipe;
 use crate::exit::Exit;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, elf, read_module};
 use crate::marker;
 use crate::plan::Task;
 use crate::report::{Failing, Fault, Outcome};
-use crate::step::{publish, script, verify, weak_modules};
+use crate::step::{publish, script, sign, verify, weak_modules};
 use crate::sys::file;
 use crate::tree::{Installed, Pending, Record};
 use crate::types::{Attempt, ModuleId, Placement, Target};
@@ -60,6 +62,12 @@ pub(super) fn install(
             return Ok(Err(work.failed(task, failing.advice("use --force to install anyway"))));
         }
         notes.push(trouble.why);
+    }
+    if let Some(why) = loses_signature(work, (module, target), &published)?.filter(|_| !force) {
+        let failing = Failing::new(Fault::Machine, Exit::NOT_INSTALLED, why);
+        return Ok(Err(
+            work.failed(task, failing.advice("restore the key, or use --force to install it unsigned"))
+        ));
     }
     let present = work.module_files(target);
     let markers = marker::markers(&session.layout, target);
@@ -164,6 +172,24 @@ pub(super) fn install(
         })?;
     }
     Ok(Ok(notes))
+}
+
+/// The reason, if this build is not signed because the key is damaged, and what is installed is signed: with Secure Boot, the
+/// kernel would reject it.
+fn loses_signature(
+    work: &Work<'_>,
+    (module, target): (&ModuleId, &Target),
+    published: &[Installed],
+) -> Result<Option<String>> {
+    let session = work.session;
+    let (key, certificate) = sign::pair(session, target);
+    let Some(why) = sign::damaged(&key, &certificate).filter(|_| session.signs()) else { return Ok(None) };
+    let signed = |path: &Path| read_module(path).is_ok_and(|content| elf::is_signed(&content));
+    let built = file::sorted_entries(&session.layout.built_modules(module, target));
+    let unsigned = built.iter().any(|path| path.to_string_lossy().contains(".ko") && !signed(path));
+    let lost = unsigned && published.iter().any(|file| signed(&file.path));
+    Ok(lost
+        .then(|| format!("installation failed: {why}: the build is not signed, but the installed module is")))
 }
 
 /// Copies files that are about to be replaced, and that are not what dkms had installed: an administrator or a vendor's

@@ -59,6 +59,8 @@ struct Work<'a> {
     proof: Option<&'a Proof>,
     /// Kernels that are being removed.
     gone: &'a BTreeSet<Target>,
+    /// Modules that could not be removed: their registration stays.
+    kept_in_tree: BTreeSet<ModuleId>,
     /// Modules that leave the DKMS tree.
     unregister: &'a [Unregister],
     report: Report,
@@ -134,6 +136,7 @@ fn apply<'a>(
         survey,
         proof,
         gone: &plan.gone,
+        kept_in_tree: BTreeSet::new(),
         unregister: &plan.unregister,
         report,
         intent: Intent::default(),
@@ -188,7 +191,7 @@ impl<'a> Work<'a> {
             self.report.remarks.push(format!("framework.conf: ignored unknown options: {options}"));
         }
         schedule::carry_out(self, plan)?;
-        for unregister in &plan.unregister {
+        for unregister in plan.unregister.iter().filter(|one| !self.kept_in_tree.contains(&one.module)) {
             // A version that was replaced in this transaction need not be kept.
             let now = Snapshot::load_some(&self.tree.layout, [unregister.module.name.clone()])?;
             let serves = |entry: &crate::tree::Entry| entry.builds.values().any(|build| build.active);
@@ -336,6 +339,7 @@ impl<'a> Work<'a> {
                 force: true,
             });
             let again: Vec<Pending> = again.collect();
+            let before = self.intent.clone();
             self.intend(|intent| {
                 intent.touched.extend(touched);
                 intent.publish.extend(again);
@@ -350,7 +354,14 @@ impl<'a> Work<'a> {
                 }
             })?;
             fail::fail_point!("withdraw:intended");
-            let withdrawn = withdraw::withdraw(&self.tree.layout, module, target, &published)?;
+            let withdrawn = match withdraw::withdraw(&self.tree.layout, module, target, &published)? {
+                Ok(withdrawn) => withdrawn,
+                Err(why) => {
+                    self.intend(|intent| *intent = before)?;
+                    self.stuck(removal, &why);
+                    return Ok(());
+                }
+            };
             fail::fail_point!("withdraw:before-deactivate");
             self.tree.deactivate(&module.name, target)?;
             fail::fail_point!("withdraw:deactivated");
@@ -387,6 +398,18 @@ impl<'a> Work<'a> {
         self.session.screen.progress(&crate::report::text::progress(module, target, &outcome, None));
         self.report.add(module, Some(target), outcome);
         Ok(())
+    }
+
+    /// A module that cannot be removed stays, and does not prevent what concerns others.
+    fn stuck(&mut self, removal: &Removal, why: &anyhow::Error) {
+        let Removal { module, target, .. } = removal;
+        let failing = Failing::new(Fault::Dkms, Exit::ERROR, format!("not removed: {why:#}"));
+        let remaining = format!("{module} remains in the DKMS tree");
+        let outcome = Outcome::Failed(Failing { remaining, ..failing });
+        self.session.screen.progress(&crate::report::text::progress(module, target, &outcome, None));
+        self.report.add(module, Some(target), outcome);
+        self.failed.insert(Placement::of(module, target));
+        self.kept_in_tree.insert(module.clone());
     }
 
     /// Runs a module's POST_REMOVE, and records that it has ended.

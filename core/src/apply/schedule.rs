@@ -347,7 +347,15 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
             Step::Removal(target) => {
                 for removal in self.plan.removals.iter().filter(|removal| removal.target == **target) {
                     signal::check()?;
-                    work.remove(removal)?;
+                    match work.remove(removal) {
+                        Err(error) if error.is::<signal::Interrupted>() => return Err(error),
+                        // The next run continues it.
+                        Err(error) => {
+                            work.unfinished = true;
+                            work.stuck(removal, &error);
+                        }
+                        Ok(()) => {}
+                    }
                 }
             }
             Step::Index(_) => bail!("depmod was not scheduled as a job"),

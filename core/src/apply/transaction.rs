@@ -213,7 +213,15 @@ fn repair(session: &mut Session, tree: &LockedTree, report: &mut Report) -> Resu
     report.problems.extend(repaired.problems);
     report.unfinished.extend(repaired.unfinished);
     report.depmod.extend(repaired.depmod);
-    let mut completion = result?;
+    let mut completion = match result {
+        Ok(completion) => completion,
+        Err(error) if error.is::<signal::Interrupted>() => return Err(error),
+        // It does not prevent what this run is for. The next one tries again.
+        Err(error) => {
+            report.problems.push(format!("an interrupted transaction could not be completed: {error:#}"));
+            Completion::Part
+        }
+    };
     // What cannot be finished is rolled back.
     let back = recovery.back(&failures);
     if let (Completion::Whole, false) = (&completion, back.events.is_empty()) {
@@ -231,13 +239,14 @@ fn repair(session: &mut Session, tree: &LockedTree, report: &mut Report) -> Resu
             report.remarks.push(format!("restored: {}", restored.join(", ")));
         } else {
             // The next run tries again.
-            return Ok(());
+            return tree.fulfilled();
         }
     }
-    if let Completion::Whole = completion {
-        recovery.done()?;
+    match completion {
+        Completion::Whole => recovery.done(),
+        // The intents that were found say all that is left.
+        Completion::Part => tree.fulfilled(),
     }
-    Ok(())
 }
 
 /// The part of a report that is printed and stored. If triggers run at the end of the transaction, the headers may
@@ -323,6 +332,7 @@ fn stopped(error: &anyhow::Error, tree: &LockedTree) -> String {
             format!("{interrupted}: installed modules are unchanged")
         }
         Some(interrupted) => format!("{interrupted}: the next run finishes or rolls back"),
+        None if tree.unfulfilled().is_empty() => format!("{error:#}; installed modules are unchanged"),
         None => format!("{error:#}; the next run finishes or rolls back"),
     }
 }

@@ -424,6 +424,10 @@ fn generate_mok(session: &Session) -> Result<Exit> {
     }
     match (token || Path::new(&key).exists(), certificate.exists()) {
         (true, true) => {
+            if let Some(why) = sign::damaged(&key, &certificate) {
+                let advice = "restore it from a backup; otherwise run `dkms doctor`, which names the commands for a new pair";
+                return refuse(Exit::ERROR, format!("{why}; {advice}; nothing was changed"));
+            }
             let certificate = certificate.display();
             session.screen.progress(&format!("dkms: {key} and {certificate} already exist; nothing to do"));
             return Ok(Exit::SUCCESS);

@@ -61,6 +61,7 @@ impl Finding {
             | Self::UnknownOptions { .. }
             | Self::LowSpace { .. }
             | Self::HalfKeyPair { .. }
+            | Self::DamagedKey { .. }
             | Self::ExposedKey { .. }
             | Self::Rejected(_)
             | Self::Unowned { .. }
@@ -114,6 +115,17 @@ impl Finding {
                 // The key stays: only it belongs to the certificate that may be enrolled.
                 let command = format!("mv {} {} && dkms generate_mok", quoted(there), aside(there));
                 row("half-key-pair", what, "unless there is a backup, to make a new pair", command)
+            }
+            Self::DamagedKey { why, key, certificate } => {
+                let what = format!("modules cannot be signed: {why}");
+                let command = format!(
+                    "mv {} {} && mv {} {} && dkms generate_mok",
+                    quoted(key),
+                    aside(key),
+                    quoted(certificate),
+                    aside(certificate)
+                );
+                row("damaged-key", what, "unless there is a backup, to make a new pair", command)
             }
             Self::ExposedKey { key } => {
                 let what = format!("other users can read the private key {}", key.display());

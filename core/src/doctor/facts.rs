@@ -98,6 +98,8 @@ pub struct Keys {
     pub has_certificate: bool,
     /// Other users can read the key.
     pub exposed: bool,
+    /// What is wrong with the content of one of them.
+    pub damaged: Option<String>,
 }
 
 /// Builds for a kernel that was removed.

@@ -127,12 +127,14 @@ fn keys(session: &Session, target: &Target) -> Option<Keys> {
     if key.starts_with("pkcs11:") || !session.signs() {
         return None;
     }
+    let damaged = sign::damaged(&key, &certificate);
     let key = PathBuf::from(key);
     let mode = key.metadata().ok().map(|meta| meta.permissions().mode());
     Some(Keys {
         has_key: mode.is_some(),
         has_certificate: certificate.exists(),
         exposed: mode.is_some_and(|mode| mode & 0o044 != 0),
+        damaged,
         key,
         certificate,
     })

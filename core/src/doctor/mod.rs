@@ -61,6 +61,15 @@ pub enum Finding {
         /// The missing half.
         missing: PathBuf,
     },
+    /// One half of the key pair for signing has no valid content.
+    DamagedKey {
+        /// What is wrong.
+        why: String,
+        /// The key.
+        key: PathBuf,
+        /// The certificate.
+        certificate: PathBuf,
+    },
     /// Other users can read the private key.
     ExposedKey {
         /// The key.
@@ -257,7 +266,12 @@ fn machine(facts: &Facts, found: &mut Vec<Finding>) {
     for Space { dir, free, needed } in facts.space.iter().filter(|space| space.free < space.needed) {
         found.push(Finding::LowSpace { dir: dir.clone(), free: free >> 20, needed: needed >> 20 });
     }
-    if let Some(Keys { key, certificate, has_key, has_certificate, exposed }) = &facts.keys {
+    if let Some(Keys { key, certificate, has_key, has_certificate, exposed, damaged }) = &facts.keys {
+        found.extend(damaged.clone().map(|why| Finding::DamagedKey {
+            why,
+            key: key.clone(),
+            certificate: certificate.clone(),
+        }));
         match (has_key, has_certificate) {
             (true, false) => {
                 found.push(Finding::HalfKeyPair { there: key.clone(), missing: certificate.clone() });

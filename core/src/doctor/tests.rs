@@ -39,7 +39,10 @@ fn refused(code: Exit) -> Prospect {
 
 fn keys(has_key: bool, has_certificate: bool, exposed: bool) -> Facts {
     let (key, certificate) = ("/keys/mok.key".into(), "/keys/mok.pub".into());
-    Facts { keys: Some(Keys { key, certificate, has_key, has_certificate, exposed }), ..Facts::default() }
+    Facts {
+        keys: Some(Keys { key, certificate, has_key, has_certificate, exposed, damaged: None }),
+        ..Facts::default()
+    }
 }
 
 /// Each finding: the facts that it follows from, its kind, its sentence, its command, and whether `--fix` repairs it.
@@ -109,6 +112,17 @@ fn table() -> Vec<(Facts, &'static str, &'static str, &'static str, bool)> {
             "half-key-pair",
             "/keys/mok.pub is missing; modules cannot be signed with /keys/mok.key alone",
             "mv /keys/mok.key /keys/mok.key.old && dkms generate_mok",
+            false,
+        ),
+        (
+            {
+                let mut facts = keys(true, true, false);
+                facts.keys.as_mut().unwrap().damaged = Some("/keys/mok.pub is damaged".into());
+                facts
+            },
+            "damaged-key",
+            "modules cannot be signed: /keys/mok.pub is damaged",
+            "mv /keys/mok.key /keys/mok.key.old && mv /keys/mok.pub /keys/mok.pub.old && dkms generate_mok",
             false,
         ),
         (

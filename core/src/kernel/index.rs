@@ -1,9 +1,12 @@
 //! A kernel's `modules.dep`.
 
 use std::ops::Range;
+use std::path::Path;
 
 use memchr::memchr;
 use serde::{Deserialize, Serialize};
+
+use crate::sys::file;
 
 /// The paths of the modules in it, relative to the kernel's directory. Kept as text: there are thousands, and an idle
 /// hook looks up only a few.
@@ -49,6 +52,15 @@ impl Index {
     pub fn contains(&self, wanted: &str) -> bool {
         self.paths.iter().any(|path| self.text.get(path.clone()) == Some(wanted.as_bytes()))
     }
+}
+
+/// The first bytes of an index in kmod's binary form.
+const BINARY: [u8; 4] = [0xb0, 0x07, 0xf4, 0x57];
+
+/// Whether a file is there, and not an index in kmod's binary form: kmod then finds no module.
+pub fn is_damaged(path: &Path) -> bool {
+    path.exists()
+        && !file::read_ends(path, (BINARY.len() as u64, 0)).is_ok_and(|start| start.starts_with(&BINARY))
 }
 
 #[cfg(test)]

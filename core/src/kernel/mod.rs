@@ -62,6 +62,9 @@ pub struct Kernel {
     pub compression: Compression,
     /// Its modules.dep. `None` if the kernel is not installed.
     pub indexed: Option<Index>,
+    /// A file is damaged that programs read instead of modules.dep and what depmod wrote with it.
+    #[serde(default)]
+    pub index_damaged: bool,
     /// The kernel's package base (`linux-lts`), if its package records one.
     pub pkgbase: Option<String>,
     /// What installs its headers, according to the package database; queried only if they are missing.
@@ -113,6 +116,7 @@ impl Kernel {
             headers,
             compression,
             indexed,
+            index_damaged: layout.binary_indexes(&target.kernel).iter().any(|path| index::is_damaged(path)),
             pkgbase,
             headers_package,
             has_initramfs,

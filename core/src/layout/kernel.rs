@@ -40,6 +40,11 @@ impl Layout {
         let separate = self.install_tree == usual && usual.canonicalize().is_ok_and(|real| real == usual);
         PathBuf::from(if separate { "lib/modules" } else { "usr/lib/modules" })
     }
+    /// What kmod reads first, instead of depmod's lists in text.
+    pub fn binary_indexes(&self, kernel: &KernelRelease) -> [PathBuf; 3] {
+        ["modules.dep.bin", "modules.alias.bin", "modules.symbols.bin"]
+            .map(|name| self.kernel(kernel).join(name))
+    }
     /// depmod's list of the symbols that modules export.
     pub fn modules_symbols(&self, kernel: &KernelRelease) -> PathBuf {
         self.kernel(kernel).join("modules.symbols")

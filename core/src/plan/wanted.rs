@@ -132,7 +132,7 @@ impl Planner<'_> {
             if build.record.is_none() && !fails {
                 self.plan.adopt.push((id.clone(), target.clone(), fingerprint.inputs()));
             }
-            if !indexed(build, kernel) {
+            if kernel.index_damaged || !indexed(build, kernel) {
                 self.plan.depmod.insert(target.clone());
             }
             return Err(Outcome::UpToDate);

@@ -1,11 +1,13 @@
 //! Signs modules with the machine owner's key, in the same way as the kernel's sign-file.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::kernel::certificate::Certificate;
 use crate::kernel::{Headers, elf};
 use crate::session::Session;
 use crate::sys::file;
@@ -44,6 +46,30 @@ impl Signing {
             _ => None,
         }
     }
+}
+
+/// What is wrong with an existing half of the pair: with it, nothing could be signed.
+pub fn damaged(key: &str, certificate: &Path) -> Option<String> {
+    let wrong = |path: &Path, whole: &dyn Fn(&[u8]) -> bool| match fs::read(path) {
+        Ok(content) if whole(&content) => None,
+        Ok(_) => Some(format!("{} is damaged", path.display())),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => None,
+        Err(error) => Some(format!("{} cannot be read: {error}", path.display())),
+    };
+    // The kernel's sign-file reads either.
+    let is_certificate =
+        |content: &[u8]| Certificate::parse(content).is_some() || is_pem(content, "CERTIFICATE-----");
+    let is_key = |content: &[u8]| is_pem(content, "PRIVATE KEY-----");
+    let token = key.starts_with("pkcs11:");
+    wrong(certificate, &is_certificate).or_else(|| if token { None } else { wrong(Path::new(key), &is_key) })
+}
+
+/// Whether a file has a whole block in PEM whose label ends like this.
+fn is_pem(content: &[u8], label: &str) -> bool {
+    let text = String::from_utf8_lossy(content);
+    let line =
+        |begin: &str| text.lines().any(|line| line.starts_with(begin) && line.trim_end().ends_with(label));
+    line("-----BEGIN ") && line("-----END ")
 }
 
 /// Finds program and keys, and generates a key pair if there is none. Depends on the configuration of the kernel and
@@ -91,6 +117,9 @@ pub fn prepare(session: &Session, target: &Target, headers: &Headers) -> Result<
             "dkms: generated a module signing key (MOK); with Secure Boot, enroll it once: {enroll}"
         ));
     }
+    if let Some(why) = damaged(&key, &certificate) {
+        return Ok(Signing::Not(format!("{why}; restore it, or see `dkms doctor`")));
+    }
     // An existing key is never replaced: it may be enrolled.
     let Ok(content) = fs::read(&certificate) else {
         let certificate = certificate.display();
@@ -121,6 +150,10 @@ pub fn expected(session: &Session, target: &Target, headers: &Headers) -> Option
     let hash = headers.sig_hash.as_ref().filter(|_| session.signs())?;
     program(session, target, headers).filter(|program| file::is_executable(program))?;
     let (key, certificate) = pair(session, target);
+    // What is signed stays as it is.
+    if damaged(&key, &certificate).is_some() {
+        return None;
+    }
     match fs::read(&certificate) {
         Ok(content) if key.starts_with("pkcs11:") || Path::new(&key).exists() => {
             Some(identity(hash, &content))
@@ -251,6 +284,31 @@ impl Signer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn half_a_file_is_no_half_of_a_pair() {
+        let dir = tempfile::tempdir().unwrap();
+        let (key, certificate) = (dir.path().join("mok.key"), dir.path().join("mok.pub"));
+        generate(&key, &certificate).unwrap();
+        let fault = || damaged(&key.display().to_string(), &certificate);
+        assert_eq!(fault(), None);
+        for path in [&key, &certificate] {
+            let whole = fs::read(path).unwrap();
+            for damage in [&whole[..0], &whole[..whole.len() / 2], &vec![0; whole.len()][..]] {
+                file::write_atomic(path, damage, 0o600).unwrap();
+                assert_eq!(fault(), Some(format!("{} is damaged", path.display())));
+            }
+            file::remove_all(path).unwrap();
+            assert_eq!(fault(), None, "a missing one is another matter");
+            file::make_dirs(path).unwrap();
+            assert!(fault().unwrap().contains("cannot be read"));
+            file::remove_all(path).unwrap();
+            file::write_atomic(path, &whole, 0o600).unwrap();
+        }
+        let pem = Certificate::parse(&fs::read(&certificate).unwrap()).unwrap().pem();
+        file::write_atomic(&certificate, pem.as_bytes(), 0o644).unwrap();
+        assert_eq!(fault(), None, "the kernel's sign-file reads this, too");
+    }
 
     /// Every state that a kill can leave, and the result.
     #[test]

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result, bail};
 
 use crate::conf::ModuleSpec;
+use crate::kernel::read_module;
 use crate::layout::Layout;
 use crate::sys::file::{self, Staged, Swap};
 use crate::tree::Installed;
-use crate::types::{ModuleId, Target};
+use crate::types::{Attempt, ModuleId, Target};
 
 /// What was done with the kernel's originals.
 #[derive(Debug, Default)]
@@ -22,21 +23,21 @@ pub struct Withdrawn {
 }
 
 /// Deletes published files. Originals are restored first, so that the kernel is at no time without the module. If a file cannot
-/// be changed, all are restored. Can be repeated after an interruption, until [`forget_restored`] was called: only the note of
+/// be changed, all are restored, and the inner error says why. Can be repeated after an interruption, until [`forget_restored`] was called: only the note of
 /// its path distinguishes a restored file from a published one. When this returns, a power failure undoes nothing of it.
 pub fn withdraw(
     layout: &Layout,
     id: &ModuleId,
     target: &Target,
     published: &[Installed],
-) -> Result<Withdrawn> {
+) -> Attempt<Withdrawn, Error> {
     let kernel = layout.kernel(&target.kernel);
     let archive = layout.originals(&id.name, target);
     let mut done = Withdrawn::default();
     if !kernel.exists() {
-        // The kernel's own modules went with its package. Restoring some would make a directory that belongs to no package.
-        file::remove_all(&archive)?;
-        return Ok(done);
+        // Restoring originals would make a directory that belongs to no package. The copies stay: the file system with the
+        // directory may only not be mounted.
+        return Ok(Ok(done));
     }
     let mut swap = Swap::default();
     let swapped = exchange(&mut swap, &kernel, &archive, published, &mut done);
@@ -44,7 +45,7 @@ pub fn withdraw(
         Ok(restored) => restored,
         Err(why) => {
             swap.undo().with_context(|| format!("{why:#}; this could not be undone"))?;
-            return Err(why);
+            return Ok(Err(why));
         }
     };
     // Before the tree says that these files are not there.
@@ -54,7 +55,7 @@ pub fn withdraw(
     for dir in published.iter().filter_map(|file| file.path.parent()) {
         file::remove_empty_up_to(dir, &kernel);
     }
-    Ok(done)
+    Ok(Ok(done))
 }
 
 /// Restores originals, and sets published files aside. Returns the copies that are not needed any more.
@@ -85,6 +86,14 @@ fn exchange(
         if there {
             // A file here that is not ours was installed by the kernel's package since.
             if !place.exists() || published.iter().any(|file| file.path == place) {
+                if let Err(why) = intact(kept) {
+                    done.lost.push(format!(
+                        "the kernel's original {} was not restored: its copy {} is damaged: {why:#}; reinstall the kernel's package",
+                        place.display(),
+                        kept.display()
+                    ));
+                    continue;
+                }
                 let copy = Staged::copy(kept, &place).context("restoring the kernel's original module")?;
                 swap.put(copy)?;
                 done.notes.push(format!("restored the kernel's original {}", place.display()));
@@ -100,6 +109,14 @@ fn exchange(
         fail::fail_point!("withdraw:between-files");
     }
     Ok(restored)
+}
+
+/// Whether a copy can be a module: decompressing it finds missing and changed bytes.
+fn intact(kept: &Path) -> Result<()> {
+    if !read_module(kept)?.starts_with(b"\x7fELF") {
+        bail!("it is no module");
+    }
+    Ok(())
 }
 
 /// The path in a note, if it is one in the kernel's module directory.
@@ -183,6 +200,8 @@ pub fn destinations(
 mod tests {
     use super::*;
 
+    const OWN: &str = "\x7fELF, the kernel's own";
+
     struct World {
         dir: tempfile::TempDir,
         layout: Layout,
@@ -191,7 +210,7 @@ mod tests {
     }
 
     impl World {
-        /// A kernel with its own list of modules, and the copy of one of them: `a.ko.xz`.
+        /// A kernel with its own list of modules, and the copy of one of them: `a.ko`.
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let root = dir.path();
@@ -204,7 +223,7 @@ mod tests {
             let target = Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() };
             let world = Self { dir, layout, id, target };
             world.write(&world.kernel("modules.order"), "kernel/net/ba.ko\nkernel/net/a.ko\n");
-            world.write(&world.kept("a.ko.xz"), "the kernel's own");
+            world.write(&world.kept("a.ko"), OWN);
             world
         }
         fn kernel(&self, path: &str) -> PathBuf {
@@ -228,14 +247,14 @@ mod tests {
                 .iter()
                 .map(|path| Installed { path: self.kernel(path), sha256: String::new() })
                 .collect::<Vec<_>>();
-            let done = withdraw(&self.layout, &self.id, &self.target, &published).unwrap();
+            let done = withdraw(&self.layout, &self.id, &self.target, &published).unwrap().unwrap();
             forget_restored(&self.layout, &self.id, &self.target).unwrap();
             done
         }
         fn is_restored_to(&self, path: &str) {
             let all = file::files_below(self.dir.path(), &[]);
             let found: Vec<&PathBuf> =
-                all.iter().filter(|file| fs::read(file).unwrap() == b"the kernel's own").collect();
+                all.iter().filter(|file| fs::read(file).unwrap() == OWN.as_bytes()).collect();
             assert_eq!(found, [&self.kernel(path)], "{all:?}");
         }
     }
@@ -243,12 +262,9 @@ mod tests {
     #[test]
     fn an_original_goes_where_its_note_says() {
         let world = World::new();
-        world.write(
-            &world.kept("a.ko.xz.origin"),
-            &format!("{}\n", world.kernel("updates/a.ko.xz").display()),
-        );
+        world.write(&world.kept("a.ko.origin"), &format!("{}\n", world.kernel("updates/a.ko").display()));
         world.withdraw(&[]);
-        world.is_restored_to("updates/a.ko.xz");
+        world.is_restored_to("updates/a.ko");
     }
 
     #[test]
@@ -256,7 +272,7 @@ mod tests {
         let world = World::new();
         world.write(&world.kept("ab.ko"), "of another module");
         world.withdraw(&[]);
-        world.is_restored_to("kernel/extra/a.ko.xz");
+        world.is_restored_to("kernel/extra/a.ko");
         let archive = world.layout.originals(&world.id.name, &world.target);
         assert_eq!(file::sorted_entries(&archive), [world.kept("ab.ko")], "what is not known stays");
     }
@@ -266,10 +282,10 @@ mod tests {
         for damaged in ["", "\0\0\0", "/etc/passwd\n", "$KERNEL/../../../etc/passwd\n", "$KERNEL\n"] {
             let world = World::new();
             let text = damaged.replace("$KERNEL", &world.kernel("").display().to_string());
-            world.write(&world.kept("a.ko.xz.origin"), &text);
-            world.write(&world.kernel("updates/dkms/a.ko.xz"), "ours");
-            let done = world.withdraw(&["updates/dkms/a.ko.xz"]);
-            world.is_restored_to("kernel/net/a.ko.xz");
+            world.write(&world.kept("a.ko.origin"), &text);
+            world.write(&world.kernel("updates/dkms/a.ko"), "ours");
+            let done = world.withdraw(&["updates/dkms/a.ko"]);
+            world.is_restored_to("kernel/net/a.ko");
             assert!(done.lost.is_empty() && !world.kernel("updates").exists(), "{damaged:?}: {done:?}");
         }
     }
@@ -277,8 +293,8 @@ mod tests {
     #[test]
     fn an_original_whose_place_is_not_known_is_kept_and_named() {
         let world = World::new();
-        file::remove_all(&world.kept("a.ko.xz")).unwrap();
-        world.write(&world.kept("unknown.ko"), "the kernel's own");
+        file::remove_all(&world.kept("a.ko")).unwrap();
+        world.write(&world.kept("unknown.ko"), OWN);
         world.write(&world.kept("unknown.ko.origin"), "");
         let done = world.withdraw(&[]);
         assert!(
@@ -289,10 +305,25 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_copy_is_not_restored() {
+        for damaged in ["", "\0\0\0\0"] {
+            let world = World::new();
+            world.write(&world.kept("a.ko"), damaged);
+            world.write(
+                &world.kept("a.ko.origin"),
+                &format!("{}\n", world.kernel("kernel/net/a.ko").display()),
+            );
+            let done = world.withdraw(&[]);
+            assert!(matches!(done.lost.as_slice(), [lost] if lost.contains("is damaged")), "{done:?}");
+            assert!(!world.kernel("kernel").exists() && world.kept("a.ko").exists());
+        }
+    }
+
+    #[test]
     fn a_kernel_that_is_gone_is_not_made_again() {
         let world = World::new();
         file::remove_all(&world.kernel("")).unwrap();
-        world.withdraw(&["updates/dkms/a.ko.xz"]);
-        assert!(!world.kernel("").exists() && !world.kept("a.ko.xz").exists());
+        world.withdraw(&["updates/dkms/a.ko"]);
+        assert!(!world.kernel("").exists() && world.kept("a.ko").exists());
     }
 }

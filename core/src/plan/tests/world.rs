@@ -379,6 +379,7 @@ impl World {
             headers: None,
             compression: Compression::of("a.ko"),
             indexed: Some(Index::new(published)),
+            index_damaged: false,
             pkgbase: None,
             headers_package: None,
             has_initramfs: kernel.initramfs,
