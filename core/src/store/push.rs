@@ -25,7 +25,7 @@ use crate::types::{Placement, Target};
 
 /// The time limit of an upload.
 const UPLOAD: Duration = Duration::from_secs(600);
-/// The first bytes of a module, to which a signature does not belong.
+/// The end of a module's name, before that of its compression.
 const MODULE: &str = ".ko";
 
 /// How one build ended.
@@ -128,7 +128,6 @@ impl Subject<'_> {
         let envelope = envelope::seal(&statement, key)?;
         // The manifest last: who finds it, finds its object.
         put(self.session, place, &object, &content)?;
-        fail::fail_point!("store:object");
         put(self.session, place, &path, &envelope)?;
         Ok(Pushed::New)
     }
