@@ -130,6 +130,7 @@ fn another_module_at_our_path_is_copied_before_it_is_replaced() {
         "cp $(ls /var/lib/dkms/switch/2.0/*/*/module/switch_a*) {dir}/ && sha256sum {dir}/switch_a* >/opt/sum"
     ))
     .ok();
+    root.run("dkms remove switch/2.0 --all").ok();
     root.run(&format!("dkms install switch/1.0 -k {} --force", kernel.release))
         .ok()
         .says(&["was not the file that dkms had installed; a copy is in"]);

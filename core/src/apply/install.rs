@@ -205,8 +205,14 @@ fn keep_foreign(
     for file in published {
         let foreign = work.foreign(active, target, file)?;
         let owned = foreign && claims.get(&file.path).is_some_and(|owners| owners.len() > 1);
-        if foreign && !owned {
-            let name = file.path.file_name().unwrap_or_default();
+        let name = file.path.file_name().unwrap_or_default();
+        // An interrupted run has put it there.
+        let ours = || {
+            let versions = work.snapshot.versions(&active.name).map(|(id, _)| id);
+            let mut built = versions.map(|id| work.session.layout.built_modules(id, target).join(name));
+            built.any(|built| file::same_content(&built, &file.path).unwrap_or(false))
+        };
+        if foreign && !owned && !ours() {
             let kept = work.session.layout.replaced(target).join(name);
             file::copy_atomic(&file.path, &kept)?;
             let (path, kept) = (file.path.display(), kept.display());
