@@ -3,11 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests stop at the first surprise
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use dkms_tests::kernels::Flavour;
 use dkms_tests::modules::Sources;
-use dkms_tests::{Kernel, Output, Root, Suite, host};
+use dkms_tests::{Kernel, Root, Suite, host};
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 const LINKER: &str = "aarch64-linux-gnu-gcc";
@@ -35,11 +34,11 @@ fn package() -> PathBuf {
     let has_target =
         format!("[ -d $(rustc --print sysroot)/lib/rustlib/{TARGET} ] || rustup target add {TARGET}");
     host::run_host(&format!("cd {} && {has_target}", host::workspace().display()));
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(host::workspace()).args(["build", "--locked", "--target", TARGET]);
-    cargo.args(["-p", "dkms-core", "-p", "dkms-apt-hook", "-p", "dkms-dnf-plugin"]);
-    cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", LINKER);
-    Output::new("cargo build", &cargo.output().expect("cargo")).ok();
+    host::run_host(&format!(
+        "cd {} && CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER={LINKER} cargo build --locked --target {TARGET} \
+         -p dkms-core -p dkms-apt-hook -p dkms-dnf-plugin",
+        host::workspace().display()
+    ));
     let (built, out) =
         (host::workspace().join("target").join(TARGET), host::roots_dir().join("arm64-package"));
     let strip = |program: &str| {

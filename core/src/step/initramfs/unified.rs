@@ -126,8 +126,8 @@ fn makes_unified(preset: &str) -> bool {
 /// Whether kernel-install makes unified images. The first file with a layout counts.
 fn installs_unified(settings: Vec<String>) -> bool {
     let layout = |text: &String| {
-        let values = text.lines().filter_map(|line| line.trim().strip_prefix("layout="));
-        values.last().map(|value| value.trim().to_owned())
+        let mut values = text.lines().filter_map(|line| line.trim().strip_prefix("layout="));
+        values.next_back().map(|value| value.trim().to_owned())
     };
     settings.iter().find_map(layout).is_some_and(|layout| layout == "uki")
 }
