@@ -198,7 +198,7 @@ pub const FILES: &[Fault] = &[
     row!("an object that decompresses to more", Wrong::Files(|s| s.object(dkms_core::kernel::Compression::Zstd.compress(&vec![0; 256 << 20], &Default::default()).unwrap())), "does not have the size of its files"),
     row!("an object that is not compressed", Wrong::Files(|s| s.object(b"not zstd at all".to_vec())), "decompressing the object"),
     row!("a module that does not prove: vermagic", Wrong::Files(|s| s.module("vermagic=6.", "vermagic=5.")), "one.ko would be rejected"),
-    row!("a module that does not prove: broken ELF", Wrong::Files(|s| s.module("\u{7f}ELF", "\u{7f}FLE")), "one.ko would be rejected"),
+    row!("a module that does not prove: broken ELF", Wrong::Files(|s| s.module("\u{7f}ELF", "\u{7f}BLF")), "one.ko would be rejected"),
     row!("garbage instead of a manifest", Wrong::Files(|s| s.put(vec![0xff; 1000])), "the manifest is malformed"),
     row!("an empty manifest", Wrong::Files(|s| s.put(Vec::new())), "the manifest is malformed"),
     row!("deeply nested JSON", Wrong::Files(|s| s.put("[".repeat(200_000).into())), "the manifest is malformed"),
