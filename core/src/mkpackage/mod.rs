@@ -1,7 +1,7 @@
 //! `dkms mkpackage`: a build of the DKMS tree as a native package, for machines without compiler and headers.
 //!
 //! [`gather`] reads a build and verifies it again. The writers are pure: the same [`Contents`] give the same bytes, and contain
-//! nothing of this machine. An installed package has a [`marker`](crate::marker), which tells dkms to leave the module alone.
+//! nothing of this machine. An installed package has a [`marker`], which tells dkms to leave the module alone.
 
 mod deb;
 mod gather;

@@ -2,8 +2,8 @@
 //!
 //! | file | content |
 //! |---|---|
-//! | `builds/FF/FINGERPRINT.json` | the manifest of a build: a signed in-toto statement ([`statement`], [`envelope`]) |
-//! | `objects/HH/SHA256.zst` | all files of a build, one after the other, compressed; named by its own hash ([`object`]) |
+//! | `builds/FF/FINGERPRINT.json` | the manifest of a build: a signed in-toto statement (`statement`, `envelope`) |
+//! | `objects/HH/SHA256.zst` | all files of a build, one after the other, compressed; named by its own hash (`object`) |
 //!
 //! A machine asks for the manifest of the very fingerprint that it would build. The manifest is one file, so that content
 //! and signature can never be of different ages, and is written after its object.
