@@ -32,7 +32,7 @@ find /var/lib/dkms/.dkms-rs/intent -type f -printf 'left: %p\n' 2>/dev/null
 find /var/lib/dkms /usr/lib/modules -name '*.ko*' -size 0 -printf 'empty: %p\n'
 find /var/lib/dkms/.dkms-rs -name '*.json' ! -path '*/history/*' -size 0 -printf 'empty: %p\n'
 (eval "$CHECK")
-picture() { find /usr/lib/modules /var/lib/dkms /var/cache/dkms -printf '%p %y %i %s %T@\n' | grep -v -e '/.dkms-rs/lock' -e '/.dkms-rs/incoming '; }
+picture() { find /usr/lib/modules /var/lib/dkms /var/cache/dkms -printf '%p %y %i %s %T@\n' | grep -v -e '/.dkms-rs/lock' -e '/.dkms-rs/incoming ' -e '/.dkms-rs/hashes'; }
 picture >/run/one; { eval "$NEXT"; } >/run/again 2>&1 || true; picture >/run/two
 diff /run/one /run/two || { echo 'the second run changed something'; cat /run/again; }
 echo "== status"; dkms status
