@@ -141,7 +141,7 @@ fn another_module_at_our_path_is_copied_before_it_is_replaced() {
             .starts_with(&root.run(&format!("sha256sum {} | cut -c -64", kept[0])).stdout.trim().to_owned()),
         "{kept:?}"
     );
-    root.run("dkms doctor").exits(20);
+    root.run("dkms doctor").ok();
 }
 
 #[test]
