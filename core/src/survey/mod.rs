@@ -228,9 +228,9 @@ fn see(
     let base = match (&recipe, &kernel.headers) {
         (Ok(recipe), Some(headers)) => {
             let rust = Rust::of(recipe, headers, &kernel.target, &source);
-            let base = base(session, id, recipe, kernel, (&headers.identity, rust.as_ref()), &source);
+            let inputs = all_inputs(session, id, recipe, kernel, (&headers.identity, rust.as_ref()), &source);
             lack = rust.and_then(|rust| rust.lack);
-            Some(base.with_context(|| format!("examining the source of {id}"))?)
+            Some(base(&inputs.with_context(|| format!("examining the source of {id}"))?))
         }
         _ => None,
     };
@@ -303,7 +303,8 @@ fn dependencies(
         }
         if let (Ok(recipe), Some(headers)) = (recipe(session, id, kernel, &source)?, &kernel.headers) {
             let rust = Rust::of(&recipe, headers, &key.target, &source);
-            let base = base(session, id, &recipe, kernel, (&headers.identity, rust.as_ref()), &source)?;
+            let base =
+                base(&all_inputs(session, id, &recipe, kernel, (&headers.identity, rust.as_ref()), &source)?);
             bases.insert(key.clone(), base);
             open.extend(recipe.build_depends.iter().map(|name| (name.clone(), key.target.clone())));
             depends.insert(key, recipe.build_depends);
@@ -402,15 +403,8 @@ impl Rust {
 }
 
 /// The hash of everything that can change a build, except for dependencies.
-fn base(
-    session: &Session,
-    id: &ModuleId,
-    recipe: &Recipe,
-    kernel: &Kernel,
-    (identity, rust): (&str, Option<&Rust>),
-    source: &Path,
-) -> Result<String> {
-    Ok(hash::hex(all_inputs(session, id, recipe, kernel, (identity, rust), source)?.to_string().as_bytes()))
+fn base(inputs: &serde_json::Value) -> String {
+    hash::hex(inputs.to_string().as_bytes())
 }
 
 /// The inputs of a build, except for dependencies: their hash is what [`Case::fingerprint`] begins with.
