@@ -6,6 +6,26 @@ use dkms_tests::modules::Sources;
 use dkms_tests::roots::Layer;
 use dkms_tests::{Kernel, Root, Suite, stage};
 
+#[test]
+fn a_removal_that_cannot_be_finished_does_not_prevent_others() {
+    let (layer, kernel) = prepared();
+    let root = Root::on(&layer);
+    Sources::new("other", "1.0").unpack(&root);
+    root.run("chattr +i /var/lib/dkms/switch").ok();
+    root.run(&format!("dkms uninstall switch/1.0 -k {}", kernel.release)).fails();
+    for _ in 0..2 {
+        root.run(&format!("dkms add other/1.0; dkms install other/1.0 -k {} --force", kernel.release));
+        root.expect_installed(&["other/1.0"], &kernel.release);
+    }
+    assert_eq!(
+        root.find("/var/lib/dkms/.dkms-rs/intent", "-type f").len(),
+        1,
+        "one transaction is unfinished"
+    );
+    root.run("chattr -i /var/lib/dkms/switch && dkms doctor --fix");
+    assert_eq!(root.find("/var/lib/dkms/.dkms-rs/intent", "-type f"), [""; 0]);
+}
+
 /// Version 1.0 with two modules is installed, 2.0 is built.
 fn prepared() -> (Layer, Kernel) {
     let (layer, kernel) = stage::with_small_tree(Suite::trixie());
