@@ -2,7 +2,6 @@
 //! `KEY/{manifest.json,build/…}` that appears in one rename. Every file is checked against its hash before it is used.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -173,7 +172,7 @@ impl Cache {
     /// A view by its name.
     pub fn read_view(&self, name: &str) -> Result<View> {
         let path = self.views().join(name);
-        let content = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let content = file::content(&path).with_context(|| format!("reading {}", path.display()))?;
         if hash::hex(&content) != name {
             bail!("{} was changed", path.display());
         }
@@ -261,7 +260,7 @@ impl Cache {
 
 fn manifest(entry: &Path) -> Result<Manifest> {
     let path = entry.join(MANIFEST);
-    let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+    let text = file::content(&path).with_context(|| format!("reading {}", path.display()))?;
     let manifest: Manifest =
         serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))?;
     if manifest.format != FORMAT || manifest.files.is_empty() {
@@ -274,7 +273,7 @@ fn copy(entry: &Path, to: &Path) -> Result<Manifest> {
     let manifest = manifest(entry)?;
     for (name, sha256) in &manifest.files {
         let from = entry.join("build").join(name);
-        let content = fs::read(&from).with_context(|| format!("reading {}", from.display()))?;
+        let content = file::content(&from).with_context(|| format!("reading {}", from.display()))?;
         if hash::hex(&content) != *sha256 {
             bail!("{} is corrupt: its hash does not match", from.display());
         }
@@ -291,7 +290,7 @@ fn share(from: &Path, to: &Path, name: &Path, files: &mut BTreeMap<PathBuf, Stri
             share(&path, &to, &name, files)?;
             continue;
         }
-        let content = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let content = file::content(&path).with_context(|| format!("reading {}", path.display()))?;
         file::share(&path, &to, &content)?;
         files.insert(name, hash::hex(&content));
     }
@@ -300,6 +299,8 @@ fn share(from: &Path, to: &Path, name: &Path, files: &mut BTreeMap<PathBuf, Stri
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     struct TempCache {

@@ -239,7 +239,7 @@ impl KernelContext {
         let headers = kernel.headers.as_ref();
         let other = match &assumed.config {
             Some(path) => {
-                Some(Config::new(std::fs::read(path).with_context(|| format!("reading {}", path.display()))?))
+                Some(Config::new(file::content(path).with_context(|| format!("reading {}", path.display()))?))
             }
             None if headers.is_none() => kernel::config(layout, &target.kernel),
             None => None,
@@ -293,7 +293,7 @@ impl KernelContext {
                     let (verdict, cause) = match () {
                         () if !candidate.file.exists() => (Verdict::Refused, Some(Cause::File)),
                         // It can be read, but not decompressed.
-                        () if std::fs::File::open(&candidate.file).is_ok() => {
+                        () if file::open_regular(&candidate.file).is_ok() => {
                             (Verdict::Refused, Some(Cause::Compression))
                         }
                         () => (Verdict::Unknown, None),
@@ -464,7 +464,7 @@ impl Assessment {
 }
 
 fn certificate(path: &Path) -> Result<Certificate> {
-    let content = std::fs::read(path).with_context(|| format!("reading certificate {}", path.display()))?;
+    let content = file::content(path).with_context(|| format!("reading certificate {}", path.display()))?;
     signature::read_certificate(&content).with_context(|| format!("reading certificate {}", path.display()))
 }
 

@@ -1,5 +1,5 @@
 //! Rules that the compiler does not check: which room may use what. They are checked on the text of the sources.
-#![allow(clippy::unwrap_used, clippy::panic)] // a test stops at the first surprise
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::panic)] // a test stops at the first surprise
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

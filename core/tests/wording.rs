@@ -1,5 +1,5 @@
 //! Plain English: messages, documentation and comments do not contain phrases that were replaced.
-#![allow(clippy::unwrap_used, clippy::panic)] // a test stops at the first surprise
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::panic)] // a test stops at the first surprise
 
 use std::path::{Path, PathBuf};
 

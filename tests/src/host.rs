@@ -72,7 +72,7 @@ pub fn need_tools(rows: &[(&str, &str)]) {
     let _lock = lock("host-apt");
     eprintln!("installing packages: {}", packages.join(" "));
     let shell = format!(
-        "apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install {}",
+        "apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600 --no-install-recommends install {}",
         packages.join(" ")
     );
     run_host(&shell);

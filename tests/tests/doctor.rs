@@ -1,6 +1,12 @@
 //! `dkms doctor` on a machine with one planted fault after another: it finds each, repairs what it promises to repair, and
 //! prints a command for the rest that helps when it is pasted.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)] // tests stop at the first surprise
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,12 @@
 //! A module that does not compile: an optional one never breaks a transaction, a critical one does, and in both cases
 //! the reason is reported.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
 use dkms_tests::modules::Sources;

@@ -1,6 +1,12 @@
 //! The kernel itself decides who is right: modules with one change each are inserted in a real kernel, and `dkms check`
 //! must have given the same verdict and the same class of reason before.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)] // tests stop at the first surprise
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,12 @@
 //! Headers that are installed after the initramfs was generated: it is regenerated once, and only if a module in it
 //! changed.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
 use dkms_tests::modules::Sources;

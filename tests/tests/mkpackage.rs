@@ -1,6 +1,12 @@
 //! `dkms mkpackage`: a build becomes a package, which is installed where there is neither compiler nor dkms, and which a dkms
 //! beside it leaves alone.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
 use dkms_tests::fleet::{self, make, target};

@@ -1,5 +1,11 @@
 //! Package files written by the formats' own tools: the product reads and unpacks the same as those tools.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)] // tests stop at the first surprise
 
 use std::collections::BTreeMap;
 use std::fs;

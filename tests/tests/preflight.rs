@@ -1,5 +1,11 @@
 //! The pre-build: modules are built for packages before apt installs them, while it can still be stopped.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
 use dkms_tests::modules::Sources;

@@ -213,3 +213,73 @@ fn a_damaged_build_replaces_nothing() {
         assert_eq!(versions(&root, &kernel), ["1.0", "1.0"], "{damage}");
     }
 }
+
+#[test]
+fn a_damaged_build_is_built_again() {
+    let (layer, kernel) = prepared();
+    let root = Root::on(&layer);
+    root.run("dkms remove switch/2.0 --all && dkms doctor").ok();
+    let built = root.find("/var/lib/dkms/switch/1.0", "-path '*/module/switch_a.ko*'").remove(0);
+    for damage in [
+        "head -c $(stat -c %s FILE) /dev/zero >FILE.new; cat FILE.new >FILE; rm FILE.new",
+        "rm FILE",
+        ": >FILE",
+    ] {
+        root.run(&damage.replace("FILE", &built)).ok();
+        root.run("dkms doctor").exits(20).says(&["not up to date", "switch/1.0", "1 problem"]);
+        root.run("dkms doctor --fix").ok().says(&["repaired"]);
+        root.run("dkms doctor").ok().says(&["no problem found"]);
+        assert_eq!(versions(&root, &kernel), ["1.0", "1.0"], "{damage}");
+        root.run(&format!("cmp {built} {}/$(basename {built})", kernel.dkms_dir())).ok();
+    }
+}
+
+#[test]
+fn something_else_at_the_place_of_a_file_is_named_and_hangs_nothing() {
+    let (layer, kernel) = prepared();
+    let root = Root::on(&layer);
+    root.run(
+        "dkms remove switch/2.0 --all; mkdir -p /var/lib/dkms/.dkms-rs/intent; touch /etc/dkms/policy.toml",
+    )
+    .ok();
+    let (release, own) = (&kernel.release, "/var/lib/dkms/.dkms-rs");
+    // With a word of the finding of `dkms doctor`, if it is one.
+    for (path, named) in [
+        (format!("{own}/lock"), "is a fifo; dkms needs a regular file there"),
+        (format!("{own}/intent"), "is a fifo; dkms needs a directory there"),
+        (format!("{own}/records"), "is a fifo; dkms needs a directory there"),
+        (format!("{own}/history"), "is a fifo; dkms needs a directory there"),
+        (format!("{own}/hashes"), "is a fifo; dkms needs a directory there"),
+        (format!("{own}/records/switch/1.0/{release}/x86_64.json"), ""),
+        ("/etc/dkms/policy.toml".into(), "fifo"),
+        ("/etc/dkms/framework.conf".into(), "fifo"),
+        ("/usr/src/switch-1.0/dkms.conf".into(), "switch/1.0"),
+        ("/usr/src/switch-1.0/Makefile".into(), ""),
+        (
+            format!("/var/lib/dkms/switch/kernel-{release}-x86_64"),
+            "is a fifo; dkms needs a symbolic link there",
+        ),
+        (format!("/lib/modules/{release}/modules.dep"), "is a fifo; dkms needs a regular file there"),
+        (format!("/lib/modules/{release}/modules.dep.bin"), "is a fifo; dkms needs a regular file there"),
+        (format!("/lib/modules/{release}/modules.order"), ""),
+        ("/var/lib/dkms/mok.pub".into(), "fifo"),
+        ("/etc/os-release".into(), ""),
+    ] {
+        root.run(&format!(
+            "rm -rf /opt/was; if [ -e {path} ] || [ -L {path} ]; then mv {path} /opt/was; fi; mkfifo {path}"
+        ))
+        .ok();
+        for command in ["dkms status", "dkms doctor", &format!("dkms autoinstall -k {release}")] {
+            let ended = root.run(&format!("timeout -s KILL 60 {command} 2>&1"));
+            assert_ne!(ended.status, 137, "{path}: {command} hangs");
+            if command == "dkms doctor" {
+                ended.says(&[named]);
+            }
+        }
+        root.run(&format!(
+            "rm -rf {path}; if [ -e /opt/was ] || [ -L /opt/was ]; then mv /opt/was {path}; fi"
+        ))
+        .ok();
+    }
+    root.run("dkms doctor --fix; dkms doctor").ok().says(&["no problem found"]);
+}

@@ -1,6 +1,12 @@
 //! Unusual cases on machines with rpm: hooks that crash, critical modules, another dkms, kernels that share modules,
 //! boot partitions.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
 use dkms_tests::rpm::{Machine, Manager, version};

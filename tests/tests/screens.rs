@@ -1,7 +1,13 @@
 //! What a user sees of dkms, on a real terminal under each package manager and in a pipe, compared with the screens in
 //! `tests/screens`: all modules build, and one does not. A screen is our part of what the package manager printed; kernel
 //! releases and durations are replaced.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)] // tests stop at the first surprise
 
 /// What `--json` prints is valid against the shipped schemas.
 #[path = "../../core/tests/support/schemas.rs"]

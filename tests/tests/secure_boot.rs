@@ -1,6 +1,12 @@
 //! A real Secure Boot: the kernel loads the module that we built and signed, and rejects modified ones. `dkms check`
 //! predicts this, both without that kernel in the root and inside the machine.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)] // tests stop at the first surprise
 
 use dkms_tests::boot::{initrd::Initrd, secure, unpack_command};
 use dkms_tests::{Kernel, Root, Suite, stage};

@@ -1,6 +1,12 @@
 //! A store of builds: what one machine has compiled, others install without a compiler. Whatever is wrong with a store, they
 //! build themselves, within bounded time, and say why in one line.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)] // tests stop at the first surprise
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,5 +1,11 @@
 //! Ahead of an upgrade: modules are built for what the package manager would install, before anybody installs it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
 use dkms_tests::modules::Sources;

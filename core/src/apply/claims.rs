@@ -85,7 +85,7 @@ impl Work<'_> {
         if file.exists() || !built.is_file() {
             return Ok(());
         }
-        file::write_atomic(file, &std::fs::read(&built)?, 0o644)?;
+        file::write_atomic(file, &file::content(&built)?, 0o644)?;
         self.session.screen.progress(&format!("dkms: {module}: restored {}", file.display()));
         Ok(())
     }

@@ -427,7 +427,7 @@ impl<'a> Work<'a> {
     /// Whether a recorded file is no longer ours because another module of the DKMS tree, or the admin, replaced it. A
     /// file that was only signed or compressed again is still ours.
     fn foreign(&self, id: &ModuleId, target: &Target, file: &Installed) -> Result<bool> {
-        let Ok(content) = std::fs::read(&file.path) else { return Ok(false) };
+        let Ok(content) = crate::sys::file::content(&file.path) else { return Ok(false) };
         let sha256 = crate::sys::hash::hex(&content);
         if file.sha256.is_empty() || sha256 == file.sha256 {
             return Ok(false);
@@ -459,9 +459,9 @@ impl<'a> Work<'a> {
         let built = self.tree.layout.built_modules(id, target);
         for file in self.published_files(id, target)? {
             let name = file.path.file_name().unwrap_or_default();
-            let same = std::fs::read(&file.path)
-                .ok()
-                .is_some_and(|content| std::fs::read(built.join(name)).is_ok_and(|built| built == content));
+            let same = crate::sys::file::content(&file.path).ok().is_some_and(|content| {
+                crate::sys::file::content(built.join(name)).is_ok_and(|built| built == content)
+            });
             // Rare, so the other modules are read only now.
             let claimed = same && self.all_claims()?.get(&file.path).is_some_and(|owners| !owners.is_empty());
             let packaged = same && {
@@ -512,7 +512,7 @@ impl<'a> Work<'a> {
     ) -> Result<()> {
         let installed = self.published_files(id, target)?;
         let with_hash = installed.into_iter().filter_map(|file| {
-            let sha256 = crate::sys::hash::hex(&std::fs::read(&file.path).ok()?);
+            let sha256 = crate::sys::hash::hex(&crate::sys::file::content(&file.path).ok()?);
             Some(Installed { sha256, ..file })
         });
         // Shell DKMS signs with the same key.

@@ -96,7 +96,7 @@ pub fn examine(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Inten
             };
             let record = build.record.as_ref().filter(|_| build.active);
             let intact = |file: &crate::tree::Installed| {
-                std::fs::read(&file.path).is_ok_and(|content| crate::sys::hash::hex(&content) == file.sha256)
+                file::content(&file.path).is_ok_and(|content| crate::sys::hash::hex(&content) == file.sha256)
             };
             if record
                 .is_some_and(|record| !record.installed.is_empty() && record.installed.iter().all(intact))

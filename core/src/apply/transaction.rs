@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -11,7 +12,7 @@ use super::prove::MountPoints;
 use super::recover::{self, Recovery};
 use super::{Completion, Decided, Proof, apply, boot};
 use crate::caller;
-use crate::event::Event;
+use crate::event::{Event, Request, Verb};
 use crate::kept_back;
 use crate::layout::Layout;
 use crate::plan::{Plan, Skip, Survey, concerned, plan, scope, select};
@@ -23,7 +24,7 @@ use crate::session::Session;
 use crate::step::on_failure;
 use crate::survey::{self, survey};
 use crate::sys::signal;
-use crate::tree::{LockedTree, Snapshot};
+use crate::tree::{Intent, LockedTree, Snapshot};
 use crate::types::{ModuleId, ModuleName, Placement};
 
 /// Handles the events. When this returns, the summary has been printed and stored. Without events, only interrupted runs
@@ -48,9 +49,10 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     }
     let tree = hold(session)?;
     let mut report = Report { cause, ..Report::default() };
+    let mut removed = BTreeSet::new();
     // A dkms above this process is in the middle of a transaction; only that process can complete it.
     if !tree.nested() {
-        repair(session, &tree, &mut report).map_err(|error| {
+        removed = repair(session, &tree, &mut report).map_err(|error| {
             // All other errors are reported by the caller.
             if !error.is::<signal::Interrupted>() {
                 return error;
@@ -60,7 +62,12 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
         })?;
     }
     let snapshot = load_snapshot(&session.layout, concerned(&events))?;
-    let (survey, plan) = decide(session, &snapshot, &events, &Recovery::default())?;
+    let (survey, mut plan) = decide(session, &snapshot, &events, &Recovery::default())?;
+    let again = |id: &ModuleId| {
+        let removal = |request: &Request| request.verb == Verb::Remove && request.module == *id;
+        events.iter().any(|event| matches!(event, Event::Requested(request) if removal(request)))
+    };
+    plan.completed(&removed.into_iter().filter(again).collect());
     explain_exclusions(session, &events, &plan);
     let decided = Decided { snapshot: &snapshot, survey: &survey, plan: &plan, proof: None };
     let (mut report, mut result) = apply(session, &tree, decided, report, began);
@@ -187,16 +194,31 @@ pub(super) fn decide(
     Ok((survey, plan))
 }
 
-/// Completes interrupted runs, as a transaction of its own, before the state for this one is read.
-fn repair(session: &mut Session, tree: &LockedTree, report: &mut Report) -> Result<()> {
+/// Completes interrupted runs, as a transaction of its own, before the state for this one is read. Returns the modules that it
+/// has removed.
+fn repair(session: &mut Session, tree: &LockedTree, report: &mut Report) -> Result<BTreeSet<ModuleId>> {
     let left = tree.unfulfilled();
     if left.is_empty() {
-        return Ok(());
+        return Ok(BTreeSet::new());
     }
+    let leaving: BTreeSet<ModuleId> =
+        left.iter().flat_map(|(_, intent)| intent.unregister.iter().cloned()).collect();
     let snapshot = tree.snapshot()?;
-    let recovery = recover::examine(tree, &snapshot, left)?;
-    let (survey, plan) = decide(session, &snapshot, &recovery.events, &recovery)?;
-    let decided = Decided { snapshot: &snapshot, survey: &survey, plan: &plan, proof: None };
+    complete(session, tree, &snapshot, left, report)?;
+    let remaining = tree.snapshot()?;
+    Ok(leaving.into_iter().filter(|id| !remaining.modules.contains_key(id)).collect())
+}
+
+fn complete(
+    session: &mut Session,
+    tree: &LockedTree,
+    snapshot: &Snapshot,
+    left: Vec<(PathBuf, Intent)>,
+    report: &mut Report,
+) -> Result<()> {
+    let recovery = recover::examine(tree, snapshot, left)?;
+    let (survey, plan) = decide(session, snapshot, &recovery.events, &recovery)?;
+    let decided = Decided { snapshot, survey: &survey, plan: &plan, proof: None };
     let (repaired, result) = apply(session, tree, decided, Report::default(), Instant::now());
     let place = |line: &Line| Some(Placement::of(&line.module, line.target.as_ref()?));
     let failures: BTreeSet<Placement> = repaired.worse_than(Severity::LeftOut).filter_map(place).collect();

@@ -84,7 +84,7 @@ fn fill(packing: &Packing<'_>, packed: &mut dyn Write, remarks: &mut Vec<String>
                 (format!("{}\n", packing.module.name), format!("{}\n", packing.module.version));
             tar.file(&root.join("PACKAGE_NAME"), name.as_bytes(), 0o644, 0)?;
             tar.file(&root.join("PACKAGE_VERSION"), version.as_bytes(), 0o644, 0)?;
-            tar.file(&root.join("dkms.conf"), &fs::read(packing.conf)?, 0o644, 0)?;
+            tar.file(&root.join("dkms.conf"), &file::content(packing.conf)?, 0o644, 0)?;
         }
     }
     remarks.append(&mut tar.remarks);
@@ -156,7 +156,7 @@ impl<'a> Writer<'a> {
         }
         if meta.is_file() {
             let mode = if meta.mode() & 0o111 == 0 { 0o644 } else { 0o755 };
-            return self.file(to, &fs::read(from)?, mode, meta.mtime());
+            return self.file(to, &file::content(from)?, mode, meta.mtime());
         }
         self.remarks.push(format!("skipped {}: not a file, directory or link", from.display()));
         Ok(())

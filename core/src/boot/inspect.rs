@@ -1,7 +1,6 @@
 //! Reads the facts that the decision needs. Changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::read_to_string;
 use std::path::PathBuf;
 
 use super::grub::{self, Grub};
@@ -43,7 +42,7 @@ pub fn inspect(
     let loader = if idle { Loader::Unknown } else { loader(layout, policy, &kernels) };
     let kept_default = kept_default.map(|kept_default| {
         let now = match (&kept_default.change, &loader) {
-            (Change::Grub { file, .. } | Change::LoaderConf { file, .. }, _) => read_to_string(file).ok(),
+            (Change::Grub { file, .. } | Change::LoaderConf { file, .. }, _) => file::text(file).ok(),
             (Change::Tool { .. }, Loader::Tool(tool)) => Some(tool.default.clone()),
             (Change::Tool { .. }, _) => None,
         };
@@ -89,8 +88,8 @@ fn candidates(
 
 /// The names of all modules that a kernel has, including built-in ones.
 fn modules_of(layout: &Layout, kernel: &KernelRelease) -> BTreeSet<String> {
-    let indexed = std::fs::read(layout.modules_dep(kernel)).unwrap_or_default();
-    let builtin = read_to_string(layout.modules_builtin(kernel)).unwrap_or_default();
+    let indexed = file::content(layout.modules_dep(kernel)).unwrap_or_default();
+    let builtin = file::text(layout.modules_builtin(kernel)).unwrap_or_default();
     let index = Index::new(indexed);
     let paths = index.paths().chain(builtin.lines());
     paths.map(elf::module_name).collect()
@@ -132,17 +131,17 @@ fn grub(layout: &Layout) -> Option<Loader> {
     if !files[0].exists() {
         return None;
     }
-    if !read_to_string(&mkconfig).is_ok_and(|script| script.contains(Layout::GRUB_DROP_INS)) {
+    if !file::text(&mkconfig).is_ok_and(|script| script.contains(Layout::GRUB_DROP_INS)) {
         let place = layout.grub_drop_in();
         let place = place.parent().unwrap_or(&place).display();
         return Some(Loader::Closed(format!("{} does not read {place}", mkconfig.display())));
     }
     files.extend(layout.grub_drop_ins().into_iter().filter(|path| *path != layout.grub_drop_in()));
     let texts: Vec<(PathBuf, String)> =
-        files.into_iter().map(|path| (path.clone(), read_to_string(path).unwrap_or_default())).collect();
+        files.into_iter().map(|path| (path.clone(), file::text(path).unwrap_or_default())).collect();
     Some(Loader::Grub(Grub {
         file: layout.grub_drop_in(),
-        menu: read_to_string(path).unwrap_or_default(),
+        menu: file::text(path).unwrap_or_default(),
         chosen: grub::chosen(&texts).map(Into::into),
         state: layout.boot_default(),
         boot: layout.boot.clone(),
@@ -157,7 +156,7 @@ pub fn mkconfig() -> Option<PathBuf> {
 fn systemd_boot(layout: &Layout, kernels: &[KernelRelease]) -> Option<Loader> {
     let esps = layout.esps();
     let file = esps.iter().map(|esp| Layout::loader_conf(esp)).find(|file| file.is_file())?;
-    let text = read_to_string(&file).ok()?;
+    let text = file::text(&file).ok()?;
     let called = |kernel: &KernelRelease| {
         let mut names = vec![kernel.as_str().to_owned()];
         names.extend(kernel::pkgbase(layout, kernel));
@@ -168,7 +167,7 @@ fn systemd_boot(layout: &Layout, kernels: &[KernelRelease]) -> Option<Loader> {
     for path in esps.iter().flat_map(|esp| Layout::loader_entries(esp)).flat_map(|dir| sorted_entries(&dir)) {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let text = if name.ends_with(".conf") {
-            read_to_string(&path).unwrap_or_default()
+            file::text(&path).unwrap_or_default()
         } else if name.ends_with(".efi") {
             String::new()
         } else {

@@ -39,7 +39,12 @@ struct Found {
 pub(super) fn show(session: &mut Session, args: &Args) -> Result<Exit> {
     if args.fix && !crate::sys::file::writable(&session.layout.dkms_tree) {
         let tree = session.layout.dkms_tree.display();
-        return refuse(Exit::ERROR, format!("doctor --fix must be run as root: {tree} is not writable"));
+        let why = if crate::sys::file::on_read_only(&session.layout.dkms_tree) {
+            format!("doctor --fix cannot repair: {tree} is on a read-only file system")
+        } else {
+            format!("doctor --fix must be run as root: {tree} is not writable")
+        };
+        return refuse(Exit::ERROR, why);
     }
     if args.json {
         // Standard output has one document only.

@@ -126,7 +126,7 @@ fn key(session: &Session, args: &Args, name: &str) -> Result<Exit> {
 
 fn push(session: &Session, args: &Args, to: &str, modules: &[&str]) -> Result<Exit> {
     let path = args.key.clone().unwrap_or_else(|| session.layout.store_key().0);
-    let text = std::fs::read_to_string(&path);
+    let text = file::text(&path);
     let text = match text {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return refuse(
@@ -172,7 +172,7 @@ fn push(session: &Session, args: &Args, to: &str, modules: &[&str]) -> Result<Ex
 /// The keys whose manifests are read: that of `--key`, else the trusted ones and this machine's own.
 fn keys(session: &Session, args: &Args) -> Result<Vec<PublicKey>> {
     let read = |path: &Path| -> Result<PublicKey> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        let text = file::text(path).with_context(|| format!("reading {}", path.display()))?;
         text.trim().parse().with_context(|| format!("reading {}", path.display()))
     };
     if let Some(path) = &args.key {

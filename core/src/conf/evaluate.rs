@@ -169,7 +169,7 @@ fn values(inputs: &Inputs<'_>, identity: &str, memory: &Path) -> Attempt<RawConf
         return Ok(Ok(raw));
     }
     let memory = inputs.memory(memory, identity);
-    let remembered = std::fs::read(&memory).ok().and_then(|json| serde_json::from_slice(&json).ok());
+    let remembered = file::content(&memory).ok().and_then(|json| serde_json::from_slice(&json).ok());
     let verdict = match remembered {
         Some(verdict) => verdict,
         None => {

@@ -350,7 +350,7 @@ const ALIASES: &[(&str, &str)] = &[
 impl Distribution {
     /// The row of the system, from the os-release of the layout.
     pub fn detect(layout: &Layout) -> Self {
-        let text = layout.os_release().iter().find_map(|path| std::fs::read_to_string(path).ok());
+        let text = layout.os_release().iter().find_map(|path| crate::sys::file::text(path).ok());
         Self::from_os_release(&text.unwrap_or_default())
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-use super::Finding;
+use super::{Finding, Misplaced};
 use crate::check::Rejection;
 use crate::distro::Distribution;
 use crate::layout::Layout;
@@ -59,6 +59,7 @@ impl Finding {
             Self::BadPolicy { .. }
             | Self::BadFramework { .. }
             | Self::UnknownOptions { .. }
+            | Self::Misplaced(_)
             | Self::LowSpace { .. }
             | Self::HalfKeyPair { .. }
             | Self::DamagedKey { .. }
@@ -101,6 +102,11 @@ impl Finding {
             Self::UnknownOptions { options, files } => {
                 let what = format!("framework.conf: options without a meaning: {}", options.join(", "));
                 row("unknown-options", what, "to correct it", edit(files))
+            }
+            Self::Misplaced(Misplaced { path, is, needed }) => {
+                let what = format!("{} is {is}; dkms needs {needed} there", path.display());
+                let command = format!("mv {} {}", quoted(path), aside(path));
+                row("wrong-file-type", what, "to move it aside", command)
             }
             Self::LowSpace { dir, free, needed } => {
                 let what = format!("{} has {free} MiB left; an update can need {needed} MiB", dir.display());

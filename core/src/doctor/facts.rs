@@ -21,6 +21,8 @@ pub struct Facts {
     pub framework_files: Vec<PathBuf>,
     /// Options of framework.conf that have no meaning.
     pub unknown_options: Vec<String>,
+    /// Paths at which there is something else than dkms needs there.
+    pub misplaced: Vec<Misplaced>,
     /// The file systems that dkms writes to.
     pub space: Vec<Space>,
     /// The key pair for signing, if modules are signed here.
@@ -72,6 +74,17 @@ pub struct KeptLong {
     pub what: String,
     /// For how many days.
     pub days: u64,
+}
+
+/// A path at which there is something else than dkms needs there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misplaced {
+    /// The path.
+    pub path: PathBuf,
+    /// What is there: `a fifo`.
+    pub is: &'static str,
+    /// What must be there: `a directory`.
+    pub needed: &'static str,
 }
 
 /// The room on a file system, in bytes.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::{Facts, KeptLong, Keys, Leftover, Prospects, Space};
+use super::{Facts, KeptLong, Keys, Leftover, Misplaced, Prospects, Space};
 use crate::apply::{self, outlook};
 use crate::inventory::all_targets;
 use crate::kept_back::KeptBack;
@@ -50,6 +50,7 @@ pub fn inspect(session: &mut Session) -> Result<Facts> {
         framework: session.policy.framework.broken.clone(),
         framework_files: layout.framework().into_iter().filter(|file| file.exists()).collect(),
         unknown_options: session.policy.framework.compression.unknown.clone(),
+        misplaced: misplaced(&layout, &targets),
         space: space(session, &targets),
         keys: targets.last().and_then(|target| keys(session, target)),
         rejected: check::foreseen(session, &all, || Ok(snapshot.clone()))?,
@@ -94,6 +95,31 @@ fn prospects_of(session: &mut Session, target: &Target) -> Result<Prospects> {
         tools: outlook.missing_tools(),
         index_outdated: outlook.index_outdated(),
     })
+}
+
+/// What would make a transaction fail, or be overlooked by one. A missing file or directory is none of it.
+fn misplaced(layout: &Layout, targets: &[Target]) -> Vec<Misplaced> {
+    let mut expected: Vec<(PathBuf, &'static str)> = Vec::new();
+    expected.extend(layout.own_dirs().into_iter().map(|path| (path, file::A_DIRECTORY)));
+    expected.extend(layout.own_files().into_iter().map(|path| (path, file::A_FILE)));
+    for target in targets {
+        let indexes =
+            layout.binary_indexes(&target.kernel).into_iter().chain([layout.modules_dep(&target.kernel)]);
+        expected.extend(indexes.map(|path| (path, file::A_FILE)));
+    }
+    for name in file::sub_dirs(&layout.dkms_tree).iter().filter_map(|name| name.parse().ok()) {
+        expected.extend(targets.iter().map(|target| (layout.active_link(&name, target), file::A_LINK)));
+    }
+    let wrong = expected.into_iter().filter_map(|(path, needed)| {
+        let is = file::kind_of(&path, needed == file::A_LINK)?;
+        // A link to nothing is replaced, or says that its file was disabled.
+        (is != needed && is != file::A_LINK && !file::is_null(&path)).then_some(Misplaced {
+            path,
+            is,
+            needed,
+        })
+    });
+    wrong.collect()
 }
 
 /// The file systems: one entry each, with the largest need.
@@ -203,7 +229,9 @@ fn damaged(session: &Session, snapshot: &Snapshot, targets: &BTreeSet<Target>) -
     let mut found = Vec::new();
     for (id, entry) in &snapshot.modules {
         for (target, build) in entry.builds.iter().filter(|(target, _)| targets.contains(target)) {
-            if survey::damaged(session, snapshot, id, target, build) {
+            if survey::damaged(session, snapshot, id, target, build)
+                || survey::unusable(session, id, target, build)
+            {
                 found.push((target.clone(), id.clone()));
             }
         }

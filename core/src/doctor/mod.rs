@@ -8,7 +8,7 @@ mod inspect;
 mod mend;
 
 pub use advice::{Advice, Repair};
-pub use facts::{Facts, KeptLong, Keys, Leftover, Prospects, Space};
+pub use facts::{Facts, KeptLong, Keys, Leftover, Misplaced, Prospects, Space};
 pub use inspect::inspect;
 pub use mend::mend;
 
@@ -45,6 +45,8 @@ pub enum Finding {
         /// The file and its drop-ins.
         files: Vec<PathBuf>,
     },
+    /// Where dkms needs a file, a directory or a link, there is something else.
+    Misplaced(Misplaced),
     /// A file system is almost full.
     LowSpace {
         /// A directory on it.
@@ -224,7 +226,7 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
     machine(facts, &mut found);
     leftovers(facts, &mut found);
     for prospects in &facts.prospects {
-        kernel(prospects, facts.automatic, &mut found);
+        kernel(prospects, facts, &mut found);
     }
     let missing: Vec<&Finding> = found.iter().filter(|one| matches!(one, Finding::Missing { .. })).collect();
     let again = |target: &Target, id: &ModuleId| missing.iter().any(|one| one.concerns(id, target));
@@ -263,6 +265,7 @@ fn machine(facts: &Facts, found: &mut Vec<Finding>) {
     if !facts.missing_hooks.is_empty() {
         found.push(Finding::MissingHooks { files: facts.missing_hooks.clone() });
     }
+    found.extend(facts.misplaced.iter().cloned().map(Finding::Misplaced));
     for Space { dir, free, needed } in facts.space.iter().filter(|space| space.free < space.needed) {
         found.push(Finding::LowSpace { dir: dir.clone(), free: free >> 20, needed: needed >> 20 });
     }
@@ -315,7 +318,7 @@ fn leftovers(facts: &Facts, found: &mut Vec<Finding>) {
 
 /// What the next automatic run would do for a kernel. If the admin has disabled these runs, what they would build is not
 /// missing.
-fn kernel(prospects: &Prospects, automatic: bool, found: &mut Vec<Finding>) {
+fn kernel(prospects: &Prospects, facts: &Facts, found: &mut Vec<Finding>) {
     let Prospects { target, modules, package, tools, index_outdated } = prospects;
     let (mut headerless, mut toolless, mut missing) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let mut single = Vec::new();
@@ -339,8 +342,10 @@ fn kernel(prospects: &Prospects, automatic: bool, found: &mut Vec<Finding>) {
                 let (target, module) = (target.clone(), module.clone());
                 single.push(Finding::Failed { target, module, why: failing.why.clone() });
             }
-            // A broken module is broken for all kernels, and is found once.
-            Prospect::Settled(Outcome::Refused { why, code, .. }) if *code != Exit::BROKEN => {
+            // A module without a source is broken for all kernels, and is found once. With an unreadable dkms.conf, it is not.
+            Prospect::Settled(Outcome::Refused { why, code, .. })
+                if *code != Exit::BROKEN || facts.broken.iter().all(|(broken, _)| broken != module) =>
+            {
                 let (target, module) = (target.clone(), module.clone());
                 single.push(Finding::Hindered { target, module, why: why.clone() });
             }
@@ -355,7 +360,7 @@ fn kernel(prospects: &Prospects, automatic: bool, found: &mut Vec<Finding>) {
         let (target, tools) = (target.clone(), tools.clone());
         found.push(Finding::NoTools { target, modules: toolless, tools });
     }
-    if !missing.is_empty() && automatic {
+    if !missing.is_empty() && facts.automatic {
         found.push(Finding::Missing { target: target.clone(), modules: missing });
     }
     found.extend(single);

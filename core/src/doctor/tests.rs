@@ -101,6 +101,20 @@ fn table() -> Vec<(Facts, &'static str, &'static str, &'static str, bool)> {
             false,
         ),
         (
+            Facts {
+                misplaced: vec![Misplaced {
+                    path: "/var/lib/dkms/.dkms-rs/intent".into(),
+                    is: "a fifo",
+                    needed: "a directory",
+                }],
+                ..none()
+            },
+            "wrong-file-type",
+            "/var/lib/dkms/.dkms-rs/intent is a fifo; dkms needs a directory there",
+            "mv /var/lib/dkms/.dkms-rs/intent /var/lib/dkms/.dkms-rs/intent.old",
+            false,
+        ),
+        (
             Facts { space: vec![Space { dir: "/boot".into(), free: 3 << 20, needed: 60 << 20 }], ..none() },
             "low-space",
             "/boot has 3 MiB left; an update can need 60 MiB",
@@ -333,16 +347,22 @@ fn what_only_one_module_lacks_is_named_with_it() {
 }
 
 #[test]
+fn a_broken_module_is_found_once_and_one_without_a_readable_dkms_conf_is_found() {
+    let facts = facts(vec![("a/1", refused(Exit::BROKEN))]);
+    let hindered = Finding::Hindered { target: target(), module: id("a/1"), why: "bad dkms.conf".into() };
+    assert_eq!(findings(&facts), [hindered]);
+    let broken = vec![(id("a/1"), "its source is missing".to_owned())];
+    let found = findings(&Facts { broken, ..facts });
+    assert!(matches!(found.as_slice(), [Finding::Broken { .. }]), "{found:?}");
+}
+
+#[test]
 fn what_is_intended_is_no_fault() {
     let excluded = || Prospect::Settled(Outcome::Excluded { why: "not for this kernel".into() });
     let stale = || Stale { modules: ["a".parse().unwrap()].into(), ..Stale::default() };
     for (facts, why) in [
         (facts(vec![("a/1", Prospect::Unchanged("installed"))]), "up to date"),
         (facts(vec![("a/1", excluded())]), "excluded"),
-        (
-            facts(vec![("a/1", refused(Exit::BROKEN))]),
-            "broken for every kernel: found in the DKMS tree, once",
-        ),
         (
             Facts { automatic: false, ..facts(vec![("a/1", Prospect::Build("x"))]) },
             "the admin has disabled automatic builds",

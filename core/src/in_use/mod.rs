@@ -7,12 +7,11 @@
 mod network;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 
 use crate::kernel::elf::canonical_name;
 use crate::layout::Layout;
-use crate::sys::file::sorted_entries;
+use crate::sys::file::{self, sorted_entries};
 
 /// Block device drivers whose name differs from that of their module.
 const BLOCK: [(&str, &str); 3] = [("device-mapper", "dm_mod"), ("md", "md_mod"), ("zvol", "zfs")];
@@ -46,7 +45,7 @@ impl Scanner<'_> {
 
     /// File systems, and the drivers of their devices.
     fn mounts(&mut self) {
-        let text = read_to_string(self.layout.mounts()).unwrap_or_default();
+        let text = file::text(self.layout.mounts()).unwrap_or_default();
         // The last mount at a path hides the earlier ones.
         let mounts: BTreeMap<String, Mount> =
             text.lines().filter_map(Mount::read).map(|mount| (mount.place.clone(), mount)).collect();
@@ -79,8 +78,8 @@ impl Scanner<'_> {
     /// The members of a ZFS pool. In sysfs, nothing says which disks these are; udev has read their labels.
     fn pool(&mut self, name: &str) {
         for device in sorted_entries(&self.sys.join("class/block")) {
-            let number = read_to_string(device.join("dev")).unwrap_or_default();
-            let known = read_to_string(self.layout.udev_data(number.trim())).unwrap_or_default();
+            let number = file::text(device.join("dev")).unwrap_or_default();
+            let known = file::text(self.layout.udev_data(number.trim())).unwrap_or_default();
             let says = |key: &str, value: &str| {
                 known.lines().any(|line| line.strip_prefix(key).is_some_and(|said| said == value))
             };
@@ -100,9 +99,8 @@ impl Scanner<'_> {
             return Some(direct);
         }
         let mapped = name.strip_prefix("mapper/")?;
-        let is_called = |device: &PathBuf| {
-            read_to_string(device.join("dm/name")).is_ok_and(|name| name.trim_end() == mapped)
-        };
+        let is_called =
+            |device: &PathBuf| file::text(device.join("dm/name")).is_ok_and(|name| name.trim_end() == mapped);
         sorted_entries(&all).into_iter().find(is_called)
     }
 
@@ -153,9 +151,9 @@ impl Scanner<'_> {
         if !device.starts_with(self.sys.join("devices/virtual")) {
             return;
         }
-        let number = read_to_string(device.join("dev")).unwrap_or_default();
+        let number = file::text(device.join("dev")).unwrap_or_default();
         let major = number.split(':').next().unwrap_or_default();
-        let text = read_to_string(self.layout.device_numbers()).unwrap_or_default();
+        let text = file::text(self.layout.device_numbers()).unwrap_or_default();
         let mut lines = text.lines().skip_while(|line| !line.starts_with("Block")).skip(1);
         let name = lines.find_map(|line| line.trim().split_once(' ').filter(|(number, _)| *number == major));
         if let Some((_, name)) = name {
@@ -167,7 +165,7 @@ impl Scanner<'_> {
             }
         }
         // raid1, raid456: the module name differs from the level.
-        if let Ok(level) = read_to_string(device.join("md/level")) {
+        if let Ok(level) = file::text(device.join("md/level")) {
             let level = level.trim();
             self.add(if matches!(level, "raid4" | "raid5" | "raid6") { "raid456" } else { level });
         }
@@ -175,7 +173,7 @@ impl Scanner<'_> {
 
     fn targets(&mut self, of: &str) {
         for holder in sorted_entries(&self.sys.join("module").join(of).join("holders")) {
-            let used = read_to_string(holder.join("refcnt")).is_ok_and(|count| count.trim() != "0");
+            let used = file::text(holder.join("refcnt")).is_ok_and(|count| count.trim() != "0");
             if used {
                 self.add(&last(&holder));
             }

@@ -1,13 +1,12 @@
 //! Interfaces: those of the default routes, and those by which file systems and disks are reached.
 
 use std::collections::BTreeSet;
-use std::fs::read_to_string;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use super::{Mount, Scanner, last};
 use crate::kernel::elf::canonical_name;
-use crate::sys::file::sorted_entries;
+use crate::sys::file::{self, sorted_entries};
 
 /// Flags of a route: it is up, or it rejects packets.
 const UP: u32 = 0x1;
@@ -66,7 +65,7 @@ fn usable(flags: u32) -> bool {
 
 impl Scanner<'_> {
     fn routes(&self) -> Vec<Route> {
-        let read = |path: &Path| read_to_string(path).unwrap_or_default();
+        let read = |path: &Path| file::text(path).unwrap_or_default();
         let (four, six) = (read(&self.layout.routes()), read(&self.layout.routes_ipv6()));
         four.lines().filter_map(Route::read).chain(six.lines().filter_map(Route::read_ipv6)).collect()
     }
@@ -109,7 +108,7 @@ impl Scanner<'_> {
             })
         };
         let (Some(session), Some(host)) = (numbered("session"), numbered("host")) else { return };
-        let read = |path: &Path| read_to_string(path).unwrap_or_default().trim().to_owned();
+        let read = |path: &Path| file::text(path).unwrap_or_default().trim().to_owned();
         let driver = read(&self.sys.join("class/scsi_host").join(host).join("proc_name"));
         self.add(&driver);
         let connections = format!("{}:", session.replacen("session", "connection", 1));
@@ -131,7 +130,7 @@ impl Scanner<'_> {
         self.drivers(&interface);
         if interface.starts_with(self.sys.join("devices/virtual")) {
             // Many types of virtual interfaces have the name of their module: wireguard, bridge.
-            let text = read_to_string(interface.join("uevent")).unwrap_or_default();
+            let text = file::text(interface.join("uevent")).unwrap_or_default();
             let kind = text.lines().find_map(|line| line.strip_prefix("DEVTYPE="));
             if let Some(kind) =
                 kind.filter(|kind| self.sys.join("module").join(canonical_name(kind)).exists())

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::{CompressionLevels, Config, Index};
+use crate::sys::file;
 
 /// How module files are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,7 +116,7 @@ impl Compression {
 
 /// The content of a module file, decompressed according to its name.
 pub fn read_module(path: &Path) -> Result<Vec<u8>> {
-    let content = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let content = file::content(path).with_context(|| format!("reading {}", path.display()))?;
     Compression::of(&path.to_string_lossy())
         .decompress(&content)
         .with_context(|| format!("decompressing {}", path.display()))
@@ -125,7 +126,7 @@ pub fn read_module(path: &Path) -> Result<Vec<u8>> {
 /// modules leave decompression to such a kernel, whose decoders support less.
 pub fn undecompressable(path: &Path) -> Result<Option<String>> {
     let mut start = Vec::new();
-    let file = std::fs::File::open(path).with_context(|| format!("reading {}", path.display()))?;
+    let (file, _) = file::open_regular(path).with_context(|| format!("reading {}", path.display()))?;
     file.take(64).read_to_end(&mut start)?;
     let xz = Compression::of(&path.to_string_lossy()) == Compression::Xz;
     let unsupported = if xz { unsupported_in_xz(&start) } else { None };

@@ -60,8 +60,7 @@ pub struct Vermagic {
 
 impl Vermagic {
     fn new(headers: &Path, config: &Config) -> Self {
-        let text =
-            std::fs::read_to_string(headers.join("include/generated/utsrelease.h")).unwrap_or_default();
+        let text = crate::sys::file::text(headers.join("include/generated/utsrelease.h")).unwrap_or_default();
         let release = text.split('"').nth(1).unwrap_or_default().to_owned();
         Self { release, flags: Self::flags(config) }
     }
@@ -103,7 +102,7 @@ impl Vermagic {
 impl Headers {
     /// The name of the kernel's package, if they contain it.
     pub fn package(&self) -> Option<String> {
-        let text = std::fs::read_to_string(self.dir.join("include/generated/package.h")).ok()?;
+        let text = crate::sys::file::text(self.dir.join("include/generated/package.h")).ok()?;
         text.split('"').nth(1).map(str::to_owned)
     }
 
@@ -124,8 +123,8 @@ impl Headers {
             return Ok(None);
         }
         let given = config;
-        let config =
-            std::fs::read(given.map_or_else(|| config_file(dir), Path::to_owned)).unwrap_or_default();
+        let config = crate::sys::file::content(given.map_or_else(|| config_file(dir), Path::to_owned))
+            .unwrap_or_default();
         let config = Config::new(config);
         let Toolchain { cc, ld, missing } =
             Toolchain::choose(&config, || compiler::named(dir), |program| run::which(program).is_some());
@@ -232,7 +231,7 @@ fn identity(
 /// tools that the `scripts` link points to.
 pub fn roots(dir: &Path) -> Vec<PathBuf> {
     let mut roots = vec![dir.to_owned()];
-    let makefile = std::fs::read_to_string(dir.join("Makefile")).unwrap_or_default();
+    let makefile = crate::sys::file::text(dir.join("Makefile")).unwrap_or_default();
     for line in makefile.lines() {
         let included = line.trim().strip_prefix("include ").map(str::trim);
         if let Some(included) = included.filter(|path| path.starts_with('/')) {

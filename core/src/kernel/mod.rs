@@ -87,7 +87,10 @@ impl Kernel {
         let dir = layout.kernel(&target.kernel);
         let headers_dir = headers.map_or_else(|| layout.headers(&target.kernel), Path::to_path_buf);
         let headers = Headers::load(layout, distribution, target, &headers_dir, config)?;
-        let indexed = file::read_optional(&layout.modules_dep(&target.kernel))?;
+        let list = layout.modules_dep(&target.kernel);
+        // Something else at its place is replaced by depmod.
+        let misplaced = file::kind_of(&list, false).is_some_and(|kind| kind != file::A_FILE);
+        let indexed = if misplaced { Some(Vec::new()) } else { file::read_optional(&list)? };
         let indexed = indexed.map(Index::new);
         let compression =
             Compression::detect(indexed.as_ref(), headers.as_ref().map(|headers| &headers.config), |path| {
@@ -116,7 +119,8 @@ impl Kernel {
             headers,
             compression,
             indexed,
-            index_damaged: layout.binary_indexes(&target.kernel).iter().any(|path| index::is_damaged(path)),
+            index_damaged: misplaced
+                || layout.binary_indexes(&target.kernel).iter().any(|path| index::is_damaged(path)),
             pkgbase,
             headers_package,
             has_initramfs,

@@ -2,7 +2,6 @@
 //! each of them loads.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -86,7 +85,7 @@ fn closure(start: &[PathBuf]) -> BTreeSet<PathBuf> {
         if !found.insert(path.clone()) {
             continue;
         }
-        let Ok(file) = File::open(&path) else { continue };
+        let Ok((file, _)) = file::open_regular(&path) else { continue };
         // A compiler is as large as all that dkms needs otherwise: only its headers and names are read.
         let loads = Loads::of(&ReadCache::new(file));
         let here = path.canonicalize().unwrap_or(path);

@@ -1,6 +1,5 @@
 //! Unified kernel images: one EFI program with a kernel, its release and its initramfs as sections.
 
-use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -26,7 +25,7 @@ pub fn initramfs(path: &Path) -> Result<Vec<u8>> {
 
 fn section(path: &Path, name: &str, limit: u64) -> Result<Vec<u8>> {
     let read = || -> Result<Vec<u8>> {
-        let file = ReadCache::new(File::open(path)?);
+        let file = ReadCache::new(crate::sys::file::open_regular(path)?.0);
         let image = PeFile64::parse(&file)?;
         let section = image.section_by_name(name).with_context(|| format!("no section {name}"))?;
         if section.size() > limit {

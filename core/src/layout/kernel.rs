@@ -109,7 +109,7 @@ impl Layout {
     /// The names that this machine may have on a boot partition, a configured one first.
     fn entry_tokens(&self) -> Vec<String> {
         let files = [self.etc.join("kernel/entry-token"), self.etc.join("machine-id")];
-        let read = |path: &PathBuf| std::fs::read_to_string(path).ok();
+        let read = |path: &PathBuf| crate::sys::file::text(path).ok();
         let tokens = files.iter().filter_map(read).map(|text| text.trim().to_owned());
         tokens.filter(|token| !token.is_empty() && !token.starts_with('.') && !token.contains('/')).collect()
     }

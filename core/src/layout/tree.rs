@@ -75,6 +75,45 @@ impl Layout {
     pub fn replaced(&self, target: &Target) -> PathBuf {
         self.own().join("replaced").join(target.kernel.as_str()).join(target.arch.as_str())
     }
+    /// The directories in it.
+    pub fn own_dirs(&self) -> Vec<PathBuf> {
+        let mut dirs = vec![self.dkms_tree.clone(), self.own(), self.cache()];
+        for name in [
+            "evaluated",
+            "failures",
+            "hashes",
+            "history",
+            "incoming",
+            "intent",
+            "kept",
+            "records",
+            "replaced",
+            "stale-initramfs",
+            "upgrades",
+            "work",
+        ] {
+            dirs.push(self.own().join(name));
+        }
+        dirs
+    }
+    /// The files in it, and those that the administrator writes.
+    pub fn own_files(&self) -> Vec<PathBuf> {
+        let (key, public) = self.store_key();
+        let mut files = vec![
+            self.lock(),
+            self.swept(),
+            self.upcoming(),
+            self.proved(),
+            self.kept_back(),
+            self.reported(),
+            self.boot_default(),
+            self.policy(),
+            key,
+            public,
+        ];
+        files.extend(self.framework());
+        files
+    }
     /// What the package manager would install, and which modules build for it.
     pub fn upcoming(&self) -> PathBuf {
         self.own().join("upcoming.json")

@@ -136,7 +136,8 @@ fn files(
             anyhow::bail!("{id} has no {}.ko for {}", spec.dest_name, target.kernel);
         };
         let path = built.join(&name);
-        let content = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let content =
+            crate::sys::file::content(&path).with_context(|| format!("reading {}", path.display()))?;
         let plain = read_module(&path)?;
         let place = destination.unwrap_or(&spec.dest_location).trim_matches('/').to_owned();
         let path = format!("{place}/{name}");

@@ -53,7 +53,7 @@ fn build(contents: &Contents, work: &Path) -> Result<(String, Vec<u8>)> {
         .check()
         .with_context(|| format!("running {RPMBUILD}"))?;
     let made = place.join("made/package.rpm");
-    let bytes = std::fs::read(&made).with_context(|| format!("reading {}", made.display()))?;
+    let bytes = file::content(&made).with_context(|| format!("reading {}", made.display()))?;
     Ok((format!("{name}-{version}-1.{}.rpm", contents.target.arch), bytes))
 }
 

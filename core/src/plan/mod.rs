@@ -26,6 +26,7 @@ pub use why::remaining;
 
 use crate::conf::{ConfError, Recipe};
 use crate::distro::Distribution;
+use crate::exit::Exit;
 use crate::kernel::{HeadersPackage, Kernel, Lack};
 use crate::marker::Marker;
 use crate::report::Outcome;
@@ -44,6 +45,8 @@ pub struct Survey {
     pub sources: BTreeMap<ModuleId, PathBuf>,
     /// Installed builds (by module and kernel) whose files are missing or changed.
     pub damaged: BTreeSet<Placement>,
+    /// Builds whose own files in the DKMS tree were changed, so that nothing can be installed from them.
+    pub unusable: BTreeSet<Placement>,
     /// Recorded failures that prove nothing now, because the programs or the overlay were different.
     pub doubtful: BTreeSet<Placement>,
     /// Modules that a native package has installed for a kernel.
@@ -217,6 +220,16 @@ pub struct Skip {
 impl Eq for Skip {}
 
 impl Plan {
+    /// These modules were removed just now, by the completion of an interrupted removal. Repeating the interrupted command is no
+    /// error.
+    pub fn completed(&mut self, removed: &BTreeSet<ModuleId>) {
+        for skip in self.settled.iter_mut().filter(|skip| removed.contains(&skip.module)) {
+            if matches!(skip.outcome, Outcome::Refused { code: Exit::NOT_ADDED, .. }) {
+                skip.outcome = Outcome::UpToDate;
+            }
+        }
+    }
+
     /// Nothing will be changed.
     pub fn is_empty(&self) -> bool {
         self.register.is_empty()

@@ -118,7 +118,8 @@ impl Planner<'_> {
                 ),
             ));
         }
-        let usable = |build: &&Build| current(build, fingerprint, case, wanted);
+        let unusable = self.survey.unusable.contains(&key);
+        let usable = |build: &&Build| !unusable && current(build, fingerprint, case, wanted);
         if let Some(build) = build.filter(usable) {
             if !wanted.install {
                 return if wanted.force { task(true, false, fingerprint) } else { Err(Outcome::UpToDate) };

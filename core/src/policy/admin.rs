@@ -100,7 +100,7 @@ pub struct Admin {
 impl Admin {
     /// Reads the file. It may be missing; an invalid one is recorded in `broken`.
     pub fn load(path: &Path) -> Self {
-        match std::fs::read_to_string(path) {
+        match crate::sys::file::text(path) {
             Ok(text) => Self::parse(&text, path),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::default(),
             Err(error) => Self {

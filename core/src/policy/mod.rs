@@ -60,7 +60,9 @@ impl Policy {
 
 /// The words in all files of a directory.
 fn forced(dir: &std::path::Path) -> BTreeSet<String> {
-    let texts = crate::sys::file::sorted_entries(dir).into_iter().filter_map(|path| std::fs::read(path).ok());
+    let texts = crate::sys::file::sorted_entries(dir)
+        .into_iter()
+        .filter_map(|path| crate::sys::file::content(path).ok());
     let texts = texts.map(|text| String::from_utf8_lossy(&text).into_owned());
     texts.flat_map(|text| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
 }

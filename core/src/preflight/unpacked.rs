@@ -2,7 +2,6 @@
 //! files. Then root takes the files over, and executes none of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -159,7 +158,7 @@ fn may_load(path: &Path, kind: &Kind) -> bool {
 
 fn loads(path: &Path) -> Loads {
     let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = File::open(path)?;
+        let mut file = file::open_regular(path)?.0;
         let mut content = Vec::new();
         (&mut file).take(4).read_to_end(&mut content)?;
         if content == b"\x7fELF" {

@@ -69,14 +69,14 @@ pub fn store(layout: &Layout, report: &Report) -> Result<u64> {
 pub fn all(layout: &Layout) -> Vec<Kept> {
     files(layout)
         .iter()
-        .filter_map(|(_, path)| serde_json::from_slice(&std::fs::read(path).ok()?).ok())
+        .filter_map(|(_, path)| serde_json::from_slice(&file::content(path).ok()?).ok())
         .collect()
 }
 
 /// One stored report.
 pub fn one(layout: &Layout, id: u64) -> Option<Kept> {
     let path = layout.history().join(format!("{id:06}.json"));
-    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    serde_json::from_slice(&file::content(path).ok()?).ok()
 }
 
 fn files(layout: &Layout) -> Vec<(u64, PathBuf)> {

@@ -34,7 +34,7 @@ impl Reported {
         if new.transaction.is_none() {
             return new;
         }
-        let kept = std::fs::read(layout.reported()).ok();
+        let kept = file::content(layout.reported()).ok();
         let kept: Option<Self> = kept.and_then(|kept| serde_json::from_slice(&kept).ok());
         let same =
             |kept: &Self| kept.transaction == new.transaction && new.time.saturating_sub(kept.time) < TIME;

@@ -35,7 +35,7 @@ pub fn probe_devices(session: &Session) -> Result<Option<String>> {
 fn collect(dir: &Path, aliases: &mut BTreeSet<String>) {
     for sub in file::sub_dirs(dir) {
         let sub = dir.join(sub);
-        let alias = std::fs::read_to_string(sub.join("modalias")).unwrap_or_default();
+        let alias = file::text(sub.join("modalias")).unwrap_or_default();
         aliases.extend(Some(alias.trim().to_owned()).filter(|alias| !alias.is_empty()));
         collect(&sub, aliases);
     }

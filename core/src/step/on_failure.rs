@@ -109,7 +109,7 @@ mod tests {
         let place = |layout: &mut Layout| layout.etc = etc.path().into();
         let session = Session::start(Screen::package_manager(), Options::default(), place).unwrap();
         let wrong = tell(&session, b"{}\n");
-        assert_eq!(fs::read_to_string(&told).unwrap(), "10-first:{}\n20-second:{}\n");
+        assert_eq!(file::text(&told).unwrap(), "10-first:{}\n20-second:{}\n");
         let parts = [
             "30-fails: failed (exit code 7)",
             "it is not an executable file",
@@ -121,6 +121,6 @@ mod tests {
         // Who can write to the directory can put a link to any program of root there.
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
         assert_eq!(tell(&session, b"{}").len(), 6);
-        assert_eq!(fs::read_to_string(&told).unwrap(), "10-first:{}\n20-second:{}\n");
+        assert_eq!(file::text(&told).unwrap(), "10-first:{}\n20-second:{}\n");
     }
 }

@@ -1,7 +1,6 @@
 //! Installs a build in the kernel's module directory: each file is the old or the new one at any time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, bail};
@@ -150,7 +149,8 @@ pub fn stage(session: &Session, order: &Order<'_>) -> Result<Publication> {
         let dir = piece.to.parent().unwrap_or(&layout.install_tree);
         let kernel = layout.kernel(&target.kernel);
         make_dir_inside(dir, &kernel, &layout.install_tree, &mut publication.changed)?;
-        let content = fs::read(&piece.from).with_context(|| format!("reading {}", piece.from.display()))?;
+        let content =
+            file::content(&piece.from).with_context(|| format!("reading {}", piece.from.display()))?;
         let installed = Installed { path: piece.to.clone(), sha256: hash::hex(&content) };
         let staged = if session.symlink_modules() {
             Staged::link(&piece.to, &piece.from)?
@@ -209,7 +209,7 @@ fn keep(originals: &[(PathBuf, PathBuf)]) -> Result<()> {
 
 /// Deletes the copy of an original that is in its place.
 fn unkeep(original: &Path, kept: &Path) -> Result<()> {
-    if fs::read(original).is_ok_and(|there| fs::read(kept).is_ok_and(|copy| copy == there)) {
+    if file::content(original).is_ok_and(|there| file::content(kept).is_ok_and(|copy| copy == there)) {
         file::remove_all(kept)?;
         file::remove_all(&Layout::origin_note(kept))?;
     }
@@ -278,7 +278,7 @@ fn pieces(session: &Session, order: &Order<'_>, built: &Path) -> Result<Vec<Piec
 /// first.
 fn others(session: &Session, order: &Order<'_>, piece: &Piece) -> Vec<PathBuf> {
     let root = session.layout.kernel(&order.kernel.target.kernel);
-    let same = |path: &Path| fs::read(path).ok() == fs::read(&piece.from).ok();
+    let same = |path: &Path| file::content(path).ok() == file::content(&piece.from).ok();
     let ours = |path: &PathBuf| {
         // A file at our own path is ours if a version is installed, or if it is identical: an interrupted publication
         // left it.

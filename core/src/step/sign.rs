@@ -50,7 +50,7 @@ impl Signing {
 
 /// What is wrong with an existing half of the pair: with it, nothing could be signed.
 pub fn damaged(key: &str, certificate: &Path) -> Option<String> {
-    let wrong = |path: &Path, whole: &dyn Fn(&[u8]) -> bool| match fs::read(path) {
+    let wrong = |path: &Path, whole: &dyn Fn(&[u8]) -> bool| match file::content(path) {
         Ok(content) if whole(&content) => None,
         Ok(_) => Some(format!("{} is damaged", path.display())),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => None,
@@ -121,7 +121,7 @@ pub fn prepare(session: &Session, target: &Target, headers: &Headers) -> Result<
         return Ok(Signing::Not(format!("{why}; restore it, or see `dkms doctor`")));
     }
     // An existing key is never replaced: it may be enrolled.
-    let Ok(content) = fs::read(&certificate) else {
+    let Ok(content) = file::content(&certificate) else {
         let certificate = certificate.display();
         return Ok(Signing::Not(format!("certificate {certificate} of key {key} not found")));
     };
@@ -154,7 +154,7 @@ pub fn expected(session: &Session, target: &Target, headers: &Headers) -> Option
     if damaged(&key, &certificate).is_some() {
         return None;
     }
-    match fs::read(&certificate) {
+    match file::content(&certificate) {
         Ok(content) if key.starts_with("pkcs11:") || Path::new(&key).exists() => {
             Some(identity(hash, &content))
         }
@@ -270,7 +270,7 @@ impl Signer {
         file::write_unsynced(&path, content)?;
         let done =
             Cmd::new(&self.program).args([&self.hash, &self.key]).arg(&self.certificate).arg(&path).run()?;
-        let signed = fs::read(&path)?;
+        let signed = file::content(&path)?;
         file::remove_all(&path)?;
         if done.status.success() && elf::is_signed(&signed) {
             return Ok(Ok(signed));

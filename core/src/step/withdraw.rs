@@ -1,7 +1,6 @@
 //! Removes a module from a kernel's module directory and restores the kernel's original.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, bail};
@@ -121,7 +120,7 @@ fn intact(kept: &Path) -> Result<()> {
 
 /// The path in a note, if it is one in the kernel's module directory.
 fn noted_place(note: &Path, kernel: &Path) -> Option<PathBuf> {
-    let place = PathBuf::from(fs::read_to_string(note).ok()?.lines().next()?);
+    let place = PathBuf::from(file::text(note).ok()?.lines().next()?);
     let inside = place.strip_prefix(kernel).is_ok_and(|inside| inside.file_name().is_some());
     (inside && !place.components().any(|part| part.as_os_str() == "..")).then_some(place)
 }
@@ -140,7 +139,7 @@ pub fn forget_restored(layout: &Layout, id: &ModuleId, target: &Target) -> Resul
 }
 
 /// Notes where originals go whose note is missing or damaged. Shell DKMS before 3.1 had no notes, and restored originals to the
-/// destination in dkms.conf. What a damaged note said is in the kernel's own list of its modules.
+/// destination in dkms.conf. What a note said is usually in the kernel's own list of its modules, too.
 pub fn note_places(layout: &Layout, id: &ModuleId, target: &Target, modules: &[ModuleSpec]) -> Result<()> {
     let kernel = layout.kernel(&target.kernel);
     for kept in file::sorted_entries(&layout.originals(&id.name, target)) {
@@ -153,7 +152,8 @@ pub fn note_places(layout: &Layout, id: &ModuleId, target: &Target, modules: &[M
         let Some((stem, suffix)) = name.split_once(".ko") else { continue };
         let asked = modules.iter().find(|module| module.dest_name == stem);
         let asked = asked.map(|module| kernel.join(module.dest_location.trim_matches('/')).join(name));
-        let own = if missing { None } else { kernels_own(layout, target, stem, suffix) };
+        // If the kernel has its own module, without a note, this was the copy of another one.
+        let own = kernels_own(layout, target, stem, suffix).filter(|own| !missing || !own.exists());
         if let Some(place) = own.or(asked) {
             file::write_atomic(&note, format!("{}\n", place.display()).as_bytes(), 0o644)?;
         }
@@ -172,7 +172,7 @@ pub fn place_of(layout: &Layout, target: &Target, kept: &Path) -> Option<PathBuf
 
 /// The path that the kernel's package has for a module.
 fn kernels_own(layout: &Layout, target: &Target, stem: &str, suffix: &str) -> Option<PathBuf> {
-    let list = fs::read_to_string(layout.modules_order(&target.kernel)).ok()?;
+    let list = file::text(layout.modules_order(&target.kernel)).ok()?;
     let named =
         |line: &&str| line.rsplit('/').next().is_some_and(|file| file.strip_suffix(".ko") == Some(stem));
     let relative = list.lines().find(named)?;
@@ -198,6 +198,8 @@ pub fn destinations(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const OWN: &str = "\x7fELF, the kernel's own";
@@ -268,13 +270,23 @@ mod tests {
     }
 
     #[test]
-    fn an_original_without_a_note_goes_where_dkms_conf_asks_for_the_module() {
-        let world = World::new();
-        world.write(&world.kept("ab.ko"), "of another module");
-        world.withdraw(&[]);
-        world.is_restored_to("kernel/extra/a.ko");
-        let archive = world.layout.originals(&world.id.name, &world.target);
-        assert_eq!(file::sorted_entries(&archive), [world.kept("ab.ko")], "what is not known stays");
+    fn an_original_without_a_note_goes_where_the_kernel_or_dkms_conf_has_the_module() {
+        for (listed, there, place) in [
+            ("kernel/net/a.ko", None, "kernel/net/a.ko"),
+            ("kernel/net/b.ko", None, "kernel/extra/a.ko"),
+            ("kernel/net/a.ko", Some("kernel/net/a.ko"), "kernel/extra/a.ko"),
+        ] {
+            let world = World::new();
+            world.write(&world.kernel("modules.order"), listed);
+            if let Some(there) = there {
+                world.write(&world.kernel(there), "from a package");
+            }
+            world.write(&world.kept("zz.ko"), "of another module");
+            world.withdraw(&[]);
+            world.is_restored_to(place);
+            let archive = world.layout.originals(&world.id.name, &world.target);
+            assert_eq!(file::sorted_entries(&archive), [world.kept("zz.ko")], "what is not known stays");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub use wire::Wire;
 
 use crate::cache;
 use crate::conf::{ConfError, Context, Recipe, evaluate};
-use crate::kernel::{Headers, Kernel, Lack, is_rust_module};
+use crate::kernel::{Headers, Kernel, Lack, Module, is_rust_module};
 use crate::layout::Layout;
 use crate::marker;
 use crate::plan::{Case, Scope, Survey};
@@ -169,11 +169,14 @@ fn examine(
         all.extend(part?);
     }
     for (placement, seen) in cases.iter().zip(all) {
-        let Some(Examined { source, recipe, base, lack, damaged }) = seen else { continue };
+        let Some(Examined { source, recipe, base, lack, damaged, unusable }) = seen else { continue };
         bases.extend(base.map(|base| (placement.clone(), base)));
         survey.sources.entry(placement.module.clone()).or_insert(source);
         if damaged {
             survey.damaged.insert(placement.clone());
+        }
+        if unusable {
+            survey.unusable.insert(placement.clone());
         }
         let unconfined = session.policy.admin.unconfined(&placement.module.name);
         let case = Case { recipe, fingerprint: None, signer: None, cached: false, lack, unconfined };
@@ -214,6 +217,7 @@ struct Examined {
     base: Option<String>,
     lack: Option<Lack>,
     damaged: bool,
+    unusable: bool,
 }
 
 fn see(
@@ -235,9 +239,10 @@ fn see(
         _ => None,
     };
     let target = &kernel.target;
-    let damaged =
-        snapshot.build(id, target).is_some_and(|build| damaged(session, snapshot, id, target, build));
-    Ok(Some(Examined { source, recipe, base, lack, damaged }))
+    let build = snapshot.build(id, target);
+    let damaged = build.is_some_and(|build| damaged(session, snapshot, id, target, build));
+    let unusable = build.is_some_and(|build| unusable(session, id, target, build));
+    Ok(Some(Examined { source, recipe, base, lack, damaged, unusable }))
 }
 
 /// Modules outside of the scope that have a build and are rebuilt when a module in scope is installed.
@@ -544,13 +549,31 @@ pub fn damaged(
             let size = |path: &Path| path.metadata().map(|meta| meta.len()).ok();
             let published = size(&file.path);
             let differs =
-                || std::fs::read(&file.path).map_or(true, |content| hash::hex(&content) != file.sha256);
+                || file::content(&file.path).map_or(true, |content| hash::hex(&content) != file.sha256);
             let other = file.sha256.is_empty()
                 || published.is_none()
                 || published != size(&built.join(name))
                 || exact && differs();
             other && !is_of_another(session, snapshot, id, target, &file.path)
         })
+}
+
+/// An installed build whose own files are not those that were installed from it. A build that was signed again together with
+/// the installed files is still usable.
+pub fn unusable(session: &Session, id: &ModuleId, target: &Target, build: &Build) -> bool {
+    // As above, an automatic run does not read all modules each time.
+    let exact = session.options.exact || session.requested.contains(id);
+    let Some(record) = build.record.as_ref().filter(|_| exact && build.active) else { return false };
+    let dir = session.layout.built_modules(id, target);
+    record.installed.iter().filter(|file| !file.sha256.is_empty()).any(|file| {
+        let built = dir.join(file.path.file_name().unwrap_or_default());
+        let content = file::content(&built).unwrap_or_default();
+        let is_module = |path: &Path| {
+            crate::kernel::read_module(path).is_ok_and(|content| Module::read(&content).is_ok())
+        };
+        let again = || file::same_content(&file.path, &built).unwrap_or(false) && is_module(&built);
+        hash::hex(&content) != file.sha256 && !again()
+    })
 }
 
 /// Whether a file is that of another package with the same module, which was installed later. Installing each of the two

@@ -37,7 +37,7 @@ pub fn delegated() -> Option<&'static Delegated> {
     static FOUND: OnceLock<Option<Delegated>> = OnceLock::new();
     FOUND
         .get_or_init(|| {
-            let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+            let own = file::text("/proc/self/cgroup").ok()?;
             Delegated::take(Path::new(ROOT), &own)
         })
         .as_ref()
@@ -47,7 +47,7 @@ impl Delegated {
     fn take(root: &Path, own: &str) -> Option<Self> {
         let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
         let dir = root.join(path.trim_start_matches('/'));
-        let has = std::fs::read_to_string(dir.join("cgroup.controllers")).ok()?;
+        let has = file::text(dir.join("cgroup.controllers")).ok()?;
         let has = |name: &&str| has.split_whitespace().any(|known| known == *name);
         if !MARKS.iter().any(|mark| marked(&dir, mark)) || !CONTROLLERS.iter().all(has) {
             return None;
@@ -101,7 +101,7 @@ impl Group {
 
     /// Whether the kernel killed a process in it for lack of memory.
     pub fn starved(&self) -> bool {
-        let events = std::fs::read_to_string(self.dir.join("memory.events")).unwrap_or_default();
+        let events = file::text(self.dir.join("memory.events")).unwrap_or_default();
         counter(&events, "oom_kill ") > 0
     }
 }
@@ -139,13 +139,13 @@ fn counter(text: &str, name: &str) -> u64 {
 
 /// Bytes until the tightest limit of our group or its parents is reached. `None` without a limit.
 pub fn memory_left() -> Option<u64> {
-    let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = file::text("/proc/self/cgroup").ok()?;
     left(Path::new(ROOT), &own)
 }
 
 /// The number of processes that the kernel has killed for lack of memory since it was started.
 pub fn killed_for_memory() -> u64 {
-    counter(&std::fs::read_to_string("/proc/vmstat").unwrap_or_default(), "oom_kill ")
+    counter(&file::text("/proc/vmstat").unwrap_or_default(), "oom_kill ")
 }
 
 /// The same for a hierarchy mounted at `root` and the text of /proc/PID/cgroup.
@@ -154,10 +154,10 @@ fn left(root: &Path, own: &str) -> Option<u64> {
     let mut group: PathBuf = root.join(path.trim_start_matches('/'));
     let mut tightest: Option<u64> = None;
     loop {
-        let number = |name: &str| std::fs::read_to_string(group.join(name)).ok()?.trim().parse::<u64>().ok();
+        let number = |name: &str| file::text(group.join(name)).ok()?.trim().parse::<u64>().ok();
         if let Some(limit) = number("memory.max") {
             // The page cache counts as used and can be dropped.
-            let files = std::fs::read_to_string(group.join("memory.stat"))
+            let files = file::text(group.join("memory.stat"))
                 .ok()
                 .and_then(|text| {
                     text.lines().find_map(|line| line.strip_prefix("inactive_file ")?.parse().ok())
@@ -176,7 +176,7 @@ fn left(root: &Path, own: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::file::write_atomic;
+    use file::write_atomic;
 
     #[test]
     fn the_tightest_group_on_the_way_up_counts() {

@@ -22,7 +22,8 @@ use rustix::io::Errno;
 
 pub use changed::Changed;
 pub use read::{
-    TREE_LIMIT, open_data, open_regular, read_ends, read_optional, read_untrusted, record, same_content,
+    A_DIRECTORY, A_FILE, A_LINK, TREE_LIMIT, content, irregular, is_null, kind_of, open_data, open_regular,
+    read_ends, read_optional, read_untrusted, record, same_content, text,
 };
 pub use real::{link_target, real_dir};
 pub use swap::Swap;
@@ -43,7 +44,7 @@ pub fn temp_beside(path: &Path) -> PathBuf {
 fn boot() -> &'static str {
     static BOOT: OnceLock<String> = OnceLock::new();
     BOOT.get_or_init(|| {
-        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let id = text(Path::new("/proc/sys/kernel/random/boot_id")).unwrap_or_default();
         id.split('-').next().filter(|id| !id.is_empty()).unwrap_or("0").to_owned()
     })
 }
@@ -143,7 +144,7 @@ impl Staged {
     /// Copies a file next to `dest`, with its mode, owner and time of modification.
     pub fn copy(from: &Path, dest: &Path) -> Result<Self> {
         let open = || -> io::Result<_> {
-            let file = File::open(from)?;
+            let (file, _) = open_regular(from)?;
             let meta = file.metadata()?;
             Ok((file, meta))
         };

@@ -30,7 +30,7 @@ fn differ(first: io::Result<(u64, u64)>, own: io::Result<(u64, u64)>, privileged
 
 /// Whether a manager of containers started process 1: it sets the variable `container`.
 fn contained(environment: &Path) -> bool {
-    let text = std::fs::read(environment).unwrap_or_default();
+    let text = crate::sys::file::content(environment).unwrap_or_default();
     text.split(|byte| *byte == 0).any(|variable| variable.starts_with(b"container="))
 }
 

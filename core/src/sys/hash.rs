@@ -145,7 +145,7 @@ fn stamps(paths: &[&Path]) -> Vec<u64> {
 /// A stored hash, if nothing has changed since. Every idle hook reads some, so the format is simple: a line with the
 /// hash, a line with the combined stamps, and the paths, separated by zero bytes, in the order of the stamps.
 fn recall(memory: &Path, roots: &[PathBuf]) -> Option<String> {
-    let content = fs::read(memory).ok()?;
+    let content = file::content(memory).ok()?;
     let mut parts = content.splitn(3, |byte| *byte == b'\n');
     let mut line = || std::str::from_utf8(parts.next()?).ok();
     let (hash, known) = (line()?, line()?);

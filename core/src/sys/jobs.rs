@@ -37,7 +37,7 @@ pub struct Machine {
 impl Machine {
     /// Reads the limits of this machine.
     pub fn read() -> Self {
-        let free = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text));
+        let free = crate::sys::file::text("/proc/meminfo").ok().and_then(|text| available(&text));
         let group = crate::sys::cgroup::memory_left();
         Self {
             // The standard library uses the affinity mask and the quota of the control group.

@@ -70,7 +70,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// Opens the lock file, for root only: a user who can open it could lock it, and so block every transaction.
 #[allow(clippy::disallowed_methods)] // this is the place
 fn open(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new()
+    let opened = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
@@ -78,12 +78,15 @@ fn open(path: &Path) -> io::Result<File> {
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
         .open(path)?;
-    let meta = file.metadata()?;
+    let meta = opened.metadata()?;
+    if !meta.is_file() {
+        return Err(file::irregular(&meta));
+    }
     if meta.permissions().mode() & 0o077 != 0 {
         // Older versions created it readable for all.
-        file.set_permissions(Permissions::from_mode(0o600))?;
+        opened.set_permissions(Permissions::from_mode(0o600))?;
     }
-    Ok(file)
+    Ok(opened)
 }
 
 /// Whether the lock was acquired. Only a lock held by another process gives `false`; everything else is an error.

@@ -1,7 +1,6 @@
 //! The mount table of this process, parsed as bytes: a mount point may contain any bytes.
 
 use std::ffi::OsString;
-use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
@@ -39,7 +38,7 @@ impl Mount {
 
 /// All mounts that this thread sees, in the order of their creation.
 pub fn table() -> io::Result<Vec<Mount>> {
-    parse(&fs::read("/proc/thread-self/mountinfo")?)
+    parse(&crate::sys::file::content("/proc/thread-self/mountinfo")?)
 }
 
 /// Mount points below a directory, outer ones first. The path of the directory must be canonical.
@@ -53,7 +52,7 @@ pub fn below(dir: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// The id of the mount of an open file; `None` if unknown.
 fn mount_of(file: &OwnedFd) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/thread-self/fdinfo/{}", file.as_raw_fd())).ok()?;
+    let text = crate::sys::file::text(format!("/proc/thread-self/fdinfo/{}", file.as_raw_fd())).ok()?;
     text.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()
 }
 

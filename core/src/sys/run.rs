@@ -25,7 +25,7 @@ pub const INHERITED: [&str; 5] = ["HOME", "TERM", "TMPDIR", "DPKG_ROOT", "KBUILD
 
 /// The children of a process that has one thread.
 fn children(pid: u32) -> Vec<u32> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let text = file::text(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     text.split_whitespace().filter_map(|child| child.parse().ok()).collect()
 }
 
@@ -366,7 +366,7 @@ pub struct Ancestor {
 /// The parent processes, nearest first, as far as /proc shows them.
 pub fn ancestors() -> Vec<Ancestor> {
     let field = |pid: u32, number: usize| -> Option<u64> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let stat = file::text(format!("/proc/{pid}/stat")).ok()?;
         // The name in parentheses may contain any character: fields are counted after the last one.
         stat.rsplit_once(')')?.1.split_whitespace().nth(number)?.parse().ok()
     };
@@ -374,7 +374,7 @@ pub fn ancestors() -> Vec<Ancestor> {
     let mut list = Vec::new();
     let mut pid = std::process::id();
     while let Some(parent) = parent_of(pid).filter(|parent| *parent != 0 && list.len() < 64) {
-        let argv = std::fs::read(format!("/proc/{parent}/cmdline")).unwrap_or_default();
+        let argv = file::content(format!("/proc/{parent}/cmdline")).unwrap_or_default();
         let argv =
             argv.split(|byte| *byte == 0).map(|arg| String::from_utf8_lossy(arg).into_owned()).collect();
         list.push(Ancestor { pid: parent, argv, started: field(parent, 19).unwrap_or(0) });

@@ -147,5 +147,5 @@ fn builds(layout: &Layout, id: &ModuleId) -> std::collections::BTreeMap<Target, 
 
 /// One of our records. An unreadable one counts as missing, which costs at most a build.
 fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
-    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    serde_json::from_slice(&file::content(path).ok()?).ok()
 }

@@ -89,7 +89,7 @@ impl LockedTree {
 
     /// No run of this boot has held the lock before. Without boot ids, as in some containers, none is the first.
     pub fn first_after_start(&self) -> bool {
-        let known = std::fs::read_to_string(self.layout.swept()).ok();
+        let known = file::text(self.layout.swept()).ok();
         self.layout.boot_id().is_some_and(|boot| known.is_none_or(|known| known != boot))
     }
 
@@ -366,7 +366,7 @@ pub fn unfulfilled(layout: &Layout) -> Vec<(PathBuf, Intent)> {
     file::sorted_entries(&layout.intents())
         .into_iter()
         .filter_map(|path| {
-            let intent: Intent = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+            let intent: Intent = serde_json::from_slice(&file::content(&path).ok()?).ok()?;
             Some((path, intent))
         })
         .collect()

@@ -33,7 +33,7 @@ pub fn stale(layout: &Layout) -> Vec<(Target, Stale)> {
     for kernel in file::sub_dirs(&root) {
         for path in file::sorted_entries(&root.join(&kernel)) {
             let arch = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".json")?.parse().ok());
-            let read = || serde_json::from_slice(&std::fs::read(&path).ok()?).ok();
+            let read = || serde_json::from_slice(&file::content(&path).ok()?).ok();
             if let (Ok(kernel), Some(arch), Some(stale)) = (kernel.parse(), arch, read()) {
                 found.push((Target { kernel, arch }, stale));
             }

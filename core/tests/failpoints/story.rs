@@ -130,9 +130,13 @@ impl<'a> Stage<'a> {
         if status_first {
             self.world.dkms(&["status"]);
         }
+        let interrupted = self.world.interrupted();
         let ended = self.world.dkms(&next);
         let now = self.world.state();
         let mut wrong = Vec::new();
+        if interrupted && next == self.command && ended.code != 0 {
+            wrong.push(format!("the same command again: exit code {}: {}", ended.code, ended.stderr));
+        }
         let good = &self.good[index];
         let same = |good: &&Good| alike(good, &now);
         match good.iter().find(same) {

@@ -166,6 +166,13 @@ impl World {
         }
     }
 
+    /// A transaction that was killed has written down what it was doing.
+    pub(super) fn interrupted(&self) -> bool {
+        dkms_core::sys::file::sorted_entries(&self.root.join("lib/.dkms-rs/intent"))
+            .iter()
+            .any(|path| !path.to_string_lossy().contains(TEMP_PREFIX))
+    }
+
     /// The data that rewriting a file changes.
     pub(super) fn stamps(&self) -> BTreeMap<String, (u64, i64)> {
         let stamp = |path: &String| {

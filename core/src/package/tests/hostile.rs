@@ -319,7 +319,7 @@ fn what_is_no_package_is_refused() {
     place.open(&control("Package: a\nVersion: 1\nArchitecture: all\n")).unwrap();
     let fifo = place.write("x", b"").with_file_name("fifo");
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-    assert!(format!("{:#}", Package::open(&fifo).unwrap_err()).contains("not a file"));
+    assert!(format!("{:#}", Package::open(&fifo).unwrap_err()).contains("not a regular file"));
 }
 
 proptest! {

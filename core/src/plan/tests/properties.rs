@@ -116,6 +116,7 @@ fn built(id: &ModuleId, target: &Target, (fresh, shell, active, there, indexed):
         published: (active && (there || shell)).then(|| inputs.clone()),
         active,
         indexed: active && (indexed || shell),
+        rotten: false,
         inputs,
     }
 }

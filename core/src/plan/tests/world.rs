@@ -13,6 +13,7 @@
 //! | `a/1@k1 built`, `installed` | has that build, with the current inputs |
 //! | `… loaded` | from a tarball; if installed, the installed files are older |
 //! | `… old`, `shell`, `damaged`, `unindexed` | other inputs; by shell DKMS; its file is missing; not in modules.dep |
+//! | `… rotten` | the file of the build itself was changed |
 //! | `a/1@k1 packaged` | a native package has installed it; it need not be registered |
 //! | `a/1@k1 failed`, `failed old` | a recorded failure, with the current or other inputs |
 //! | `k1 bare`, `toolless`, `absent`, `initramfs` | no headers; no gcc; only headers in another directory; has an initramfs |
@@ -76,6 +77,7 @@ pub(super) struct Built {
     pub published: Option<String>,
     pub active: bool,
     pub indexed: bool,
+    pub rotten: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,7 +173,8 @@ impl std::fmt::Debug for World {
                 let damaged = word(build.active && build.published.is_none(), "damaged");
                 let unindexed = word(build.active && !build.indexed, "unindexed");
                 let state = if build.active { "installed" } else { "built" };
-                write!(f, "{id}@{} {state} {old} {shell} {damaged} {unindexed}; ", target.kernel)?;
+                let rotten = word(build.rotten, "rotten");
+                write!(f, "{id}@{} {state} {old} {shell} {damaged} {unindexed} {rotten}; ", target.kernel)?;
             }
             for target in module.failed.keys() {
                 write!(f, "{id}@{} failed; ", target.kernel)?;
@@ -248,6 +251,7 @@ impl World {
             record: (!words.contains("shell")).then(|| inputs.clone()),
             published: (active && !words.contains("damaged") && inputs != LOADED).then(|| inputs.clone()),
             indexed: active && !words.contains("unindexed"),
+            rotten: words.contains("rotten"),
             active,
             inputs,
         };
@@ -350,6 +354,9 @@ impl World {
                 build.active && build.record.is_some() && build.published.as_ref() != Some(&build.inputs)
             }) {
                 survey.damaged.insert(Placement::of(id, target));
+            }
+            if build.is_some_and(|build| build.rotten) {
+                survey.unusable.insert(Placement::of(id, target));
             }
         }
         for event in events {

@@ -50,7 +50,7 @@ pub(super) fn all(session: &Session, job: &Job<'_>, scratch: &Path, staged: &Pat
     for path in file::sorted_entries(staged) {
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         let Some((stem, _)) = name.rsplit_once(".ko") else { continue };
-        let content = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let content = file::content(&path).with_context(|| format!("reading {}", path.display()))?;
         modules.push((stem.to_owned(), Compression::of(name).decompress(&content)?, path));
     }
     let read = |(name, content, _): &(String, Vec<u8>, _)| Some((name.clone(), Module::read(content).ok()?));

@@ -104,12 +104,11 @@ fn tool(session: &Session, target: &Target) -> Option<(&'static str, Vec<String>
     let layout = &session.layout;
     let base = pkgbase(layout, &target.kernel);
     let (program, args) = session.policy.distribution.make_initramfs.split_first()?;
-    let preset = base.as_ref().and_then(|base| std::fs::read_to_string(layout.mkinitcpio_preset(base)).ok());
+    let preset = base.as_ref().and_then(|base| file::text(layout.mkinitcpio_preset(base)).ok());
     if preset.is_some_and(|preset| makes_unified(&preset)) && which(program).is_some() {
         return Some((program, args.iter().map(|arg| fill(arg, target, base.as_deref())).collect()));
     }
-    let settings =
-        layout.install_confs().iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect();
+    let settings = layout.install_confs().iter().filter_map(|path| file::text(path).ok()).collect();
     let kernel = [layout.boot_image(&target.kernel), layout.image(&target.kernel)];
     let kernel = kernel.iter().find(|kernel| kernel.exists())?;
     let program = "kernel-install";

@@ -128,7 +128,7 @@ fn outer() -> Result<Option<Verdict>> {
 fn not_here(errno: Errno, what: &str) -> anyhow::Error {
     let limited = || {
         ["mnt", "pid", "net", "ipc", "uts"].iter().any(|kind| {
-            let limit = std::fs::read_to_string(format!("/proc/sys/user/max_{kind}_namespaces"));
+            let limit = crate::sys::file::text(format!("/proc/sys/user/max_{kind}_namespaces"));
             limit.is_ok_and(|limit| limit.trim() == "0")
         })
     };
@@ -234,7 +234,7 @@ fn without_namespaces(spec: &Spec) -> Result<Verdict> {
 
 /// Whether the build user's id is mapped in this user namespace.
 fn mapped(map: &str, user: u32) -> bool {
-    let text = std::fs::read_to_string(format!("/proc/self/{map}")).unwrap_or_default();
+    let text = crate::sys::file::text(format!("/proc/self/{map}")).unwrap_or_default();
     text.lines().any(|line| {
         let mut numbers = line.split_whitespace().filter_map(|number| number.parse::<u64>().ok());
         let (Some(first), _, Some(count)) = (numbers.next(), numbers.next(), numbers.next()) else {

@@ -57,7 +57,9 @@ pub fn lease() -> Result<Lease> {
 /// The candidates that no entry and no process has. Containers on the same kernel may build, too, and their processes are not
 /// visible here: each process starts with another candidate.
 fn free() -> Vec<u32> {
-    let read = |path: &str| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
+    let read = |path: &str| {
+        String::from_utf8_lossy(&crate::sys::file::content(path).unwrap_or_default()).into_owned()
+    };
     let mut taken = entries(&read("/etc/passwd"), &[2, 3]);
     taken.extend(entries(&read("/etc/group"), &[2]));
     let mut free: Vec<u32> = CANDIDATES.filter(|id| !taken.contains(id) && !runs(*id)).collect();

@@ -4,15 +4,80 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+/// The content of a regular file. Everything outside of this room reads with this function or the next ones: `fs::read` waits for
+/// a writer if there is a fifo, and so blocks a package transaction. `/dev/null` is an empty file, because
+/// links to it are a common way to disable a configuration file.
+pub fn content(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    let path = path.as_ref();
+    let (mut file, size) = match open_regular(path) {
+        Err(_) if is_null(path) => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+    file.read_to_end(&mut content)?;
+    Ok(content)
+}
+
+/// The content of a regular file as text; an error if it is not UTF-8.
+pub fn text(path: impl AsRef<Path>) -> io::Result<String> {
+    String::from_utf8(content(path)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+}
+
+/// Whether a path leads to `/dev/null`.
+pub fn is_null(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|meta| meta.file_type().is_char_device() && meta.rdev() == rustix::fs::makedev(1, 3))
+}
+
+/// What a directory entry can be, as text.
+pub const A_DIRECTORY: &str = "a directory";
+/// The same for a regular file.
+pub const A_FILE: &str = "a regular file";
+/// The same for a symbolic link.
+pub const A_LINK: &str = "a symbolic link";
+
+/// What a path leads to, as text; with `itself`, a link is not followed. `None` if there is nothing.
+pub fn kind_of(path: &Path, itself: bool) -> Option<&'static str> {
+    let meta = if itself { path.symlink_metadata() } else { path.metadata() };
+    meta.ok().map(|meta| kind(&meta))
+}
+
+fn kind(meta: &fs::Metadata) -> &'static str {
+    let kind = meta.file_type();
+    if kind.is_dir() {
+        A_DIRECTORY
+    } else if kind.is_file() {
+        A_FILE
+    } else if kind.is_symlink() {
+        A_LINK
+    } else if kind.is_fifo() {
+        "a fifo"
+    } else if kind.is_socket() {
+        "a socket"
+    } else if kind.is_char_device() || kind.is_block_device() {
+        "a device"
+    } else {
+        "something else"
+    }
+}
+
+/// The error about something with the name of a regular file.
+pub fn irregular(meta: &fs::Metadata) -> io::Error {
+    let kind_of_error = if meta.is_dir() { io::ErrorKind::IsADirectory } else { io::ErrorKind::Other };
+    io::Error::new(kind_of_error, format!("it is {}, not a regular file", kind(meta)))
+}
+
 /// A file's content, or `None` when it does not exist.
 pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
-    match fs::read(path) {
+    match content(path) {
         Ok(content) => Ok(Some(content)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             Ok(None)
@@ -33,9 +98,8 @@ pub fn record<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
 
 /// Whether two files have the same content; an error if one cannot be read.
 pub fn same_content(one: &Path, other: &Path) -> io::Result<bool> {
-    let (mut one, mut other) = (File::open(one)?, File::open(other)?);
-    let mut left = one.metadata()?.len();
-    if left != other.metadata()?.len() {
+    let ((mut one, mut left), (mut other, size)) = (open_regular(one)?, open_regular(other)?);
+    if left != size {
         return Ok(false);
     }
     let part = left.min(1 << 16) as usize;
@@ -94,8 +158,9 @@ pub const TREE_LIMIT: u64 = 4 << 30;
 pub fn open_regular(path: &Path) -> io::Result<(File, u64)> {
     // What has the name may be replaced at any time: the opened file is examined before it is opened for reading.
     let found = File::from(rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?);
-    if !found.metadata()?.is_file() {
-        return Err(io::Error::other("not a file"));
+    let meta = found.metadata()?;
+    if !meta.is_file() {
+        return Err(irregular(&meta));
     }
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let again = format!("/proc/self/fd/{}", found.as_raw_fd());
@@ -107,7 +172,7 @@ pub fn open_regular(path: &Path) -> io::Result<(File, u64)> {
     let file = File::from(opened?);
     let meta = file.metadata()?;
     if !meta.is_file() {
-        return Err(io::Error::other("not a file"));
+        return Err(irregular(&meta));
     }
     Ok((file, meta.len()))
 }
@@ -124,8 +189,7 @@ pub fn open_data(path: &Path, limit: u64) -> io::Result<io::Take<File>> {
 
 /// The beginning and the end of a file, with the sizes `ends`, and a line between them if something was left out.
 pub fn read_ends(path: &Path, ends: (u64, u64)) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
-    let size = file.metadata()?.len();
+    let (mut file, size) = open_regular(path)?;
     let (head, tail) = ends;
     let mut content = Vec::new();
     if size <= head + tail {

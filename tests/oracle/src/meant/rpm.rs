@@ -116,6 +116,9 @@ fn shown(program: &str, script: &str) -> String {
     format!("{program}: {}", script.trim())
 }
 
+/// RPMTRIGGER_DEFAULT_PRIORITY of rpm's build/rpmbuild_internal.h: what a file trigger without -P has.
+const DEFAULT_PRIORITY: u32 = 1_000_000;
+
 /// As the package has them.
 fn scripts(head: &PackageMetadata) -> Result<Scripts> {
     let mut found = Scripts::new();
@@ -140,7 +143,10 @@ fn scripts(head: &PackageMetadata) -> Result<Scripts> {
         for (at, trigger) in list.into_iter().enumerate() {
             let names: Vec<&str> = trigger.conditions.iter().map(|one| one.name.as_str()).collect();
             let when = trigger.conditions.first().map_or("", |one| when(one.flags));
-            let priority = priorities.get(at).map_or(String::new(), |number| format!(" -P {number}"));
+            let priority = match priorities.get(at) {
+                None | Some(&DEFAULT_PRIORITY) => String::new(),
+                Some(number) => format!(" -P {number}"),
+            };
             let line = format!("%{kind}{when}{priority} -- {}", names.join(" "));
             found.insert(line.into(), shown(&trigger.program.join(" "), &trigger.script));
         }

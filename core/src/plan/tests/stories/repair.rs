@@ -14,6 +14,18 @@ fn a_damaged_installation_is_published_again_from_its_build() {
 }
 
 #[test]
+fn a_damaged_build_is_built_again_if_that_is_possible() {
+    check(&[
+        ("a/1@k1 installed rotten", "kernel+ k1", "make a/1@k1"),
+        ("a/1@k1 installed damaged rotten", "autoinstall k1", "make a/1@k1"),
+        ("a/1@k1 installed rotten", "build a/1 k1", "build a/1@k1"),
+        ("a/1@k1 installed rotten; k1 toolless", "kernel+ k1", "a/1@k1 is deferred 10"),
+        // It is verified before it replaces anything.
+        ("a/1@k1 installed damaged rotten; k1 bare", "kernel+ k1", "install a/1@k1"),
+    ]);
+}
+
+#[test]
 fn a_damaged_installation_is_published_again_without_headers() {
     check(&[
         ("a/1@k1 installed damaged; k1 bare", "kernel+ k1", "install a/1@k1"),
