@@ -283,3 +283,29 @@ fn something_else_at_the_place_of_a_file_is_named_and_hangs_nothing() {
     }
     root.run("dkms doctor --fix; dkms doctor").ok().says(&["no problem found"]);
 }
+
+#[test]
+fn a_module_can_be_removed_from_a_full_disk() {
+    let (layer, kernel) = prepared();
+    for command in
+        ["dkms remove switch/1.0 --all", "dkms uninstall switch/1.0", "dkms unbuild switch/1.0 --all"]
+    {
+        let root = Root::on(&layer);
+        // Without blocks that only root may use.
+        root.run(
+            "truncate -s 16M /opt/disk && mkfs.ext4 -q -m 0 /opt/disk && mount -o loop /opt/disk /mnt && \
+             cp -a /var/lib/dkms/. /mnt/ && mount --bind /mnt /var/lib/dkms && \
+             cd /var/lib/dkms; for n in 1 2 3; do cat /dev/zero >filling-$n; sync; done; \
+             n=10; while [ $(df --output=avail . | tail -1) -gt 0 ] && [ $n -lt 60 ]; do \
+                 dd if=/dev/zero of=filling-$n bs=4k count=1 conv=fsync; n=$((n+1)); done",
+        );
+        let left = root.run("df --output=avail /var/lib/dkms | tail -1").ok().stdout;
+        assert_eq!(left.trim(), "0");
+        let command =
+            command.replace("uninstall switch/1.0", &format!("uninstall switch/1.0 -k {}", kernel.release));
+        root.run(&command).ok();
+        assert_eq!(root.find("/lib/modules", "-name 'switch_*'"), [""; 0], "{command}");
+        assert_eq!(root.find("/var/lib/dkms/.dkms-rs/intent", "-type f"), [""; 0], "{command}");
+        root.run("umount /var/lib/dkms /mnt").ok();
+    }
+}

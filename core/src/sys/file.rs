@@ -411,6 +411,12 @@ pub fn writable(dir: &Path) -> bool {
     dir.is_dir() && rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
+/// Whether an error means that a file system, or a user's share of it, is full.
+pub fn is_full(error: &anyhow::Error) -> bool {
+    let full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| full(error.kind())))
+}
+
 /// Whether a path is on a file system that is read-only. A path that does not exist would be created in the next
 /// directory above it.
 pub fn on_read_only(path: &Path) -> bool {

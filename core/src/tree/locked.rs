@@ -344,10 +344,21 @@ impl LockedTree {
         self.layout.intents().join(&self.intent)
     }
 
-    /// Writes and syncs the intent.
+    /// Writes and syncs the intent. If there is no space for it, what only saves time is deleted: who removes a module may do this
+    /// because the disk is full.
     pub fn intend(&self, intent: &Intent) -> Result<()> {
-        file::write_atomic(&self.intent_file(), &serde_json::to_vec_pretty(intent)?, 0o600)
-            .context("recording the intended changes")
+        let text = serde_json::to_vec_pretty(intent)?;
+        let write = || file::write_atomic(&self.intent_file(), &text, 0o600);
+        let mut written = write();
+        for unneeded in [self.layout.hashes(), self.layout.evaluated(), self.layout.cache()] {
+            if !written.as_ref().is_err_and(file::is_full) {
+                break;
+            }
+            // The error that is reported is that of the intent.
+            let _ = file::remove_all(&unneeded);
+            written = write();
+        }
+        written.context("recording the intended changes")
     }
 
     /// Deletes the intent, after it was fulfilled.
