@@ -2,15 +2,18 @@
 #![allow(clippy::disallowed_methods)] // this is the place
 
 mod changed;
+mod list;
 mod read;
 mod real;
+mod staged;
+mod state;
 mod swap;
 mod tree;
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,11 +24,14 @@ use rustix::fs::{CWD, Mode, RenameFlags};
 use rustix::io::Errno;
 
 pub use changed::Changed;
+pub use list::{files_below, links_below, sorted_entries, sub_dirs, tree_size};
 pub use read::{
     A_DIRECTORY, A_FILE, A_LINK, TREE_LIMIT, content, irregular, is_null, kind_of, open_data, open_regular,
     read_ends, read_optional, read_untrusted, record, same_content, text,
 };
 pub use real::{link_target, real_dir};
+pub use staged::Staged;
+pub use state::{is_executable, is_full, on_read_only, room, writable};
 pub use swap::Swap;
 pub use tree::{Adopted, Entry, adopt, copy as copy_tree, copy_real};
 
@@ -87,97 +93,6 @@ pub fn sync_files(dir: &Path, named: impl Fn(&str) -> bool) -> Result<()> {
         sync(file)?;
     }
     sync(dir)
-}
-
-/// A complete, synced file without its final name. If it is dropped without [`Staged::commit`], it is deleted.
-#[derive(Debug)]
-pub struct Staged {
-    temp: PathBuf,
-    dest: PathBuf,
-    done: bool,
-}
-
-impl Staged {
-    /// Writes `content` next to `dest`. All disk space is allocated here: the later steps only rename.
-    pub fn new(dest: &Path, content: &[u8], mode: u32) -> Result<Self> {
-        Self::with(dest, mode, |file| file.write_all(content))
-    }
-
-    /// The same with what `fill` writes.
-    pub fn with(dest: &Path, mode: u32, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<Self> {
-        let staged = Self { temp: temp_beside(dest), dest: dest.to_owned(), done: false };
-        let write = || -> io::Result<()> {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&staged.temp)?;
-            fill(&mut file)?;
-            file.set_permissions(Permissions::from_mode(mode))?;
-            file.sync_all()
-        };
-        write().with_context(|| format!("writing {}", dest.display()))?;
-        Ok(staged)
-    }
-
-    /// Creates an empty file for another program to write, at [`Staged::path`]. [`Staged::complete`] follows.
-    pub fn empty(dest: &Path, mode: u32) -> Result<Self> {
-        Self::with(dest, mode, |_| Ok(()))
-    }
-
-    /// The path of the file before it has its final name.
-    pub fn path(&self) -> &Path {
-        &self.temp
-    }
-
-    /// Syncs what another program wrote. The program may have recreated the file with another mode.
-    pub fn complete(&self, mode: u32) -> Result<()> {
-        fs::set_permissions(&self.temp, Permissions::from_mode(mode))
-            .and_then(|()| File::open(&self.temp)?.sync_all())
-            .with_context(|| format!("writing {}", self.dest.display()))
-    }
-
-    /// Creates a link to `target` next to `dest`.
-    pub fn link(dest: &Path, target: &Path) -> Result<Self> {
-        let staged = Self { temp: temp_beside(dest), dest: dest.to_owned(), done: false };
-        std::os::unix::fs::symlink(target, &staged.temp)
-            .with_context(|| format!("linking {} to {}", dest.display(), target.display()))?;
-        Ok(staged)
-    }
-
-    /// Copies a file next to `dest`, with its mode, owner and time of modification.
-    pub fn copy(from: &Path, dest: &Path) -> Result<Self> {
-        let open = || -> io::Result<_> {
-            let (file, _) = open_regular(from)?;
-            let meta = file.metadata()?;
-            Ok((file, meta))
-        };
-        let (mut file, meta) = open().with_context(|| format!("reading {}", from.display()))?;
-        make_dirs_synced(parent(dest))?;
-        Self::with(dest, meta.mode() & 0o7777, |copy| {
-            io::copy(&mut file, copy)?;
-            std::os::unix::fs::fchown(&*copy, Some(meta.uid()), Some(meta.gid()))?;
-            copy.set_modified(meta.modified()?)
-        })
-    }
-
-    /// Renames the file, replacing an existing one: the old or the new one at any time, and after a power failure.
-    pub fn commit(self) -> Result<()> {
-        let mut changed = Changed::default();
-        changed.name(self)?;
-        changed.sync()
-    }
-
-    fn rename(&mut self) -> Result<&Path> {
-        fail::fail_point!("file:before-effect");
-        fs::rename(&self.temp, &self.dest).with_context(|| format!("replacing {}", self.dest.display()))?;
-        self.done = true;
-        Ok(&self.dest)
-    }
-}
-
-impl Drop for Staged {
-    fn drop(&mut self) {
-        if !self.done {
-            let _ = fs::remove_file(&self.temp);
-        }
-    }
 }
 
 fn parent(path: &Path) -> &Path {
@@ -396,83 +311,6 @@ pub fn remove_empty_up_to(dir: &Path, stop: &Path) {
     }
 }
 
-/// The size of all files below a directory, in bytes.
-pub fn tree_size(dir: &Path) -> u64 {
-    let size = |path: PathBuf| match path.symlink_metadata() {
-        Ok(meta) if meta.is_dir() => tree_size(&path),
-        Ok(meta) => meta.len(),
-        Err(_) => 0,
-    };
-    sorted_entries(dir).into_iter().map(size).sum()
-}
-
-/// Whether this process may create files in a directory; false if it does not exist.
-pub fn writable(dir: &Path) -> bool {
-    dir.is_dir() && rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_ok()
-}
-
-/// Whether an error means that a file system, or a user's share of it, is full.
-pub fn is_full(error: &anyhow::Error) -> bool {
-    let full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| full(error.kind())))
-}
-
-/// Whether a path is on a file system that is read-only. A path that does not exist would be created in the next
-/// directory above it.
-pub fn on_read_only(path: &Path) -> bool {
-    let there = path.ancestors().find(|path| path.exists());
-    there.is_some_and(|path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK) == Err(Errno::ROFS))
-}
-
-/// The entries of a directory in byte order; empty if it does not exist.
-pub fn sorted_entries(dir: &Path) -> Vec<PathBuf> {
-    let mut entries: Vec<_> =
-        fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-    entries.sort();
-    entries
-}
-
-/// The names of the subdirectories (links are not followed), in byte order.
-pub fn sub_dirs(dir: &Path) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
-    names.sort();
-    names
-}
-
-/// The regular files below a directory, in byte order. Links are neither followed nor listed; `skip` names entries of the
-/// directory itself.
-pub fn files_below(dir: &Path, skip: &[&str]) -> Vec<PathBuf> {
-    below(dir, skip, fs::FileType::is_file)
-}
-
-/// The links below a directory, in byte order.
-pub fn links_below(dir: &Path) -> Vec<PathBuf> {
-    below(dir, &[], fs::FileType::is_symlink)
-}
-
-/// The type of each entry comes with the directory: thousands of files are not examined one by one.
-fn below(dir: &Path, skip: &[&str], wanted: fn(&fs::FileType) -> bool) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let entries = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut open: Vec<_> = entries(dir).collect();
-    open.retain(|entry| !skip.iter().any(|name| entry.file_name() == *name));
-    while let Some(entry) = open.pop() {
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => open.extend(entries(&entry.path())),
-            Ok(kind) if wanted(&kind) => found.push(entry.path()),
-            _ => {}
-        }
-    }
-    found.sort();
-    found
-}
-
 /// Copies a tree over another one: files and links replace existing ones, directories are merged.
 pub fn overlay_tree(from: &Path, to: &Path, owner: Option<u32>) -> Result<()> {
     let real_dir = |path: &Path| path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
@@ -488,20 +326,10 @@ pub fn overlay_tree(from: &Path, to: &Path, owner: Option<u32>) -> Result<()> {
     Ok(())
 }
 
-/// Free bytes on the file system of a directory; `None` if it has no inode for another file.
-pub fn room(dir: &Path) -> Option<u64> {
-    let stat = rustix::fs::statvfs(dir).ok()?;
-    let files = stat.f_files == 0 || stat.f_favail > 0;
-    Some(if files { stat.f_bavail.saturating_mul(stat.f_frsize) } else { 0 })
-}
-
-/// Whether a file exists and is executable.
-pub fn is_executable(path: &Path) -> bool {
-    path.metadata().is_ok_and(|meta| meta.is_file() && meta.mode() & 0o111 != 0)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     #[test]

@@ -1,0 +1,37 @@
+//! What can be done with a file or a file system.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::io::Errno;
+
+/// Whether this process may create files in a directory; false if it does not exist.
+pub fn writable(dir: &Path) -> bool {
+    dir.is_dir() && rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
+/// Whether an error means that a file system, or a user's share of it, is full.
+pub fn is_full(error: &anyhow::Error) -> bool {
+    let full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| full(error.kind())))
+}
+
+/// Whether a path is on a file system that is read-only. A path that does not exist would be created in the next
+/// directory above it.
+pub fn on_read_only(path: &Path) -> bool {
+    let there = path.ancestors().find(|path| path.exists());
+    there.is_some_and(|path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK) == Err(Errno::ROFS))
+}
+
+/// Free bytes on the file system of a directory; `None` if it has no inode for another file.
+pub fn room(dir: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(dir).ok()?;
+    let files = stat.f_files == 0 || stat.f_favail > 0;
+    Some(if files { stat.f_bavail.saturating_mul(stat.f_frsize) } else { 0 })
+}
+
+/// Whether a file exists and is executable.
+pub fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.mode() & 0o111 != 0)
+}
