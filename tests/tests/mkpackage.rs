@@ -2,6 +2,7 @@
 //! beside it leaves alone.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
+use dkms_tests::boot::{initrd::Initrd, secure};
 use dkms_tests::count::Counters;
 use dkms_tests::fleet::{self, make, target};
 use dkms_tests::kernels::Flavour;
@@ -412,4 +413,71 @@ fn pacman_upgrades_it_together_with_the_kernel() {
     root.run("pacman -R --noconfirm fleet-mod-modules-linux").ok().never_says(&["error", "warning"]);
     root.run(&format!("depmod {kernel}")).ok();
     assert_eq!(modules(&root, &kernel), before);
+}
+
+/// In the guest: which of the two modules the kernel loads.
+const INIT: &str = r#"#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t securityfs s /sys/kernel/security
+sed 's/^/LOCKDOWN /' /sys/kernel/security/lockdown
+for n in fleet stranger; do
+    dmesg -c >/tmp/earlier
+    if insmod /m/$n.ko; then echo "INSMOD $n: loaded"; else echo "INSMOD $n: refused"; fi
+    dmesg -c | sed "s/^/DMESG $n: /"
+    sed "s/^/MODULES $n: /" /proc/modules
+    rmmod fleet_mod 2>/dev/null
+done
+echo BOOT-DONE
+poweroff -f
+"#;
+
+/// The modules are signed where they are built. A machine that has enrolled that certificate loads them, with a kernel that
+/// Secure Boot locks down; a package of the same build that is signed with another key is installed as well, and the kernel
+/// rejects its modules.
+#[test]
+#[ignore = "long: run by `make test-long`"]
+fn with_secure_boot_the_kernel_loads_what_the_fleets_key_has_signed() {
+    let (layer, kernel) = builder(Suite::trixie());
+    let of = |another_key: bool| {
+        let root = Root::on(&layer);
+        if another_key {
+            root.run(&format!("rm /var/lib/dkms/mok.* && dkms build fleet_mod/1.0 -k {kernel} --force")).ok();
+        }
+        let package = bring(&root, &root, &kernel, "1.0");
+        (root.read_bytes(&package), root.read_bytes("/var/lib/dkms/mok.pub"), package)
+    };
+    let (fleet, stranger) = (of(false), of(true));
+    assert_ne!((&fleet.0, &fleet.1), (&stranger.0, &stranger.1));
+    // The installed files, from machines without compiler.
+    let module = |(bytes, _, package): &(Vec<u8>, Vec<u8>, String)| {
+        let root = Root::on(&target(Suite::trixie(), &kernel));
+        root.write(package, bytes);
+        root.apt_install(&[package]).ok();
+        root.run(&boot::unpack_command(&format!("{}/fleet_mod.ko.xz", kernel.dkms_dir()), "/opt/plain.ko"))
+            .ok();
+        root.read_bytes("/opt/plain.ko")
+    };
+    let modules = [("fleet", module(&fleet)), ("stranger", module(&stranger))];
+    let [own, other] = modules.each_ref().map(|(_, content)| dkms_core::kernel::signature::without(content));
+    assert_eq!(host::sha256(own), host::sha256(other), "they differ in their signatures only");
+
+    let root = Root::on(&layer);
+    let initrd = Initrd::new(&root);
+    for (name, content) in &modules {
+        initrd.add(&format!("/m/{name}.ko"), content);
+    }
+    let image = root.path(&format!("/boot/vmlinuz-{kernel}"));
+    let console = secure::boot(Suite::trixie(), &image, &initrd.pack(INIT), &fleet.1);
+    root.note(&format!("serial console:\n{console}"));
+    let line =
+        |start: &str| console.lines().filter(|line| line.starts_with(start)).collect::<Vec<_>>().join("\n");
+    assert!(line("LOCKDOWN").contains("[integrity]"), "Secure Boot is not in force\n{console}");
+    assert_eq!(line("INSMOD fleet"), "INSMOD fleet: loaded", "{console}");
+    assert!(line("MODULES fleet: fleet_mod ").contains("fleet_mod"), "{console}");
+    assert_eq!(line("INSMOD stranger"), "INSMOD stranger: refused", "{console}");
+    assert!(
+        line("DMESG stranger").contains("Loading of module with unavailable key is rejected"),
+        "{console}"
+    );
+    assert_eq!(line("MODULES stranger: fleet_mod "), "", "{console}");
 }
