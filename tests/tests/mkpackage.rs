@@ -7,7 +7,7 @@ use dkms_tests::count::Counters;
 use dkms_tests::fleet::{self, make, target};
 use dkms_tests::kernels::Flavour;
 use dkms_tests::modules::Sources;
-use dkms_tests::pacman::{self, LINUX};
+use dkms_tests::pacman::{self, LINUX, NEWER};
 use dkms_tests::roots::Layer;
 use dkms_tests::rpm::{self, Family};
 use dkms_tests::watch::Watch;
@@ -392,7 +392,7 @@ fn pacman_upgrades_it_together_with_the_kernel() {
     });
     let root = Root::on(&layer);
     let kernel = Kernel { release: root.read("/opt/release") };
-    let before = modules(&root, &kernel);
+
     root.run("ln -s /opt/product/usr/sbin/dkms /usr/bin/dkms").ok();
     let words = format!("mkpackage fleet_mod/1.0 -k {kernel}");
     let (path, bytes) = make(&root, &words);
@@ -410,9 +410,51 @@ fn pacman_upgrades_it_together_with_the_kernel() {
         .says(&["updates/dkms"]);
     // The kernel cannot be removed, or replaced by another version, without it.
     root.run("pacman -R --noconfirm linux").fails().says(&["fleet-mod-modules-linux"]);
+    let builder = Root::on(&layer);
+    let newer = NEWER.make(&builder);
+    let version = NEWER.version(&newer.release);
+    let kernels = ["linux", "linux-headers"]
+        .map(|name| format!("{}/{name}-{version}-1-any.pkg.tar", pacman::REPOSITORY));
+    let build = format!("/opt/product/usr/sbin/dkms build fleet_mod/1.0 -k {newer}");
+    builder.run(&format!("pacman -U --noconfirm {} && depmod {newer} && {build}", kernels.join(" "))).ok();
+    builder.run("ln -s /opt/product/usr/sbin/dkms /usr/bin/dkms").ok();
+    let (path, bytes) = make(&builder, &format!("mkpackage fleet_mod/1.0 -k {newer}"));
+    let repository = "/opt/new";
+    let publish = |path: &str, bytes: &[u8]| {
+        let file = path.rsplit('/').next().unwrap();
+        root.write(&format!("{repository}/{file}"), bytes);
+        root.run(&format!("repo-add -q {repository}/new.db.tar.gz {repository}/{file}")).ok();
+    };
+    let conf = root.read("/etc/pacman.conf");
+    root.write("/etc/pacman.conf", format!("{conf}\n[new]\nServer = file://{repository}\n"));
+    for kernel in &kernels {
+        publish(kernel, &builder.read_bytes(kernel));
+    }
+    root.run("pacman -Syyu --noconfirm").fails().says(&["fleet-mod-modules-linux"]);
+    assert_eq!(root.find(&newer.modules_dir(), ""), [""; 0]);
+    publish(&path, &bytes);
+    root.run("pacman -Syyu --noconfirm").ok().never_says(&["error", "warning"]);
+    root.run("pacman -Q linux fleet-mod-modules-linux")
+        .ok()
+        .says(&[&version, "fleet-mod-modules-linux 1.0z"]);
+    root.run("pacman -Qkk fleet-mod-modules-linux").ok().says(&["0 altered files"]);
+    root.run(&format!("depmod {newer} && modprobe -n -v -S {newer} fleet_extra"))
+        .ok()
+        .says(&["updates/dkms"]);
+    assert_eq!(root.find(&kernel.modules_dir(), "-name '*.ko*'"), [""; 0], "the old kernel's are gone");
+    let version = |version: &str| format!("{version}z6.12.1_arch1_1-1");
+    for (older, newer) in [("1.0", "1.0.1"), ("1.0rc1", "1.0"), ("1.0", "1.1"), ("r5.g12", "r6.g11")] {
+        root.run(&format!("vercmp {} {}", version(older), version(newer))).ok().says(&["-1"]);
+    }
+    let with_package = modules(&root, &newer).0;
     root.run("pacman -R --noconfirm fleet-mod-modules-linux").ok().never_says(&["error", "warning"]);
-    root.run(&format!("depmod {kernel}")).ok();
-    assert_eq!(modules(&root, &kernel), before);
+    root.run(&format!("depmod {newer}")).ok();
+    let after = modules(&root, &newer);
+    assert!(with_package.len() > after.0.len() && !after.1.contains("fleet"), "{after:?}");
+    assert_eq!(
+        root.find(&newer.modules_dir(), "-name '*fleet*' -o -name 'updates' -o -name 'dkms-packages'"),
+        [""; 0]
+    );
 }
 
 /// In the guest: which of the two modules the kernel loads.
