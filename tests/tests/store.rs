@@ -187,7 +187,9 @@ fn each_builds_locally(faults: &[Fault]) {
     let (root, store, modules) = victim(&layer, &kernel);
     let public = store.key.parse::<PrivateKey>().unwrap().public().to_string();
     root.run("cd /tmp && openssl req -x509 -newkey rsa:2048 -nodes -keyout tls.key -out tls.pem -days 9 -subj /CN=127.0.0.1 2>/dev/null").ok();
-    root.start("cd /tmp && exec openssl s_server -accept 7443 -cert tls.pem -key tls.key -WWW -quiet >/dev/null 2>&1");
+    // Others of these tests run at the same time.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    root.start(&format!("cd /tmp && exec openssl s_server -accept {port} -cert tls.pem -key tls.key -WWW -quiet >/dev/null 2>&1"));
     let plain = serve(store.clone(), good);
     let counters = Counters::install(&root);
     for Fault { name, wrong, says } in faults {
@@ -212,6 +214,7 @@ fn each_builds_locally(faults: &[Fault]) {
                 settings = Some(
                     text.replace("KEY", &public)
                         .replace("STORE", &url)
+                        .replace(":TLS", &format!(":{port}"))
                         .replace("http://PLAIN", &plain.url())
                         .replace("https://PLAIN", &plain.url().replace("http:", "https:")),
                 )
