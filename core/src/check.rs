@@ -168,11 +168,16 @@ pub fn foreseen(
         return Ok(Vec::new());
     }
     let mut found = BTreeSet::new();
+    let fleet = session.fleet_key().unwrap_or_default();
     for (id, entry) in &snapshot()?.modules {
         for (target, build) in entry.builds.iter().filter(|(_, build)| build.active) {
             let (Some(why), Some(record)) = (refusing.get(target), &build.record) else { continue };
             let kernel = &target.kernel;
-            let (_, path) = sign::pair(session, target);
+            let theirs = fleet.as_ref().filter(|fleet| record.signer.as_ref() == Some(&fleet.identity));
+            let path = match (theirs, &session.policy.admin.store().signed_by) {
+                (Some(_), Some(path)) => path.clone(),
+                _ => sign::pair(session, target).1,
+            };
             let built_in = certificate(&layout.headers(kernel).join("certs/signing_key.x509")).ok();
             let known = |ours: &Certificate| {
                 built_in.as_ref() == Some(ours)

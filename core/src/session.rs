@@ -10,7 +10,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::Cache;
-use crate::kernel::{self, Kernel};
+use crate::kernel::{self, FleetKey, Kernel};
 use crate::layout::Layout;
 use crate::policy::framework::ADDON_MODULES;
 use crate::policy::{ALLOW, Framework, Policy, TrySign};
@@ -106,6 +106,11 @@ impl ReadOnly {
 }
 
 impl Session {
+    /// The key of policy.toml whose signatures are kept.
+    pub fn fleet_key(&self) -> Result<Option<FleetKey>> {
+        self.policy.admin.store().signed_by.as_deref().map(FleetKey::load).transpose()
+    }
+
     /// Starts a run. `place` may move the trees after framework.conf did.
     pub fn start(screen: Screen, options: Options, place: impl FnOnce(&mut Layout)) -> Result<Self> {
         // Files that dkms creates must be readable for all and writable only for root, whatever the caller's umask is:

@@ -22,7 +22,8 @@ pub enum Wrong {
     Shell(&'static str),
     /// A web server with these files answers like this.
     Server(fn(&Store, &str, &mut TcpStream)),
-    /// The settings are these: `KEY` is the public key, `STORE` the URL of a good store.
+    /// The settings are these: `KEY` is the public key, `STORE` the URL of a good store, `TLS` the port of a server
+    /// whose certificate is not trusted.
     Settings(&'static str),
 }
 
@@ -260,7 +261,7 @@ pub const SETTINGS: &[Fault] = &[
     row!("a dead server", Wrong::Settings("url = [\"http://127.0.0.1:1\"]\ntrust = [\"KEY\"]"), "(7) "),
     row!("an address without a machine", Wrong::Settings("url = [\"http://192.0.2.1\"]\ntrust = [\"KEY\"]"), "the store http://192.0.2.1 was not used"),
     row!("a name that does not exist", Wrong::Settings("url = [\"https://store.invalid\"]\ntrust = [\"KEY\"]"), "(6) Could not resolve host"),
-    row!("a self-signed certificate", Wrong::Settings("url = [\"https://127.0.0.1:7443\"]\ntrust = [\"KEY\"]"), "(60) SSL certificate"),
+    row!("a self-signed certificate", Wrong::Settings("url = [\"https://127.0.0.1:TLS\"]\ntrust = [\"KEY\"]"), "(60) SSL certificate"),
     row!("TLS to a server without", Wrong::Settings("url = [\"https://PLAIN\"]\ntrust = [\"KEY\"]"), "(35) "),
     row!("a dead proxy", Wrong::Settings("url = [\"http://store.example\"]\ntrust = [\"KEY\"]\nproxy = \"http://127.0.0.1:1\""), "(7) "),
     row!("a password in the URL", Wrong::Settings("url = [\"https://user:secret@store.example\"]\ntrust = [\"KEY\"]"), "the store https://store.example was not used: its URL has"),

@@ -8,11 +8,12 @@
     clippy::print_stderr
 )] // tests stop at the first surprise
 
+use dkms_tests::boot::{initrd::Initrd, secure};
 use dkms_tests::count::Counters;
 use dkms_tests::fleet::{self, make, target};
 use dkms_tests::kernels::Flavour;
 use dkms_tests::modules::Sources;
-use dkms_tests::pacman::{self, LINUX};
+use dkms_tests::pacman::{self, LINUX, NEWER};
 use dkms_tests::roots::Layer;
 use dkms_tests::rpm::{self, Family};
 use dkms_tests::watch::Watch;
@@ -397,7 +398,7 @@ fn pacman_upgrades_it_together_with_the_kernel() {
     });
     let root = Root::on(&layer);
     let kernel = Kernel { release: root.read("/opt/release") };
-    let before = modules(&root, &kernel);
+
     root.run("ln -s /opt/product/usr/sbin/dkms /usr/bin/dkms").ok();
     let words = format!("mkpackage fleet_mod/1.0 -k {kernel}");
     let (path, bytes) = make(&root, &words);
@@ -415,7 +416,116 @@ fn pacman_upgrades_it_together_with_the_kernel() {
         .says(&["updates/dkms"]);
     // The kernel cannot be removed, or replaced by another version, without it.
     root.run("pacman -R --noconfirm linux").fails().says(&["fleet-mod-modules-linux"]);
+    let builder = Root::on(&layer);
+    let newer = NEWER.make(&builder);
+    let version = NEWER.version(&newer.release);
+    let kernels = ["linux", "linux-headers"]
+        .map(|name| format!("{}/{name}-{version}-1-any.pkg.tar", pacman::REPOSITORY));
+    let build = format!("/opt/product/usr/sbin/dkms build fleet_mod/1.0 -k {newer}");
+    builder.run(&format!("pacman -U --noconfirm {} && depmod {newer} && {build}", kernels.join(" "))).ok();
+    builder.run("ln -s /opt/product/usr/sbin/dkms /usr/bin/dkms").ok();
+    let (path, bytes) = make(&builder, &format!("mkpackage fleet_mod/1.0 -k {newer}"));
+    let repository = "/opt/new";
+    let publish = |path: &str, bytes: &[u8]| {
+        let file = path.rsplit('/').next().unwrap();
+        root.write(&format!("{repository}/{file}"), bytes);
+        root.run(&format!("repo-add -q {repository}/new.db.tar.gz {repository}/{file}")).ok();
+    };
+    let conf = root.read("/etc/pacman.conf");
+    root.write("/etc/pacman.conf", format!("{conf}\n[new]\nServer = file://{repository}\n"));
+    for kernel in &kernels {
+        publish(kernel, &builder.read_bytes(kernel));
+    }
+    root.run("pacman -Syyu --noconfirm").fails().says(&["fleet-mod-modules-linux"]);
+    assert_eq!(root.find(&newer.modules_dir(), ""), [""; 0]);
+    publish(&path, &bytes);
+    root.run("pacman -Syyu --noconfirm").ok().never_says(&["error", "warning"]);
+    root.run("pacman -Q linux fleet-mod-modules-linux")
+        .ok()
+        .says(&[&version, "fleet-mod-modules-linux 1.0z"]);
+    root.run("pacman -Qkk fleet-mod-modules-linux").ok().says(&["0 altered files"]);
+    root.run(&format!("depmod {newer} && modprobe -n -v -S {newer} fleet_extra"))
+        .ok()
+        .says(&["updates/dkms"]);
+    assert_eq!(root.find(&kernel.modules_dir(), "-name '*.ko*'"), [""; 0], "the old kernel's are gone");
+    let version = |version: &str| format!("{version}z6.12.1_arch1_1-1");
+    for (older, newer) in [("1.0", "1.0.1"), ("1.0rc1", "1.0"), ("1.0", "1.1"), ("r5.g12", "r6.g11")] {
+        root.run(&format!("vercmp {} {}", version(older), version(newer))).ok().says(&["-1"]);
+    }
+    let with_package = modules(&root, &newer).0;
     root.run("pacman -R --noconfirm fleet-mod-modules-linux").ok().never_says(&["error", "warning"]);
-    root.run(&format!("depmod {kernel}")).ok();
-    assert_eq!(modules(&root, &kernel), before);
+    root.run(&format!("depmod {newer}")).ok();
+    let after = modules(&root, &newer);
+    assert!(with_package.len() > after.0.len() && !after.1.contains("fleet"), "{after:?}");
+    assert_eq!(
+        root.find(&newer.modules_dir(), "-name '*fleet*' -o -name 'updates' -o -name 'dkms-packages'"),
+        [""; 0]
+    );
+}
+
+/// In the guest: which of the two modules the kernel loads.
+const INIT: &str = r#"#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t securityfs s /sys/kernel/security
+sed 's/^/LOCKDOWN /' /sys/kernel/security/lockdown
+for n in fleet stranger; do
+    dmesg -c >/tmp/earlier
+    if insmod /m/$n.ko; then echo "INSMOD $n: loaded"; else echo "INSMOD $n: refused"; fi
+    dmesg -c | sed "s/^/DMESG $n: /"
+    sed "s/^/MODULES $n: /" /proc/modules
+    rmmod fleet_mod 2>/dev/null
+done
+echo BOOT-DONE
+poweroff -f
+"#;
+
+/// The modules are signed where they are built. A machine that has enrolled that certificate loads them, with a kernel that
+/// Secure Boot locks down; a package of the same build that is signed with another key is installed as well, and the kernel
+/// rejects its modules.
+#[test]
+#[ignore = "long: run by `make test-long`"]
+fn with_secure_boot_the_kernel_loads_what_the_fleets_key_has_signed() {
+    let (layer, kernel) = builder(Suite::trixie());
+    let of = |another_key: bool| {
+        let root = Root::on(&layer);
+        if another_key {
+            root.run(&format!("rm /var/lib/dkms/mok.* && dkms build fleet_mod/1.0 -k {kernel} --force")).ok();
+        }
+        let package = bring(&root, &root, &kernel, "1.0");
+        (root.read_bytes(&package), root.read_bytes("/var/lib/dkms/mok.pub"), package)
+    };
+    let (fleet, stranger) = (of(false), of(true));
+    assert_ne!((&fleet.0, &fleet.1), (&stranger.0, &stranger.1));
+    // The installed files, from machines without compiler.
+    let module = |(bytes, _, package): &(Vec<u8>, Vec<u8>, String)| {
+        let root = Root::on(&target(Suite::trixie(), &kernel));
+        root.write(package, bytes);
+        root.apt_install(&[package]).ok();
+        root.run(&boot::unpack_command(&format!("{}/fleet_mod.ko.xz", kernel.dkms_dir()), "/opt/plain.ko"))
+            .ok();
+        root.read_bytes("/opt/plain.ko")
+    };
+    let modules = [("fleet", module(&fleet)), ("stranger", module(&stranger))];
+    let [own, other] = modules.each_ref().map(|(_, content)| dkms_core::kernel::signature::without(content));
+    assert_eq!(host::sha256(own), host::sha256(other), "they differ in their signatures only");
+
+    let root = Root::on(&layer);
+    let initrd = Initrd::new(&root);
+    for (name, content) in &modules {
+        initrd.add(&format!("/m/{name}.ko"), content);
+    }
+    let image = root.path(&format!("/boot/vmlinuz-{kernel}"));
+    let console = secure::boot(Suite::trixie(), &image, &initrd.pack(INIT), &fleet.1);
+    root.note(&format!("serial console:\n{console}"));
+    let line =
+        |start: &str| console.lines().filter(|line| line.starts_with(start)).collect::<Vec<_>>().join("\n");
+    assert!(line("LOCKDOWN").contains("[integrity]"), "Secure Boot is not in force\n{console}");
+    assert_eq!(line("INSMOD fleet"), "INSMOD fleet: loaded", "{console}");
+    assert!(line("MODULES fleet: fleet_mod ").contains("fleet_mod"), "{console}");
+    assert_eq!(line("INSMOD stranger"), "INSMOD stranger: refused", "{console}");
+    assert!(
+        line("DMESG stranger").contains("Loading of module with unavailable key is rejected"),
+        "{console}"
+    );
+    assert_eq!(line("MODULES stranger: fleet_mod "), "", "{console}");
 }

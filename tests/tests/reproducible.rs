@@ -17,7 +17,7 @@ for dir in /usr/src/*; do
 done
 # Other settings, which change no build.
 printf 'parallel_jobs=1\nmodprobe_on_install=false\n' >/etc/dkms/framework.conf.d/elsewhere.conf
-printf 'critical = ["acpi-call"]\ncache_mib = 99\nbuild_minutes = 7\n[store]\nurl = ["file:///srv/store"]\n' >/etc/dkms/policy.toml
+printf 'critical = ["acpi-call"]\ncache_mib = 99\nbuild_minutes = 67\n[store]\nurl = ["file:///srv/store"]\n' >/etc/dkms/policy.toml
 mkdir -p /etc/dkms/other-module /root/elsewhere && cd /root/elsewhere
 "#;
 

@@ -9,7 +9,7 @@
 )] // tests stop at the first surprise
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use dkms_tests::modules::{REAL, Sources};
 use dkms_tests::roots::Layer;
 use dkms_tests::store_faults::{FILES, Fault, Files, SERVERS, SETTINGS, Store, Wrong, good};
 use dkms_tests::web::{Web, send};
-use dkms_tests::{Kernel, Output, Root, Suite, bench, stage};
+use dkms_tests::{Kernel, Output, Root, Suite, bench, host, stage};
 
 /// Machines with curl and two modules that are not built yet; each machine signs with a key of its own.
 fn machines() -> (Layer, Kernel) {
@@ -193,7 +193,9 @@ fn each_builds_locally(faults: &[Fault]) {
     let (root, store, modules) = victim(&layer, &kernel);
     let public = store.key.parse::<PrivateKey>().unwrap().public().to_string();
     root.run("cd /tmp && openssl req -x509 -newkey rsa:2048 -nodes -keyout tls.key -out tls.pem -days 9 -subj /CN=127.0.0.1 2>/dev/null").ok();
-    root.start("cd /tmp && exec openssl s_server -accept 7443 -cert tls.pem -key tls.key -WWW -quiet >/dev/null 2>&1");
+    // Others of these tests run at the same time.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    root.start(&format!("cd /tmp && exec openssl s_server -accept {port} -cert tls.pem -key tls.key -WWW -quiet >/dev/null 2>&1"));
     let plain = serve(store.clone(), good);
     let counters = Counters::install(&root);
     for Fault { name, wrong, says } in faults {
@@ -218,6 +220,7 @@ fn each_builds_locally(faults: &[Fault]) {
                 settings = Some(
                     text.replace("KEY", &public)
                         .replace("STORE", &url)
+                        .replace(":TLS", &format!(":{port}"))
                         .replace("http://PLAIN", &plain.url())
                         .replace("https://PLAIN", &plain.url().replace("http:", "https:")),
                 )
@@ -388,6 +391,16 @@ fn a_store_is_kept_in_order() {
     // An ordinary user can verify it, with the public key.
     root.run("setpriv --reuid=1234 --clear-groups dkms store verify /srv/store --key /etc/dkms/store.pub")
         .ok();
+    // Variables of a pipeline do not matter to builds that were made without them; those of a build do.
+    root.run("CI_TOKEN=1 dkms store push /srv/store").ok().says(&["0 builds pushed, 2 were there"]);
+    root.run(&format!("FLAG=1 dkms build one/1.0 -k {kernel} --force && dkms store push /srv/other"))
+        .ok()
+        .says(&["one/1.0", "not pushed: it was built with variables of the environment", "1 builds pushed"]);
+    root.run(&format!(
+        "dkms build one/1.0 -k {kernel} --force && dkms store push /srv/store && rm -r /srv/other"
+    ))
+    .ok()
+    .says(&["0 builds pushed, 2 were there"]);
     // A build whose source has changed is not pushed as if it were made of it.
     root.run("echo >>/usr/src/one-1.0/one.c; rm -r /srv/store; dkms store push /srv/store").ok().says(&[
         "one/1.0",
@@ -537,4 +550,233 @@ fn real_packages_are_not_compiled_again() {
 #[ignore = "long: run by `make test-long`"]
 fn all_small_packages_are_not_compiled_again() {
     of_real_packages(REAL);
+}
+
+/// The S3-compatible server of the crate `s3s-fs`, with its version.
+const S3_SERVER: (&str, &str) = ("s3s-fs", "0.14.1");
+
+/// Builds the server once.
+fn s3_server() -> PathBuf {
+    let (name, version) = S3_SERVER;
+    let place = host::workspace().join(format!("target/{name}-{version}"));
+    let program = place.join("bin").join(name);
+    let _building = host::lock(name);
+    if !program.exists() {
+        host::run_host(&format!(
+            "CARGO_TARGET_DIR={0}/build cargo install --locked {name} --version {version} --features binary --root {0} && rm -r {0}/build",
+            place.display()
+        ));
+    }
+    program
+}
+
+/// A bucket: each request is signed, and a wrong key is refused.
+#[test]
+#[ignore = "long: run by `make test-long`"]
+fn pushed_to_a_bucket() {
+    let server = s3_server();
+    let (layer, kernel) = quick_machines();
+    let first = Root::on(&layer);
+    autoinstall(&first, &kernel);
+    let port = 27_000 + std::process::id() % 5_000;
+    let host = format!("127.0.0.1:{port}");
+    first.run("mkdir -p /srv/s3/fleet && dkms store key fleet").ok();
+    first.bind(server.parent().unwrap(), "/mnt", false);
+    first.start(&format!(
+        "exec /mnt/s3s-fs --access-key ACCESS --secret-key secret --host 127.0.0.1 --port {port} /srv/s3"
+    ));
+    first
+        .run(&format!(
+            "for n in $(seq 40); do curl -s -o /dev/null http://{host}/ && exit; sleep 0.2; done; exit 1"
+        ))
+        .ok();
+    let push = format!("dkms store push s3+http://{host}/fleet/dkms");
+    // Not without a key, nor with a wrong one.
+    for login in [
+        "",
+        "machine 127.0.0.1 login ACCESS password wrong\n",
+        "machine 127.0.0.1 login OTHER password secret\n",
+    ] {
+        first.write("/etc/dkms/store.netrc", login);
+        first
+            .run(&push)
+            .fails()
+            .says(&["pushing one/1.0", "error: 403"])
+            .never_says(&["secret", "wrong", "ACCESS"]);
+    }
+    assert_eq!(first.find("/srv/s3/fleet", "-type f"), [""; 0]);
+    first.write("/etc/dkms/store.netrc", "machine 127.0.0.1 login ACCESS password secret\n");
+    first.run("chmod 600 /etc/dkms/store.netrc").ok();
+    first.run(&push).ok().says(&["2 builds pushed"]).never_says(&["secret", "ACCESS"]);
+    first.run("dkms store verify /srv/s3/fleet/dkms").ok().says(&["2 builds, 0 problems"]);
+    // It is read over HTTP, as from any web server.
+    let files = files(&first.path("/srv/s3/fleet/dkms"));
+    let web = serve(store(&first, &files), good);
+    let second = Root::on(&layer);
+    trust(&second, &web.url(), &first.read("/etc/dkms/store.pub"));
+    autoinstall(&second, &kernel).says(&["(from the store)"]);
+    assert_eq!(unsigned(&second, &kernel), unsigned(&first, &kernel));
+    let key = first.read("/etc/dkms/store.pub");
+    trust(&second, &format!("s3+http://{host}/fleet/dkms"), &key);
+    second.run("rm -rf /var/cache/dkms; dkms remove one/1.0 --all; dkms add one/1.0").ok();
+    autoinstall(&second, &kernel).says(&["s3+ is for `dkms store push` only"]);
+}
+
+/// 500 downloads of one build at once from a real web server, and machines that install it meanwhile.
+#[test]
+#[ignore = "long: run by `make test-long`"]
+fn five_hundred_clients_at_once() {
+    const CLIENTS: usize = 500;
+    let (layer, kernel) = quick_machines();
+    let first = Root::on(&layer);
+    let files = fill(&first, &kernel);
+    let store = store(&first, &files);
+    let port = 7000 + std::process::id() % 20_000;
+    let url = format!("http://127.0.0.1:{port}/store");
+    first.write(
+        "/tmp/nginx.conf",
+        format!(
+            "user www-data;\nworker_processes 2;\nevents {{ worker_connections 2048; }}\npid /tmp/nginx.pid;\nhttp {{ access_log /tmp/access.log; \
+             server {{ listen 127.0.0.1:{port} backlog=1024; root /srv; }} }}\n"
+        ),
+    );
+    first.run("ulimit -n 8192; nginx -c /tmp/nginx.conf -e /tmp/nginx.log").ok();
+    let key = first.read("/etc/dkms/store.pub");
+    let machines: Vec<Root> = (0..4).map(|_| Root::on(&layer)).collect();
+    for machine in &machines {
+        trust(machine, &url, &key);
+    }
+    // Each client fetches the manifest, then the object, with the product's own arguments of curl, and compares both.
+    let (manifest, object) = (&store.manifest, &store.object);
+    let hash = |path: &String| host::sha256(&files[path]);
+    first.write_script(
+        "/tmp/client",
+        &format!(
+            "#!/bin/bash\nfetch() {{ curl -q -sS --fail --globoff --max-time 60 --speed-limit 16384 --speed-time 5 {url}/$1 | sha256sum; }}\n\
+             begin=${{EPOCHREALTIME/./}}\nread -r one _ < <(fetch {manifest}); read -r two _ < <(fetch {object})\n\
+             [ \"$one $two\" = '{} {}' ] && echo $((${{EPOCHREALTIME/./}} - begin)) || echo failed\n",
+            hash(manifest),
+            hash(object)
+        ),
+    );
+    let command =
+        format!("dkms autoinstall -k {kernel} >/tmp/said 2>&1; echo $? >/tmp/new; mv /tmp/new /tmp/code");
+    for machine in &machines {
+        machine.start(&command);
+    }
+    let clients = first.run_within(
+        120,
+        &format!("for n in $(seq {CLIENTS}); do /tmp/client & done >/tmp/times 2>/tmp/errors; wait; sort -n /tmp/times"),
+    );
+    let mut times: Vec<u64> = clients.ok().stdout.lines().filter_map(|line| line.parse().ok()).collect();
+    times.sort_unstable();
+    assert_eq!(times.len(), CLIENTS, "{}", first.read("/tmp/errors"));
+    for machine in &machines {
+        machine.run_within(300, "until [ -e /tmp/code ]; do sleep 0.1; done").ok();
+        let told = machine.read("/tmp/said");
+        assert_eq!(
+            (machine.read("/tmp/code").trim(), told.matches("(from the store)").count()),
+            ("0", 2),
+            "{told}"
+        );
+        assert_eq!(unsigned(machine, &kernel), unsigned(&first, &kernel));
+    }
+    let log = first.read("/tmp/access.log");
+    let statuses = log.lines().filter(|line| line.contains("\" 200 ")).count();
+    assert!(statuses >= 2 * CLIENTS + 4 * machines.len() && statuses == log.lines().count(), "{statuses}");
+    let seconds = |share: usize| times[(CLIENTS - 1) * share / 100] as f64 / 1e6;
+    eprintln!(
+        "{CLIENTS} clients at once, {statuses} answers: half within {:.2} s, 95 % within {:.2} s, all within {:.2} s",
+        seconds(50),
+        seconds(95),
+        seconds(100)
+    );
+}
+
+/// The certificate that all machines have enrolled: modules from the store keep its signature, and nothing else does.
+#[test]
+fn modules_that_the_fleets_key_has_signed() {
+    let (layer, kernel) = quick_machines();
+    let first = Root::on(&layer);
+    let signed_by = |root: &Root, path: &str| {
+        let policy = root.read("/etc/dkms/policy.toml");
+        root.write("/etc/dkms/policy.toml", format!("{policy}signed_by = \"{path}\"\n"));
+    };
+    first.write("/etc/dkms/policy.toml", "[store]\n");
+    signed_by(&first, "/var/lib/dkms/mok.pub");
+    let files = fill(&first, &kernel);
+    let (public, certificate) =
+        (first.read("/etc/dkms/store.pub"), first.read_bytes("/var/lib/dkms/mok.pub"));
+    first.run("dkms store verify /srv/store").ok().says(&["2 builds, 0 problems"]);
+    // The bytes of each installed module without compression.
+    let plain = |root: &Root| {
+        let all = kernel.module_files(root).into_iter().map(|(path, _)| {
+            root.run(&format!("xz -dc {path} >/tmp/plain.ko")).ok();
+            let content = root.read_bytes("/tmp/plain.ko");
+            let marks = content.windows(28).filter(|window| *window == b"~Module signature appended~\n");
+            assert_eq!(marks.count(), 1, "{path} has one signature");
+            (path, host::sha256(&content))
+        });
+        all.collect::<BTreeMap<_, _>>()
+    };
+    let fleet = plain(&first);
+    let machine = || {
+        let root = Root::on(&layer);
+        write(&root, &files);
+        trust(&root, "file:///srv/store", &public);
+        root.write("/etc/dkms/fleet.der", &certificate);
+        root
+    };
+
+    let second = machine();
+    signed_by(&second, "/etc/dkms/fleet.der");
+    let counters = Counters::install(&second);
+    autoinstall(&second, &kernel).says(&["(from the store)"]);
+    assert_eq!(plain(&second), fleet, "the same signatures");
+    second
+        .run(&format!("dkms check -k {kernel} --secure-boot on --enrolled /etc/dkms/fleet.der"))
+        .ok()
+        .says(&["would load: signed by"]);
+    // Nothing is left to do, also when the kernel comes back, or after a forced build.
+    let before = second.run("dkms status --json").ok().stdout;
+    autoinstall(&second, &kernel).never_says(&["dkms: one", "store"]);
+    second.run("rm -r /srv/store").ok();
+    second.run(&format!("/etc/kernel/prerm.d/dkms {kernel} && /etc/kernel/postinst.d/dkms {kernel}")).ok();
+    assert_eq!((plain(&second), second.run("dkms status --json").ok().stdout), (fleet.clone(), before));
+    assert_eq!((counters.take().builds, second.exists("/srv/store")), (0, false));
+    second
+        .run(&format!("dkms build one/1.0 -k {kernel} --force && dkms install one/1.0 -k {kernel} --force"))
+        .ok();
+    let mixed = plain(&second);
+    let (one, two) = ("one.ko.xz", "two.ko.xz");
+    let of = |all: &BTreeMap<String, String>, name: &str| {
+        all.iter().find(|(path, _)| path.ends_with(name)).unwrap().1.clone()
+    };
+    assert!(
+        of(&mixed, one) != of(&fleet, one) && of(&mixed, two) == of(&fleet, two),
+        "built here, signed here"
+    );
+    autoinstall(&second, &kernel);
+    assert_eq!((plain(&second), counters.take().builds), (mixed, 1));
+
+    // Another certificate, none, and no such setting: signed here.
+    let modules = unsigned(&first, &kernel);
+    for (path, says) in
+        [("/etc/dkms/other.der", None), ("/etc/dkms/missing.der", Some("missing.der")), ("", None)]
+    {
+        let root = machine();
+        if !path.is_empty() {
+            signed_by(&root, path);
+        }
+        root.run("openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/null -subj /CN=other -days 9 -outform DER -out /etc/dkms/other.der 2>/dev/null").ok();
+        let told = autoinstall(&root, &kernel).says(&["(from the store)"]);
+        assert_eq!(says.is_some(), told.all().contains("own key: reading certificate"), "{told}");
+        let own = plain(&root);
+        assert!(own.iter().all(|(path, hash)| fleet[path] != *hash), "signed here");
+        assert_eq!(unsigned(&root, &kernel), modules);
+        root.run(&format!("dkms check -k {kernel} --secure-boot on --enrolled /var/lib/dkms/mok.pub")).ok();
+        let counters = Counters::install(&root);
+        autoinstall(&root, &kernel);
+        assert_eq!((plain(&root), counters.take().builds), (own, 0));
+    }
 }

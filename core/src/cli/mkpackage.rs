@@ -25,8 +25,11 @@ pub(super) fn make(session: &Session, args: &Args, invocation: &Invocation) -> R
             "packages contain builds; to pack a source: dkms mktarball --source-only",
         );
     }
-    if args.meta && format != PackageFormat::Deb {
-        return refuse(Exit::ERROR, "--meta is only supported for --format deb");
+    if args.meta && format == PackageFormat::Pacman {
+        return refuse(
+            Exit::ERROR,
+            "--meta is not needed in this format: its packages are upgraded together with their kernel",
+        );
     }
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("."));
     if !out.is_dir() {

@@ -186,8 +186,8 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
         recap: false,
         gives_way: args.upcoming,
         environment: match invocation.action {
-            // They are about package transactions, which have none.
-            Action::Preflight | Action::Upcoming | Action::Why | Action::Doctor => Vec::new(),
+            // They are about package transactions, which have none, or about builds for other machines.
+            Action::Store | Action::Preflight | Action::Upcoming | Action::Why | Action::Doctor => Vec::new(),
             _ => caller::build_environment(),
         },
     };

@@ -88,7 +88,7 @@ fn place(word: &str) -> Result<Place> {
 fn directory(word: &str) -> Result<PathBuf> {
     match place(word)? {
         Place::Dir(dir) => Ok(dir),
-        Place::Web(url) => {
+        Place::Web(url) | Place::Bucket(url) => {
             refuse(Exit::ERROR, format!("{url} cannot be listed; run this where the files are"))
         }
     }

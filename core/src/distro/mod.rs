@@ -269,6 +269,8 @@ const TABLE: &[Distribution] = &[
         restore_hooks: "zypper install --force dkms-rs",
         keep_back: "zypper addlock {packages}",
         packages: Some(PackageFormat::Rpm),
+        // A kernel's package provides its own name also with the version in the kernel's release, which lacks the last number.
+        image_packages: &["kernel-{flavour} = {unflavoured}"],
         module_provides: &[
             "kmod({module}.ko)",
             "modalias(kernel-{flavour}:{alias})",
@@ -425,14 +427,15 @@ pub fn uses_platform_keys(release: &str) -> bool {
 }
 
 /// Replaces `{kernel}`, `{series}` (the release without its last dot-separated part), `{flavour}` (the part after its
-/// last dash, which some package names contain), `{minor}` (its first two numbers) and `{pkgbase}` (from the kernel's
+/// last dash, which some package names contain), `{unflavoured}` (the part before it), `{minor}` (its first two numbers) and `{pkgbase}` (from the kernel's
 /// package; else the usual one) in a text of a row.
 pub fn fill(text: &str, target: &Target, pkgbase: Option<&str>) -> String {
     let kernel = target.kernel.as_str();
     let series = kernel.rsplit_once('.').map_or(kernel, |(series, _)| series);
-    let flavour = kernel.rsplit_once('-').map_or("default", |(_, flavour)| flavour);
+    let (unflavoured, flavour) = kernel.rsplit_once('-').unwrap_or((kernel, "default"));
     let numbers: Vec<&str> = kernel.splitn(3, '.').take(2).collect();
     let text = text.replace("{kernel}", kernel).replace("{series}", series).replace("{flavour}", flavour);
+    let text = text.replace("{unflavoured}", unflavoured);
     let text = text.replace("{minor}", &numbers.join("."));
     text.replace("{pkgbase}", pkgbase.unwrap_or("linux"))
 }

@@ -135,7 +135,8 @@ pub fn write(contents: &Contents, format: PackageFormat, out: &Path) -> Result<P
 pub fn write_meta(contents: &Contents, format: PackageFormat, out: &Path) -> Result<PathBuf> {
     let (name, bytes) = match format {
         PackageFormat::Deb => deb::meta(contents)?,
-        PackageFormat::Rpm | PackageFormat::Pacman => anyhow::bail!("--meta is only supported for deb"),
+        PackageFormat::Rpm => rpm::meta(contents, out)?,
+        PackageFormat::Pacman => anyhow::bail!("a package of this format follows its kernel without --meta"),
     };
     put(out, &name, &bytes)
 }

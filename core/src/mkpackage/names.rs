@@ -53,15 +53,42 @@ pub(super) fn rpm_version(version: &str) -> String {
     if text.is_empty() { "0".to_owned() } else { text.to_owned() }
 }
 
+/// `kmod-NAME` or `kmod-NAME-FLAVOUR`, which follows the newest kernel of a flavour.
+pub(super) fn rpm_meta(name: &ModuleName, kernel: &KernelRelease) -> String {
+    let plain = |text: &str| text.replace([':', '@', '^', '~'], "_");
+    match rpm_flavour(kernel.as_str()) {
+        "" => format!("kmod-{}", plain(name.as_str())),
+        flavour => format!("kmod-{}-{}", plain(name.as_str()), plain(flavour)),
+    }
+}
+
+/// The release of that package: higher with each kernel, whatever the version of the module.
+pub(super) fn rpm_meta_release(kernel: &KernelRelease) -> String {
+    let text = kernel.as_str();
+    let flavour = rpm_flavour(text);
+    let text = text.strip_suffix(flavour).unwrap_or(text);
+    rpm_version(text.trim_end_matches(['-', '+']))
+}
+
+/// RHEL has flavours after a plus, as in `5.14.0-427.el9.x86_64+rt`, and openSUSE after a dash.
+fn rpm_flavour(kernel: &str) -> &str {
+    match flavour(kernel) {
+        ("", _) => kernel.rsplit_once('+').map_or("", |(_, flavour)| flavour),
+        (flavour, _) => flavour,
+    }
+}
+
 /// `NAME-modules-PKGBASE`
 pub(super) fn pacman(name: &ModuleName, pkgbase: &str) -> String {
     format!("{}-modules-{pkgbase}", plain(name.as_str()))
 }
 
-/// The version: higher with each version of the module and of the kernel.
+/// The version: higher with each version of the module and of the kernel. pacman compares parts that are separated by any
+/// character, so that in `1.0_6.12` the kernel would be compared with the last part of `1.0.1_6.12`. A letter is lower than a
+/// further part, and this one is higher than those of `1.0rc1`.
 pub(super) fn pacman_version(version: &ModuleVersion, kernel: &KernelRelease) -> String {
     let plain = |text: &str| rpm_version(text).replace(['^', '~', '-'], "_");
-    format!("{}_{}-1", plain(version.as_str()), plain(kernel.as_str()))
+    format!("{}z{}-1", plain(version.as_str()), plain(kernel.as_str()))
 }
 
 /// The version of the package of one of Arch's kernels: `6.17.1-arch1-1` is that of `linux` 6.17.1.arch1-1, and
@@ -184,6 +211,20 @@ mod tests {
             ("~", "0"),
         ] {
             assert_eq!(rpm_version(version), expected);
+        }
+    }
+
+    #[test]
+    fn the_rpm_that_follows_the_newest_kernel() {
+        for (kernel, expected) in [
+            ("6.17.4-300.fc43.x86_64", ("kmod-a", "6.17.4_300.fc43.x86_64")),
+            ("5.14.0-427.el9.x86_64+rt", ("kmod-a-rt", "5.14.0_427.el9.x86_64")),
+            ("6.4.0-150600.23-default", ("kmod-a-default", "6.4.0_150600.23")),
+            ("6.12.117+deb13-cloud-amd64", ("kmod-a-cloud-amd64", "6.12.117+deb13")),
+        ] {
+            let (name, kernel) = ("a".parse().unwrap(), kernel.parse().unwrap());
+            let found = (rpm_meta(&name, &kernel), rpm_meta_release(&kernel));
+            assert_eq!((found.0.as_str(), found.1.as_str()), expected);
         }
     }
 

@@ -113,11 +113,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let contents = Contents { pkgbase: Some("linux".into()), ..contents("ID=arch", "6.12.1-arch1-1") };
         let (name, bytes) = package(&contents).unwrap();
-        assert_eq!(name, "a-modules-linux-1_6.12.1_arch1_1-1-x86_64.pkg.tar.zst");
+        assert_eq!(name, "a-modules-linux-1z6.12.1_arch1_1-1-x86_64.pkg.tar.zst");
         let path = dir.path().join(name);
         crate::sys::file::write_atomic(&path, &bytes, 0o644).unwrap();
         let read = crate::package::Package::open(&path).unwrap();
-        assert_eq!((read.name.as_str(), read.version.as_str()), ("a-modules-linux", "1_6.12.1_arch1_1-1"));
+        assert_eq!((read.name.as_str(), read.version.as_str()), ("a-modules-linux", "1z6.12.1_arch1_1-1"));
         let module = Path::new("usr/lib/modules/6.12.1-arch1-1/updates/dkms/a.ko.xz");
         assert!(read.paths.iter().any(|path| path == module), "{:?}", read.paths);
     }

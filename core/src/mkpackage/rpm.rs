@@ -5,6 +5,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 
 use super::{Contents, Member, names, scripts};
 use crate::distro::fill;
@@ -19,19 +20,44 @@ const WORK: &str = ".dkms-mkpackage";
 
 /// The file name and the bytes of `kmod-NAME-KERNEL`. `out` has space for it.
 pub(super) fn package(contents: &Contents, out: &Path) -> Result<(String, Vec<u8>)> {
+    let name = names::rpm(&contents.module.name, &contents.target.kernel);
+    let version = names::rpm_version(contents.module.version.as_str());
+    let members = contents.members(&name);
+    let bytes = build(contents, &members, out, |place| spec(contents, (&name, &version), &members, place))?;
+    Ok((format!("{name}-{version}-1.{}.rpm", contents.target.arch), bytes))
+}
+
+/// The same of the package that requires it.
+pub(super) fn meta(contents: &Contents, out: &Path) -> Result<(String, Vec<u8>)> {
+    let name = names::rpm_meta(&contents.module.name, &contents.target.kernel);
+    let version = names::rpm_version(contents.module.version.as_str());
+    let release = names::rpm_meta_release(&contents.target.kernel);
+    let bytes = build(contents, &[], out, |_| meta_spec(contents, &name, &version, &release))?;
+    Ok((format!("{name}-{version}-{release}.{}.rpm", contents.target.arch), bytes))
+}
+
+/// Starts rpmbuild in a directory below `out`. The spec file is made for the directory of the members.
+fn build(
+    contents: &Contents,
+    members: &[Member],
+    out: &Path,
+    spec: impl FnOnce(&str) -> String,
+) -> Result<Vec<u8>> {
     let work = out.join(WORK);
-    let built = build(contents, &work);
+    let built = build_in(contents, members, &work, spec);
     file::remove_empty_up_to(&work, out);
     built
 }
 
-fn build(contents: &Contents, work: &Path) -> Result<(String, Vec<u8>)> {
+fn build_in(
+    contents: &Contents,
+    members: &[Member],
+    work: &Path,
+    spec: impl FnOnce(&str) -> String,
+) -> Result<Vec<u8>> {
     if which(RPMBUILD).is_none() {
         anyhow::bail!("{RPMBUILD} is not installed; install the package rpm-build (Debian: rpm)");
     }
-    let name = names::rpm(&contents.module.name, &contents.target.kernel);
-    let version = names::rpm_version(contents.module.version.as_str());
-    let members = contents.members(&name);
     let dir = Private::new(work)?;
     let mtime = u64::try_from(contents.time).unwrap_or(0);
     dir.dir(Path::new("files"))?;
@@ -40,7 +66,7 @@ fn build(contents: &Contents, work: &Path) -> Result<(String, Vec<u8>)> {
         dir.file(&path, &mut Cursor::new(&member.content), false, mtime)?;
     }
     let place = dir.path().canonicalize().context("finding the working directory")?;
-    let spec = spec(contents, (&name, &version), &members, &place.join("files").display().to_string());
+    let spec = spec(&place.join("files").display().to_string());
     dir.file(Path::new("package.spec"), &mut Cursor::new(spec.as_bytes()), false, mtime)?;
     let define = |name: &str, path: &str| format!("{name} {}", place.join(path).display());
     Cmd::new(RPMBUILD)
@@ -53,8 +79,31 @@ fn build(contents: &Contents, work: &Path) -> Result<(String, Vec<u8>)> {
         .check()
         .with_context(|| format!("running {RPMBUILD}"))?;
     let made = place.join("made/package.rpm");
-    let bytes = file::content(&made).with_context(|| format!("reading {}", made.display()))?;
-    Ok((format!("{name}-{version}-1.{}.rpm", contents.target.arch), bytes))
+    file::content(&made).with_context(|| format!("reading {}", made.display()))
+}
+
+/// What makes the bytes of a package those of its content.
+const REPRODUCIBLE: &str = "%define use_source_date_epoch_as_buildtime 1\n%define clamp_mtime_to_source_date_epoch 1\n\
+     %define source_date_epoch_from_changelog 0\n%define _buildhost localhost\n\
+     %define _binary_payload w6.xzdio\n%define __os_install_post %{nil}\n%define debug_package %{nil}\n\
+     %define _build_id_links none\n%define _rpmformat 4\n\
+     %define _changelog_trimage 0\n%define _changelog_trimtime 0\n";
+
+/// The spec file of the package without files.
+fn meta_spec(contents: &Contents, name: &str, version: &str, release: &str) -> String {
+    let (module, kernel) = (&contents.module, &contents.target.kernel);
+    let of_kernel = names::rpm(&module.name, kernel);
+    format!(
+        "Name: {name}\nVersion: {version}\nRelease: {release}\nSummary: Kernel modules of {} for the newest kernel\n\
+         License: {}\nGroup: System/Kernel\nPackager: {}\nAutoReqProv: no\nRequires: {of_kernel} = {version}\n\
+         {REPRODUCIBLE}\n%description\nRequires the kernel modules of {} for the newest kernel. They were built\n\
+         for {kernel}.\n\n%files\n\n{}",
+        module.name,
+        license(contents),
+        packager(contents),
+        module.name,
+        changelog(contents, version, release),
+    )
 }
 
 /// The spec file. Its files are named by their numbers in `place`.
@@ -76,20 +125,33 @@ fn spec(contents: &Contents, (name, version): (&str, &str), members: &[Member], 
     let own = lines(own.map(|path| format!("%dir \"/{}\"\n", path.display())).collect());
     let files: String = members.iter().map(|member| format!("\"/{}\"\n", escaped(member))).collect();
     format!(
-        "Name: {name}\nVersion: {version}\nRelease: 1\nSummary: {} kernel modules for {kernel}\n\
-         License: {}\nGroup: System/Kernel\nAutoReqProv: no\n\
+        "Name: {name}\nVersion: {version}\nRelease: 1\nSummary: Kernel modules of {} for {kernel}\n\
+         License: {}\nGroup: System/Kernel\nPackager: {}\nAutoReqProv: no\n\
          Requires: {}\nRequires: kmod\nRequires(posttrans): /bin/sh\nRequires(postun): /bin/sh\n{provides}\
-         %define use_source_date_epoch_as_buildtime 1\n%define clamp_mtime_to_source_date_epoch 1\n\
-         %define source_date_epoch_from_changelog 0\n%define _buildhost localhost\n\
-         %define _binary_payload w6.xzdio\n%define __os_install_post %{{nil}}\n%define debug_package %{{nil}}\n\
-         %define _build_id_links none\n%define _rpmformat 4\n\n\
+         {REPRODUCIBLE}\n\
          %description\nThe kernel modules of {module}, built by dkms and verified for kernel\n{kernel}.\n\n\
-         %install\n{install}\n%posttrans -p /bin/sh\n{}\n%postun -p /bin/sh\n{}\n%files\n%defattr(-,root,root)\n{own}{files}",
+         %install\n{install}\n%posttrans -p /bin/sh\n{}\n%postun -p /bin/sh\n{}\n%files\n%defattr(-,root,root)\n{own}{files}\n{}",
         module.name,
         license(contents),
+        packager(contents),
         requires(contents, &dir),
         script(&scripts::posttrans(contents)),
         script(&scripts::postun(contents)),
+        changelog(contents, version, "1"),
+    )
+}
+
+fn packager(contents: &Contents) -> String {
+    contents.maintainer.replace('%', "")
+}
+
+/// The changes between versions are those of the module.
+fn changelog(contents: &Contents, version: &str, release: &str) -> String {
+    let date = Timestamp::from_second(contents.time).unwrap_or_default();
+    format!(
+        "%changelog\n* {} {} - {version}-{release}\n- The modules were built by dkms.\n",
+        date.strftime("%a %b %d %Y"),
+        packager(contents)
     )
 }
 
@@ -106,11 +168,13 @@ fn license(contents: &Contents) -> String {
     contents.license().replace('%', "")
 }
 
-/// The kernel: by its release, if that can be a version of rpm, which has at most one dash; else by one of its files.
+/// The kernel: as the distribution names it, if that can be a version of rpm, which has at most one dash; else by one of its
+/// files. Those are unknown to package managers before the kernel is installed.
 fn requires(contents: &Contents, dir: &str) -> String {
     let named = scripts::image_packages(contents).into_iter().next();
-    let can = contents.target.kernel.as_str().matches('-').count() <= 1;
-    named.filter(|_| can).unwrap_or_else(|| format!("{dir}/modules.builtin"))
+    let can =
+        |text: &String| text.split_once(" = ").is_some_and(|(_, version)| version.matches('-').count() <= 1);
+    named.filter(can).unwrap_or_else(|| format!("{dir}/modules.builtin"))
 }
 
 /// What other packages may require, in the distribution's words.
@@ -157,12 +221,17 @@ mod tests {
 
     #[test]
     fn a_kernel_is_required_by_its_release_or_by_a_file() {
-        for (kernel, expected) in [
-            ("6.12.1-1.fc43.x86_64", "kernel-uname-r = 6.12.1-1.fc43.x86_64"),
-            ("6.12.1", "kernel-uname-r = 6.12.1"),
-            ("6.12.1+deb13-cloud-amd64", "/usr/lib/modules/6.12.1+deb13-cloud-amd64/modules.builtin"),
+        for (system, kernel, expected) in [
+            ("suse", "6.4.0-150600.23-default", "kernel-default = 6.4.0-150600.23"),
+            ("fedora", "6.12.1-1.fc43.x86_64", "kernel-uname-r = 6.12.1-1.fc43.x86_64"),
+            ("fedora", "6.12.1", "kernel-uname-r = 6.12.1"),
+            (
+                "fedora",
+                "6.12.1+deb13-cloud-amd64",
+                "/usr/lib/modules/6.12.1+deb13-cloud-amd64/modules.builtin",
+            ),
         ] {
-            let contents = contents("ID=fedora", kernel);
+            let contents = contents(&format!("ID={system}"), kernel);
             assert_eq!(requires(&contents, &format!("/usr/lib/modules/{kernel}")), expected);
         }
     }

@@ -78,7 +78,7 @@ fn script(template: &str, contents: &Contents) -> String {
     let image = contents.pkgbase.as_ref().map(|base| format!(" \"/boot/initramfs-{base}.img\""));
     let kernel_dir = format!("/{}", contents.kernel_dir().display());
     let text = template.replace("@COMMON@", COMMON.trim_end());
-    [
+    let values = [
         ("@MODULE@", contents.module.to_string()),
         ("@NAME@", contents.module.name.to_string()),
         ("@KERNEL@", contents.target.kernel.to_string()),
@@ -94,9 +94,21 @@ fn script(template: &str, contents: &Contents) -> String {
         ("@OFFER@", weak_modules(contents, row.weak_modules.0)),
         ("@WITHDRAW@", weak_modules(contents, row.weak_modules.1)),
         ("@IMAGE_PACKAGES@", image_packages(contents).join(" ")),
-    ]
-    .iter()
-    .fold(text, |text, (mark, value)| text.replace(mark, value))
+    ];
+    filled_in(&text, &values)
+}
+
+/// Replaces marks by values. A value that looks like a mark stays as it is: names may contain the same characters.
+fn filled_in(mut text: &str, values: &[(&str, String)]) -> String {
+    let mut all = String::new();
+    while let Some((before, mark)) = text.find('@').map(|at| text.split_at(at)) {
+        all.push_str(before);
+        let known = values.iter().find(|(name, _)| mark.starts_with(name));
+        let (value, length) = known.map_or(("@", 1), |(name, value)| (value.as_str(), name.len()));
+        all.push_str(value);
+        text = &mark[length..];
+    }
+    all + text
 }
 
 /// The packages of which one has the kernel.
@@ -104,4 +116,25 @@ pub(super) fn image_packages(contents: &Contents) -> Vec<String> {
     let row = &contents.distribution;
     let names = row.image_packages.iter();
     names.map(|name| fill(name, &contents.target, contents.pkgbase.as_deref())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mkpackage::tests::contents;
+
+    #[test]
+    fn a_name_that_looks_like_a_mark_is_a_name() {
+        let mut contents = contents("ID=rhel", "6.1");
+        contents.module = "@OFFER@/@NAME@".parse().unwrap();
+        let text = posttrans(&contents);
+        assert!(
+            text.contains("name='@OFFER@'\n") && text.contains("for @OFFER@/@NAME@ and kernel 6.1"),
+            "{text}"
+        );
+        assert_eq!(text.matches("weak-modules --no-initramfs").count(), 1);
+        for mark in ["@KERNEL@", "@MODULES@", "@FILES@", "@MAKE_INITRAMFS@", "@COMMON@", "@DEPMOD_HOOK@"] {
+            assert!(!text.contains(mark), "{mark}: {text}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -68,6 +68,8 @@ pub struct Store {
     seconds: Option<NonZeroU32>,
     /// The URL of a proxy.
     pub proxy: Option<String>,
+    /// A certificate that this machine has enrolled: modules that its key has signed keep their signature.
+    pub signed_by: Option<PathBuf>,
 }
 
 impl Store {

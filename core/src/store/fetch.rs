@@ -84,6 +84,11 @@ pub fn fetch(session: &Session, wanted: &[Wanted<'_>]) -> Result<Fetched> {
             .push("the store of builds was not used: it needs the cache, and cache_mib is 0".into());
         return Ok(fetched);
     }
+    if let Err(error) = session.fleet_key() {
+        fetched
+            .remarks
+            .push(format!("builds from the store are signed with this machine's own key: {error:#}"));
+    }
     let mut run = Run { session, cache, deadline: Instant::now() + Duration::from_secs(settings.seconds()) };
     let mut absent = true;
     for url in &settings.url {

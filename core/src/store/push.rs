@@ -67,10 +67,10 @@ pub fn push(
             (_, None) => Some("its source or the kernel headers are missing"),
             (Some(record), Some(case)) => match &case.fingerprint {
                 None => Some("the kernel headers are missing"),
-                Some(now) if *now != record.fingerprint => Some("it is out of date: its inputs have changed"),
-                Some(now) if manifest_path(now).is_none() => {
+                Some(_) if manifest_path(&record.fingerprint).is_none() => {
                     Some("it was built with variables of the environment")
                 }
+                Some(now) if *now != record.fingerprint => Some("it is out of date: its inputs have changed"),
                 Some(_) => None,
             },
         };
@@ -132,12 +132,14 @@ impl Subject<'_> {
         Ok(Pushed::New)
     }
 
-    /// The files of the build: modules unsigned and uncompressed, as every machine signs them with its own key.
+    /// The files of the build: modules uncompressed, and unsigned, as every machine signs them with its own key, except for
+    /// those that the key has signed whose certificate all machines trust.
     fn files(&self) -> Result<Vec<(String, Vec<u8>)>> {
         let Placement { module, target } = self.one;
         let dir = self.session.layout.built(module, target);
         let mut files = Vec::new();
         let mut left = FILES_LIMIT;
+        let fleet = self.session.fleet_key()?;
         for path in file::files_below(&dir, &[]) {
             let relative = path.strip_prefix(&dir)?;
             let name = relative.to_str().context("a file with an odd name")?;
@@ -150,7 +152,9 @@ impl Subject<'_> {
             files.push(match name.strip_prefix("module/").and_then(|module| module.rsplit_once(MODULE)) {
                 Some((stem, suffix)) if [".gz", ".xz", ".zst", ""].contains(&suffix) => {
                     let plain = Compression::of(name).decompress(&content)?;
-                    (format!("module/{stem}{MODULE}"), signature::without(&plain).to_owned())
+                    let kept = fleet.as_ref().is_some_and(|fleet| fleet.has_signed(&plain, self.kernel));
+                    let unsigned = signature::without(&plain).to_owned();
+                    (format!("module/{stem}{MODULE}"), if kept { plain } else { unsigned })
                 }
                 _ => (name.to_owned(), content),
             });
@@ -208,11 +212,15 @@ fn put(session: &Session, place: &Place, path: &str, content: &[u8]) -> Result<(
             file::make_dirs(path.parent().unwrap_or(dir))?;
             file::write_atomic(&path, content, 0o644)
         }
-        Place::Web(base) => {
+        Place::Web(base) | Place::Bucket(base) => {
             let url = format!("{base}/{path}");
             let source = handed(0);
             let logins = handed(1);
             let mut args = vec!["--upload-file", &source, "--max-redirs", "0"];
+            let signature = format!("aws:amz:{}:s3", region(base));
+            if matches!(place, Place::Bucket(_)) {
+                args.extend(["--aws-sigv4", &signature]);
+            }
             let mut handed = vec![content.to_owned()];
             // The process that speaks to the server may not open this file.
             if let Some(netrc) = file::read_optional(&session.layout.store_logins())? {
@@ -223,9 +231,42 @@ fn put(session: &Session, place: &Place, path: &str, content: &[u8]) -> Result<(
             let size = content.len() as u64 + (1 << 20);
             let done = web::run(session, &args, handed, (size, UPLOAD), std::slice::from_ref(&url))?;
             if done.code() != 0 {
-                bail!("{base}: {}", web::fault(&done, &String::from_utf8_lossy(&done.errors), UPLOAD));
+                let text = String::from_utf8_lossy(&done.errors);
+                bail!("{base}: {}", web::fault(&done, &text, UPLOAD, &[]));
             }
             Ok(())
+        }
+    }
+}
+
+/// The region of a bucket, from its server's name: `s3.REGION.DOMAIN`, perhaps after the bucket. Servers that have none accept
+/// the default.
+fn region(base: &str) -> &str {
+    let host = base.split_once("://").map_or(base, |(_, rest)| rest);
+    let host = host.split(['/', ':']).next().unwrap_or_default();
+    let mut labels = host.split('.').skip_while(|label| *label != "s3").skip(1);
+    match (labels.next(), labels.nth(1)) {
+        (Some(region), Some(_)) => region,
+        _ => "us-east-1",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::region;
+
+    #[test]
+    fn the_region_is_in_the_name_of_the_server() {
+        for (url, expected) in [
+            ("https://s3.eu-central-1.amazonaws.com/bucket/s3.x.y.z", "eu-central-1"),
+            ("https://bucket.s3.eu-central-003.example.com", "eu-central-003"),
+            ("https://s3.amazonaws.com/bucket", "us-east-1"),
+            ("https://s3.example.org/bucket", "us-east-1"),
+            ("http://127.0.0.1:9000/bucket", "us-east-1"),
+            ("http://[::1]/bucket", "us-east-1"),
+            ("https://minio.example.org:9000/s3/a.b.c", "us-east-1"),
+        ] {
+            assert_eq!(region(url), expected, "{url}");
         }
     }
 }

@@ -18,6 +18,8 @@ pub enum Place {
     Dir(PathBuf),
     /// `http:` or `https:`, without the last slash.
     Web(String),
+    /// A bucket of an S3-compatible server, which takes signed requests: the same after `s3+`.
+    Bucket(String),
 }
 
 impl FromStr for Place {
@@ -34,10 +36,13 @@ impl FromStr for Place {
             }
             return Ok(Self::Dir(path.into()));
         }
+        let bucket = url.strip_prefix("s3+");
+        let url = bucket.unwrap_or(url);
         let host = ["https://", "http://"].into_iter().find_map(|scheme| url.strip_prefix(scheme));
         match host {
             Some(host) if host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[') => {
-                Ok(Self::Web(url.trim_end_matches('/').to_owned()))
+                let url = url.trim_end_matches('/').to_owned();
+                Ok(if bucket.is_some() { Self::Bucket(url) } else { Self::Web(url) })
             }
             _ => bail!("its URL does not begin with https://, http:// or file:///"),
         }
@@ -84,6 +89,11 @@ impl Place {
                 let urls: Vec<String> = names.iter().map(|name| format!("{base}/{name}")).collect();
                 web::get(session, &urls, limit, deadline)
             }
+            // What every machine reads needs no key of a bucket.
+            Self::Bucket(url) => Ok(Got {
+                fault: Some(format!("s3+ is for `dkms store push` only; builds are read from {url}")),
+                ..Got::default()
+            }),
         }
     }
 }
@@ -112,6 +122,9 @@ mod tests {
             ("https://store.example/dkms/", Some(Place::Web("https://store.example/dkms".into()))),
             ("http://[::1]:8080", Some(Place::Web("http://[::1]:8080".into()))),
             ("file:///srv/store", Some(Place::Dir("/srv/store".into()))),
+            ("s3+https://s3.example/bucket/", Some(Place::Bucket("https://s3.example/bucket".into()))),
+            ("s3+file:///srv", None),
+            ("s3://bucket", None),
             ("file:/srv/store", Some(Place::Dir("/srv/store".into()))),
             ("file://host/srv", None),
             ("file:srv", None),

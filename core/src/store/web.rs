@@ -118,22 +118,21 @@ fn read(done: &Done, time: Duration, count: usize) -> Got {
         }
     }
     if got.files.len() < count {
-        got.fault = Some(fault(done, &text, time));
+        got.fault = Some(fault(done, &text, time, &ABSENT));
     }
     got
 }
 
-/// Why a transfer failed, in curl's words.
-pub(super) fn fault(done: &Done, text: &str, time: Duration) -> String {
+/// Why a transfer failed, in curl's words. Answers with the statuses `expected` are no faults, and are reported, too.
+pub(super) fn fault(done: &Done, text: &str, time: Duration, expected: &[&str]) -> String {
     if done.timed_out() {
         return format!("no complete answer within {:.0} s", time.as_secs_f64().max(1.0));
     }
     if let Some(why) = &done.not_run {
         return format!("cannot set up the sandbox: {why}");
     }
-    // A file that does not exist is no fault, and is reported, too.
     let mut said = text.lines().filter_map(|line| line.strip_prefix("curl: "));
-    let said = said.find(|line| !ABSENT.iter().any(|status| line.ends_with(status)));
+    let said = said.find(|line| !expected.iter().any(|status| line.ends_with(status)));
     match said {
         Some(line) => plain(line),
         None => format!("curl failed (exit code {})", done.code()),

@@ -30,7 +30,7 @@ const FORMAT: &str = "1";
 /// Surveys everything in scope.
 pub fn survey(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<Survey> {
     let mut survey = facts(session, scope, snapshot)?;
-    signers(session, &mut survey);
+    signers(session, snapshot, &mut survey);
     memories(session, snapshot, &mut survey, None);
     Ok(survey)
 }
@@ -51,8 +51,8 @@ pub fn incoming(session: &Session, snapshot: &Snapshot, facts: Survey, view: Opt
     survey
 }
 
-/// Adds the expected signers.
-fn signers(session: &Session, survey: &mut Survey) {
+/// Adds the expected signers: this machine's, or the fleet's if what is built or cached is from a store and has its signature.
+fn signers(session: &Session, snapshot: &Snapshot, survey: &mut Survey) {
     let kernels = survey.kernels.iter();
     let signers: BTreeMap<&Target, Option<String>> = kernels
         .map(|(target, kernel)| {
@@ -62,6 +62,22 @@ fn signers(session: &Session, survey: &mut Survey) {
         .collect();
     for (place, case) in &mut survey.cases {
         case.signer = signers.get(&place.target).cloned().flatten();
+    }
+    // If it cannot be read, nothing has its signature; what fetches from a store reports this.
+    let Ok(Some(fleet)) = session.fleet_key() else { return };
+    for (place, case) in &mut survey.cases {
+        let Some(fingerprint) = &case.fingerprint else { continue };
+        let identity = Some(fleet.identity.as_str());
+        let theirs = match snapshot.build(&place.module, &place.target).map(|build| build.record.as_ref()) {
+            Some(Some(record)) => {
+                record.signer.as_deref() == identity && record.fingerprint.same_inputs(fingerprint)
+            }
+            Some(None) => false,
+            None => session.cache().holds(&cache::key(fingerprint, identity)),
+        };
+        if theirs {
+            case.signer = Some(fleet.identity.clone());
+        }
     }
 }
 

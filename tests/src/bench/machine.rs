@@ -24,7 +24,7 @@ impl Machines {
             flavours.iter().map(|flavour| Kernel::newest(&base, *flavour, suite.kernel_series)).collect();
         drop(base);
         let mut names: Vec<String> = kernels.iter().flat_map(|k| [k.image(), k.headers()]).collect();
-        names.push("strace".to_owned());
+        names.extend(["strace", "curl"].map(str::to_owned));
         let kernel_layer = suite.base().prepared(
             &format!("bench-kernels-{}", flavours.len()),
             &format!("no initramfs {}", names.join(" ")),

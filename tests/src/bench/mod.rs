@@ -9,6 +9,7 @@ pub mod measure;
 pub mod recording;
 pub mod rows;
 pub mod schedule;
+pub mod store;
 pub mod synthetic;
 pub mod table;
 

@@ -10,7 +10,7 @@ use super::machine::Machines;
 use super::measure::{Processors, Run, children, mean, measure};
 use super::schedule::{last_start, newest};
 use super::table::Row;
-use super::{recording, synthetic};
+use super::{recording, store, synthetic};
 use crate::compat::Side;
 use crate::kernels::Flavour;
 use crate::{Kernel, Root, Suite, host};
@@ -34,6 +34,10 @@ pub enum Wanted {
     Ahead,
     /// Only the publication of cached builds.
     Publication,
+    /// Only the store of builds.
+    Store,
+    /// Only look-ups in a large store.
+    LookUp,
 }
 
 /// The measurements; each row is printed as soon as it is known.
@@ -52,10 +56,13 @@ pub fn all(packages: &[&str], wanted: Wanted, out: &Path, tell: &dyn Fn(&Row)) -
     match wanted {
         Wanted::Ahead => bench.ahead(),
         Wanted::Publication => bench.publication(),
+        Wanted::Store => bench.store(),
+        Wanted::LookUp => bench.look_up(),
         Wanted::All | Wanted::Rebuild => bench.heavy(),
     }
     if wanted == Wanted::All {
         bench.publication();
+        bench.store();
         bench.many_modules();
     }
     bench.rows
@@ -261,6 +268,60 @@ impl Bench<'_> {
             Row::of(&format!("publication of {modules} cached builds, on a disk"))
                 .figure(format!("{over:+.2} s against one depmod")),
         );
+    }
+
+    /// A build that another machine has made: against a local build, the compilers and Debian's dkms.
+    fn store(&mut self) {
+        let kernel = self.machines.kernels[0].clone();
+        let command = format!("dkms autoinstall -k {kernel}");
+        let modules = self.modules;
+        let debian = self.machines.fresh(Side::Debian);
+        warm(&debian);
+        let first = self.install(&debian, &command, modules);
+        let commands = bare::commands(&debian, &kernel);
+        drop(debian);
+        let ours = self.machines.fresh(Side::Ours);
+        let local = self.install(&ours, &command, modules);
+        let alone = self.bare(&commands);
+        ours.run("dkms store key bench && dkms store push /srv/store").ok();
+        let key = ours.read("/etc/dkms/store.pub");
+        let web = store::serve(ours.path("/srv/store"));
+        let mut hits = (0..ROUNDS).map(|_| {
+            let root = self.machines.fresh(Side::Ours);
+            store::trust(&root, &web.url(), &key);
+            let run = self.install(&root, &command, modules);
+            let said = root.read("/var/tmp/said");
+            assert!(!said.contains("dkms: building"), "{said}");
+            (run.wall, run.wall - measure(&root, &format!("depmod {kernel}")).wall)
+        });
+        let first_hit = hits.next().expect("a round");
+        let (hit, over) = hits.fold(first_hit, |a, b| (a.0.min(b.0), a.1.min(b.1)));
+        self.row(
+            Row::of(&format!("from a store, {modules} modules"))
+                .times(Some(first.wall), hit)
+                .bare(alone.wall)
+                .figure(format!("{:.0} x a local build; {over:+.2} s against one depmod", local.wall / hit))
+                .must("one depmod + 2 s", over <= 2.0),
+        );
+        self.look_up();
+    }
+
+    /// One look-up in a large store.
+    fn look_up(&mut self) {
+        let kernel = self.machines.kernels[0].clone();
+        let root = self.machines.fresh(Side::Ours);
+        for (place, look) in ["in a directory", "over the web"].iter().zip(store::look_ups(&root, &kernel)) {
+            // The builds that it is compared with differ by as much.
+            let ms = |seconds: f64| match seconds {
+                ..0.005 => "under 5 ms".to_owned(),
+                _ => format!("{:.0} ms", seconds * 1000.0),
+            };
+            self.row(
+                Row::of(&format!("look-up in {} manifests {place}", store::ENTRIES))
+                    .figure(format!("{} if missing, {} with signature", ms(look.miss), ms(look.hit)))
+                    .must("under 50 ms", look.miss.max(look.hit) < 0.050),
+            );
+        }
     }
 
     /// The total seconds of the pre-build and the transaction; and the seconds of the transaction beyond depmod.

@@ -1,7 +1,8 @@
 //! `make bench`: Debian's dkms, ours and the bare compilers on this machine, in one run, as a table of ratios.
 //!
 //! `BENCH_PACKAGES="a-dkms b-dkms"` measures with these module packages only, `BENCH_ROWS=rebuild` only the rebuild for one kernel,
-//! `BENCH_ROWS=ahead` only the transaction after a pre-build, `BENCH_ROWS=publication` only the publication of cached builds. Pictures of the schedules, and a recording for
+//! `BENCH_ROWS=ahead` only the transaction after a pre-build, `BENCH_ROWS=publication` only the publication of cached builds,
+//! `BENCH_ROWS=store` only the store of builds, `BENCH_ROWS=look-up` only look-ups in a large one. Pictures of the schedules, and a recording for
 //! simulated ones, are written to `target/bench`.
 
 // An interactive program: it prints, and panics on errors.
@@ -26,6 +27,8 @@ fn main() {
         Ok("rebuild") => Wanted::Rebuild,
         Ok("ahead") => Wanted::Ahead,
         Ok("publication") => Wanted::Publication,
+        Ok("store") => Wanted::Store,
+        Ok("look-up") => Wanted::LookUp,
         _ => Wanted::All,
     };
     let out = host::roots_dir().with_file_name("bench");

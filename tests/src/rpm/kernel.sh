@@ -90,6 +90,14 @@ dracut -q -f --kver $release /boot/initrd-$release
 rm -f /boot/initrd-$release"
     ;;
 esac
+# As a version of rpm, a release has at most one dash.
+case $release in
+*-*-*) uname= ;;
+*) uname="Provides: kernel-uname-r = $release" ;;
+esac
+# openSUSE's provides its own name with the version in the release, too.
+[ "$family" = fedora ] || uname="$uname
+Provides: kernel-${flavour##*-} = ${release%-*}"
 ghosts=
 for name in alias alias.bin dep dep.bin builtin.bin builtin.alias.bin devname softdep symbols symbols.bin weakdep; do
     : >"$root$modules/modules.$name"
@@ -105,6 +113,7 @@ Summary: A kernel
 License: GPL-2.0-only
 Provides: installonlypkg(kernel)
 Provides: multiversion(kernel)
+$uname
 Requires: /bin/sh
 AutoReqProv: no
 %define __os_install_post %{nil}

@@ -89,8 +89,9 @@ pub enum Manager {
 impl Manager {
     /// Installs or upgrades packages of the repository: NAME or NAME-VERSION. Both streams are in the standard output,
     /// as on a terminal.
-    pub fn install(self, root: &Root, packages: &[&str]) -> Output {
-        root.run(&format!("{} 2>&1", self.command(packages)))
+    pub fn install<S: AsRef<str>>(self, root: &Root, packages: &[S]) -> Output {
+        let packages: Vec<&str> = packages.iter().map(AsRef::as_ref).collect();
+        root.run(&format!("{} 2>&1", self.command(&packages)))
     }
 
     /// The command for this.
@@ -179,16 +180,33 @@ fn tools() -> Layer {
     })
 }
 
+/// A machine without compiler and dkms: its repository has these kernels, and none of them is installed.
+pub fn target(family: Family, kernels: &[Kernel]) -> Layer {
+    let layer = dressed(&repository_of(family, "fleet", kernels), family, "fleet-dressed");
+    layer.prepared(&format!("{}-fleet-target", family.name()), "1", |root| {
+        root.run("rpm -e dkms-rs && rm -r /opt/repo/x86_64/dkms-rs.rpm /usr/bin/gcc* /var/lib/dkms").ok();
+        root.run(
+            "! command -v gcc && ! command -v dkms && rm -r /opt/repo/repodata && createrepo_c -q /opt/repo",
+        )
+        .ok();
+    })
+}
+
 /// A machine without the product: its repository is in `/opt/repo`.
 pub fn repository(family: Family) -> Layer {
-    let kernels = kernels();
-    let releases = kernels.each_ref().map(|kernel| kernel.release.clone()).join(" ");
+    repository_of(family, "repository", &kernels())
+}
+
+/// The same with these kernels.
+fn repository_of(family: Family, name: &str, kernels: &[Kernel]) -> Layer {
+    let releases: Vec<&str> = kernels.iter().map(|kernel| kernel.release.as_str()).collect();
+    let releases = releases.join(" ");
     let key = format!("{KERNEL}{MODULE}{releases}{MODULES:?}");
-    tools().prepared(&format!("{}-repository", family.name()), &key, |root| {
-        fetch(root, &kernels);
+    tools().prepared(&format!("{}-{name}", family.name()), &key, |root| {
+        fetch(root, kernels);
         root.write("/opt/kernel.sh", KERNEL);
         root.write("/opt/module.sh", MODULE);
-        for kernel in &kernels {
+        for kernel in kernels {
             let release = &kernel.release;
             root.run(&format!("bash /opt/kernel.sh {release} {} /opt/debs /opt/repo", family.name())).ok();
         }

@@ -151,8 +151,7 @@ pub fn again(session: &Session, job: &Job<'_>) -> Result<Built> {
         return Ok(Built { staged, seconds, notes, signer, cached: true, origin, kept: true, scratch });
     }
     let known = cache.take(&cache::unfinished(job.fingerprint, environment), &staged)?;
-    let mut notes = seal::all(session, job, &scratch.0, &staged.join("module"))?;
-    let signer = job.signing.signer(&notes);
+    let (mut notes, signer) = seal::all(session, job, &scratch.0, &staged.join("module"))?;
     notes.splice(0..0, known.notes);
     job.sync(&staged)?;
     let (seconds, origin) = (known.seconds, known.origin);

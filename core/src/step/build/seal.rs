@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use super::Job;
-use crate::kernel::{Compression, Module};
+use crate::kernel::{Compression, Module, signature};
 use crate::session::Session;
 use crate::step::sign::Signing;
 use crate::sys::file;
@@ -37,14 +37,28 @@ pub(super) fn one(
         }
         Signing::Off | Signing::Unknown => content,
     };
+    write(session, compression, (name, &content), staged)
+}
+
+fn write(
+    session: &Session,
+    compression: Compression,
+    (name, content): (&str, &[u8]),
+    staged: &Path,
+) -> Result<()> {
     let levels = &session.policy.framework.compression;
-    let packed = compression.compress(&content, levels).context("compressing")?;
+    let packed = compression.compress(content, levels).context("compressing")?;
     file::write_unsynced(&staged.join(format!("{name}.ko{}", compression.suffix())), &packed)
 }
 
-/// Completes the modules of a pre-build, in place. They are verified again, because the pre-build verified them against
-/// files of a package.
-pub(super) fn all(session: &Session, job: &Job<'_>, scratch: &Path, staged: &Path) -> Result<Vec<String>> {
+/// Completes the modules of a pre-build or of a store, in place; returns remarks, and the signer. They are verified again,
+/// because the pre-build verified them against files of a package.
+pub(super) fn all(
+    session: &Session,
+    job: &Job<'_>,
+    scratch: &Path,
+    staged: &Path,
+) -> Result<(Vec<String>, Option<String>)> {
     let mut notes = Vec::new();
     let mut modules = Vec::new();
     for path in file::sorted_entries(staged) {
@@ -55,12 +69,28 @@ pub(super) fn all(session: &Session, job: &Job<'_>, scratch: &Path, staged: &Pat
     }
     let read = |(name, content, _): &(String, Vec<u8>, _)| Some((name.clone(), Module::read(content).ok()?));
     let verifier = job.verifier(session, &modules.iter().filter_map(read).collect::<Vec<_>>())?;
-    for (name, content, path) in modules {
+    let fleet = session.fleet_key().unwrap_or_default().filter(|fleet| {
+        modules.iter().all(|(_, content, _)| fleet.has_signed(content, job.kernel)) && !job.unfinished
+    });
+    for (name, mut content, path) in modules {
         if let Err(why) = verifier.verify(&content) {
             bail!("{name}.ko would be rejected: {why}");
         }
         file::remove_all(&path)?;
+        if fleet.is_some() {
+            write(session, job.kernel.compression, (&name, &content), staged)?;
+            continue;
+        }
+        // A pre-build does not sign, and leaves everything as it is. Otherwise, a signature of a store that is not kept is
+        // replaced.
+        if !job.unfinished {
+            content.truncate(signature::without(&content).len());
+        }
         one(session, job, job.kernel.compression, scratch, (&name, content), staged, &mut notes)?;
     }
-    Ok(notes)
+    let signer = match fleet {
+        Some(fleet) => Some(fleet.identity),
+        None => job.signing.signer(&notes),
+    };
+    Ok((notes, signer))
 }
