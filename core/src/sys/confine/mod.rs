@@ -33,6 +33,7 @@ pub use account::Failed;
 pub use helper::enter;
 pub(super) use helper::{OUTER, SPEC};
 pub use identity::{CANDIDATES as USERS, Lease};
+pub(super) use view::{Device, detach as detach_mounts, dev as mount_dev, devices, fresh_proc as mount_proc};
 
 use crate::sys::cgroup::{self, Delegated, Group};
 use crate::sys::environment;
