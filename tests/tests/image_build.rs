@@ -125,6 +125,30 @@ fn an_image_is_entered_with_few_privileges() {
     root.run(&bare).exits(1).says(&["was not entered", "without privileges"]);
 }
 
+/// Where root is the only user, there is none to build as: nothing is run, and the way out is named.
+#[test]
+fn an_image_is_entered_where_root_is_the_only_user() {
+    let (root, kernel, package) = machine();
+    root.run(&format!("dpkg-deb -x {package} {IMAGE}")).ok();
+    let one = |words: &str| root.run_as_only_user(&format!("dkms {words}"));
+    let why = ["this user namespace has no user", "unconfined in policy.toml"];
+    // The same in an image without /proc, and with the root's own.
+    for image in [format!("--root {IMAGE}"), String::new()] {
+        if image.is_empty() {
+            root.run(&format!("dpkg-deb -x {package} /")).ok();
+        }
+        one(&format!("add fine/1.0 {image}")).ok();
+        let install = format!("install fine/1.0 -k {} {image}", kernel.release);
+        one(&install).exits(10).says(&why).never_says(&["run as an unprivileged user"]);
+    }
+    assert_eq!(root.find(&format!("{IMAGE}/usr/lib/modules"), "-name 'fine.ko*'"), [""; 0]);
+    root.write(&format!("{IMAGE}/etc/dkms/policy.toml"), "unconfined = [\"fine\"]\n");
+    one(&format!("install fine/1.0 --root {IMAGE}")).ok().never_says(&why);
+    let status = one(&format!("status --root {IMAGE}")).ok().stdout;
+    assert_eq!(status, format!("fine/1.0, {}, x86_64: installed\n", kernel.release));
+    expect_clean(&root);
+}
+
 #[test]
 fn an_image_for_another_architecture_is_deferred() {
     let (root, _, _) = machine();

@@ -50,6 +50,19 @@ impl Root {
         output
     }
 
+    /// Runs a command in a user namespace in which root is the only user. The kernel makes none for a process in a chroot, so
+    /// it is made before the root is entered.
+    pub fn run_as_only_user(&self, command: &str) -> Output {
+        let leader = self.space.leader().to_string();
+        let mut enter = Command::new("nsenter");
+        enter.args(["-t", &leader, "-m", "-p", "--", "unshare", "--user", "--map-root-user", "chroot"]);
+        enter.arg(self.space.mounted()).args(["/usr/bin/env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]);
+        enter.args(["timeout", &LIMIT_SECONDS.to_string(), "/bin/bash", "-c", command]).stdin(Stdio::null());
+        let output = self.space.capture(command, enter);
+        self.transcript.borrow_mut().push_str(&output.to_string());
+        output
+    }
+
     /// Starts a command that runs until it ends or the root is dropped; its output is discarded.
     pub fn start(&self, command: &str) {
         let mut enter = self.enter(LIMIT_SECONDS, command);
