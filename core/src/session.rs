@@ -16,7 +16,8 @@ use crate::policy::framework::ADDON_MODULES;
 use crate::policy::{ALLOW, Framework, Policy, TrySign};
 use crate::report::Screen;
 use crate::sys::jobs::Machine;
-use crate::sys::{environment, file, guest, root};
+use crate::sys::root::ENTERED;
+use crate::sys::{environment, file, guest};
 use crate::types::{KernelRelease, ModuleId, ModuleName, Target};
 
 /// Options of one run.
@@ -116,7 +117,7 @@ impl Session {
         let framework = framework.with_addon_modules(environment::variable(ADDON_MODULES).as_deref());
         place(&mut layout);
         let policy = Policy::load(&layout, framework, &environment::variable(ALLOW).unwrap_or_default());
-        let guest = environment::is_set(root::ENTERED)
+        let guest = environment::is_set(ENTERED)
             || guest::is_guest(&layout.container_marks(), &layout.first_root(), &layout.first_environment());
         let session = Self { guest, ..Self::new(layout, policy, options, screen) };
         for broken in [&session.policy.framework.broken, &session.policy.admin.broken].into_iter().flatten() {
