@@ -2,6 +2,9 @@
 //! processes; [`managers`](crate::distro::managers) has the rules.
 
 mod build_environment;
+pub mod other_root;
+
+use std::path::PathBuf;
 
 use crate::distro::managers::{Argument, FileName, MANAGERS, Manager, Script, Triggers};
 use crate::report::Screen;
@@ -55,11 +58,14 @@ pub fn manager() -> Option<String> {
     Some(format!("{} {}", manager.pid, manager.started))
 }
 
-/// Why a script's call is not about this system: dpkg installs into another root directory and did not change to it.
-pub fn elsewhere() -> Option<String> {
-    let variable = MANAGERS.iter().find_map(|manager| manager.other_root)?;
-    let root = environment::variable(variable).filter(|root| !matches!(root.as_str(), "" | "/"))?;
-    Some(format!("{variable}={root} is another system; run dkms in it, with chroot {root}"))
+/// The variable with the root directory of a package manager that has not changed to it before it calls its scripts.
+fn root_variable() -> &'static str {
+    MANAGERS.iter().find_map(|manager| manager.other_root).unwrap_or_default()
+}
+
+/// The root directory that a script's call is about: dpkg installs into it and did not change to it.
+fn root_of_manager() -> Option<PathBuf> {
+    environment::variable(root_variable()).filter(|root| !root.is_empty()).map(PathBuf::from)
 }
 
 /// Whether a package manager runs the program that called dkms.

@@ -155,7 +155,7 @@ pub fn foreseen(
     }
     let firmware = Firmware::read(layout);
     let demand = |target: &Target| {
-        let runs = kernel::running().is_some_and(|running| running == target.kernel);
+        let runs = session.running().is_some_and(|running| running == target.kernel);
         let running = runs.then(|| Running::read(layout));
         match Demand::of(kernel::config(layout, &target.kernel).as_ref(), running.as_ref(), &firmware) {
             Demand::Refuses(why) => Some(why),
@@ -251,7 +251,7 @@ impl KernelContext {
         };
         let config: Option<&Config> = other.as_ref().or(headers.map(|headers| &headers.config));
         // With assumptions about another machine, the running kernel does not matter.
-        let here = kernel::running().is_some_and(|running| running == target.kernel);
+        let here = session.running().is_some_and(|running| running == target.kernel);
         let running = (here && assumed.secure_boot.is_none()).then(|| Running::read(layout));
         let demand = Demand::of(config, running.as_ref(), firmware);
         let release = target.kernel.as_str();

@@ -5,12 +5,13 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
 
 use crate::apply;
-use crate::caller;
+use crate::caller::{self, other_root};
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::inventory::targets_of_source;
@@ -88,6 +89,7 @@ pub struct Adapter {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Flags<'a> {
     dry_run: bool,
+    root: Option<&'a str>,
     dkms_tree: Option<&'a str>,
     source_tree: Option<&'a str>,
     install_tree: Option<&'a str>,
@@ -101,6 +103,10 @@ impl<'a> Flags<'a> {
             words = match words {
                 ["--dry-run", rest @ ..] => {
                     flags.dry_run = true;
+                    rest
+                }
+                ["--root", root, rest @ ..] => {
+                    flags.root = Some(root);
                     rest
                 }
                 ["--dkmstree", tree, rest @ ..] => {
@@ -143,8 +149,12 @@ pub fn main(adapter: &Adapter) -> ExitCode {
     signal::install();
     let screen = Screen::package_manager();
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let (flags, words) = Flags::read(&args);
+    let program = std::env::current_exe().unwrap_or_default();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let (flags, words) = Flags::read(&words);
+    if let Some(exit) = other_root::enter(flags.root.map(Path::new), &program, &args, screen) {
+        return exit.into();
+    }
     let options = Options { dry_run: flags.dry_run, ..Options::default() };
     let code = Session::start(screen, options, |layout| flags.place(layout))
         .and_then(|mut session| run(&mut session, adapter, words));
@@ -227,10 +237,10 @@ fn incoming(
     Ok(if held { HELD } else { 0 })
 }
 
-/// Whether nothing can be done because the packages are of another root, or a tree is read-only, as in rpm-ostree's sandbox for
-/// scripts; if so, prints one line. A failure would undo the whole update of an image.
+/// Whether nothing can be done because a tree is read-only, as in rpm-ostree's sandbox for scripts; if so, prints one line. A
+/// failure would undo the whole update of an image.
 fn skipped(session: &Session, kernels: bool) -> bool {
-    let why = caller::elsewhere().or_else(|| session.read_only(kernels).map(|found| found.what()));
+    let why = session.read_only(kernels).map(|found| found.what());
     let why = why.filter(|_| !session.options.dry_run);
     if let Some(why) = &why {
         session.screen.alert(&format!("dkms: skipped: {why}"));
@@ -325,11 +335,27 @@ mod tests {
 
     #[test]
     fn options_stand_before_the_verb() {
-        let words = ["--dry-run", "--dkmstree", "/a", "--installtree", "/c", "verb", "--dry-run", "x"];
+        let words = [
+            "--dry-run",
+            "--root",
+            "/r",
+            "--dkmstree",
+            "/a",
+            "--installtree",
+            "/c",
+            "verb",
+            "--dry-run",
+            "x",
+        ];
         let (flags, rest) = Flags::read(&words);
-        let expected =
-            Flags { dry_run: true, dkms_tree: Some("/a"), source_tree: None, install_tree: Some("/c") };
-        assert_eq!((flags, rest), (expected, &words[5..]));
+        let expected = Flags {
+            dry_run: true,
+            root: Some("/r"),
+            dkms_tree: Some("/a"),
+            source_tree: None,
+            install_tree: Some("/c"),
+        };
+        assert_eq!((flags, rest), (expected, &words[7..]));
         let mut layout = Layout::default();
         Flags::read(&words).0.place(&mut layout);
         assert_eq!(

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::conf::evaluate;
-use crate::kernel::{installed, machine, running};
+use crate::kernel::{installed, machine};
 use crate::session::Session;
 use crate::tree::{Snapshot, Source};
 use crate::types::{Arch, KernelRelease, ModuleId, Target};
@@ -30,7 +30,7 @@ pub fn target(kernel: &str) -> Result<Target> {
 /// The kernels that a command without a kernel means: the running one. In a chroot or container, that is another
 /// system's: there, all kernels of this system.
 pub fn default_kernels(session: &Session) -> Vec<KernelRelease> {
-    if session.guest() { installed(&session.layout) } else { running().into_iter().collect() }
+    if session.guest() { installed(&session.layout) } else { session.running().into_iter().collect() }
 }
 
 /// The same as targets.
@@ -54,7 +54,7 @@ pub fn targets_of_source(session: &Session, arch: Option<Arch>, upgrade: bool) -
         None => this_machine()?,
     };
     let all = installed(&session.layout);
-    let host = running().filter(|kernel| all.contains(kernel));
+    let host = session.running().filter(|kernel| all.contains(kernel));
     let newest = all.last().cloned();
     let chosen: Vec<KernelRelease> = match (session.policy.framework.all_kernels, host) {
         (false, Some(running)) => {

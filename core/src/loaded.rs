@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::distro::RestartFlag;
 use crate::in_use;
-use crate::kernel::{self, Module, elf, read_module};
+use crate::kernel::{Module, elf, read_module};
 use crate::layout::Layout;
 use crate::session::Session;
 use crate::sys::file;
@@ -66,7 +66,7 @@ impl Identity {
 
 /// Loaded modules that differ from the installed ones. Reads files only of modules that are loaded.
 pub fn replaced(session: &Session, snapshot: &Snapshot, targets: &BTreeSet<Target>) -> Vec<Replaced> {
-    let Some(running) = kernel::running() else { return Vec::new() };
+    let Some(running) = session.running() else { return Vec::new() };
     let layout = &session.layout;
     let mut found = Vec::new();
     for target in targets.iter().filter(|target| target.kernel == running) {

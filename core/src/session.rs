@@ -16,8 +16,9 @@ use crate::policy::framework::ADDON_MODULES;
 use crate::policy::{ALLOW, Framework, Policy, TrySign};
 use crate::report::Screen;
 use crate::sys::jobs::Machine;
+use crate::sys::root::ENTERED;
 use crate::sys::{environment, file, guest};
-use crate::types::{ModuleId, ModuleName, Target};
+use crate::types::{KernelRelease, ModuleId, ModuleName, Target};
 
 /// Options of one run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -121,8 +122,8 @@ impl Session {
         let framework = framework.with_addon_modules(environment::variable(ADDON_MODULES).as_deref());
         place(&mut layout);
         let policy = Policy::load(&layout, framework, &environment::variable(ALLOW).unwrap_or_default());
-        let guest =
-            guest::is_guest(&layout.container_marks(), &layout.first_root(), &layout.first_environment());
+        let guest = environment::is_set(ENTERED)
+            || guest::is_guest(&layout.container_marks(), &layout.first_root(), &layout.first_environment());
         let session = Self { guest, ..Self::new(layout, policy, options, screen) };
         for broken in [&session.policy.framework.broken, &session.policy.admin.broken].into_iter().flatten() {
             session.screen.alert(&format!("dkms: {broken}"));
@@ -146,6 +147,11 @@ impl Session {
     /// Whether this system is in a chroot or container: the running kernel is another system's.
     pub fn guest(&self) -> bool {
         self.guest
+    }
+
+    /// The running kernel, if it is one of this system.
+    pub fn running(&self) -> Option<KernelRelease> {
+        if self.guest { None } else { kernel::running() }
     }
 
     /// The tree that is on a read-only file system, if one is: the DKMS tree, or also that of the kernels' modules.

@@ -69,7 +69,10 @@ fn modules_versions_and_kernels_come_from_the_registry() {
         (&["install", "--no-de"], &["--no-depmod"]),
         // An option that has no meaning for the action.
         (&["status", "--no-de"], &[]),
-        (&["timeline", "--"], &["--quiet", "--dkmstree", "--sourcetree", "--installtree", "--svg", "--help"]),
+        (
+            &["timeline", "--"],
+            &["--quiet", "--dkmstree", "--sourcetree", "--installtree", "--root", "--svg", "--help"],
+        ),
         (&["--no-de"], &["--no-depmod"]),
         (&["build", "--progress", ""], &["text", "json"]),
         (&["build", "--progress=j"], &["--progress=json"]),

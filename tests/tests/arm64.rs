@@ -29,6 +29,8 @@ fn package() -> PathBuf {
         (LINKER, "gcc-aarch64-linux-gnu"),
         ("qemu-aarch64-static", "qemu-user-static"),
         ("aarch64-linux-gnu-strip", "binutils-aarch64-linux-gnu"),
+        // Only recommended by the compiler.
+        ("/usr/aarch64-linux-gnu/include/stdint.h", "libc6-dev-arm64-cross"),
     ]);
     host::run_host(REGISTER);
     let has_target =

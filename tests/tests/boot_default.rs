@@ -379,6 +379,20 @@ fn nothing_is_written_without_a_loader_that_is_known() {
     let before = root.run(all).ok().stdout;
     root.run(&format!("/etc/kernel/postinst.d/dkms {0} /boot/vmlinuz-{0}", kernels[1].release)).ok();
     assert_eq!(root.run(all).ok().stdout, before, "byte-identical");
+    // The menus of other loaders: the new kernel is named, and nothing is written.
+    for (name, file) in [
+        ("Limine", "/boot/limine.conf"),
+        ("extlinux", "/boot/extlinux/extlinux.conf"),
+        ("proxmox-boot-tool", "/etc/kernel/proxmox-boot-uuids"),
+    ] {
+        root.write(file, format!("default {}\n", kernels[1].release));
+        let before = root.run(all).ok().stdout;
+        root.run(&format!("/etc/kernel/postinst.d/dkms {0} /boot/vmlinuz-{0}", kernels[1].release))
+            .ok()
+            .says(&[&format!("dkms does not change what {name} starts")]);
+        assert_eq!(root.run(all).ok().stdout, before, "{name}");
+        root.run(&format!("rm {file}")).ok();
+    }
 }
 
 #[test]

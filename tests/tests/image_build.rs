@@ -67,11 +67,102 @@ fn a_chroot_without_proc() {
 fn scripts_that_run_outside_of_the_image() {
     let (root, kernel, package) = machine();
     let before = root.run("dkms status").ok().stdout;
-    root.run(&format!("dpkg --root={IMAGE} --force-script-chrootless -i {package}")).ok().says(&[&format!(
-        "dkms: skipped: DPKG_ROOT={IMAGE} is another system; run dkms in it, with chroot {IMAGE}"
-    )]);
+    let installed = format!("fine/1.0, {}, x86_64: installed\n", kernel.release);
+    let dpkg = |words: &str| root.run(&format!("dpkg --root={IMAGE} --force-script-chrootless {words}")).ok();
+    dpkg(&format!("-i {package}")).says(&["fine/1.0"]).never_says(&["skipped"]);
+    assert_eq!(in_image(&root, "dkms status").ok().stdout, installed);
     assert_eq!(root.run("dkms status").ok().stdout, before);
-    in_image(&root, &format!("dkms install fine/1.0 -k {}", kernel.release)).ok();
-    root.run(&format!("dpkg --root={IMAGE} --force-script-chrootless -r fine-dkms")).ok();
+    expect_clean(&root);
+    // The kernel's hook, in the same way.
+    in_image(&root, "dkms uninstall fine/1.0").ok();
+    root.run(&format!("DPKG_ROOT={IMAGE} /etc/kernel/postinst.d/dkms {}", kernel.release)).ok();
+    assert_eq!(root.run(&format!("DPKG_ROOT={IMAGE} dkms status")).ok().stdout, installed);
+    dpkg("-r fine-dkms");
+    assert_eq!(in_image(&root, "dkms status").ok().stdout, "");
     assert_eq!(root.run("dkms status").ok().stdout, before);
+}
+
+#[test]
+fn an_image_is_entered_by_its_name() {
+    let (root, kernel, package) = machine();
+    root.run(&format!("dpkg-deb -x {package} {IMAGE}")).ok();
+    let image = |words: &str| root.run(&format!("dkms {words} --root={IMAGE}"));
+    let installed = format!("fine/1.0, {}, x86_64: installed\n", kernel.release);
+    image("add fine/1.0").ok();
+    // Without -k: the kernels of the image. Its /proc is not mounted, and builds are sandboxed nevertheless.
+    image("install fine/1.0").ok().never_says(&["not sandboxed"]);
+    assert_eq!(image("status").ok().stdout, installed);
+    image("doctor").never_says(&["restart", "Secure Boot"]);
+    // Another dkms, or none: the machine's program, with the files of the image.
+    root.write_script(&format!("{IMAGE}/usr/sbin/dkms"), "#!/bin/sh\nexit 99\n");
+    image("remove fine/1.0 --all").ok();
+    image("add fine/1.0").ok();
+    image("install fine/1.0").ok();
+    root.run(&format!("rm {IMAGE}/usr/sbin/dkms")).ok();
+    assert_eq!(image("status").ok().stdout, installed);
+    expect_clean(&root);
+    // What was mounted for the builds is gone, and the machine has not noticed.
+    assert_eq!(root.find(&format!("{IMAGE}/proc"), "-mindepth 1"), [""; 0]);
+    assert_eq!(root.run("dkms status").ok().stdout, "");
+    // The machine's own root directory is not an image.
+    root.run("dkms add fine/1.0 --root /").exits(2);
+}
+
+#[test]
+fn an_image_is_entered_with_few_privileges() {
+    let (root, kernel, package) = machine();
+    root.run(&format!("dpkg-deb -x {package} {IMAGE}")).ok();
+    let few =
+        |words: &str| root.run(&format!("setpriv --bounding-set -sys_admin dkms --root {IMAGE} {words}"));
+    few("add fine/1.0").ok();
+    few("install fine/1.0").ok().says(&["builds are not sandboxed, but run as an unprivileged user"]);
+    let installed = format!("fine/1.0, {}, x86_64: installed\n", kernel.release);
+    assert_eq!(few("status").ok().stdout, installed);
+    few("remove fine/1.0 --all").ok();
+    expect_clean(&root);
+    // Who may not change the root directory gets no silent success.
+    let bare = format!("setpriv --bounding-set -sys_admin,-sys_chroot dkms --root {IMAGE} status");
+    root.run(&bare).exits(1).says(&["was not entered", "without privileges"]);
+}
+
+/// Where root is the only user, there is none to build as: nothing is run, and the way out is named.
+#[test]
+fn an_image_is_entered_where_root_is_the_only_user() {
+    let (root, kernel, package) = machine();
+    root.run(&format!("dpkg-deb -x {package} {IMAGE}")).ok();
+    let one = |words: &str| root.run_as_only_user(&format!("dkms {words}"));
+    let why = ["this user namespace has no user", "unconfined in policy.toml"];
+    // The same in an image without /proc, and with the root's own.
+    for image in [format!("--root {IMAGE}"), String::new()] {
+        if image.is_empty() {
+            root.run(&format!("dpkg-deb -x {package} /")).ok();
+        }
+        one(&format!("add fine/1.0 {image}")).ok();
+        let install = format!("install fine/1.0 -k {} {image}", kernel.release);
+        one(&install).exits(10).says(&why).never_says(&["run as an unprivileged user"]);
+    }
+    assert_eq!(root.find(&format!("{IMAGE}/usr/lib/modules"), "-name 'fine.ko*'"), [""; 0]);
+    root.write(&format!("{IMAGE}/etc/dkms/policy.toml"), "unconfined = [\"fine\"]\n");
+    one(&format!("install fine/1.0 --root {IMAGE}")).ok().never_says(&why);
+    let status = one(&format!("status --root {IMAGE}")).ok().stdout;
+    assert_eq!(status, format!("fine/1.0, {}, x86_64: installed\n", kernel.release));
+    expect_clean(&root);
+}
+
+#[test]
+fn an_image_for_another_architecture_is_deferred() {
+    let (root, _, _) = machine();
+    // The header of a program for s390x.
+    root.run(r"mkdir -p /opt/other/bin /opt/other/usr/sbin && head -c 4096 /dev/zero >/opt/other/bin/sh && \
+               printf '\177ELF\2\2\1\0\0\0\0\0\0\0\0\0\0\2\0\26\0\0\0\1' | dd of=/opt/other/bin/sh conv=notrunc status=none && \
+               chmod 755 /opt/other/bin/sh").ok();
+    let line = "/opt/other was not entered: its programs are for s390x, which this machine cannot run without qemu-user-static";
+    root.run("dkms --root /opt/other autoinstall").exits(1).says(&[line]);
+    root.run("DPKG_ROOT=/opt/other dkms autoinstall").ok().says(&["skipped", line]);
+    root.run("DPKG_ROOT=/opt/other /usr/lib/dkms/common.postinst fine 1.0").ok().says(&["skipped", line]);
+    root.run("cp /opt/other/bin/sh /opt/other/usr/sbin/dkms").ok();
+    root.run("dkms --root /opt/other status").exits(1).says(&[line]);
+    // A directory that is no system.
+    root.run("mkdir /opt/empty && dkms --root /opt/empty status").exits(1).says(&["it has no /bin/sh"]);
+    root.run("dkms --root /opt/missing status").exits(1).says(&["No such file"]);
 }

@@ -103,6 +103,32 @@ fn a_new_version_of_a_module_is_tried_before_it_replaces_the_one_that_serves() {
     root.expect_installed(&["bbswitch/0.9"], &linux.release);
 }
 
+/// A machine whose display uses bbswitch, as shown by its /sys.
+const IN_USE: &str = "mkdir -p /opt/sys && cd /opt/sys && device=devices/pci0000:00/0000:01:00.0
+mkdir -p $device/drm/card0 class/drm bus/pci/drivers/switch module/bbswitch
+ln -s ../../$device/drm/card0 class/drm/card0
+ln -s ../../../bus/pci/drivers/switch $device/driver
+ln -s ../../../../module/bbswitch bus/pci/drivers/switch/module
+mount --bind /opt/sys /sys";
+
+#[test]
+fn a_module_in_use_is_held_without_a_policy() {
+    let machine = Machine::with_everything();
+    let root = &machine.root;
+    let linux = &machine.kernels[0];
+    let upgrade = format!("pacman -U --noconfirm {}", machine.file("bbswitch-dkms", "0.10"));
+    root.run(IN_USE).ok();
+    expect_held(root, &upgrade, &["bbswitch/0.10", &linux.release, "DKMS_ALLOW=bbswitch"]);
+    root.expect_installed(&["bbswitch/0.8"], &linux.release);
+    // The administrator's word counts more; and another module may fail.
+    root.run(&format!("DKMS_ALLOW=bbswitch {upgrade}")).ok();
+    assert_eq!(root.run("pacman -Q bbswitch-dkms").ok().stdout.trim(), "bbswitch-dkms 0.10-1");
+    root.run("pacman -S --noconfirm failing-dkms").ok();
+    // The same upgrade, where nothing uses the module.
+    let machine = Machine::with_everything();
+    machine.root.run(&upgrade).ok().says(&["failed modules do not block this transaction"]);
+}
+
 #[test]
 fn what_is_not_known_is_not_tried_and_stops_nobody() {
     let machine = Machine::with_everything();

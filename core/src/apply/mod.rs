@@ -221,7 +221,8 @@ impl<'a> Work<'a> {
             Err(error) => self.report.remarks.push(format!("{error:#}")),
         }
         // Nor does it imply loaded.
-        if kernel::running().is_some_and(|running| changed.iter().any(|target| target.kernel == running)) {
+        if self.session.running().is_some_and(|running| changed.iter().any(|target| target.kernel == running))
+        {
             let replaced = loaded::replaced(self.session, &self.tree.snapshot()?, &changed);
             self.report.remarks.extend(replaced.iter().map(Replaced::line));
             if let Err(error) = loaded::request_restart(self.session, &replaced) {
@@ -551,7 +552,7 @@ impl<'a> Work<'a> {
     /// Loads what was installed for the running kernel, if this was requested.
     fn load_modules(&mut self) -> Result<()> {
         let session = self.session;
-        let running = kernel::running();
+        let running = session.running();
         let fresh = self.report.lines.iter().any(|line| {
             line.outcome.class() == Class::Installed
                 && line.target.as_ref().is_some_and(|target| Some(&target.kernel) == running.as_ref())

@@ -422,7 +422,7 @@ impl<'scope, 'a: 'scope> Executor<'scope, '_, '_> {
                 Wall::Bare(why) => {
                     Some(format!("builds are not sandboxed, but run as an unprivileged user: {why}"))
                 }
-                Wall::Whole | Wall::None | Wall::Failed(_) => None,
+                Wall::Whole | Wall::None | Wall::Alone(_) | Wall::Failed(_) => None,
             };
             work.unconfined |= limits.is_some();
             work.report.remarks.extend(limits);

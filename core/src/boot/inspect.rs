@@ -101,6 +101,9 @@ fn loader(layout: &Layout, policy: &Policy, kernels: &[KernelRelease]) -> Loader
         return tool;
     }
     let ran = variable(layout, "LoaderInfo");
+    if let Some(other) = other(layout, ran.as_deref()) {
+        return Loader::Closed(format!("dkms does not change what {other} starts"));
+    }
     let grub = grub(layout).filter(|_| !ran.as_ref().is_some_and(|ran| ran.starts_with("systemd-boot")));
     let conf = systemd_boot(layout, kernels)
         .filter(|_| ran.as_ref().is_none_or(|ran| ran.starts_with("systemd-boot")));
@@ -108,6 +111,19 @@ fn loader(layout: &Layout, policy: &Policy, kernels: &[KernelRelease]) -> Loader
         (Some(loader), None) | (None, Some(loader)) => loader,
         (None, None) => Loader::Unknown,
         (Some(_), Some(_)) => Loader::Closed("both GRUB and systemd-boot are installed".into()),
+    }
+}
+
+/// Another boot loader than GRUB and systemd-boot: the one that started this machine, or one whose files are there. GRUB's files
+/// may be left over, and a change of them would have no effect.
+fn other(layout: &Layout, ran: Option<&str>) -> Option<String> {
+    let files = layout.other_loaders().into_iter().find(|(_, file)| file.exists());
+    let files = files.map(|(name, _)| name.to_owned());
+    let managed = files.as_deref() == Some("proxmox-boot-tool");
+    match ran.filter(|ran| !ran.is_empty() && !managed) {
+        Some(ran) if ran.starts_with("GRUB") || ran.starts_with("systemd-boot") => None,
+        Some(ran) => Some(files.unwrap_or_else(|| ran.to_owned())),
+        None => files,
     }
 }
 
@@ -299,6 +315,29 @@ mod tests {
             assert_eq!(chosen, expected, "{more}");
         }
         assert_eq!(Machine::new(ZFS).facts().loader, Loader::Unknown);
+        // Another one, whatever is left over of the known ones.
+        for (more, expected) in [
+            (var("LoaderInfo", "Limine 9.3.0"), "Limine 9.3.0"),
+            (var("LoaderInfo", "rEFInd 0.14.2") + "\nefi/EFI/refind/refind.conf = x", "rEFInd"),
+            ("boot/limine.conf = timeout: 3".into(), "Limine"),
+            ("efi/limine.conf = timeout: 3".into(), "Limine"),
+            ("boot/extlinux/extlinux.conf = default l0".into(), "extlinux"),
+            ("etc/kernel/proxmox-boot-uuids = 1A2B-3C4D".into(), "proxmox-boot-tool"),
+            (
+                var("LoaderInfo", "systemd-boot 257.13-1") + "\netc/kernel/proxmox-boot-uuids = 1A2B-3C4D",
+                "proxmox-boot-tool",
+            ),
+        ] {
+            let found = Machine::new(&format!("{ZFS}\n{SYSTEMD}\n{more}")).facts().loader;
+            assert_eq!(
+                found,
+                Loader::Closed(format!("dkms does not change what {expected} starts")),
+                "{more}"
+            );
+        }
+        let known = var("LoaderInfo", "systemd-boot 257.13-1") + "\nboot/limine.conf = x";
+        let found = Machine::new(&format!("{ZFS}\n{SYSTEMD}\n{known}")).facts().loader;
+        assert!(matches!(found, Loader::LoaderConf(_)), "{found:?}");
         // Without a missing module, the boot loader is not read.
         let fine = format!("{ZFS}\n{SYSTEMD}\nmodules/6.2/modules.builtin = kernel/zfs.ko|");
         assert_eq!(Machine::new(&fine).facts().loader, Loader::Unknown);

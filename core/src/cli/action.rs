@@ -201,7 +201,7 @@ impl Action {
     pub(super) fn options(self) -> Vec<&'static str> {
         const MODULE: [&str; 2] = ["module", "module_version"];
         const KERNEL: [&str; 2] = ["kernelver", "arch"];
-        const TREES: [&str; 3] = ["dkmstree", "sourcetree", "installtree"];
+        const TREES: [&str; 4] = ["root", "dkmstree", "sourcetree", "installtree"];
         const BUILD: [&str; 8] =
             ["conf", "jobs", "force", "kernelsourcedir", "config", "directive", "verbose", "progress"];
         const INSTALL: [&str; 4] =

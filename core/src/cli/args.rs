@@ -89,6 +89,9 @@ pub struct Args {
     /// Install tree [/lib/modules]
     #[arg(long, value_name = "DIR")]
     pub installtree: Option<PathBuf>,
+    /// Use the system in this directory, with its programs, as an image that is prepared here
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
     /// Keep the new version when rpm removes the old package after installing the new one
     #[arg(long = "rpm_safe_upgrade")]
     pub rpm_safe_upgrade: bool,

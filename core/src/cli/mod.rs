@@ -37,7 +37,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::CommandFactory;
 
-use crate::caller;
+use crate::caller::{self, other_root};
 use crate::event::{Event, Request, Verb};
 use crate::exit::Exit;
 use crate::inventory::all_targets;
@@ -97,6 +97,10 @@ pub fn main() -> ExitCode {
         }
     };
     let screen = caller::screen().quiet(args.quiet).events(args.progress_as_json());
+    let words: Vec<String> = words().skip(1).collect();
+    if let Some(exit) = other_root::enter(args.root.as_deref(), Path::new(Layout::PROGRAM), &words, screen) {
+        return written(exit, screen).into();
+    }
     signal::install();
     let exit = match command(&args, screen) {
         Ok(exit) => exit,

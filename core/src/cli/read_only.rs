@@ -1,5 +1,5 @@
-//! Actions that a package's script calls for another root directory, or that would write to a read-only file system: in the
-//! sandbox in which rpm-ostree runs the scripts of packages, and on systems whose `/usr` is an image.
+//! Actions that would write to a read-only file system: in the sandbox in which rpm-ostree runs the scripts of packages, and on
+//! systems whose `/usr` is an image.
 
 use anyhow::Result;
 
@@ -24,10 +24,6 @@ pub(super) fn end(session: &Session, args: &Args, invocation: &Invocation) -> Re
         }
         Writes::Nothing | Writes::AsRoot => return Ok(None),
     };
-    if let Some(why) = caller::elsewhere() {
-        session.screen.alert(&format!("dkms: {action} skipped: {why}"));
-        return Ok(Some(Exit::SUCCESS));
-    }
     let Some(found) = session.read_only(kernels) else { return Ok(None) };
     if args.at_boot || caller::in_transaction() {
         session.screen.alert(&format!("dkms: {action} skipped: {}", found.what()));

@@ -13,7 +13,6 @@ use super::pattern::Pattern;
 use super::prometheus::Metrics;
 use crate::exit::Exit;
 use crate::inventory::all_targets;
-use crate::kernel;
 use crate::loaded::{self, Replaced};
 use crate::marker::{self, Marker};
 use crate::report::{picture, text};
@@ -260,7 +259,7 @@ fn metrics(document: &Document) -> Metrics {
 
 /// The same for all modules and kernels at once.
 fn matrix(session: &Session, document: &Document) -> Result<Matrix> {
-    let mut matrix = Matrix { running: kernel::running(), ..Matrix::default() };
+    let mut matrix = Matrix { running: session.running(), ..Matrix::default() };
     matrix.kernels.extend(all_targets(session)?);
     for row in &document.modules {
         matrix.modules.insert(row.module.clone());

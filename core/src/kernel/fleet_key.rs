@@ -21,7 +21,7 @@ pub struct FleetKey {
 impl FleetKey {
     /// Reads the certificate, in DER or PEM.
     pub fn load(path: &Path) -> Result<Self> {
-        let read = || signature::read_certificate(&std::fs::read(path)?);
+        let read = || signature::read_certificate(&crate::sys::file::content(path)?);
         let certificate = read().with_context(|| format!("reading certificate {}", path.display()))?;
         let identity = format!("fleet {}", hash::hex(certificate.pem().as_bytes()));
         Ok(Self { certificate, identity })

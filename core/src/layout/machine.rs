@@ -32,6 +32,21 @@ impl Layout {
         [self.boot.with_file_name("efi"), self.boot.clone(), self.boot.join("efi")]
     }
 
+    /// Files of boot loaders whose menus dkms does not change, with their names.
+    pub fn other_loaders(&self) -> Vec<(&'static str, PathBuf)> {
+        let mut files = vec![
+            // It copies kernels and menus to the boot partitions, also those of GRUB and systemd-boot.
+            ("proxmox-boot-tool", self.etc.join("kernel/proxmox-boot-uuids")),
+            ("extlinux", self.boot.join("extlinux/extlinux.conf")),
+            ("syslinux", self.boot.join("syslinux/syslinux.cfg")),
+        ];
+        for esp in self.esps() {
+            let places = ["limine.conf", "limine/limine.conf", "EFI/limine/limine.conf"];
+            files.extend(places.map(|place| ("Limine", esp.join(place))));
+            files.push(("rEFInd", esp.join("EFI/refind/refind.conf")));
+        }
+        files
+    }
     /// The configuration of systemd-boot on that partition.
     pub fn loader_conf(esp: &Path) -> PathBuf {
         esp.join("loader/loader.conf")

@@ -14,7 +14,7 @@ use rustix::io::{Errno, FdFlags};
 use crate::sys::{environment, file, signal};
 
 /// Set for a dkms that a module's script starts: the id of the process above it that holds the lock.
-const HOLDER: &str = "DKMS_LOCK_HOLDER";
+pub const HOLDER: &str = "DKMS_LOCK_HOLDER";
 
 /// Set for an unsandboxed build with its own process namespace: the holder is outside of it, and not visible.
 pub const SPACE: &str = "DKMS_LOCK_SPACE";

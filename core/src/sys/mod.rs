@@ -16,6 +16,7 @@ pub mod overlay;
 pub mod parallel;
 pub mod plain;
 pub mod private;
+pub mod root;
 pub mod run;
 pub mod signal;
 pub mod time;

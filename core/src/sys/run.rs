@@ -21,7 +21,7 @@ use crate::sys::{environment, file, inside, signal};
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Variables that child processes inherit from us if they are set; no others are.
-pub const INHERITED: [&str; 5] = ["HOME", "TERM", "TMPDIR", "DPKG_ROOT", "KBUILD_SIGN_PIN"];
+pub const INHERITED: [&str; 6] = ["HOME", "TERM", "TMPDIR", "DPKG_ROOT", "KBUILD_SIGN_PIN", "DKMS_ROOT"];
 
 /// The children of a process that has one thread.
 fn children(pid: u32) -> Vec<u32> {

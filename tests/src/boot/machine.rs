@@ -32,8 +32,8 @@ for d in proc sys dev; do mount --move /$d /new/$d; done
 mount -t cgroup2 cgroup2 /new/sys/fs/cgroup; mount -t tmpfs run /new/run
 mkdir -p /new/opt/boot/calls
 mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=none calls /new/opt/boot/calls
-cp /bin/busybox /new/opt/boot/busybox
-exec switch_root /new /opt/boot/busybox sh /opt/boot/calls/serve
+cp /bin/busybox /new/opt/boot/busybox-init
+exec switch_root /new /opt/boot/busybox-init sh /opt/boot/calls/serve
 "#;
 
 /// Runs one command after another.

@@ -57,6 +57,11 @@ impl Space {
         self.leader
     }
 
+    /// The root directory, as its mount namespace has it outside of the chroot.
+    pub fn mounted(&self) -> PathBuf {
+        self.dir.join("mnt")
+    }
+
     /// Mounts a directory of the host inside.
     pub fn bind(&self, from: &Path, inside: &str, writable: bool) {
         let to = self.dir.join("mnt").join(inside.trim_start_matches('/'));

@@ -109,7 +109,7 @@ fn wishes(session: &Session) -> String {
     let texts = session.layout.initramfs_config().iter().filter_map(read).collect::<Vec<_>>();
     let mut all: String = texts.iter().map(|text| String::from_utf8_lossy(text) + "\n").collect();
     // MODULES=dep includes modules that this machine uses now.
-    if all.lines().any(|line| line.trim() == "MODULES=dep") {
+    if all.lines().any(|line| line.trim() == "MODULES=dep") && !session.guest() {
         let loaded = file::text(session.layout.loaded_modules()).unwrap_or_default();
         all.extend(loaded.lines().filter_map(|line| line.split(' ').next()).flat_map(|name| [name, "\n"]));
     }

@@ -162,8 +162,8 @@ fn inner(parts: &Inside) -> Result<Option<Verdict>> {
     }
     // Without a controlling terminal, no process can insert input for the calling shell.
     rustix::process::setsid()?;
-    if plain_view && (!mapped("uid_map", user) || !mapped("gid_map", user)) {
-        return Err(Unsupported(format!("user {user} does not exist in this container")).into());
+    if !spec.trusted && (!mapped("uid_map", user) || !mapped("gid_map", user)) {
+        return Err(Unsupported(identity::missing(user)).into());
     }
     if plain_view && spec.inside.is_none() {
         return without_namespaces(&spec).map(Some);

@@ -69,6 +69,13 @@ fn free() -> Vec<u32> {
     free
 }
 
+/// Why there is no such user: a user namespace has those that its maker gave it, often one.
+pub(super) fn missing(id: u32) -> String {
+    format!(
+        "this user namespace has no user {id} to build as; map more users, or list the module as unconfined in policy.toml"
+    )
+}
+
 /// The user of this helper's command.
 pub(super) fn user() -> Result<u32> {
     CHOSEN.get().copied().context("the user of the sandbox is not known")

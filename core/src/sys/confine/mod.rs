@@ -33,6 +33,7 @@ pub use account::Failed;
 pub use helper::enter;
 pub(super) use helper::{OUTER, SPEC};
 pub use identity::{CANDIDATES as USERS, Lease};
+pub(super) use view::{Device, detach as detach_mounts, dev as mount_dev, devices, fresh_proc as mount_proc};
 
 use crate::sys::cgroup::{self, Delegated, Group};
 use crate::sys::environment;
@@ -112,7 +113,7 @@ pub(super) fn question(spec: &Spec) -> Result<(String, Option<Lease>)> {
         Wall::Whole => false,
         Wall::User(_) => true,
         Wall::None => bail!("there is no sandbox for a caller that is not root"),
-        Wall::Bare(why) | Wall::Failed(why) => bail!("cannot set up the sandbox: {why}"),
+        Wall::Bare(why) | Wall::Alone(why) | Wall::Failed(why) => bail!("cannot set up the sandbox: {why}"),
     };
     let caller = rustix::process::getpid().as_raw_nonzero().get();
     let (user, lease) = spec.select_user()?;
@@ -131,6 +132,8 @@ pub enum Wall {
     None,
     /// Another user only, for this reason: without /proc, the helpers cannot be started.
     Bare(String),
+    /// None, for this reason: there is no other user. Nothing is run but what is trusted.
+    Alone(String),
     /// It should be available, and failed for this reason: nothing is run.
     Failed(String),
 }
@@ -155,12 +158,12 @@ impl Spec {
             Wall::User(_) if self.trusted => prepare(self.plain()?).run(),
             Wall::User(_) => self.helped(true, &prepare),
             Wall::None => prepare(self.plain()?).run(),
-            Wall::Bare(_) if self.trusted => prepare(self.plain()?).run(),
+            Wall::Bare(_) | Wall::Alone(_) if self.trusted => prepare(self.plain()?).run(),
             Wall::Bare(_) => {
                 let (user, _lease) = self.select_user()?;
                 self.bare(user, &prepare)
             }
-            Wall::Failed(why) => bail!("cannot set up the sandbox: {why}"),
+            Wall::Alone(why) | Wall::Failed(why) => bail!("cannot set up the sandbox: {why}"),
         }
     }
 
@@ -245,16 +248,28 @@ pub fn wall() -> &'static Wall {
             return Wall::None;
         }
         if !Path::new("/proc/self").exists() {
-            return Wall::Bare("/proc is not mounted".into());
+            return match as_another_user() {
+                Ok(()) => Wall::Bare("/proc is not mounted".into()),
+                Err(error) => Wall::Alone(format!("{error:#}")),
+            };
         }
         match attempt(false) {
             Wall::User(why) => match attempt(true) {
                 Wall::Whole => Wall::User(why),
+                // A build is not run as root instead.
+                Wall::User(why) => Wall::Alone(why),
                 other => other,
             },
             other => other,
         }
     })
+}
+
+/// Runs a command that does nothing as another user.
+fn as_another_user() -> Result<()> {
+    let user = identity::lease()?;
+    let run = Cmd::new("true").user(user.id()).run();
+    run.map(drop).map_err(|_| anyhow::Error::msg(identity::missing(user.id())))
 }
 
 /// Runs a command that does nothing; `User` means that this is not available.
@@ -287,5 +302,8 @@ pub fn drops_privileges() -> bool {
 
 /// A user for a sandbox whose files must belong to it. `None` if confined commands run as the user of dkms.
 pub fn lease() -> Result<Option<Lease>> {
+    if let Wall::Alone(why) = wall() {
+        bail!("cannot set up the sandbox: {why}");
+    }
     drops_privileges().then(identity::lease).transpose()
 }

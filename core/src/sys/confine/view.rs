@@ -42,6 +42,9 @@ const NULL: &str = "/dev/null";
 /// Shared memory of its programs.
 const SHARED: &str = "/dev/shm";
 
+/// A device, by its name.
+pub(in crate::sys) type Device = (&'static str, OwnedFd);
+
 /// A part of the file system, held open while it is covered by a mount.
 struct Held {
     tree: OwnedFd,
@@ -49,7 +52,7 @@ struct Held {
 }
 
 /// Ends mount propagation: from here on, mounts are private.
-pub(super) fn detach() -> Result<()> {
+pub(in crate::sys) fn detach() -> Result<()> {
     mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
         .context("making mounts private")
 }
@@ -163,7 +166,8 @@ fn masks(spec: &Spec, hidden: &impl Fn(&Path) -> bool) -> Result<Vec<Held>> {
     real.map(|path| hold(Path::new(NULL), &path)).collect()
 }
 
-fn devices() -> Result<Vec<(&'static str, OwnedFd)>> {
+/// The devices that exist for a command, held open.
+pub(in crate::sys) fn devices() -> Result<Vec<Device>> {
     let mut devices = Vec::new();
     for name in DEVICES {
         let path = Path::new("/dev").join(name);
@@ -196,13 +200,13 @@ fn tmpfs(dir: &Path, options: &str) -> Result<()> {
 }
 
 /// The old /proc shows the processes of the outer namespace.
-pub(super) fn fresh_proc() -> Result<()> {
+pub(in crate::sys) fn fresh_proc() -> Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("proc", "/proc", "proc", flags, None).context("mounting a private /proc")
 }
 
 /// A /dev without devices that reach a disk, a terminal or kernel memory.
-fn dev(devices: &[(&'static str, OwnedFd)]) -> Result<()> {
+pub(in crate::sys) fn dev(devices: &[Device]) -> Result<()> {
     let context = "filling a private /dev";
     mount("tmpfs", "/dev", "tmpfs", MountFlags::NOSUID | MountFlags::NOEXEC, Some(c"mode=755,size=64k"))
         .context("mounting a private /dev")?;
