@@ -1,6 +1,5 @@
 //! Continues in another system's root directory: there, the programs, the configuration and the modules are that system's.
 
-use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::process::CommandExt;
@@ -12,7 +11,7 @@ use rustix::io::Errno;
 use rustix::thread::UnshareFlags;
 
 use crate::sys::confine::{self, Device};
-use crate::sys::lock;
+use crate::sys::{file, lock};
 
 /// Set in a system that was entered: it is prepared here, and does not run here.
 pub const ENTERED: &str = "DKMS_ROOT";
@@ -109,7 +108,7 @@ fn execute(program: &Path, words: &[String], dropped: &str) -> Error {
 /// The number of the architecture in the header of an ELF file; `None` if it is not one.
 fn machine(path: &Path) -> Option<u16> {
     let mut header = [0; 20];
-    File::open(path).and_then(|mut file| file.read_exact(&mut header)).ok()?;
+    file::open_regular(path).and_then(|(mut file, _)| file.read_exact(&mut header)).ok()?;
     of_header(&header)
 }
 
