@@ -19,9 +19,10 @@ const LIBRARIES: &str = "#!/bin/sh
 /// The exit code of dkms for a build that would not load.
 const WOULD_NOT_LOAD: i32 = 7;
 
-/// The kernel's format of the entry for emulated programs: `F` opens the emulator now, so that roots need none.
+/// The kernel's format of the entry for emulated programs: `F` opens the emulator now, so that roots need none; `P` keeps the
+/// name by which a program is called, as in the entry of Debian's package: the helpers of a sandbox are known by it.
 const REGISTER: &str = r"mount | grep -q binfmt_misc || mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
-ls /proc/sys/fs/binfmt_misc | grep -q qemu-aarch64 || printf '%s' ':qemu-aarch64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:/usr/bin/qemu-aarch64-static:F' >/proc/sys/fs/binfmt_misc/register";
+ls /proc/sys/fs/binfmt_misc | grep -q qemu-aarch64 || printf '%s' ':qemu-aarch64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:/usr/bin/qemu-aarch64-static:PF' >/proc/sys/fs/binfmt_misc/register";
 
 /// The package, cross-compiled.
 fn package() -> PathBuf {

@@ -1,8 +1,9 @@
 //! An image is prepared in a directory of a machine with another kernel: the machine's kernel and keys are not the image's.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
+use dkms_tests::kernels::Flavour;
 use dkms_tests::modules::Sources;
-use dkms_tests::{Kernel, Output, Root, Suite, stage};
+use dkms_tests::{Kernel, Output, Root, Suite, boot, stage};
 
 /// The image, as debootstrap leaves one: a directory of the machine.
 const IMAGE: &str = "/opt/image";
@@ -165,4 +166,36 @@ fn an_image_for_another_architecture_is_deferred() {
     // A directory that is no system.
     root.run("mkdir /opt/empty && dkms --root /opt/empty status").exits(1).says(&["it has no /bin/sh"]);
     root.run("dkms --root /opt/missing status").exits(1).says(&["No such file"]);
+}
+
+/// The first start: the module of the image is there, and the machine makes its own key and signs it.
+const FIRST_START: &str = "
+modprobe fine && grep -o '^fine ' /proc/modules | sed 's/^/LOADED /'
+[ -n \"$(modinfo -F signer fine)\" ] || echo UNSIGNED
+dkms autoinstall && ls /var/lib/dkms/mok.key
+modinfo -F signer fine | sed 's/^./SIGNED &/'
+rmmod fine && modprobe fine && grep -o '^fine ' /proc/modules | sed 's/^/AGAIN /'
+";
+
+#[test]
+#[ignore = "long: run by `make test-long`"]
+fn an_image_boots_with_its_module_and_without_a_key() {
+    let suite = Suite::trixie();
+    let root = Root::on(&stage::product(suite));
+    let kernel = Kernel::newest(&root, Flavour::Plain, suite.kernel_series);
+    let package = Sources::new("fine", "1.0").package(&root);
+    let release = running(&root);
+    assert_ne!(release, kernel.release, "the image has another kernel than the machine that builds it");
+    // As in the build of a container; it is gone when the image starts.
+    root.run("touch /run/.containerenv").ok();
+    root.apt_install(&[&package]).ok();
+    kernel.install(&root).ok();
+    root.expect_installed(&["fine/1.0"], &kernel.release);
+    let written = "/etc /var /boot /root /usr/lib/modules /usr/lib/dkms /usr/share/dkms";
+    assert_eq!(root.run(&format!("grep -rlF -e '{release}' {written}")).stdout, "");
+    assert_eq!(root.run(&format!("grep -rIl 'PRIVATE KEY-----' {written}")).stdout, "");
+    assert_eq!(root.find(written, "-name '*.key' -o -name '*.priv'"), [""; 0]);
+    let console = boot::machine::run(&root, &kernel, FIRST_START).all();
+    let wanted = ["LOADED fine", "UNSIGNED", "/var/lib/dkms/mok.key", "SIGNED DKMS", "AGAIN fine"];
+    assert!(wanted.iter().all(|line| console.contains(line)), "{console}");
 }

@@ -24,7 +24,7 @@ const BUDGETS: &[(&str, u32, u32)] = &[
     ("headers_advice", 60, 90),
     ("hooks", 60, 0),
     ("hostile_builds", 150, 0),
-    ("image_build", 60, 0),
+    ("image_build", 120, 500),
     ("immutable", 60, 0),
     ("interchange", 85, 85),
     ("kernel_change", 120, 90),
