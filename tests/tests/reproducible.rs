@@ -10,10 +10,11 @@ use dkms_tests::{Kernel, Root, Suite, bench, stage};
 /// What a machine is like, before it builds.
 const DRESS: &str = r#"
 userdel dkms-build 2>/dev/null; useradd --system --uid 777 dkms-build 2>/dev/null
-# Other times, other inodes, another order of entries.
+# Other times, other inodes, another order of entries. Not in the future: then a makefile that another one generates is generated
+# for ever.
 for dir in /usr/src/*; do
     cp -r "$dir" "$dir.copy" && rm -r "$dir" && mv "$dir.copy" "$dir"
-    find "$dir" -exec touch -h -d '2031-05-06 07:08:09' {} +
+    find "$dir" -exec touch -h -d '2011-05-06 07:08:09' {} +
 done
 # Other settings, which change no build.
 printf 'parallel_jobs=1\nmodprobe_on_install=false\n' >/etc/dkms/framework.conf.d/elsewhere.conf
