@@ -233,7 +233,7 @@ fn what_is_no_tarball_at_all() {
         (vec!["ldtarball", "/nonexistent.tar.gz"], 2, "not found"),
         (vec!["ldtarball", "--archive", "/nonexistent.tar.gz"], 2, "not found"),
         (vec!["ldtarball", &path("etc/a.rpm")], 9, "package manager"),
-        (vec!["ldtarball", "--archive", &path("etc/dir")], 1, "not a file"),
+        (vec!["ldtarball", "--archive", &path("etc/dir")], 1, "not a regular file"),
         (vec!["mktarball", "a/1"], 3, "not in the DKMS tree"),
         (vec!["mktarball"], 1, "requires MODULE/VERSION"),
         (vec!["mktarball", "a/1", "--binaries-only", "--source-only"], 8, "cannot be used together"),

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::bound::{MEMORY, TooMuch};
 use super::contents::{Contents, contents};
@@ -99,8 +99,8 @@ pub fn serve() -> Result<()> {
 }
 
 fn unpack_file(file: &Path, private: &Private) -> Result<Contents> {
-    let opened = inside::opened(file);
-    let (packed, size) = opened.with_context(|| format!("reading {}", file.display()))?;
+    // The caller names the file.
+    let (packed, size) = inside::opened(file)?;
     unpack(BufReader::new(packed), size, private, &Limits::default())
 }
 
