@@ -1,5 +1,6 @@
 //! Reads the facts that the plan needs: kernels, evaluated recipes, fingerprints. Changes nothing but caches.
 
+mod damage;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+pub use damage::{damaged, unusable};
 pub use wire::Wire;
 
 use crate::cache;
 use crate::conf::{ConfError, Context, Recipe, evaluate};
-use crate::kernel::{Headers, Kernel, Lack, Module, is_rust_module};
+use crate::kernel::{Headers, Kernel, Lack, is_rust_module};
 use crate::layout::Layout;
 use crate::marker;
 use crate::plan::{Case, Scope, Survey};
@@ -21,7 +23,7 @@ use crate::sys::file;
 use crate::sys::hash::{self, Watch};
 use crate::sys::parallel::{self, ItemCost};
 use crate::sys::run;
-use crate::tree::{Build, Snapshot};
+use crate::tree::Snapshot;
 use crate::types::{Attempt, Fingerprint, ModuleId, ModuleName, Placement, Target};
 
 /// Increased when the inputs of a fingerprint change: all modules are then rebuilt once.
@@ -535,81 +537,6 @@ fn fingerprint(key: &Placement, bases: &BTreeMap<Placement, String>, depends: &D
             .map(String::as_str),
     );
     Fingerprint(hash::hex(parts.join(" ").as_bytes()))
-}
-
-/// An installed build whose files in the kernel's module directory are missing, differ in size from the build, or are
-/// recorded as older than the build.
-pub fn damaged(
-    session: &Session,
-    snapshot: &Snapshot,
-    id: &ModuleId,
-    target: &Target,
-    build: &Build,
-) -> bool {
-    if !build.active {
-        return false;
-    }
-    let built = session.layout.built_modules(id, target);
-    let Some(record) = &build.record else {
-        // Built by shell DKMS: on most distributions, the paths of its files are known.
-        let Some(place) = session.policy.destination() else { return false };
-        let dir = session.layout.kernel(&target.kernel).join(place.trim_matches('/'));
-        return build.files.iter().any(|file| !dir.join(file).exists());
-    };
-    // An automatic run compares sizes only: it must not read all modules each time.
-    let exact = session.options.exact || session.requested.contains(id);
-    // A build from a tarball loses this mark at its installation. If it still has it, the installed files are older.
-    record.loaded
-        || record.installed.iter().any(|file| {
-            let name = file.path.file_name().unwrap_or_default();
-            let size = |path: &Path| path.metadata().map(|meta| meta.len()).ok();
-            let published = size(&file.path);
-            let differs =
-                || file::content(&file.path).map_or(true, |content| hash::hex(&content) != file.sha256);
-            let other = file.sha256.is_empty()
-                || published.is_none()
-                || published != size(&built.join(name))
-                || exact && differs();
-            other && !is_of_another(session, snapshot, id, target, &file.path)
-        })
-}
-
-/// An installed build whose own files are not those that were installed from it. A build that was signed again together with
-/// the installed files is still usable.
-pub fn unusable(session: &Session, id: &ModuleId, target: &Target, build: &Build) -> bool {
-    // As above, an automatic run does not read all modules each time.
-    let exact = session.options.exact || session.requested.contains(id);
-    let Some(record) = build.record.as_ref().filter(|_| exact && build.active) else { return false };
-    let dir = session.layout.built_modules(id, target);
-    record.installed.iter().filter(|file| !file.sha256.is_empty()).any(|file| {
-        let built = dir.join(file.path.file_name().unwrap_or_default());
-        let content = file::content(&built).unwrap_or_default();
-        let is_module = |path: &Path| {
-            crate::kernel::read_module(path).is_ok_and(|content| Module::read(&content).is_ok())
-        };
-        let again = || file::same_content(&file.path, &built).unwrap_or(false) && is_module(&built);
-        hash::hex(&content) != file.sha256 && !again()
-    })
-}
-
-/// Whether a file is that of another package with the same module, which was installed later. Installing each of the two
-/// again whenever the other one is installed would never end.
-fn is_of_another(
-    session: &Session,
-    snapshot: &Snapshot,
-    id: &ModuleId,
-    target: &Target,
-    file: &Path,
-) -> bool {
-    let kernel = session.layout.kernel(&target.kernel);
-    let others = snapshot.modules.iter().filter(|(other, _)| other.name != id.name);
-    let mut installed = others.filter_map(|(other, entry)| Some((other, entry.builds.get(target)?)));
-    installed.any(|(other, build)| {
-        let built = session.layout.built_modules(other, target).join(file.file_name().unwrap_or_default());
-        build.active
-            && build.places(&kernel, session.policy.destination()).iter().any(|place| place == file)
-            && file::same_content(file, &built).unwrap_or(false)
-    })
 }
 
 #[cfg(test)]

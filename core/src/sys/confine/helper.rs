@@ -26,6 +26,9 @@ const INNER: &str = "dkms-confine-inner";
 /// The polling interval for the end of the command, if a signal must be noticed, too.
 const INTERVAL: Duration = Duration::from_millis(10);
 
+/// What is done so that no helper outlives its caller.
+const LINKED: &str = "asking to end together with the caller";
+
 /// The system lacks a required feature: distinguished from an available one that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -72,8 +75,7 @@ fn question() -> Result<Question> {
     }
     let mut file = exchange()?;
     let mut text = Vec::new();
-    file.rewind()?;
-    file.read_to_end(&mut text)?;
+    file.rewind().and_then(|()| file.read_to_end(&mut text)).context("reading the question")?;
     serde_json::from_slice(&text).context("reading the question")
 }
 
@@ -91,7 +93,7 @@ fn answer(verdict: &Verdict) -> Result<()> {
 #[allow(clippy::disallowed_methods)] // between the namespaces and the command nothing else may run
 #[allow(deprecated)] // the deprecation is about CLONE_FILES, which is not among our flags
 fn outer() -> Result<Option<Verdict>> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context(LINKED)?;
     // The command must not inherit files that the package manager left open.
     close_fds::set_fds_cloexec(3, &[]);
     let Question { spec, plain_view, caller, group, .. } = question()?;
@@ -155,13 +157,13 @@ fn inner(parts: &Inside) -> Result<Option<Verdict>> {
     // From now on this process ends together with its parent, even if that is killed. Without a PID namespace, the
     // remaining processes are killed first.
     let signal = if plain_view { Signal::TERM } else { Signal::KILL };
-    rustix::process::set_parent_process_death_signal(Some(signal))?;
+    rustix::process::set_parent_process_death_signal(Some(signal)).context(LINKED)?;
     let parent = std::env::args().nth(1).unwrap_or_default();
     if !Path::new("/proc").join(parent).exists() {
         bail!("the process above is gone");
     }
     // Without a controlling terminal, no process can insert input for the calling shell.
-    rustix::process::setsid()?;
+    rustix::process::setsid().context("beginning a session")?;
     if !spec.trusted && (!mapped("uid_map", user) || !mapped("gid_map", user)) {
         return Err(Unsupported(identity::missing(user)).into());
     }
@@ -212,14 +214,19 @@ fn become_builder() -> Result<()> {
     rustix::thread::set_thread_res_gid(gid, gid, gid).context("changing the group")?;
     rustix::thread::set_thread_res_uid(uid, uid, uid).context("changing the user")?;
     // Changing the user resets this setting.
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context(LINKED)?;
     Ok(())
 }
 
 /// Without namespaces: the remaining processes of the command must be killed here.
 fn without_namespaces(spec: &Spec) -> Result<Verdict> {
     signal::install();
-    rustix::process::set_child_subreaper(Some(Pid::INIT))?;
+    match rustix::process::set_child_subreaper(Some(Pid::INIT)) {
+        // An emulator of another architecture's programs (qemu-user) does not have it: processes that the command leaves behind become
+        // children of process 1, and are not ended.
+        Ok(()) | Err(Errno::INVAL | Errno::NOSYS) => {}
+        Err(error) => return Err(error).context("adopting the command's processes"),
+    }
     let child = start(spec)?;
     let verdict = loop {
         match ended(&child, WaitOptions::NOHANG)? {
@@ -293,9 +300,8 @@ fn handed(spec: &Spec) -> Result<Vec<File>> {
         let memory =
             rustix::fs::memfd_create("handed", MemfdFlags::CLOEXEC).context("making a file in memory")?;
         let mut memory = File::from(memory);
-        memory.write_all(content)?;
-        memory.rewind()?;
-        let file = rustix::io::fcntl_dupfd_cloexec(&memory, number as i32)?;
+        memory.write_all(content).and_then(|()| memory.rewind()).context("writing a file in memory")?;
+        let file = rustix::io::fcntl_dupfd_cloexec(&memory, number as i32).context("handing a file over")?;
         if file.as_raw_fd() != number as i32 {
             bail!("descriptor {number} is taken");
         }

@@ -54,7 +54,7 @@ pub(super) fn give_up(spec: &Spec) -> Result<()> {
         Err(error) if matches!(error.0, libc::ENOSYS | libc::EPERM) => {}
         Err(error) => return Err(error).context("making a session keyring"),
     }
-    rustix::thread::set_no_new_privs(true)?;
+    rustix::thread::set_no_new_privs(true).context("giving up new privileges")?;
     rustix::thread::clear_ambient_capability_set().context("giving up ambient capabilities")?;
     let needed = CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::KILL;
     for one in CapabilitySet::all().iter() {
