@@ -90,8 +90,8 @@ const FAULTS: &[Row] = &[
     (
         "removed-kernel",
         "cp -a /var/lib/dkms/fine/1.0/$K /var/lib/dkms/fine/1.0/6.0.0-gone",
-        "builds for 6.0.0-gone, which is not installed: fine/1.0",
-        Fix,
+        "builds for 6.0.0-gone, whose modules are not installed: fine/1.0",
+        Pasted,
     ),
     (
         "unowned-module",

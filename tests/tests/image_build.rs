@@ -63,6 +63,41 @@ fn a_chroot_without_proc() {
     prepared("true");
 }
 
+/// debootstrap leaves a directory, not a mount point. A mount namespace of a process in it can make no mount private.
+#[test]
+fn an_image_in_an_ordinary_directory() {
+    let (root, kernel, package) = machine();
+    let plain = "/opt/plain";
+    root.run(&format!(
+        "umount {IMAGE} && mkdir {plain} && cd / && \
+         tar -c --one-file-system --exclude=usr/share/doc --exclude=usr/share/locale bin sbin lib* usr etc var boot | tar -x -C {plain} && \
+         mkdir -p {plain}/proc {plain}/dev {plain}/tmp && dpkg-deb -x {package} {plain} && mkdir {plain}/root"
+    ))
+    .ok();
+    let installed = format!("fine/1.0, {}, x86_64: installed\n", kernel.release);
+    // By its name: what builds need is mounted, for them only.
+    let image = |words: &str| root.run(&format!("dkms {words} --root={plain}"));
+    image("add fine/1.0").ok();
+    image("install fine/1.0").ok().never_says(&["not sandboxed"]);
+    assert_eq!(image("status").ok().stdout, installed);
+    image("remove fine/1.0 --all").ok();
+    // As image builders do it: without a sandbox, which is reported with what helps.
+    root.run(&format!(
+        "rm -r {plain}/var/cache/dkms; mount -t proc proc {plain}/proc && mount --bind /dev {plain}/dev"
+    ))
+    .ok();
+    let inside = |words: &str| root.run(&format!("chroot {plain} dkms {words}"));
+    inside("add fine/1.0").ok();
+    inside("install fine/1.0").ok().says(&["not sandboxed", "the root directory is not a mount point"]);
+    assert_eq!(inside("status").ok().stdout, installed);
+    inside("doctor").ok();
+    // That does help.
+    inside("remove fine/1.0 --all").ok();
+    root.run(&format!("umount {plain}/proc {plain}/dev; rm -r {plain}/var/cache/dkms; mount --bind {plain} {plain} && mount -t proc proc {plain}/proc && mount --bind /dev {plain}/dev")).ok();
+    inside("add fine/1.0").ok();
+    inside("install fine/1.0").ok().never_says(&["not sandboxed"]);
+}
+
 /// dpkg without a chroot: scripts run on the machine, for packages of the image.
 #[test]
 fn scripts_that_run_outside_of_the_image() {

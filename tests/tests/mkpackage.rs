@@ -345,6 +345,10 @@ fn rpm_installs_and_removes_it() {
         inside
     });
     assert_eq!(builder.find("/tmp/packages", "-not -name '*.rpm' -not -path /tmp/packages"), [""; 0]);
+    // Others can write to the directory of the result: what they have made there is not where the spec file is.
+    builder.run("mkdir /srv/public && chmod 1777 /srv/public && touch /srv/public/.dkms-mkpackage").ok();
+    builder.run(&format!("dkms mkrpm fleet_mod/1.1 -k {kernel} --out /srv/public")).ok();
+    assert_eq!(builder.find("/var/lib/dkms/.dkms-rs/incoming", "-mindepth 1"), [""; 0]);
     root.run(&format!("rpm -qp --nosignature --requires --provides {}", made[0])).ok().says(&[
         &format!("/usr/lib/modules/{kernel}/modules.builtin"),
         "kmod(fleet_mod.ko)",

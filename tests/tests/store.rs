@@ -412,6 +412,27 @@ fn a_store_is_kept_in_order() {
     let broken = format!("/srv/store/{}", store(&root, &files).object);
     root.run(&format!("printf X | dd of={broken} bs=1 seek=100 conv=notrunc")).ok();
     root.run("dkms store verify /srv/store").exits(1).says(&["2 builds, 1 problems", "hash of the object"]);
+    // A push repairs it, also if there is no manifest, or another thing with its name.
+    let push = |words: &str, says: &str| {
+        root.run(&format!("dkms store push /srv/store {words}")).ok().says(&[says]);
+    };
+    root.run("rm /usr/src/one-1.0/one.c").ok();
+    for damage in [
+        "true".to_owned(),
+        format!("rm {broken}"),
+        format!(": >/srv/store/{}", store(&root, &files).manifest),
+        format!("cd /srv/store; rm {0}; mkfifo {0}", store(&root, &files).manifest),
+    ] {
+        root.run(&damage).ok();
+        push("", "builds pushed, ");
+        root.run("dkms store verify /srv/store").ok().says(&["builds, 0 problems"]);
+        push("", "0 builds pushed");
+    }
+    // So are builds that another key has signed.
+    root.run("dkms store key other --key /etc/dkms/other.key").ok();
+    root.run("dkms store push /srv/store --key /etc/dkms/other.key").ok().never_says(&["0 builds pushed"]);
+    root.run("dkms store push /srv/store --key /etc/dkms/other.key").ok().says(&["0 builds pushed"]);
+    root.run("rm -r /srv/store").ok();
     // What no kernel needs goes, first as a list.
     write(&root, &files);
     root.write("/srv/store/objects/ab/abc.zst", "of a push that was killed");
@@ -454,7 +475,7 @@ fn pushed_to_a_web_server() {
         "/tmp/nginx.conf",
         format!(
             "user www-data;\nevents {{}}\npid /tmp/nginx.pid;\nhttp {{ access_log off; server {{ listen 127.0.0.1:{port}; root /srv/www; \
-             location / {{ dav_methods PUT; create_full_put_path on; limit_except GET {{ auth_basic x; auth_basic_user_file /tmp/users; }} }} }} }}\n"
+             location /moved/ {{ return 307 https://127.0.0.1/; }} location / {{ dav_methods PUT; create_full_put_path on; limit_except GET {{ auth_basic x; auth_basic_user_file /tmp/users; }} }} }} }}\n"
         ),
     );
     first.run("mkdir -p /srv/www && chown www-data /srv/www && echo 'fleet:{PLAIN}secret' >/tmp/users").ok();
@@ -468,6 +489,11 @@ fn pushed_to_a_web_server() {
         .never_says(&["secret"]);
     first.write("/etc/dkms/store.netrc", "machine 127.0.0.1 login fleet password secret\n");
     first.run("chmod 600 /etc/dkms/store.netrc").ok();
+    // A server that only names another address stores nothing.
+    first
+        .run(&format!("dkms store push http://127.0.0.1:{port}/moved"))
+        .fails()
+        .says(&["it answers with the status 307; nothing was stored"]);
     first.run(&format!("dkms store push {url}")).ok().says(&["2 builds pushed"]).never_says(&["secret"]);
     first.run("dkms store verify /srv/www/store").ok().says(&["2 builds, 0 problems"]);
     let second = Root::on(&layer);

@@ -128,7 +128,7 @@ fn write(
     out: &Path,
 ) -> Result<()> {
     let path = if meta {
-        mkpackage::write_meta(contents, format, out)?
+        mkpackage::write_meta(session, contents, format, out)?
     } else {
         for file in &contents.files {
             session.screen.aside().progress(&format!("dkms: {}: {}", file.path, file.signature));
@@ -136,7 +136,7 @@ fn write(
         for remark in &contents.remarks {
             session.screen.alert(&format!("dkms: {}: {remark}", contents.module));
         }
-        mkpackage::write(contents, format, out)?
+        mkpackage::write(session, contents, format, out)?
     };
     // Scripts read this line.
     session.screen.answer(&format!("{}\n", path.display()));

@@ -9,6 +9,7 @@ use crate::check::Rejection;
 use crate::distro::Distribution;
 use crate::layout::Layout;
 use crate::sys::run;
+use crate::tree::Source;
 use crate::types::{ModuleName, Target};
 
 /// What a user reads about a finding.
@@ -37,8 +38,6 @@ pub enum Repair {
     BootDefault,
     /// Temporary files are deleted.
     Sweep,
-    /// Everything of a removed kernel is deleted.
-    Forget(Target),
     /// modules.dep is made again.
     Index(Target),
     /// The kernel's modules are built, installed, and put into its initramfs.
@@ -53,7 +52,6 @@ impl Finding {
             Self::OutdatedInitramfs { target, .. } => Some(Repair::Initramfs(target.clone())),
             Self::BootDefault { .. } => Some(Repair::BootDefault),
             Self::Temporary { .. } => Some(Repair::Sweep),
-            Self::RemovedKernel { target, .. } => Some(Repair::Forget(target.clone())),
             Self::OutdatedIndex { target } => Some(Repair::Index(target.clone())),
             Self::Missing { target, .. } => Some(Repair::Autoinstall(target.clone())),
             Self::BadPolicy { .. }
@@ -65,6 +63,8 @@ impl Finding {
             | Self::DamagedKey { .. }
             | Self::ExposedKey { .. }
             | Self::Rejected(_)
+            // Its directory may only be away, and some builds cannot be made again.
+            | Self::RemovedKernel { .. }
             | Self::Unowned { .. }
             | Self::Damaged { .. }
             | Self::Unrestored { .. }
@@ -156,9 +156,13 @@ impl Finding {
                 row("temporary-files", what, "to delete them", "dkms doctor --fix".into())
             }
             Self::RemovedKernel { target, modules } => {
-                let what = format!("builds for {}, which is not installed: {}", target.kernel, list(modules));
+                let what = format!(
+                    "builds for {}, whose modules are not installed: {}",
+                    target.kernel,
+                    list(modules)
+                );
                 let command = format!("dkms kernel_prerm -k {}/{}", target.kernel, target.arch);
-                row("removed-kernel", what, "to delete them", command)
+                row("removed-kernel", what, "if the kernel was removed, to delete them", command)
             }
             Self::Unowned { target, file } => {
                 let what = format!("{} belongs to no module in the DKMS tree", file.display());
@@ -181,8 +185,11 @@ impl Finding {
                 );
                 row("unrestored-module", what, "to restore it", command)
             }
-            Self::Broken { module, why } => {
-                let what = format!("{module} is broken: {why}");
+            Self::Broken { module, source } => {
+                let what = format!("{module} is broken: {}", source.missing());
+                if *source == Source::Unlinked {
+                    return row("broken", what, "to register it again", format!("dkms add {module}"));
+                }
                 let command = format!("dkms remove {module} --all");
                 row("broken", what, "to remove it, unless its package is reinstalled", command)
             }

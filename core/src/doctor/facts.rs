@@ -7,7 +7,7 @@ use crate::apply::Prospect;
 use crate::check::Rejection;
 use crate::kernel::HeadersPackage;
 use crate::loaded::Replaced;
-use crate::tree::Stale;
+use crate::tree::{Source, Stale};
 use crate::types::{ModuleId, Target};
 
 /// The facts.
@@ -45,8 +45,8 @@ pub struct Facts {
     pub unrestored: Vec<(Target, PathBuf, PathBuf)>,
     /// A change of the boot default that was not made.
     pub boot_default: Option<String>,
-    /// Modules without a source, with the reason.
-    pub broken: Vec<(ModuleId, String)>,
+    /// Modules without a source, with what is known of it.
+    pub broken: Vec<(ModuleId, Source)>,
     /// Kernels whose initramfs is out of date.
     pub stale: Vec<(Target, Stale)>,
     /// Loaded modules that are not the installed ones.

@@ -16,7 +16,7 @@ use crate::step::{sign, withdraw};
 use crate::survey;
 use crate::sys::time::now;
 use crate::sys::{file, lock, run};
-use crate::tree::{self, Intent, Snapshot, stale};
+use crate::tree::{self, Intent, Snapshot, Source, stale};
 use crate::types::{ModuleId, Target};
 use crate::upcoming::Upcoming;
 use crate::{check, kernel, loaded};
@@ -99,6 +99,7 @@ fn prospects_of(session: &mut Session, target: &Target) -> Result<Prospects> {
 
 /// What would make a transaction fail, or be overlooked by one. A missing file or directory is none of it.
 fn misplaced(layout: &Layout, targets: &[Target]) -> Vec<Misplaced> {
+    const NOWHERE: &str = "a symbolic link to nothing";
     let mut expected: Vec<(PathBuf, &'static str)> = Vec::new();
     expected.extend(layout.own_dirs().into_iter().map(|path| (path, file::A_DIRECTORY)));
     expected.extend(layout.own_files().into_iter().map(|path| (path, file::A_FILE)));
@@ -110,14 +111,16 @@ fn misplaced(layout: &Layout, targets: &[Target]) -> Vec<Misplaced> {
     for name in file::sub_dirs(&layout.dkms_tree).iter().filter_map(|name| name.parse().ok()) {
         expected.extend(targets.iter().map(|target| (layout.active_link(&name, target), file::A_LINK)));
     }
+    let lock = layout.lock();
     let wrong = expected.into_iter().filter_map(|(path, needed)| {
-        let is = file::kind_of(&path, needed == file::A_LINK)?;
-        // A link to nothing is replaced, or says that its file was disabled.
-        (is != needed && is != file::A_LINK && !file::is_null(&path)).then_some(Misplaced {
-            path,
-            is,
-            needed,
-        })
+        // A link to the lock could be one to a file that others lock.
+        let itself = needed == file::A_LINK || path == lock;
+        let is = match file::kind_of(&path, itself) {
+            // No directory can be made there. A file is replaced, or a link to nothing disables it.
+            None if needed == file::A_DIRECTORY && path.is_symlink() => NOWHERE,
+            is => is?,
+        };
+        (is != needed && !file::is_null(&path)).then_some(Misplaced { path, is, needed })
     });
     wrong.collect()
 }
@@ -279,9 +282,9 @@ fn leftover(snapshot: &Snapshot, target: Target) -> Leftover {
     Leftover { modules: built.map(|(id, _)| id.clone()).collect(), target }
 }
 
-fn broken(snapshot: &Snapshot) -> Vec<(ModuleId, String)> {
+fn broken(snapshot: &Snapshot) -> Vec<(ModuleId, Source)> {
     let broken = snapshot.modules.iter().filter(|(_, entry)| entry.broken());
-    broken.map(|(id, entry)| (id.clone(), entry.source.missing())).collect()
+    broken.map(|(id, entry)| (id.clone(), entry.source.clone())).collect()
 }
 
 /// The program that `dkms` starts, if it is not the one of our package: another one is found first, or is in its place.

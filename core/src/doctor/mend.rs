@@ -34,7 +34,6 @@ pub fn mend(session: &mut Session, findings: &[Finding]) -> Result<()> {
             Repair::Index(target) => {
                 indexes.insert(target);
             }
-            Repair::Forget(target) => events.push(Event::KernelRemoved(target)),
             Repair::Autoinstall(target) => events.push(Event::Autoinstall(target)),
         }
     }

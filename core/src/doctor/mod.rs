@@ -21,6 +21,7 @@ use crate::exit::Exit;
 use crate::kernel::HeadersPackage;
 use crate::loaded::Replaced;
 use crate::report::{Outcome, Waits};
+use crate::tree::Source;
 use crate::types::{ModuleId, ModuleName, Target};
 
 /// One thing that is wrong.
@@ -123,8 +124,8 @@ pub enum Finding {
     Broken {
         /// The module.
         module: ModuleId,
-        /// What is missing.
-        why: String,
+        /// What is known of its source.
+        source: Source,
     },
     /// The initramfs of a kernel lacks installed modules.
     OutdatedInitramfs {
@@ -311,8 +312,8 @@ fn leftovers(facts: &Facts, found: &mut Vec<Finding>) {
         let (target, kept, place) = (target.clone(), kept.clone(), place.clone());
         found.push(Finding::Unrestored { target, kept, place });
     }
-    for (module, why) in &facts.broken {
-        found.push(Finding::Broken { module: module.clone(), why: why.clone() });
+    for (module, source) in &facts.broken {
+        found.push(Finding::Broken { module: module.clone(), source: source.clone() });
     }
 }
 

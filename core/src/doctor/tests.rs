@@ -3,7 +3,7 @@ use crate::distro::Distribution;
 use crate::layout::Layout;
 use crate::page::{documented, values};
 use crate::report::{Failing, Fault};
-use crate::tree::Stale;
+use crate::tree::{Source, Stale};
 
 fn target() -> Target {
     Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() }
@@ -179,9 +179,9 @@ fn table() -> Vec<(Facts, &'static str, &'static str, &'static str, bool)> {
                 ..none()
             },
             "removed-kernel",
-            "builds for 6.1, which is not installed: a/1",
+            "builds for 6.1, whose modules are not installed: a/1",
             "dkms kernel_prerm -k 6.1/x86_64",
-            true,
+            false,
         ),
         (
             Facts { unowned: vec![(target(), "/m/a.ko".into())], ..none() },
@@ -205,7 +205,7 @@ fn table() -> Vec<(Facts, &'static str, &'static str, &'static str, bool)> {
             false,
         ),
         (
-            Facts { broken: vec![(id("a/1"), "source directory /s not found".into())], ..none() },
+            Facts { broken: vec![(id("a/1"), Source::Dangling("/s".into()))], ..none() },
             "broken",
             "a/1 is broken: source directory /s not found",
             "dkms remove a/1 --all",
@@ -351,9 +351,12 @@ fn a_broken_module_is_found_once_and_one_without_a_readable_dkms_conf_is_found()
     let facts = facts(vec![("a/1", refused(Exit::BROKEN))]);
     let hindered = Finding::Hindered { target: target(), module: id("a/1"), why: "bad dkms.conf".into() };
     assert_eq!(findings(&facts), [hindered]);
-    let broken = vec![(id("a/1"), "its source is missing".to_owned())];
+    let broken = vec![(id("a/1"), Source::Unlinked)];
     let found = findings(&Facts { broken, ..facts });
     assert!(matches!(found.as_slice(), [Finding::Broken { .. }]), "{found:?}");
+    // Its source is there.
+    let advice = found[0].advice(&Distribution::from_os_release("ID=debian"), &Layout::default());
+    assert_eq!(advice.command, "dkms add a/1");
 }
 
 #[test]

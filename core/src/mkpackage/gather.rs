@@ -1,6 +1,6 @@
 //! Reads what goes into a package: the files of a build, verified again for their kernel.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
@@ -10,12 +10,13 @@ use super::{Contents, ModuleFile};
 use crate::conf::Recipe;
 use crate::distro::{Distribution, PackageFormat, fill};
 use crate::kernel::{Algorithms, Compression, Kernel, Module, read_module, signature};
+use crate::plan::Scope;
 use crate::session::Session;
 use crate::step::verify;
 use crate::survey;
 use crate::sys::{environment, run};
-use crate::tree::{Entry, Snapshot};
-use crate::types::{Attempt, KernelRelease, ModuleId, Target, is_plain, version};
+use crate::tree::{Build, Entry, Snapshot};
+use crate::types::{Attempt, KernelRelease, ModuleId, Placement, Target, is_plain, version};
 
 /// The oldest time of a file that no tool complains about: 2000-01-01. Used if nothing else is known.
 const SOME_TIME: i64 = 946_684_800;
@@ -58,6 +59,12 @@ pub fn gather(
     let withheld = build.record.as_ref().map(|record| record.withheld.as_slice()).unwrap_or_default();
     let mut remarks: Vec<String> =
         withheld.iter().map(|name| format!("{name} is left out: the kernel provides it")).collect();
+    if out_of_date(session, snapshot, module, target, build)? {
+        remarks.push(format!(
+            "it is out of date: its inputs have changed since it was built; to rebuild: dkms build {module} -k {} --force",
+            target.kernel
+        ));
+    }
     if kernel.headers.is_none() {
         remarks
             .push(format!("kernel headers for {} are not installed: fewer checks were made", target.kernel));
@@ -90,6 +97,22 @@ pub fn gather(
         distribution,
         remarks,
     }))
+}
+
+/// Whether the build's inputs are known to be other ones now.
+fn out_of_date(
+    session: &Session,
+    snapshot: &Snapshot,
+    module: &ModuleId,
+    target: &Target,
+    build: &Build,
+) -> Result<bool> {
+    let place = Placement::of(module, target);
+    let (cases, kernels) = ([place.clone()].into(), [target.clone()].into());
+    let survey = survey::survey(session, &Scope { cases, older: BTreeMap::new(), kernels }, snapshot)?;
+    let now = survey.cases.get(&place).and_then(|case| case.fingerprint.as_ref());
+    let then = build.record.as_ref().map(|record| &record.fingerprint);
+    Ok(now.zip(then).is_some_and(|(now, then)| !then.same_inputs(now)))
 }
 
 /// The kernel of the newest build of a module.

@@ -19,8 +19,10 @@ pub use gather::{Refusal, gather, newest};
 use crate::distro::{Distribution, PackageFormat};
 use crate::kernel::Module;
 use crate::marker::{self, Marker};
+use crate::session::Session;
 use crate::sys::file::Staged;
 use crate::sys::hash;
+use crate::sys::private::Private;
 use crate::types::{ModuleId, Target};
 
 /// What is packed.
@@ -122,23 +124,37 @@ fn directories(members: &[Member]) -> Vec<PathBuf> {
 }
 
 /// Writes the package to a directory; returns its path. Until it is complete, it has another name.
-pub fn write(contents: &Contents, format: PackageFormat, out: &Path) -> Result<PathBuf> {
+pub fn write(session: &Session, contents: &Contents, format: PackageFormat, out: &Path) -> Result<PathBuf> {
     let (name, bytes) = match format {
         PackageFormat::Deb => deb::package(contents)?,
-        PackageFormat::Rpm => rpm::package(contents, out)?,
+        PackageFormat::Rpm => rpm::package(contents, &place(session)?)?,
         PackageFormat::Pacman => pacman::package(contents)?,
     };
     put(out, &name, &bytes)
 }
 
 /// Writes the package that depends on the one for this kernel, which is the newest one.
-pub fn write_meta(contents: &Contents, format: PackageFormat, out: &Path) -> Result<PathBuf> {
+pub fn write_meta(
+    session: &Session,
+    contents: &Contents,
+    format: PackageFormat,
+    out: &Path,
+) -> Result<PathBuf> {
     let (name, bytes) = match format {
         PackageFormat::Deb => deb::meta(contents)?,
-        PackageFormat::Rpm => rpm::meta(contents, out)?,
+        PackageFormat::Rpm => rpm::meta(contents, &place(session)?)?,
         PackageFormat::Pacman => anyhow::bail!("a package of this format follows its kernel without --meta"),
     };
     put(out, &name, &bytes)
+}
+
+/// Where a program works on the package. Not below the directory of the result, in which others may have made a place already.
+fn place(session: &Session) -> Result<Private> {
+    if crate::sys::file::writable(&session.layout.own()) {
+        Private::new(&session.layout.incoming())
+    } else {
+        Private::temporary()
+    }
 }
 
 fn put(out: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf> {

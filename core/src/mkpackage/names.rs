@@ -129,11 +129,12 @@ pub(super) fn deb_version(version: &str) -> String {
     }
 }
 
-/// The version of the package that follows the newest kernel: higher with each of the two.
+/// The version of the package that follows the newest kernel: higher with each of the two. A tilde sorts before whatever a version
+/// can go on with.
 pub(super) fn deb_meta_version(version: &ModuleVersion, kernel: &KernelRelease) -> String {
     let (_, kernel) = flavour(kernel.as_str());
     let kernel = deb_version(kernel).replace(':', ".");
-    format!("{}+{kernel}", deb_version(version.as_str()))
+    format!("{}~{kernel}", deb_version(version.as_str()))
 }
 
 #[cfg(test)]
@@ -187,9 +188,9 @@ mod tests {
             assert_eq!(deb_version(version), expected, "{version}");
         }
         for (kernel, expected) in [
-            ("6.12.117+deb13-amd64", "1.0+6.12.117+deb13"),
-            ("6.1.0-40-amd64", "1.0+6.1.0+40"),
-            ("6.12.9", "1.0+6.12.9"),
+            ("6.12.117+deb13-amd64", "1.0~6.12.117+deb13"),
+            ("6.1.0-40-amd64", "1.0~6.1.0+40"),
+            ("6.12.9", "1.0~6.12.9"),
         ] {
             assert_eq!(deb_meta_version(&"1.0".parse().unwrap(), &kernel.parse().unwrap()), expected);
         }

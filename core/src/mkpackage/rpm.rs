@@ -15,50 +15,36 @@ use crate::sys::run::{Cmd, which};
 
 /// The program that writes the package.
 const RPMBUILD: &str = "rpmbuild";
-/// The directory where it works, below that of the package.
-const WORK: &str = ".dkms-mkpackage";
 
-/// The file name and the bytes of `kmod-NAME-KERNEL`. `out` has space for it.
-pub(super) fn package(contents: &Contents, out: &Path) -> Result<(String, Vec<u8>)> {
+/// The file name and the bytes of `kmod-NAME-KERNEL`. `work` is a directory that only this user can enter: rpmbuild executes
+/// what is in a spec file.
+pub(super) fn package(contents: &Contents, work: &Private) -> Result<(String, Vec<u8>)> {
     let name = names::rpm(&contents.module.name, &contents.target.kernel);
     let version = names::rpm_version(contents.module.version.as_str());
     let members = contents.members(&name);
-    let bytes = build(contents, &members, out, |place| spec(contents, (&name, &version), &members, place))?;
+    let bytes = build(contents, &members, work, |place| spec(contents, (&name, &version), &members, place))?;
     Ok((format!("{name}-{version}-1.{}.rpm", contents.target.arch), bytes))
 }
 
 /// The same of the package that requires it.
-pub(super) fn meta(contents: &Contents, out: &Path) -> Result<(String, Vec<u8>)> {
+pub(super) fn meta(contents: &Contents, work: &Private) -> Result<(String, Vec<u8>)> {
     let name = names::rpm_meta(&contents.module.name, &contents.target.kernel);
     let version = names::rpm_version(contents.module.version.as_str());
     let release = names::rpm_meta_release(&contents.target.kernel);
-    let bytes = build(contents, &[], out, |_| meta_spec(contents, &name, &version, &release))?;
+    let bytes = build(contents, &[], work, |_| meta_spec(contents, &name, &version, &release))?;
     Ok((format!("{name}-{version}-{release}.{}.rpm", contents.target.arch), bytes))
 }
 
-/// Starts rpmbuild in a directory below `out`. The spec file is made for the directory of the members.
+/// Starts rpmbuild. The spec file is made for the directory of the members.
 fn build(
     contents: &Contents,
     members: &[Member],
-    out: &Path,
-    spec: impl FnOnce(&str) -> String,
-) -> Result<Vec<u8>> {
-    let work = out.join(WORK);
-    let built = build_in(contents, members, &work, spec);
-    file::remove_empty_up_to(&work, out);
-    built
-}
-
-fn build_in(
-    contents: &Contents,
-    members: &[Member],
-    work: &Path,
+    dir: &Private,
     spec: impl FnOnce(&str) -> String,
 ) -> Result<Vec<u8>> {
     if which(RPMBUILD).is_none() {
         anyhow::bail!("{RPMBUILD} is not installed; install the package rpm-build (Debian: rpm)");
     }
-    let dir = Private::new(work)?;
     let mtime = u64::try_from(contents.time).unwrap_or(0);
     dir.dir(Path::new("files"))?;
     for (number, member) in members.iter().enumerate() {

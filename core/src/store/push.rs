@@ -103,15 +103,15 @@ impl Subject<'_> {
     fn push(&self, place: &Place, key: &PrivateKey) -> Result<Pushed> {
         let fingerprint = self.case.fingerprint.as_ref().context("a build without a fingerprint")?;
         let path = manifest_path(fingerprint).context("a build without a fingerprint")?;
-        if let Place::Dir(dir) = place {
-            // The same inputs: replacing it would only change what other machines have verified.
-            if dir.join(&path).exists() {
-                return Ok(Pushed::Present);
-            }
-        }
         let files = self.files()?;
         let (content, entries) = object::pack(&files)?;
         let sha256 = hash::hex(&content);
+        if let Place::Dir(dir) = place {
+            // Replacing it would only change what other machines have verified.
+            if serves(dir, &path, key, &sha256).is_some_and(|there| there.files == entries) {
+                return Ok(Pushed::Present);
+            }
+        }
         let manifest = Manifest {
             fingerprint: fingerprint.clone(),
             place: self.one.clone(),
@@ -204,6 +204,15 @@ impl Subject<'_> {
     }
 }
 
+/// The manifest that a store has of a build, if its signature is one of this key, and the object with this hash is there. Anything else,
+/// such as a manifest with the signature of another key or a damaged object, is replaced.
+fn serves(dir: &Path, manifest: &str, key: &PrivateKey, sha256: &str) -> Option<Manifest> {
+    let there = file::content(dir.join(manifest)).ok()?;
+    let there = Manifest::read(&envelope::open(&there, &[key.public()]).ok()?).ok()?;
+    let object = file::content(dir.join(object_path(sha256)?)).ok()?;
+    (there.object.sha256 == sha256 && hash::hex(&object) == sha256).then_some(there)
+}
+
 /// Writes a file of a store, completely or not at all.
 fn put(session: &Session, place: &Place, path: &str, content: &[u8]) -> Result<()> {
     match place {
@@ -227,11 +236,18 @@ fn put(session: &Session, place: &Place, path: &str, content: &[u8]) -> Result<(
                 handed.push(netrc);
                 args.extend(["--netrc-file", &logins]);
             }
-            args.extend(["--url", &url]);
+            // A redirect is no error for curl, but nothing was stored.
+            let mark = web::mark();
+            args.extend(["--write-out", &mark, "--url", &url]);
             let size = content.len() as u64 + (1 << 20);
             let done = web::run(session, &args, handed, (size, UPLOAD), std::slice::from_ref(&url))?;
-            if done.code() != 0 {
-                let text = String::from_utf8_lossy(&done.errors);
+            let text = String::from_utf8_lossy(&done.errors);
+            if done.code() == 0 {
+                let status = web::status(&text).unwrap_or_default();
+                if !status.starts_with('2') {
+                    bail!("{base}: it answers with the status {status}; nothing was stored");
+                }
+            } else {
                 bail!("{base}: {}", web::fault(&done, &text, UPLOAD, &[]));
             }
             Ok(())

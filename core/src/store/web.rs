@@ -35,7 +35,7 @@ pub(super) fn get(session: &Session, urls: &[String], limit: u64, deadline: Inst
     let mut args = vec!["--max-filesize", &limit_text, "--location", "--max-redirs", REDIRECTS];
     args.extend(["--speed-limit", SLOWEST.0, "--speed-time", SLOWEST.1]);
     // Written when all of a file was written, so that its size is known.
-    let mark = format!("%{{stderr}}\\n{MARK}%{{http_code}} %{{exitcode}} %{{size_download}}\\n");
+    let mark = mark();
     args.extend(["--write-out", &mark]);
     args.extend(urls.iter().flat_map(|url| ["--url", url]));
     let all = limit.saturating_mul(urls.len() as u64);
@@ -45,6 +45,17 @@ pub(super) fn get(session: &Session, urls: &[String], limit: u64, deadline: Inst
         Err(error) => return Ok(Got { fault: Some(format!("{error:#}")), ..Got::default() }),
     };
     Ok(read(&done, time, urls.len()))
+}
+
+/// What curl writes after each transfer.
+pub(super) fn mark() -> String {
+    format!("%{{stderr}}\\n{MARK}%{{http_code}} %{{exitcode}} %{{size_download}}\\n")
+}
+
+/// The status of the last answer.
+pub(super) fn status(text: &str) -> Option<String> {
+    let line = text.lines().filter_map(|line| line.strip_prefix(MARK)).next_back()?;
+    line.split(' ').next().map(plain)
 }
 
 /// Runs curl. `handed` are the contents of its descriptors from `FIRST_HANDED` on; `limits` are those of its output and of

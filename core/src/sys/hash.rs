@@ -171,12 +171,14 @@ pub fn trees(roots: &[PathBuf], watch: Watch, memory: Option<&Path>, skip: &[&st
     // Stamps are taken before the content is read: a concurrent change is detected the next time.
     // Headers can be a whole kernel's build directory; root has installed them.
     let left = if watch == Watch::Files { file::TREE_LIMIT } else { u64::MAX };
-    let mut walk = Walk { watch, skip, seen: BTreeMap::new(), hash: Sha256::new(), left };
-    for root in roots {
-        // A root that is a link counts as its target.
-        let real = root.canonicalize().with_context(|| format!("reading {}", root.display()))?;
+    // A root that is a link counts as its target.
+    let real = |root: &PathBuf| root.canonicalize().with_context(|| format!("reading {}", root.display()));
+    let tops = roots.iter().map(real).collect::<Result<Vec<PathBuf>>>()?;
+    let (seen, hash) = (BTreeMap::new(), Sha256::new());
+    let mut walk = Walk { watch, skip, tops: &tops, seen, hash, left };
+    for (root, real) in roots.iter().zip(&tops) {
         walk.seen.insert(root.clone(), stamp(CWD, root).0);
-        walk.walk(&real, Path::new(""))?;
+        walk.walk(real, Path::new(""))?;
     }
     let hash = finish(walk.hash);
     if let Some(memory) = memory {
@@ -203,6 +205,8 @@ pub fn files(start: &[PathBuf], memory: &Path, all: impl FnOnce() -> Vec<PathBuf
 struct Walk<'a> {
     watch: Watch,
     skip: &'a [&'a str],
+    /// The trees, without links in their paths.
+    tops: &'a [PathBuf],
     seen: BTreeMap<PathBuf, u64>,
     hash: Sha256,
     /// The bytes that may follow.
@@ -246,6 +250,7 @@ impl Walk<'_> {
             let target = target.as_os_str().as_encoded_bytes();
             self.start(b"l", name, target.len() as u64);
             self.hash.update(target);
+            self.beyond(path, name)?;
         } else if meta.is_file() {
             let kind: &[u8] = if meta.mode() & 0o111 == 0 { b"f" } else { b"x" };
             let (opened, size) = file::open_regular(path).with_context(reading)?;
@@ -253,6 +258,21 @@ impl Walk<'_> {
             self.content(opened, size).with_context(reading)?;
         }
         Ok(())
+    }
+
+    /// A file outside of the trees to which a link of a source leads: a build reads it like one of the source.
+    fn beyond(&mut self, link: &Path, name: &Path) -> Result<()> {
+        let Some(real) = link.canonicalize().ok().filter(|_| self.watch == Watch::Files) else {
+            return Ok(());
+        };
+        if !real.is_file() || self.tops.iter().any(|top| real.starts_with(top)) {
+            return Ok(());
+        }
+        let reading = || format!("reading {}", real.display());
+        self.seen.insert(real.clone(), stamp(CWD, &real).0);
+        let (opened, size) = file::open_regular(&real).with_context(reading)?;
+        self.start(b"t", name, size);
+        self.content(opened, size).with_context(reading)
     }
 
     /// Reads as much as the file had when it was opened: it may grow without end.
@@ -315,6 +335,23 @@ mod tests {
         assert_eq!(trees(&roots, Watch::Files, Some(&memory), &[]).unwrap(), before);
         file::write_atomic(&root.join("a/b.c"), b"int z;", 0o644).unwrap();
         assert_ne!(trees(&roots, Watch::Files, Some(&memory), &[]).unwrap(), before);
+    }
+
+    #[test]
+    fn a_file_outside_to_which_a_link_leads_counts() {
+        let (dir, root, memory) = tree();
+        let outside = dir.path().join("outside.h");
+        file::write_atomic(&outside, b"one", 0o644).unwrap();
+        std::os::unix::fs::symlink(&outside, root.join("x.h")).unwrap();
+        std::os::unix::fs::symlink("a/b.c", root.join("inside.h")).unwrap();
+        std::os::unix::fs::symlink("/nonexistent", root.join("nothing")).unwrap();
+        let hash = || trees(std::slice::from_ref(&root), Watch::Files, Some(&memory), &[]).unwrap();
+        let before = hash();
+        assert_eq!(hash(), before);
+        file::write_atomic(&outside, b"two", 0o644).unwrap();
+        assert_ne!(hash(), before);
+        file::write_atomic(&outside, b"one", 0o644).unwrap();
+        assert_eq!(hash(), before);
     }
 
     #[test]

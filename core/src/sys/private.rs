@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 
-use super::{file, mounts};
+use super::{file, hash, mounts};
 
 /// The directory. Everything in it was created through this value: each name once, never through a link.
 #[derive(Debug)]
@@ -53,6 +53,17 @@ impl Private {
         let dir = parent.join(format!("{}-{number}", std::process::id()));
         // A process with our pid must be dead.
         file::remove_all(&dir)?;
+        DirBuilder::new().mode(0o700).create(&dir).with_context(context)?;
+        Ok(Self { dir, given: false })
+    }
+
+    /// Creates a new directory for a user who has no other place. Its name is not known before, and in a directory for temporary
+    /// files only its owner can rename it.
+    pub fn temporary() -> Result<Self> {
+        let random: [u8; 16] = hash::random()?;
+        let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let dir = std::env::temp_dir().join(format!("dkms-{name}"));
+        let context = || format!("creating {}", dir.display());
         DirBuilder::new().mode(0o700).create(&dir).with_context(context)?;
         Ok(Self { dir, given: false })
     }

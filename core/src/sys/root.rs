@@ -49,6 +49,10 @@ pub fn is_own(root: &Path) -> bool {
 fn change_to(root: &Path) -> Result<()> {
     let root = root.canonicalize()?;
     let mounts = rustix::thread::unshare(UnshareFlags::NEWNS).is_ok() && confine::detach_mounts().is_ok();
+    if mounts {
+        // Sandboxes are mount namespaces, and these begin at a mount point.
+        let _ = rustix::mount::mount_bind_recursive(&root, &root);
+    }
     let devices = if mounts { confine::devices().unwrap_or_default() } else { Vec::new() };
     rustix::process::chroot(&root).map_err(|errno| match errno {
         Errno::PERM => Error::msg("the root directory cannot be changed without privileges"),

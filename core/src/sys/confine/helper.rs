@@ -192,7 +192,14 @@ fn inner(parts: &Inside) -> Result<Option<Verdict>> {
 
 /// Builds the command's view of the file system.
 fn see(spec: &Spec) -> Result<()> {
-    view::detach().map_err(view_not_here)?;
+    view::detach().map_err(|error| match error.downcast_ref::<Errno>() {
+        // A chroot into an ordinary directory. It cannot be made one from inside without changing the mounts of others.
+        Some(&Errno::INVAL) => Unsupported(
+            "the root directory is not a mount point; to make it one, before chroot: mount --bind DIRECTORY DIRECTORY".into(),
+        )
+        .into(),
+        _ => view_not_here(error),
+    })?;
     if let Some(layers) = &spec.layers {
         overlay::lay(layers).context("laying what comes over the system")?;
     }
