@@ -1,6 +1,7 @@
 //! Puts builds of this machine into a store.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
@@ -207,9 +208,14 @@ impl Subject<'_> {
 /// The manifest that a store has of a build, if its signature is one of this key, and the object with this hash is there. Anything else,
 /// such as a manifest with the signature of another key or a damaged object, is replaced.
 fn serves(dir: &Path, manifest: &str, key: &PrivateKey, sha256: &str) -> Option<Manifest> {
-    let there = file::content(dir.join(manifest)).ok()?;
+    let read = |path: &str| {
+        let mut content = Vec::new();
+        file::open_data(&dir.join(path), FILES_LIMIT).ok()?.read_to_end(&mut content).ok()?;
+        Some(content)
+    };
+    let there = read(manifest)?;
     let there = Manifest::read(&envelope::open(&there, &[key.public()]).ok()?).ok()?;
-    let object = file::content(dir.join(object_path(sha256)?)).ok()?;
+    let object = read(&object_path(sha256)?)?;
     (there.object.sha256 == sha256 && hash::hex(&object) == sha256).then_some(there)
 }
 

@@ -379,6 +379,8 @@ mod tests {
         rustix::fs::mknodat(CWD, root.join("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
         assert_eq!(hash().unwrap(), before);
         assert!(file::open_regular(&root.join("fifo")).is_err());
+        assert!(file::content(root.join("fifo")).is_err());
+        assert!(file::content("/dev/null").unwrap().is_empty());
         assert!(file::open_regular(Path::new("/dev/zero")).is_err());
         assert_eq!(digest(&root.join("fifo")), None);
     }

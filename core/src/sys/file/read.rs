@@ -20,7 +20,9 @@ pub fn content(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
         Err(_) if is_null(path) => return Ok(Vec::new()),
         other => other?,
     };
-    let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+    let mut content = Vec::new();
+    // A sparse file may be larger than the memory: an error, and not the end of the process.
+    content.try_reserve_exact(usize::try_from(size).unwrap_or(usize::MAX))?;
     file.read_to_end(&mut content)?;
     Ok(content)
 }
