@@ -158,6 +158,20 @@ fn what_the_kernel_would_reject_is_not_packed() {
         .fails()
         .says(&["another format"]);
     root.run(&format!("dkms mkpackage other/1 -k {}", kernel.release)).fails().says(&["other"]);
+    for (variable, says) in [
+        ("SOURCE_DATE_EPOCH=yesterday", "\"yesterday\" is not a number of seconds since 1970"),
+        ("SOURCE_DATE_EPOCH=-1", "is not a number of seconds"),
+        ("DEBEMAIL='a>, b <c'", "DEBEMAIL"),
+    ] {
+        root.run(&format!("{variable} {words}")).fails().says(&[says]);
+    }
+    // Without a kernel, it is the running one.
+    root.run("dkms mkpackage fleet_mod/1.0 --out /tmp")
+        .exits(6)
+        .says(&[&format!("to pack another of its builds: -k {}", kernel.release)]);
+    root.run(&format!("dkms unbuild fleet_mod/1.1 -k {kernel}; dkms mkpackage fleet_mod/1.1 --out /tmp"))
+        .exits(6)
+        .never_says(&["to pack another"]);
     // Another kernel's module.
     root.run(&format!(
         "cd {dir} && xz -dkf fleet_mod.ko.xz && rm fleet_mod.ko.xz && sed -i 's/vermagic={}/vermagic=9{}/' fleet_mod.ko",
@@ -411,7 +425,11 @@ fn pacman_upgrades_it_together_with_the_kernel() {
     root.run(&format!("pacman -Qip {path}"))
         .ok()
         .says(&["fleet-mod-modules-linux", &format!("kmod  linux={}-1", LINUX.version(&kernel.release))]);
-    root.run("rm -r /usr/bin/dkms /opt/product /var/lib/dkms").ok();
+    // The machine that installs it has no compiler and no headers.
+    root.run(
+        "rm -r /usr/bin/dkms /opt/product /var/lib/dkms /usr/bin/gcc* && pacman -R --noconfirm linux-headers",
+    )
+    .ok();
 
     root.run(&format!("pacman -U --noconfirm {path}")).ok().never_says(&["error", "warning"]);
     root.run("pacman -Qkk fleet-mod-modules-linux").ok().says(&["0 altered files"]);
@@ -452,6 +470,7 @@ fn pacman_upgrades_it_together_with_the_kernel() {
         .ok()
         .says(&["updates/dkms"]);
     assert_eq!(root.find(&kernel.modules_dir(), "-name '*.ko*'"), [""; 0], "the old kernel's are gone");
+    assert!(boot::boot_and_load(&root, &newer, "fleet_mod").contains("LOADED fleet_mod"));
     let version = |version: &str| format!("{version}z6.12.1_arch1_1-1");
     for (older, newer) in [("1.0", "1.0.1"), ("1.0rc1", "1.0"), ("1.0", "1.1"), ("r5.g12", "r6.g11")] {
         root.run(&format!("vercmp {} {}", version(older), version(newer))).ok().says(&["-1"]);

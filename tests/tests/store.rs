@@ -401,6 +401,10 @@ fn a_store_is_kept_in_order() {
     ))
     .ok()
     .says(&["0 builds pushed, 2 were there"]);
+    // The log has times in it; the modules count.
+    root.run(&format!("echo 1 >>/var/lib/dkms/one/1.0/{kernel}/x86_64/log/make.log && dkms store push /srv/store"))
+        .ok()
+        .says(&["0 builds pushed, 2 were there"]);
     // A build whose source has changed is not pushed as if it were made of it.
     root.run("echo >>/usr/src/one-1.0/one.c; rm -r /srv/store; dkms store push /srv/store").ok().says(&[
         "one/1.0",
@@ -447,6 +451,44 @@ fn a_store_is_kept_in_order() {
     root.run("dkms store verify /srv/store").ok().says(&["1 builds, 0 problems"]);
     root.run("dkms store gc /srv/store -k 5.0.0").ok().says(&["2 files deleted"]);
     assert_eq!(self::files(&root.path("/srv/store")).len(), 0);
+}
+
+/// Keys that are none, and a directory in which the user of a web server may do anything.
+#[test]
+fn a_wrong_key_is_refused_and_a_link_in_a_store_is_not_followed() {
+    let (layer, kernel) = quick_machines();
+    let root = Root::on(&layer);
+    fill(&root, &kernel);
+    root.run("dkms store key other --key /etc/dkms/other.pub").fails().says(&["to the same file"]);
+    assert_eq!(root.find("/etc/dkms", "-name 'other*'"), [""; 0]);
+    root.run("dkms store push /srv/new --key /etc/dkms/store.pub").fails().says(&["this is a public key"]);
+    root.run("dkms store verify /srv/store --key /etc/dkms/store.key")
+        .fails()
+        .says(&["this is a private key"]);
+    for secret in ["store.key", "store.netrc"] {
+        root.run(&format!(
+            "touch /etc/dkms/{secret}; chmod 644 /etc/dkms/{secret}; dkms store push /srv/store"
+        ))
+        .ok()
+        .says(&[&format!("to protect it: chmod 600 /etc/dkms/{secret}")]);
+        root.run(&format!("chmod 600 /etc/dkms/{secret}; dkms store push /srv/store"))
+            .ok()
+            .never_says(&["chmod"]);
+    }
+    for words in ["verify", "gc", "report"] {
+        root.run(&format!("dkms store {words} /srv/none")).exits(1).says(&["/srv/none is not a directory"]);
+    }
+    let files = "find /srv/elsewhere -type f";
+    for link in ["objects", "builds"] {
+        root.run(&format!(
+            "rm -rf /srv/store; mkdir -p /srv/store /srv/elsewhere; ln -s /srv/elsewhere /srv/store/{link}"
+        ))
+        .ok();
+        root.run("dkms store push /srv/store")
+            .fails()
+            .says(&[&format!("/srv/store/{link}"), "it is not a directory, or it is a link"]);
+        assert_eq!(root.run(files).ok().stdout, "");
+    }
 }
 
 /// A killed push leaves no manifest without its object.

@@ -76,7 +76,7 @@ fn format(session: &Session, args: &Args, action: Action) -> Result<PackageForma
     }
 }
 
-/// The kernels: the named ones, with `--meta` the newest that has a build, else as for other actions.
+/// The kernels: the named ones, with `--meta` the newest that has a build, else those that have one of the kernels of other actions.
 fn targets(session: &Session, args: &Args, snapshot: &Snapshot, module: &ModuleId) -> Result<Vec<Target>> {
     let Some(entry) = snapshot.modules.get(module) else {
         let all = crate::apply::status_of(session, None)?;
@@ -89,7 +89,22 @@ fn targets(session: &Session, args: &Args, snapshot: &Snapshot, module: &ModuleI
     if args.meta && !args.pairs.any() {
         return Ok(mkpackage::newest(entry).into_iter().cloned().collect());
     }
-    args.targets(session)
+    let targets = args.targets(session)?;
+    if args.pairs.any() {
+        return Ok(targets);
+    }
+    let built: Vec<Target> =
+        targets.iter().filter(|target| entry.builds.contains_key(target)).cloned().collect();
+    // A user in a chroot is not told that the running kernel is none of it.
+    match (built.is_empty(), entry.builds.keys().next()) {
+        (false, _) => Ok(built),
+        (true, None) => Ok(targets),
+        (true, Some(other)) => {
+            let kernels: Vec<&str> = targets.iter().map(|target| target.kernel.as_str()).collect();
+            let why = format!("{module} is not built for {}", kernels.join(", "));
+            refuse(Exit::NOT_BUILT, format!("{why}; to pack another of its builds: -k {}", other.kernel))
+        }
+    }
 }
 
 fn contents(

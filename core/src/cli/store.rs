@@ -101,6 +101,15 @@ fn key(session: &Session, args: &Args, name: &str) -> Result<Exit> {
         Some(path) => (path.clone(), path.with_extension("pub")),
         None => (default, public),
     };
+    if private == public {
+        return refuse(
+            Exit::ERROR,
+            format!(
+                "{}: the public key would be written to the same file; --key needs a name that does not end with .pub",
+                private.display()
+            ),
+        );
+    }
     for path in [&private, &public] {
         if path.exists() {
             return refuse(Exit::ERROR, format!("{} exists; nothing was changed", path.display()));
@@ -137,6 +146,14 @@ fn push(session: &Session, args: &Args, to: &str, modules: &[&str]) -> Result<Ex
         other => other.with_context(|| format!("reading {}", path.display()))?,
     };
     let key: PrivateKey = text.parse().with_context(|| format!("reading {}", path.display()))?;
+    for secret in
+        [&path, &session.layout.store_logins()].into_iter().filter(|path| file::open_to_others(path))
+    {
+        session.screen.alert(&format!(
+            "dkms: {0} is secret, but other users can read or change it; to protect it: chmod 600 {0}",
+            secret.display()
+        ));
+    }
     let kernels: BTreeSet<&str> = args.pairs.kernels().collect();
     let named = |one: &Placement| {
         let module = modules.is_empty()
@@ -173,7 +190,7 @@ fn push(session: &Session, args: &Args, to: &str, modules: &[&str]) -> Result<Ex
 fn keys(session: &Session, args: &Args) -> Result<Vec<PublicKey>> {
     let read = |path: &Path| -> Result<PublicKey> {
         let text = file::text(path).with_context(|| format!("reading {}", path.display()))?;
-        text.trim().parse().with_context(|| format!("reading {}", path.display()))
+        text.parse().with_context(|| format!("reading {}", path.display()))
     };
     if let Some(path) = &args.key {
         return Ok(vec![read(path)?]);

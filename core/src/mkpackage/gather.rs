@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::{Contents, ModuleFile};
 use crate::conf::Recipe;
@@ -92,8 +92,8 @@ pub fn gather(
         weak_modules: recipe.weak_modules,
         image_version: image_version(&distribution, target, kernel.pkgbase.as_deref()),
         pkgbase: kernel.pkgbase,
-        time: time(session, target),
-        maintainer: maintainer(),
+        time: time(session, target)?,
+        maintainer: maintainer()?,
         distribution,
         remarks,
     }))
@@ -195,23 +195,31 @@ fn image_version(distribution: &Distribution, target: &Target, pkgbase: Option<&
 }
 
 /// `SOURCE_DATE_EPOCH`; else the date of the kernel's package, which is the same on every machine.
-fn time(session: &Session, target: &Target) -> i64 {
-    let wanted = environment::variable("SOURCE_DATE_EPOCH").and_then(|text| text.parse().ok());
+fn time(session: &Session, target: &Target) -> Result<i64> {
+    let wanted = environment::variable("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty());
+    let wanted = wanted.map(|text| {
+        let seconds = text.parse::<u32>().ok().map(i64::from);
+        seconds.with_context(|| format!("SOURCE_DATE_EPOCH: {text:?} is not a number of seconds since 1970"))
+    });
+    let wanted = wanted.transpose()?;
     let packaged = |kernel: &KernelRelease| {
         let time = session.layout.modules_builtin(kernel).metadata().ok()?.modified().ok()?;
         i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok()
     };
     let time = wanted.or_else(|| packaged(&target.kernel)).unwrap_or(SOME_TIME);
     // As many digits as the formats have.
-    if (SOME_TIME..=u32::MAX.into()).contains(&time) { time } else { SOME_TIME }
+    Ok(if (SOME_TIME..=u32::MAX.into()).contains(&time) { time } else { SOME_TIME })
 }
 
-/// As for Debian's own tools: `DEBFULLNAME` and `DEBEMAIL`.
-fn maintainer() -> String {
-    let plain = |text: &String| !text.trim().is_empty() && !text.contains(['<', '>', '\n', '\r']);
-    let name = environment::variable("DEBFULLNAME").filter(plain);
-    let name = name.unwrap_or_else(|| "dkms mkpackage".to_owned());
-    let email = environment::variable("DEBEMAIL").filter(plain);
-    let email = email.unwrap_or_else(|| "dkms@packages.invalid".to_owned());
-    format!("{} <{}>", name.trim(), email.trim())
+/// As for Debian's own tools: `DEBFULLNAME` and `DEBEMAIL`. They become a field of the package.
+fn maintainer() -> Result<String> {
+    let plain = |text: &str| !text.contains(['<', '>']) && !text.chars().any(char::is_control);
+    let variable =
+        |name: &str, default: &str| match environment::variable(name).filter(|t| !t.trim().is_empty()) {
+            None => Ok(default.to_owned()),
+            Some(text) if plain(&text) => Ok(text.trim().to_owned()),
+            Some(text) => bail!("{name}: {text:?} must not contain <, > or control characters"),
+        };
+    let name = variable("DEBFULLNAME", "dkms mkpackage")?;
+    Ok(format!("{name} <{}>", variable("DEBEMAIL", "dkms@packages.invalid")?))
 }

@@ -1,4 +1,5 @@
-//! Keys of a store, each in one line: `NAME:BASE64`. The name helps people to tell keys apart; only the 32 bytes count.
+//! Keys of a store, each in one line: `NAME:BASE64`. The name helps people to tell keys apart; only the bytes count. A private key
+//! has 64 of them, its public key follows the seed: neither is ever taken for the other.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,6 +7,12 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail};
 use base64ct::{Base64, Encoding};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+
+use crate::sys::time;
+
+/// The bytes of a private key, and those of a public one.
+const PRIVATE: usize = 64;
+const PUBLIC: usize = 32;
 
 /// A key that signs manifests.
 pub struct PrivateKey {
@@ -36,31 +43,40 @@ fn checked(name: &str) -> Result<String> {
     Ok(name.to_owned())
 }
 
-/// `NAME:BASE64` with 32 bytes. The text is not repeated in an error: it may be private.
-fn parse(line: &str) -> Result<(String, [u8; 32])> {
+/// `NAME:BASE64` with this number of bytes. The text is not repeated in an error: it may be private.
+fn parse<const SIZE: usize>(line: &str) -> Result<(String, [u8; SIZE])> {
     let (name, text) = line.trim().split_once(':').context("a key has the form NAME:BASE64")?;
-    let mut bytes = [0; 32];
+    let mut bytes = [0; PRIVATE];
     // A longer text does not fit into the buffer.
-    match Base64::decode(text, &mut bytes) {
-        Ok(content) if content.len() == 32 => Ok((checked(name)?, bytes)),
-        _ => bail!("a key has the form NAME:BASE64, with 32 bytes"),
+    let content = Base64::decode(text, &mut bytes).ok();
+    match content.map(|content| (content.len(), content.try_into())) {
+        Some((_, Ok(content))) => Ok((checked(name)?, content)),
+        Some((PUBLIC, _)) => bail!("this is a public key; a private one is needed here"),
+        Some((PRIVATE, _)) => bail!("this is a private key; the public one is needed here"),
+        _ => bail!("a key has the form NAME:BASE64, with {SIZE} bytes"),
     }
+}
+
+/// The key in the content of a key file: lines that begin with `#` are comments.
+fn line_of(text: &str) -> Result<&str> {
+    let line = text.lines().find(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    line.context("there is no key")
 }
 
 impl FromStr for PrivateKey {
     type Err = anyhow::Error;
-    /// Reads the content of a key file: lines that begin with `#` are comments.
+    /// Reads the content of a key file.
     fn from_str(text: &str) -> Result<Self> {
-        let line = text.lines().find(|line| !line.trim().is_empty() && !line.starts_with('#'));
-        let (name, seed) = parse(line.context("the file contains no key")?)?;
-        generate(&name, &seed)
+        let (name, bytes) = parse::<PRIVATE>(line_of(text)?)?;
+        let key = SigningKey::from_keypair_bytes(&bytes).ok();
+        Ok(Self { name, key: key.context("the two halves of the key do not belong together")? })
     }
 }
 
 impl PrivateKey {
     /// The line that [`from_str`](Self::from_str) reads.
     pub fn line(&self) -> String {
-        format!("{}:{}", self.name, Base64::encode_string(self.key.as_bytes()))
+        format!("{}:{}", self.name, Base64::encode_string(&self.key.to_keypair_bytes()))
     }
 
     /// Its name.
@@ -89,18 +105,15 @@ impl FromStr for PublicKey {
     type Err = anyhow::Error;
     /// Reads `NAME:BASE64`, or `NAME:BASE64 until YYYY-MM-DD`.
     fn from_str(text: &str) -> Result<Self> {
+        let text = line_of(text)?;
         let (key, until) = match text.split_once(" until ") {
             Some((key, until)) => (key, Some(until.trim().to_owned())),
             None => (text, None),
         };
-        let day = |text: &str| {
-            let mask: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-            mask == "0000-00-00"
-        };
-        if until.as_deref().is_some_and(|until| !day(until)) {
-            bail!("`until` needs a day: YYYY-MM-DD");
+        if let Some(until) = until.as_deref().filter(|until| !time::is_day(until)) {
+            bail!("`until {until}` is not a day: YYYY-MM-DD");
         }
-        let (name, bytes) = parse(key)?;
+        let (name, bytes) = parse::<PUBLIC>(key)?;
         let key = VerifyingKey::from_bytes(&bytes).ok().filter(|key| !key.is_weak());
         Ok(Self { name, key: key.context("the bytes are not a public ed25519 key")?, until })
     }
@@ -159,11 +172,29 @@ mod tests {
             &good.replace('=', ""),
             &format!("{good} until tomorrow"),
             &format!("{good} until 2027-1-1"),
+            &format!("{good} until 2027-02-30"),
+            &format!("{good} until 2027-13-01"),
+            &format!("{good} until "),
             // The neutral element: every message has a valid signature.
             "a:AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
         ] {
             assert!(text.parse::<PublicKey>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_private_key_is_no_public_one_and_the_reverse() {
+        let key = generate("a", &[7; 32]).unwrap();
+        let (private, public) = (key.line(), key.public().to_string());
+        let public_error = public.parse::<PrivateKey>().unwrap_err().to_string();
+        assert_eq!(public_error, "this is a public key; a private one is needed here");
+        let file = format!("# Private: keep it secret\n{private}\n");
+        let private_error = file.parse::<PublicKey>().unwrap_err().to_string();
+        assert_eq!(private_error, "this is a private key; the public one is needed here");
+        // Two halves of different keys.
+        let other = generate("a", &[8; 32]).unwrap().line();
+        let mixed = format!("{}{}", &private[..40], &other[40..]);
+        assert!(mixed.parse::<PrivateKey>().is_err());
     }
 
     #[test]

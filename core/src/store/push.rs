@@ -26,6 +26,8 @@ use crate::types::{Placement, Target};
 
 /// The time limit of an upload.
 const UPLOAD: Duration = Duration::from_secs(600);
+/// The directory of the modules, in an object.
+const MODULES: &str = "module/";
 /// The end of a module's name, before that of its compression.
 const MODULE: &str = ".ko";
 
@@ -108,8 +110,11 @@ impl Subject<'_> {
         let (content, entries) = object::pack(&files)?;
         let sha256 = hash::hex(&content);
         if let Place::Dir(dir) = place {
-            // Replacing it would only change what other machines have verified.
-            if serves(dir, &path, key, &sha256).is_some_and(|there| there.files == entries) {
+            // Replacing it would only change what other machines have verified. Two logs of the same build differ.
+            let modules = |files: &[FileEntry]| -> Vec<FileEntry> {
+                files.iter().filter(|file| file.path.starts_with(MODULES)).cloned().collect()
+            };
+            if serves(dir, &path, key).is_some_and(|there| modules(&there.files) == modules(&entries)) {
                 return Ok(Pushed::Present);
             }
         }
@@ -150,12 +155,12 @@ impl Subject<'_> {
             }
             let content = file::read_untrusted(&dir, relative, left)?;
             left -= content.len() as u64;
-            files.push(match name.strip_prefix("module/").and_then(|module| module.rsplit_once(MODULE)) {
+            files.push(match name.strip_prefix(MODULES).and_then(|module| module.rsplit_once(MODULE)) {
                 Some((stem, suffix)) if [".gz", ".xz", ".zst", ""].contains(&suffix) => {
                     let plain = Compression::of(name).decompress(&content)?;
                     let kept = fleet.as_ref().is_some_and(|fleet| fleet.has_signed(&plain, self.kernel));
                     let unsigned = signature::without(&plain).to_owned();
-                    (format!("module/{stem}{MODULE}"), if kept { plain } else { unsigned })
+                    (format!("{MODULES}{stem}{MODULE}"), if kept { plain } else { unsigned })
                 }
                 _ => (name.to_owned(), content),
             });
@@ -205,9 +210,9 @@ impl Subject<'_> {
     }
 }
 
-/// The manifest that a store has of a build, if its signature is one of this key, and the object with this hash is there. Anything else,
+/// The manifest that a store has of a build, if its signature is one of this key, and its object is there. Anything else,
 /// such as a manifest with the signature of another key or a damaged object, is replaced.
-fn serves(dir: &Path, manifest: &str, key: &PrivateKey, sha256: &str) -> Option<Manifest> {
+fn serves(dir: &Path, manifest: &str, key: &PrivateKey) -> Option<Manifest> {
     let read = |path: &str| {
         let mut content = Vec::new();
         file::open_data(&dir.join(path), FILES_LIMIT).ok()?.read_to_end(&mut content).ok()?;
@@ -215,17 +220,17 @@ fn serves(dir: &Path, manifest: &str, key: &PrivateKey, sha256: &str) -> Option<
     };
     let there = read(manifest)?;
     let there = Manifest::read(&envelope::open(&there, &[key.public()]).ok()?).ok()?;
-    let object = read(&object_path(sha256)?)?;
-    (there.object.sha256 == sha256 && hash::hex(&object) == sha256).then_some(there)
+    let object = read(&object_path(&there.object.sha256)?)?;
+    (hash::hex(&object) == there.object.sha256).then_some(there)
 }
 
 /// Writes a file of a store, completely or not at all.
 fn put(session: &Session, place: &Place, path: &str, content: &[u8]) -> Result<()> {
     match place {
         Place::Dir(dir) => {
-            let path = dir.join(path);
-            file::make_dirs(path.parent().unwrap_or(dir))?;
-            file::write_atomic(&path, content, 0o644)
+            // What is in it may belong to a web server's user.
+            file::make_dirs(dir)?;
+            file::write_beneath(dir, Path::new(path), content)
         }
         Place::Web(base) | Place::Bucket(base) => {
             let url = format!("{base}/{path}");

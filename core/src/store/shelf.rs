@@ -129,7 +129,7 @@ pub fn gc(dir: &Path, keys: &[PublicKey], keep: &Keep, dry: bool) -> Result<Vec<
     }
     if !dry {
         // The manifests come first: a killed run leaves objects without a manifest, never the reverse.
-        gone.iter().try_for_each(|path| file::remove_all(&dir.join(path)))?;
+        gone.iter().try_for_each(|path| file::remove_beneath(dir, path))?;
     }
     Ok(gone)
 }

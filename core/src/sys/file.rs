@@ -1,6 +1,7 @@
 //! Atomic writing of files, and every other change of files and directories.
 #![allow(clippy::disallowed_methods)] // this is the place
 
+mod beneath;
 mod changed;
 mod list;
 mod read;
@@ -23,6 +24,7 @@ use anyhow::{Context, Result};
 use rustix::fs::{CWD, Mode, RenameFlags};
 use rustix::io::Errno;
 
+pub use beneath::{remove_beneath, write_beneath};
 pub use changed::Changed;
 pub use list::{files_below, links_below, sorted_entries, sub_dirs, tree_size};
 pub use read::{
@@ -31,7 +33,7 @@ pub use read::{
 };
 pub use real::{link_target, real_dir};
 pub use staged::Staged;
-pub use state::{is_executable, is_full, on_read_only, room, writable};
+pub use state::{is_executable, is_full, on_read_only, open_to_others, room, writable};
 pub use swap::Swap;
 pub use tree::{Adopted, Entry, adopt, copy as copy_tree, copy_real};
 

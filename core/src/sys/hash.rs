@@ -175,7 +175,7 @@ pub fn trees(roots: &[PathBuf], watch: Watch, memory: Option<&Path>, skip: &[&st
     let real = |root: &PathBuf| root.canonicalize().with_context(|| format!("reading {}", root.display()));
     let tops = roots.iter().map(real).collect::<Result<Vec<PathBuf>>>()?;
     let (seen, hash) = (BTreeMap::new(), Sha256::new());
-    let mut walk = Walk { watch, skip, tops: &tops, seen, hash, left };
+    let mut walk = Walk { watch, skip, tops: &tops, seen, hash, left, entries: None };
     for (root, real) in roots.iter().zip(&tops) {
         walk.seen.insert(root.clone(), stamp(CWD, root).0);
         walk.walk(real, Path::new(""))?;
@@ -211,7 +211,13 @@ struct Walk<'a> {
     hash: Sha256,
     /// The bytes that may follow.
     left: u64,
+    /// The entries that may follow, in a directory outside of the trees; `None` in the trees.
+    entries: Option<usize>,
 }
+
+/// How much of a directory outside of a tree counts, in entries and bytes. A larger one is no part of a driver: kernel headers,
+/// which are an input of their own, or all of the system.
+const OUTSIDE: (usize, u64) = (4000, 64 << 20);
 
 impl Walk<'_> {
     fn start(&mut self, kind: &[u8], name: &Path, size: u64) {
@@ -225,6 +231,9 @@ impl Walk<'_> {
         signal::check()?;
         let reading = || format!("reading {}", path.display());
         let meta = path.symlink_metadata().with_context(reading)?;
+        if let Some(entries) = &mut self.entries {
+            *entries = entries.checked_sub(1).context("the directory contains too many files")?;
+        }
         let skipped = self.skip.iter().any(|skipped| name.ends_with(skipped));
         if skipped && meta.is_dir() {
             return Ok(());
@@ -260,12 +269,18 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// A file outside of the trees to which a link of a source leads: a build reads it like one of the source.
+    /// What is outside of the trees, and to which a link of a source leads: a build reads it like a part of the source.
     fn beyond(&mut self, link: &Path, name: &Path) -> Result<()> {
         let Some(real) = link.canonicalize().ok().filter(|_| self.watch == Watch::Files) else {
             return Ok(());
         };
-        if !real.is_file() || self.tops.iter().any(|top| real.starts_with(top)) {
+        if self.tops.iter().any(|top| real.starts_with(top)) {
+            return Ok(());
+        }
+        if real.is_dir() {
+            return self.directory_beyond(&real, name);
+        }
+        if !real.is_file() {
             return Ok(());
         }
         let reading = || format!("reading {}", real.display());
@@ -273,6 +288,34 @@ impl Walk<'_> {
         let (opened, size) = file::open_regular(&real).with_context(reading)?;
         self.start(b"t", name, size);
         self.content(opened, size).with_context(reading)
+    }
+
+    /// Links in such a directory are followed to files only: links to directories may have no end.
+    fn directory_beyond(&mut self, real: &Path, name: &Path) -> Result<()> {
+        if self.entries.is_some() {
+            return Ok(());
+        }
+        let (entries, left) = OUTSIDE;
+        let mut outside = Walk {
+            watch: self.watch,
+            skip: &[],
+            tops: &[real.to_owned()],
+            seen: BTreeMap::new(),
+            hash: Sha256::new(),
+            left: left.min(self.left),
+            entries: Some(entries),
+        };
+        match outside.walk(real, Path::new("")) {
+            Ok(()) => {}
+            Err(error) if error.is::<signal::Interrupted>() => return Err(error),
+            // Too large, or not readable: not a part of the source, and no reason to refuse it.
+            Err(_) => return Ok(()),
+        }
+        self.left -= left.min(self.left) - outside.left;
+        self.seen.append(&mut outside.seen);
+        self.start(b"t", name, 0);
+        self.hash.update(outside.hash.finalize());
+        Ok(())
     }
 
     /// Reads as much as the file had when it was opened: it may grow without end.
@@ -352,6 +395,36 @@ mod tests {
         assert_ne!(hash(), before);
         file::write_atomic(&outside, b"one", 0o644).unwrap();
         assert_eq!(hash(), before);
+    }
+
+    #[test]
+    fn a_directory_outside_to_which_a_link_leads_counts_unless_it_is_large() {
+        let (dir, root, memory) = tree();
+        let outside = dir.path().join("sdk");
+        file::write_atomic(&outside.join("include/api.h"), b"one", 0o644).unwrap();
+        std::os::unix::fs::symlink("..", outside.join("include/round")).unwrap();
+        for (name, target) in
+            [("sdk", outside.as_path()), ("all", Path::new("/")), ("kernel", Path::new("/sys"))]
+        {
+            std::os::unix::fs::symlink(target, root.join(name)).unwrap();
+        }
+        let hash = || trees(std::slice::from_ref(&root), Watch::Files, Some(&memory), &[]).unwrap();
+        let before = hash();
+        assert_eq!(hash(), before);
+        file::write_atomic(&outside.join("include/api.h"), b"two", 0o644).unwrap();
+        let changed = hash();
+        assert_ne!(changed, before);
+        // Also what comes later.
+        file::write_atomic(&outside.join("include/more.h"), b"", 0o644).unwrap();
+        assert_ne!(hash(), changed);
+        let before = hash();
+        for number in 0..OUTSIDE.0 {
+            fs::File::options().write(true).create_new(true).open(outside.join(number.to_string())).unwrap();
+        }
+        let large = hash();
+        assert_ne!(large, before);
+        file::write_atomic(&outside.join("include/api.h"), b"three", 0o644).unwrap();
+        assert_eq!(hash(), large);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 
 /// The time in seconds since 1970.
 pub fn now() -> u64 {
@@ -18,4 +19,9 @@ pub fn rfc3339() -> String {
 /// The day in UTC: `YYYY-MM-DD`.
 pub fn today() -> String {
     rfc3339().chars().take(10).collect()
+}
+
+/// Whether a text is a day of the calendar, as [`today`] writes it.
+pub fn is_day(text: &str) -> bool {
+    text.parse::<Date>().is_ok_and(|day| day.to_string() == text)
 }

@@ -260,12 +260,15 @@ impl Bench<'_> {
                 .ok();
             let run = measure(&root, &format!("/etc/kernel/postinst.d/dkms {kernel} /boot/vmlinuz-{kernel}"));
             assert_eq!((run.exit, installed(&root)), (0, modules), "{}", root.read("/var/tmp/said"));
-            run.wall - measure(&root, &format!("depmod {kernel}")).wall
+            (run.wall, run.wall - measure(&root, &format!("depmod {kernel}")).wall)
         };
-        let over = (0..ROUNDS + 2).map(|_| round()).fold(f64::INFINITY, f64::min);
+        let rounds: Vec<(f64, f64)> = (0..3 * ROUNDS).map(|_| round()).collect();
+        let best = |of: fn(&(f64, f64)) -> f64| rounds.iter().map(of).fold(f64::INFINITY, f64::min);
+        let (all, over) = (best(|round| round.0), best(|round| round.1));
         std::fs::remove_file(&image).ok();
         self.row(
             Row::of(&format!("publication of {modules} cached builds, on a disk"))
+                .times(None, all)
                 .figure(format!("{over:+.2} s against one depmod")),
         );
     }

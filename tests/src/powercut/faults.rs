@@ -23,6 +23,28 @@ const CALLS: &[(&str, &[&str], &str)] = &[
     ("fchmod", &["EIO", "EROFS"], ""),
     ("ftruncate", &["EIO", "EROFS"], ""),
     ("copy_file_range", &["ENOSPC", "EIO"], ""),
+    ("pwrite64", &["ENOSPC", "EIO", "EDQUOT"], ""),
+    ("sendfile", &["ENOSPC", "EIO"], ""),
+    ("fallocate", &["ENOSPC", "EIO"], ""),
+    ("fdatasync", &["ENOSPC", "EIO"], ""),
+    ("syncfs", &["ENOSPC", "EIO"], ""),
+    ("renameat", &["ENOSPC", "EIO", "EROFS"], ""),
+    ("link", &["ENOSPC", "EIO", "EROFS"], ""),
+    ("linkat", &["ENOSPC", "EIO", "EROFS"], ""),
+    ("symlinkat", &["ENOSPC", "EIO", "EROFS"], ""),
+    ("mkdirat", &["ENOSPC", "EIO", "EROFS"], ""),
+    ("chmod", &["EIO", "EROFS"], ""),
+    ("fchmodat", &["EIO", "EROFS"], ""),
+    ("chown", &["EIO", "EROFS"], ""),
+    ("fchown", &["EIO", "EROFS"], ""),
+    ("fchownat", &["EIO", "EROFS"], ""),
+    ("lchown", &["EIO", "EROFS"], ""),
+    ("utimensat", &["EIO", "EROFS"], ""),
+    // What others do for us: programs, and threads.
+    ("pipe2", &["EMFILE", "ENFILE"], ""),
+    ("clone", &["EAGAIN", "ENOMEM"], ""),
+    ("clone3", &["EAGAIN", "ENOMEM"], ""),
+    ("vfork", &["EAGAIN", "ENOMEM"], ""),
 ];
 
 /// What was tried for one story.

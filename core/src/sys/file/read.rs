@@ -145,7 +145,7 @@ pub fn read_untrusted(root: &Path, relative: &Path, limit: u64) -> Result<Vec<u8
         bail!("{} is not a regular file", path.display());
     }
     if meta.len() > limit {
-        bail!("{} is larger than {} MiB", path.display(), limit >> 20);
+        bail!("{} is larger than {}", path.display(), amount(limit));
     }
     let mut content = Vec::with_capacity(meta.len() as usize);
     file.take(limit).read_to_end(&mut content).with_context(|| format!("reading {}", path.display()))?;
@@ -154,6 +154,15 @@ pub fn read_untrusted(root: &Path, relative: &Path, limit: u64) -> Result<Vec<u8
 
 /// The largest total size of a source tree, with the holes of sparse files. The largest known driver has a tenth of it.
 pub const TREE_LIMIT: u64 = 4 << 30;
+
+/// A limit in a message.
+fn amount(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} bytes"),
+        1024..0x10_0000 => format!("{} KiB", bytes >> 10),
+        _ => format!("{} MiB", bytes >> 20),
+    }
+}
 
 /// Opens a file with an untrusted name; returns its size. A fifo or a device has no size to check against a limit, and
 /// may have no end; opening one may block, or start something.
@@ -184,7 +193,7 @@ pub fn open_regular(path: &Path) -> io::Result<(File, u64)> {
 pub fn open_data(path: &Path, limit: u64) -> io::Result<io::Take<File>> {
     let (file, size) = open_regular(path)?;
     if size > limit {
-        return Err(io::Error::other(format!("it is larger than {} MiB", limit >> 20)));
+        return Err(io::Error::other(format!("it is larger than {}", amount(limit))));
     }
     Ok(file.take(size))
 }

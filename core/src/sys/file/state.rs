@@ -35,3 +35,8 @@ pub fn room(dir: &Path) -> Option<u64> {
 pub fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|meta| meta.is_file() && meta.mode() & 0o111 != 0)
 }
+
+/// Whether users other than a file's owner and group can read it, or others than the owner can change it.
+pub fn open_to_others(path: &Path) -> bool {
+    path.metadata().is_ok_and(|meta| meta.mode() & 0o026 != 0)
+}
