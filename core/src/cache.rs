@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::sys::hash::Digests;
 use crate::sys::parallel::{self, ItemCost};
 use crate::sys::{file, hash};
 use crate::types::{Fingerprint, ModuleId, Target};
@@ -49,6 +50,9 @@ pub struct Manifest {
     /// It was not judged against a kernel of this machine yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     unproven: bool,
+    /// Files with which it was compiled, and which its key does not cover: it is usable only while they are the same.
+    #[serde(default, skip_serializing_if = "Digests::is_empty")]
+    pub outside: Digests,
     /// SHA-256 of each file, by its path below `build`.
     files: BTreeMap<PathBuf, String>,
 }
@@ -73,6 +77,7 @@ impl Manifest {
             view: None,
             origin: None,
             unproven: false,
+            outside: Digests::default(),
             files: BTreeMap::new(),
         }
     }
@@ -89,6 +94,12 @@ impl Manifest {
     #[must_use]
     pub fn with_origin(self, origin: Option<String>) -> Self {
         Self { origin, ..self }
+    }
+
+    /// The same for a build that was compiled with these files.
+    #[must_use]
+    pub fn compiled_with(self, outside: Digests) -> Self {
+        Self { outside, ..self }
     }
 
     /// The same for a build that has just come from a store.
@@ -271,6 +282,9 @@ fn manifest(entry: &Path) -> Result<Manifest> {
 
 fn copy(entry: &Path, to: &Path) -> Result<Manifest> {
     let manifest = manifest(entry)?;
+    if let Some(file) = manifest.outside.changed() {
+        bail!("it was compiled with {}, which has changed", file.display());
+    }
     for (name, sha256) in &manifest.files {
         let from = entry.join("build").join(name);
         let content = file::content(&from).with_context(|| format!("reading {}", from.display()))?;

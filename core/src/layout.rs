@@ -70,8 +70,31 @@ impl Layout {
         let machines = names.filter(|name| name.contains("-linux-")).map(|name| usr.join(name));
         machines.chain(["/usr/lib64", "/usr/lib", "/lib64", "/lib"].map(PathBuf::from)).collect()
     }
+    /// Whether a file is of a package for compiling, such as the compiler or a library: neither a driver's nor the administrator's.
+    pub fn of_the_system(path: &Path) -> bool {
+        let beside = ["/usr/src", "/usr/local"].iter().any(|dir| path.starts_with(dir));
+        path.starts_with("/usr") && !beside
+    }
     /// Directories of gcc's parts, with `MACHINE/VERSION` below each.
     pub fn gcc_dirs() -> [PathBuf; 2] {
         ["/usr/libexec/gcc".into(), "/usr/lib/gcc".into()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_of_drivers_are_none_of_the_system() {
+        for (path, expected) in [
+            ("/usr/include/elf.h", true),
+            ("/usr/lib/gcc/x86_64-linux-gnu/14/include/stdarg.h", true),
+            ("/usr/src/other-1.0/api.h", false),
+            ("/usr/local/include/api.h", false),
+            ("/opt/api.h", false),
+        ] {
+            assert_eq!(Layout::of_the_system(Path::new(path)), expected, "{path}");
+        }
     }
 }

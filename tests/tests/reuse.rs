@@ -56,6 +56,55 @@ fn a_module_that_was_removed_and_one_that_is_forced() {
     assert_eq!(counters.take().builds, 1);
 }
 
+/// Another driver's header, which no recipe names: kbuild does.
+#[test]
+fn a_header_outside_of_the_source() {
+    let (root, kernel) = prepared();
+    let header = "/usr/src/shared/level.h";
+    let level = |value: u32| root.write(header, format!("#define LEVEL \"{value}\"\n"));
+    let says = |value: u32| {
+        root.run(&format!("modinfo -k {kernel} -F level one")).ok().says(&[&format!("{value}\n")]);
+    };
+    level(1);
+    root.run(
+        "cd /usr/src/one-1.0 && echo 'ccflags-y += -I/usr/src/shared' >>Makefile && \
+         printf '#include <level.h>\nMODULE_INFO(level, LEVEL);\n' >>one.c && dkms store key fleet",
+    )
+    .ok();
+    autoinstall(&root, &kernel);
+    says(1);
+    let counters = Counters::install(&root);
+    autoinstall(&root, &kernel);
+    assert_eq!(counters.take().builds_and_depmods(), (0, 0));
+    root.run("dkms store push /srv/store").ok().says(&[
+        "one/1.0",
+        "it was compiled with /usr/src/shared/level.h",
+        "1 builds pushed, 0 were there, 1 left",
+    ]);
+
+    level(2);
+    root.run("dkms doctor").exits(20).says(&["not up to date", "one/1.0"]).never_says(&["two/1.0"]);
+    autoinstall(&root, &kernel);
+    assert_eq!(counters.take().builds_and_depmods(), (1, 1));
+    says(2);
+    // The cache is used for the header that there is now.
+    root.run(&format!("dkms kernel_prerm -k {kernel}")).ok();
+    counters.take();
+    autoinstall(&root, &kernel);
+    assert_eq!(counters.take().builds_and_depmods(), (0, 1));
+    root.run(&format!("dkms kernel_prerm -k {kernel}")).ok();
+    counters.take();
+    level(3);
+    autoinstall(&root, &kernel).says(&["it was compiled with /usr/src/shared/level.h, which has changed"]);
+    assert_eq!(counters.take().builds_and_depmods(), (1, 1));
+    says(3);
+    // Without it, nothing could be built: what is there stays.
+    root.run(&format!("rm {header}")).ok();
+    autoinstall(&root, &kernel);
+    assert_eq!(counters.take().builds_and_depmods(), (0, 0));
+    says(3);
+}
+
 #[test]
 fn a_damaged_entry_is_noticed_and_built_again() {
     let (root, kernel) = prepared();

@@ -402,9 +402,11 @@ fn a_store_is_kept_in_order() {
     .ok()
     .says(&["0 builds pushed, 2 were there"]);
     // The log has times in it; the modules count.
-    root.run(&format!("echo 1 >>/var/lib/dkms/one/1.0/{kernel}/x86_64/log/make.log && dkms store push /srv/store"))
-        .ok()
-        .says(&["0 builds pushed, 2 were there"]);
+    root.run(&format!(
+        "echo 1 >>/var/lib/dkms/one/1.0/{kernel}/x86_64/log/make.log && dkms store push /srv/store"
+    ))
+    .ok()
+    .says(&["0 builds pushed, 2 were there"]);
     // A build whose source has changed is not pushed as if it were made of it.
     root.run("echo >>/usr/src/one-1.0/one.c; rm -r /srv/store; dkms store push /srv/store").ok().says(&[
         "one/1.0",

@@ -342,6 +342,7 @@ impl<'a> Work<'a> {
             seconds: 0.0,
             loaded: false,
             store: None,
+            outside: crate::sys::hash::Digests::default(),
         };
         self.tree.record(id, target, &record)
     }

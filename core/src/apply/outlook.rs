@@ -88,9 +88,9 @@ impl Outlook {
                 (true, Some(build)) if build.record.is_none() => {
                     Prospect::Build("the inputs of the existing build are not known")
                 }
-                (true, Some(_)) if self.survey.unusable.contains(&place) => {
-                    Prospect::Build("the files of its build were changed or are damaged")
-                }
+                (true, Some(_)) if self.survey.unusable.contains(&place) => Prospect::Build(
+                    "the files of its build, or those that it was compiled with, have changed or are damaged",
+                ),
                 (true, Some(_)) => Prospect::Build(
                     "its source, dkms.conf, kernel headers or build tools have changed since it was built",
                 ),

@@ -71,7 +71,8 @@ pub(super) fn finish(work: &mut Work<'_>, task: &Task, proof: &Proof, ended: Bui
     let key = cache::unfinished(&task.fingerprint, &task::environment(work, &task.target));
     let manifest = cache::Manifest::new(&task.module, &task.target, None, built.seconds, built.notes)
         .within(proof.view.clone())
-        .with_origin(built.origin.clone());
+        .with_origin(built.origin.clone())
+        .compiled_with(built.outside.clone());
     // An entry that was built under another overlay is not usable now.
     cache.forget(&key)?;
     work.kept |= cache.store(&key, &built.staged, manifest).is_ok();

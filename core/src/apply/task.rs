@@ -197,6 +197,7 @@ fn settle(
         seconds: built.seconds,
         loaded: false,
         store: built.origin.clone(),
+        outside: built.outside.clone(),
     };
     work.tree.record(&task.module, &task.target, &record)?;
     work.tree.forget_failure(&task.module, &task.target)?;
@@ -222,7 +223,8 @@ fn store_in_cache(work: &mut Work<'_>, task: &Task, from: &Path, record: &Record
         record.seconds,
         notes.to_owned(),
     )
-    .with_origin(record.store.clone());
+    .with_origin(record.store.clone())
+    .compiled_with(record.outside.clone());
     work.kept |= work.session.cache().store(&key, from, manifest).is_ok();
 }
 

@@ -213,13 +213,15 @@ fn time(session: &Session, target: &Target) -> Result<i64> {
 
 /// As for Debian's own tools: `DEBFULLNAME` and `DEBEMAIL`. They become a field of the package.
 fn maintainer() -> Result<String> {
-    let plain = |text: &str| !text.contains(['<', '>']) && !text.chars().any(char::is_control);
-    let variable =
-        |name: &str, default: &str| match environment::variable(name).filter(|t| !t.trim().is_empty()) {
-            None => Ok(default.to_owned()),
-            Some(text) if plain(&text) => Ok(text.trim().to_owned()),
-            Some(text) => bail!("{name}: {text:?} must not contain <, > or control characters"),
-        };
-    let name = variable("DEBFULLNAME", "dkms mkpackage")?;
-    Ok(format!("{name} <{}>", variable("DEBEMAIL", "dkms@packages.invalid")?))
+    let valid = |name: &str, text: Option<String>, default: &str| {
+        let text = text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        let text = text.unwrap_or_else(|| default.to_owned());
+        if text.contains(['<', '>']) || text.chars().any(char::is_control) {
+            bail!("{name}: {text:?} must not contain <, > or control characters");
+        }
+        Ok(text)
+    };
+    let name = valid("DEBFULLNAME", environment::variable("DEBFULLNAME"), "dkms mkpackage")?;
+    let email = valid("DEBEMAIL", environment::variable("DEBEMAIL"), "dkms@packages.invalid")?;
+    Ok(format!("{name} <{email}>"))
 }

@@ -64,8 +64,13 @@ pub fn push(
     for one in &cases {
         let build = snapshot.build(&one.module, &one.target).and_then(|build| build.record.as_ref());
         let (case, kernel) = (survey.cases.get(one), survey.kernels.get(&one.target));
+        let foreign = build
+            .and_then(|record| record.outside.first())
+            .map(|file| format!("it was compiled with {}, which is no part of its source", file.display()));
         let reason = match (build, case) {
             (None, _) => Some("it was not built by dkms-rs"),
+            // Other machines may have another file there.
+            (Some(_), _) if foreign.is_some() => foreign.as_deref(),
             (Some(record), _) if record.loaded => Some("it is from a tarball"),
             (_, None) => Some("its source or the kernel headers are missing"),
             (Some(record), Some(case)) => match &case.fingerprint {

@@ -45,12 +45,20 @@ pub fn damaged(
         })
 }
 
-/// An installed build whose own files are not those that were installed from it. A build that was signed again together with
+/// A build that was compiled with a file outside of its source that has changed since, or an installed one whose own files are not
+/// those that were installed from it. A build that was signed again together with
 /// the installed files is still usable.
 pub fn unusable(session: &Session, id: &ModuleId, target: &Target, build: &Build) -> bool {
     // As above, an automatic run does not read all modules each time.
     let exact = session.options.exact || session.requested.contains(id);
-    let Some(record) = build.record.as_ref().filter(|_| exact && build.active) else { return false };
+    let Some(record) = build.record.as_ref() else { return false };
+    // Few builds have such files, and they are small.
+    if record.outside.changed().is_some() {
+        return true;
+    }
+    if !exact || !build.active {
+        return false;
+    }
     let dir = session.layout.built_modules(id, target);
     record.installed.iter().filter(|file| !file.sha256.is_empty()).any(|file| {
         let built = dir.join(file.path.file_name().unwrap_or_default());

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, open, statat};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::sys::{file, signal};
@@ -56,6 +57,41 @@ pub fn digest(path: &Path) -> Option<String> {
 /// The [digest] of a link.
 pub fn link_digest(target: &Path) -> String {
     format!("l:{}", hex(target.as_os_str().as_bytes()))
+}
+
+/// The [digest]s of files, by path.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Digests(BTreeMap<PathBuf, String>);
+
+impl Digests {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The first of the files.
+    pub fn first(&self) -> Option<&Path> {
+        self.0.keys().next().map(PathBuf::as_path)
+    }
+
+    /// The first file that has another content now. One that is gone has none: what was made with it cannot be made again.
+    pub fn changed(&self) -> Option<&Path> {
+        let changed = |(path, known): &(&PathBuf, &String)| digest(path).is_some_and(|now| now != **known);
+        self.0.iter().find(changed).map(|(path, _)| path.as_path())
+    }
+}
+
+impl FromIterator<(PathBuf, PathBuf)> for Digests {
+    /// From the paths of files, and where each of them is now. What is not there is left out.
+    fn from_iter<T: IntoIterator<Item = (PathBuf, PathBuf)>>(files: T) -> Self {
+        Self(files.into_iter().filter_map(|(path, place)| Some((path, digest(&place)?))).collect())
+    }
 }
 
 /// A reader that computes the [digest] of what is read through it.

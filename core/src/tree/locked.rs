@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Failure, Installed, Record, Snapshot};
 use crate::layout::Layout;
 use crate::sys::file::{self, Changed};
+use crate::sys::hash::Digests;
 use crate::sys::lock::{self, Lock};
 use crate::types::{Fingerprint, ModuleId, ModuleName, Placement, Target};
 
@@ -306,6 +307,7 @@ impl LockedTree {
             seconds: 0.0,
             loaded: false,
             store: None,
+            outside: Digests::default(),
         });
         self.record(id, target, &Record { installed, withheld, shares, ..known })
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Exit;
+use crate::sys::hash::Digests;
 use crate::types::{Fingerprint, ModuleName};
 
 /// The record of a build.
@@ -34,6 +35,9 @@ pub struct Record {
     /// The URL of the store of builds that it is from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<String>,
+    /// Files with which it was compiled, and which are no part of its source: they are no part of the fingerprint.
+    #[serde(default, skip_serializing_if = "Digests::is_empty")]
+    pub outside: Digests,
 }
 
 const DID_NOT: &str = " (did not sign)";
@@ -50,6 +54,7 @@ impl Record {
             seconds: 0.0,
             loaded: false,
             store: None,
+            outside: Digests::default(),
         }
     }
 }

@@ -4,6 +4,7 @@
 mod command;
 pub mod fault;
 mod harvest;
+mod outside;
 mod seal;
 
 use std::cell::RefCell;
@@ -27,6 +28,7 @@ use crate::report::{Fault, compiler, refused};
 use crate::session::Session;
 use crate::step::verify;
 use crate::sys::confine::{self, Lease};
+use crate::sys::hash::Digests;
 use crate::sys::jobs::Jobs;
 use crate::sys::overlay::Layers;
 use crate::sys::{file, run};
@@ -101,6 +103,8 @@ pub struct Built {
     pub origin: Option<String>,
     /// It is in the cache in this form.
     pub kept: bool,
+    /// Files with which it was compiled, and which are no part of its source.
+    pub outside: Digests,
     /// Deletes the working directory when dropped.
     pub scratch: Scratch,
 }
@@ -146,16 +150,27 @@ pub fn again(session: &Session, job: &Job<'_>) -> Result<Built> {
     let (cache, environment) = (session.cache(), &job.headers.environment);
     let finished = cache::key(job.fingerprint, job.signer);
     if cache.holds(&finished) {
-        let cache::Manifest { seconds, notes, signer, origin, .. } = cache.take(&finished, &staged)?;
+        let cache::Manifest { seconds, notes, signer, origin, outside, .. } =
+            cache.take(&finished, &staged)?;
         job.sync(&staged)?;
-        return Ok(Built { staged, seconds, notes, signer, cached: true, origin, kept: true, scratch });
+        return Ok(Built {
+            staged,
+            seconds,
+            notes,
+            signer,
+            cached: true,
+            origin,
+            kept: true,
+            outside,
+            scratch,
+        });
     }
     let known = cache.take(&cache::unfinished(job.fingerprint, environment), &staged)?;
     let (mut notes, signer) = seal::all(session, job, &scratch.0, &staged.join("module"))?;
     notes.splice(0..0, known.notes);
     job.sync(&staged)?;
-    let (seconds, origin) = (known.seconds, known.origin);
-    Ok(Built { staged, seconds, notes, signer, cached: true, origin, kept: false, scratch })
+    let (seconds, origin, outside) = (known.seconds, known.origin, known.outside);
+    Ok(Built { staged, seconds, notes, signer, cached: true, origin, kept: false, outside, scratch })
 }
 
 /// Deletes what came from a store and cannot be used.
@@ -254,6 +269,7 @@ pub fn build(session: &Session, job: &Job<'_>, phases: &mut Phases) -> Attempt<B
     };
     let result = place.all_steps(&scratch.0, phases);
     phases.end();
+    let outside = outside::of(job, &place.view, &place.canonical);
     if !confined {
         file::remove_all(&place.view.join("build"))?;
     }
@@ -273,6 +289,7 @@ pub fn build(session: &Session, job: &Job<'_>, phases: &mut Phases) -> Attempt<B
                 cached: false,
                 origin: None,
                 kept: false,
+                outside,
                 scratch,
             }))
         }
