@@ -92,7 +92,7 @@ impl Machine {
         qemu.arg("-serial").arg(format!("file:{}", calls.join("console").display()));
         qemu.arg("-no-reboot").arg("-kernel").arg(from.path(&format!("/boot/vmlinuz-{}", kernel.release)));
         qemu.arg("-initrd").arg(&packed);
-        qemu.args(["-append", "console=ttyS0 panic=-1 quiet loglevel=3"]).stdin(Stdio::null());
+        qemu.args(["-append", "console=ttyS0 no_timer_check panic=-1 quiet loglevel=3"]).stdin(Stdio::null());
         let machine = Self { qemu: qemu.spawn().expect("setpriv"), calls, made: Cell::new(0) };
         let up = machine.run_within(LIMIT, "true");
         assert_eq!(up.status, 0, "the machine did not come up\n{}", machine.console());
