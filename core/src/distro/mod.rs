@@ -105,6 +105,8 @@ pub enum PackageFormat {
     Rpm,
     /// Arch
     Pacman,
+    /// systemd-sysext
+    Sysext,
 }
 
 /// A file that requests a restart.
