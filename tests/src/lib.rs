@@ -25,6 +25,7 @@ pub mod dressed;
 pub mod fleet;
 pub mod history;
 pub mod host;
+pub mod image;
 pub mod kernels;
 pub mod loader;
 pub mod mirror;

@@ -135,7 +135,8 @@ impl Sources {
             put(format!("usr/src/{}-{}/{file}", self.name, self.version), &content);
         }
         let control = format!(
-            "Package: {}-dkms\nVersion: {}\nArchitecture: all\nMaintainer: tests\nDepends: dkms (>= 3.0.11)\n\
+            "Package: {}-dkms\nVersion: {}\nArchitecture: all\nSection: kernel\nPriority: optional\n\
+             Maintainer: tests\nDepends: dkms (>= 3.0.11)\n\
              Description: a module of dkms-rs's tests\n",
             self.name, self.version
         );

@@ -368,6 +368,51 @@ fn grubby_is_told_and_told_back() {
     assert!(!root.exists(STATE));
 }
 
+/// Proxmox's tool is not in Debian: a stand-in records its calls, and makes the pinned kernel the default of the boot partitions, as
+/// the real one does. Its hook for kernels runs it, too.
+const BOOT_TOOL: &str = "#!/bin/sh
+[ \"$*\" = refresh ] || exit 1
+echo \"$*\" >>/opt/called
+pin=$(head -n 1 /etc/kernel/proxmox-boot-pin 2>/dev/null)
+echo \"default proxmox-${pin:-*}\" >/opt/default
+";
+
+#[test]
+fn proxmox_boots_the_kernel_that_is_pinned() {
+    let (layer, kernels) = prepared(Suite::trixie());
+    let root = start(&layer);
+    let [old, new] = &kernels;
+    let pin = "/etc/kernel/proxmox-boot-pin";
+    root.write("/etc/kernel/proxmox-boot-uuids", "1A2B-3C4D\n");
+    root.write_script("/usr/sbin/proxmox-boot-tool", BOOT_TOOL);
+    root.write_script(
+        "/etc/kernel/postinst.d/zz-proxmox-boot",
+        "#!/bin/sh\nexec proxmox-boot-tool refresh\n",
+    );
+    new_kernel(&root, &kernels).says(&["remains the boot default", pin]);
+    assert_eq!(root.read(pin), format!("{}\n", old.release));
+    assert_eq!(root.read("/opt/default"), format!("default proxmox-{}\n", old.release));
+    assert_eq!(root.read("/opt/called"), "refresh\n", "by the hook, not by dkms");
+    // Nothing but dkms runs it after a module's package.
+    repaired(&root, &kernels).says(&[&format!("{} is no longer kept as the boot default", old.release)]);
+    assert_eq!(root.read("/opt/called"), "refresh\nrefresh\n");
+    assert_eq!(root.read("/opt/default"), "default proxmox-*\n");
+    assert!(!root.exists(pin) && !root.exists(STATE));
+}
+
+#[test]
+fn what_is_pinned_on_proxmox_stays() {
+    let (layer, kernels) = prepared(Suite::trixie());
+    let root = start(&layer);
+    let (new, pin) = (&kernels[1].release, "/etc/kernel/proxmox-boot-pin");
+    root.write("/etc/kernel/proxmox-boot-uuids", "1A2B-3C4D\n");
+    root.write_script("/usr/sbin/proxmox-boot-tool", BOOT_TOOL);
+    root.write(pin, format!("{new}\n"));
+    new_kernel(&root, &kernels).says(&[&format!("the boot default was not changed: {pin} pins {new}")]);
+    assert_eq!(root.read(pin), format!("{new}\n"));
+    assert!(!root.exists(STATE) && !root.exists("/opt/called"));
+}
+
 #[test]
 fn nothing_is_written_without_a_loader_that_is_known() {
     let (layer, kernels) = prepared(Suite::trixie());

@@ -1,45 +1,18 @@
 //! An image is prepared in a directory of a machine with another kernel: the machine's kernel and keys are not the image's.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
+use dkms_tests::image::{self, IMAGE, expect_clean, inside as in_image, running};
 use dkms_tests::kernels::Flavour;
 use dkms_tests::modules::Sources;
-use dkms_tests::{Kernel, Output, Root, Suite, boot, stage};
-
-/// The image, as debootstrap leaves one: a directory of the machine.
-const IMAGE: &str = "/opt/image";
+use dkms_tests::{Kernel, Root, Suite, boot, stage};
 
 /// A machine with a kernel, and an image that has the same product and kernel; in both, a module's package can be installed.
 fn machine() -> (Root, Kernel, String) {
     let (layer, kernel) = stage::with_small_tree(Suite::trixie());
     let root = Root::on(&layer);
     let package = Sources::new("fine", "1.0").package(&root);
-    // An overlay over the root itself, in a file system of its own: overlays cannot be over their upper directory.
-    root.run(&format!(
-        "mkdir -p {IMAGE} /opt/written && mount -t tmpfs none /opt/written && mkdir /opt/written/up /opt/written/work && \
-         mount -t overlay -o lowerdir=/,upperdir=/opt/written/up,workdir=/opt/written/work none {IMAGE}"
-    ))
-    .ok();
+    image::mount(&root);
     (root, kernel, package)
-}
-
-fn in_image(root: &Root, command: &str) -> Output {
-    root.run(&format!("chroot {IMAGE} {command}"))
-}
-
-/// The release of the kernel that runs while the image is prepared.
-fn running(root: &Root) -> String {
-    root.run("uname -r").ok().stdout.trim().to_owned()
-}
-
-/// Requires that what was written in the image has no private key, and nowhere the release of the running kernel.
-#[track_caller]
-fn expect_clean(root: &Root) {
-    let written = "/opt/written/up";
-    let release = running(root);
-    assert_eq!(root.run(&format!("grep -rlF '{release}' {written}")).stdout, "");
-    assert_eq!(root.find(written, &format!("-path '*{release}*'")), [""; 0]);
-    assert_eq!(root.find(written, "-name '*.key' -o -name '*.priv' -o -name '*.new'"), [""; 0]);
-    assert_eq!(root.run(&format!("grep -rl 'PRIVATE KEY-----' {written}")).stdout, "");
 }
 
 fn prepared(mounts: &str) {

@@ -505,6 +505,91 @@ poweroff -f
 /// The modules are signed where they are built. A machine that has enrolled that certificate loads them, with a kernel that
 /// Secure Boot locks down; a package of the same build that is signed with another key is installed as well, and the kernel
 /// rejects its modules.
+/// A system extension of one version, in the directory for them of a target with systemd; returns its name.
+fn extension(root: &Root, builder: &Root, kernel: &Kernel) -> String {
+    root.apt_install(&["systemd", "squashfs-tools"]).ok();
+    let words = format!("mkpackage fleet_mod/1.0 -k {} --format sysext", kernel.release);
+    let (path, bytes) = make(builder, &words);
+    let name = path.rsplit('/').next().unwrap().strip_suffix(".raw").unwrap().to_owned();
+    root.write(&format!("/var/lib/extensions/{name}.raw"), bytes);
+    name
+}
+
+/// What modprobe would do for a module.
+fn wanted(root: &Root, kernel: &Kernel, module: &str) -> String {
+    root.run(&format!("modprobe -n -v -S {} {module}", kernel.release)).stdout
+}
+
+#[test]
+fn systemd_lays_an_extension_over_the_system() {
+    let (layer, kernel) = builder(Suite::trixie());
+    let builder = Root::on(&layer);
+    builder.apt_install(&["squashfs-tools"]).ok();
+    let root = Root::on(&target(Suite::trixie(), &kernel));
+    let before = modules(&root, &kernel);
+    let name = extension(&root, &builder, &kernel);
+    assert_eq!(name, package_name(&kernel));
+    // The kernel of this machine may have no squashfs. systemd takes a directory, too.
+    root.run(&format!("cd /var/lib/extensions && unsquashfs -q -n -d {name} {name}.raw && rm {name}.raw"))
+        .ok();
+    let modes =
+        root.run(&format!("find /var/lib/extensions/{name} -type d ! -perm 755 -o -type f ! -perm 644")).ok();
+    assert_eq!(modes.stdout, "");
+    // It mounts in a namespace of its own, and relies on propagation, as it is wherever systemd runs.
+    root.run("mount --make-shared / && systemd-sysext merge").ok();
+    root.run("systemd-sysext list").ok().says(&[&name]);
+    let merged = modules(&root, &kernel);
+    assert_eq!(merged.1, before.1, "the system's own modules.dep");
+    let file = format!("{}/fleet_mod.ko.xz", kernel.dkms_dir());
+    assert!(merged.0.contains(&file), "no {file}");
+    for module in ["fleet_mod", "fleet-extra"] {
+        assert!(
+            wanted(&root, &kernel, module)
+                .starts_with("install f=/usr/lib/modules/$(uname -r)/updates/dkms/")
+        );
+    }
+    root.run("systemd-sysext unmerge").ok();
+    assert_eq!(modules(&root, &kernel), before);
+    assert_eq!(wanted(&root, &kernel, "fleet_mod"), "");
+}
+
+#[test]
+fn an_extension_has_the_same_bytes_however_it_is_made() {
+    let (layer, kernel) = builder(Suite::trixie());
+    let root = Root::on(&layer);
+    let words = format!("mkpackage fleet_mod/1.0 -k {} --format sysext", kernel.release);
+    root.run(&format!("dkms {words}")).exits(1).says(&["install the package squashfs-tools or erofs-utils"]);
+    for tool in ["squashfs-tools", "erofs-utils"] {
+        root.apt_install(&[tool]).ok();
+        let (path, first) = make(&root, &words);
+        root.run(&format!("sleep 1.1; rm {path}")).ok();
+        root.run(&format!("umask 077; TZ=Asia/Tokyo dkms {words} --out /tmp/packages")).ok();
+        assert_eq!(host::sha256(&root.read_bytes(&path)), host::sha256(&first), "{tool}");
+        root.run(&format!("apt-get -q -y purge {tool}; rm {path}")).ok();
+    }
+    root.run(&format!("dkms {words} --meta")).exits(1).says(&["one for each kernel"]);
+}
+
+/// In a machine of its own: the module is loaded, by its name and with what the command says.
+const LOADED: &str = "
+systemd-sysext merge && modprobe fleet_mod && modprobe fleet-extra && grep -c ^fleet_ /proc/modules | sed 's/^/LOADED /'
+rmmod fleet_mod && modprobe fleet_mod && grep -c '^fleet_mod ' /proc/modules | sed 's/^/AGAIN /'
+";
+
+#[test]
+#[ignore = "long: run by `make test-long`"]
+fn the_kernel_loads_what_an_extension_has() {
+    let (layer, kernel) = builder(Suite::trixie());
+    let builder = Root::on(&layer);
+    builder.apt_install(&["squashfs-tools"]).ok();
+    let root = Root::on(&target(Suite::trixie(), &kernel));
+    extension(&root, &builder, &kernel);
+    let modules = ["loop", "squashfs"];
+    let machine = boot::machine::Machine::start(&root, &root, &kernel, &modules, &[]);
+    let console = machine.run_within(600, LOADED).all();
+    assert!(["LOADED 2", "AGAIN 1"].iter().all(|line| console.contains(line)), "{console}");
+}
+
 #[test]
 #[ignore = "long: run by `make test-long`"]
 fn with_secure_boot_the_kernel_loads_what_the_fleets_key_has_signed() {

@@ -3,6 +3,7 @@
 //! the pair, the kernel's sign-file signs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
+use dkms_tests::dressed::{self, Kind, Package};
 use dkms_tests::modules::Sources;
 use dkms_tests::{Kernel, Output, Root, Suite, stage};
 
@@ -90,4 +91,66 @@ fn the_admins_key_goes_first() {
     install(&root, &kernel);
     assert_eq!(signer(&root, &kernel), "DKMS module signing key");
     assert!(root.exists(&format!("/etc/keys/{}.key", kernel.release)) && !root.exists("/root/called"));
+}
+
+/// Ubuntu 26.04's kernel.
+const KERNEL: &str = "7.0.0-14-generic";
+const PACKAGES: [Package; 4] = [
+    (Kind::Image, "linux-image-7.0.0-14-generic", "7.0.0-14.14", ""),
+    (Kind::Headers, "linux-headers-7.0.0-14-generic", "7.0.0-14.14", ""),
+    (Kind::Meta, "linux-image-generic", "7.0.0-14.14", "linux-image-7.0.0-14-generic"),
+    (Kind::Meta, "linux-headers-generic", "7.0.0-14.14", "linux-headers-7.0.0-14-generic"),
+];
+
+/// As Ubuntu installs them since 25.10: the names of coreutils are those of its programs in Rust, and `sudo` is sudo-rs. A user may
+/// become root.
+const IN_RUST: &str = "set -e
+ln -sf gcc-14 /usr/bin/gcc
+find /etc/kernel -type f ! -name dkms -delete
+useradd -m person
+echo 'person ALL=(ALL:ALL) NOPASSWD: ALL' >/etc/sudoers && chmod 440 /etc/sudoers
+printf 'auth sufficient pam_permit.so\naccount sufficient pam_permit.so\nsession required pam_permit.so\n' >/etc/pam.d/sudo
+cp /etc/pam.d/sudo /etc/pam.d/sudo-i
+ln -sf ../lib/cargo/bin/sudo /usr/bin/sudo && chmod 4755 /usr/lib/cargo/bin/sudo
+for program in /usr/lib/cargo/bin/coreutils/*; do
+    name=${program##*/}
+    for dir in /usr/bin /usr/sbin; do [ ! -e $dir/$name ] || /bin/ln -sf $program $dir/$name; done
+done
+hash -r; ls --version | grep uutils; cp --version | grep uutils
+sudo --version | grep sudo-rs
+rm /etc/os-release; printf 'ID=ubuntu\nID_LIKE=debian\nVERSION_ID=\"26.04\"\n' >/etc/os-release
+";
+
+/// A transaction that a user starts with sudo: apt, dpkg's scripts, the hooks and make use these programs.
+#[test]
+fn the_hooks_run_with_coreutils_and_sudo_in_rust() {
+    let layer = stage::product(Suite::sid()).prepared("in-rust", IN_RUST, |root| {
+        root.apt_install(&["rust-coreutils", "sudo-rs", "gcc-14", "libelf1t64"]).ok();
+        root.run(IN_RUST).ok();
+    });
+    let root = Root::on(&layer);
+    dressed::add_kernel(&root);
+    dressed::debs(&root, &PACKAGES, KERNEL);
+    let package = Sources::new("fine", "1.0").package(&root);
+    let sudo = |words: &str| {
+        root.run(&format!("setpriv --reuid person --regid person --init-groups sudo -n {words}"))
+    };
+    sudo(&format!("apt-get -q -y install {package}")).ok();
+    sudo("apt-get -q -y install linux-image-generic linux-headers-generic").ok();
+    root.expect_installed(&["fine/1.0"], KERNEL);
+    let file = format!("/usr/lib/modules/{KERNEL}/updates/dkms/fine.ko");
+    assert_eq!(root.run(&format!("modinfo -F vermagic {file}*")).ok().stdout.split(' ').next(), Some(KERNEL));
+    root.expect_clean_dpkg();
+    // An upgrade of the module, and commands of the user.
+    let package = Sources::new("fine", "1.1").package(&root);
+    sudo(&format!("apt-get -q -y install {package}")).ok();
+    root.expect_installed(&["fine/1.1"], KERNEL);
+    sudo(&format!("dkms uninstall fine/1.1 -k {KERNEL}")).ok();
+    sudo(&format!("dkms autoinstall -k {KERNEL}")).ok();
+    root.expect_installed(&["fine/1.1"], KERNEL);
+    sudo(&format!("apt-get -q -y purge linux-image-{KERNEL}")).ok();
+    assert_eq!(root.find(&format!("/usr/lib/modules/{KERNEL}"), "-name 'fine.ko*'"), [""; 0]);
+    sudo("apt-get -q -y purge fine-dkms").ok();
+    assert_eq!(root.run("dkms status").ok().stdout, "");
+    root.expect_clean_dpkg();
 }

@@ -78,3 +78,48 @@ fn an_image_that_another_tool_made_is_named_until_it_was_made_again() {
     assert_eq!(inside(&root, image), "1.1");
     root.run("dkms doctor").ok();
 }
+
+/// booster is not in Debian: a stand-in with its arguments records them, and packs a kernel's modules.
+const BOOSTER: &str = "#!/bin/sh
+set -e
+echo \"$*\" >>/opt/called
+case $1 in
+build) cd / && find usr/lib/modules/$4/updates -name '*.ko*' ! -name 'other*' | cpio --quiet -o -H newc >$5 ;;
+ls) cpio --quiet -t <$2 ;;
+esac
+";
+
+#[test]
+fn boosters_image_is_made_again() {
+    let (layer, kernel) = stage::with_small_tree(Suite::trixie());
+    let root = Root::on(&layer);
+    let (k, image) = (&kernel.release, "/boot/booster-linux-cloud.img");
+    root.run("rm /etc/os-release").ok();
+    root.write("/etc/os-release", "ID=arch\n");
+    root.write(&format!("/usr/lib/modules/{k}/pkgbase"), "linux-cloud\n");
+    root.write_script("/usr/bin/booster", BOOSTER);
+    install(&root, &kernel, "1.0").ok();
+    root.run(&format!("booster build --force --kernel-version {k} {image} && rm /opt/called")).ok();
+    let made = format!("build --force --kernel-version {k} {image}\n");
+    let called = || {
+        let calls = root.run("cat /opt/called 2>/dev/null; rm -f /opt/called").stdout;
+        calls
+            .lines()
+            .filter(|line| line.starts_with("build"))
+            .map(|line| format!("{line}\n"))
+            .collect::<String>()
+    };
+    install(&root, &kernel, "1.1").ok();
+    assert_eq!(called(), made);
+    let inside = format!(
+        "rm -rf /opt/inside && mkdir /opt/inside && cd /opt/inside && cpio --quiet -id <{image} && modinfo -F version $(find . -name 'fine.ko*')"
+    );
+    assert_eq!(root.run(&inside).ok().stdout, "1.1\n");
+    // A module that does not belong in it, until the configuration says so.
+    Sources::new("other", "1.0").unpack(&root);
+    root.run(&format!("dkms add other/1.0 && dkms install other/1.0 -k {k}")).ok();
+    assert_eq!(called(), "");
+    root.write("/etc/booster.yaml", "compression: zstd\nmodules: ext4,other\n");
+    root.run(&format!("dkms install other/1.0 --force -k {k}")).ok();
+    assert_eq!(called(), made);
+}

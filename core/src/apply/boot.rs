@@ -129,7 +129,6 @@ fn settled(session: &Session, tree: &LockedTree, events: &[Event], wanted: bool)
 
 /// Whether the package manager regenerates the boot menu later in this run.
 fn regenerated_later(session: &Session, events: &[Event]) -> bool {
-    let hook = session.policy.distribution.menu_hook.map(|hook| session.layout.etc.join(hook));
     events.iter().any(|event| matches!(event, Event::KernelAdded(_) | Event::KernelRemoved(_)))
-        && hook.is_some_and(|hook| hook.exists())
+        && boot_default::menu_follows(session)
 }

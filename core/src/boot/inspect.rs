@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::grub::{self, Grub};
 use super::loader_conf::{self, LoaderConf};
+use super::pin::Pin;
 use super::{Candidate, Change, Facts, KeptDefault, Loader, Tool};
 use crate::in_use::in_use;
 use crate::kernel::{self, Index, elf};
@@ -42,7 +43,9 @@ pub fn inspect(
     let loader = if idle { Loader::Unknown } else { loader(layout, policy, &kernels) };
     let kept_default = kept_default.map(|kept_default| {
         let now = match (&kept_default.change, &loader) {
-            (Change::Grub { file, .. } | Change::LoaderConf { file, .. }, _) => file::text(file).ok(),
+            (Change::Grub { file, .. } | Change::LoaderConf { file, .. } | Change::Pin { file, .. }, _) => {
+                file::text(file).ok()
+            }
             (Change::Tool { .. }, Loader::Tool(tool)) => Some(tool.default.clone()),
             (Change::Tool { .. }, _) => None,
         };
@@ -101,6 +104,9 @@ fn loader(layout: &Layout, policy: &Policy, kernels: &[KernelRelease]) -> Loader
         return tool;
     }
     let ran = variable(layout, "LoaderInfo");
+    if let Some(pin) = pin(layout, policy, ran.as_deref()) {
+        return pin;
+    }
     if let Some(other) = other(layout, ran.as_deref()) {
         return Loader::Closed(format!("dkms does not change what {other} starts"));
     }
@@ -125,6 +131,18 @@ fn other(layout: &Layout, ran: Option<&str>) -> Option<String> {
         Some(ran) => Some(files.unwrap_or_else(|| ran.to_owned())),
         None => files,
     }
+}
+
+/// The facts about the boot tool of the distribution, if it manages this machine's boot partitions.
+fn pin(layout: &Layout, policy: &Policy, ran: Option<&str>) -> Option<Loader> {
+    let known = |ran: &str| ran.is_empty() || ran.starts_with("GRUB") || ran.starts_with("systemd-boot");
+    let (program, _) = policy.distribution.boot_tool.0.split_first()?;
+    if !layout.proxmox_partitions().exists() || !ran.is_none_or(known) || which(program).is_none() {
+        return None;
+    }
+    let file = layout.proxmox_pin();
+    let text = file::text(&file).ok().filter(|text| !text.trim().is_empty());
+    Some(Loader::Pin(Pin { file, text }))
 }
 
 /// The facts from the distribution's program.

@@ -7,6 +7,7 @@
 pub mod grub;
 mod inspect;
 pub mod loader_conf;
+pub mod pin;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +40,8 @@ pub enum Loader {
     Grub(grub::Grub),
     /// systemd-boot.
     LoaderConf(loader_conf::LoaderConf),
+    /// Any loader whose files a tool copies and writes, which reads the kernel to boot in a file.
+    Pin(pin::Pin),
     /// Any loader that is configured with the distribution's own program.
     Tool(Tool),
 }
@@ -100,6 +103,13 @@ pub enum Change {
         /// The lines that they replaced; often none.
         before: String,
     },
+    /// The file with the kernel to boot, followed by running the tool that applies it.
+    Pin {
+        /// The file.
+        file: PathBuf,
+        /// Its content.
+        text: String,
+    },
     /// A call of the distribution's program.
     Tool {
         /// The new default image.
@@ -153,7 +163,7 @@ pub fn decide(facts: &Facts) -> Option<Decision> {
             loader.after(act);
         }
         decision.undo = Some(act);
-        decision.menu = matches!(kept_default.change, Change::Grub { .. });
+        decision.menu = kept_default.change.needs_menu();
         if need.is_none() && in_force {
             decision.remark = Some(over(facts, kept_default));
         }
@@ -162,7 +172,7 @@ pub fn decide(facts: &Facts) -> Option<Decision> {
         match loader.make_default(need) {
             Some(Ok((change, act))) => {
                 let (keep, instead, modules) = need;
-                decision.menu |= matches!(change, Change::Grub { .. });
+                decision.menu |= change.needs_menu();
                 decision.remark = Some(kept(need, &change));
                 let (keep, instead, modules) = (keep.clone(), instead.clone(), modules.clone());
                 decision.change = Some((KeptDefault { keep, instead, modules, change, done: false }, act));
@@ -193,6 +203,7 @@ impl Loader {
             Self::Closed(why) => Some(Err(why.clone())),
             Self::Grub(grub) => Some(grub.make_default(need)),
             Self::LoaderConf(conf) => Some(conf.make_default(need)),
+            Self::Pin(pin) => Some(pin.make_default(need)),
             Self::Tool(tool) => Some(tool.make_default(need)),
         }
     }
@@ -203,6 +214,8 @@ impl Loader {
             (Self::LoaderConf(conf), Act::Write(file, text)) if conf.file == *file => {
                 conf.text.clone_from(text)
             }
+            (Self::Pin(pin), Act::Delete(file)) if pin.file == *file => pin.text = None,
+            (Self::Pin(pin), Act::Write(file, text)) if pin.file == *file => pin.text = Some(text.clone()),
             (Self::Tool(tool), Act::Set(image)) => tool.default.clone_from(image),
             _ => {}
         }
@@ -223,10 +236,15 @@ impl Tool {
 }
 
 impl Change {
+    /// Whether it has an effect only when the menu is made again.
+    fn needs_menu(&self) -> bool {
+        matches!(self, Self::Grub { .. } | Self::Pin { .. })
+    }
+
     /// Whether the change is still in effect.
     fn in_force(&self, now: Option<&str>) -> bool {
         match self {
-            Self::Grub { text, .. } => now == Some(text),
+            Self::Grub { text, .. } | Self::Pin { text, .. } => now == Some(text),
             Self::LoaderConf { ours, .. } => now.is_some_and(|now| now.contains(ours.as_str())),
             Self::Tool { image, .. } => now == Some(image),
         }
@@ -235,7 +253,7 @@ impl Change {
     /// The action that undoes it.
     fn undo(&self, now: &str) -> Act {
         match self {
-            Self::Grub { file, .. } => Act::Delete(file.clone()),
+            Self::Grub { file, .. } | Self::Pin { file, .. } => Act::Delete(file.clone()),
             Self::LoaderConf { file, ours, before } => {
                 Act::Write(file.clone(), now.replacen(ours, before, 1))
             }
@@ -246,7 +264,9 @@ impl Change {
     /// Its location, for messages.
     fn place(&self) -> String {
         match self {
-            Self::Grub { file, .. } | Self::LoaderConf { file, .. } => file.display().to_string(),
+            Self::Grub { file, .. } | Self::LoaderConf { file, .. } | Self::Pin { file, .. } => {
+                file.display().to_string()
+            }
             Self::Tool { image, .. } => image.clone(),
         }
     }

@@ -58,6 +58,11 @@ fn conf(text: &str) -> Loader {
     })
 }
 
+fn pin(text: Option<&str>) -> Loader {
+    let file = "/etc/kernel/proxmox-boot-pin".into();
+    Loader::Pin(pin::Pin { file, text: text.map(str::to_owned) })
+}
+
 fn tool(default: &str) -> Loader {
     let image = |kernel: &str| (release(kernel), format!("/boot/vmlinuz-{kernel}"));
     Loader::Tool(Tool {
@@ -123,7 +128,7 @@ fn nothing_is_done_where_it_is_not_wanted_or_the_loader_is_not_known() {
 
 #[test]
 fn it_is_made_once_and_undone_when_it_is_over() {
-    for loader in [grub(), conf("timeout 3\n"), tool(NEW)] {
+    for loader in [grub(), conf("timeout 3\n"), pin(None), tool(NEW)] {
         let before = facts(&LACKING, loader.clone());
         let made = after(&before);
         assert!(made.kept_default.is_some(), "{loader:?}");
@@ -147,7 +152,7 @@ fn it_is_made_once_and_undone_when_it_is_over() {
 
 #[test]
 fn a_newer_kernel_that_lacks_it_too_changes_what_is_said_and_nothing_else() {
-    for loader in [grub(), conf("timeout 3\n"), tool(NEW)] {
+    for loader in [grub(), conf("timeout 3\n"), pin(None), tool(NEW)] {
         let made = after(&facts(&LACKING, loader.clone()));
         let lines = [OLD, "6.12.2-amd64 lacks zfs", "6.12.3-amd64 lacks zfs"];
         let mut more = Facts { kernels: kernels(&lines), ..made };
@@ -175,6 +180,8 @@ fn what_the_admin_changes_is_left_alone() {
         (grub(), None),
         (grub(), Some("his")),
         (conf("timeout 3\n"), Some("default his.conf\n")),
+        (pin(None), None),
+        (pin(None), Some("6.12.3-amd64\n")),
         (tool(NEW), Some("his")),
     ] {
         let made = after(&facts(&LACKING, loader.clone()));
@@ -189,7 +196,7 @@ fn what_the_admin_changes_is_left_alone() {
 
 #[test]
 fn a_run_that_was_killed_is_completed() {
-    for loader in [grub(), conf("timeout 3\n"), tool(NEW)] {
+    for loader in [grub(), conf("timeout 3\n"), pin(None), tool(NEW)] {
         let before = facts(&LACKING, loader);
         let whole = after(&before);
         let (made, now) = whole.kept_default.clone().unwrap();
@@ -296,6 +303,17 @@ fn loader_conf_may_have_been_chosen() {
             .unwrap()
             .contains("no boot loader entry for 6.12.1-amd64")
     );
+}
+
+#[test]
+fn a_kernel_may_have_been_pinned() {
+    let decision = decide(&facts(&LACKING, pin(Some("6.12.2-amd64\n")))).unwrap();
+    let remark = decision.remark.unwrap();
+    assert!(decision.change.is_none() && !decision.menu);
+    assert!(remark.ends_with("was not changed: /etc/kernel/proxmox-boot-pin pins 6.12.2-amd64"), "{remark}");
+    let (made, act) = decide(&facts(&LACKING, pin(None))).unwrap().change.unwrap();
+    assert_eq!(act, Act::Write("/etc/kernel/proxmox-boot-pin".into(), "6.12.1-amd64\n".into()));
+    assert_eq!(made.change.place(), "/etc/kernel/proxmox-boot-pin");
 }
 
 #[test]

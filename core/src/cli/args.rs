@@ -146,7 +146,7 @@ pub struct Args {
     /// Tarball to write or to load
     #[arg(long, value_name = "FILE")]
     pub archive: Option<PathBuf>,
-    /// Format of the package: deb, rpm or pacman [that of this distribution]
+    /// Format of the package: deb, rpm, pacman or sysext [that of this distribution]
     #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
     pub format: Option<PackageFormat>,
     /// Directory for the package [.]

@@ -25,11 +25,17 @@ pub(super) fn make(session: &Session, args: &Args, invocation: &Invocation) -> R
             "packages contain builds; to pack a source: dkms mktarball --source-only",
         );
     }
-    if args.meta && format == PackageFormat::Pacman {
-        return refuse(
-            Exit::ERROR,
-            "--meta is not needed in this format: its packages are upgraded together with their kernel",
-        );
+    let without_meta = match format {
+        PackageFormat::Deb | PackageFormat::Rpm => None,
+        PackageFormat::Pacman => {
+            Some("--meta is not needed in this format: its packages are upgraded together with their kernel")
+        }
+        PackageFormat::Sysext => Some(
+            "--meta is not supported in this format: several extensions can be installed, one for each kernel",
+        ),
+    };
+    if let Some(why) = without_meta.filter(|_| args.meta) {
+        return refuse(Exit::ERROR, why);
     }
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("."));
     if !out.is_dir() {

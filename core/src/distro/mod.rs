@@ -89,6 +89,9 @@ pub struct Distribution {
     pub default_kernel: (&'static [&'static str], &'static [&'static str]),
     /// A file below `/etc` that regenerates the boot menu after dkms when a kernel is installed or removed.
     pub menu_hook: Option<&'static str>,
+    /// Program, arguments: a tool that copies kernels to boot partitions and writes the menus there. The file below `/etc` that
+    /// runs it after dkms when a kernel is installed or removed.
+    pub boot_tool: (&'static [&'static str], &'static str),
     /// How users and programs learn that a restart is due.
     pub restart_flag: Option<RestartFlag>,
 }
@@ -102,6 +105,8 @@ pub enum PackageFormat {
     Rpm,
     /// Arch
     Pacman,
+    /// systemd-sysext
+    Sysext,
 }
 
 /// A file that requests a restart.
@@ -114,6 +119,24 @@ pub struct RestartFlag {
     /// The content of the first file.
     pub text: &'static str,
 }
+
+/// A generator of the initramfs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Generator {
+    /// What the names of its images begin with; empty if that is not the name of another generator.
+    pub prefix: &'static str,
+    /// Program, arguments: lists the files of an image, which follows.
+    pub list: &'static [&'static str],
+    /// Program, arguments: regenerates an image.
+    pub make: &'static [&'static str],
+}
+
+/// A generator that users may choose instead of their distribution's. Its hooks make images when a kernel is installed.
+const BOOSTER: Generator = Generator {
+    prefix: "booster-",
+    list: &["booster", "ls"],
+    make: &["booster", "build", "--force", "--kernel-version", "{kernel}", "{image}"],
+};
 
 const MOK: (&str, &str) = ("mok.key", "mok.pub");
 const MOKUTIL: &[&str] = &["mokutil", "--import", "{certificate}"];
@@ -153,6 +176,7 @@ const OTHER: Distribution = Distribution {
     image_state: (&[], &[]),
     default_kernel: (&[], &[]),
     menu_hook: None,
+    boot_tool: (&[], ""),
     restart_flag: None,
 };
 
@@ -192,6 +216,8 @@ const DEBIAN: Distribution = Distribution {
         &["unpacked", "half-configured", "half-installed", "triggers-awaited"],
     ),
     menu_hook: Some("kernel/postinst.d/zz-update-grub"),
+    // Proxmox's, whose os-release is Debian's.
+    boot_tool: (&["proxmox-boot-tool", "refresh"], "kernel/postinst.d/zz-proxmox-boot"),
     restart_flag: Some(RestartFlag {
         file: "reboot-required",
         list: Some("reboot-required.pkgs"),
@@ -349,6 +375,14 @@ const ALIASES: &[(&str, &str)] = &[
     ("sles", "suse"),
 ];
 
+impl Generator {
+    /// Whether an image is one of its own, by its name.
+    pub fn made(&self, image: &Path) -> bool {
+        let name = image.file_name().unwrap_or_default().to_string_lossy();
+        self.prefix == if name.starts_with(BOOSTER.prefix) { BOOSTER.prefix } else { "" }
+    }
+}
+
 impl Distribution {
     /// The row of the system, from the os-release of the layout.
     pub fn detect(layout: &Layout) -> Self {
@@ -392,6 +426,11 @@ impl Distribution {
     pub fn advise_install(&self, packages: &str) -> String {
         let command = self.install(packages);
         if self.install == OTHER.install { command } else { format!("run `{command}`") }
+    }
+
+    /// The generators of the initramfs that its machines may have.
+    pub fn generators(&self) -> [Generator; 2] {
+        [Generator { prefix: "", list: self.list_initramfs, make: self.make_initramfs }, BOOSTER]
     }
 
     /// The command that enrolls a certificate, for a user to run. `exists` tests for a program; if none exists, the

@@ -73,6 +73,9 @@ pub struct Kernel {
     pub headers_package: Option<HeadersPackage>,
     /// Whether it has an initramfs.
     pub has_initramfs: bool,
+    /// Whether it has one of a generator that the distribution does not have as its own.
+    #[serde(default)]
+    pub has_other_initramfs: bool,
     /// Programs that are needed for building and not installed.
     pub missing_tools: Vec<String>,
 }
@@ -113,6 +116,8 @@ impl Kernel {
         let pkgbase = pkgbase(layout, &target.kernel);
         let images = layout.initramfs_images(&target.kernel, pkgbase.as_deref());
         let has_initramfs = images.iter().any(|image| image.exists());
+        let [own, _] = distribution.generators();
+        let has_other_initramfs = images.iter().any(|image| !own.made(image) && image.exists());
         let headers_package =
             if headers.is_none() { headers_package::find(layout, distribution, target) } else { None };
         Ok(Self {
@@ -126,6 +131,7 @@ impl Kernel {
             pkgbase,
             headers_package,
             has_initramfs,
+            has_other_initramfs,
             missing_tools,
         })
     }

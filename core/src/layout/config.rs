@@ -111,6 +111,7 @@ impl Layout {
             "initramfs-tools/initramfs.conf",
             "dracut.conf",
             "mkinitcpio.conf",
+            "booster.yaml",
             "modules",
         ] {
             files.push(self.etc.join(name));

@@ -98,6 +98,8 @@ impl Layout {
             format!("initrd-{kernel}"),
         ];
         names.extend(pkgbase.map(|base| format!("initramfs-{base}.img")));
+        // booster's.
+        names.extend([pkgbase.unwrap_or(kernel.as_str())].map(|name| format!("booster-{name}.img")));
         let mut images: Vec<PathBuf> = names.iter().map(|name| self.boot.join(name)).collect();
         // kernel-install's paths, where the boot loader reads a kernel's files from its own partition.
         for token in self.entry_tokens() {

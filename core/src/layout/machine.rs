@@ -32,11 +32,19 @@ impl Layout {
         [self.boot.with_file_name("efi"), self.boot.clone(), self.boot.join("efi")]
     }
 
+    /// The boot partitions that Proxmox's tool manages.
+    pub fn proxmox_partitions(&self) -> PathBuf {
+        self.etc.join("kernel/proxmox-boot-uuids")
+    }
+    /// The kernel that this tool makes the boot default, in the first line.
+    pub fn proxmox_pin(&self) -> PathBuf {
+        self.etc.join("kernel/proxmox-boot-pin")
+    }
     /// Files of boot loaders whose menus dkms does not change, with their names.
     pub fn other_loaders(&self) -> Vec<(&'static str, PathBuf)> {
         let mut files = vec![
             // It copies kernels and menus to the boot partitions, also those of GRUB and systemd-boot.
-            ("proxmox-boot-tool", self.etc.join("kernel/proxmox-boot-uuids")),
+            ("proxmox-boot-tool", self.proxmox_partitions()),
             ("extlinux", self.boot.join("extlinux/extlinux.conf")),
             ("syslinux", self.boot.join("syslinux/syslinux.cfg")),
         ];

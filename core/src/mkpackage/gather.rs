@@ -120,10 +120,14 @@ pub fn newest(entry: &Entry) -> Option<&Target> {
     entry.builds.keys().max_by(|a, b| version::compare(a.kernel.as_str(), b.kernel.as_str()))
 }
 
-/// The row of the distribution that the package is for: this one, if it uses the format.
+/// The row of the distribution that the package is for: this one, if it uses the format. Extensions are for all.
 fn row(session: &Session, format: PackageFormat) -> Distribution {
     let here = &session.policy.distribution;
-    if here.packages == Some(format) { here.clone() } else { Distribution::of_format(format) }
+    if here.packages == Some(format) || format == PackageFormat::Sysext {
+        here.clone()
+    } else {
+        Distribution::of_format(format)
+    }
 }
 
 /// What the modules that it depends on export.

@@ -9,6 +9,7 @@ mod names;
 mod pacman;
 mod rpm;
 mod scripts;
+mod sysext;
 
 use std::path::{Path, PathBuf};
 
@@ -129,6 +130,7 @@ pub fn write(session: &Session, contents: &Contents, format: PackageFormat, out:
         PackageFormat::Deb => deb::package(contents)?,
         PackageFormat::Rpm => rpm::package(contents, &place(session)?)?,
         PackageFormat::Pacman => pacman::package(contents)?,
+        PackageFormat::Sysext => sysext::package(contents, &place(session)?)?,
     };
     put(out, &name, &bytes)
 }
@@ -143,7 +145,9 @@ pub fn write_meta(
     let (name, bytes) = match format {
         PackageFormat::Deb => deb::meta(contents)?,
         PackageFormat::Rpm => rpm::meta(contents, &place(session)?)?,
-        PackageFormat::Pacman => anyhow::bail!("a package of this format follows its kernel without --meta"),
+        PackageFormat::Pacman | PackageFormat::Sysext => {
+            anyhow::bail!("a package of this format follows its kernel without --meta")
+        }
     };
     put(out, &name, &bytes)
 }

@@ -92,7 +92,9 @@ impl<'a> Planner<'a> {
             Event::SourceAdded { module, targets } => {
                 if self.register(module) {
                     for target in targets {
-                        if self.distribution.sources_regenerate_initramfs {
+                        let kernel = self.survey.kernels.get(target);
+                        let other = kernel.is_some_and(|kernel| kernel.has_other_initramfs);
+                        if self.distribution.sources_regenerate_initramfs && !other {
                             self.installers.insert(target.clone());
                         }
                         self.plan.initramfs.insert(target.clone());

@@ -102,10 +102,14 @@ pub fn prepare(session: &Session, target: &Target, headers: &Headers) -> Result<
         }
         if !session.makes_key() {
             if session.policy.distribution.makes_key {
-                session.screen.progress(
-                    "dkms: modules are not signed: no key is generated in a chroot or container \
-                     (try_sign_modules=true in framework.conf changes this)",
-                );
+                // Not for each kernel.
+                static SAID: std::sync::Once = std::sync::Once::new();
+                SAID.call_once(|| {
+                    session.screen.progress(
+                        "dkms: modules are not signed: no key is generated in a chroot or container \
+                         (try_sign_modules=true in framework.conf changes this)",
+                    );
+                });
             }
             return Ok(Signing::Off);
         }

@@ -78,9 +78,11 @@ impl Private {
         &self.dir
     }
 
-    /// Creates a directory. An existing name is an error.
+    /// Creates a directory, whatever the umask is. An existing name is an error.
     pub fn dir(&self, path: &Path) -> io::Result<()> {
-        DirBuilder::new().mode(0o755).create(self.dir.join(path))
+        let path = self.dir.join(path);
+        DirBuilder::new().mode(0o700).create(&path)?;
+        fs::set_permissions(&path, Permissions::from_mode(0o755))
     }
 
     /// Writes a file. An existing name, also of a link, is an error. Returns the number of bytes.

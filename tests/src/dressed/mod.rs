@@ -1,10 +1,18 @@
-//! Packages with the names, versions and layout of distributions' kernels, made on the spot: what dkms advises must be
-//! found by their package managers. Nothing in them can run or be built with.
+//! Packages with the names, versions and layout of distributions' kernels, made on the spot. Nothing in them can run or be built
+//! with, unless [`add_kernel`] has put Debian's kernel there: then it is theirs, with their releases.
 
-use crate::{Output, Root};
+mod machines;
+
+pub use machines::*;
+
+use crate::modules::Sources;
+use crate::roots::Layer;
+use crate::{Output, Root, Suite, pacman, stage};
 
 const DEB: &str = include_str!("deb.sh");
 const RPM: &str = include_str!("rpm.sh");
+const TREE: &str = include_str!("tree.sh");
+const REAL: &str = include_str!("real.sh");
 
 /// The repository of such packages in a root.
 pub const REPOSITORY: &str = "/opt/dressed";
@@ -43,6 +51,29 @@ fn make(root: &Root, script: &str, packages: &[Package], kernel: &str) {
     }
 }
 
+/// The product and a package of the module `fine/1.0`, with no kernel, and no hooks but ours for new ones.
+pub fn debian() -> Layer {
+    let sources = Sources::new("fine", "1.0");
+    let key = format!("{:?}", sources.files());
+    stage::product(Suite::trixie()).prepared("headers-advice", &key, |root| {
+        let package = sources.package(root);
+        root.apt_install(&[&package]).ok();
+        root.run("find /etc/kernel -type f ! -name dkms -delete").ok();
+    })
+}
+
+/// Puts Debian's small kernel in a root, for dressed packages, and the library that the programs of its headers need.
+pub fn add_kernel(root: &Root) {
+    let kernel = stage::cloud_kernel(Suite::trixie());
+    let made = Suite::trixie().base().prepared("kernel-tree", &format!("{TREE}{kernel}"), |root| {
+        root.write("/opt/tree.sh", TREE);
+        root.run(&format!("bash /opt/tree.sh {kernel} /opt/kernel.tar")).ok();
+    });
+    root.copy_in(&Root::on(&made).path("/opt/kernel.tar"), "/opt/kernel.tar");
+    root.write("/opt/real.sh", REAL);
+    root.run("ls /usr/lib/*/libelf.so.1 || apt-get -q -y install libelf1t64").ok();
+}
+
 /// Makes .debs of a kernel, and lets apt know nothing else.
 pub fn debs(root: &Root, packages: &[Package], kernel: &str) {
     make(root, DEB, packages, kernel);
@@ -69,6 +100,25 @@ pub fn rpms(root: &Root, packages: &[Package], kernel: &str, repository: &str) {
     }
     // It cannot rename what is in a lower layer.
     root.run(&format!("rm -rf {repository}/repodata && createrepo_c -q {repository}")).ok();
+}
+
+/// Makes two packages of a kernel, the second with its headers, in the repository of a machine with pacman.
+pub fn pacmans(machine: &pacman::Machine, package: &str, kernel: &str) {
+    let root = &machine.root;
+    let [image, headers] = ["image", "headers"].map(|part| format!("/opt/dressed/{part}"));
+    let modules = format!("usr/lib/modules/{kernel}");
+    root.write(&format!("{image}/{modules}/vmlinuz"), "image");
+    root.write(&format!("{headers}/{modules}/build/include/config/auto.conf"), "CONFIG_MODULES=y");
+    root.run(&format!(
+        "[ ! -e /opt/kernel.tar ] || {{ bash /opt/real.sh image {image}/{modules} {kernel} && \
+         bash /opt/real.sh headers {headers}/{modules}/build {kernel}; }}"
+    ))
+    .ok();
+    root.write(&format!("{image}/{modules}/pkgbase"), package);
+    let base = format!("pkgbase={package}");
+    machine.make(package, "6", &base, &image);
+    machine.make(&format!("{package}-headers"), "6", &base, &headers);
+    root.run("cd /opt/repo && repo-add -q here.db.tar.gz linux*-6-1-any.pkg.tar").ok();
 }
 
 /// The command that the output advises: what is between the first backticks.

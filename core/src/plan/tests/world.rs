@@ -390,6 +390,7 @@ impl World {
             pkgbase: None,
             headers_package: None,
             has_initramfs: kernel.initramfs,
+            has_other_initramfs: false,
             missing_tools: if kernel.tools { Vec::new() } else { vec!["gcc".into()] },
         }
     }

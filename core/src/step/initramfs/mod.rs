@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::distro::fill;
+use crate::distro::{Generator, fill};
 use crate::kernel::{elf, pkgbase};
 use crate::report::KernelStep;
 use crate::report::progress::Progress;
@@ -24,26 +24,37 @@ pub fn refresh(session: &Session, target: &Target, published: &BTreeSet<String>,
     }
     let images = unified::images(session, target);
     let wishes = wishes(session);
-    let plain = image(session, target, published, &wishes)?;
-    let stale = |initramfs: &Path| stale(published, &wishes, || list(session, initramfs));
+    let plain = plain(session, target, published, &wishes)?;
+    let [own, _] = session.policy.distribution.generators();
+    let stale = |initramfs: &Path| stale(published, &wishes, || list(&own, initramfs));
     let unified = unified::refresh(session, target, (&images, since), stale)?;
     Ok(plain || unified)
 }
 
-/// The initramfs in a file of its own.
-fn image(session: &Session, target: &Target, published: &BTreeSet<String>, wishes: &str) -> Result<bool> {
-    let distribution = &session.policy.distribution;
-    let Some((program, args)) = distribution.make_initramfs.split_first() else { return Ok(false) };
-    let pkgbase = pkgbase(&session.layout, &target.kernel);
-    let image = session
-        .layout
-        .initramfs_images(&target.kernel, pkgbase.as_deref())
-        .into_iter()
-        .find(|image| image.exists());
-    let Some(image) = image.filter(|_| which(program).is_some()) else { return Ok(false) };
-    if !stale(published, wishes, || list(session, &image)) {
-        return Ok(false);
+/// The initramfs in files of its own: usually one.
+fn plain(session: &Session, target: &Target, published: &BTreeSet<String>, wishes: &str) -> Result<bool> {
+    let mut made = false;
+    for generator in session.policy.distribution.generators() {
+        made |=
+            image(session, target, &generator, |image| stale(published, wishes, || list(&generator, image)))?;
     }
+    Ok(made)
+}
+
+/// The image of one generator.
+fn image(
+    session: &Session,
+    target: &Target,
+    generator: &Generator,
+    stale: impl FnOnce(&Path) -> bool,
+) -> Result<bool> {
+    let Some((program, args)) = generator.make.split_first() else { return Ok(false) };
+    let pkgbase = pkgbase(&session.layout, &target.kernel);
+    let images = session.layout.initramfs_images(&target.kernel, pkgbase.as_deref());
+    let images: Vec<_> = images.into_iter().filter(|image| generator.made(image) && image.exists()).collect();
+    let Some(image) = images.first().filter(|image| which(program).is_some() && stale(image)) else {
+        return Ok(false);
+    };
     session.screen.event(&Progress::Step { step: KernelStep::Initramfs, target });
     session
         .screen
@@ -55,7 +66,7 @@ fn image(session: &Session, target: &Target, published: &BTreeSet<String>, wishe
         .check()
         .with_context(|| format!("updating the initramfs for {}", target.kernel))?;
     // The note that it is out of date is deleted after this.
-    for image in session.layout.initramfs_images(&target.kernel, pkgbase.as_deref()) {
+    for image in &images {
         if let (Some(dir), Some(name)) = (image.parent().filter(|_| image.exists()), image.file_name()) {
             file::sync_files(dir, |file| name == file)?;
         }
@@ -64,8 +75,8 @@ fn image(session: &Session, target: &Target, published: &BTreeSet<String>, wishe
 }
 
 /// The names of the files in an initramfs.
-fn list(session: &Session, image: &Path) -> Option<String> {
-    let (program, args) = session.policy.distribution.list_initramfs.split_first()?;
+fn list(generator: &Generator, image: &Path) -> Option<String> {
+    let (program, args) = generator.list.split_first()?;
     let done = Cmd::new(*program).args(args).arg(image).output(Output::Split).run().ok()?;
     done.status.success().then(|| String::from_utf8_lossy(&done.output).into_owned())
 }
