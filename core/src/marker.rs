@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(damaged(&layout), []);
         put(&module, b"changed");
         assert_eq!((there(), all(&layout)), (vec![], vec![]));
-        assert_eq!(damaged(&layout), [marker.clone()]);
+        assert_eq!(damaged(&layout), std::slice::from_ref(&marker));
         let foreign = Target { arch: "aarch64".parse().unwrap(), ..target.clone() };
         put(&module, b"");
         assert!(markers(&layout, &foreign).is_empty());

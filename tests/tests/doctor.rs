@@ -95,6 +95,12 @@ const FAULTS: &[Row] = &[
         Pasted,
     ),
     (
+        "wrong-file-type",
+        "mv $DIR /opt/unmounted && ln -s /opt/disk/unmounted $DIR",
+        "is a symbolic link to nothing",
+        Admin("rm $DIR && mv /opt/unmounted $DIR"),
+    ),
+    (
         "half-key-pair",
         "mv /var/lib/dkms/mok.pub /opt",
         "mok.pub is missing",

@@ -30,6 +30,9 @@ const FOR_BUILDS: u64 = 256 << 20;
 /// Room for the module files of one transaction.
 const FOR_MODULES: u64 = 64 << 20;
 
+/// What a link is that cannot be followed.
+const NOWHERE: &str = "a symbolic link to nothing";
+
 /// Reads everything.
 pub fn inspect(session: &mut Session) -> Result<Facts> {
     let layout = session.layout.clone();
@@ -186,7 +189,6 @@ fn unwritable(session: &Session, targets: &[Target]) -> Vec<(PathBuf, Unwritable
 
 /// What would make a transaction fail, or be overlooked by one. A missing file or directory is none of it.
 fn misplaced(session: &Session, snapshot: &Snapshot, targets: &[Target]) -> Vec<Misplaced> {
-    const NOWHERE: &str = "a symbolic link to nothing";
     let layout = &session.layout;
     let mut expected: Vec<(PathBuf, &'static str)> = Vec::new();
     expected.extend(layout.own_dirs().into_iter().map(|path| (path, file::A_DIRECTORY)));
@@ -216,11 +218,17 @@ fn misplaced(session: &Session, snapshot: &Snapshot, targets: &[Target]) -> Vec<
 }
 
 /// Links on the way to the directory for modules of dkms that lead out of the directory of all modules: nothing is installed
-/// there, and the file system behind one may be missing at the next start.
+/// there, and the file system behind one may be missing at the next start, or now.
 fn linked(session: &Session, targets: &[Target]) -> Vec<Misplaced> {
     let Ok(tree) = session.layout.install_tree.canonicalize() else { return Vec::new() };
-    let outside = |path: &PathBuf| {
-        path.is_symlink() && path.canonicalize().is_ok_and(|real| real.is_dir() && !real.starts_with(&tree))
+    let wrong = |path: PathBuf| {
+        let is = match path.canonicalize() {
+            _ if !path.is_symlink() => return None,
+            Ok(real) if real.starts_with(&tree) => return None,
+            Ok(_) => OUTSIDE,
+            Err(_) => NOWHERE,
+        };
+        Some(Misplaced { path, is, needed: file::A_DIRECTORY })
     };
     let mut found = Vec::new();
     for target in targets {
@@ -229,8 +237,7 @@ fn linked(session: &Session, targets: &[Target]) -> Vec<Misplaced> {
         let mut parts: Vec<PathBuf> =
             dir.ancestors().take_while(|dir| dir.starts_with(&kernel)).map(Path::to_owned).collect();
         parts.reverse();
-        let link = parts.into_iter().find(outside);
-        found.extend(link.map(|path| Misplaced { path, is: OUTSIDE, needed: file::A_DIRECTORY }));
+        found.extend(parts.into_iter().find_map(wrong));
     }
     found
 }

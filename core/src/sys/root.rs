@@ -31,13 +31,13 @@ pub struct Unusable {
 }
 
 impl Unusable {
-    fn new(why: impl Into<String>, remedy: &'static str) -> Error {
+    fn because(why: impl Into<String>, remedy: &'static str) -> Error {
         Self { why: why.into(), remedy }.into()
     }
 
     /// A system for another architecture, whose programs this machine cannot run.
     fn foreign(machine: &str) -> Error {
-        Self::new(
+        Self::because(
             format!("its programs are for {machine}, which this machine cannot run without qemu-user-static"),
             "install that to continue here; otherwise its modules are built when it starts",
         )
@@ -49,17 +49,17 @@ fn examine(root: &Path) -> Result<()> {
     const NO_SYSTEM: &str = "give the directory with the files of an unpacked system";
     match file::kind_of(root, false) {
         None if root.is_symlink() => {
-            return Err(Unusable::new("it is a symbolic link to nothing", NO_SYSTEM));
+            return Err(Unusable::because("it is a symbolic link to nothing", NO_SYSTEM));
         }
-        None => return Err(Unusable::new("it does not exist", NO_SYSTEM)),
+        None => return Err(Unusable::because("it does not exist", NO_SYSTEM)),
         Some(kind) if kind != file::A_DIRECTORY => {
-            return Err(Unusable::new(format!("it is {kind}, not a directory"), NO_SYSTEM));
+            return Err(Unusable::because(format!("it is {kind}, not a directory"), NO_SYSTEM));
         }
         Some(_) => {}
     }
     // Builds need it, and it can only be mounted on a directory.
     match file::kind_of(&root.join("proc"), true) {
-        Some(kind) if kind != file::A_DIRECTORY => Err(Unusable::new(
+        Some(kind) if kind != file::A_DIRECTORY => Err(Unusable::because(
             format!("its /proc is {kind}, not a directory"),
             "move that aside, and make it an empty directory",
         )),
@@ -127,8 +127,8 @@ fn select(program: &Path, own: Option<u16>) -> Result<&Path> {
     match machine(Path::new(SHELL)) {
         Some(other) if own.is_some_and(|own| own != other) => Err(Unusable::foreign(&name(other))),
         Some(_) if this.exists() => Ok(this),
-        Some(_) => Err(Unusable::new("it has neither dkms-rs nor /proc", "install dkms-rs in it")),
-        None => Err(Unusable::new(
+        Some(_) => Err(Unusable::because("it has neither dkms-rs nor /proc", "install dkms-rs in it")),
+        None => Err(Unusable::because(
             "it is not a system: it has no /bin/sh",
             "give the directory with the files of an unpacked system",
         )),
