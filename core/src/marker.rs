@@ -139,6 +139,12 @@ pub fn markers(layout: &Layout, target: &Target) -> BTreeMap<ModuleName, Marker>
 
 /// The valid marker of a module.
 pub fn marker(layout: &Layout, target: &Target, name: &ModuleName) -> Option<Marker> {
+    let kernel = layout.kernel(&target.kernel);
+    stated(layout, target, name).filter(|marker| marker.holds(&kernel))
+}
+
+/// What the marker of a module says, whatever is on the disk.
+fn stated(layout: &Layout, target: &Target, name: &ModuleName) -> Option<Marker> {
     let (path, kernel) = (layout.package_marker(&target.kernel, name), layout.kernel(&target.kernel));
     let mut text = Vec::new();
     let meta = path.symlink_metadata().ok()?;
@@ -149,11 +155,22 @@ pub fn marker(layout: &Layout, target: &Target, name: &ModuleName) -> Option<Mar
     }
     file::open_data(&path, SIZE).ok()?.read_to_end(&mut text).ok()?;
     let marker = Marker::parse(&text, name, &target.kernel).ok()?;
-    (marker.target.arch == target.arch && marker.holds(&kernel)).then_some(marker)
+    (marker.target.arch == target.arch).then_some(marker)
 }
 
 /// The valid markers of all kernels.
 pub fn all(layout: &Layout) -> Vec<Marker> {
+    let holds = |marker: &Marker| marker.holds(&layout.kernel(&marker.target.kernel));
+    all_stated(layout).into_iter().filter(holds).collect()
+}
+
+/// The markers of packages whose files are missing or were changed.
+pub fn damaged(layout: &Layout) -> Vec<Marker> {
+    let holds = |marker: &Marker| marker.holds(&layout.kernel(&marker.target.kernel));
+    all_stated(layout).into_iter().filter(|marker| !holds(marker)).collect()
+}
+
+fn all_stated(layout: &Layout) -> Vec<Marker> {
     let kernels = file::sub_dirs(&layout.install_tree).into_iter();
     let kernels = kernels.filter_map(|kernel| kernel.parse::<KernelRelease>().ok());
     let mut found = Vec::new();
@@ -164,7 +181,7 @@ pub fn all(layout: &Layout) -> Vec<Marker> {
             // The marker says for which architecture it is.
             let arch = arch(&path);
             let target = arch.map(|arch| Target { kernel: kernel.clone(), arch });
-            found.extend(target.and_then(|target| marker(layout, &target, &name)));
+            found.extend(target.and_then(|target| stated(layout, &target, &name)));
         }
     }
     found
@@ -275,8 +292,10 @@ mod tests {
         }
         put(&layout.package_marker(&target.kernel, &other), &text(|_| {}));
         assert_eq!(there(), [name], "a marker of another name");
+        assert_eq!(damaged(&layout), []);
         put(&module, b"changed");
-        assert_eq!(there(), []);
+        assert_eq!((there(), all(&layout)), (vec![], vec![]));
+        assert_eq!(damaged(&layout), std::slice::from_ref(&marker));
         let foreign = Target { arch: "aarch64".parse().unwrap(), ..target.clone() };
         put(&module, b"");
         assert!(markers(&layout, &foreign).is_empty());

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeSet;
 
+use dkms_tests::dressed;
 use dkms_tests::modules::Sources;
 use dkms_tests::{Kernel, Root, Suite, history, stage};
 use serde_json::Value;
@@ -59,6 +60,45 @@ const FAULTS: &[Row] = &[
          mount -t tmpfs -o size=$(($(du -sk /opt/boot | cut -f 1) + 3000))k tmpfs /boot && cp -a /opt/boot/. /boot",
         "/boot has 2 MiB left",
         Admin("umount /boot"),
+    ),
+    (
+        "low-space",
+        "mkdir /opt/modules && cp -a /lib/modules/. /opt/modules && \
+         mount -t tmpfs -o size=$(($(du -sk /opt/modules | cut -f 1) + 3000))k tmpfs /lib/modules && \
+         cp -a /opt/modules/. /lib/modules",
+        "/lib/modules has 2 MiB left",
+        Admin("umount /lib/modules"),
+    ),
+    (
+        "unwritable",
+        "chattr +i $DIR",
+        "has an attribute that forbids changes, also to root",
+        Admin("chattr -i $DIR"),
+    ),
+    (
+        "unwritable",
+        "mount --bind /lib/modules /lib/modules && mount -o remount,ro,bind /lib/modules",
+        "/lib/modules is on a read-only file system",
+        Admin("umount /lib/modules"),
+    ),
+    // Nothing is promised that cannot be done.
+    (
+        "wrong-file-type",
+        "file=$(ls $DIR/fine.ko*) && rm $file && mkdir $file",
+        "is a directory; dkms needs a regular file there",
+        Admin("rmdir $DIR/fine.ko* && dkms autoinstall -k $K"),
+    ),
+    (
+        "wrong-file-type",
+        "mkdir /opt/disk && mv $DIR /opt/disk/dkms && ln -s /opt/disk/dkms $DIR",
+        "is a symbolic link to a directory outside of the modules directory",
+        Pasted,
+    ),
+    (
+        "wrong-file-type",
+        "mv $DIR /opt/unmounted && ln -s /opt/disk/unmounted $DIR",
+        "is a symbolic link to nothing",
+        Admin("rm $DIR && mv /opt/unmounted $DIR"),
     ),
     (
         "half-key-pair",
@@ -165,6 +205,12 @@ const FAULTS: &[Row] = &[
         Admin("dkms remove led/1.0 --all"),
     ),
     (
+        "hindered",
+        "cp -a /usr/src/fine-1.0/dkms.conf /opt/dkms.conf && echo 'if true; then' >/usr/src/fine-1.0/dkms.conf",
+        "fine/1.0 is installed for",
+        Admin("cp -a /opt/dkms.conf /usr/src/fine-1.0/dkms.conf"),
+    ),
+    (
         "upcoming",
         "echo '{\"format\": 1, \"checked\": 1, \"packages\": [], \"inputs\": \"\", \"untried\": [], \"held\": [], \"modules\": [{\"line\": \
          {\"module\": {\"name\": \"fine\", \"version\": \"1.0\"}, \"kernel\": \"9.9\", \"arch\": \"x86_64\", \"outcome\": \"failed\", \
@@ -204,10 +250,10 @@ const FAULTS: &[Row] = &[
 fn well() -> (Root, Kernel) {
     let (layer, kernel) = stage::with_small_tree(Suite::trixie());
     let sources = Sources::new("fine", "1.0");
-    let layer = layer.prepared("doctor", &format!("1{:?}", sources.files()), |root| {
+    let layer = layer.prepared("doctor", &format!("2{:?}", sources.files()), |root| {
         root.run("dkms generate_mok").ok();
         let package = sources.package(root);
-        root.apt_install(&[&package]).ok();
+        root.apt_install(&[&package, "e2fsprogs"]).ok();
         root.expect_installed(&["fine/1.0"], &kernel.release);
     });
     (Root::on(&layer), kernel)
@@ -263,5 +309,54 @@ fn every_planted_fault_is_found_and_ended() {
         let before = history::transactions(&root).len();
         root.run("dkms doctor --fix").ok().never_says(&["repaired"]);
         assert_eq!(history::transactions(&root).len(), before, "{kind}: the second repair did something");
+    }
+}
+
+/// A repair that must fail says why, and never that root is not root.
+#[test]
+fn a_tree_that_is_no_directory_is_named_as_what_it_is() {
+    let (root, _) = well();
+    for (plant, why, end) in [
+        (
+            "mv /var/lib/dkms /opt/tree && touch /var/lib/dkms",
+            "/var/lib/dkms is a regular file, not a directory",
+            "rm /var/lib/dkms && mv /opt/tree /var/lib/dkms",
+        ),
+        (
+            "chattr +i /var/lib/dkms",
+            "/var/lib/dkms has an attribute that forbids changes",
+            "chattr -i /var/lib/dkms",
+        ),
+    ] {
+        root.run(plant).ok();
+        for command in ["doctor --fix", "add fine/2.0"] {
+            root.run(&format!("dkms {command}")).fails().says(&[why]).never_says(&["must be run as root"]);
+        }
+        let said = root.run("dkms doctor").exits(20).says(&["/var/lib/dkms "]).never_says(&["--fix"]);
+        assert!(said.stdout.ends_with("\n1 problem\n"), "{plant}: {said}");
+        root.run(end).ok();
+        expect_well(&root, plant);
+    }
+}
+
+/// The files of a package that `dkms mkpackage` has made are the package manager's.
+#[test]
+fn damage_of_a_native_package_is_ended_by_its_package_manager() {
+    let (root, kernel) = well();
+    let release = &kernel.release;
+    root.run(&format!(
+        "mkdir {0} && dkms mkpackage fine/1.0 -k {release} --out {0} && apt-get -q -y purge fine-dkms",
+        dressed::REPOSITORY
+    ))
+    .ok();
+    dressed::index_debs(&root);
+    root.run("apt-get -q -y install fine-modules-*").ok();
+    expect_well(&root, "the installation of the package");
+    for damage in ["echo changed >$DIR/fine.ko.xz", "rm $DIR/fine.ko.xz"] {
+        root.run(&damage.replace("$DIR", &kernel.dkms_dir())).ok();
+        let found = found(&root);
+        assert!(found.len() == 1 && found[0]["kind"] == "damaged-package", "{damage}: {found:#?}");
+        root.run(&format!("{} -y", found[0]["command"].as_str().expect("a command"))).ok();
+        expect_well(&root, damage);
     }
 }

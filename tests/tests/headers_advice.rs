@@ -29,6 +29,15 @@ fn expect_headers(root: &Root, kernel: &str) {
     root.run(&format!("test -d /lib/modules/{kernel}/build/include")).ok();
 }
 
+/// Deletes the files of the headers' package, which is then still installed.
+fn damage(root: &Root, kernel: &str) {
+    root.run(&format!("rm -r $(readlink -f /lib/modules/{kernel}/build)/include")).ok();
+}
+
+fn damaged(kernel: &str) -> String {
+    format!("kernel headers for {kernel} are damaged: their package is installed")
+}
+
 fn advice_works(machine: &Machine) {
     let (root, kernel) = (dress(machine), machine.kernel);
     // In the transaction: apt and dpkg hold their locks.
@@ -39,6 +48,10 @@ fn advice_works(machine: &Machine) {
     root.run(&format!("{command} -y")).ok();
     expect_headers(&root, kernel);
     root.run(&format!("dkms autoinstall -k {kernel}")).never_says(&[&missing(kernel)]);
+    damage(&root, kernel);
+    let said = root.run(&format!("dkms autoinstall -k {kernel}")).says(&[&damaged(kernel)]);
+    root.run(&format!("{} -y", dressed::advised(&said))).ok();
+    expect_headers(&root, kernel);
 }
 
 #[test]
@@ -123,6 +136,13 @@ fn rpm_advice_works(machine: &Rpm) {
     let said = manager.install(&root, &[machine.packages[0].1]).says(&[&format!("run `{command} {advice}`")]);
     let packages = dressed::advised(&said).replacen(command, "", 1);
     manager.install(&root, &[packages.trim()]).never_says(&[&missing(kernel)]);
+    expect_headers(&root, kernel);
+    damage(&root, kernel);
+    let said = root.run(&format!("dkms autoinstall -k {kernel}")).says(&[&damaged(kernel)]);
+    let advised = dressed::advised(&said);
+    let (_, words) = advised.split_once(' ').expect("a command with arguments");
+    let program = manager.command(&[]).replace("install ", "");
+    root.run(&format!("{program}{words}")).ok();
     expect_headers(&root, kernel);
 }
 

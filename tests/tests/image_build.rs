@@ -165,7 +165,8 @@ fn an_image_for_another_architecture_is_deferred() {
     root.run(r"mkdir -p /opt/other/bin /opt/other/usr/sbin && head -c 4096 /dev/zero >/opt/other/bin/sh && \
                printf '\177ELF\2\2\1\0\0\0\0\0\0\0\0\0\0\2\0\26\0\0\0\1' | dd of=/opt/other/bin/sh conv=notrunc status=none && \
                chmod 755 /opt/other/bin/sh").ok();
-    let line = "/opt/other was not entered: its programs are for s390x, which this machine cannot run without qemu-user-static";
+    let line = "/opt/other was not entered: its programs are for s390x, which this machine cannot run without qemu-user-static; \
+                install that to continue here; otherwise its modules are built when it starts";
     root.run("dkms --root /opt/other autoinstall").exits(1).says(&[line]);
     root.run("DPKG_ROOT=/opt/other dkms autoinstall").ok().says(&["skipped", line]);
     root.run("DPKG_ROOT=/opt/other /usr/lib/dkms/common.postinst fine 1.0").ok().says(&["skipped", line]);
@@ -173,7 +174,16 @@ fn an_image_for_another_architecture_is_deferred() {
     root.run("dkms --root /opt/other status").exits(1).says(&[line]);
     // A directory that is no system.
     root.run("mkdir /opt/empty && dkms --root /opt/empty status").exits(1).says(&["it has no /bin/sh"]);
-    root.run("dkms --root /opt/missing status").exits(1).says(&["No such file"]);
+    root.run("touch /opt/file; mkdir /opt/odd && touch /opt/odd/proc").ok();
+    for (name, why) in [
+        ("missing", "it does not exist; give the directory"),
+        ("file", "it is a regular file, not a directory; give the directory"),
+        ("odd", "its /proc is a regular file, not a directory; move that aside"),
+    ] {
+        let line = format!("/opt/{name} was not entered: {why}");
+        let said = root.run(&format!("dkms --root /opt/{name} status")).exits(1).says(&[&line]);
+        assert_eq!(said.all().lines().count(), 1, "one line\n{said}");
+    }
 }
 
 /// The first start: the module of the image is there, and the machine makes its own key and signs it.

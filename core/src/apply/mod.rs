@@ -290,7 +290,15 @@ impl<'a> Work<'a> {
     fn intend(&mut self, change: impl FnOnce(&mut Intent)) -> Result<()> {
         let recorded = self.intent.clone();
         change(&mut self.intent);
-        if self.intent == recorded { Ok(()) } else { self.tree.intend(&self.intent) }
+        if self.intent == recorded {
+            return Ok(());
+        }
+        let written = self.tree.intend(&self.intent);
+        if written.is_err() {
+            // What is not on the disk is not completed by a later run.
+            self.intent = recorded;
+        }
+        written
     }
 
     /// The files that an installed build has in the kernel's module directory: as recorded, else where they must be.

@@ -1,5 +1,7 @@
 //! What the next automatic run would do, and why. Reads only.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 
 use super::recover::Recovery;
@@ -60,6 +62,12 @@ impl Outlook {
     /// What installs the kernel's headers.
     pub fn headers_package(&self, session: &Session) -> HeadersPackage {
         self.survey.headers_package(&session.policy.distribution, &self.target)
+    }
+
+    /// The versions that are installed for this kernel.
+    pub fn installed(&self) -> BTreeSet<ModuleId> {
+        let active = |id: &&ModuleId| self.snapshot.build(id, &self.target).is_some_and(|build| build.active);
+        self.snapshot.modules.keys().filter(active).cloned().collect()
     }
 
     /// Whether modules.dep of the kernel lacks installed modules.

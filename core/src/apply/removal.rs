@@ -124,11 +124,16 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// A module that cannot be removed stays, and does not prevent what concerns others.
+    /// A module that cannot be removed stays, and does not prevent what concerns others. If its removal has begun, the next run
+    /// completes it.
     pub(super) fn stuck(&mut self, removal: &Removal, why: &anyhow::Error) {
         let Removal { module, target, .. } = removal;
-        let failing = Failing::new(Fault::Dkms, Exit::ERROR, format!("not removed: {why:#}"));
-        let remaining = format!("{module} remains in the DKMS tree");
+        let begun = self.intent.withdraw.contains(&Placement::of(module, target));
+        let (what, remaining) = match begun {
+            true => ("removed in part", "the next run of dkms completes the removal".to_owned()),
+            false => ("not removed", format!("{module} remains in the DKMS tree")),
+        };
+        let failing = Failing::new(Fault::Dkms, Exit::ERROR, format!("{what}: {why:#}"));
         let outcome = Outcome::Failed(Failing { remaining, ..failing });
         self.session.screen.progress(&crate::report::text::progress(module, target, &outcome, None));
         self.report.add(module, Some(target), outcome);

@@ -35,6 +35,8 @@ impl Work<'_> {
                 Err(error) => {
                     stale.why = error.root_cause().to_string();
                     self.tree.note_stale(&target, &stale)?;
+                    let inside = initramfs::inside(self.session, &target, &stale.names);
+                    stale.modules = stale.concerned(inside.as_ref());
                     let earlier =
                         self.published.get(&target).is_none_or(|published| published.modules.is_empty());
                     let (step, modules, why) = (KernelStep::Initramfs, stale.modules, stale.why);
@@ -72,6 +74,7 @@ impl Work<'_> {
         let mut noted = noted.map(|(_, stale)| stale).unwrap_or_default();
         noted.modules.insert(module.clone());
         noted.names.extend(names.iter().cloned());
+        noted.owners.extend(names.iter().map(|name| (name.clone(), module.clone())));
         noted.since = now();
         self.tree.note_stale(target, &noted)
     }

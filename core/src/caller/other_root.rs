@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::caller::{in_transaction, root_of_manager, root_variable};
 use crate::exit::Exit;
 use crate::report::Screen;
-use crate::sys::root;
+use crate::sys::root::{self, Unusable};
 
 /// The option that names it.
 const OPTION: &str = "--root";
@@ -18,14 +18,15 @@ pub fn enter(given: Option<&Path>, program: &Path, words: &[String], screen: Scr
     let error = root::enter(&root, program, &without_option(words), root_variable());
     // A package's script goes on: modules are built when the system starts for the first time.
     let exit = if asked && !in_transaction() { Exit::ERROR } else { Exit::SUCCESS };
-    screen.alert(&sentence(&root, &format!("{error:#}"), exit));
+    screen.alert(&sentence(&root, &error, exit));
     Some(exit)
 }
 
 /// What a user reads.
-fn sentence(root: &Path, why: &str, exit: Exit) -> String {
+fn sentence(root: &Path, error: &anyhow::Error, exit: Exit) -> String {
     let what = if exit.is_success() { "dkms: skipped: " } else { "dkms: " };
-    format!("{what}{} was not entered: {why}; run dkms on the system itself", root.display())
+    let remedy = error.downcast_ref::<Unusable>().map_or("run dkms on the system itself", |why| why.remedy);
+    format!("{what}{} was not entered: {error:#}; {remedy}", root.display())
 }
 
 /// The words of a command line without the option, for the program in the directory.

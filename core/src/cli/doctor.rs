@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::args::Args;
-use super::refuse;
+use super::{permit, refuse};
 use crate::doctor::{Advice, Finding, findings, inspect, mend, repaired};
 use crate::exit::Exit;
 use crate::session::Session;
@@ -38,13 +38,11 @@ struct Found {
 
 pub(super) fn show(session: &mut Session, args: &Args) -> Result<Exit> {
     if args.fix && !crate::sys::file::writable(&session.layout.dkms_tree) {
-        let tree = session.layout.dkms_tree.display();
-        let why = if crate::sys::file::on_read_only(&session.layout.dkms_tree) {
-            format!("doctor --fix cannot repair: {tree} is on a read-only file system")
-        } else {
-            format!("doctor --fix must be run as root: {tree} is not writable")
-        };
-        return refuse(Exit::ERROR, why);
+        let tree = &session.layout.dkms_tree;
+        let permitted = rustix::process::geteuid().is_root() || crate::sys::file::on_read_only(tree);
+        let cannot = if permitted { "cannot repair" } else { "must be run as root" };
+        let why = permit::unwritable(tree);
+        return refuse(Exit::ERROR, format!("doctor --fix {cannot}: {} {why}", tree.display()));
     }
     if args.json {
         // Standard output has one document only.

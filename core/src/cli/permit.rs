@@ -1,5 +1,7 @@
 //! Permission checks: root may do everything, other users what they can write.
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use super::action::Writes;
@@ -8,7 +10,7 @@ use super::invocation::Invocation;
 use super::refuse;
 use crate::exit::Exit;
 use crate::session::Session;
-use crate::sys::file;
+use crate::sys::file::{self, Unwritable};
 
 /// Detects missing permissions before the action begins, and reports them in one line.
 pub(super) fn check(session: &Session, args: &Args, invocation: &Invocation) -> Result<()> {
@@ -49,7 +51,7 @@ pub(super) fn check(session: &Session, args: &Args, invocation: &Invocation) -> 
     // As root, an action on a kernel creates a missing DKMS tree.
     let makes_registry = root && kernels;
     if !makes_registry && !file::writable(registry) {
-        let why = if registry.is_dir() { "is not writable" } else { "does not exist" };
+        let why = unwritable(registry);
         return refuse(
             Exit::ERROR,
             format!("DKMS tree {} {why}; use --dkmstree DIRECTORY to select another one", registry.display()),
@@ -58,8 +60,36 @@ pub(super) fn check(session: &Session, args: &Args, invocation: &Invocation) -> 
     Ok(())
 }
 
+/// Why a directory cannot be written to, as a sentence without its subject.
+pub(super) fn unwritable(dir: &Path) -> String {
+    match file::kind_of(dir, false) {
+        None => "does not exist".into(),
+        Some(kind) if kind != file::A_DIRECTORY => format!("is {kind}, not a directory"),
+        Some(_) => match file::unwritable(dir) {
+            Some(Unwritable::ReadOnly) => "is on a read-only file system".into(),
+            Some(Unwritable::Immutable) => "has an attribute that forbids changes (lsattr -d)".into(),
+            Some(Unwritable::Denied) | None => "is not writable".into(),
+        },
+    }
+}
+
 /// A module that is not in the DKMS tree is reported as such to every user.
 fn registered(session: &Session, invocation: &Invocation) -> Result<bool> {
     let module = invocation.module_id()?;
     Ok(crate::apply::status_of(session, Some(&module.name))?.modules.contains_key(&module))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_writable_is_named_as_what_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("tree");
+        assert_eq!(unwritable(&tree), "does not exist");
+        file::write_atomic(&tree, b"", 0o644).unwrap();
+        assert_eq!(unwritable(&tree), "is a regular file, not a directory");
+        assert_eq!(unwritable(Path::new("/proc/self")), "is not writable");
+    }
 }

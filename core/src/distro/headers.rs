@@ -18,13 +18,16 @@ pub struct Database {
     pub requirements: &'static [&'static str],
     /// Program, arguments: prints the names of available packages that begin with the name that follows.
     pub available: &'static [&'static str],
+    /// Program, arguments: prints `installed` if the package that follows is; its version may follow its name.
+    pub installed: &'static [&'static str],
     /// The name of a kernel's package, and what installs its headers. The first pattern that matches applies. `*` is the
     /// same text on both sides, `{image}` the kernel's package and `{version}` its version.
     pub pairs: &'static [(&'static str, &'static str)],
 }
 
 /// A database that is not queried.
-pub(super) const NONE: Database = Database { owner: &[], requirements: &[], available: &[], pairs: &[] };
+pub(super) const NONE: Database =
+    Database { owner: &[], requirements: &[], available: &[], installed: &[], pairs: &[] };
 
 /// dpkg's, and apt's list of available packages as the last `apt update` left it.
 pub(super) const DPKG: Database = Database {
@@ -38,6 +41,7 @@ pub(super) const DPKG: Database = Database {
         "pve-kernel-*",
     ],
     available: &["apt-cache", "-o", "APT::Cache::Generate=false", "pkgnames"],
+    installed: &["dpkg-query", "-W", "-f=${db:Status-Status}\\n"],
     pairs: &[
         // Ubuntu's and Debian's without a signature.
         ("linux-image-unsigned-*", "linux-headers-*"),
@@ -65,12 +69,15 @@ pub(super) const DPKG: Database = Database {
     ],
 };
 
+const RPM_INSTALLED: &[&str] = &["rpm", "-q", "--queryformat", "installed\\n"];
+
 /// rpm's with dnf. Fedora, RHEL and relatives, Amazon (`kernel`, `kernel6.12`), Oracle (`kernel-uek-core`); RHEL's and
 /// Fedora's flavours `rt`, `16k`, `64k`, `debug`.
 pub(super) const DNF: Database = Database {
     owner: &["rpm", "-q", "--queryformat", "%{NAME} %{VERSION}-%{RELEASE}.%{ARCH}\\n", "-f"],
     requirements: &[],
     available: &[],
+    installed: RPM_INSTALLED,
     pairs: &[
         // Where a unified kernel image was installed, no package owns a plain one.
         ("kernel*-modules-core", "kernel*-devel-{version}"),
@@ -87,6 +94,7 @@ pub(super) const ZYPPER: Database = Database {
         ("kernel-*-base", "kernel-*-devel"),
         ("kernel-*", "kernel-*-devel={version}"),
     ],
+    installed: RPM_INSTALLED,
     ..NONE
 };
 
@@ -95,6 +103,8 @@ pub(super) const ZYPPER: Database = Database {
 pub enum HeadersPackage {
     /// These packages, as arguments of the command that installs packages.
     Install(String),
+    /// The same for packages that are installed, whose files are missing.
+    Reinstall(String),
     /// A package that is installed in a version for another kernel.
     Upgrade {
         /// Its name.
@@ -125,6 +135,11 @@ pub struct Owner {
 }
 
 impl Owner {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// From the answer of the database. Whatever is not a name and one more word is a message.
     pub fn read(answer: &str) -> Option<Self> {
         answer.lines().find_map(|line| {
@@ -180,15 +195,20 @@ impl Database {
         found
     }
 
-    /// What installs the headers of an owner's kernel. `requirements` is the database's answer, `available` whether a
-    /// package of this name is available; `None` if that is not known.
+    /// What installs the missing headers of an owner's kernel. `requirements` is the database's answer, `available` whether a
+    /// package of this name is available, `None` if that is not known; `installed` whether a package is installed.
     pub fn resolve(
         &self,
         owner: &Owner,
         requirements: &str,
         available: impl Fn(&str) -> Option<bool>,
+        installed: impl Fn(&str) -> bool,
     ) -> Option<HeadersPackage> {
         let headers = self.headers_of(&owner.name, &owner.version)?;
+        // Installing what is installed does nothing.
+        if headers.split(' ').next_back().is_some_and(|name| installed(&name.replace('=', "-"))) {
+            return Some(HeadersPackage::Reinstall(headers));
+        }
         let meta = self.metapackages(requirements, &owner.name);
         let meta = meta.filter(|(_, headers)| available(headers) != Some(false));
         let name = headers.rsplit(' ').next().unwrap_or_default();
@@ -204,10 +224,21 @@ impl Database {
 }
 
 impl HeadersPackage {
+    /// What is wrong with the headers.
+    pub fn lack(&self, kernel: &KernelRelease) -> String {
+        match self {
+            Self::Reinstall(_) => {
+                format!("kernel headers for {kernel} are damaged: their package is installed")
+            }
+            _ => format!("kernel headers for {kernel} are not installed"),
+        }
+    }
+
     /// What to do, as a part of a sentence.
     pub fn advice(&self, distribution: &Distribution, kernel: &KernelRelease) -> String {
         match self {
             Self::Install(packages) => distribution.advise_install(packages),
+            Self::Reinstall(packages) => distribution.advise_reinstall(packages),
             Self::Upgrade { name, installed, needed } => {
                 format!("upgrade {name} from {installed} to {needed}")
             }
@@ -228,6 +259,7 @@ impl HeadersPackage {
             Self::Install(packages) | Self::Unavailable { instead: Some(packages), .. } => {
                 distribution.install(packages)
             }
+            Self::Reinstall(packages) => distribution.reinstall(packages),
             Self::Upgrade { name, .. } => distribution.install(name),
             Self::Unavailable { instead: None, .. } | Self::Unpackaged => self.advice(distribution, kernel),
         }
@@ -251,7 +283,7 @@ mod tests {
         offered: &[&str],
     ) -> Option<HeadersPackage> {
         let known = |name: &str| (!offered.is_empty()).then(|| offered.contains(&name));
-        database.resolve(&Owner::read(owner)?, requirements, known)
+        database.resolve(&Owner::read(owner)?, requirements, known, |_| false)
     }
 
     fn install(packages: &str) -> Option<HeadersPackage> {
@@ -338,6 +370,48 @@ mod tests {
     }
 
     #[test]
+    fn what_is_installed_is_installed_again() {
+        let meta = "installed linux-image-amd64 , linux-image-6.1-amd64 (= 6.1-1)\n";
+        let suse = "kernel-default 6.4.0-150600.23.25.1";
+        for (database, owner, requirements, asked, packages) in [
+            (
+                &DPKG,
+                "linux-image-6.1-amd64: /boot/vmlinuz-K",
+                meta,
+                "linux-headers-6.1-amd64",
+                "linux-headers-6.1-amd64",
+            ),
+            // Also upgrades what belongs to another kernel.
+            (
+                &DPKG,
+                "raspberrypi-kernel: /boot/kernel8.img",
+                "",
+                "raspberrypi-kernel-headers",
+                "raspberrypi-kernel raspberrypi-kernel-headers",
+            ),
+            (
+                &DNF,
+                "kernel-core 6.17.1-300.fc43.x86_64",
+                "",
+                "kernel-devel-6.17.1-300.fc43.x86_64",
+                "kernel-devel-6.17.1-300.fc43.x86_64",
+            ),
+            // rpm knows no operators.
+            (
+                &ZYPPER,
+                suse,
+                "",
+                "kernel-default-devel-6.4.0-150600.23.25.1",
+                "kernel-default-devel=6.4.0-150600.23.25.1",
+            ),
+        ] {
+            let owner = Owner::read(owner).unwrap();
+            let found = database.resolve(&owner, requirements, |_| None, |name| name == asked);
+            assert_eq!(found, Some(HeadersPackage::Reinstall(packages.into())), "{owner:?}");
+        }
+    }
+
+    #[test]
     fn packages_that_no_repository_has_are_not_advised() {
         let now = "installed linux-image-amd64 , linux-image-6.1-amd64 (= 6.1-1)\n";
         let (image, headers) = ("linux-image-6.1-amd64: /boot/vmlinuz-K", "linux-headers-6.1-amd64");
@@ -382,6 +456,11 @@ mod tests {
         };
         for (package, advice, command) in [
             (HeadersPackage::Install("a b".into()), "run `apt install a b`", "apt install a b"),
+            (
+                HeadersPackage::Reinstall("a b".into()),
+                "run `apt-get install --reinstall a b`",
+                "apt-get install --reinstall a b",
+            ),
             (
                 gone(Some("i j")),
                 "no repository has h; for a newer kernel with its headers, run `apt install i j`",

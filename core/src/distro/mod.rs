@@ -51,8 +51,10 @@ pub struct Distribution {
     pub install: &'static str,
     /// Files of our package that start dkms in a package transaction.
     pub hooks: &'static [&'static str],
-    /// The command that restores them.
-    pub restore_hooks: &'static str,
+    /// The command that installs packages again that are installed; `{packages}` is replaced.
+    pub reinstall: &'static str,
+    /// Its option that also restores deleted files of the configuration.
+    pub restoring: &'static str,
     /// The command, or the setting, that holds back these packages; `{packages}` is replaced, `{packages,}` by a list with commas.
     pub keep_back: &'static str,
     /// The format of its packages, if `dkms mkpackage` writes it.
@@ -109,6 +111,9 @@ pub enum PackageFormat {
     Sysext,
 }
 
+/// The name of our package.
+const OUR_PACKAGE: &str = "dkms-rs";
+
 /// A file that requests a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RestartFlag {
@@ -159,7 +164,8 @@ const OTHER: Distribution = Distribution {
     weak_modules: (&[], &[]),
     install: "install {packages} with your package manager",
     hooks: &[],
-    restore_hooks: "reinstall dkms-rs with your package manager",
+    reinstall: "reinstall {packages} with your package manager",
+    restoring: "",
     keep_back: "hold {packages} with your package manager",
     packages: None,
     image_packages: &[],
@@ -196,8 +202,9 @@ const DEBIAN: Distribution = Distribution {
         "/etc/kernel/preinst.d/dkms",
         "/etc/kernel/prerm.d/dkms",
     ],
-    // They are conffiles: deleted ones stay deleted.
-    restore_hooks: "apt-get install --reinstall -o Dpkg::Options::=--force-confmiss dkms-rs",
+    reinstall: "apt-get install --reinstall {packages}",
+    // The hooks are conffiles: deleted ones stay deleted.
+    restoring: "-o Dpkg::Options::=--force-confmiss",
     keep_back: "apt-mark hold {packages}",
     packages: Some(PackageFormat::Deb),
     image_packages: &["linux-image-{kernel}", "linux-image-{kernel}-unsigned"],
@@ -233,7 +240,7 @@ const FEDORA: Distribution = Distribution {
     database: DNF,
     install: "dnf install {packages}",
     hooks: &["/usr/lib/kernel/install.d/40-dkms.install"],
-    restore_hooks: "dnf reinstall dkms-rs",
+    reinstall: "dnf reinstall {packages}",
     keep_back: "dnf versionlock add {packages}",
     packages: Some(PackageFormat::Rpm),
     image_packages: &["kernel-uname-r = {kernel}"],
@@ -292,7 +299,7 @@ const TABLE: &[Distribution] = &[
         ),
         install: "zypper install {packages}",
         hooks: FEDORA.hooks,
-        restore_hooks: "zypper install --force dkms-rs",
+        reinstall: "zypper install --force {packages}",
         keep_back: "zypper addlock {packages}",
         packages: Some(PackageFormat::Rpm),
         // A kernel's package provides its own name also with the version in the kernel's release, which lacks the last number.
@@ -322,7 +329,7 @@ const TABLE: &[Distribution] = &[
             "/usr/share/libalpm/hooks/70-dkms-upgrade.hook",
             "/usr/share/libalpm/hooks/71-dkms-remove.hook",
         ],
-        restore_hooks: "pacman -S dkms-rs",
+        reinstall: "pacman -S {packages}",
         keep_back: "pacman -Syu --ignore {packages,}",
         packages: Some(PackageFormat::Pacman),
         ask_image_version: &["pacman", "-Qo", "/usr/lib/modules/{kernel}/pkgbase"],
@@ -342,14 +349,14 @@ const TABLE: &[Distribution] = &[
         mok_settings: Some(("portage/make.conf", "MODULES_SIGN_KEY", "MODULES_SIGN_CERT")),
         kernels_key: true,
         install: "emerge {packages}",
-        restore_hooks: "emerge dkms-rs",
+        reinstall: "emerge {packages}",
         ..OTHER
     },
     Distribution {
         id: "void",
         headers_package: "linux{minor}-headers",
         install: "xbps-install -S {packages}",
-        restore_hooks: "xbps-install -f dkms-rs",
+        reinstall: "xbps-install -f {packages}",
         keep_back: "xbps-pkgdb -m hold {packages}",
         list_initramfs: &["lsinitrd"],
         make_initramfs: FEDORA.make_initramfs,
@@ -359,7 +366,7 @@ const TABLE: &[Distribution] = &[
         id: "alpine",
         headers_package: "linux-{flavour}-dev",
         install: "apk add {packages}",
-        restore_hooks: "apk fix --reinstall dkms-rs",
+        reinstall: "apk fix --reinstall {packages}",
         ..OTHER
     },
 ];
@@ -424,7 +431,26 @@ impl Distribution {
 
     /// The same as a part of a sentence.
     pub fn advise_install(&self, packages: &str) -> String {
-        let command = self.install(packages);
+        self.advise(self.install(packages))
+    }
+
+    /// The command that installs installed packages again.
+    pub fn reinstall(&self, packages: &str) -> String {
+        self.reinstall.replace("{packages}", packages)
+    }
+
+    /// The same as a part of a sentence.
+    pub fn advise_reinstall(&self, packages: &str) -> String {
+        self.advise(self.reinstall(packages))
+    }
+
+    /// The command that restores the files of our package, deleted hooks included.
+    pub fn restore_hooks(&self) -> String {
+        self.reinstall(format!("{} {OUR_PACKAGE}", self.restoring).trim_start())
+    }
+
+    /// A command as a part of a sentence; where the package manager is not known, it is a sentence already.
+    fn advise(&self, command: String) -> String {
         if self.install == OTHER.install { command } else { format!("run `{command}`") }
     }
 

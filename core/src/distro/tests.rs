@@ -43,6 +43,26 @@ fn arch_calls_a_kernel_by_its_package() {
 }
 
 #[test]
+fn packages_are_installed_again_by_a_command_of_each_manager() {
+    for (id, reinstall, hooks) in [
+        (
+            "debian",
+            "apt-get install --reinstall p",
+            "apt-get install --reinstall -o Dpkg::Options::=--force-confmiss dkms-rs",
+        ),
+        ("fedora", "dnf reinstall p", "dnf reinstall dkms-rs"),
+        ("sles", "zypper install --force p", "zypper install --force dkms-rs"),
+        ("arch", "pacman -S p", "pacman -S dkms-rs"),
+        ("alpine", "apk fix --reinstall p", "apk fix --reinstall dkms-rs"),
+        ("void", "xbps-install -f p", "xbps-install -f dkms-rs"),
+        ("other", "reinstall p with your package manager", "reinstall dkms-rs with your package manager"),
+    ] {
+        let row = Distribution::from_os_release(&format!("ID={id}\n"));
+        assert_eq!((row.reinstall("p"), row.restore_hooks()), (reinstall.into(), hooks.into()), "{id}");
+    }
+}
+
+#[test]
 fn suse_calls_headers_by_the_kernels_flavour() {
     let row = Distribution::from_os_release("ID=\"sles\"\nID_LIKE=\"suse\"\n");
     for (kernel, package) in [

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
+use super::facts::OUTSIDE;
 use super::{Finding, Misplaced};
 use crate::check::Rejection;
 use crate::distro::Distribution;
 use crate::layout::Layout;
+use crate::sys::file::Unwritable;
 use crate::sys::run;
 use crate::tree::Source;
 use crate::types::{ModuleName, Target};
@@ -58,6 +60,7 @@ impl Finding {
             | Self::BadFramework { .. }
             | Self::UnknownOptions { .. }
             | Self::Misplaced(_)
+            | Self::Unwritable { .. }
             | Self::LowSpace { .. }
             | Self::HalfKeyPair { .. }
             | Self::DamagedKey { .. }
@@ -67,6 +70,7 @@ impl Finding {
             | Self::RemovedKernel { .. }
             | Self::Unowned { .. }
             | Self::Damaged { .. }
+            | Self::DamagedPackage { .. }
             | Self::Unrestored { .. }
             | Self::Broken { .. }
             | Self::Loaded(_)
@@ -105,8 +109,23 @@ impl Finding {
             }
             Self::Misplaced(Misplaced { path, is, needed }) => {
                 let what = format!("{} is {is}; dkms needs {needed} there", path.display());
-                let command = format!("mv {} {}", quoted(path), aside(path));
-                row("wrong-file-type", what, "to move it aside", command)
+                let name = quoted(path);
+                if *is == OUTSIDE {
+                    let command = format!("to=$(realpath {name}) && rm {name} && cp -a \"$to\" {name}");
+                    return row("wrong-file-type", what, "to copy its content there", command);
+                }
+                row("wrong-file-type", what, "to move it aside", format!("mv {name} {}", aside(path)))
+            }
+            Self::Unwritable { dir, why } => {
+                let (what, program) = match why {
+                    Unwritable::ReadOnly => ("is on a read-only file system", "findmnt -T"),
+                    Unwritable::Immutable => {
+                        ("has an attribute that forbids changes, also to root", "lsattr -d")
+                    }
+                    Unwritable::Denied => ("cannot be changed by root", "ls -ld"),
+                };
+                let what = format!("{} {what}; nothing can be built or installed there", dir.display());
+                row("unwritable", what, "to see why", format!("{program} {}", quoted(dir)))
             }
             Self::LowSpace { dir, free, needed } => {
                 let what = format!("{} has {free} MiB left; an update can need {needed} MiB", dir.display());
@@ -174,6 +193,18 @@ impl Finding {
                 let command = format!("dkms install {module} -k {}/{} --force", target.kernel, target.arch);
                 row("damaged-files", what, "to install it again", command)
             }
+            Self::DamagedPackage { target, module, package } => {
+                let what = format!(
+                    "files of package {package} are missing or were changed: {module} for {}",
+                    target.kernel
+                );
+                row(
+                    "damaged-package",
+                    what,
+                    "to install it again",
+                    distribution.reinstall(&run::quoted(package)),
+                )
+            }
             Self::Unrestored { target, kept, place } => {
                 let what =
                     format!("{} is a module of {} that was not restored", kept.display(), target.kernel);
@@ -216,11 +247,7 @@ impl Finding {
                 row("loaded-differs", what, "to reload it, or restart", command)
             }
             Self::NoHeaders { target, modules, package } => {
-                let what = format!(
-                    "kernel headers for {} are not installed; not built: {}",
-                    target.kernel,
-                    list(modules)
-                );
+                let what = format!("{}; not built: {}", package.lack(&target.kernel), list(modules));
                 row("no-headers", what, "to install them", package.command(distribution, &target.kernel))
             }
             Self::NoTools { target, modules, tools } => {
@@ -241,8 +268,16 @@ impl Finding {
                 let command = format!("dkms log {module} -k {}", target.kernel);
                 row("failed", what, "to read the log", command)
             }
-            Self::Hindered { target, module, why } => {
-                let what = format!("{module} is not built for {}: {why}", target.kernel);
+            Self::Hindered { target, module, installed, why } => {
+                let what = match installed {
+                    true => {
+                        format!(
+                            "{module} is installed for {}, and cannot be built again: {why}",
+                            target.kernel
+                        )
+                    }
+                    false => format!("{module} is not built for {}: {why}", target.kernel),
+                };
                 let command = format!("dkms why {module} -k {}", target.kernel);
                 row("hindered", what, "for details", command)
             }
@@ -259,7 +294,7 @@ impl Finding {
             Self::OtherProgram { program } => {
                 let what = format!("the command dkms starts {}, which is not dkms-rs", program.display());
                 if program == Path::new(Layout::PROGRAM) {
-                    row("other-program", what, "to restore it", distribution.restore_hooks.to_owned())
+                    row("other-program", what, "to restore it", distribution.restore_hooks())
                 } else {
                     let command = format!("mv {} {}", quoted(program), aside(program));
                     row("other-program", what, "unless it is needed, to move it aside", command)
@@ -270,7 +305,7 @@ impl Finding {
                     "package transactions do not start dkms; missing: {}",
                     list(files.iter().map(|file| file.display()))
                 );
-                row("missing-hooks", what, "to restore them", distribution.restore_hooks.to_owned())
+                row("missing-hooks", what, "to restore them", distribution.restore_hooks())
             }
         }
     }

@@ -7,6 +7,7 @@ use crate::apply::Prospect;
 use crate::check::Rejection;
 use crate::kernel::HeadersPackage;
 use crate::loaded::Replaced;
+use crate::sys::file::Unwritable;
 use crate::tree::{Source, Stale};
 use crate::types::{ModuleId, Target};
 
@@ -23,6 +24,8 @@ pub struct Facts {
     pub unknown_options: Vec<String>,
     /// Paths at which there is something else than dkms needs there.
     pub misplaced: Vec<Misplaced>,
+    /// Directories that cannot be changed, with the reason.
+    pub unwritable: Vec<(PathBuf, Unwritable)>,
     /// The file systems that dkms writes to.
     pub space: Vec<Space>,
     /// The key pair for signing, if modules are signed here.
@@ -41,6 +44,8 @@ pub struct Facts {
     pub unowned: Vec<(Target, PathBuf)>,
     /// Installed modules whose files are missing or were changed.
     pub damaged: Vec<(Target, ModuleId)>,
+    /// Modules that native packages have installed, whose files are missing or were changed: with the package.
+    pub damaged_packages: Vec<(Target, ModuleId, String)>,
     /// Copies of the kernel's originals whose module is not installed any more, and where they belong.
     pub unrestored: Vec<(Target, PathBuf, PathBuf)>,
     /// A change of the boot default that was not made.
@@ -75,6 +80,9 @@ pub struct KeptLong {
     /// For how many days.
     pub days: u64,
 }
+
+/// Of a link to a directory whose content is needed.
+pub const OUTSIDE: &str = "a symbolic link to a directory outside of the modules directory";
 
 /// A path at which there is something else than dkms needs there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,4 +145,10 @@ pub struct Prospects {
     pub tools: Vec<String>,
     /// modules.dep lacks installed modules.
     pub index_outdated: bool,
+    /// The versions that are installed.
+    pub installed: BTreeSet<ModuleId>,
+    /// What cannot be installed before another finding is dealt with: something has the name of a directory or file.
+    pub blocked: BTreeSet<ModuleId>,
+    /// The same for modules.dep.
+    pub index_blocked: bool,
 }

@@ -6,17 +6,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::facts::OUTSIDE;
 use super::{Facts, KeptLong, Keys, Leftover, Misplaced, Prospects, Space};
 use crate::apply::{self, outlook};
 use crate::inventory::all_targets;
 use crate::kept_back::KeptBack;
 use crate::layout::Layout;
+use crate::marker::{self, Marker};
 use crate::session::Session;
-use crate::step::{sign, withdraw};
+use crate::step::{initramfs, sign, withdraw};
 use crate::survey;
+use crate::sys::file::Unwritable;
 use crate::sys::time::now;
 use crate::sys::{file, lock, run};
-use crate::tree::{self, Intent, Snapshot, Source, stale};
+use crate::tree::{self, Intent, Snapshot, Source, Stale, stale};
 use crate::types::{ModuleId, Target};
 use crate::upcoming::Upcoming;
 use crate::{check, kernel, loaded};
@@ -27,6 +30,9 @@ const FOR_BUILDS: u64 = 256 << 20;
 /// Room for the module files of one transaction.
 const FOR_MODULES: u64 = 64 << 20;
 
+/// What a link is that cannot be followed.
+const NOWHERE: &str = "a symbolic link to nothing";
+
 /// Reads everything.
 pub fn inspect(session: &mut Session) -> Result<Facts> {
     let layout = session.layout.clone();
@@ -34,15 +40,27 @@ pub fn inspect(session: &mut Session) -> Result<Facts> {
     let targets = all_targets(session)?;
     let all: BTreeSet<Target> = targets.iter().cloned().collect();
     let installed = kernel::installed(&layout);
+    // Then nothing is known of the modules, and nothing must be advised about them.
+    let no_tree = file::kind_of(&layout.dkms_tree, false).is_some_and(|kind| kind != file::A_DIRECTORY);
     let there = |target: &Target| installed.contains(&target.kernel);
     let (stale, orphaned): (Vec<_>, Vec<_>) =
         stale(&layout).into_iter().partition(|(target, _)| there(target));
+    let stale = stale.into_iter().filter_map(|(target, stale)| debt(session, target, stale)).collect();
     let built = snapshot.targets().into_iter().filter(|target| !there(target));
     let gone: BTreeSet<Target> = built.chain(orphaned.into_iter().map(|(target, _)| target)).collect();
+    let misplaced = misplaced(session, &snapshot, &targets);
+    let unwritable = unwritable(session, &targets);
+    let hindrances: Vec<&Path> = misplaced
+        .iter()
+        .filter(|one| in_the_way(&layout, one))
+        .map(|one| one.path.as_path())
+        .chain(unwritable.iter().map(|(dir, _)| dir.as_path()))
+        .collect();
     let mut prospects = Vec::new();
     for target in &targets {
-        prospects.push(prospects_of(session, target)?);
+        prospects.push(prospects_of(session, &snapshot, target, &hindrances)?);
     }
+    let damaged_packages = marker::damaged(&layout);
     let unfinished: Vec<Intent> = tree::unfulfilled(&layout).into_iter().map(|(_, intent)| intent).collect();
     let admin = &session.policy.admin;
     Ok(Facts {
@@ -50,15 +68,27 @@ pub fn inspect(session: &mut Session) -> Result<Facts> {
         framework: session.policy.framework.broken.clone(),
         framework_files: layout.framework().into_iter().filter(|file| file.exists()).collect(),
         unknown_options: session.policy.framework.compression.unknown.clone(),
-        misplaced: misplaced(&layout, &targets),
+        misplaced,
+        unwritable,
         space: space(session, &targets),
-        keys: targets.last().and_then(|target| keys(session, target)),
+        keys: targets.last().filter(|_| !no_tree).and_then(|target| keys(session, target)),
         rejected: check::foreseen(session, &all, || Ok(snapshot.clone()))?,
         running: lock::holder(&layout.lock()),
         unfinished: unfinished.len(),
         temporary: temporary(session, &snapshot, &targets),
         removed_kernels: gone.into_iter().map(|target| leftover(&snapshot, target)).collect(),
-        unowned: unowned(session, &snapshot, &targets, &unfinished),
+        unowned: match no_tree {
+            true => Vec::new(),
+            false => unowned(session, &snapshot, &targets, &unfinished, &damaged_packages),
+        },
+        damaged_packages: damaged_packages
+            .into_iter()
+            // A build of dkms may have taken its place.
+            .filter(|marker| {
+                all.contains(&marker.target) && snapshot.active(&marker.module.name, &marker.target).is_none()
+            })
+            .map(|marker| (marker.target, marker.module, marker.package))
+            .collect(),
         damaged: damaged(session, &snapshot, &all),
         boot_default: apply::boot::overdue(session, &snapshot)?,
         unrestored: unrestored(&layout, &snapshot, &all, &unfinished),
@@ -75,6 +105,17 @@ pub fn inspect(session: &mut Session) -> Result<Facts> {
     })
 }
 
+/// What an initramfs lacks. An interrupted run has noted all modules that it was to replace, before it was known which of them
+/// the initramfs has.
+fn debt(session: &Session, target: Target, mut stale: Stale) -> Option<(Target, Stale)> {
+    let inside = initramfs::inside(session, &target, &stale.names);
+    if stale.why.is_empty() && inside.as_ref().is_some_and(BTreeSet::is_empty) {
+        return None;
+    }
+    stale.modules = stale.concerned(inside.as_ref());
+    Some((target, stale))
+}
+
 fn upcoming(layout: &Layout) -> Vec<String> {
     let failing = Upcoming::load(layout).unwrap_or_default().failing(layout);
     failing.into_iter().map(|(_, sentence)| sentence).collect()
@@ -86,20 +127,69 @@ fn kept_back(layout: &Layout) -> Option<KeptLong> {
     Some(KeptLong { what: kept.sentence(), days })
 }
 
-fn prospects_of(session: &mut Session, target: &Target) -> Result<Prospects> {
+/// `hindrances`: paths at which nothing can be written.
+fn prospects_of(
+    session: &mut Session,
+    snapshot: &Snapshot,
+    target: &Target,
+    hindrances: &[&Path],
+) -> Result<Prospects> {
     let outlook = outlook(session, target)?;
+    let modules = outlook.all();
+    let own = own_dir(session, target);
+    let (dir, destination) = (session.layout.kernel(&target.kernel), session.policy.destination());
+    let needed = |id: &ModuleId| {
+        let build = snapshot.build(id, target).filter(|build| build.active);
+        let files = build.map(|build| build.places(&dir, destination)).unwrap_or_default();
+        files.into_iter().chain(own.clone()).chain([session.layout.work(), session.layout.lock()])
+    };
+    let blocked = |id: &&ModuleId| needed(id).any(|path| hindrances.iter().any(|one| path.starts_with(one)));
+    let index = session.layout.modules_dep(&target.kernel);
     Ok(Prospects {
         target: target.clone(),
-        modules: outlook.all(),
+        installed: outlook.installed(),
+        blocked: modules.iter().map(|(id, _)| id).filter(blocked).cloned().collect(),
+        index_blocked: hindrances.iter().any(|one| index.starts_with(one)),
+        modules,
         package: outlook.headers_package(session),
         tools: outlook.missing_tools(),
         index_outdated: outlook.index_outdated(),
     })
 }
 
+/// What no transaction replaces. A file can be replaced, whatever it is.
+fn in_the_way(layout: &Layout, Misplaced { path, is, needed }: &Misplaced) -> bool {
+    *needed == file::A_DIRECTORY || *is == file::A_DIRECTORY || *path == layout.lock()
+}
+
+/// Directories that a transaction changes, and cannot. Only root is expected to be able to. Where `/usr` is an image, it is
+/// read-only by design.
+fn unwritable(session: &Session, targets: &[Target]) -> Vec<(PathBuf, Unwritable)> {
+    let layout = &session.layout;
+    if !rustix::process::geteuid().is_root() {
+        return Vec::new();
+    }
+    let mut dirs = vec![layout.dkms_tree.clone(), layout.own()];
+    if !layout.ostree().exists() {
+        dirs.push(layout.install_tree.clone());
+        let modules = targets.iter().filter_map(|target| own_dir(session, target));
+        dirs.extend(modules.filter_map(|dir| dir.ancestors().find(|dir| dir.exists()).map(Path::to_owned)));
+    }
+    let mut found: Vec<(PathBuf, Unwritable)> = Vec::new();
+    for dir in dirs {
+        // A directory on a read-only file system is one of many.
+        let within = |(outer, why): &(PathBuf, Unwritable)| {
+            *outer == dir || *why == Unwritable::ReadOnly && dir.starts_with(outer)
+        };
+        let why = file::unwritable(&dir).filter(|_| !found.iter().any(within));
+        found.extend(why.map(|why| (dir, why)));
+    }
+    found
+}
+
 /// What would make a transaction fail, or be overlooked by one. A missing file or directory is none of it.
-fn misplaced(layout: &Layout, targets: &[Target]) -> Vec<Misplaced> {
-    const NOWHERE: &str = "a symbolic link to nothing";
+fn misplaced(session: &Session, snapshot: &Snapshot, targets: &[Target]) -> Vec<Misplaced> {
+    let layout = &session.layout;
     let mut expected: Vec<(PathBuf, &'static str)> = Vec::new();
     expected.extend(layout.own_dirs().into_iter().map(|path| (path, file::A_DIRECTORY)));
     expected.extend(layout.own_files().into_iter().map(|path| (path, file::A_FILE)));
@@ -122,7 +212,34 @@ fn misplaced(layout: &Layout, targets: &[Target]) -> Vec<Misplaced> {
         };
         (is != needed && !file::is_null(&path)).then_some(Misplaced { path, is, needed })
     });
-    wrong.collect()
+    let directories = files(session, snapshot).into_iter().filter(|file| file.is_dir() && !file.is_symlink());
+    let directories = directories.map(|path| Misplaced { path, is: file::A_DIRECTORY, needed: file::A_FILE });
+    wrong.chain(directories).chain(linked(session, targets)).collect()
+}
+
+/// Links on the way to the directory for modules of dkms that lead out of the directory of all modules: nothing is installed
+/// there, and the file system behind one may be missing at the next start, or now.
+fn linked(session: &Session, targets: &[Target]) -> Vec<Misplaced> {
+    let Ok(tree) = session.layout.install_tree.canonicalize() else { return Vec::new() };
+    let wrong = |path: PathBuf| {
+        let is = match path.canonicalize() {
+            _ if !path.is_symlink() => return None,
+            Ok(real) if real.starts_with(&tree) => return None,
+            Ok(_) => OUTSIDE,
+            Err(_) => NOWHERE,
+        };
+        Some(Misplaced { path, is, needed: file::A_DIRECTORY })
+    };
+    let mut found = Vec::new();
+    for target in targets {
+        let kernel = session.layout.kernel(&target.kernel);
+        let Some(dir) = own_dir(session, target) else { continue };
+        let mut parts: Vec<PathBuf> =
+            dir.ancestors().take_while(|dir| dir.starts_with(&kernel)).map(Path::to_owned).collect();
+        parts.reverse();
+        found.extend(parts.into_iter().find_map(wrong));
+    }
+    found
 }
 
 /// The file systems: one entry each, with the largest need.
@@ -134,11 +251,13 @@ fn space(session: &Session, targets: &[Target]) -> Vec<Space> {
     let largest = images.filter_map(|image| Some(image.metadata().ok()?.len())).max();
     // The new image is written beside the old one.
     let image = largest.filter(|_| !session.policy.distribution.make_initramfs.is_empty());
-    let needs = [
+    let mut needs = vec![
         (layout.dkms_tree.clone(), FOR_BUILDS),
         (layout.install_tree.clone(), FOR_MODULES),
         (layout.boot.clone(), image.unwrap_or(0)),
     ];
+    // It may have a file system of its own.
+    needs.extend(targets.iter().filter_map(|target| own_dir(session, target)).map(|dir| (dir, FOR_MODULES)));
     let mut found: Vec<(u64, Space)> = Vec::new();
     for (dir, needed) in needs.into_iter().filter(|(_, needed)| *needed > 0) {
         let (Ok(meta), Some(free)) = (dir.metadata(), file::room(&dir)) else { continue };
@@ -211,9 +330,12 @@ fn unowned(
     snapshot: &Snapshot,
     targets: &[Target],
     unfinished: &[Intent],
+    damaged: &[Marker],
 ) -> Vec<(Target, PathBuf)> {
     let touched: BTreeSet<&PathBuf> = unfinished.iter().flat_map(|intent| &intent.touched).collect();
-    let owned = files(session, snapshot);
+    // A directory on the way to it may be a link.
+    let owned: BTreeSet<PathBuf> = files(session, snapshot).iter().map(|file| real(file)).collect();
+    let packaged = |path: &PathBuf| damaged.iter().any(|marker| marker.owns(&session.layout, path));
     let module = |path: &PathBuf| {
         path.file_name().is_some_and(|name| name.to_string_lossy().contains(".ko"))
             && !file::is_abandoned(path)
@@ -222,9 +344,16 @@ fn unowned(
     for target in targets {
         let dir = own_dir(session, target).filter(|dir| !touched.contains(dir));
         let here = dir.iter().flat_map(|dir| file::sorted_entries(dir)).filter(module);
-        found.extend(here.filter(|file| !owned.contains(file)).map(|file| (target.clone(), file)));
+        let strange = here.filter(|file| !owned.contains(&real(file)) && !packaged(file));
+        found.extend(strange.map(|file| (target.clone(), file)));
     }
     found
+}
+
+/// A file in the directory to which its path leads. The file itself may be a link.
+fn real(file: &Path) -> PathBuf {
+    let dir = file.parent().and_then(|dir| dir.canonicalize().ok());
+    dir.zip(file.file_name()).map_or_else(|| file.to_owned(), |(dir, name)| dir.join(name))
 }
 
 /// Installed modules whose files are missing or were changed.

@@ -21,6 +21,7 @@ use crate::exit::Exit;
 use crate::kernel::HeadersPackage;
 use crate::loaded::Replaced;
 use crate::report::{Outcome, Waits};
+use crate::sys::file::Unwritable;
 use crate::tree::Source;
 use crate::types::{ModuleId, ModuleName, Target};
 
@@ -48,6 +49,13 @@ pub enum Finding {
     },
     /// Where dkms needs a file, a directory or a link, there is something else.
     Misplaced(Misplaced),
+    /// A directory cannot be changed.
+    Unwritable {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        why: Unwritable,
+    },
     /// A file system is almost full.
     LowSpace {
         /// A directory on it.
@@ -110,6 +118,15 @@ pub enum Finding {
         target: Target,
         /// The module.
         module: ModuleId,
+    },
+    /// Files of a module that a native package has installed are missing or were changed.
+    DamagedPackage {
+        /// The kernel.
+        target: Target,
+        /// The module.
+        module: ModuleId,
+        /// The package.
+        package: String,
     },
     /// A module of the kernel that one of ours replaced was not restored.
     Unrestored {
@@ -188,6 +205,8 @@ pub enum Finding {
         target: Target,
         /// The module.
         module: ModuleId,
+        /// An older build of it is installed.
+        installed: bool,
         /// The reason.
         why: String,
     },
@@ -231,7 +250,10 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
     }
     let missing: Vec<&Finding> = found.iter().filter(|one| matches!(one, Finding::Missing { .. })).collect();
     let again = |target: &Target, id: &ModuleId| missing.iter().any(|one| one.concerns(id, target));
-    let damaged = facts.damaged.iter().filter(|(target, module)| !again(target, module));
+    let blocked = |target: &Target, id: &ModuleId| {
+        facts.prospects.iter().any(|one| one.target == *target && one.blocked.contains(id))
+    };
+    let damaged = facts.damaged.iter().filter(|(target, id)| !again(target, id) && !blocked(target, id));
     let damaged = damaged.map(|(target, module)| (target.clone(), module.clone()));
     let damaged: Vec<Finding> = damaged.map(|(target, module)| Finding::Damaged { target, module }).collect();
     found.extend(damaged);
@@ -267,6 +289,9 @@ fn machine(facts: &Facts, found: &mut Vec<Finding>) {
         found.push(Finding::MissingHooks { files: facts.missing_hooks.clone() });
     }
     found.extend(facts.misplaced.iter().cloned().map(Finding::Misplaced));
+    found.extend(
+        facts.unwritable.iter().map(|(dir, why)| Finding::Unwritable { dir: dir.clone(), why: *why }),
+    );
     for Space { dir, free, needed } in facts.space.iter().filter(|space| space.free < space.needed) {
         found.push(Finding::LowSpace { dir: dir.clone(), free: free >> 20, needed: needed >> 20 });
     }
@@ -308,6 +333,10 @@ fn leftovers(facts: &Facts, found: &mut Vec<Finding>) {
     for (target, file) in &facts.unowned {
         found.push(Finding::Unowned { target: target.clone(), file: file.clone() });
     }
+    for (target, module, package) in &facts.damaged_packages {
+        let (target, module, package) = (target.clone(), module.clone(), package.clone());
+        found.push(Finding::DamagedPackage { target, module, package });
+    }
     for (target, kept, place) in &facts.unrestored {
         let (target, kept, place) = (target.clone(), kept.clone(), place.clone());
         found.push(Finding::Unrestored { target, kept, place });
@@ -320,11 +349,20 @@ fn leftovers(facts: &Facts, found: &mut Vec<Finding>) {
 /// What the next automatic run would do for a kernel. If the admin has disabled these runs, what they would build is not
 /// missing.
 fn kernel(prospects: &Prospects, facts: &Facts, found: &mut Vec<Finding>) {
-    let Prospects { target, modules, package, tools, index_outdated } = prospects;
+    let Prospects { target, modules, package, tools, index_outdated, installed, blocked, index_blocked } =
+        prospects;
     let (mut headerless, mut toolless, mut missing) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let mut single = Vec::new();
+    let hindered = |module: &ModuleId, why: &String| Finding::Hindered {
+        target: target.clone(),
+        module: module.clone(),
+        installed: installed.contains(module),
+        why: why.clone(),
+    };
     for (module, prospect) in modules {
         match prospect {
+            // What is in the way is a finding of its own. No repair is promised before.
+            Prospect::Build(_) | Prospect::Install(_) if blocked.contains(module) => {}
             Prospect::Build(_) | Prospect::Install(_) => {
                 missing.insert(module.clone());
             }
@@ -336,8 +374,7 @@ fn kernel(prospects: &Prospects, facts: &Facts, found: &mut Vec<Finding>) {
                 toolless.insert(module.clone());
             }
             Prospect::Settled(Outcome::Deferred { why, .. }) => {
-                let (target, module) = (target.clone(), module.clone());
-                single.push(Finding::Hindered { target, module, why: why.clone() });
+                single.push(hindered(module, why));
             }
             Prospect::Settled(Outcome::Failed(failing)) => {
                 let (target, module) = (target.clone(), module.clone());
@@ -347,8 +384,7 @@ fn kernel(prospects: &Prospects, facts: &Facts, found: &mut Vec<Finding>) {
             Prospect::Settled(Outcome::Refused { why, code, .. })
                 if *code != Exit::BROKEN || facts.broken.iter().all(|(broken, _)| broken != module) =>
             {
-                let (target, module) = (target.clone(), module.clone());
-                single.push(Finding::Hindered { target, module, why: why.clone() });
+                single.push(hindered(module, why));
             }
             Prospect::Settled(_) | Prospect::Unchanged(_) => {}
         }
@@ -365,7 +401,7 @@ fn kernel(prospects: &Prospects, facts: &Facts, found: &mut Vec<Finding>) {
         found.push(Finding::Missing { target: target.clone(), modules: missing });
     }
     found.extend(single);
-    if *index_outdated {
+    if *index_outdated && !index_blocked {
         found.push(Finding::OutdatedIndex { target: target.clone() });
     }
 }

@@ -3,6 +3,7 @@ use crate::distro::Distribution;
 use crate::layout::Layout;
 use crate::page::{documented, values};
 use crate::report::{Failing, Fault};
+use crate::sys::file::Unwritable;
 use crate::tree::{Source, Stale};
 
 fn target() -> Target {
@@ -21,6 +22,9 @@ fn facts(modules: Vec<(&str, Prospect)>) -> Facts {
         package: HeadersPackage::Install("linux-headers-6.1".into()),
         tools: vec!["gcc-12".into(), "make".into()],
         index_outdated: false,
+        installed: BTreeSet::new(),
+        blocked: BTreeSet::new(),
+        index_blocked: false,
     };
     Facts { prospects: vec![prospects], automatic: true, ..Facts::default() }
 }
@@ -115,6 +119,13 @@ fn table() -> Vec<(Facts, &'static str, &'static str, &'static str, bool)> {
             false,
         ),
         (
+            Facts { unwritable: vec![("/var/lib/dkms".into(), Unwritable::Immutable)], ..none() },
+            "unwritable",
+            "/var/lib/dkms has an attribute that forbids changes, also to root; nothing can be built or installed there",
+            "lsattr -d /var/lib/dkms",
+            false,
+        ),
+        (
             Facts { space: vec![Space { dir: "/boot".into(), free: 3 << 20, needed: 60 << 20 }], ..none() },
             "low-space",
             "/boot has 3 MiB left; an update can need 60 MiB",
@@ -195,6 +206,13 @@ fn table() -> Vec<(Facts, &'static str, &'static str, &'static str, bool)> {
             "damaged-files",
             "files of a/1 for 6.1 are missing or were changed",
             "dkms install a/1 -k 6.1/x86_64 --force",
+            false,
+        ),
+        (
+            Facts { damaged_packages: vec![(target(), id("a/1"), "a-modules-6.1".into())], ..none() },
+            "damaged-package",
+            "files of package a-modules-6.1 are missing or were changed: a/1 for 6.1",
+            "apt-get install --reinstall a-modules-6.1",
             false,
         ),
         (
@@ -320,7 +338,7 @@ fn a_command_that_is_pasted_does_what_it_says() {
     let replaced = Facts { other_program: Some(Layout::PROGRAM.into()), ..Facts::default() };
     for (why, facts, command) in [
         ("a path is one word", unowned, r"rm '/m/a; $(id)'\''.ko' && depmod 6.1"),
-        ("without it there would be none", replaced, debian.restore_hooks),
+        ("without it there would be none", replaced, &debian.restore_hooks()),
     ] {
         let found = findings(&facts);
         let advice = found.first().unwrap().advice(&debian, &Layout::default());
@@ -341,15 +359,24 @@ fn every_kind_is_in_the_table_and_described() {
 fn what_only_one_module_lacks_is_named_with_it() {
     let mut facts = facts(vec![("a/1", deferred(Waits::Tools)), ("b/1", deferred(Waits::Dependency))]);
     facts.prospects[0].tools.clear();
-    let hindered =
-        |name: &str| Finding::Hindered { target: target(), module: id(name), why: "it waits".into() };
+    let hindered = |name: &str| Finding::Hindered {
+        target: target(),
+        module: id(name),
+        installed: false,
+        why: "it waits".into(),
+    };
     assert_eq!(findings(&facts), [hindered("a/1"), hindered("b/1")]);
 }
 
 #[test]
 fn a_broken_module_is_found_once_and_one_without_a_readable_dkms_conf_is_found() {
     let facts = facts(vec![("a/1", refused(Exit::BROKEN))]);
-    let hindered = Finding::Hindered { target: target(), module: id("a/1"), why: "bad dkms.conf".into() };
+    let hindered = Finding::Hindered {
+        target: target(),
+        module: id("a/1"),
+        installed: false,
+        why: "bad dkms.conf".into(),
+    };
     assert_eq!(findings(&facts), [hindered]);
     let broken = vec![(id("a/1"), Source::Unlinked)];
     let found = findings(&Facts { broken, ..facts });
@@ -357,6 +384,64 @@ fn a_broken_module_is_found_once_and_one_without_a_readable_dkms_conf_is_found()
     // Its source is there.
     let advice = found[0].advice(&Distribution::from_os_release("ID=debian"), &Layout::default());
     assert_eq!(advice.command, "dkms add a/1");
+}
+
+#[test]
+fn what_is_installed_is_not_said_to_be_not_built() {
+    let mut facts = facts(vec![("a/1", refused(Exit::BAD_CONF))]);
+    facts.prospects[0].installed.insert(id("a/1"));
+    let found = findings(&facts);
+    let advice = found[0].advice(&Distribution::from_os_release("ID=debian"), &Layout::default());
+    assert_eq!(advice.what, "a/1 is installed for 6.1, and cannot be built again: bad dkms.conf");
+}
+
+#[test]
+fn headers_whose_package_is_installed_are_installed_again() {
+    let mut facts = facts(vec![("a/1", deferred(Waits::Headers))]);
+    facts.prospects[0].package = HeadersPackage::Reinstall("linux-headers-6.1".into());
+    let found = findings(&facts);
+    let advice = found[0].advice(&Distribution::from_os_release("ID=debian"), &Layout::default());
+    assert_eq!(advice.kind, "no-headers");
+    assert_eq!(advice.what, "kernel headers for 6.1 are damaged: their package is installed; not built: a/1");
+    assert_eq!(advice.command, "apt-get install --reinstall linux-headers-6.1");
+}
+
+#[test]
+fn no_repair_is_promised_that_something_else_prevents() {
+    let misplaced = Misplaced { path: "/m/a.ko".into(), is: "a directory", needed: "a regular file" };
+    let mut facts = facts(vec![("a/1", Prospect::Install("x")), ("b/1", Prospect::Build("x"))]);
+    facts.prospects[0].blocked.insert(id("a/1"));
+    facts.prospects[0].index_outdated = true;
+    facts.prospects[0].index_blocked = true;
+    facts.damaged = vec![(target(), id("a/1"))];
+    facts.misplaced = vec![misplaced.clone()];
+    let missing = Finding::Missing { target: target(), modules: [id("b/1")].into() };
+    assert_eq!(findings(&facts), [Finding::Misplaced(misplaced), missing]);
+}
+
+#[test]
+fn a_link_out_of_the_modules_directory_is_replaced_by_its_content() {
+    let misplaced = Misplaced { path: "/m/updates/dkms".into(), is: facts::OUTSIDE, needed: "a directory" };
+    let found = findings(&Facts { misplaced: vec![misplaced], ..Facts::default() });
+    let advice = found[0].advice(&Distribution::from_os_release("ID=debian"), &Layout::default());
+    assert_eq!(
+        advice.command,
+        "to=$(realpath /m/updates/dkms) && rm /m/updates/dkms && cp -a \"$to\" /m/updates/dkms"
+    );
+}
+
+#[test]
+fn a_directory_that_cannot_be_changed_has_a_command_that_shows_why() {
+    let debian = Distribution::from_os_release("ID=debian");
+    for (why, command) in [
+        (Unwritable::ReadOnly, "findmnt -T /usr/lib/modules"),
+        (Unwritable::Immutable, "lsattr -d /usr/lib/modules"),
+        (Unwritable::Denied, "ls -ld /usr/lib/modules"),
+    ] {
+        let found =
+            findings(&Facts { unwritable: vec![("/usr/lib/modules".into(), why)], ..Facts::default() });
+        assert_eq!(found[0].advice(&debian, &Layout::default()).command, command);
+    }
 }
 
 #[test]

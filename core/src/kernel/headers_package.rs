@@ -1,7 +1,8 @@
 //! The package with a kernel's headers, from the package database.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
+use super::headers::roots;
 use crate::distro::headers::{HeadersPackage, Owner};
 use crate::distro::{Distribution, fill};
 use crate::layout::Layout;
@@ -35,10 +36,57 @@ pub(super) fn find(layout: &Layout, distribution: &Distribution, target: &Target
         return paths.iter().any(|path| path.exists()).then_some(HeadersPackage::Unpackaged);
     };
     let requirements = ask(database.requirements, &[]).map(|(text, _)| text).unwrap_or_default();
-    database.resolve(&owner, &requirements, |name| {
-        let (names, _) = ask(database.available, &[name.to_owned()]).filter(|(_, succeeded)| *succeeded)?;
-        Some(names.lines().any(|line| line == name))
-    })
+    let prints = |program: &[&str], name: &str, word: &str| {
+        let (text, _) = ask(program, &[name.to_owned()]).filter(|(_, succeeded)| *succeeded)?;
+        Some(text.lines().any(|line| line == word))
+    };
+    database.resolve(
+        &owner,
+        &requirements,
+        |name| prints(database.available, name, name),
+        |name| prints(database.installed, name, "installed").unwrap_or(false),
+    )
+}
+
+/// The package of a directory that headers need, if it is missing and its package is installed: on Debian and Ubuntu, the headers
+/// of one kernel are in several packages.
+pub(super) fn damaged(
+    layout: &Layout,
+    distribution: &Distribution,
+    headers: &Path,
+) -> Option<HeadersPackage> {
+    let lost: Vec<PathBuf> = needed(headers).into_iter().filter(|dir| !dir.exists()).collect();
+    let (program, args) = distribution.database.owner.split_first()?;
+    if lost.is_empty() || !layout.has_system_kernels() {
+        return None;
+    }
+    let paths = lost.iter().map(|path| path.display().to_string());
+    let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).chain(paths).collect();
+    let owner = Owner::read(&answer(program, &args)?.0)?;
+    Some(HeadersPackage::Reinstall(owner.name().to_owned()))
+}
+
+/// The directories without which nothing can be built: those with the Makefile and the programs that it runs.
+fn needed(headers: &Path) -> Vec<PathBuf> {
+    let scripts = headers.join("scripts");
+    let link = std::fs::read_link(&scripts).ok().map(|to| plain(&headers.join(to)));
+    roots(headers)
+        .into_iter()
+        .filter(|root| *root != scripts && !root.ends_with("tools"))
+        .chain(link)
+        .collect()
+}
+
+/// A path without `..`, as the package database has it.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            part => plain.push(part),
+        }
+    }
+    plain
 }
 
 /// The answer of a program of the distribution: `NAME`, or `NAME INSTALLED NEEDED` if another version is installed.
@@ -66,6 +114,22 @@ fn answer(program: &str, args: &[String]) -> Option<(String, bool)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn headers_need_their_makefile_and_their_programs() {
+        let dir = tempfile::tempdir().unwrap();
+        let headers = dir.path().join("src/linux-headers-6.1-amd64");
+        crate::sys::file::write_atomic(
+            &headers.join("Makefile"),
+            b"include /usr/src/linux-headers-6.1-common/Makefile\n",
+            0o644,
+        )
+        .unwrap();
+        std::os::unix::fs::symlink("../../lib/linux-kbuild-6.1/scripts", headers.join("scripts")).unwrap();
+        std::os::unix::fs::symlink("../../lib/linux-kbuild-6.1/tools", headers.join("tools")).unwrap();
+        let kbuild = dir.path().join("lib/linux-kbuild-6.1/scripts");
+        assert_eq!(needed(&headers), [headers, "/usr/src/linux-headers-6.1-common".into(), kbuild]);
+    }
 
     #[test]
     fn a_program_prints_one_or_three_words() {

@@ -92,6 +92,10 @@ impl Kernel {
         let dir = layout.kernel(&target.kernel);
         let headers_dir = headers.map_or_else(|| layout.headers(&target.kernel), Path::to_path_buf);
         let headers = Headers::load(layout, distribution, target, &headers_dir, config)?;
+        // Nothing can be built with a part of them.
+        let damaged =
+            headers.as_ref().and_then(|_| headers_package::damaged(layout, distribution, &headers_dir));
+        let headers = headers.filter(|_| damaged.is_none());
         let list = layout.modules_dep(&target.kernel);
         // Something else at its place is replaced by depmod.
         let misplaced = file::kind_of(&list, false).is_some_and(|kind| kind != file::A_FILE);
@@ -118,8 +122,8 @@ impl Kernel {
         let has_initramfs = images.iter().any(|image| image.exists());
         let [own, _] = distribution.generators();
         let has_other_initramfs = images.iter().any(|image| !own.made(image) && image.exists());
-        let headers_package =
-            if headers.is_none() { headers_package::find(layout, distribution, target) } else { None };
+        let headers_package = damaged
+            .or_else(|| headers.is_none().then(|| headers_package::find(layout, distribution, target))?);
         Ok(Self {
             target: target.clone(),
             exists: dir.is_dir(),

@@ -247,7 +247,7 @@ impl Planner<'_> {
         let package = self.survey.headers_package(self.distribution, target);
         let advice = package.advice(self.distribution, &target.kernel);
         Outcome::Deferred {
-            why: format!("kernel headers for {} are not installed", target.kernel),
+            why: package.lack(&target.kernel),
             advice: format!("{advice}; the module will then be built automatically"),
             waits: Waits::Headers,
         }

@@ -33,7 +33,9 @@ pub use read::{
 };
 pub use real::{link_target, real_dir};
 pub use staged::Staged;
-pub use state::{is_executable, is_full, on_read_only, open_to_others, room, writable};
+pub use state::{
+    Unwritable, is_executable, is_full, on_read_only, open_to_others, room, unwritable, writable,
+};
 pub use swap::Swap;
 pub use tree::{Adopted, Entry, adopt, copy as copy_tree, copy_real};
 

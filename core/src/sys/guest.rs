@@ -34,9 +34,30 @@ fn contained(environment: &Path) -> bool {
     text.split(|byte| *byte == 0).any(|variable| variable.starts_with(b"container="))
 }
 
+/// The architecture of the running kernel, if it is another one than that of this process: an emulator (qemu-user) runs it. The
+/// emulator changes what uname(2) says, and not this file.
+pub fn emulated() -> Option<String> {
+    let kernel = crate::sys::file::text("/proc/sys/kernel/arch").ok()?;
+    let own = rustix::system::uname();
+    other(kernel.trim(), own.machine().to_str().ok()?)
+}
+
+fn other(kernel: &str, own: &str) -> Option<String> {
+    (!kernel.is_empty() && kernel != own).then(|| kernel.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kernel_of_another_architecture_means_an_emulator() {
+        for (kernel, own, expected) in
+            [("x86_64", "x86_64", None), ("x86_64", "aarch64", Some("x86_64")), ("", "x86_64", None)]
+        {
+            assert_eq!(other(kernel, own).as_deref(), expected, "{kernel} {own}");
+        }
+    }
 
     #[test]
     fn the_root_of_process_1_may_be_hidden() {

@@ -21,17 +21,58 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 /// A program that every system has.
 const SHELL: &str = "/bin/sh";
 
-/// The system in this directory is one for another architecture, whose programs this machine cannot run.
+/// A directory that cannot be entered, for a reason that has a remedy.
 #[derive(Debug, thiserror::Error)]
-#[error("its programs are for {0}, which this machine cannot run without qemu-user-static")]
-pub struct Foreign(String);
+#[error("{why}")]
+pub struct Unusable {
+    why: String,
+    /// What to do.
+    pub remedy: &'static str,
+}
+
+impl Unusable {
+    fn because(why: impl Into<String>, remedy: &'static str) -> Error {
+        Self { why: why.into(), remedy }.into()
+    }
+
+    /// A system for another architecture, whose programs this machine cannot run.
+    fn foreign(machine: &str) -> Error {
+        Self::because(
+            format!("its programs are for {machine}, which this machine cannot run without qemu-user-static"),
+            "install that to continue here; otherwise its modules are built when it starts",
+        )
+    }
+}
+
+/// Whether a directory can be a system's root directory, as far as this is visible before it is entered.
+fn examine(root: &Path) -> Result<()> {
+    const NO_SYSTEM: &str = "give the directory with the files of an unpacked system";
+    match file::kind_of(root, false) {
+        None if root.is_symlink() => {
+            return Err(Unusable::because("it is a symbolic link to nothing", NO_SYSTEM));
+        }
+        None => return Err(Unusable::because("it does not exist", NO_SYSTEM)),
+        Some(kind) if kind != file::A_DIRECTORY => {
+            return Err(Unusable::because(format!("it is {kind}, not a directory"), NO_SYSTEM));
+        }
+        Some(_) => {}
+    }
+    // Builds need it, and it can only be mounted on a directory.
+    match file::kind_of(&root.join("proc"), true) {
+        Some(kind) if kind != file::A_DIRECTORY => Err(Unusable::because(
+            format!("its /proc is {kind}, not a directory"),
+            "move that aside, and make it an empty directory",
+        )),
+        _ => Ok(()),
+    }
+}
 
 /// Replaces this process by a program of the system in `root`, or by this program if that system does not have it. Returns only
 /// if this fails. `dropped`: a variable that names the directory.
 pub fn enter(root: &Path, program: &Path, words: &[String], dropped: &str) -> Error {
     // Out of reach afterwards, if the system has no /proc.
     let own = machine(Path::new(THIS_PROGRAM));
-    match change_to(root).and_then(|()| select(program, own)) {
+    match examine(root).and_then(|()| change_to(root)).and_then(|()| select(program, own)) {
         Ok(program) => execute(program, words, dropped),
         Err(error) => error,
     }
@@ -84,10 +125,13 @@ fn select(program: &Path, own: Option<u16>) -> Result<&Path> {
     }
     let this = Path::new(THIS_PROGRAM);
     match machine(Path::new(SHELL)) {
-        Some(other) if own.is_some_and(|own| own != other) => Err(Foreign(name(other)).into()),
+        Some(other) if own.is_some_and(|own| own != other) => Err(Unusable::foreign(&name(other))),
         Some(_) if this.exists() => Ok(this),
-        Some(_) => Err(Error::msg("it has neither dkms-rs nor /proc")),
-        None => Err(Error::msg("it is not a system: it has no /bin/sh")),
+        Some(_) => Err(Unusable::because("it has neither dkms-rs nor /proc", "install dkms-rs in it")),
+        None => Err(Unusable::because(
+            "it is not a system: it has no /bin/sh",
+            "give the directory with the files of an unpacked system",
+        )),
     }
 }
 
@@ -104,7 +148,7 @@ fn execute(program: &Path, words: &[String], dropped: &str) -> Error {
     // Its name decides whether this program is a helper of a sandbox.
     let error = command.arg0("dkms").exec();
     match (error.raw_os_error().map(Errno::from_raw_os_error), foreign) {
-        (Some(Errno::NOEXEC), Some(other)) => Foreign(other).into(),
+        (Some(Errno::NOEXEC), Some(other)) => Unusable::foreign(&other),
         _ => Error::new(error).context(format!("starting {}", program.display())),
     }
 }
@@ -167,6 +211,30 @@ mod tests {
             assert_eq!(of_header(&header).map(name).as_deref(), expected, "{header:?}");
         }
         assert_eq!(machine(Path::new(SHELL)), machine(Path::new(THIS_PROGRAM)));
+    }
+
+    #[test]
+    fn what_is_no_root_directory_is_named_before_it_is_entered() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("file"), "").unwrap();
+        std::os::unix::fs::symlink("nowhere", at("link")).unwrap();
+        for name in ["system", "bare", "odd"] {
+            std::fs::create_dir(at(name)).unwrap();
+        }
+        std::fs::create_dir(at("system/proc")).unwrap();
+        std::fs::write(at("odd/proc"), "").unwrap();
+        for (name, expected) in [
+            ("system", ""),
+            ("bare", ""),
+            ("missing", "it does not exist"),
+            ("link", "it is a symbolic link to nothing"),
+            ("file", "it is a regular file, not a directory"),
+            ("odd", "its /proc is a regular file, not a directory"),
+        ] {
+            let why = examine(&at(name)).err().map(|error| error.to_string());
+            assert_eq!(why.unwrap_or_default(), expected, "{name}");
+        }
     }
 
     #[test]

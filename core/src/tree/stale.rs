@@ -1,6 +1,6 @@
 //! Initramfs images that do not contain the modules that are installed, until they are regenerated.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -18,12 +18,25 @@ pub struct Stale {
     pub modules: BTreeSet<ModuleName>,
     /// The kernel's names of the modules.
     pub names: BTreeSet<String>,
+    /// The package of each name; a note of an older dkms has none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub owners: BTreeMap<String, ModuleName>,
     /// When the last of them was replaced, in seconds since 1970: an image from after this has it.
     #[serde(default)]
     pub since: u64,
     /// Why regenerating it failed; empty until that was tried.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
+}
+
+impl Stale {
+    /// The packages of the names that are in the initramfs, or are to be in it. If it is not known which are, or what failed is
+    /// not about one of them: all packages.
+    pub fn concerned(&self, inside: Option<&BTreeSet<String>>) -> BTreeSet<ModuleName> {
+        let names = inside.into_iter().flatten();
+        let owners: BTreeSet<ModuleName> = names.filter_map(|name| self.owners.get(name)).cloned().collect();
+        if owners.is_empty() { self.modules.clone() } else { owners }
+    }
 }
 
 /// All kernels whose initramfs may be out of date. Reads without the lock.
@@ -70,6 +83,7 @@ mod tests {
         let noted = Stale {
             modules: ["a".parse().unwrap()].into(),
             names: ["a_b".into()].into(),
+            owners: BTreeMap::from([("a_b".into(), "a".parse().unwrap())]),
             since: 7,
             why: "full".into(),
         };
@@ -79,5 +93,31 @@ mod tests {
         tree.forget_stale(&target).unwrap();
         assert_eq!(stale(&layout), []);
         assert!(!layout.stale().exists());
+    }
+
+    #[test]
+    fn only_what_an_initramfs_has_is_named() {
+        let names =
+            |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<String>>();
+        let modules = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
+        let noted = Stale {
+            modules: modules(&["disk", "fine"]),
+            names: names(&["disk_a", "disk_b", "fine"]),
+            owners: [("disk_a", "disk"), ("disk_b", "disk"), ("fine", "fine")]
+                .into_iter()
+                .map(|(name, owner)| (name.to_owned(), owner.parse().unwrap()))
+                .collect(),
+            ..Stale::default()
+        };
+        for (inside, expected) in [
+            (&["disk_a"][..], &["disk"][..]),
+            (&["disk_b", "fine"], &["disk", "fine"]),
+            (&[], &["disk", "fine"]),
+        ] {
+            assert_eq!(noted.concerned(Some(&names(inside))), modules(expected), "{inside:?}");
+        }
+        assert_eq!(noted.concerned(None), noted.modules);
+        let older = Stale { owners: BTreeMap::new(), ..noted.clone() };
+        assert_eq!(older.concerned(Some(&names(&["fine"]))), noted.modules);
     }
 }

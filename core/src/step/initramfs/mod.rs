@@ -31,6 +31,24 @@ pub fn refresh(session: &Session, target: &Target, published: &BTreeSet<String>,
     Ok(plain || unified)
 }
 
+/// Those of the published modules that the initramfs of a kernel has, or that its configuration names. `None` if that is not
+/// known. Changes nothing.
+pub fn inside(session: &Session, target: &Target, published: &BTreeSet<String>) -> Option<BTreeSet<String>> {
+    if !unified::images(session, target).is_empty() {
+        return None;
+    }
+    let pkgbase = pkgbase(&session.layout, &target.kernel);
+    let images = session.layout.initramfs_images(&target.kernel, pkgbase.as_deref());
+    let (mut all, wishes) = (BTreeSet::new(), wishes(session));
+    for generator in session.policy.distribution.generators() {
+        let own = images.iter().find(|image| generator.made(image) && image.exists());
+        if let Some(image) = own {
+            all.extend(contained(published, &wishes, &list(&generator, image)?));
+        }
+    }
+    Some(all)
+}
+
 /// The initramfs in files of its own: usually one.
 fn plain(session: &Session, target: &Target, published: &BTreeSet<String>, wishes: &str) -> Result<bool> {
     let mut made = false;
@@ -84,20 +102,19 @@ fn list(generator: &Generator, image: &Path) -> Option<String> {
 /// Whether an initramfs from before these modules were published lacks them or contains old ones: it contains one, or
 /// its configuration or a hook names one. If it cannot be listed, only the names are used.
 pub fn stale(published: &BTreeSet<String>, wishes: &str, list: impl FnOnce() -> Option<String>) -> bool {
-    let wished: BTreeSet<String> = wishes
+    !contained(published, wishes, "").is_empty()
+        || !contained(published, "", &list().unwrap_or_default()).is_empty()
+}
+
+/// Those that a configuration names or the list of an initramfs contains.
+fn contained(published: &BTreeSet<String>, wishes: &str, listed: &str) -> BTreeSet<String> {
+    let wished = wishes
         .lines()
         .map(|line| line.split('#').next().unwrap_or_default())
         .flat_map(|line| line.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')))
-        .map(elf::canonical_name)
-        .collect();
-    if published.iter().any(|name| wished.contains(name)) {
-        return true;
-    }
-    let listed = list().unwrap_or_default();
-    listed
-        .lines()
-        .filter(|line| line.contains(".ko"))
-        .any(|line| published.contains(&elf::module_name(line.trim())))
+        .map(elf::canonical_name);
+    let listed = listed.lines().filter(|line| line.contains(".ko")).map(|line| elf::module_name(line.trim()));
+    wished.chain(listed).filter(|name| published.contains(name)).collect()
 }
 
 /// The package manager has unpacked the kernel and not configured it yet: its own hook runs after dkms.
@@ -147,5 +164,6 @@ mod tests {
             let stale = stale(&published, wishes, || listed.map(str::to_owned));
             assert_eq!(stale, expected, "{wishes:?} {listed:?}");
         }
+        assert_eq!(contained(&published, "", list), BTreeSet::from(["hid_kye".to_owned()]));
     }
 }

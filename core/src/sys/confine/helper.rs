@@ -17,7 +17,7 @@ use rustix::thread::UnshareFlags;
 use super::account::Account;
 use super::{FIRST_HANDED, Inside, NOT_RUN, Question, Spec, Verdict, identity, limits, view};
 use crate::sys::run::{PATH, kill_children, say};
-use crate::sys::{cgroup, environment, lock, overlay, signal};
+use crate::sys::{cgroup, environment, guest, lock, overlay, signal};
 
 pub(in crate::sys) const OUTER: &str = "dkms-confine-outer";
 /// Set if the caller communicates with the confined part over standard input and output.
@@ -32,7 +32,7 @@ const LINKED: &str = "asking to end together with the caller";
 /// The system lacks a required feature: distinguished from an available one that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Unsupported(String);
+pub(super) struct Unsupported(pub(super) String);
 
 /// Must be called first in `main` of every program that uses confinement: returns `Some` if the process is one of the
 /// two helpers.
@@ -136,7 +136,7 @@ fn not_here(errno: Errno, what: &str) -> anyhow::Error {
     };
     match errno {
         Errno::PERM | Errno::ACCESS | Errno::NOSYS | Errno::INVAL => {
-            Unsupported(format!("{what}: {errno}")).into()
+            unsupported(errno, format!("{what}: {errno}"))
         }
         Errno::NOSPC if limited() => Unsupported(format!("{what}: they are limited to none")).into(),
         errno => anyhow::Error::new(errno).context(what.to_owned()),
@@ -146,9 +146,24 @@ fn not_here(errno: Errno, what: &str) -> anyhow::Error {
 /// The same for the first steps of the view.
 fn view_not_here(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref::<Errno>().copied() {
-        Some(Errno::PERM | Errno::ACCESS | Errno::NOSYS) => Unsupported(format!("{error:#}")).into(),
+        Some(errno @ (Errno::PERM | Errno::ACCESS | Errno::NOSYS)) => {
+            unsupported(errno, format!("{error:#}"))
+        }
         _ => error,
     }
+}
+
+/// An emulator lacks system calls that the kernel has.
+fn unsupported(errno: Errno, why: String) -> anyhow::Error {
+    let emulated = guest::emulated().filter(|_| matches!(errno, Errno::NOSYS | Errno::INVAL));
+    Unsupported(match emulated {
+        Some(kernel) => format!(
+            "programs are emulated on {kernel} (qemu-user), without the necessary system calls; there is no filter of system \
+             calls either ({why})"
+        ),
+        None => why,
+    })
+    .into()
 }
 
 fn inner(parts: &Inside) -> Result<Option<Verdict>> {
@@ -176,12 +191,12 @@ fn inner(parts: &Inside) -> Result<Option<Verdict>> {
     if let Some(name) = &spec.inside {
         let part = parts.iter().find(|(known, _)| known == name).context("an unknown part of dkms")?.1;
         limits::bound(&spec)?;
-        limits::give_up(&spec)?;
+        limits::give_up(&spec, plain_view)?;
         become_builder()?;
         return part().map(|()| None);
     }
     let account = Account::begin();
-    let child = start(&spec)?;
+    let child = start(&spec, false)?;
     loop {
         if let Some(status) = ended(&child, WaitOptions::empty())? {
             let failed = account.and_then(|account| account.failed(child.id()));
@@ -234,7 +249,7 @@ fn without_namespaces(spec: &Spec) -> Result<Verdict> {
         Ok(()) | Err(Errno::INVAL | Errno::NOSYS) => {}
         Err(error) => return Err(error).context("adopting the command's processes"),
     }
-    let child = start(spec)?;
+    let child = start(spec, true)?;
     let verdict = loop {
         match ended(&child, WaitOptions::NOHANG)? {
             Some(status) => break Verdict::Ended(status, None),
@@ -271,7 +286,7 @@ fn end_all() {
 }
 
 #[allow(clippy::disallowed_methods)] // between the namespaces and the command nothing else may run
-fn start(spec: &Spec) -> Result<Child> {
+fn start(spec: &Spec, plain_view: bool) -> Result<Child> {
     limits::bound(spec)?;
     let (program, args) = spec.argv.split_first().context("empty command")?;
     let mut command = Command::new(program);
@@ -282,7 +297,7 @@ fn start(spec: &Spec) -> Result<Child> {
         // Process ids have another meaning in this namespace, which a nested dkms must know.
         command.env(lock::SPACE, lock::space().unwrap_or_default());
     } else {
-        limits::give_up(spec)?;
+        limits::give_up(spec, plain_view)?;
         let user = identity::user()?;
         command.uid(user).gid(user);
     }

@@ -11,6 +11,8 @@ use seccompiler::{
     TargetArch,
 };
 
+use crate::sys::guest;
+
 /// Denied with EPERM, with what each would reach.
 const REFUSED: &[c_long] = &[
     // Other processes of the same user, and their memory.
@@ -86,9 +88,23 @@ const FCHMODAT2: c_long = 452;
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Installs the filter for this process and its children, which must not be able to gain privileges any more. On
-/// architectures that the library does not support there is no filter.
-pub(super) fn refuse(network: bool) -> Result<()> {
-    let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else { return Ok(()) };
+/// architectures that the library does not support there is no filter. False if an emulator of another architecture's
+/// programs (qemu-user) runs this process: it has no filters.
+pub(super) fn refuse(network: bool) -> Result<bool> {
+    let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else { return Ok(true) };
+    match install_all(network, arch) {
+        Err(error) if is_missing(&error) && guest::emulated().is_some() => Ok(false),
+        other => other.map(|()| true),
+    }
+}
+
+/// Whether the system call does not exist. On a kernel without it, no command is run.
+fn is_missing(error: &anyhow::Error) -> bool {
+    let missing = |error: &seccompiler::Error| matches!(error, seccompiler::Error::Seccomp(why) if why.raw_os_error() == Some(libc::ENOSYS));
+    error.downcast_ref::<seccompiler::Error>().is_some_and(missing)
+}
+
+fn install_all(network: bool, arch: TargetArch) -> Result<()> {
     let mut refused: Rules = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
     refused.insert(
         libc::SYS_clone,

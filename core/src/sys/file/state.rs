@@ -4,11 +4,38 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 /// Whether this process may create files in a directory; false if it does not exist.
 pub fn writable(dir: &Path) -> bool {
     dir.is_dir() && rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
+/// Why nothing can be changed in a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unwritable {
+    /// Its file system is read-only.
+    ReadOnly,
+    /// It has an attribute that forbids changes, also to root.
+    Immutable,
+    /// This user may not, for example on a server's file system.
+    Denied,
+}
+
+/// Why this process cannot change a directory; `None` if it can, or if there is no such directory.
+pub fn unwritable(dir: &Path) -> Option<Unwritable> {
+    let error = rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).err().filter(|_| dir.is_dir())?;
+    Some(match error {
+        Errno::ROFS => Unwritable::ReadOnly,
+        Errno::PERM if immutable(dir) => Unwritable::Immutable,
+        _ => Unwritable::Denied,
+    })
+}
+
+fn immutable(dir: &Path) -> bool {
+    let found = rustix::fs::statx(CWD, dir, AtFlags::empty(), StatxFlags::empty());
+    found.is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::IMMUTABLE))
 }
 
 /// Whether an error means that a file system, or a user's share of it, is full.
