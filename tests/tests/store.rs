@@ -451,8 +451,8 @@ fn a_store_is_kept_in_order() {
     assert_eq!(self::files(&root.path("/srv/store")), files);
     root.run("touch -d '9 days ago' $(find /srv/store -name '*.json' | head -1); dkms store gc /srv/store --older-than 7").ok().says(&["2 files deleted"]);
     root.run("dkms store verify /srv/store").ok().says(&["1 builds, 0 problems"]);
-    root.run("dkms store gc /srv/store -k 5.0.0").ok().says(&["2 files deleted"]);
-    assert_eq!(self::files(&root.path("/srv/store")).len(), 0);
+    root.run("dkms store gc /srv/store -k 5.0.0").exits(1).says(&["no build for 5.0.0; nothing was deleted"]);
+    assert_eq!(self::files(&root.path("/srv/store")).len(), 2);
 }
 
 /// Keys that are none, and a directory in which the user of a web server may do anything.
@@ -472,14 +472,18 @@ fn a_wrong_key_is_refused_and_a_link_in_a_store_is_not_followed() {
             "touch /etc/dkms/{secret}; chmod 644 /etc/dkms/{secret}; dkms store push /srv/store"
         ))
         .ok()
-        .says(&[&format!("to protect it: chmod 600 /etc/dkms/{secret}")]);
+        .says(&[&format!("chmod 600 /etc/dkms/{secret}")]);
         root.run(&format!("chmod 600 /etc/dkms/{secret}; dkms store push /srv/store"))
             .ok()
             .never_says(&["chmod"]);
     }
     for words in ["verify", "gc", "report"] {
         root.run(&format!("dkms store {words} /srv/none")).exits(1).says(&["/srv/none is not a directory"]);
+        root.run(&format!("dkms store {words} /etc")).exits(1).says(&["/etc is no store"]);
     }
+    // Another user could replace it.
+    root.run("chown 1234 /etc/dkms/store.key; dkms store push /srv/store").ok().says(&["chown root:"]);
+    root.run("chown 0 /etc/dkms/store.key").ok();
     let files = "find /srv/elsewhere -type f";
     for link in ["objects", "builds"] {
         root.run(&format!(

@@ -55,7 +55,13 @@ impl Recovery {
 /// Reads the intents of interrupted transactions and deletes their temporary files. Changes no module.
 pub fn examine(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Intent)>) -> Result<Recovery> {
     let mut recovery = Recovery::default();
+    let there = |target: &Target| tree.layout.kernel(&target.kernel).is_dir();
     for (path, intent) in left {
+        // Nothing can be done for a kernel whose directory is gone, or away: it would fail in every run. The intent stays until the
+        // directory is there again, or the kernel's builds are deleted.
+        if intent.only_for(|target| snapshot.targets().contains(target) && !there(target)) {
+            continue;
+        }
         // What was to leave leaves, unless a version of it was to stay.
         let stays = |id: &ModuleId| intent.publish.iter().any(|pending| pending.module.name == id.name);
         let leaving =
@@ -140,6 +146,7 @@ pub fn examine(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Inten
         recovery.depmod.extend(intent.depmod.iter().cloned());
         recovery.files.push(path);
     }
+    recovery.depmod.retain(there);
     Ok(recovery)
 }
 

@@ -150,7 +150,7 @@ fn push(session: &Session, args: &Args, to: &str, modules: &[&str]) -> Result<Ex
         [&path, &session.layout.store_logins()].into_iter().filter(|path| file::open_to_others(path))
     {
         session.screen.alert(&format!(
-            "dkms: {0} is secret, but other users can read or change it; to protect it: chmod 600 {0}",
+            "dkms: {0} is secret, but other users can read or change it; to protect it: chown root: {0} && chmod 600 {0}",
             secret.display()
         ));
     }

@@ -74,9 +74,13 @@ pub fn inspect(session: &mut Session) -> Result<Facts> {
         keys: targets.last().filter(|_| !no_tree).and_then(|target| keys(session, target)),
         rejected: check::foreseen(session, &all, || Ok(snapshot.clone()))?,
         running: lock::holder(&layout.lock()),
-        unfinished: unfinished.len(),
+        // What waits for a kernel that is gone is a finding of that kernel.
+        unfinished: unfinished
+            .iter()
+            .filter(|intent| !intent.only_for(|target| gone.contains(target)))
+            .count(),
         temporary: temporary(session, &snapshot, &targets),
-        removed_kernels: gone.into_iter().map(|target| leftover(&snapshot, target)).collect(),
+        removed_kernels: gone.iter().map(|target| leftover(&snapshot, target.clone())).collect(),
         unowned: match no_tree {
             true => Vec::new(),
             false => unowned(session, &snapshot, &targets, &unfinished, &damaged_packages),

@@ -67,8 +67,9 @@ fn fields(contents: &Contents, name: &str, version: &str, members: &[Member]) ->
 
 fn control(contents: &Contents, name: &str, version: &str, members: &[Member]) -> String {
     let (module, kernel) = (&contents.module, &contents.target.kernel);
-    let images = scripts::image_packages(contents).join(" | ");
-    let depends = if images.is_empty() { "kmod".to_owned() } else { format!("{images}, kmod") };
+    let usual = || scripts::image_packages(contents).into_iter().next();
+    let image = contents.image_package.clone().or_else(usual);
+    let depends = image.map_or_else(|| "kmod".to_owned(), |image| format!("{image}, kmod"));
     let files: String = contents
         .files
         .iter()
@@ -98,6 +99,8 @@ fn documentation(contents: &Contents, name: &str, version: &str) -> Result<Vec<M
     );
     let mut encoder = flate2::GzBuilder::new().write(Vec::new(), flate2::Compression::best());
     encoder.write_all(changelog.as_bytes())?;
+    // That of a version with a Debian revision has another name.
+    let changelog_file = if version.contains('-') { "changelog.Debian.gz" } else { "changelog.gz" };
     let license = contents.license();
     let full = match license.contains("GPL") {
         true => {
@@ -113,7 +116,7 @@ fn documentation(contents: &Contents, name: &str, version: &str) -> Result<Vec<M
         contents.module, contents.module.name, contents.module.version, contents.module.name
     );
     Ok(vec![
-        Member { path: dir.join("changelog.gz"), content: encoder.finish()? },
+        Member { path: dir.join(changelog_file), content: encoder.finish()? },
         Member { path: dir.join("copyright"), content: copyright.into_bytes() },
     ])
 }

@@ -90,6 +90,7 @@ pub fn gather(
         modules_dir: session.layout.packaged_modules(),
         files,
         weak_modules: recipe.weak_modules,
+        image_package: image_package(&distribution, target, kernel.pkgbase.as_deref()),
         image_version: image_version(&distribution, target, kernel.pkgbase.as_deref()),
         pkgbase: kernel.pkgbase,
         time: time(session, target)?,
@@ -196,6 +197,20 @@ fn image_version(distribution: &Distribution, target: &Target, pkgbase: Option<&
     let (version, name) = (words.next()?, words.next()?);
     let plain = version.bytes().all(is_plain);
     (done.status.success() && plain && Some(name) == pkgbase).then(|| version.to_owned())
+}
+
+/// Of the packages that can have a kernel, such as one with and one without a signature: the installed one. A dependency on
+/// any of them would have apt install another one when the kernel is removed.
+fn image_package(distribution: &Distribution, target: &Target, pkgbase: Option<&str>) -> Option<String> {
+    let (program, args) = distribution.database.installed.split_first()?;
+    run::which(program)?;
+    let mut names = distribution.image_packages.iter().map(|name| fill(name, target, pkgbase));
+    names.find(|name| {
+        let done = run::Cmd::new(*program).args(args).arg(name).output(run::Output::Split).run();
+        let installed =
+            |output: &[u8]| String::from_utf8_lossy(output).lines().any(|line| line == "installed");
+        done.is_ok_and(|done| done.status.success() && installed(&done.output))
+    })
 }
 
 /// `SOURCE_DATE_EPOCH`; else the date of the kernel's package, which is the same on every machine.

@@ -41,6 +41,8 @@ pub struct Contents {
     pub weak_modules: bool,
     /// The package base of the kernel, if it records one.
     pub pkgbase: Option<String>,
+    /// The package that has installed the kernel here, if it is one of several that can.
+    pub image_package: Option<String>,
     /// The version of the kernel's package, if the package manager was asked for it.
     pub image_version: Option<String>,
     /// The time of all files, in seconds since 1970.
@@ -187,6 +189,7 @@ mod tests {
             }],
             weak_modules: true,
             pkgbase: None,
+            image_package: None,
             image_version: None,
             time: 1_000_000_000,
             maintainer: "M <m@example.org>".into(),

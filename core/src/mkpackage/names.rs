@@ -46,8 +46,38 @@ pub(super) fn rpm(name: &ModuleName, kernel: &KernelRelease) -> String {
     format!("kmod-{}-{}", plain(name.as_str()), plain(kernel.as_str()))
 }
 
+/// Words with which a version begins before its release. All formats but DKMS sort them so after a tilde only.
+const BEFORE: [&str; 5] = ["alpha", "beta", "dev", "pre", "rc"];
+
+/// A version with a tilde before such a word: `1.1-rc1` comes before `1.1`.
+fn before_release(version: &str) -> String {
+    let (mut text, mut rest) = (String::new(), version);
+    while let Some(c) = rest.chars().next() {
+        let digit = text.ends_with(|c: char| c.is_ascii_digit());
+        let word = rest.trim_start_matches(['-', '_', '.']);
+        let one = rest.len() - word.len() <= 1;
+        let begins = |begin: &&&str| {
+            word.strip_prefix(**begin)
+                .is_some_and(|after| !after.starts_with(|c: char| c.is_ascii_alphabetic()))
+        };
+        match BEFORE.iter().find(begins).filter(|_| digit && one) {
+            Some(begin) => {
+                text.push('~');
+                text.push_str(begin);
+                rest = &word[begin.len()..];
+            }
+            None => {
+                text.push(c);
+                rest = &rest[c.len_utf8()..];
+            }
+        }
+    }
+    text
+}
+
 /// A version as rpm and pacman have them, without an epoch and a release.
 pub(super) fn rpm_version(version: &str) -> String {
+    let version = before_release(version);
     let text: String = version.chars().map(|c| if "-:@".contains(c) { '_' } else { c }).collect();
     let text = text.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
     if text.is_empty() { "0".to_owned() } else { text.to_owned() }
@@ -87,7 +117,12 @@ pub(super) fn pacman(name: &ModuleName, pkgbase: &str) -> String {
 /// character, so that in `1.0_6.12` the kernel would be compared with the last part of `1.0.1_6.12`. A letter is lower than a
 /// further part, and this one is higher than those of `1.0rc1`.
 pub(super) fn pacman_version(version: &ModuleVersion, kernel: &KernelRelease) -> String {
-    let plain = |text: &str| rpm_version(text).replace(['^', '~', '-'], "_");
+    let plain = |text: &str| {
+        // A letter directly after a digit comes before the release.
+        let text =
+            BEFORE.iter().fold(rpm_version(text), |text, word| text.replace(&format!("~{word}"), word));
+        text.replace(['^', '~', '-'], "_")
+    };
     format!("{}z{}-1", plain(version.as_str()), plain(kernel.as_str()))
 }
 
@@ -105,6 +140,8 @@ pub(super) fn pacman_kernel_version(kernel: &KernelRelease, pkgbase: &str) -> Op
 
 /// A version as Debian has them, without a Debian revision: it begins with a digit.
 pub(super) fn deb_version(version: &str) -> String {
+    let version = before_release(version);
+    let version = version.as_str();
     let (epoch, rest) = match version.split_once(':') {
         Some((epoch, rest)) if !epoch.is_empty() && epoch.chars().all(|c| c.is_ascii_digit()) => {
             (format!("{epoch}:"), rest)
@@ -129,12 +166,12 @@ pub(super) fn deb_version(version: &str) -> String {
     }
 }
 
-/// The version of the package that follows the newest kernel: higher with each of the two. A tilde sorts before whatever a version
-/// can go on with.
+/// The version of the package that follows the newest kernel: higher with each of the two. The kernel's is a Debian revision, which
+/// counts only if all before it is equal.
 pub(super) fn deb_meta_version(version: &ModuleVersion, kernel: &KernelRelease) -> String {
     let (_, kernel) = flavour(kernel.as_str());
     let kernel = deb_version(kernel).replace(':', ".");
-    format!("{}~{kernel}", deb_version(version.as_str()))
+    format!("{}-{kernel}", deb_version(version.as_str()))
 }
 
 #[cfg(test)]
@@ -184,13 +221,21 @@ mod tests {
             ("v1.2", "1.2"),
             ("version_2@x", "0+version.2.x"),
             ("~1", "0+1"),
+            ("3.4-rc1", "3.4~rc1"),
+            ("3.4_beta2", "3.4~beta2"),
+            ("3.4rc1", "3.4~rc1"),
+            ("3.4~rc1", "3.4~rc1"),
+            ("3.4.dev-2", "3.4~dev+2"),
+            ("3.4-preview", "3.4+preview"),
+            ("3.4-1rc", "3.4+1~rc"),
+            ("rc1", "0+rc1"),
         ] {
             assert_eq!(deb_version(version), expected, "{version}");
         }
         for (kernel, expected) in [
-            ("6.12.117+deb13-amd64", "1.0~6.12.117+deb13"),
-            ("6.1.0-40-amd64", "1.0~6.1.0+40"),
-            ("6.12.9", "1.0~6.12.9"),
+            ("6.12.117+deb13-amd64", "1.0-6.12.117+deb13"),
+            ("6.1.0-40-amd64", "1.0-6.1.0+40"),
+            ("6.12.9", "1.0-6.12.9"),
         ] {
             assert_eq!(deb_meta_version(&"1.0".parse().unwrap(), &kernel.parse().unwrap()), expected);
         }
@@ -209,6 +254,7 @@ mod tests {
             ("1:2", "1_2"),
             ("1^git", "1^git"),
             ("~1", "1"),
+            ("1.1-rc1", "1.1~rc1"),
             ("~", "0"),
         ] {
             assert_eq!(rpm_version(version), expected);

@@ -14,6 +14,8 @@ use super::{MANIFEST_LIMIT, manifest_path, object_path};
 use crate::sys::{file, signal};
 use crate::types::KernelRelease;
 
+/// The directories of a store.
+const KINDS: [&str; 2] = ["builds", "objects"];
 /// How long an object without a manifest is kept: a push may be writing it.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 
@@ -41,6 +43,11 @@ pub struct Problem {
 fn files(dir: &Path, kind: &str, end: &str) -> Result<Vec<PathBuf>> {
     if !dir.is_dir() {
         bail!("{} is not a directory", dir.display());
+    }
+    let real = |kind: &&str| dir.join(kind).symlink_metadata().is_ok_and(|meta| meta.is_dir());
+    // It may be empty: a push was killed.
+    if !KINDS.iter().any(real) && !file::sorted_entries(dir).is_empty() {
+        bail!("{} is no store: it has no directory {}", dir.display(), KINDS.join(" or "));
     }
     let files = file::files_below(&dir.join(kind), &[]).into_iter();
     let files = files.filter(|path| path.extension().is_some_and(|extension| extension == end));
@@ -100,6 +107,12 @@ pub struct Keep {
 /// with `dry`, nothing is deleted. A manifest that cannot be read is kept, together with all objects.
 pub fn gc(dir: &Path, keys: &[PublicKey], keep: &Keep, dry: bool) -> Result<Vec<PathBuf>> {
     let (found, problems) = list(dir, keys)?;
+    let wanted = |build: &Found| keep.kernels.contains(&build.manifest.place.target.kernel);
+    // A kernel's name that was mistyped would delete all of them.
+    if !keep.kernels.is_empty() && !found.is_empty() && !found.iter().any(wanted) {
+        let kernels: Vec<&str> = keep.kernels.iter().map(KernelRelease::as_str).collect();
+        bail!("{} has no build for {}; nothing was deleted", dir.display(), kernels.join(", "));
+    }
     let now = SystemTime::now();
     let age = |written: SystemTime| now.duration_since(written).unwrap_or_default();
     let limit = keep.days.map(|days| Duration::from_secs(u64::from(days) * 24 * 3600));

@@ -47,6 +47,17 @@ pub struct Intent {
     pub depmod: BTreeSet<Target>,
 }
 
+impl Intent {
+    /// Whether it concerns some kernels, and only such ones.
+    pub fn only_for(&self, such: impl Fn(&Target) -> bool) -> bool {
+        let publish = self.publish.iter().map(|pending| &pending.target);
+        let placements = [&self.unbuild, &self.post_install, &self.post_remove].into_iter().flatten();
+        let targets = publish.chain(self.withdraw.iter().chain(placements).map(|place| &place.target));
+        let targets: BTreeSet<&Target> = targets.chain(&self.depmod).collect();
+        self.unregister.is_empty() && !targets.is_empty() && targets.into_iter().all(such)
+    }
+}
+
 /// A publication that was begun.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {

@@ -272,6 +272,43 @@ fn scripts_that_a_death_kept_from_running_run_later() {
     }
 }
 
+/// Its directory may be away, or be gone for good: no other command fails for it, and it is completed when it is there again.
+#[test]
+fn an_interruption_for_a_kernel_that_is_gone_waits() {
+    for (command, point) in [
+        (INSTALL_2, "publish:between-files"),
+        (INSTALL_2, "publish:activated"),
+        (&["uninstall", "a/1", "-k", TARGET][..], "withdraw:intended"),
+    ] {
+        for comes_back in [true, false] {
+            let world = World::new();
+            run(&world, &[INSTALL_1, BUILD_2]);
+            let mut child = world.stop_at(command, &format!("{point}=sleep(100000)")).unwrap();
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let (dir, away) =
+                (world.root.join(&format!("tree/lib/modules/{KERNEL}")), world.root.join("away"));
+            fs::rename(&dir, &away).unwrap();
+            for _ in 0..2 {
+                let said = world.dkms(&["autoinstall", "-k", "6.1.0-2-other/x86_64"]).stderr;
+                assert!(!said.contains("repair") && !said.contains("restored"), "{point}: {said}");
+                assert!(world.interrupted(), "{point}");
+            }
+            if comes_back {
+                fs::rename(&away, &dir).unwrap();
+                world.dkms(&["autoinstall", "-k", "6.1.0-2-other/x86_64"]);
+            } else {
+                let gone = world.dkms(&["kernel_prerm", "-k", TARGET]);
+                assert_eq!(gone.code, 0, "{point}: {}", gone.stderr);
+                let said = world.dkms(&["autoinstall", "-k", "6.1.0-2-other/x86_64"]).stderr;
+                assert!(!said.contains("failed") && !said.contains("restored"), "{point}: {said}");
+                assert!(!dir.exists(), "{point}");
+            }
+            assert!(!world.interrupted(), "{point} {comes_back}");
+        }
+    }
+}
+
 #[test]
 fn a_tarball_that_is_loaded() {
     let dir: &'static tempfile::TempDir = Box::leak(Box::new(tempfile::tempdir().unwrap()));

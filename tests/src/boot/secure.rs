@@ -11,8 +11,7 @@ const PACKAGES: &[&str] = &["qemu-system-x86", "ovmf", "mtools", "dosfstools", "
 /// Unpacked, not installed: their installation would configure a boot loader.
 const SIGNED: &[&str] = &["shim-signed", "shim-helpers-amd64-signed", "grub-efi-amd64-signed"];
 
-const GRUB: &str =
-    "set timeout=0\nlinux /vmlinuz console=ttyS0 no_timer_check panic=-1 quiet loglevel=4\ninitrd /initrd\nboot\n";
+const GRUB: &str = "set timeout=0\nlinux /vmlinuz console=ttyS0 no_timer_check panic=-1 quiet loglevel=4\ninitrd /initrd\nboot\n";
 
 /// Creates the file system that the firmware boots from, without kernel and initrd.
 const ESP: &str = r#"set -e

@@ -139,7 +139,11 @@ pub fn read_untrusted(root: &Path, relative: &Path, limit: u64) -> Result<Vec<u8
             other => Ok(File::from(other?)),
         }
     };
-    let file = open().with_context(|| format!("opening {}", path.display()))?;
+    let outside = |error: io::Error| match Errno::from_io_error(&error) {
+        Some(Errno::XDEV) => io::Error::other(format!("it is a link that leads out of {}", root.display())),
+        _ => error,
+    };
+    let file = open().map_err(outside).with_context(|| format!("opening {}", path.display()))?;
     let meta = file.metadata()?;
     if !meta.is_file() {
         bail!("{} is not a regular file", path.display());

@@ -63,7 +63,8 @@ pub fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|meta| meta.is_file() && meta.mode() & 0o111 != 0)
 }
 
-/// Whether users other than a file's owner and group can read it, or others than the owner can change it.
+/// Whether users other than root, the user of this process, and the file's group can read a file, or change it.
 pub fn open_to_others(path: &Path) -> bool {
-    path.metadata().is_ok_and(|meta| meta.mode() & 0o026 != 0)
+    let own = [0, rustix::process::geteuid().as_raw()];
+    path.metadata().is_ok_and(|meta| meta.mode() & 0o026 != 0 || !own.contains(&meta.uid()))
 }
