@@ -570,22 +570,25 @@ fn an_extension_has_the_same_bytes_however_it_is_made() {
     root.run(&format!("dkms {words} --meta")).exits(1).says(&["one for each kernel"]);
 }
 
-/// In a machine of its own: the module is loaded, by its name and with what the command says.
+/// In a machine of its own: the modules are loaded by their names, with what the commands in the extension say.
 const LOADED: &str = "
-systemd-sysext merge && modprobe fleet_mod && modprobe fleet-extra && grep -c ^fleet_ /proc/modules | sed 's/^/LOADED /'
+mount --make-rshared / && systemd-sysext merge && modprobe fleet_mod && modprobe fleet-extra
+grep -c ^fleet_ /proc/modules | sed 's/^/LOADED /'
 rmmod fleet_mod && modprobe fleet_mod && grep -c '^fleet_mod ' /proc/modules | sed 's/^/AGAIN /'
 ";
 
 #[test]
 #[ignore = "long: run by `make test-long`"]
 fn the_kernel_loads_what_an_extension_has() {
-    let (layer, kernel) = builder(Suite::trixie());
-    let builder = Root::on(&layer);
-    builder.apt_install(&["squashfs-tools"]).ok();
-    let root = Root::on(&target(Suite::trixie(), &kernel));
-    extension(&root, &builder, &kernel);
-    let modules = ["loop", "squashfs"];
-    let machine = boot::machine::Machine::start(&root, &root, &kernel, &modules, &[]);
+    let suite = Suite::trixie();
+    let root = Root::on(&stage::product(suite));
+    let kernel = Kernel::newest(&root, Flavour::Plain, suite.kernel_series);
+    kernel.install(&root).ok();
+    sources("1.0").unpack(&root);
+    root.run(&format!("dkms add fleet_mod/1.0 && dkms build fleet_mod/1.0 -k {kernel}")).ok();
+    extension(&root, &root, &kernel);
+    root.run(&format!("modprobe -n -S {kernel} fleet_mod")).fails();
+    let machine = boot::machine::Machine::start(&root, &root, &kernel, &["loop", "squashfs"], &[]);
     let console = machine.run_within(600, LOADED).all();
     assert!(["LOADED 2", "AGAIN 1"].iter().all(|line| console.contains(line)), "{console}");
 }

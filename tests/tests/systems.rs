@@ -1,6 +1,6 @@
 //! Other systems than Debian: os-release, the names, versions and layout of packages, and hooks are theirs; the kernel, whose release
 //! is theirs, and the compiler are Debian's. One transaction or one image with a module that is built and installed for each.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests stop at the first surprise
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests stop at the first surprise
 
 use dkms_tests::dressed::{self, Kind, MACHINES, MORE_MACHINES, MORE_RPMS, Machine, PACMANS, RPMS, Rpm};
 use dkms_tests::image::{self, IMAGE};

@@ -93,7 +93,9 @@ fn configuration(contents: &Contents) -> String {
     let mut text = format!("# {}: modules of a system extension.\n", contents.module.name);
     for file in &contents.files {
         let name = elf::module_name(&file.path);
-        for alias in &file.module.aliases {
+        // A line of its own could be a command.
+        let plain = |alias: &&String| alias.chars().all(|c| c.is_ascii_graphic());
+        for alias in file.module.aliases.iter().filter(plain) {
             text.push_str(&format!("alias {alias} {name}\n"));
         }
         text.push_str(&format!(
@@ -114,7 +116,7 @@ mod tests {
     #[test]
     fn it_has_a_name_for_systemd_and_no_file_of_depmod() {
         let mut contents = contents("ID=fedora\nVERSION_ID=43", "6.17.1-300.fc43.x86_64");
-        contents.files[0].module.aliases = vec!["pci:v*d*".into()];
+        contents.files[0].module.aliases = vec!["pci:v*d*".into(), "x a\ninstall b reboot".into()];
         let all = members(&contents, "a-modules-k").unwrap();
         let text = |path: &str| {
             let member = all.iter().find(|member| member.path == Path::new(path)).unwrap();
@@ -125,7 +127,7 @@ mod tests {
             "ID=_any\nARCHITECTURE=x86-64\n"
         );
         let conf = text("usr/lib/modprobe.d/dkms-a.conf");
-        assert!(conf.contains("\nalias pci:v*d* a\n"), "{conf}");
+        assert!(conf.contains("\nalias pci:v*d* a\n") && !conf.contains("reboot"), "{conf}");
         assert!(conf.contains("\ninstall a f=/usr/lib/modules/$(uname -r)/updates/dkms/a.ko.xz; "), "{conf}");
         let name = |member: &Member| member.path.file_name().unwrap().to_string_lossy().into_owned();
         assert!(all.iter().all(|member| !name(member).starts_with("modules.")), "{all:?}");
