@@ -184,6 +184,13 @@ const FAULTS: &[Row] = &[
         "kernel headers for",
         Admin("mv /opt/build /lib/modules/$K/build && dkms autoinstall -k $K"),
     ),
+    // On Debian, the headers of a kernel are in several packages.
+    (
+        "no-headers",
+        "dkms unbuild fine/1.0 -k $K && mkdir /opt/common && mv /usr/src/linux-headers-*-common /opt/common/",
+        "are damaged: their package is installed",
+        Admin("mv /opt/common/* /usr/src/ && dkms autoinstall -k $K"),
+    ),
     (
         "no-tools",
         "dkms unbuild fine/1.0 -k $K && rm -rf /var/cache/dkms && mv /usr/bin/make /opt/make",

@@ -55,7 +55,9 @@ pub(super) fn damaged(
     distribution: &Distribution,
     headers: &Path,
 ) -> Option<HeadersPackage> {
-    let lost: Vec<PathBuf> = needed(headers).into_iter().filter(|dir| !dir.exists()).collect();
+    // The kernel's directory has a link to it, from which a relative link would lead elsewhere.
+    let headers = headers.canonicalize().ok()?;
+    let lost: Vec<PathBuf> = needed(&headers).into_iter().filter(|dir| !dir.exists()).collect();
     let (program, args) = distribution.database.owner.split_first()?;
     if lost.is_empty() || !layout.has_system_kernels() {
         return None;
@@ -118,7 +120,8 @@ mod tests {
     #[test]
     fn headers_need_their_makefile_and_their_programs() {
         let dir = tempfile::tempdir().unwrap();
-        let headers = dir.path().join("src/linux-headers-6.1-amd64");
+        let root = dir.path().canonicalize().unwrap();
+        let headers = root.join("src/linux-headers-6.1-amd64");
         crate::sys::file::write_atomic(
             &headers.join("Makefile"),
             b"include /usr/src/linux-headers-6.1-common/Makefile\n",
@@ -127,7 +130,7 @@ mod tests {
         .unwrap();
         std::os::unix::fs::symlink("../../lib/linux-kbuild-6.1/scripts", headers.join("scripts")).unwrap();
         std::os::unix::fs::symlink("../../lib/linux-kbuild-6.1/tools", headers.join("tools")).unwrap();
-        let kbuild = dir.path().join("lib/linux-kbuild-6.1/scripts");
+        let kbuild = root.join("lib/linux-kbuild-6.1/scripts");
         assert_eq!(needed(&headers), [headers, "/usr/src/linux-headers-6.1-common".into(), kbuild]);
     }
 
