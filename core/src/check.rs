@@ -98,6 +98,30 @@ pub fn installed(
     candidates
 }
 
+/// The files of native packages that are missing or were changed since, with the command that installs them again. A build of dkms
+/// may have taken their place.
+pub fn damaged_packages(
+    session: &Session,
+    snapshot: &Snapshot,
+    wanted: impl Fn(&ModuleId, &Target) -> bool,
+) -> Vec<(Candidate, String)> {
+    let mut found = Vec::new();
+    for marker in marker::damaged(&session.layout) {
+        let Marker { module, target, files, package, .. } = marker;
+        if !wanted(&module, &target) || snapshot.active(&module.name, &target).is_some() {
+            continue;
+        }
+        let dir = session.layout.kernel(&target.kernel);
+        let advice = session.policy.distribution.advise_reinstall(&package);
+        let advice = format!("files of package {package} are missing or were changed; {advice}");
+        found.extend(files.keys().map(|file| {
+            let (module, target) = (Some(module.clone()), target.clone());
+            (Candidate { module, target, file: dir.join(file) }, advice.clone())
+        }));
+    }
+    found
+}
+
 /// Checks each file.
 pub fn check(session: &Session, candidates: Vec<Candidate>, assumed: &Assumed) -> Result<Vec<Assessment>> {
     let mut firmware = Firmware::read(&session.layout);

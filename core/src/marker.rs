@@ -132,15 +132,27 @@ fn is_module_path(path: &str) -> bool {
 
 /// The valid markers of a kernel, by the name of their module.
 pub fn markers(layout: &Layout, target: &Target) -> BTreeMap<ModuleName, Marker> {
-    let names = file::sorted_entries(&layout.packages(&target.kernel)).into_iter();
-    let names = names.filter_map(|path| path.file_name()?.to_str()?.strip_suffix(".json")?.parse().ok());
-    names.filter_map(|name: ModuleName| Some((name.clone(), marker(layout, target, &name)?))).collect()
+    names(layout, target).filter_map(|name| Some((name.clone(), marker(layout, target, &name)?))).collect()
 }
 
 /// The valid marker of a module.
 pub fn marker(layout: &Layout, target: &Target, name: &ModuleName) -> Option<Marker> {
     let kernel = layout.kernel(&target.kernel);
     stated(layout, target, name).filter(|marker| marker.holds(&kernel))
+}
+
+/// The markers of a kernel whose files are missing or were changed, by the name of their module.
+pub fn damaged_of(layout: &Layout, target: &Target) -> BTreeMap<ModuleName, Marker> {
+    let kernel = layout.kernel(&target.kernel);
+    let stated =
+        names(layout, target).filter_map(|name| Some((name.clone(), stated(layout, target, &name)?)));
+    stated.filter(|(_, marker)| !marker.holds(&kernel)).collect()
+}
+
+/// The names of the modules that have a marker.
+fn names(layout: &Layout, target: &Target) -> impl Iterator<Item = ModuleName> {
+    let files = file::sorted_entries(&layout.packages(&target.kernel)).into_iter();
+    files.filter_map(|path| path.file_name()?.to_str()?.strip_suffix(".json")?.parse().ok())
 }
 
 /// What the marker of a module says, whatever is on the disk.
@@ -292,10 +304,11 @@ mod tests {
         }
         put(&layout.package_marker(&target.kernel, &other), &text(|_| {}));
         assert_eq!(there(), [name], "a marker of another name");
-        assert_eq!(damaged(&layout), []);
+        assert_eq!((damaged(&layout), damaged_of(&layout, &target).len()), (vec![], 0));
         put(&module, b"changed");
         assert_eq!((there(), all(&layout)), (vec![], vec![]));
         assert_eq!(damaged(&layout), std::slice::from_ref(&marker));
+        assert_eq!(damaged_of(&layout, &target).into_values().collect::<Vec<_>>(), damaged(&layout));
         let foreign = Target { arch: "aarch64".parse().unwrap(), ..target.clone() };
         put(&module, b"");
         assert!(markers(&layout, &foreign).is_empty());

@@ -178,6 +178,8 @@ const FAULTS: &[Row] = &[
     ),
     ("missing-builds", "dkms unbuild fine/1.0 -k $K", "not up to date", Fix),
     ("missing-builds", "rm $DIR/fine.ko*", "fine/1.0", Fix),
+    // Its file is no stray one.
+    ("missing-builds", "rm /var/lib/dkms/fine/kernel-$K-x86_64", "fine/1.0", Fix),
     (
         "no-headers",
         "dkms unbuild fine/1.0 -k $K && mv /lib/modules/$K/build /opt/build",
@@ -351,19 +353,87 @@ fn a_tree_that_is_no_directory_is_named_as_what_it_is() {
 fn damage_of_a_native_package_is_ended_by_its_package_manager() {
     let (root, kernel) = well();
     let release = &kernel.release;
-    root.run(&format!(
-        "mkdir {0} && dkms mkpackage fine/1.0 -k {release} --out {0} && apt-get -q -y purge fine-dkms",
-        dressed::REPOSITORY
-    ))
-    .ok();
+    root.run(&format!("mkdir {0} && dkms mkpackage fine/1.0 -k {release} --out {0}", dressed::REPOSITORY))
+        .ok();
     dressed::index_debs(&root);
     root.run("apt-get -q -y install fine-modules-*").ok();
-    expect_well(&root, "the installation of the package");
-    for damage in ["echo changed >$DIR/fine.ko.xz", "rm $DIR/fine.ko.xz"] {
-        root.run(&damage.replace("$DIR", &kernel.dkms_dir())).ok();
+    for registered in [true, false] {
+        if !registered {
+            root.run("apt-get -q -y purge fine-dkms").ok();
+        }
+        expect_well(&root, "the installation of the package");
+        for damage in ["echo changed >$DIR/fine.ko.xz", "echo x >>$DIR/fine.ko.xz", "rm $DIR/fine.ko.xz"] {
+            root.run(&damage.replace("$DIR", &kernel.dkms_dir())).ok();
+            let found = found(&root);
+            assert!(found.len() == 1 && found[0]["kind"] == "damaged-package", "{damage}: {found:#?}");
+            let command = found[0]["command"].as_str().expect("a command");
+            root.run("dkms check").says(&[command]);
+            if registered {
+                for dkms in [format!("dkms autoinstall -k {release}"), "dkms why fine".into()] {
+                    let said = root.run(&dkms).says(&["package fine-modules-", command]);
+                    said.never_says(&["the kernel provides"]);
+                }
+            }
+            root.run(&format!("{command} -y")).ok();
+            expect_well(&root, damage);
+        }
+    }
+}
+
+/// What has the name of a built module is recorded as installed, and not deleted.
+#[test]
+fn files_of_a_module_that_is_not_recorded_as_installed_are_not_deleted() {
+    let (root, kernel) = well();
+    root.run("echo 'AUTOINSTALL=no' >>/usr/src/fine-1.0/dkms.conf").ok();
+    let forget = format!("rm /var/lib/dkms/fine/kernel-{}-x86_64", kernel.release);
+    for (damage, forced) in [("true", false), ("echo x >>$DIR/fine.ko.xz", true)] {
+        root.run(&format!("{forget} && {}", damage.replace("$DIR", &kernel.dkms_dir()))).ok();
         let found = found(&root);
-        assert!(found.len() == 1 && found[0]["kind"] == "damaged-package", "{damage}: {found:#?}");
-        root.run(&format!("{} -y", found[0]["command"].as_str().expect("a command"))).ok();
+        assert!(found.len() == 1 && found[0]["kind"] == "unrecorded-module", "{damage}: {found:#?}");
+        let command = found[0]["command"].as_str().expect("a command");
+        assert_eq!(command.ends_with(" --force"), forced, "{command}");
+        root.run(command).ok();
         expect_well(&root, damage);
+        root.expect_installed(&["fine/1.0"], &kernel.release);
+    }
+}
+
+/// The copy of the kernel's own module that ours replaced is verified while ours is installed, and afterwards.
+#[test]
+fn a_lost_copy_of_a_module_of_the_kernel_is_named_until_its_package_is_installed_again() {
+    let (layer, kernel) = stage::with_small_tree(Suite::trixie());
+    let release = &kernel.release;
+    let layer = layer.prepared("doctor-original", "1", |root| {
+        Sources::new("loop", "9.1").conf("AUTOINSTALL=no").unpack(root);
+        root.run(&format!("dkms install loop/9.1 -k {release} --force")).ok();
+    });
+    let place = format!("/lib/modules/{release}/kernel/drivers/block/loop.ko.xz");
+    let copy = format!("/var/lib/dkms/loop/original_module/{release}/x86_64/loop.ko.xz");
+    for (damage, removal) in [
+        (": >COPY", "dkms uninstall loop/9.1"),
+        ("rm COPY", "dkms remove loop/9.1 --all"),
+        ("rm COPY && mkdir COPY", "dkms unbuild loop/9.1 --all"),
+    ] {
+        let root = Root::on(&layer);
+        expect_well(&root, "the installation");
+        root.run("dkms status").says(&["Original modules exist"]);
+        root.run(&format!("cp {copy} /opt/original && {}", damage.replace("COPY", &copy))).ok();
+        let expect = |when: &str| {
+            let found = found(&root);
+            assert!(found.len() == 1 && found[0]["kind"] == "lost-original", "{damage}, {when}: {found:#?}");
+            let command = found[0]["command"].as_str().expect("a command");
+            assert_eq!(command, format!("apt-get install --reinstall {}", kernel.image()), "{when}");
+        };
+        expect("installed");
+        if damage == "rm COPY" {
+            root.run("dkms status").never_says(&["Original modules exist"]);
+        }
+        let on = if removal.ends_with("--all") { String::new() } else { format!(" -k {release}") };
+        root.run(&format!("{removal}{on}")).fails().says(&["reinstall the kernel's package"]);
+        assert_eq!(root.find(&kernel.dkms_dir(), "-name '*.ko*'"), [""; 0]);
+        expect("removed");
+        root.run(&format!("mkdir -p $(dirname {place}) && cp /opt/original {place} && depmod {release}"))
+            .ok();
+        expect_well(&root, "what the package does");
     }
 }

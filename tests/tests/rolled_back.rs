@@ -56,7 +56,9 @@ fn second_exchange(layer: &Layer, command: &str) -> usize {
     let root = Root::on(layer);
     root.run(&format!("strace -qq -e trace=renameat2 -o /opt/exchanges {command}")).ok();
     let exchanges = root.read("/opt/exchanges");
-    let second = exchanges.lines().position(|line| line.contains("updates/dkms/switch_b"));
+    // There are lines about signals, too.
+    let mut calls = exchanges.lines().filter(|line| line.starts_with("renameat2("));
+    let second = calls.position(|line| line.contains("updates/dkms/switch_b"));
     second.expect("the second file") + 1
 }
 
@@ -87,7 +89,10 @@ fn a_killed_switch_that_cannot_be_finished_is_rolled_back() {
     ] {
         let root = half_switched(&layer, &kernel);
         root.run(obstacle).ok();
-        root.run(command);
+        let said = root.run(command);
+        if obstacle.starts_with("rm ") {
+            said.says(&["interrupted installation of switch/2.0", "rolled back to switch/1.0"]);
+        }
         root.run(&format!("dkms autoinstall -k {}", kernel.release));
         let now = versions(&root, &kernel);
         assert!(now == ["1.0", "1.0"] || now == ["2.0", "2.0"], "{obstacle}: {now:?}");
@@ -315,4 +320,84 @@ fn a_module_can_be_removed_from_a_full_disk() {
         assert_eq!(root.find("/var/lib/dkms/.dkms-rs/intent", "-type f"), [""; 0], "{command}");
         root.run("umount /var/lib/dkms /mnt").ok();
     }
+}
+
+#[test]
+fn a_restored_older_dkms_tree_leads_to_the_newer_version() {
+    let (layer, kernel) = prepared();
+    let root = Root::on(&layer);
+    root.run(&format!(
+        "cp -a /var/lib/dkms /opt/tree && dkms install switch/2.0 -k {} && \
+         rm -r /var/lib/dkms && mv /opt/tree /var/lib/dkms",
+        kernel.release
+    ))
+    .ok();
+    let said = root.run("dkms doctor --json").exits(20).never_says(&["switch/1.0"]).stdout.clone();
+    for line in said.lines().filter_map(|line| line.trim().strip_prefix("\"command\": \"")) {
+        root.run(line.trim_end_matches(',').trim_end_matches('"')).ok();
+    }
+    assert_eq!(versions(&root, &kernel), ["2.0", "2.0"]);
+    root.run("dkms doctor").ok();
+}
+
+#[test]
+fn whatever_the_next_run_completes_is_said_to_be_completed() {
+    let (layer, kernel) = prepared();
+    let mut left = 0;
+    for (calls, command) in [
+        ("unlink,unlinkat", "dkms uninstall switch/1.0"),
+        ("unlink,unlinkat", "dkms install switch/2.0"),
+        ("rename,renameat,renameat2", "dkms uninstall switch/1.0"),
+        ("rename,renameat,renameat2", "dkms install switch/2.0"),
+    ] {
+        for first in [1, 2, 3, 4, 6, 8] {
+            let root = Root::on(&layer);
+            let said = root.run(&format!(
+                "strace -f -qq -o /dev/null -e trace={calls} -e inject={calls}:error=EIO:when={first}+ {command} -k {}",
+                kernel.release
+            ));
+            let intents = root.find("/var/lib/dkms/.dkms-rs/intent", "-type f");
+            if !intents.is_empty() {
+                left += 1;
+                said.fails().says(&["the next run"]).never_says(&["remains in the DKMS tree"]);
+            }
+            root.run("dkms doctor --fix");
+            assert_eq!(root.find("/var/lib/dkms/.dkms-rs/intent", "-type f"), [""; 0], "{calls} {first}");
+        }
+    }
+    assert!(left > 3, "{left}");
+}
+
+#[test]
+fn a_file_with_another_module_is_not_installed() {
+    let (layer, kernel) = prepared();
+    let root = Root::on(&layer);
+    root.run(&format!(
+        "cd /var/lib/dkms/switch/2.0/{}/*/module && for b in switch_b*; do cp $b switch_a${{b#switch_b}}; done",
+        kernel.release
+    ))
+    .ok();
+    root.run(&format!("dkms install switch/2.0 -k {} --force", kernel.release))
+        .fails()
+        .says(&["contains another module, switch_b"]);
+    assert_eq!(versions(&root, &kernel), ["1.0", "1.0"]);
+    root.run(&format!(
+        "dkms build switch/2.0 -k {0} --force && dkms install switch/2.0 -k {0}",
+        kernel.release
+    ))
+    .ok();
+    assert_eq!(versions(&root, &kernel), ["2.0", "2.0"]);
+}
+
+/// What the kernel's loader calls a module is not changed by the name of its file: shell DKMS installs it, too.
+#[test]
+fn a_module_that_its_makefile_renames_is_installed_from_its_build() {
+    let (layer, kernel) = stage::with_small_tree(Suite::trixie());
+    let root = Root::on(&layer);
+    let sources = Sources::new("given", "1.0")
+        .conf("MAKE[0]=\"${MAKE[0]} && mv given.ko other.ko\"")
+        .conf("BUILT_MODULE_NAME[0]=other");
+    sources.unpack(&root);
+    root.run(&format!("dkms build given/1.0 -k {0} && dkms install given/1.0 -k {0}", kernel.release)).ok();
+    root.run(&format!("ls {}", kernel.dkms_dir())).says(&["other.ko"]);
 }

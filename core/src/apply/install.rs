@@ -39,7 +39,9 @@ pub(super) fn install(
     let mut notes = Vec::new();
     // Also what was verified when it was built: its files may have been damaged since.
     if !task.build {
-        match verify::finished(&session.layout, module, kernel, recipe, &symvers(work, task)) {
+        let record = work.snapshot.build(module, target).and_then(|build| build.record.as_ref());
+        let renamed = record.map(|record| record.renamed.clone()).unwrap_or_default();
+        match verify::finished(&session.layout, module, kernel, recipe, &symvers(work, task), &renamed) {
             // The remarks on a build that was verified have been made.
             Ok(remarks) if unproven(work, task) => notes.extend(remarks),
             Ok(_) => {}

@@ -350,6 +350,7 @@ impl<'a> Work<'a> {
             seconds: 0.0,
             loaded: false,
             store: None,
+            renamed: BTreeMap::new(),
             outside: crate::sys::hash::Digests::default(),
         };
         self.tree.record(id, target, &record)

@@ -11,6 +11,9 @@ use crate::sys::file::{self, TEMP_PREFIX};
 use crate::tree::{Entry, Intent, LockedTree, Snapshot};
 use crate::types::{ModuleId, Placement, Target};
 
+/// The end of a repair without failures.
+const COMPLETED: &str = "completed";
+
 /// How to recover.
 #[derive(Debug, Default)]
 pub struct Recovery {
@@ -22,8 +25,8 @@ pub struct Recovery {
     pub post_remove: BTreeSet<Placement>,
     /// Kernels whose modules.dep may be out of date.
     pub depmod: BTreeSet<Target>,
-    /// What was found, for the report.
-    pub found: Vec<String>,
+    /// What was found, for the report, and how it ends if nothing fails.
+    pub found: Vec<(String, String)>,
     /// Interrupted installations, and the installed versions that each was to replace: some of their files may be replaced already.
     replaced: BTreeMap<Placement, BTreeSet<ModuleId>>,
     files: Vec<PathBuf>,
@@ -73,7 +76,7 @@ pub fn examine(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Inten
                 targets: Vec::new(),
                 force: false,
             }));
-            recovery.found.push(format!("interrupted removal of {id}"));
+            recovery.found.push((format!("interrupted removal of {id}"), COMPLETED.to_owned()));
         }
         intent.left.iter().try_for_each(|dir| sweep(dir))?;
         for dir in &intent.touched {
@@ -96,7 +99,11 @@ pub fn examine(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Inten
             let Some(build) = snapshot.build(id, target).filter(|_| snapshot.registered(id)) else {
                 if !olds.is_empty() {
                     recovery.put_back(&Placement::of(id, target), &olds);
-                    recovery.found.push(format!("interrupted installation of {id} for {}", target.kernel));
+                    let olds: Vec<String> = olds.iter().map(ToString::to_string).collect();
+                    recovery.found.push((
+                        format!("interrupted installation of {id} for {}", target.kernel),
+                        format!("rolled back to {}", olds.join(", ")),
+                    ));
                 }
                 continue;
             };
@@ -115,7 +122,10 @@ pub fn examine(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Inten
             recovery.replaced.insert(Placement::of(id, target), olds);
             recovery.damaged.insert(Placement::of(id, target));
             recovery.events.push(requested(Verb::Install, id, target, pending.force));
-            recovery.found.push(format!("interrupted installation of {id} for {}", target.kernel));
+            recovery.found.push((
+                format!("interrupted installation of {id} for {}", target.kernel),
+                COMPLETED.to_owned(),
+            ));
         }
         for Placement { module: id, target } in &intent.withdraw {
             let place = Placement::of(id, target);
@@ -125,7 +135,10 @@ pub fn examine(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Inten
             if (installed || unbuild) && !leaving(id) {
                 let verb = if unbuild { Verb::Unbuild } else { Verb::Uninstall };
                 recovery.events.push(requested(verb, id, target, false));
-                recovery.found.push(format!("interrupted removal of {id} for {}", target.kernel));
+                recovery.found.push((
+                    format!("interrupted removal of {id} for {}", target.kernel),
+                    COMPLETED.to_owned(),
+                ));
             }
             if installed {
                 continue;
@@ -133,7 +146,10 @@ pub fn examine(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Inten
             // The steps after the module was marked as not installed.
             if intent.post_remove.contains(&place) && snapshot.registered(id) {
                 recovery.post_remove.insert(place);
-                recovery.found.push(format!("interrupted POST_REMOVE of {id} for {}", target.kernel));
+                recovery.found.push((
+                    format!("interrupted POST_REMOVE of {id} for {}", target.kernel),
+                    COMPLETED.to_owned(),
+                ));
             }
             withdraw::forget_restored(&tree.layout, id, target)?;
             let record = snapshot.build(id, target).and_then(|build| build.record.clone());

@@ -15,7 +15,7 @@ use crate::kernel::Kernel;
 use crate::plan::{Case, Task};
 use crate::report::{Failing, Fault, Outcome};
 use crate::step::build::{Built, Job, Unbuilt};
-use crate::step::sign;
+use crate::step::{sign, verify};
 use crate::sys::jobs::Jobs;
 use crate::sys::{confine, file, signal};
 use crate::tree::{Failure, Record, unsigned};
@@ -197,6 +197,7 @@ fn settle(
         seconds: built.seconds,
         loaded: false,
         store: built.origin.clone(),
+        renamed: verify::renamed(&work.session.layout.built_modules(&task.module, &task.target), recipe),
         outside: built.outside.clone(),
     };
     work.tree.record(&task.module, &task.target, &record)?;

@@ -76,6 +76,7 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
             result = Err(error);
         }
         report.remarks.extend(reviewed(session, &tree));
+        report.remarks.extend(promised(&report, &tree));
     }
     if let Err(error) = &result {
         report.problems.push(stopped(error, &tree));
@@ -105,6 +106,19 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
         result => result.map(|_| report),
     }
 }
+
+/// That the next run completes what this one could not, unless the report has it already.
+fn promised(report: &Report, tree: &LockedTree) -> Option<String> {
+    let promises = |line: &Line| match &line.outcome {
+        Outcome::Failed(failing) => failing.remaining.contains(NEXT_RUN),
+        _ => false,
+    };
+    let said = !report.unfinished.is_empty() || report.lines.iter().any(promises);
+    (!said && !tree.unfulfilled().is_empty()).then(|| format!("{NEXT_RUN} completes this"))
+}
+
+/// The beginning of what a report promises.
+const NEXT_RUN: &str = "the next run";
 
 /// What is no longer kept back now, as a remark.
 fn reviewed(session: &Session, tree: &LockedTree) -> Option<String> {
@@ -223,8 +237,8 @@ fn complete(
     let place = |line: &Line| Some(Placement::of(&line.module, line.target.as_ref()?));
     let failures: BTreeSet<Placement> = repaired.worse_than(Severity::LeftOut).filter_map(place).collect();
     let failed = repaired.worse_than(Severity::LeftOut).next().is_some();
-    for found in &recovery.found {
-        let end = if failed { "attempted" } else { "completed" };
+    for (found, end) in &recovery.found {
+        let end = if failed { "attempted" } else { end };
         report.repaired.push(format!("{found}: {end}"));
     }
     // The outcome of a repair is reported, but does not determine the exit code of the current command.

@@ -50,7 +50,8 @@ struct CheckEntry<'a> {
 }
 
 pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> Result<Exit> {
-    let candidates = candidates(session, args, invocation)?;
+    let (mut candidates, damaged) = candidates(session, args, invocation)?;
+    candidates.extend(damaged.iter().map(|(candidate, _)| candidate.clone()));
     let (secure_boot, config) = match args.secure_boot.as_deref() {
         None => (None, None),
         Some("on") => (Some(true), None),
@@ -67,7 +68,13 @@ pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> R
     };
     let assumed = Assumed { secure_boot, config, enrolled: args.enrolled.clone() };
     let nothing = candidates.is_empty();
-    let assessments = check::check(session, candidates, &assumed)?;
+    let mut assessments = check::check(session, candidates, &assumed)?;
+    for one in &mut assessments {
+        let file = &one.candidate.file;
+        if let Some((_, advice)) = damaged.iter().find(|(candidate, _)| candidate.file == *file) {
+            one.advice = Some(advice.clone());
+        }
+    }
     if args.json {
         let document = Document { format: 2, modules: assessments.iter().map(row).collect() };
         session.screen.answer(&format!("{}\n", serde_json::to_string_pretty(&document)?));
@@ -79,8 +86,11 @@ pub(super) fn show(session: &Session, args: &Args, invocation: &Invocation) -> R
     Ok(Exit::error_if(assessments.iter().any(|assessment| assessment.verdict != Verdict::Loads)))
 }
 
-/// The named files, else those of the installed modules.
-fn candidates(session: &Session, args: &Args, invocation: &Invocation) -> Result<Vec<Candidate>> {
+/// Files to check, and those of them whose package must be installed again, with advice.
+type Candidates = (Vec<Candidate>, Vec<(Candidate, String)>);
+
+/// The named files, else those of the installed modules and of damaged packages.
+fn candidates(session: &Session, args: &Args, invocation: &Invocation) -> Result<Candidates> {
     for word in invocation.rest.iter().filter(|word| unknown::like_path(word)) {
         if !Path::new(word).is_file() {
             return refuse(Exit::ERROR, format!("{word}: file not found"));
@@ -101,10 +111,8 @@ fn candidates(session: &Session, args: &Args, invocation: &Invocation) -> Result
             target: target.clone(),
             file: file.as_str().into(),
         };
-        return Ok(targets
-            .iter()
-            .flat_map(|target| files.iter().map(|file| candidate(file, target)))
-            .collect());
+        let all = targets.iter().flat_map(|target| files.iter().map(|file| candidate(file, target)));
+        return Ok((all.collect(), Vec::new()));
     }
     let name: Option<ModuleName> = invocation.name.as_deref().map(str::parse).transpose()?;
     let version: Option<ModuleVersion> = invocation.version.as_deref().map(str::parse).transpose()?;
@@ -123,13 +131,16 @@ fn candidates(session: &Session, args: &Args, invocation: &Invocation) -> Result
         };
         return refuse(Exit::NOT_ADDED, why);
     }
-    Ok(check::installed(session, &snapshot, |id: &ModuleId, target: &Target| {
-        version.as_ref().is_none_or(|version| *version == id.version)
+    let wanted = |id: &ModuleId, target: &Target| {
+        name.as_ref().is_none_or(|name| *name == id.name)
+            && version.as_ref().is_none_or(|version| *version == id.version)
             && pairs.iter().any(|(kernel, arch)| {
                 kernel.as_ref().is_none_or(|kernel| *kernel == target.kernel)
                     && arch.as_ref().is_none_or(|arch| *arch == target.arch)
             })
-    }))
+    };
+    let damaged = check::damaged_packages(session, &snapshot, wanted);
+    Ok((check::installed(session, &snapshot, wanted), damaged))
 }
 
 fn row(assessment: &Assessment) -> CheckEntry<'_> {

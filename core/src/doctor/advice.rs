@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use super::facts::OUTSIDE;
-use super::{Finding, Misplaced};
+use super::{Finding, LostOriginal, Misplaced};
 use crate::check::Rejection;
 use crate::distro::Distribution;
 use crate::layout::Layout;
@@ -69,7 +69,9 @@ impl Finding {
             // Its directory may only be away, and some builds cannot be made again.
             | Self::RemovedKernel { .. }
             | Self::Unowned { .. }
+            | Self::Unrecorded { .. }
             | Self::Damaged { .. }
+            | Self::LostOriginal(_)
             | Self::DamagedPackage { .. }
             | Self::Unrestored { .. }
             | Self::Broken { .. }
@@ -188,10 +190,27 @@ impl Finding {
                 let command = format!("rm {} && depmod {}", quoted(file), target.kernel);
                 row("unowned-module", what, "unless it is needed, to delete it", command)
             }
-            Self::Damaged { target, module } => {
+            Self::Unrecorded { target, module, files, force } => {
+                let what = format!(
+                    "{} has the name of a module of {module}, and is not recorded as installed",
+                    list(files.iter().map(|file| file.display()))
+                );
+                let (purpose, force) = match force {
+                    true => ("to install the module in its place", " --force"),
+                    false => ("to record it as installed", ""),
+                };
+                let command = format!("dkms install {module} -k {}/{}{force}", target.kernel, target.arch);
+                row("unrecorded-module", what, purpose, command)
+            }
+            Self::Damaged { target, module, wanted } => {
                 let what = format!("files of {module} for {} are missing or were changed", target.kernel);
-                let command = format!("dkms install {module} -k {}/{} --force", target.kernel, target.arch);
-                row("damaged-files", what, "to install it again", command)
+                let purpose = if module == wanted {
+                    "to install it again"
+                } else {
+                    "to install the version to be used"
+                };
+                let command = format!("dkms install {wanted} -k {}/{} --force", target.kernel, target.arch);
+                row("damaged-files", what, purpose, command)
             }
             Self::DamagedPackage { target, module, package } => {
                 let what = format!(
@@ -215,6 +234,20 @@ impl Finding {
                     target.kernel
                 );
                 row("unrestored-module", what, "to restore it", command)
+            }
+            Self::LostOriginal(LostOriginal { target, place, why, package }) => {
+                let what = format!("the kernel's original {} cannot be restored: {why}", place.display());
+                match package {
+                    Some(package) => {
+                        let command = distribution.reinstall(&run::quoted(package));
+                        row("lost-original", what, "to install the original again", command)
+                    }
+                    None => {
+                        let command = format!("ls -l {}", quoted(place.parent().unwrap_or(place)));
+                        let what = format!("{what}; install kernel {} again", target.kernel);
+                        row("lost-original", what, "to see whether it is there then", command)
+                    }
+                }
             }
             Self::Broken { module, source } => {
                 let what = format!("{module} is broken: {}", source.missing());

@@ -9,7 +9,7 @@ use crate::kernel::HeadersPackage;
 use crate::loaded::Replaced;
 use crate::sys::file::Unwritable;
 use crate::tree::{Source, Stale};
-use crate::types::{ModuleId, Target};
+use crate::types::{ModuleId, ModuleName, Target, version};
 
 /// The facts.
 #[derive(Debug, Default)]
@@ -41,13 +41,15 @@ pub struct Facts {
     /// Kernels that were removed, with builds.
     pub removed_kernels: Vec<Leftover>,
     /// Module files in the directory of dkms that no build has published.
-    pub unowned: Vec<(Target, PathBuf)>,
+    pub unowned: Vec<Stray>,
     /// Installed modules whose files are missing or were changed.
     pub damaged: Vec<(Target, ModuleId)>,
     /// Modules that native packages have installed, whose files are missing or were changed: with the package.
     pub damaged_packages: Vec<(Target, ModuleId, String)>,
     /// Copies of the kernel's originals whose module is not installed any more, and where they belong.
     pub unrestored: Vec<(Target, PathBuf, PathBuf)>,
+    /// Copies of the kernel's originals that could not be restored.
+    pub lost_originals: Vec<LostOriginal>,
     /// A change of the boot default that was not made.
     pub boot_default: Option<String>,
     /// Modules without a source, with what is known of it.
@@ -70,6 +72,30 @@ pub struct Facts {
     pub other_program: Option<PathBuf>,
     /// Files of the package that start dkms in transactions, and are not there.
     pub missing_hooks: Vec<PathBuf>,
+}
+
+/// A module file that no build has published, as far as it is recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stray {
+    /// The kernel.
+    pub target: Target,
+    /// The file.
+    pub file: PathBuf,
+    /// The builds for this kernel that have a module of its name: whether its content is theirs, and whether they are installed.
+    pub builds: Vec<(ModuleId, bool, bool)>,
+}
+
+/// The copy of a module of the kernel that cannot be restored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostOriginal {
+    /// The kernel.
+    pub target: Target,
+    /// The path of the module.
+    pub place: PathBuf,
+    /// What is wrong with its copy, as a sentence.
+    pub why: String,
+    /// The package that has the module, if one has.
+    pub package: Option<String>,
 }
 
 /// Packages that upgrades leave as they are because of a module.
@@ -151,4 +177,14 @@ pub struct Prospects {
     pub blocked: BTreeSet<ModuleId>,
     /// The same for modules.dep.
     pub index_blocked: bool,
+}
+
+impl Prospects {
+    /// The version of a module that the next automatic run would install.
+    pub fn coming(&self, name: &ModuleName) -> Option<&ModuleId> {
+        let planned = |prospect: &Prospect| matches!(prospect, Prospect::Build(_) | Prospect::Install(_));
+        let versions = self.modules.iter().filter(|(id, prospect)| id.name == *name && planned(prospect));
+        let versions = versions.map(|(id, _)| id);
+        versions.max_by(|a, b| version::compare(a.version.as_str(), b.version.as_str()))
+    }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::facts::OUTSIDE;
-use super::{Facts, KeptLong, Keys, Leftover, Misplaced, Prospects, Space};
+use super::{Facts, KeptLong, Keys, Leftover, LostOriginal, Misplaced, Prospects, Space, Stray};
 use crate::apply::{self, outlook};
 use crate::inventory::all_targets;
 use crate::kept_back::KeptBack;
@@ -20,7 +20,7 @@ use crate::sys::file::Unwritable;
 use crate::sys::time::now;
 use crate::sys::{file, lock, run};
 use crate::tree::{self, Intent, Snapshot, Source, Stale, stale};
-use crate::types::{ModuleId, Target};
+use crate::types::{ModuleId, ModuleName, Target};
 use crate::upcoming::Upcoming;
 use crate::{check, kernel, loaded};
 
@@ -96,6 +96,7 @@ pub fn inspect(session: &mut Session) -> Result<Facts> {
         damaged: damaged(session, &snapshot, &all),
         boot_default: apply::boot::overdue(session, &snapshot)?,
         unrestored: unrestored(&layout, &snapshot, &all, &unfinished),
+        lost_originals: lost_originals(session, &snapshot, &targets, &unfinished),
         broken: broken(&snapshot),
         stale,
         loaded: loaded::replaced(session, &snapshot, &all),
@@ -335,7 +336,7 @@ fn unowned(
     targets: &[Target],
     unfinished: &[Intent],
     damaged: &[Marker],
-) -> Vec<(Target, PathBuf)> {
+) -> Vec<Stray> {
     let touched: BTreeSet<&PathBuf> = unfinished.iter().flat_map(|intent| &intent.touched).collect();
     // A directory on the way to it may be a link.
     let owned: BTreeSet<PathBuf> = files(session, snapshot).iter().map(|file| real(file)).collect();
@@ -349,7 +350,32 @@ fn unowned(
         let dir = own_dir(session, target).filter(|dir| !touched.contains(dir));
         let here = dir.iter().flat_map(|dir| file::sorted_entries(dir)).filter(module);
         let strange = here.filter(|file| !owned.contains(&real(file)) && !packaged(file));
-        found.extend(strange.map(|file| (target.clone(), file)));
+        found.extend(strange.map(|file| Stray {
+            target: target.clone(),
+            builds: builds_of(&session.layout, snapshot, target, &file),
+            file,
+        }));
+    }
+    found
+}
+
+/// The builds for a kernel that have a module with the name of this file: whether its content is theirs, and whether they are
+/// installed. A version without a source is none of them: it is not installed again.
+fn builds_of(
+    layout: &Layout,
+    snapshot: &Snapshot,
+    target: &Target,
+    file: &Path,
+) -> Vec<(ModuleId, bool, bool)> {
+    let name = kernel::elf::module_name(&file.to_string_lossy());
+    let mut found = Vec::new();
+    for (id, entry) in snapshot.modules.iter().filter(|(id, _)| snapshot.registered(id)) {
+        let Some(build) = entry.builds.get(target) else { continue };
+        let Some(built) = build.files.iter().find(|built| kernel::elf::module_name(built) == name) else {
+            continue;
+        };
+        let same = file::same_content(&layout.built_modules(id, target).join(built), file).unwrap_or(false);
+        found.push((id.clone(), same, build.active));
     }
     found
 }
@@ -386,12 +412,7 @@ fn unrestored(
     let mut found = Vec::new();
     for name in file::sub_dirs(&layout.dkms_tree).iter().filter_map(|name| name.parse().ok()) {
         for target in targets {
-            let pending = |intent: &Intent| {
-                let publish =
-                    intent.publish.iter().any(|one| one.module.name == name && one.target == *target);
-                publish || intent.withdraw.iter().any(|one| one.module.name == name && one.target == *target)
-            };
-            if snapshot.active(&name, target).is_some() || unfinished.iter().any(pending) {
+            if snapshot.active(&name, target).is_some() || pending(unfinished, &name, target) {
                 continue;
             }
             let kept = file::sorted_entries(&layout.originals(&name, target)).into_iter();
@@ -401,9 +422,41 @@ fn unrestored(
                     layout.kernel(&target.kernel).join("updates").join(kept.file_name().unwrap_or_default())
                 };
                 let place = own.unwrap_or_else(elsewhere);
-                if !place.exists() {
+                // A damaged copy is a finding of its own.
+                if !place.exists() && withdraw::intact(&kept).is_ok() {
                     found.push((target.clone(), kept, place));
                 }
+            }
+        }
+    }
+    found
+}
+
+/// Whether an interrupted transaction installs or removes a version of a module.
+fn pending(unfinished: &[Intent], name: &ModuleName, target: &Target) -> bool {
+    unfinished.iter().any(|intent| {
+        let publish = intent.publish.iter().any(|one| one.module.name == *name && one.target == *target);
+        publish || intent.withdraw.iter().any(|one| one.module.name == *name && one.target == *target)
+    })
+}
+
+/// Originals that a removal could not restore.
+fn lost_originals(
+    session: &Session,
+    snapshot: &Snapshot,
+    targets: &[Target],
+    unfinished: &[Intent],
+) -> Vec<LostOriginal> {
+    let layout = &session.layout;
+    let mut found = Vec::new();
+    for name in file::sub_dirs(&layout.dkms_tree).iter().filter_map(|name| name.parse().ok()) {
+        for target in targets.iter().filter(|target| !pending(unfinished, &name, target)) {
+            let build = snapshot.active(&name, target).and_then(|id| snapshot.build(id, target));
+            let kernel = layout.kernel(&target.kernel);
+            let files = build.map(|build| build.places(&kernel, session.policy.destination()));
+            for (place, why) in withdraw::lost(layout, &name, target, &files.unwrap_or_default()) {
+                let package = kernel::owner(layout, &session.policy.distribution, target, &place);
+                found.push(LostOriginal { target: target.clone(), place, why, package });
             }
         }
     }

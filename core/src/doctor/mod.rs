@@ -8,11 +8,11 @@ mod inspect;
 mod mend;
 
 pub use advice::{Advice, Repair};
-pub use facts::{Facts, KeptLong, Keys, Leftover, Misplaced, Prospects, Space};
+pub use facts::{Facts, KeptLong, Keys, Leftover, LostOriginal, Misplaced, Prospects, Space, Stray};
 pub use inspect::inspect;
 pub use mend::mend;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::apply::Prospect;
@@ -23,7 +23,7 @@ use crate::loaded::Replaced;
 use crate::report::{Outcome, Waits};
 use crate::sys::file::Unwritable;
 use crate::tree::Source;
-use crate::types::{ModuleId, ModuleName, Target};
+use crate::types::{ModuleId, ModuleName, Target, version};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,12 +112,26 @@ pub enum Finding {
         /// The file.
         file: PathBuf,
     },
+    /// Files with the names of a build's modules are in the directory of dkms, and no version is recorded as installed, or they are
+    /// others than the installed ones.
+    Unrecorded {
+        /// The kernel.
+        target: Target,
+        /// The module whose installation makes this right.
+        module: ModuleId,
+        /// The files.
+        files: Vec<PathBuf>,
+        /// Their content is not that of the build, so that only a forced installation replaces them.
+        force: bool,
+    },
     /// Files of an installed module are missing or were changed, and no automatic run installs it again.
     Damaged {
         /// The kernel.
         target: Target,
         /// The module.
         module: ModuleId,
+        /// The version to install: an automatic run might want another one than is recorded as installed.
+        wanted: ModuleId,
     },
     /// Files of a module that a native package has installed are missing or were changed.
     DamagedPackage {
@@ -137,6 +151,8 @@ pub enum Finding {
         /// Its path.
         place: PathBuf,
     },
+    /// The copy of a module of the kernel that one of ours replaced is missing or damaged.
+    LostOriginal(LostOriginal),
     /// The source of a module, or the link to it, is missing.
     Broken {
         /// The module.
@@ -248,15 +264,8 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
     for prospects in &facts.prospects {
         kernel(prospects, facts, &mut found);
     }
-    let missing: Vec<&Finding> = found.iter().filter(|one| matches!(one, Finding::Missing { .. })).collect();
-    let again = |target: &Target, id: &ModuleId| missing.iter().any(|one| one.concerns(id, target));
-    let blocked = |target: &Target, id: &ModuleId| {
-        facts.prospects.iter().any(|one| one.target == *target && one.blocked.contains(id))
-    };
-    let damaged = facts.damaged.iter().filter(|(target, id)| !again(target, id) && !blocked(target, id));
-    let damaged = damaged.map(|(target, module)| (target.clone(), module.clone()));
-    let damaged: Vec<Finding> = damaged.map(|(target, module)| Finding::Damaged { target, module }).collect();
-    found.extend(damaged);
+    strays(facts, &mut found);
+    damages(facts, &mut found);
     found.extend(facts.upcoming.iter().map(|what| Finding::Upcoming { what: what.clone() }));
     let long = facts.kept_back.iter().filter(|kept| kept.days >= LONG);
     found.extend(long.map(|kept| Finding::KeptBack { what: kept.what.clone(), days: kept.days }));
@@ -330,9 +339,6 @@ fn leftovers(facts: &Facts, found: &mut Vec<Finding>) {
     for Leftover { target, modules } in &facts.removed_kernels {
         found.push(Finding::RemovedKernel { target: target.clone(), modules: modules.clone() });
     }
-    for (target, file) in &facts.unowned {
-        found.push(Finding::Unowned { target: target.clone(), file: file.clone() });
-    }
     for (target, module, package) in &facts.damaged_packages {
         let (target, module, package) = (target.clone(), module.clone(), package.clone());
         found.push(Finding::DamagedPackage { target, module, package });
@@ -341,9 +347,60 @@ fn leftovers(facts: &Facts, found: &mut Vec<Finding>) {
         let (target, kept, place) = (target.clone(), kept.clone(), place.clone());
         found.push(Finding::Unrestored { target, kept, place });
     }
+    found.extend(facts.lost_originals.iter().cloned().map(Finding::LostOriginal));
     for (module, source) in &facts.broken {
         found.push(Finding::Broken { module: module.clone(), source: source.clone() });
     }
+}
+
+/// Module files that are not those of an installed version. What has the name of a build's module is not deleted: it may be the
+/// only one that the kernel has.
+fn strays(facts: &Facts, found: &mut Vec<Finding>) {
+    let mut unrecorded: BTreeMap<(&Target, &ModuleId), (Vec<PathBuf>, bool)> = BTreeMap::new();
+    for Stray { target, file, builds } in &facts.unowned {
+        if builds.is_empty() {
+            found.push(Finding::Unowned { target: target.clone(), file: file.clone() });
+            continue;
+        }
+        // The next run installs it.
+        if builds.iter().any(|(id, ..)| found.iter().any(|one| one.installs(&id.name, target))) {
+            continue;
+        }
+        let newest = |wanted: &dyn Fn(bool, bool) -> bool| {
+            let fitting = builds.iter().filter(|(_, same, active)| wanted(*same, *active)).map(|(id, ..)| id);
+            fitting.max_by(|a, b| version::compare(a.version.as_str(), b.version.as_str()))
+        };
+        let active = newest(&|_, active| active);
+        let same = newest(&|same, _| same);
+        let Some(module) = active.or(same).or_else(|| newest(&|_, _| true)) else { continue };
+        let (files, force) = unrecorded.entry((target, module)).or_default();
+        files.push(file.clone());
+        // With the recorded version, there is nothing to do without it.
+        *force |= active.is_some() || same.is_none();
+    }
+    found.extend(unrecorded.into_iter().map(|((target, module), (files, force))| Finding::Unrecorded {
+        target: target.clone(),
+        module: module.clone(),
+        files,
+        force,
+    }));
+}
+
+/// Damaged files that no automatic run replaces. A recorded version never replaces one that is about to be installed.
+fn damages(facts: &Facts, found: &mut Vec<Finding>) {
+    let mut damaged = Vec::new();
+    for (target, module) in &facts.damaged {
+        let prospects = facts.prospects.iter().find(|one| one.target == *target);
+        let coming = prospects.and_then(|prospects| prospects.coming(&module.name));
+        let wanted = coming.unwrap_or(module);
+        let blocked = |id| prospects.is_some_and(|prospects| prospects.blocked.contains(id));
+        if blocked(module) || blocked(wanted) || found.iter().any(|one| one.installs(&module.name, target)) {
+            continue;
+        }
+        let (target, module, wanted) = (target.clone(), module.clone(), wanted.clone());
+        damaged.push(Finding::Damaged { target, module, wanted });
+    }
+    found.extend(damaged);
 }
 
 /// What the next automatic run would do for a kernel. If the admin has disabled these runs, what they would build is not
@@ -359,8 +416,13 @@ fn kernel(prospects: &Prospects, facts: &Facts, found: &mut Vec<Finding>) {
         installed: installed.contains(module),
         why: why.clone(),
     };
+    let packaged = |id: &ModuleId| {
+        facts.damaged_packages.iter().any(|(kernel, module, _)| kernel == target && module.name == id.name)
+    };
     for (module, prospect) in modules {
         match prospect {
+            // Its damage is a finding of its own.
+            Prospect::Settled(_) if packaged(module) => {}
             // What is in the way is a finding of its own. No repair is promised before.
             Prospect::Build(_) | Prospect::Install(_) if blocked.contains(module) => {}
             Prospect::Build(_) | Prospect::Install(_) => {
@@ -427,6 +489,16 @@ pub fn repaired(before: &[Finding], left: &[Finding]) -> Vec<Finding> {
 }
 
 impl Finding {
+    /// Whether it says that the next run installs a version of this module.
+    fn installs(&self, name: &ModuleName, kernel: &Target) -> bool {
+        match self {
+            Self::Missing { target, modules } => {
+                target == kernel && modules.iter().any(|id| id.name == *name)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether it is about a module that has no build for this kernel.
     fn concerns(&self, id: &ModuleId, kernel: &Target) -> bool {
         match self {

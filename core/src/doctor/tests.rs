@@ -14,6 +14,12 @@ fn id(text: &str) -> ModuleId {
     text.parse().unwrap()
 }
 
+/// A file, and the builds that have a module of its name: whether their content is the same, and whether they are installed.
+fn stray(file: &str, builds: &[(&str, bool, bool)]) -> Stray {
+    let builds = builds.iter().map(|(name, same, active)| (id(name), *same, *active)).collect();
+    Stray { target: target(), file: file.into(), builds }
+}
+
 /// What the next run would do with these modules.
 fn facts(modules: Vec<(&str, Prospect)>) -> Facts {
     let prospects = Prospects {
@@ -195,10 +201,32 @@ fn table() -> Vec<(Facts, &'static str, &'static str, &'static str, bool)> {
             false,
         ),
         (
-            Facts { unowned: vec![(target(), "/m/a.ko".into())], ..none() },
+            Facts { unowned: vec![stray("/m/a.ko", &[])], ..none() },
             "unowned-module",
             "/m/a.ko belongs to no module in the DKMS tree",
             "rm /m/a.ko && depmod 6.1",
+            false,
+        ),
+        (
+            Facts { unowned: vec![stray("/m/a.ko", &[("a/1", true, false)])], ..none() },
+            "unrecorded-module",
+            "/m/a.ko has the name of a module of a/1, and is not recorded as installed",
+            "dkms install a/1 -k 6.1/x86_64",
+            false,
+        ),
+        (
+            Facts {
+                lost_originals: vec![LostOriginal {
+                    target: target(),
+                    place: "/m/kernel/a.ko".into(),
+                    why: "its copy /t/a.ko is missing".into(),
+                    package: Some("linux-image-6.1".into()),
+                }],
+                ..none()
+            },
+            "lost-original",
+            "the kernel's original /m/kernel/a.ko cannot be restored: its copy /t/a.ko is missing",
+            "apt-get install --reinstall linux-image-6.1",
             false,
         ),
         (
@@ -334,7 +362,7 @@ fn each_fault_has_a_sentence_and_a_command() {
 #[test]
 fn a_command_that_is_pasted_does_what_it_says() {
     let debian = Distribution::from_os_release("ID=debian");
-    let unowned = Facts { unowned: vec![(target(), "/m/a; $(id)'.ko".into())], ..Facts::default() };
+    let unowned = Facts { unowned: vec![stray("/m/a; $(id)'.ko", &[])], ..Facts::default() };
     let replaced = Facts { other_program: Some(Layout::PROGRAM.into()), ..Facts::default() };
     for (why, facts, command) in [
         ("a path is one word", unowned, r"rm '/m/a; $(id)'\''.ko' && depmod 6.1"),
@@ -497,4 +525,70 @@ fn repaired_is_what_is_gone_and_could_be_repaired() {
     ] {
         assert_eq!(repaired(&before, &left), expected, "{before:?} {left:?}");
     }
+}
+
+/// The commands that are printed.
+fn commands(facts: &Facts) -> Vec<String> {
+    let debian = Distribution::from_os_release("ID=debian");
+    findings(facts).iter().map(|one| one.advice(&debian, &Layout::default()).command).collect()
+}
+
+#[test]
+fn no_command_replaces_the_version_that_the_next_run_installs() {
+    let damaged = vec![(target(), id("a/1")), (target(), id("b/1"))];
+    let coming = || vec![("a/10", Prospect::Install("x")), ("a/9", Prospect::Unchanged("x"))];
+    let all = Facts { damaged, ..facts(coming()) };
+    assert_eq!(commands(&all), ["dkms autoinstall -k 6.1", "dkms install b/1 -k 6.1/x86_64 --force"]);
+    // If the next run installs nothing, the version that it would install is named.
+    let off = Facts { automatic: false, ..all };
+    assert_eq!(
+        commands(&off),
+        ["dkms install a/10 -k 6.1/x86_64 --force", "dkms install b/1 -k 6.1/x86_64 --force"]
+    );
+    // One that does not build is not meant.
+    let failing = Facts { damaged: vec![(target(), id("a/1"))], ..facts(vec![("a/10", failed())]) };
+    assert_eq!(commands(&failing), ["dkms log a/10 -k 6.1", "dkms install a/1 -k 6.1/x86_64 --force"]);
+}
+
+#[test]
+fn a_file_with_the_name_of_a_built_module_is_never_deleted() {
+    for (builds, command) in [
+        (&[("a/1", true, false)][..], "dkms install a/1 -k 6.1/x86_64"),
+        (
+            &[("a/1", true, false), ("a/9", true, false), ("a/10", true, false)],
+            "dkms install a/10 -k 6.1/x86_64",
+        ),
+        (&[("a/1", true, false), ("a/10", false, false)], "dkms install a/1 -k 6.1/x86_64"),
+        (&[("a/9", false, false), ("a/10", false, false)], "dkms install a/10 -k 6.1/x86_64 --force"),
+        // Beside the file of the installed version.
+        (&[("a/1", false, true), ("a/10", true, false)], "dkms install a/1 -k 6.1/x86_64 --force"),
+        (&[], "rm /m/a.ko && depmod 6.1"),
+    ] {
+        let unowned = vec![stray("/m/a.ko", builds)];
+        assert_eq!(commands(&Facts { unowned, ..Facts::default() }), [command], "{builds:?}");
+    }
+    let unowned =
+        || vec![stray("/m/a.ko", &[("a/1", true, false)]), stray("/m/b.ko", &[("a/1", true, false)])];
+    assert_eq!(commands(&Facts { unowned: unowned(), ..Facts::default() }).len(), 1, "one for both files");
+    let next = facts(vec![("a/2", Prospect::Install("x"))]);
+    assert_eq!(commands(&Facts { unowned: unowned(), ..next }), ["dkms autoinstall -k 6.1"]);
+}
+
+#[test]
+fn a_damaged_package_is_one_finding() {
+    let refused = facts(vec![("a/1", refused(Exit::NEWER_IN_KERNEL)), ("b/1", failed())]);
+    let all = Facts { damaged_packages: vec![(target(), id("a/1"), "p".into())], ..refused };
+    assert_eq!(commands(&all), ["apt-get install --reinstall p", "dkms log b/1 -k 6.1"]);
+}
+
+#[test]
+fn an_original_that_belongs_to_no_known_package_names_the_kernel() {
+    let lost = LostOriginal {
+        target: target(),
+        place: "/m/a.ko".into(),
+        why: "its copy is missing".into(),
+        package: None,
+    };
+    let facts = Facts { lost_originals: vec![lost], ..Facts::default() };
+    assert_eq!(commands(&facts), ["ls -l /m"]);
 }

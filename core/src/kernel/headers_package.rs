@@ -68,6 +68,20 @@ pub(super) fn damaged(
     Some(HeadersPackage::Reinstall(owner.name().to_owned()))
 }
 
+/// The package that has a module file of a kernel, also if the file is missing; else the one that has the kernel.
+pub fn owner(layout: &Layout, distribution: &Distribution, target: &Target, file: &Path) -> Option<String> {
+    let (program, args) = distribution.database.owner.split_first()?;
+    if !layout.has_system_kernels() {
+        return None;
+    }
+    let ask = |paths: &[PathBuf]| {
+        let paths = paths.iter().map(|path| path.display().to_string());
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).chain(paths).collect();
+        Some(Owner::read(&answer(program, &args)?.0)?.name().to_owned())
+    };
+    ask(&layout.packaged_paths(file)).or_else(|| ask(&layout.kernel_files(&target.kernel)))
+}
+
 /// The directories without which nothing can be built: those with the Makefile and the programs that it runs.
 fn needed(headers: &Path) -> Vec<PathBuf> {
     let scripts = headers.join("scripts");

@@ -34,6 +34,7 @@ pub use config::{Config, config, signing_key};
 pub use firmware::Firmware;
 pub use fleet_key::FleetKey;
 pub use headers::{Headers, Vermagic, roots};
+pub use headers_package::owner;
 pub use index::Index;
 pub use judge::{Cause, Judgement, Reason, Requirements, judge};
 pub use module::{Export, Malformed, Module};

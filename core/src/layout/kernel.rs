@@ -73,6 +73,12 @@ impl Layout {
         let owned = names.iter().flat_map(|name| dirs.iter().map(move |dir| dir.join(name)));
         std::iter::once(self.boot_image(kernel)).chain(owned).collect()
     }
+    /// A file of a kernel as the package database may have it: with or without the link of a merged `/usr`.
+    pub fn packaged_paths(&self, file: &Path) -> Vec<PathBuf> {
+        let inside = file.strip_prefix(&self.install_tree).ok();
+        let merged = inside.map(|inside| Path::new("/usr").join("lib/modules").join(inside));
+        std::iter::once(file.to_owned()).chain(merged).collect()
+    }
     /// Whether the install tree is the system's, which its package database knows.
     pub fn has_system_kernels(&self) -> bool {
         let system = Self::default().install_tree;

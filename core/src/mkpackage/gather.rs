@@ -53,7 +53,8 @@ pub fn gather(
         Err(why) => return Ok(Err(Refusal::NoRecipe(why.to_string()))),
     };
     let lists = symvers(session, snapshot, &recipe, target);
-    if let Err(why) = verify::finished(&session.layout, module, &kernel, &recipe, &lists) {
+    let renamed = build.record.as_ref().map(|record| record.renamed.clone()).unwrap_or_default();
+    if let Err(why) = verify::finished(&session.layout, module, &kernel, &recipe, &lists, &renamed) {
         return Ok(Err(Refusal::WouldNotLoad(why)));
     }
     let withheld = build.record.as_ref().map(|record| record.withheld.as_slice()).unwrap_or_default();

@@ -51,6 +51,8 @@ pub struct Survey {
     pub doubtful: BTreeSet<Placement>,
     /// Modules that a native package has installed for a kernel.
     pub packaged: BTreeMap<(ModuleName, Target), Marker>,
+    /// The same for packages whose files are missing or were changed since.
+    pub damaged_packages: BTreeMap<(ModuleName, Target), Marker>,
 }
 
 impl Survey {

@@ -59,6 +59,11 @@ impl Planner<'_> {
         if let Some(marker) = self.packaged(&id.name, target).filter(|_| wanted.install || wanted.automatic) {
             return self.left_to_package(id, target, wanted, marker).map(|()| None);
         }
+        if let Some(marker) =
+            self.damaged_package(&id.name, target).filter(|_| wanted.install && !wanted.force)
+        {
+            return Err(self.reinstall(marker));
+        }
         let recipe = case.recipe.as_ref().map_err(bad_conf)?;
         if wanted.automatic && !recipe.autoinstall && !wanted.led {
             return Ok(None);
@@ -168,6 +173,19 @@ impl Planner<'_> {
             }
             (Err(outcome), _) => Err(outcome),
         }
+    }
+
+    /// The package of a module whose files are damaged, unless a build of dkms has taken their place.
+    fn damaged_package(&self, name: &ModuleName, target: &Target) -> Option<&Marker> {
+        let marker = self.survey.damaged_packages.get(&(name.clone(), target.clone()));
+        marker.filter(|_| self.snapshot.active(name, target).is_none())
+    }
+
+    fn reinstall(&self, marker: &Marker) -> Outcome {
+        let Marker { module, package, .. } = marker;
+        let why =
+            format!("a file of package {package}, which has installed {module}, is missing or was changed");
+        refused(Exit::NOT_INSTALLED, why, &self.distribution.advise_reinstall(package))
     }
 
     /// What a native package has installed for the kernel is neither built nor replaced.

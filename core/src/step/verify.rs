@@ -1,11 +1,12 @@
 //! Will the kernel load these files? Determined from the files, for kernels that are not running.
 
+use std::collections::BTreeMap;
 use std::io::{BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::conf::Recipe;
+use crate::conf::{ModuleSpec, Recipe};
 use crate::kernel::{
     self, Compression, Headers, Judgement, Kernel, Malformed, Module, Reason, Requirements, Symbols, elf,
     read_module,
@@ -129,18 +130,22 @@ pub fn finished(
     kernel: &Kernel,
     recipe: &Recipe,
     symvers: &[PathBuf],
+    renamed: &BTreeMap<String, String>,
 ) -> Result<Vec<String>, String> {
     let dir = layout.built_modules(module, &kernel.target);
     let wants_signature = kernel.headers.as_ref().is_some_and(|headers| headers.sig_hash.is_some());
     let (mut modules, mut names, mut unsigned) = (Vec::new(), Vec::new(), Vec::new());
     for spec in &recipe.modules {
-        let kinds = [Compression::None, Compression::Gzip, Compression::Xz, Compression::Zstd];
-        let files = kinds.map(|kind| format!("{}.ko{}", spec.dest_name, kind.suffix()));
-        let Some(name) = files.into_iter().find(|name| dir.join(name).is_file()) else {
+        let Some(name) = file_of(&dir, &spec.dest_name) else {
             return Err(format!("{}.ko is missing", spec.dest_name));
         };
         let content = read_module(&dir.join(&name)).map_err(|error| format!("{error:#}"))?;
         let read = Module::read(&content).map_err(|why| format!("{name} would not load ({why})"))?;
+        if let Some(other) = other_name(spec, &read) {
+            if renamed.get(&spec.dest_name) != Some(&other) {
+                return Err(format!("{name} contains another module, {other}"));
+            }
+        }
         modules.push((spec.dest_name.clone(), read));
         if wants_signature && !elf::is_signed(&content) {
             unsigned.push(name.clone());
@@ -160,4 +165,62 @@ pub fn finished(
         kernel.target.kernel
     );
     Ok(if unsigned.is_empty() { Vec::new() } else { vec![remark] })
+}
+
+/// The file of a module in a build.
+fn file_of(dir: &Path, name: &str) -> Option<String> {
+    let kinds = [Compression::None, Compression::Gzip, Compression::Xz, Compression::Zstd];
+    let mut files = kinds.into_iter().map(|kind| format!("{name}.ko{}", kind.suffix()));
+    files.find(|file| dir.join(file).is_file())
+}
+
+/// The name that a module has for the kernel, if it is neither that of the file which is built, nor that of the one which is
+/// installed. Kernels before 4.16 wrote none.
+fn other_name(spec: &ModuleSpec, module: &Module) -> Option<String> {
+    let own = elf::canonical_name(&module.name);
+    // A path may be before the name.
+    let expected = [&spec.built, &spec.dest_name].map(|name| elf::module_name(name));
+    (!own.is_empty() && !expected.contains(&own)).then_some(own)
+}
+
+/// The modules of a new build whose Makefile gave them another file name: by the name of the file.
+pub fn renamed(dir: &Path, recipe: &Recipe) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for spec in &recipe.modules {
+        let content = file_of(dir, &spec.dest_name).and_then(|file| read_module(&dir.join(file)).ok());
+        let module = content.and_then(|content| Module::read(&content).ok());
+        let other = module.and_then(|module| other_name(spec, &module));
+        found.extend(other.map(|other| (spec.dest_name.clone(), other)));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_has_the_name_of_its_file_or_of_the_one_that_was_built() {
+        let module = |name: &str| Module { name: name.to_owned(), ..Module::default() };
+        let spec = |built: &str, installed: &str| ModuleSpec {
+            built: built.to_owned(),
+            dest_name: installed.to_owned(),
+            dest_location: "/kernel/extra".to_owned(),
+            strip: true,
+        };
+        for (name, built, installed, other) in [
+            ("a", "a", "a", None),
+            ("a_b", "a-b", "a-b", None),
+            ("a", "src/a", "a", None),
+            ("", "a", "a", None),
+            // DEST_MODULE_NAME, in both directions.
+            ("a", "a", "a-dkms", None),
+            ("a", "a-dkms", "a", None),
+            ("b", "a", "a", Some("b")),
+            ("b", "a", "a-dkms", Some("b")),
+        ] {
+            let found = other_name(&spec(built, installed), &module(name));
+            assert_eq!(found.as_deref(), other, "{name}: {built}, {installed}");
+        }
+    }
 }

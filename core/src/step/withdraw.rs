@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Error, Result, bail};
 
 use crate::conf::ModuleSpec;
-use crate::kernel::read_module;
+use crate::kernel::{Module, read_module};
 use crate::layout::Layout;
 use crate::sys::file::{self, Staged, Swap};
 use crate::tree::Installed;
-use crate::types::{Attempt, ModuleId, Target};
+use crate::types::{Attempt, ModuleId, ModuleName, Target};
 
 /// What was done with the kernel's originals.
 #[derive(Debug, Default)]
@@ -81,24 +81,27 @@ fn exchange(
             }
             continue;
         };
-        // Not there: an incomplete copy, or one that an earlier withdrawal restored. The original exists.
-        if there {
-            // A file here that is not ours was installed by the kernel's package since.
-            if !place.exists() || published.iter().any(|file| file.path == place) {
-                if let Err(why) = intact(kept) {
-                    done.lost.push(format!(
-                        "the kernel's original {} was not restored: its copy {} is damaged: {why:#}; reinstall the kernel's package",
-                        place.display(),
-                        kept.display()
-                    ));
-                    continue;
+        if !there {
+            // The copy was not finished, or an earlier withdrawal restored it: then the original exists.
+            match place.exists() {
+                true => {
+                    places.insert(place);
                 }
-                let copy = Staged::copy(kept, &place).context("restoring the kernel's original module")?;
-                swap.put(copy)?;
-                done.notes.push(format!("restored the kernel's original {}", place.display()));
+                false => done.lost.push(not_restored(&place, &missing(kept))),
             }
-            restored.push(kept.to_owned());
+            continue;
         }
+        // A file here that is not ours was installed by the kernel's package since.
+        if !place.exists() || published.iter().any(|file| file.path == place) {
+            if let Err(why) = intact(kept) {
+                done.lost.push(not_restored(&place, &damaged(kept, &why)));
+                continue;
+            }
+            let copy = Staged::copy(kept, &place).context("restoring the kernel's original module")?;
+            swap.put(copy)?;
+            done.notes.push(format!("restored the kernel's original {}", place.display()));
+        }
+        restored.push(kept.to_owned());
         places.insert(place);
     }
     swap.sync()?;
@@ -110,12 +113,55 @@ fn exchange(
     Ok(restored)
 }
 
-/// Whether a copy can be a module: decompressing it finds missing and changed bytes.
-fn intact(kept: &Path) -> Result<()> {
-    if !read_module(kept)?.starts_with(b"\x7fELF") {
-        bail!("it is no module");
+fn not_restored(place: &Path, why: &str) -> String {
+    format!(
+        "the kernel's original {} was not restored: {why}; reinstall the kernel's package",
+        place.display()
+    )
+}
+
+fn missing(kept: &Path) -> String {
+    format!("its copy {} is missing", kept.display())
+}
+
+fn damaged(kept: &Path, why: &Error) -> String {
+    format!("its copy {} is damaged: {why:#}", kept.display())
+}
+
+/// Whether a copy is a module that a kernel can read. Decompressing it finds missing and changed bytes.
+pub fn intact(kept: &Path) -> Result<()> {
+    // Nothing else is read: reading a fifo would wait.
+    if let Some(kind) = file::kind_of(kept, false).filter(|kind| *kind != file::A_FILE) {
+        bail!("it is {kind}");
     }
+    Module::read(&read_module(kept)?)?;
     Ok(())
+}
+
+/// Originals that a withdrawal could not restore now, with the reason: their copies are missing or damaged. A file in the place of
+/// one that is not ours (`published`) was installed by the kernel's package since.
+pub fn lost(
+    layout: &Layout,
+    name: &ModuleName,
+    target: &Target,
+    published: &[PathBuf],
+) -> Vec<(PathBuf, String)> {
+    let entries = file::sorted_entries(&layout.originals(name, target));
+    let noted = entries.iter().filter_map(|path| Layout::noted_original(path));
+    let copies: BTreeSet<&Path> = noted
+        .chain(entries.iter().map(PathBuf::as_path).filter(|path| Layout::noted_original(path).is_none()))
+        .collect();
+    let mut found = Vec::new();
+    for kept in copies {
+        let Some(place) = place_of(layout, target, kept) else { continue };
+        let why = match kept.symlink_metadata() {
+            Ok(_) if place.exists() && !published.contains(&place) => continue,
+            Ok(_) => intact(kept).err().map(|why| damaged(kept, &why)),
+            Err(_) => (!place.exists()).then(|| missing(kept)),
+        };
+        found.extend(why.map(|why| (place, why)));
+    }
+    found
 }
 
 /// The path in a note, if it is one in the kernel's module directory.
@@ -129,8 +175,13 @@ fn noted_place(note: &Path, kernel: &Path) -> Option<PathBuf> {
 /// restored are kept with theirs, because they may be the only ones.
 pub fn forget_restored(layout: &Layout, id: &ModuleId, target: &Target) -> Result<()> {
     let dir = layout.originals(&id.name, target);
+    let kernel = layout.kernel(&target.kernel);
+    // Of a lost one, the note is the only trace.
+    let lost =
+        |note: &Path| kernel.exists() && noted_place(note, &kernel).is_some_and(|place| !place.exists());
     for origin in file::sorted_entries(&dir) {
-        if Layout::noted_original(&origin).is_some_and(|kept| kept.symlink_metadata().is_err()) {
+        let missing = Layout::noted_original(&origin).is_some_and(|kept| kept.symlink_metadata().is_err());
+        if missing && !lost(&origin) {
             file::remove_all(&origin)?;
         }
     }
@@ -202,7 +253,8 @@ mod tests {
 
     use super::*;
 
-    const OWN: &str = "\x7fELF, the kernel's own";
+    /// The kernel's own.
+    const OWN: &[u8] = include_bytes!("../../../tests/fuzz/seeds/module/plain");
 
     struct World {
         dir: tempfile::TempDir,
@@ -225,7 +277,7 @@ mod tests {
             let target = Target { kernel: "6.1".parse().unwrap(), arch: "x86_64".parse().unwrap() };
             let world = Self { dir, layout, id, target };
             world.write(&world.kernel("modules.order"), "kernel/net/ba.ko\nkernel/net/a.ko\n");
-            world.write(&world.kept("a.ko"), OWN);
+            file::write_atomic(&world.kept("a.ko"), OWN, 0o644).unwrap();
             world
         }
         fn kernel(&self, path: &str) -> PathBuf {
@@ -255,8 +307,7 @@ mod tests {
         }
         fn is_restored_to(&self, path: &str) {
             let all = file::files_below(self.dir.path(), &[]);
-            let found: Vec<&PathBuf> =
-                all.iter().filter(|file| fs::read(file).unwrap() == OWN.as_bytes()).collect();
+            let found: Vec<&PathBuf> = all.iter().filter(|file| fs::read(file).unwrap() == OWN).collect();
             assert_eq!(found, [&self.kernel(path)], "{all:?}");
         }
     }
@@ -306,7 +357,7 @@ mod tests {
     fn an_original_whose_place_is_not_known_is_kept_and_named() {
         let world = World::new();
         file::remove_all(&world.kept("a.ko")).unwrap();
-        world.write(&world.kept("unknown.ko"), OWN);
+        file::write_atomic(&world.kept("unknown.ko"), OWN, 0o644).unwrap();
         world.write(&world.kept("unknown.ko.origin"), "");
         let done = world.withdraw(&[]);
         assert!(
@@ -317,17 +368,45 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_copy_is_not_restored() {
-        for damaged in ["", "\0\0\0\0"] {
+    fn a_copy_that_is_missing_or_damaged_is_named_before_and_at_the_removal() {
+        let remove = |world: &World| file::remove_all(&world.kept("a.ko")).unwrap();
+        let damages: [(&str, &dyn Fn(&World)); 6] = [
+            ("is damaged", &|world| world.write(&world.kept("a.ko"), "")),
+            ("is damaged", &|world| world.write(&world.kept("a.ko"), "\0\0\0\0")),
+            ("is damaged", &|world| world.write(&world.kept("a.ko"), "\x7fELF and no more")),
+            ("it is a directory", &|world| {
+                remove(world);
+                file::make_dirs(&world.kept("a.ko")).unwrap();
+            }),
+            ("it is a fifo", &|world| {
+                remove(world);
+                let mode = rustix::fs::Mode::from_raw_mode(0o644);
+                let (at, kind) = (rustix::fs::CWD, rustix::fs::FileType::Fifo);
+                rustix::fs::mknodat(at, world.kept("a.ko"), kind, mode, 0).unwrap();
+            }),
+            ("is missing", &remove),
+        ];
+        for (expected, damage) in damages {
             let world = World::new();
-            world.write(&world.kept("a.ko"), damaged);
-            world.write(
-                &world.kept("a.ko.origin"),
-                &format!("{}\n", world.kernel("kernel/net/a.ko").display()),
+            let place = world.kernel("kernel/net/a.ko");
+            let found = |world: &World| lost(&world.layout, &world.id.name, &world.target, &[]);
+            world.write(&world.kept("a.ko.origin"), &format!("{}\n", place.display()));
+            assert_eq!(found(&world), []);
+            damage(&world);
+            let before = found(&world);
+            assert!(
+                matches!(before.as_slice(), [(at, why)] if *at == place && why.contains(expected)),
+                "{before:?}"
             );
             let done = world.withdraw(&[]);
-            assert!(matches!(done.lost.as_slice(), [lost] if lost.contains("is damaged")), "{done:?}");
-            assert!(!world.kernel("kernel").exists() && world.kept("a.ko").exists());
+            let [lost] = done.lost.as_slice() else { panic!("{expected}: {done:?}") };
+            assert!(lost.contains(expected) && lost.ends_with("reinstall the kernel's package"), "{lost}");
+            assert!(!world.kernel("kernel").exists() && found(&world) == before, "it stays a finding");
+            // Until the kernel's package is installed again.
+            world.write(&place, "from its package");
+            assert_eq!(found(&world), [], "{expected}");
+            assert!(world.withdraw(&[]).lost.is_empty());
+            assert!(!world.layout.originals(&world.id.name, &world.target).exists(), "{expected}");
         }
     }
 

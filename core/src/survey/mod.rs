@@ -140,6 +140,8 @@ pub fn facts(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<Su
         survey.kernels.insert(target.clone(), kernel);
         let markers = marker::markers(&session.layout, target).into_iter();
         survey.packaged.extend(markers.map(|(name, marker)| ((name, target.clone()), marker)));
+        let damaged = marker::damaged_of(&session.layout, target).into_iter();
+        survey.damaged_packages.extend(damaged.map(|(name, marker)| ((name, target.clone()), marker)));
     }
     let mut bases: BTreeMap<Placement, String> = BTreeMap::new();
     let cases: Vec<Placement> = scope.cases.iter().cloned().collect();

@@ -57,7 +57,11 @@ impl Snapshot {
 
     fn load_originals(&mut self, layout: &Layout, name: &ModuleName) {
         for target in targets_below(&layout.originals_root(name)) {
-            self.originals.insert((name.clone(), target));
+            // The note of a lost copy may be left.
+            let copies = file::sorted_entries(&layout.originals(name, &target)).into_iter();
+            if copies.into_iter().any(|path| Layout::noted_original(&path).is_none()) {
+                self.originals.insert((name.clone(), target));
+            }
         }
     }
 

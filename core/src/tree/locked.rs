@@ -1,6 +1,6 @@
 //! The DKMS tree, locked for writing. The owner of this value is the only writer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -318,6 +318,7 @@ impl LockedTree {
             seconds: 0.0,
             loaded: false,
             store: None,
+            renamed: BTreeMap::new(),
             outside: Digests::default(),
         });
         self.record(id, target, &Record { installed, withheld, shares, ..known })

@@ -1,6 +1,6 @@
 //! Our records of builds, which are kept next to shell DKMS's tree.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,9 @@ pub struct Record {
     /// The URL of the store of builds that it is from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<String>,
+    /// Modules that a Makefile gave another file name than their own: by the name of the file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub renamed: BTreeMap<String, String>,
     /// Files with which it was compiled, and which are no part of its source: they are no part of the fingerprint.
     #[serde(default, skip_serializing_if = "Digests::is_empty")]
     pub outside: Digests,
@@ -54,6 +57,7 @@ impl Record {
             seconds: 0.0,
             loaded: false,
             store: None,
+            renamed: BTreeMap::new(),
             outside: Digests::default(),
         }
     }

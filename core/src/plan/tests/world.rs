@@ -15,6 +15,7 @@
 //! | `… old`, `shell`, `damaged`, `unindexed` | other inputs; by shell DKMS; its file is missing; not in modules.dep |
 //! | `… rotten` | the file of the build itself was changed |
 //! | `a/1@k1 packaged` | a native package has installed it; it need not be registered |
+//! | `a/1@k1 package-damaged` | the same, and a file of the package was changed since |
 //! | `a/1@k1 failed`, `failed old` | a recorded failure, with the current or other inputs |
 //! | `k1 bare`, `toolless`, `absent`, `initramfs` | no headers; no gcc; only headers in another directory; has an initramfs |
 
@@ -94,6 +95,7 @@ pub(super) struct World {
     pub kernels: BTreeMap<Target, Kern>,
     /// Modules that native packages have installed.
     pub packaged: BTreeSet<Placement>,
+    pub damaged_packages: BTreeSet<Placement>,
     /// Every build that was started, in order.
     pub compiled: Vec<Placement>,
 }
@@ -183,6 +185,9 @@ impl std::fmt::Debug for World {
         for Placement { module, target } in &self.packaged {
             write!(f, "{module}@{} packaged; ", target.kernel)?;
         }
+        for Placement { module, target } in &self.damaged_packages {
+            write!(f, "{module}@{} package-damaged; ", target.kernel)?;
+        }
         for (target, kernel) in &self.kernels {
             let (bare, toolless) = (word(!kernel.headers, "bare"), word(!kernel.tools, "toolless"));
             let (absent, initramfs) = (word(!kernel.exists, "absent"), word(kernel.initramfs, "initramfs"));
@@ -233,10 +238,18 @@ impl World {
 
     fn build(&mut self, id: &ModuleId, target: &Target, words: &str) {
         self.kernels.entry(target.clone()).or_default();
-        if words == "packaged" {
-            self.packaged.insert(Placement::of(id, target));
-            return;
+        match words {
+            "packaged" => {
+                self.packaged.insert(Placement::of(id, target));
+            }
+            "package-damaged" => {
+                self.damaged_packages.insert(Placement::of(id, target));
+            }
+            _ => self.own_build(id, target, words),
         }
+    }
+
+    fn own_build(&mut self, id: &ModuleId, target: &Target, words: &str) {
         let module = self.modules.entry(id.clone()).or_default();
         let words: BTreeSet<&str> = words.split_whitespace().collect();
         let other = ["old", LOADED].into_iter().find(|word| words.contains(word));
@@ -301,12 +314,12 @@ impl World {
         for target in &scope.kernels {
             survey.kernels.insert(target.clone(), self.look(target));
         }
-        survey.packaged = self
-            .packaged
-            .iter()
-            .filter(|place| scope.kernels.contains(&place.target))
-            .map(|place| (place.by_name(), marker(place)))
-            .collect();
+        let there = |places: &BTreeSet<Placement>| {
+            let places = places.iter().filter(|place| scope.kernels.contains(&place.target));
+            places.map(|place| (place.by_name(), marker(place))).collect()
+        };
+        survey.packaged = there(&self.packaged);
+        survey.damaged_packages = there(&self.damaged_packages);
         let mut cases = scope.cases.clone();
         let over = |id: &ModuleId| {
             let module = self.modules.get(id).filter(|module| usable(module));

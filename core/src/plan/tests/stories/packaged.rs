@@ -1,6 +1,7 @@
 //! A native package has installed a module for a kernel.
 
 use super::*;
+use crate::report::Outcome;
 
 #[test]
 fn what_a_package_has_installed_is_not_built() {
@@ -51,6 +52,24 @@ fn a_request_does_not_replace_it() {
         ("a/2; a/1@k1 packaged", "build a/2 k1", "build a/2@k1"),
         ("a/1@k1 installed; a/1@k1 packaged", "uninstall a/1 k1", "withdraw a/1@k1"),
     ]);
+}
+
+#[test]
+fn a_damaged_file_of_a_package_is_left_to_its_package_manager() {
+    check(&[
+        ("a/1; a/1@k1 package-damaged", "autoinstall k1", "a/1@k1 is refused 6"),
+        ("a/1@k1 built; a/1@k1 package-damaged", "autoinstall k1", "a/1@k1 is refused 6"),
+        ("a/2; a/1@k1 package-damaged", "install a/2 k1", "a/2@k1 is refused 6"),
+        ("a/1; a/1@k1 package-damaged", "kernel+ k2", "make a/1@k2"),
+        // A user may decide otherwise, or has done so.
+        ("a/1@k1 built; a/1@k1 package-damaged", "install! a/1 k1", "install a/1@k1 by force"),
+        ("a/1@k1 installed; a/1@k1 package-damaged", "autoinstall k1", "a/1@k1 is up to date"),
+        ("a/1; a/1@k1 package-damaged", "build a/1 k1", "build a/1@k1"),
+    ]);
+    let world = World::new("a/1; a/1@k1 package-damaged");
+    let plan = world.plan(&events("autoinstall k1"));
+    let Outcome::Refused { why, advice, .. } = &plan.settled[0].outcome else { panic!("{plan:?}") };
+    assert!(why.contains("a file of package") && advice.contains("--reinstall"), "{why}; {advice}");
 }
 
 #[test]
