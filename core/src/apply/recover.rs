@@ -62,7 +62,7 @@ pub fn examine(tree: &LockedTree, snapshot: &Snapshot, left: Vec<(PathBuf, Inten
     for (path, intent) in left {
         // Nothing can be done for a kernel whose directory is gone, or away: it would fail in every run. The intent stays until the
         // directory is there again, or the kernel's builds are deleted.
-        if intent.only_for(|target| snapshot.targets().contains(target) && !there(target)) {
+        if intent.waits(&tree.layout) && !intent.only_for(|target| !snapshot.targets().contains(target)) {
             continue;
         }
         // What was to leave leaves, unless a version of it was to stay.

@@ -114,7 +114,7 @@ fn promised(report: &Report, tree: &LockedTree) -> Option<String> {
         _ => false,
     };
     let said = !report.unfinished.is_empty() || report.lines.iter().any(promises);
-    (!said && !tree.unfulfilled().is_empty()).then(|| format!("{NEXT_RUN} completes this"))
+    (!said && tree.owes()).then(|| format!("{NEXT_RUN} completes this"))
 }
 
 /// The beginning of what a report promises.
@@ -364,11 +364,11 @@ fn trivial(plan: &Plan, report: &Report) -> bool {
 fn stopped(error: &anyhow::Error, tree: &LockedTree) -> String {
     match error.downcast_ref::<signal::Interrupted>() {
         // Without an intent, no module was about to be changed.
-        Some(interrupted) if tree.unfulfilled().is_empty() => {
+        Some(interrupted) if !tree.owes() => {
             format!("{interrupted}: installed modules are unchanged")
         }
         Some(interrupted) => format!("{interrupted}: the next run finishes or rolls back"),
-        None if tree.unfulfilled().is_empty() => format!("{error:#}; installed modules are unchanged"),
+        None if !tree.owes() => format!("{error:#}; installed modules are unchanged"),
         None => format!("{error:#}; the next run finishes or rolls back"),
     }
 }

@@ -75,10 +75,7 @@ pub fn inspect(session: &mut Session) -> Result<Facts> {
         rejected: check::foreseen(session, &all, || Ok(snapshot.clone()))?,
         running: lock::holder(&layout.lock()),
         // What waits for a kernel that is gone is a finding of that kernel.
-        unfinished: unfinished
-            .iter()
-            .filter(|intent| !intent.only_for(|target| gone.contains(target)))
-            .count(),
+        unfinished: unfinished.iter().filter(|intent| !intent.waits(&layout)).count(),
         temporary: temporary(session, &snapshot, &targets),
         removed_kernels: gone.iter().map(|target| leftover(&snapshot, target.clone())).collect(),
         unowned: match no_tree {

@@ -48,6 +48,11 @@ pub struct Intent {
 }
 
 impl Intent {
+    /// Whether it only concerns kernels whose directory is gone, or away: nothing can be done for them now.
+    pub fn waits(&self, layout: &Layout) -> bool {
+        self.only_for(|target| !layout.kernel(&target.kernel).is_dir())
+    }
+
     /// Whether it concerns some kernels, and only such ones.
     pub fn only_for(&self, such: impl Fn(&Target) -> bool) -> bool {
         let publish = self.publish.iter().map(|pending| &pending.target);
@@ -383,6 +388,11 @@ impl LockedTree {
     /// Intents of interrupted runs: while we hold the lock, no process works on them.
     pub fn unfulfilled(&self) -> Vec<(PathBuf, Intent)> {
         unfulfilled(&self.layout)
+    }
+
+    /// Whether the next run will complete something.
+    pub fn owes(&self) -> bool {
+        self.unfulfilled().iter().any(|(_, intent)| !intent.waits(&self.layout))
     }
 }
 
