@@ -160,7 +160,9 @@ pub fn stage(session: &Session, order: &Order<'_>) -> Result<Publication> {
         publication.staged.push((staged, installed));
         let claimed = others.iter().find_map(|other| order.claimant(other));
         publication.conflicts.extend(claimed.map(|owner| (piece.name.clone(), owner.clone())));
-        let original = others.into_iter().find(|other| order.claimant(other).is_none());
+        let original = others.into_iter().find(|other| {
+            order.claimant(other).is_none() && (*other != piece.to || is_foreign(other, &piece.from))
+        });
         if let Some(original) = original.filter(|_| !order.installed(&piece.name)) {
             let keep = layout.originals(&order.module.name, target);
             let name = original.file_name().unwrap_or_default().to_owned();
@@ -272,6 +274,15 @@ fn pieces(session: &Session, order: &Order<'_>, built: &Path) -> Result<Vec<Piec
         pieces.push(Piece { from: built.join(&file), to: dir.join(&file), name: module.dest_name.clone() });
     }
     Ok(pieces)
+}
+
+/// Whether a file at our own path is another module than the build's. What no kernel can read, or was only signed or compressed
+/// again, is no original of the kernel.
+fn is_foreign(there: &Path, built: &Path) -> bool {
+    let read = |path: &Path| read_module(path).ok().and_then(|content| Module::read(&content).ok());
+    let Some(there) = read(there) else { return false };
+    let key = |module: Module| (module.version, module.srcversion);
+    there.srcversion.is_empty() || read(built).map(key) != Some(key(there))
 }
 
 /// Files with this module's name in the kernel's module directory that dkms did not publish, the most likely original

@@ -370,7 +370,8 @@ mod tests {
     #[test]
     fn a_copy_that_is_missing_or_damaged_is_named_before_and_at_the_removal() {
         let remove = |world: &World| file::remove_all(&world.kept("a.ko")).unwrap();
-        let damages: [(&str, &dyn Fn(&World)); 6] = [
+        type Damage<'a> = (&'static str, &'a dyn Fn(&World));
+        let damages: [Damage<'_>; 6] = [
             ("is damaged", &|world| world.write(&world.kept("a.ko"), "")),
             ("is damaged", &|world| world.write(&world.kept("a.ko"), "\0\0\0\0")),
             ("is damaged", &|world| world.write(&world.kept("a.ko"), "\x7fELF and no more")),
