@@ -332,7 +332,7 @@ fn a_restored_older_dkms_tree_leads_to_the_newer_version() {
         kernel.release
     ))
     .ok();
-    let said = root.run("dkms doctor --json").exits(20).never_says(&["switch/1.0"]).stdout.clone();
+    let said = root.run("dkms doctor --json").exits(20).never_says(&["switch/1.0"]).stdout;
     for line in said.lines().filter_map(|line| line.trim().strip_prefix("\"command\": \"")) {
         root.run(line.trim_end_matches(',').trim_end_matches('"')).ok();
     }

@@ -115,7 +115,7 @@ fn boosters_image_is_made_again() {
         "rm -rf /opt/inside && mkdir /opt/inside && cd /opt/inside && cpio --quiet -id <{image} && modinfo -F version $(find . -name 'fine.ko*')"
     );
     assert_eq!(root.run(&inside).ok().stdout, "1.1\n");
-    // A module that does not belong in it, until the configuration says so.
+    // A module that does not belong in it, until the configuration names it.
     Sources::new("other", "1.0").unpack(&root);
     root.run(&format!("dkms add other/1.0 && dkms install other/1.0 -k {k}")).ok();
     assert_eq!(called(), "");
