@@ -256,15 +256,17 @@ fn dkms_leaves_the_module_to_the_package_and_takes_over_again() {
     assert_eq!(files().len(), 2);
     root.run(&format!("modinfo -k {release} -F version fleet_mod")).ok().says(&["1.0"]);
     assert!(!root.exists(&format!("{}/dkms-packages", kernel.modules_dir())));
-    // A marker that does not match the files has no effect.
+    // A damaged file of the package is left to the package manager.
     root.apt_install(&[&package]).ok();
     packaged("1.0");
     root.run(&format!(
         "echo changed >{}/fleet_mod.ko.xz && dkms autoinstall -k {release}",
         kernel.dkms_dir()
     ))
-    .ok();
-    assert_eq!(root.state_of("fleet_mod/1.0", release), "installed");
+    .exits(11)
+    .says(&["is missing or was changed", &format!("apt-get install --reinstall {}", package_name(&kernel))]);
+    root.run(&format!("apt-get -q -y install --reinstall {package} && dkms autoinstall -k {release}")).ok();
+    packaged("1.0");
     root.run(&format!("modinfo -k {release} -F version fleet_mod")).ok().says(&["1.0"]);
 }
 
