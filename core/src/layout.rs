@@ -70,8 +70,12 @@ impl Layout {
         let machines = names.filter(|name| name.contains("-linux-")).map(|name| usr.join(name));
         machines.chain(["/usr/lib64", "/usr/lib", "/lib64", "/lib"].map(PathBuf::from)).collect()
     }
-    /// Whether a file is of a package for compiling, such as the compiler or a library: neither a driver's nor the administrator's.
+    /// Whether a file is of a package for compiling, such as the compiler or a library, or one of the kernel's: neither a driver's nor
+    /// the administrator's.
     pub fn of_the_system(path: &Path) -> bool {
+        if ["/proc", "/sys", "/dev", "/run"].iter().any(|dir| path.starts_with(dir)) {
+            return true;
+        }
         let beside = ["/usr/src", "/usr/local"].iter().any(|dir| path.starts_with(dir));
         path.starts_with("/usr") && !beside
     }
@@ -93,6 +97,7 @@ mod tests {
             ("/usr/src/other-1.0/api.h", false),
             ("/usr/local/include/api.h", false),
             ("/opt/api.h", false),
+            ("/proc/uptime", true),
         ] {
             assert_eq!(Layout::of_the_system(Path::new(path)), expected, "{path}");
         }

@@ -66,6 +66,8 @@ fn a_header_outside_of_the_source() {
         root.run(&format!("modinfo -k {kernel} -F level one")).ok().says(&[&format!("{value}\n")]);
     };
     level(1);
+    // A file that claims that the build has read what only root may read.
+    root.run("printf 'deps_x := /etc/shadow /proc/uptime\\n' >/usr/src/one-1.0/.claimed.cmd").ok();
     root.run(
         "cd /usr/src/one-1.0 && echo 'ccflags-y += -I/usr/src/shared' >>Makefile && \
          printf '#include <level.h>\nMODULE_INFO(level, LEVEL);\n' >>one.c && dkms store key fleet",
@@ -73,6 +75,8 @@ fn a_header_outside_of_the_source() {
     .ok();
     autoinstall(&root, &kernel);
     says(1);
+    root.run("grep -rl level.h /var/lib/dkms/.dkms-rs/records").ok();
+    root.run("grep -rlE 'shadow|uptime' /var/lib/dkms/.dkms-rs/records").fails();
     let counters = Counters::install(&root);
     autoinstall(&root, &kernel);
     assert_eq!(counters.take().builds_and_depmods(), (0, 0));

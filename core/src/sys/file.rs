@@ -34,7 +34,8 @@ pub use read::{
 pub use real::{link_target, real_dir};
 pub use staged::Staged;
 pub use state::{
-    Unwritable, is_executable, is_full, on_read_only, open_to_others, room, unwritable, writable,
+    Unwritable, is_executable, is_full, on_read_only, open_to_others, readable_by_all, room, unwritable,
+    writable,
 };
 pub use swap::Swap;
 pub use tree::{Adopted, Entry, adopt, copy as copy_tree, copy_real};

@@ -64,7 +64,16 @@ pub fn link_digest(target: &Path) -> String {
 #[serde(transparent)]
 pub struct Digests(BTreeMap<PathBuf, String>);
 
+/// The largest file of which a digest is kept. It is read in every run, and its owner may be another user.
+const DIGESTED: u64 = 64 << 20;
+
 impl Digests {
+    /// The digest; that of no file if it is too large.
+    fn of(path: &Path) -> Option<String> {
+        let large = path.metadata().is_ok_and(|meta| meta.len() > DIGESTED);
+        if large { Some(String::new()) } else { digest(path) }
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -82,7 +91,7 @@ impl Digests {
 
     /// The first file that has another content now. One that is gone has none: what was made with it cannot be made again.
     pub fn changed(&self) -> Option<&Path> {
-        let changed = |(path, known): &(&PathBuf, &String)| digest(path).is_some_and(|now| now != **known);
+        let changed = |(path, known): &(&PathBuf, &String)| Self::of(path).is_some_and(|now| now != **known);
         self.0.iter().find(changed).map(|(path, _)| path.as_path())
     }
 }
@@ -90,7 +99,8 @@ impl Digests {
 impl FromIterator<(PathBuf, PathBuf)> for Digests {
     /// From the paths of files, and where each of them is now. What is not there is left out.
     fn from_iter<T: IntoIterator<Item = (PathBuf, PathBuf)>>(files: T) -> Self {
-        Self(files.into_iter().filter_map(|(path, place)| Some((path, digest(&place)?))).collect())
+        let digests = files.into_iter().filter_map(|(path, place)| Some((path, Self::of(&place)?)));
+        Self(digests.filter(|(_, digest)| !digest.is_empty()).collect())
     }
 }
 
@@ -390,6 +400,23 @@ mod tests {
         file::write_atomic(&root.join("a/b.c"), b"int x;", 0o644).unwrap();
         let memory = dir.path().join("memory");
         (dir, root, memory)
+    }
+
+    #[test]
+    fn digests_have_a_limit_and_tell_what_has_changed() {
+        let (_dir, root, _) = tree();
+        let (one, large) = (root.join("a/b.c"), root.join("large"));
+        let file = fs::File::options().write(true).create_new(true).open(&large).unwrap();
+        file.set_len(DIGESTED + 1).unwrap();
+        let known: Digests = [&one, &large].map(|path| (path.clone(), path.clone())).into_iter().collect();
+        assert_eq!((known.len(), known.changed()), (1, None));
+        file::write_atomic(&one, b"other", 0o644).unwrap();
+        assert_eq!(known.changed(), Some(one.as_path()));
+        // Who owns it can make it endless.
+        fs::File::options().write(true).open(&one).unwrap().set_len(1 << 40).unwrap();
+        assert_eq!(known.changed(), Some(one.as_path()));
+        file::remove_all(&one).unwrap();
+        assert_eq!(known.changed(), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::kernel::roots;
 use crate::layout::Layout;
+use crate::sys::confine;
 use crate::sys::file;
 use crate::sys::hash::Digests;
 
@@ -53,7 +54,9 @@ pub(super) fn of(job: &Job<'_>, view: &Path, canonical: &Path) -> Digests {
         let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         Layout::of_the_system(&real) || known.iter().any(|dir| real.starts_with(dir))
     };
-    let outside = outside.into_iter().filter(|path| !inside(path)).take(MOST + 1);
+    // A build can name any file: its digest must not tell what it could not read.
+    let read = |path: &PathBuf| !confine::hides(path) && file::readable_by_all(&place(path));
+    let outside = outside.into_iter().filter(|path| !inside(path) && read(path)).take(MOST + 1);
     let digests: Digests = outside.map(|path| (path.clone(), place(&path))).collect();
     if digests.len() > MOST { Digests::default() } else { digests }
 }

@@ -63,6 +63,13 @@ pub fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|meta| meta.is_file() && meta.mode() & 0o111 != 0)
 }
 
+/// Whether every user can read a file: root must not tell what another user may not know.
+pub fn readable_by_all(path: &Path) -> bool {
+    let Ok(real) = path.canonicalize() else { return false };
+    let allows = |path: &Path, bit: u32| path.metadata().is_ok_and(|meta| meta.mode() & bit != 0);
+    allows(&real, 0o004) && real.ancestors().skip(1).all(|dir| allows(dir, 0o001))
+}
+
 /// Whether users other than root, the user of this process, and the file's group can read a file, or change it.
 pub fn open_to_others(path: &Path) -> bool {
     let own = [0, rustix::process::geteuid().as_raw()];
