@@ -57,8 +57,9 @@ fn before_release(version: &str) -> String {
         let word = rest.trim_start_matches(['-', '_', '.']);
         let one = rest.len() - word.len() <= 1;
         let begins = |begin: &&&str| {
-            word.strip_prefix(**begin)
-                .is_some_and(|after| !after.starts_with(|c: char| c.is_ascii_alphabetic()))
+            let (start, after) = (word.get(..begin.len()), word.get(begin.len()..).unwrap_or_default());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(begin))
+                && !after.starts_with(|c: char| c.is_ascii_alphabetic())
         };
         match BEFORE.iter().find(begins).filter(|_| digit && one) {
             Some(begin) => {
@@ -226,6 +227,7 @@ mod tests {
             ("3.4rc1", "3.4~rc1"),
             ("3.4~rc1", "3.4~rc1"),
             ("3.4.dev-2", "3.4~dev+2"),
+            ("3.4-RC1", "3.4~rc1"),
             ("3.4-preview", "3.4+preview"),
             ("3.4-1rc", "3.4+1~rc"),
             ("rc1", "0+rc1"),
