@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // tests stop at the first surprise
 
 use dkms_tests::count::Counters;
+use dkms_tests::modules::Sources;
 use dkms_tests::watch::Watch;
 use dkms_tests::{Kernel, Root, Suite, repack, stage};
 
@@ -73,6 +74,24 @@ fn purge(suite: &'static Suite) {
     assert_eq!(status.len(), PACKAGES.len(), "still registered: {status:?}");
     assert!(status.iter().all(|l| l.state == "added"), "{status:?}");
     root.expect_clean_dpkg();
+}
+
+/// apt keeps what depmod wrote until the package is purged.
+#[test]
+fn a_removed_kernel_is_not_mentioned_again() {
+    let (root, kernel) = installed(Suite::trixie());
+    root.run(&format!("apt-get -q -y remove {} {}", kernel.image(), kernel.headers())).ok();
+    assert_ne!(root.find(&kernel.modules_dir(), "-name modules.dep.bin"), [""; 0], "apt purges now");
+    root.run("dkms doctor").ok().never_says(&[&kernel.release]);
+    let package = Sources::new("fine", "1.0").package(&root);
+    root.apt_install(&[&package]).ok().never_says(&[&kernel.release]);
+    for command in ["status", "matrix", "check", "why fine"] {
+        root.run(&format!("dkms {command}")).never_says(&[&kernel.release]);
+    }
+    // It comes back as a new kernel does.
+    kernel.install(&root).ok();
+    root.expect_installed(&["fine/1.0"], &kernel.release);
+    assert_eq!(root.status().iter().filter(|line| line.state == "installed").count(), 1 + PACKAGES.len());
 }
 
 #[test]

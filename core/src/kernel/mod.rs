@@ -179,7 +179,20 @@ pub fn pkgbase(layout: &Layout, kernel: &KernelRelease) -> Option<String> {
 
 /// Whether the kernel is installed, and not only its headers or leftovers.
 pub fn is_there(layout: &Layout, kernel: &KernelRelease) -> bool {
-    layout.image(kernel).exists() || layout.modules_dep(kernel).exists()
+    layout.image(kernel).exists() || layout.modules_dep(kernel).exists() && !is_removed(layout, kernel)
+}
+
+/// Whether only what depmod wrote is left of a kernel: dpkg deletes that when the package is purged, which an automatic removal
+/// does not do. A kernel's package has at least one of the two lists, also without any module.
+fn is_removed(layout: &Layout, kernel: &KernelRelease) -> bool {
+    let [index, ..] = layout.binary_indexes(kernel);
+    let lists = [layout.modules_order(kernel), layout.modules_builtin(kernel)];
+    index.exists()
+        && !lists.iter().any(|list| list.exists())
+        && file::sorted_entries(&layout.kernel(kernel)).iter().all(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("modules.") && !path.is_dir()
+        })
 }
 
 /// Releases of kernels that are installed, or whose headers are, newest last. A directory without either is a leftover.
@@ -187,7 +200,8 @@ pub fn installed(layout: &Layout) -> Vec<KernelRelease> {
     let mut releases: Vec<KernelRelease> =
         file::sub_dirs(&layout.install_tree).iter().filter_map(|name| name.parse().ok()).collect();
     releases.retain(|kernel| {
-        layout.modules_dep(kernel).exists() || layout.headers(kernel).join("include").exists()
+        layout.modules_dep(kernel).exists() && !is_removed(layout, kernel)
+            || layout.headers(kernel).join("include").exists()
     });
     releases.sort_by(|a, b| crate::types::version::compare(a.as_str(), b.as_str()));
     releases
@@ -218,6 +232,27 @@ pub fn machine() -> Option<Arch> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_depmod_leaves_is_no_kernel() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout { install_tree: dir.path().to_owned(), ..Layout::default() };
+        let depmods = ["modules.dep", "modules.dep.bin", "modules.alias"];
+        for (name, more, there) in [
+            ("6.1-removed", &[][..], false),
+            ("6.1-modules", &["kernel/a.ko"], true),
+            ("6.1-ours", &["updates/dkms/a.ko"], true),
+            ("6.1-monolithic", &["modules.builtin"], true),
+            ("6.1-image", &["vmlinuz"], true),
+        ] {
+            for file in depmods.iter().chain(more) {
+                file::write_atomic(&dir.path().join(name).join(file), b"", 0o644).unwrap();
+            }
+            let kernel: KernelRelease = name.parse().unwrap();
+            assert_eq!(is_there(&layout, &kernel), there, "{name}");
+            assert_eq!(installed(&layout).contains(&kernel), there, "{name}");
+        }
+    }
 
     #[test]
     fn kernels_are_called_like_their_package() {
