@@ -7,6 +7,7 @@
 pub mod apply;
 pub mod archive;
 pub mod boot;
+pub mod borrowed;
 pub mod cache;
 pub mod caller;
 pub mod check;
@@ -39,6 +40,7 @@ pub mod survey;
 pub mod sys;
 pub mod tree;
 pub mod types;
+pub mod unpacked;
 pub mod upcoming;
 
 /// The manual pages, for tests that compare them with the code.

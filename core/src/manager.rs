@@ -18,8 +18,11 @@ use crate::sys::run::{Cmd, Output};
 const FETCH_LIMIT: Duration = Duration::from_secs(3600);
 /// Time for all other answers.
 const ANSWER_LIMIT: Duration = Duration::from_secs(600);
-/// The only verb that needs space.
+/// The verbs that need space.
 const FETCH: &str = "fetch";
+const FETCH_HEADERS: &str = "fetch-headers";
+/// Time for a download while a transaction waits.
+const HEADERS_LIMIT: Duration = Duration::from_secs(600);
 /// Space that a download leaves free.
 const RESERVE: u64 = 512 << 20;
 
@@ -100,6 +103,12 @@ impl<'a> Manager<'a> {
         Ok(text.lines().map(PathBuf::from).collect())
     }
 
+    /// Downloads these packages with a kernel's headers, and what they depend on and is not installed. Returns their files.
+    pub fn fetch_headers(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
+        let text = self.ask(FETCH_HEADERS, packages, &[], HEADERS_LIMIT)?;
+        Ok(text.lines().map(PathBuf::from).collect())
+    }
+
     fn ask(&self, verb: &str, words: &[&str], input: &[u8], limit: Duration) -> Result<String> {
         let mut command = Cmd::new(&self.program)
             .arg(verb)
@@ -109,7 +118,7 @@ impl<'a> Manager<'a> {
             .cwd(self.dir)
             .output(Output::Split)
             .limit(limit);
-        if verb == FETCH {
+        if [FETCH, FETCH_HEADERS].contains(&verb) {
             command = command.reserve(self.dir, RESERVE);
         }
         let done = command.run()?;
@@ -133,7 +142,7 @@ impl<'a> Manager<'a> {
 
 fn what(verb: &str) -> &'static str {
     match verb {
-        FETCH => "downloading packages failed",
+        FETCH | FETCH_HEADERS => "downloading packages failed",
         "keep-back" => "keeping packages back failed",
         _ => "asking the package manager for upgrades failed",
     }

@@ -51,6 +51,8 @@ pub struct Options {
     pub dry_run: bool,
     /// Work that can wait: it does not wait for another transaction, and ends when another one waits for it.
     pub gives_way: bool,
+    /// Download nothing: the machine starts, and its network may need a module.
+    pub offline: bool,
     /// Also count failures that this transaction has already reported: no other output follows.
     pub recap: bool,
     /// Variables of the user's environment for builds and for dkms.conf; never for programs that run as root.

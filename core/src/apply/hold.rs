@@ -51,6 +51,7 @@ pub fn tidy(session: &Session, temporary: &[PathBuf], depmod: &BTreeSet<Target>)
 fn sweep(session: &Session, tree: &LockedTree) -> Result<()> {
     // Tarballs are unpacked before the lock is acquired, so the lock does not show that a run left one.
     private::sweep(&tree.layout.incoming())?;
+    private::sweep(&tree.layout.borrowed())?;
     // So are sources. They may be many files; a directory that is read-only now is swept later.
     let sources = file::sorted_entries(&tree.layout.source_tree);
     sources.iter().filter(|path| file::is_abandoned(path)).for_each(|path| drop(file::remove_all(path)));

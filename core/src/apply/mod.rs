@@ -28,7 +28,6 @@ use anyhow::Result;
 pub use hold::{hold, tidy};
 pub use leave::let_go;
 pub use outlook::{Outlook, Prospect, outlook};
-pub use prove::Proof;
 pub use transaction::{Proven, prove, run, status_of};
 
 use dependents::Broken;
@@ -47,6 +46,7 @@ use crate::sys::run::{Cmd, Output};
 use crate::sys::signal;
 use crate::tree::{Installed, Intent, LockedTree, Record, Snapshot};
 use crate::types::{ModuleId, ModuleName, Placement, Target};
+use crate::unpacked::Overlay;
 
 /// A plan during its execution.
 struct Work<'a> {
@@ -55,7 +55,9 @@ struct Work<'a> {
     snapshot: &'a Snapshot,
     survey: &'a Survey,
     /// Pre-build: only the cache and the recorded failures are changed.
-    proof: Option<&'a Proof>,
+    proving: bool,
+    /// What builds see over the system.
+    overlay: Option<&'a Overlay>,
     /// Kernels that are being removed.
     gone: &'a BTreeSet<Target>,
     /// Modules that could not be removed: their registration stays.
@@ -105,8 +107,10 @@ struct Decided<'a> {
     snapshot: &'a Snapshot,
     survey: &'a Survey,
     plan: &'a Plan,
-    /// Set for a pre-build.
-    proof: Option<&'a Proof>,
+    /// A pre-build.
+    proving: bool,
+    /// What builds see over the system.
+    overlay: Option<&'a Overlay>,
 }
 
 /// How a plan ended.
@@ -127,13 +131,14 @@ fn apply<'a>(
     report: Report,
     began: Instant,
 ) -> (Report, Result<Completion>) {
-    let Decided { snapshot, survey, plan, proof } = decided;
+    let Decided { snapshot, survey, plan, proving, overlay } = decided;
     let mut work = Work {
         session,
         tree,
         snapshot,
         survey,
-        proof,
+        proving,
+        overlay,
         gone: &plan.gone,
         kept_in_tree: BTreeSet::new(),
         unregister: &plan.unregister,

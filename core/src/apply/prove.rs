@@ -13,16 +13,6 @@ use crate::plan::Task;
 use crate::report::{Failing, Fault, Outcome, Waits};
 use crate::session::Session;
 use crate::sys::file;
-use crate::sys::overlay::Layers;
-
-/// The environment of a pre-build.
-#[derive(Debug, Default)]
-pub struct Proof {
-    /// The overlay that the builds see.
-    pub layers: Option<Layers>,
-    /// The name under which the overlay's content is recorded.
-    pub view: Option<String>,
-}
 
 /// Mount points for builds of modules that are not in the DKMS tree yet; deleted when this is dropped. Without a source
 /// and a build they do not count as modules for a concurrent reader.
@@ -49,7 +39,7 @@ impl Drop for MountPoints {
 }
 
 /// Caches a build, or records its failure.
-pub(super) fn finish(work: &mut Work<'_>, task: &Task, proof: &Proof, ended: BuildResult) -> Result<Outcome> {
+pub(super) fn finish(work: &mut Work<'_>, task: &Task, ended: BuildResult) -> Result<Outcome> {
     let (_, recipe, _) = task::known(work, task)?;
     if let Err(why) = recipe {
         return Ok(work.failed(task, Failing::new(Fault::Module, Exit::BAD_CONF, why)));
@@ -70,7 +60,7 @@ pub(super) fn finish(work: &mut Work<'_>, task: &Task, proof: &Proof, ended: Bui
     let cache = work.session.cache();
     let key = cache::unfinished(&task.fingerprint, &task::environment(work, &task.target));
     let manifest = cache::Manifest::new(&task.module, &task.target, None, built.seconds, built.notes)
-        .within(proof.view.clone())
+        .within(work.overlay.map(|overlay| overlay.view.clone()))
         .with_origin(built.origin.clone())
         .compiled_with(built.outside.clone());
     // An entry that was built under another overlay is not usable now.

@@ -522,8 +522,8 @@ fn unmet(work: &Work<'_>, task: &Task) -> Option<Outcome> {
 
 /// Ends the task of one module.
 fn finished(work: &mut Work<'_>, task: &Task, attempt: Option<BuildResult>) -> Result<Outcome> {
-    let end = match (work.proof, attempt) {
-        (Some(proof), Some(ended)) => prove::finish(work, task, proof, ended),
+    let end = match (work.proving, attempt) {
+        (true, Some(ended)) => prove::finish(work, task, ended),
         (_, attempt) => task::finish(work, task, attempt),
     };
     match end {

@@ -44,8 +44,8 @@ pub(super) fn job<'a>(
         signing: signing.get(&task.target).unwrap_or(&sign::Signing::Unknown),
         signer: case.signer.as_deref(),
         fingerprint: &task.fingerprint,
-        layers: work.proof.and_then(|proof| proof.layers.as_ref()),
-        unfinished: work.proof.is_some(),
+        layers: work.overlay.map(|overlay| &overlay.layers),
+        unfinished: work.proving,
         symvers: symvers(work, task),
         jobs,
         builds,
@@ -122,7 +122,7 @@ fn passed_over(work: &Work<'_>, task: &Task) -> Vec<String> {
 pub(super) fn signing(work: &mut Work<'_>, tasks: &[Task]) -> Result<BTreeMap<Target, sign::Signing>> {
     let mut all = BTreeMap::new();
     // A pre-build neither signs nor generates a key.
-    let tasks = if work.proof.is_some() { &[] } else { tasks };
+    let tasks = if work.proving { &[] } else { tasks };
     for target in tasks.iter().filter(|task| task.build).map(|task| &task.target) {
         let headers = work.survey.kernels.get(target).and_then(|kernel| kernel.headers.as_ref());
         let Some(headers) = headers.filter(|_| !all.contains_key(target)) else { continue };
@@ -242,7 +242,7 @@ pub(super) fn record_failure(work: &Work<'_>, task: &Task, unbuilt: Unbuilt) -> 
     let keep = || -> Result<()> {
         file::write_atomic(&log, &unbuilt.log, 0o644)?;
         // The path where shell DKMS leaves it, for tools that read it.
-        if work.proof.is_none() {
+        if !work.proving {
             file::write_atomic(&layout.build(&task.module).join("make.log"), &unbuilt.log, 0o644)?;
         }
         let failure = Failure {
@@ -252,7 +252,7 @@ pub(super) fn record_failure(work: &Work<'_>, task: &Task, unbuilt: Unbuilt) -> 
             log: log.clone(),
             code: unbuilt.code,
             environment: environment(work, &task.target),
-            view: work.proof.and_then(|proof| proof.view.clone()),
+            view: work.overlay.map(|overlay| overlay.view.clone()),
             boot: (unbuilt.fault == Fault::Unknown).then(|| layout.boot_id()).flatten(),
         };
         // A failure caused by the machine proves nothing about the module: it is retried.

@@ -10,7 +10,8 @@ use anyhow::Result;
 use super::hold::hold;
 use super::prove::MountPoints;
 use super::recover::{self, Recovery};
-use super::{Completion, Decided, Proof, apply, boot};
+use super::{Completion, Decided, apply, boot};
+use crate::borrowed;
 use crate::caller;
 use crate::event::{Event, Request, Verb};
 use crate::kept_back;
@@ -26,6 +27,7 @@ use crate::survey::{self, survey};
 use crate::sys::signal;
 use crate::tree::{Intent, LockedTree, Snapshot};
 use crate::types::{ModuleId, ModuleName, Placement};
+use crate::unpacked::Overlay;
 
 /// Handles the events. When this returns, the summary has been printed and stored. Without events, only interrupted runs
 /// are completed.
@@ -62,15 +64,28 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
         })?;
     }
     let snapshot = load_snapshot(&session.layout, concerned(&events))?;
-    let (survey, mut plan) = decide(session, &snapshot, &events, &Recovery::default())?;
+    let (mut survey, mut plan) = decide(session, &snapshot, &events, &Recovery::default())?;
+    let borrowed = borrowed::borrow(session, &plan, &survey, seen_again(session, &events))?;
+    if let Some(overlay) = &borrowed.overlay {
+        let kernels = (&scope(&events, &snapshot), &borrowed.kernels);
+        survey::below(session, &snapshot, &mut survey, kernels, overlay)?;
+        plan = crate::plan::plan(&events, &snapshot, &survey, &session.policy.distribution);
+    }
     let again = |id: &ModuleId| {
         let removal = |request: &Request| request.verb == Verb::Remove && request.module == *id;
         events.iter().any(|event| matches!(event, Event::Requested(request) if removal(request)))
     };
     plan.completed(&removed.into_iter().filter(again).collect());
     explain_exclusions(session, &events, &plan);
-    let decided = Decided { snapshot: &snapshot, survey: &survey, plan: &plan, proof: None };
+    let decided = Decided {
+        snapshot: &snapshot,
+        survey: &survey,
+        plan: &plan,
+        proving: false,
+        overlay: borrowed.overlay.as_ref(),
+    };
     let (mut report, mut result) = apply(session, &tree, decided, report, began);
+    report.remarks.extend(borrowed.remarks);
     if result.is_ok() && !tree.nested() {
         if let Err(error) = boot::settle(session, &tree, &events, &mut report) {
             result = Err(error);
@@ -147,7 +162,7 @@ pub struct Proven {
 /// built.
 pub fn prove(
     session: &mut Session,
-    proof: &Proof,
+    overlay: Option<&Overlay>,
     look: impl FnOnce(&Session, &Snapshot) -> Result<(Vec<Event>, Survey)>,
 ) -> Result<Option<Proven>> {
     let began = Instant::now();
@@ -157,7 +172,7 @@ pub fn prove(
     if events.is_empty() {
         return Ok(None);
     }
-    let survey = survey::incoming(session, &snapshot, facts, proof.view.as_deref());
+    let survey = survey::incoming(session, &snapshot, facts, overlay);
     let plan = plan(&events, &snapshot, &survey, &session.policy.distribution);
     // Builds for kernels, and of modules, that were not installed after all are not needed.
     for Placement { module: id, target } in snapshot.failures.keys() {
@@ -170,7 +185,7 @@ pub fn prove(
     let places = MountPoints::new(session, &plan.tasks)?;
     let cause = events.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let report = Report { cause, ..Report::default() };
-    let decided = Decided { snapshot: &snapshot, survey: &survey, plan: &plan, proof: Some(proof) };
+    let decided = Decided { snapshot: &snapshot, survey: &survey, plan: &plan, proving: true, overlay };
     let (mut report, result) = apply(session, &tree, decided, report, began);
     result?;
     report.seconds = began.elapsed().as_secs_f64();
@@ -232,7 +247,7 @@ fn complete(
 ) -> Result<()> {
     let recovery = recover::examine(tree, snapshot, left)?;
     let (survey, plan) = decide(session, snapshot, &recovery.events, &recovery)?;
-    let decided = Decided { snapshot, survey: &survey, plan: &plan, proof: None };
+    let decided = Decided { snapshot, survey: &survey, plan: &plan, proving: false, overlay: None };
     let (repaired, result) = apply(session, tree, decided, Report::default(), Instant::now());
     let place = |line: &Line| Some(Placement::of(&line.module, line.target.as_ref()?));
     let failures: BTreeSet<Placement> = repaired.worse_than(Severity::LeftOut).filter_map(place).collect();
@@ -263,7 +278,8 @@ fn complete(
     if let (Completion::Whole, false) = (&completion, back.events.is_empty()) {
         let snapshot = tree.snapshot()?;
         let (survey, plan) = decide(session, &snapshot, &back.events, &back)?;
-        let decided = Decided { snapshot: &snapshot, survey: &survey, plan: &plan, proof: None };
+        let decided =
+            Decided { snapshot: &snapshot, survey: &survey, plan: &plan, proving: false, overlay: None };
         let (put_back, result) = apply(session, tree, decided, Report::default(), Instant::now());
         completion = result?;
         let failed: Vec<&Line> = put_back.worse_than(Severity::LeftOut).collect();
@@ -289,17 +305,22 @@ fn complete(
 /// still be installed, and those triggers report modules that wait for them, once.
 fn told<'r>(session: &Session, events: &[Event], report: &'r Report) -> Cow<'r, Report> {
     let waits = |line: &Line| line.outcome.class() == Class::Deferred(Waits::Headers);
-    let seen_again = |event: &Event| match event {
-        Event::KernelAdded(_) => true,
-        Event::Requested(request) => session.layout.source(&request.module).exists(),
-        _ => false,
-    };
-    if !report.lines.iter().any(waits) || !events.iter().all(seen_again) || !caller::triggers_left() {
+    if !report.lines.iter().any(waits) || !seen_again(session, events) {
         return Cow::Borrowed(report);
     }
     let mut told = report.clone();
     told.lines.retain(|line| !waits(line));
     Cow::Owned(told)
+}
+
+/// Whether triggers at the end of the transaction handle the same.
+fn seen_again(session: &Session, events: &[Event]) -> bool {
+    let again = |event: &Event| match event {
+        Event::KernelAdded(_) => true,
+        Event::Requested(request) => session.layout.source(&request.module).exists(),
+        _ => false,
+    };
+    events.iter().all(again) && caller::triggers_left()
 }
 
 /// Whether a summary has errors.

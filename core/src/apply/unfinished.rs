@@ -19,7 +19,7 @@ impl Work<'_> {
     /// transaction: the modules are installed, and the next run retries.
     pub(super) fn refresh_initramfs(&mut self) -> Result<()> {
         // A dkms above this process is not done yet: depmod may not have run.
-        if self.proof.is_some() || self.tree.nested() || !regenerates(self.session) {
+        if self.proving || self.tree.nested() || !regenerates(self.session) {
             return Ok(());
         }
         for (target, mut stale) in stale(&self.tree.layout) {

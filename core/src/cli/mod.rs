@@ -180,6 +180,7 @@ fn command(args: &Args, screen: Screen) -> Result<Exit> {
         symlink_modules: args.symlink_modules,
         // Devices have waited for modules that were missing at boot.
         modprobe: args.modprobe_on_install || args.at_boot,
+        offline: args.at_boot,
         verbose: args.verbose,
         force_version: args.force_version_override,
         force: args.force && matches!(invocation.action, Action::Autoinstall | Action::KernelPostinst),

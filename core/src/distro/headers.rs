@@ -98,11 +98,19 @@ pub(super) const ZYPPER: Database = Database {
     ..NONE
 };
 
+/// pacman's. The program that asks it about an installed kernel is the adapter's.
+pub(super) const PACMAN: Database = Database { pairs: &[("*", "*-headers")], ..NONE };
+
 /// What gives a kernel its headers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HeadersPackage {
     /// These packages, as arguments of the command that installs packages.
-    Install(String),
+    Install {
+        /// Those of this kernel.
+        packages: String,
+        /// One that installs those of each new kernel.
+        meta: Option<String>,
+    },
     /// The same for packages that are installed, whose files are missing.
     Reinstall(String),
     /// A package that is installed in a version for another kernel.
@@ -159,7 +167,7 @@ fn is_name(name: &str) -> bool {
 
 impl Database {
     /// What installs the headers of a package's kernel.
-    fn headers_of(&self, name: &str, version: &str) -> Option<String> {
+    pub fn headers_of(&self, name: &str, version: &str) -> Option<String> {
         self.pairs.iter().find_map(|(image, headers)| {
             let same = match image.split_once('*') {
                 Some((start, end)) => name.strip_prefix(start)?.strip_suffix(end)?,
@@ -216,14 +224,34 @@ impl Database {
             let instead = meta.map(|(image, headers)| format!("{image} {headers}"));
             return Some(HeadersPackage::Unavailable { name: name.to_owned(), instead });
         }
-        Some(HeadersPackage::Install(match meta {
-            Some((_, meta)) if meta != headers => format!("{headers} {meta}"),
-            _ => headers,
-        }))
+        let meta = meta.map(|(_, meta)| meta).filter(|meta| *meta != headers);
+        Some(HeadersPackage::Install { packages: headers, meta })
     }
 }
 
 impl HeadersPackage {
+    /// A package that is to be installed.
+    pub fn install(packages: impl Into<String>) -> Self {
+        Self::Install { packages: packages.into(), meta: None }
+    }
+
+    /// The packages that have exactly this kernel's headers, if they only have to be installed. What is not a name may be a
+    /// requirement that only a user's shell understands.
+    pub fn exact(&self) -> Option<Vec<&str>> {
+        let Self::Install { packages, .. } = self else { return None };
+        let names: Vec<&str> = packages.split(' ').collect();
+        let plain = |name: &&str| name.split('=').all(is_name);
+        names.iter().all(plain).then_some(names)
+    }
+
+    fn arguments(&self) -> String {
+        match self {
+            Self::Install { packages, meta: Some(meta) } => format!("{packages} {meta}"),
+            Self::Install { packages, meta: None } => packages.clone(),
+            _ => String::new(),
+        }
+    }
+
     /// What is wrong with the headers.
     pub fn lack(&self, kernel: &KernelRelease) -> String {
         match self {
@@ -237,7 +265,7 @@ impl HeadersPackage {
     /// What to do, as a part of a sentence.
     pub fn advice(&self, distribution: &Distribution, kernel: &KernelRelease) -> String {
         match self {
-            Self::Install(packages) => distribution.advise_install(packages),
+            Self::Install { .. } => distribution.advise_install(&self.arguments()),
             Self::Reinstall(packages) => distribution.advise_reinstall(packages),
             Self::Upgrade { name, installed, needed } => {
                 format!("upgrade {name} from {installed} to {needed}")
@@ -256,9 +284,8 @@ impl HeadersPackage {
     /// The command for this, or the same sentence where no command does it.
     pub fn command(&self, distribution: &Distribution, kernel: &KernelRelease) -> String {
         match self {
-            Self::Install(packages) | Self::Unavailable { instead: Some(packages), .. } => {
-                distribution.install(packages)
-            }
+            Self::Install { .. } => distribution.install(&self.arguments()),
+            Self::Unavailable { instead: Some(packages), .. } => distribution.install(packages),
             Self::Reinstall(packages) => distribution.reinstall(packages),
             Self::Upgrade { name, .. } => distribution.install(name),
             Self::Unavailable { instead: None, .. } | Self::Unpackaged => self.advice(distribution, kernel),
@@ -287,7 +314,12 @@ mod tests {
     }
 
     fn install(packages: &str) -> Option<HeadersPackage> {
-        Some(HeadersPackage::Install(packages.into()))
+        Some(match packages.split_once("; ") {
+            Some((packages, meta)) => {
+                HeadersPackage::Install { packages: packages.into(), meta: Some(meta.into()) }
+            }
+            None => HeadersPackage::install(packages),
+        })
     }
 
     #[test]
@@ -354,13 +386,21 @@ mod tests {
         let now = "installed linux-image-amd64 , linux-image-6.12.57+deb13-amd64 (= 6.12.57-1)\n";
         let circle = "installed linux-image-a , linux-image-b\ninstalled linux-image-b , linux-image-a\n";
         for (image, requirements, headers) in [
-            ("linux-image-6.8.0-60-generic", generic, "linux-headers-6.8.0-60-generic linux-headers-generic"),
+            (
+                "linux-image-6.8.0-60-generic",
+                generic,
+                "linux-headers-6.8.0-60-generic; linux-headers-generic",
+            ),
             (
                 "proxmox-kernel-6.8.12-4-pve-signed",
                 pve,
-                "proxmox-headers-6.8.12-4-pve proxmox-default-headers",
+                "proxmox-headers-6.8.12-4-pve; proxmox-default-headers",
             ),
-            ("linux-image-6.12.57+deb13-amd64", now, "linux-headers-6.12.57+deb13-amd64 linux-headers-amd64"),
+            (
+                "linux-image-6.12.57+deb13-amd64",
+                now,
+                "linux-headers-6.12.57+deb13-amd64; linux-headers-amd64",
+            ),
             ("linux-image-6.12.57+deb13-amd64", old, "linux-headers-6.12.57+deb13-amd64"),
             ("linux-image-a", circle, "linux-headers-a"),
         ] {
@@ -419,7 +459,7 @@ mod tests {
             let (name, instead) = (headers.to_owned(), instead.map(str::to_owned));
             Some(HeadersPackage::Unavailable { name, instead })
         };
-        let both = format!("{headers} linux-headers-amd64");
+        let both = format!("{headers}; linux-headers-amd64");
         for (offered, expected) in [
             (&[headers, "linux-headers-amd64"][..], install(&both)),
             (&[headers], install(headers)),
@@ -427,6 +467,26 @@ mod tests {
             (&["bash"], gone(None)),
         ] {
             assert_eq!(answer(&DPKG, image, now, offered), expected, "{offered:?}");
+        }
+    }
+
+    #[test]
+    fn only_names_of_this_kernels_packages_are_downloaded() {
+        let meta = HeadersPackage::Install { packages: "h-6.1".into(), meta: Some("h".into()) };
+        for (package, names) in [
+            (meta, Some(vec!["h-6.1"])),
+            (HeadersPackage::install("image headers"), Some(vec!["image", "headers"])),
+            (
+                HeadersPackage::install("kernel-default-devel=6.4.0-1.1"),
+                Some(vec!["kernel-default-devel=6.4.0-1.1"]),
+            ),
+            (HeadersPackage::install("'kernel-devel-uname-r = 6.1'"), None),
+            (HeadersPackage::install("--option"), None),
+            (HeadersPackage::install(""), None),
+            (HeadersPackage::Reinstall("h".into()), None),
+            (HeadersPackage::Unpackaged, None),
+        ] {
+            assert_eq!(package.exact(), names, "{package:?}");
         }
     }
 
@@ -455,7 +515,12 @@ mod tests {
             instead: instead.map(str::to_owned),
         };
         for (package, advice, command) in [
-            (HeadersPackage::Install("a b".into()), "run `apt install a b`", "apt install a b"),
+            (HeadersPackage::install("a b"), "run `apt install a b`", "apt install a b"),
+            (
+                HeadersPackage::Install { packages: "a".into(), meta: Some("b".into()) },
+                "run `apt install a b`",
+                "apt install a b",
+            ),
             (
                 HeadersPackage::Reinstall("a b".into()),
                 "run `apt-get install --reinstall a b`",

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
-use self::headers::{DNF, DPKG, Database, HeadersPackage, NONE, ZYPPER};
+use self::headers::{DNF, DPKG, Database, HeadersPackage, NONE, PACMAN, ZYPPER};
 use crate::layout::Layout;
 use crate::types::Target;
 
@@ -321,6 +321,7 @@ const TABLE: &[Distribution] = &[
         destination: Some("/updates/dkms"),
         headers_package: "{pkgbase}-headers",
         ask_headers_package: &["/usr/lib/dkms/alpm-headers", "{kernel}"],
+        database: PACMAN,
         makes_key: false,
         install: "pacman -S {packages}",
         hooks: &[
@@ -420,8 +421,15 @@ impl Distribution {
     pub fn headers_package(&self, target: &Target, pkgbase: Option<&str>) -> HeadersPackage {
         match self.headers_package {
             "" => HeadersPackage::Unpackaged,
-            name => HeadersPackage::Install(fill(name, target, pkgbase)),
+            name => HeadersPackage::install(fill(name, target, pkgbase)),
         }
+    }
+
+    /// What installs the headers of the kernel in a package that is not installed, by its name and version.
+    pub fn headers_of(&self, image: &str, version: &str) -> Option<HeadersPackage> {
+        // An epoch is in the name of no package.
+        let version = version.rsplit(':').next().unwrap_or(version);
+        self.database.headers_of(image, version).map(HeadersPackage::install)
     }
 
     /// The command that installs packages, separated by spaces.

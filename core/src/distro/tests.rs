@@ -35,7 +35,7 @@ fn ubuntus_key_belongs_to_shim() {
 fn arch_calls_a_kernel_by_its_package() {
     let row = Distribution::from_os_release("ID=arch\n");
     let target = Target { kernel: "6.12.58-1-lts".parse().unwrap(), arch: "x86_64".parse().unwrap() };
-    let install = |name: &str| HeadersPackage::Install(name.into());
+    let install = |name: &str| HeadersPackage::install(name);
     assert_eq!(row.headers_package(&target, Some("linux-lts")), install("linux-lts-headers"));
     assert_eq!(row.headers_package(&target, None), install("linux-headers"));
     assert_eq!(fill(row.make_initramfs[2], &target, Some("linux-lts")), "linux-lts");
@@ -72,7 +72,7 @@ fn suse_calls_headers_by_the_kernels_flavour() {
         ("6.17.3", "kernel-default-devel"),
     ] {
         let target = Target { kernel: kernel.parse().unwrap(), arch: "x86_64".parse().unwrap() };
-        let expected = HeadersPackage::Install(package.into());
+        let expected = HeadersPackage::install(package);
         assert_eq!(row.headers_package(&target, None), expected, "{kernel}");
     }
 }

@@ -25,7 +25,7 @@ fn facts(modules: Vec<(&str, Prospect)>) -> Facts {
     let prospects = Prospects {
         target: target(),
         modules: modules.into_iter().map(|(name, prospect)| (id(name), prospect)).collect(),
-        package: HeadersPackage::Install("linux-headers-6.1".into()),
+        package: HeadersPackage::install("linux-headers-6.1"),
         tools: vec!["gcc-12".into(), "make".into()],
         index_outdated: false,
         installed: BTreeSet::new(),

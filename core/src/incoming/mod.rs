@@ -14,8 +14,8 @@ use crate::types::KernelRelease;
 pub struct Incoming {
     /// Kernels with headers in the packages, and the directories of these.
     pub headers: BTreeMap<KernelRelease, PathBuf>,
-    /// Kernels with an image in the packages.
-    pub images: BTreeSet<KernelRelease>,
+    /// Kernels with an image in the packages, and the packages of these.
+    pub images: BTreeMap<KernelRelease, String>,
     /// Directories of the source tree with a module's source, and their packages.
     pub sources: BTreeMap<String, String>,
     /// The packages with kernels and headers.
@@ -47,7 +47,7 @@ impl Incoming {
             }
             Offered::Image(release) => {
                 let Ok(release) = release.parse() else { return };
-                self.images.insert(release);
+                self.images.insert(release, package.to_owned());
                 self.packages.insert(package.to_owned());
             }
             Offered::Source(dir) => drop(self.sources.insert(dir, package.to_owned())),
@@ -110,7 +110,7 @@ mod tests {
         let all = Incoming::of([&headers, &image, &compiler, &library, &module, &shell]);
         let release: KernelRelease = "6.1-amd64".parse().unwrap();
         assert_eq!(all.headers.keys().collect::<Vec<_>>(), [&release]);
-        assert_eq!(all.images, BTreeSet::from([release]));
+        assert_eq!(all.images, BTreeMap::from([(release, "linux-image-6.1-amd64".to_owned())]));
         assert_eq!(all.sources, BTreeMap::from([("zfs-2.3".to_owned(), "zfs-dkms".to_owned())]));
         assert_eq!(
             all.packages.iter().collect::<Vec<_>>(),

@@ -13,6 +13,7 @@ use super::tools::Tools;
 use crate::distro::Distribution;
 use crate::layout::Layout;
 use crate::sys::hash::{self, Watch};
+use crate::sys::overlay::Layers;
 use crate::sys::run;
 use crate::types::Target;
 
@@ -25,6 +26,9 @@ const STAMPS: [&str; 3] = ["generated/compile.h", "generated/utsversion.h", "gen
 pub struct Headers {
     /// The directory for `make -C`.
     pub dir: PathBuf,
+    /// Where this process reads them, if only confined processes see them in their directory.
+    #[serde(skip)]
+    at: Option<PathBuf>,
     /// The kernel's configuration.
     pub config: Config,
     /// The expected vermagic of modules that are built with them.
@@ -102,13 +106,25 @@ impl Vermagic {
 impl Headers {
     /// The name of the kernel's package, if they contain it.
     pub fn package(&self) -> Option<String> {
-        let text = crate::sys::file::text(self.dir.join("include/generated/package.h")).ok()?;
+        let text = crate::sys::file::text(self.at().join("include/generated/package.h")).ok()?;
         text.split('"').nth(1).map(str::to_owned)
     }
 
     /// The list of the symbols that the kernel and its modules export.
     pub fn symvers(&self) -> PathBuf {
-        self.dir.join("Module.symvers")
+        self.at().join("Module.symvers")
+    }
+
+    fn at(&self) -> &Path {
+        self.at.as_deref().unwrap_or(&self.dir)
+    }
+
+    /// Headers that only confined processes see, through these layers.
+    pub fn seen_through(&mut self, layers: &Layers) {
+        self.at = Some(layers.find(&self.dir));
+        if let Some(program) = &mut self.sign_file {
+            *program = layers.find(program);
+        }
     }
 
     /// Reads headers; `None` if they are not installed. `config` replaces their configuration.
@@ -156,6 +172,7 @@ impl Headers {
             identity,
             environment,
             dir: dir.to_owned(),
+            at: None,
         }))
     }
 }

@@ -111,7 +111,7 @@ fn read(answer: &str) -> Option<HeadersPackage> {
     let name = words.next()?;
     Some(match words.next().zip(words.next()) {
         Some((installed, needed)) => HeadersPackage::Upgrade { name, installed, needed },
-        None => HeadersPackage::Install(name),
+        None => HeadersPackage::install(name),
     })
 }
 
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_program_prints_one_or_three_words() {
-        assert_eq!(read("linux-lts-headers\n"), Some(HeadersPackage::Install("linux-lts-headers".into())));
+        assert_eq!(read("linux-lts-headers\n"), Some(HeadersPackage::install("linux-lts-headers")));
         let upgrade = HeadersPackage::Upgrade {
             name: "linux-headers".into(),
             installed: "6.1-1".into(),

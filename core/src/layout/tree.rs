@@ -205,6 +205,10 @@ impl Layout {
     pub fn incoming(&self) -> PathBuf {
         self.own().join("incoming")
     }
+    /// Packages with a kernel's headers that were downloaded for a transaction, and are not installed.
+    pub fn borrowed(&self) -> PathBuf {
+        self.own().join("borrowed")
+    }
     /// The kernel that was made the boot default, and the change.
     pub fn boot_default(&self) -> PathBuf {
         self.own().join("boot-default.json")

@@ -29,7 +29,7 @@ use crate::distro::Distribution;
 use crate::exit::Exit;
 use crate::kernel::{HeadersPackage, Kernel, Lack};
 use crate::marker::Marker;
-use crate::report::Outcome;
+use crate::report::{Outcome, Waits};
 use crate::types::{Fingerprint, ModuleId, ModuleName, Placement, Target};
 
 /// The facts about the modules and kernels that the events concern.
@@ -230,6 +230,12 @@ impl Plan {
                 skip.outcome = Outcome::UpToDate;
             }
         }
+    }
+
+    /// The kernels without whose headers a module is not built.
+    pub fn without_headers(&self) -> BTreeSet<Target> {
+        let waits = |skip: &&Skip| matches!(skip.outcome, Outcome::Deferred { waits: Waits::Headers, .. });
+        self.settled.iter().filter(waits).filter_map(|skip| skip.target.clone()).collect()
     }
 
     /// Nothing will be changed.

@@ -33,6 +33,8 @@ struct File {
     keep_boot_default: Option<bool>,
     /// Whether modules are built before an upgrade, while the machine is idle.
     ahead: Option<bool>,
+    /// Whether missing kernel headers are downloaded for a build.
+    fetch_headers: Option<bool>,
     /// Kernels for which nothing is built automatically.
     #[serde(default)]
     skip_kernels: Vec<String>,
@@ -196,6 +198,11 @@ impl Admin {
     /// Whether dkms-ahead.timer builds modules for available upgrades.
     pub fn ahead(&self) -> bool {
         self.file.ahead.unwrap_or(true)
+    }
+
+    /// Whether missing kernel headers are downloaded for a build.
+    pub fn fetch_headers(&self) -> bool {
+        self.file.fetch_headers.unwrap_or(false)
     }
 
     /// Whether this module is built without a sandbox.

@@ -2,15 +2,11 @@
 
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::unpacked;
 use crate::archive;
-use crate::conf::bash;
-use crate::conf::evaluate;
 use crate::event::Event;
 use crate::inventory::{all_targets, source_in};
-use crate::kernel::{compiler, pkgbase};
+use crate::kernel::pkgbase;
 use crate::layout::Layout;
 use crate::package;
 use crate::plan::{Survey, scope};
@@ -22,6 +18,7 @@ use crate::sys::inside;
 use crate::sys::overlay::Layers;
 use crate::tree::Snapshot;
 use crate::types::{ModuleId, Target};
+use crate::unpacked;
 
 /// The parts of our programs that run confined.
 pub const PARTS: &confine::Inside = &[
@@ -29,6 +26,7 @@ pub const PARTS: &confine::Inside = &[
     (archive::PART, archive::serve),
     (package::PART, package::serve),
     (unpacked::PART, unpacked::serve),
+    (survey::PART, survey::serve),
 ];
 /// The name of this part.
 pub(super) const PART: &str = "incoming";
@@ -80,22 +78,7 @@ fn serve() -> Result<()> {
 /// Sends the request to the sandboxed dkms.
 pub(super) fn ask(layers: &Layers, request: &Request) -> Result<Found> {
     let spec = confine::Spec { layers: Some(layers.clone()), ..confine::Spec::default() };
-    inside::ask(PART, &spec, request, |kind, content| answer(layers, kind, content))
-}
-
-/// A request that needs a program is executed in a separate sandbox.
-fn answer(layers: &Layers, kind: &str, content: Value) -> Result<Value> {
-    Ok(match kind {
-        bash::EVALUATE => {
-            let question: evaluate::Question = serde_json::from_value(content)?;
-            serde_json::to_value(bash::evaluate_below(&question.inputs(), Some(layers))?)?
-        }
-        compiler::NAMED => {
-            let headers: std::path::PathBuf = serde_json::from_value(content)?;
-            serde_json::to_value(compiler::named_below(&headers, Some(layers)))?
-        }
-        other => bail!("the sandboxed dkms asks for {other:?}, which is nothing"),
-    })
+    inside::ask(PART, &spec, request, |kind, content| survey::answer(layers, kind, content))
 }
 
 /// The events and facts about the packages, whose files are visible now.
@@ -134,6 +117,7 @@ pub(super) fn find(session: &Session, snapshot: &Snapshot, request: &Request) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conf::{bash, evaluate};
     use crate::sys::inside::Message;
 
     /// The fuzzer must start from a real message: otherwise it would never get past the first field.

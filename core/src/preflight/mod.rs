@@ -9,7 +9,6 @@ mod inside;
 mod proved;
 mod summary;
 mod toolchain;
-mod unpacked;
 
 pub use inside::{Found, PARTS};
 pub use proved::{cached, settings_and_sources};
@@ -21,18 +20,20 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use serde::Serialize;
 
-use crate::apply::{self, Proof, Proven};
+use crate::apply::{self, Proven};
+use crate::borrowed::{self, Downloaded};
 use crate::in_use::in_use;
 use crate::incoming::Incoming;
 use crate::inventory::this_machine;
 use crate::kept_back::{Reason, expired};
-use crate::kernel::installed;
+use crate::kernel::{HeadersPackage, installed};
 use crate::package::{Package, Reader};
 use crate::plan::{Stakes, at_stake};
 use crate::report::Line;
 use crate::session::Session;
 use crate::sys::{confine, signal};
-use crate::types::{ModuleName, Target};
+use crate::types::{KernelRelease, ModuleName, Target};
+use crate::unpacked;
 
 use inside::Request;
 use proved::Proved;
@@ -110,11 +111,11 @@ fn look(session: &mut Session, question: &Question, finding: &mut Finding) -> Re
     if session.autoinstall_off() {
         return Ok(());
     }
-    let (packages, whole) = open(&question.files, finding)?;
-    let mut incoming = Incoming::of(&packages);
+    let (mut packages, whole) = open(&question.files, finding)?;
     let admin = &session.policy.admin;
-    incoming.headers.retain(|kernel, _| admin.leaves_out(kernel).is_none());
-    incoming.images.retain(|kernel| admin.leaves_out(kernel).is_none());
+    let concerns = |kernel: &KernelRelease| admin.leaves_out(kernel).is_none();
+    let mut incoming = Incoming::of(&packages);
+    incoming.images.retain(|kernel, _| concerns(kernel));
     finding.packages = incoming.packages.clone();
     finding.sources = incoming.sources.clone();
     let registry = apply::status_of(session, None)?;
@@ -123,13 +124,31 @@ fn look(session: &mut Session, question: &Question, finding: &mut Finding) -> Re
         return Ok(());
     }
     let there = installed(&session.layout);
-    for kernel in incoming
-        .images
-        .iter()
-        .filter(|kernel| !incoming.headers.contains_key(*kernel) && !there.contains(kernel))
-    {
-        finding.untried.push(format!("kernel headers for {kernel} are not part of this transaction"));
+    let lacking = incoming.images.iter();
+    let lacking =
+        lacking.filter(|(kernel, _)| !incoming.headers.contains_key(*kernel) && !there.contains(kernel));
+    let lacking: Vec<(KernelRelease, String)> =
+        lacking.map(|(kernel, package)| (kernel.clone(), package.clone())).collect();
+    // They are deleted with this.
+    let mut borrowed = Vec::new();
+    for (kernel, package) in lacking {
+        match headers_of(session, &packages, &kernel, &package) {
+            Ok(Some((files, found))) => {
+                borrowed.push(files);
+                packages.extend(found);
+            }
+            Ok(None) => {
+                finding.untried.push(format!("kernel headers for {kernel} are not part of this transaction"));
+            }
+            Err(error) if error.is::<signal::Interrupted>() => return Err(error),
+            Err(error) => {
+                finding.untried.push(format!("kernel headers for {kernel} were not downloaded: {error:#}"));
+            }
+        }
     }
+    let images = incoming.images;
+    let mut incoming = Incoming { images, ..Incoming::of(&packages) };
+    incoming.headers.retain(|kernel, _| concerns(kernel));
     if !incoming.concerns() && question.kernels.is_empty() {
         return Ok(());
     }
@@ -149,7 +168,7 @@ fn look(session: &mut Session, question: &Question, finding: &mut Finding) -> Re
     if !kernels.is_empty() {
         session.screen.progress(&format!("dkms: preparing the pre-build for {}", kernels.join(", ")));
     }
-    let unpacked = match incoming.concerns() {
+    let overlay = match incoming.concerns() {
         // Programs of a package run in the sandbox or not at all.
         true if !confine::available() => bail!("this system does not allow namespaces"),
         true => Some(unpacked::unpack(session, &packages, &incoming)?),
@@ -163,18 +182,17 @@ fn look(session: &mut Session, question: &Question, finding: &mut Finding) -> Re
         sources: incoming.sources.keys().cloned().collect(),
         replaces: question.replaces,
     };
-    let view = unpacked.as_ref().map(|unpacked| unpacked::keep(session, &unpacked.view)).transpose()?;
-    let proof = Proof { layers: unpacked.as_ref().map(|unpacked| unpacked.layers.clone()), view };
     let tools = incoming.toolchain;
     let untried = &mut finding.untried;
-    let proven = apply::prove(session, &proof, |session, snapshot| {
-        let mut found = match &proof.layers {
+    let proven = apply::prove(session, overlay.as_ref(), |session, snapshot| {
+        let layers = overlay.as_ref().map(|overlay| &overlay.layers);
+        let mut found = match layers {
             Some(layers) => inside::ask(layers, &request)?,
             None => inside::find(session, snapshot, &request)?,
         };
         untried.append(&mut found.untried);
         let (events, survey) = found.into_parts();
-        if let Some(layers) = proof.layers.as_ref().filter(|_| tools && !events.is_empty()) {
+        if let Some(layers) = layers.filter(|_| tools && !events.is_empty()) {
             toolchain::check(layers, &survey)?;
         }
         Ok((events, survey))
@@ -204,6 +222,20 @@ fn look(session: &mut Session, question: &Question, finding: &mut Finding) -> Re
     }
     finding.proven = Some(proven);
     Ok(())
+}
+
+/// Downloads the headers of a kernel that is in one of the packages; `None` if the administrator does not want this.
+fn headers_of(
+    session: &Session,
+    packages: &[Package],
+    kernel: &KernelRelease,
+    image: &str,
+) -> Result<Option<(Downloaded, Vec<Package>)>> {
+    let image = packages.iter().find(|package| package.name == image).filter(|_| borrowed::wanted(session));
+    let distribution = &session.policy.distribution;
+    let headers = image.and_then(|image| distribution.headers_of(&image.name, &image.version));
+    let Some(names) = headers.as_ref().and_then(HeadersPackage::exact) else { return Ok(None) };
+    borrowed::described(session, kernel, &names).map(Some)
 }
 
 /// Opens package files; returns whether all of them could be read. Unreadable ones are skipped; those for other

@@ -1,5 +1,6 @@
 //! Reads the facts that the plan needs: kernels, evaluated recipes, fingerprints. Changes nothing but caches.
 
+mod below;
 mod damage;
 mod wire;
 
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+pub use below::{PART, answer, below, serve};
 pub use damage::{damaged, unusable};
 pub use wire::Wire;
 
@@ -25,6 +27,7 @@ use crate::sys::parallel::{self, ItemCost};
 use crate::sys::run;
 use crate::tree::Snapshot;
 use crate::types::{Attempt, Fingerprint, ModuleId, ModuleName, Placement, Target};
+use crate::unpacked::Overlay;
 
 /// Increased when the inputs of a fingerprint change: all modules are then rebuilt once.
 const FORMAT: &str = "1";
@@ -33,14 +36,18 @@ const FORMAT: &str = "1";
 pub fn survey(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<Survey> {
     let mut survey = facts(session, scope, snapshot)?;
     signers(session, snapshot, &mut survey);
-    memories(session, snapshot, &mut survey, None);
+    memories(session, snapshot, &mut survey, Now { proving: false, view: None });
     Ok(survey)
 }
 
 /// The same for a pre-build, with facts from the confined process: cached builds and recorded failures count only if
 /// they were made under this view.
-pub fn incoming(session: &Session, snapshot: &Snapshot, facts: Survey, view: Option<&str>) -> Survey {
+pub fn incoming(session: &Session, snapshot: &Snapshot, facts: Survey, overlay: Option<&Overlay>) -> Survey {
     let mut survey = Survey { source_tree: session.layout.source_tree.clone(), ..facts };
+    for headers in survey.kernels.values_mut().filter_map(|kernel| kernel.headers.as_mut()) {
+        overlay.iter().for_each(|overlay| headers.seen_through(&overlay.layers));
+    }
+    let view = overlay.map(|overlay| overlay.view.as_str());
     survey.sources = survey
         .cases
         .keys()
@@ -49,7 +56,7 @@ pub fn incoming(session: &Session, snapshot: &Snapshot, facts: Survey, view: Opt
     for (place, case) in &mut survey.cases {
         case.unconfined = session.policy.admin.unconfined(&place.module.name);
     }
-    memories(session, snapshot, &mut survey, Some(view));
+    memories(session, snapshot, &mut survey, Now { proving: true, view });
     survey
 }
 
@@ -83,10 +90,19 @@ fn signers(session: &Session, snapshot: &Snapshot, survey: &mut Survey) {
     }
 }
 
+/// When something remembered is looked up.
+#[derive(Debug, Clone, Copy)]
+struct Now<'a> {
+    /// Before a transaction.
+    proving: bool,
+    /// What is laid over the system.
+    view: Option<&'a str>,
+}
+
 /// Adds the cached builds and the recorded failures that are valid.
-fn memories(session: &Session, snapshot: &Snapshot, survey: &mut Survey, now: Option<Option<&str>>) {
+fn memories(session: &Session, snapshot: &Snapshot, survey: &mut Survey, now: Now<'_>) {
     let kept = session.cache();
-    let mut views = Views { cache: &kept, now: now.flatten(), known: BTreeMap::new() };
+    let mut views = Views { cache: &kept, now: now.view, known: BTreeMap::new() };
     let Survey { kernels, cases, doubtful, .. } = survey;
     for (key, case) in cases {
         let headers = kernels.get(&key.target).and_then(|kernel| kernel.headers.as_ref());
@@ -94,9 +110,9 @@ fn memories(session: &Session, snapshot: &Snapshot, survey: &mut Survey, now: Op
         let finished = cache::key(fingerprint, case.signer.as_deref());
         let unfinished = cache::unfinished(fingerprint, &headers.environment);
         // What came from a store and was not judged yet proves nothing before a transaction.
-        case.cached = now.is_none() && kept.holds(&finished)
+        case.cached = !now.proving && kept.holds(&finished)
             || kept.view(&unfinished).is_ok_and(|view| views.hold(view.as_deref()))
-                && (now.is_none() || kept.unproven(&unfinished).is_none());
+                && (!now.proving || kept.unproven(&unfinished).is_none());
         if let Some(failure) = snapshot.failures.get(key) {
             let boot =
                 failure.boot.as_ref().is_none_or(|boot| Some(boot) == session.layout.boot_id().as_ref());
@@ -111,7 +127,7 @@ fn memories(session: &Session, snapshot: &Snapshot, survey: &mut Survey, now: Op
 /// The valid views: each of their files is in the current overlay, or else is installed.
 struct Views<'a> {
     cache: &'a cache::Cache,
-    /// The view of this pre-build; `None` in a transaction.
+    /// The view of what is laid over the system now.
     now: Option<&'a str>,
     known: BTreeMap<String, bool>,
 }

@@ -7,13 +7,15 @@ mod record;
 
 pub use record::{Expected, Upcoming};
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
 use crate::apply;
+use crate::borrowed;
 use crate::kept_back::{self, KeptBack, Reason};
+use crate::kernel::HeadersPackage;
 use crate::manager::{self, Manager, Offer};
 use crate::policy::admin::glob;
 use crate::preflight::{Finding, Question, preflight, settings_and_sources};
@@ -73,7 +75,12 @@ fn ahead(session: &mut Session) -> Result<Prepared> {
         }
     }
     let mut offers = manager.list()?;
-    let no_headers = without_headers(session, &offers);
+    let lacking = without_headers(session, &offers);
+    let no_headers: BTreeSet<KernelRelease> = lacking.keys().cloned().collect();
+    // Their headers are downloaded, and not the kernels.
+    let mut borrowed = Vec::new();
+    let images: Vec<Offer> =
+        if borrowed::wanted(session) { lacking.values().cloned().collect() } else { Vec::new() };
     if !offers.is_empty() {
         let owners = manager.owners(&manager::files(&session.layout, sources(&snapshot)))?;
         let building = session.policy.distribution.building;
@@ -89,9 +96,11 @@ fn ahead(session: &mut Session) -> Result<Prepared> {
         }
         offers = needed;
     }
+    offers.extend(images.iter().cloned());
     offers.sort();
     offers.dedup();
     if let Some(before) = before.filter(|before| before.still_holds(&offers, &inputs, &session.cache())) {
+        let no_headers = if images.is_empty() { no_headers } else { before.no_headers.clone() };
         let mut prepared = unchanged(session, Upcoming { no_headers, ..before }, state)?;
         if kept > 0 {
             // The package manager has other settings, which may have priority over what keeps packages back.
@@ -103,7 +112,24 @@ fn ahead(session: &mut Session) -> Result<Prepared> {
     if upcoming.packages.is_empty() {
         return nothing(session, upcoming);
     }
-    let files = manager.fetch(&upcoming.packages)?;
+    let wanted: Vec<Offer> =
+        upcoming.packages.iter().filter(|offer| !images.contains(offer)).cloned().collect();
+    let mut files = if wanted.is_empty() { Vec::new() } else { manager.fetch(&wanted)? };
+    for (kernel, image) in lacking.iter().filter(|_| !images.is_empty()) {
+        let headers = session.policy.distribution.headers_of(&image.name, &image.version);
+        let Some(names) = headers.as_ref().and_then(HeadersPackage::exact) else { continue };
+        match borrowed::described(session, kernel, &names) {
+            Ok((downloaded, _)) => {
+                files.extend(downloaded.files.iter().cloned());
+                upcoming.no_headers.remove(kernel);
+                borrowed.push(downloaded);
+            }
+            Err(error) if error.is::<Interrupted>() => return Err(error),
+            Err(error) => {
+                upcoming.untried.push(format!("kernel headers for {kernel} were not downloaded: {error:#}"));
+            }
+        }
+    }
     let replaces = session.policy.distribution.kernel_replaced;
     let finding = preflight(session, &Question { replaces, in_full: true, ..Question::of(files) })?;
     upcoming.learn(&finding);
@@ -117,15 +143,17 @@ fn ahead(session: &mut Session) -> Result<Prepared> {
 }
 
 /// The available kernels whose headers neither are available nor installed.
-fn without_headers(session: &Session, offers: &[Offer]) -> BTreeSet<KernelRelease> {
+fn without_headers(session: &Session, offers: &[Offer]) -> BTreeMap<KernelRelease, Offer> {
     let distribution = &session.policy.distribution;
-    let Some(images) = distribution.image_package.strip_suffix("{kernel}") else { return BTreeSet::new() };
+    let Some(images) = distribution.image_package.strip_suffix("{kernel}") else { return BTreeMap::new() };
     let kernels = offers.iter().filter_map(|offer| {
         let release = offer.name.strip_prefix(images)?;
         // The names of meta packages begin with a letter.
-        release.starts_with(|first: char| first.is_ascii_digit()).then(|| release.parse().ok())?
+        let release =
+            release.starts_with(|first: char| first.is_ascii_digit()).then(|| release.parse().ok())?;
+        Some((release?, offer.clone()))
     });
-    let lacks = |kernel: &KernelRelease| {
+    let lacks = |(kernel, _): &(KernelRelease, Offer)| {
         let headers = distribution.headers_package.replace("{kernel}", kernel.as_str());
         !offers.iter().any(|offer| offer.name == headers) && !session.layout.headers(kernel).exists()
     };

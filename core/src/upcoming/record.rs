@@ -153,7 +153,7 @@ impl Upcoming {
 
     /// Adds the result of a pre-build.
     pub(super) fn learn(&mut self, finding: &Finding) {
-        self.untried.clone_from(&finding.untried);
+        self.untried.extend(finding.untried.iter().cloned());
         self.held = finding.held_names().into_iter().cloned().collect();
         let Some(proven) = &finding.proven else { return };
         let lines = proven.report.lines.iter();

@@ -74,7 +74,7 @@ pub struct Job<'a> {
     pub signer: Option<&'a str>,
     /// The hash of all inputs.
     pub fingerprint: &'a Fingerprint,
-    /// The overlay of a pre-build.
+    /// What it sees over the system: packages that are not installed.
     pub layers: Option<&'a Layers>,
     /// Set for a pre-build: signing and compression are done at the installation, with the programs installed then.
     pub unfinished: bool,
@@ -187,9 +187,11 @@ impl Job<'_> {
     /// What these modules of the build are verified against, with the lists in the places where they are readable now.
     fn verifier(&self, session: &Session, modules: &[(String, Module)]) -> Result<verify::Verifier> {
         let list = self.headers.symvers();
-        let list = self.layers.map_or_else(|| list.clone(), |layers| layers.find(&list));
-        let exporters =
-            verify::Exporters { kernel: &list, others: &self.symvers, installed: self.layers.is_none() };
+        let exporters = verify::Exporters {
+            kernel: &list,
+            others: &self.symvers,
+            installed: !self.unfinished || self.layers.is_none(),
+        };
         verify::Verifier::new(&session.layout, self.kernel, exporters, modules)
     }
 

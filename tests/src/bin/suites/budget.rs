@@ -11,6 +11,7 @@ const BUDGETS: &[(&str, u32, u32)] = &[
     ("bad_names", 20, 0),
     ("boot", 50, 800),
     ("boot_default", 280, 150),
+    ("borrowed", 180, 60),
     ("compat", 0, 10800),
     ("concurrency", 60, 2400),
     ("conf_corpus", 30, 0),

@@ -1,5 +1,5 @@
-//! Unpacks packages for an overlay over the system. A process without privileges reads the packages and writes their
-//! files. Then root takes the files over, and executes none of them.
+//! Packages that are not installed, unpacked and laid over the system for confined processes only. A process without privileges
+//! reads the packages and writes their files. Then root takes the files over, and neither mounts nor executes any of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
@@ -27,18 +27,19 @@ const WRITTEN: &str = "written";
 const OVER: &str = "over";
 const UNDER: &str = "under";
 /// The part of our programs that unpacks.
-pub(super) const PART: &str = "unpack";
+pub const PART: &str = "unpack";
 
 /// Larger than any program that is used for building.
 const PROGRAM_LIMIT: u64 = 256 << 20;
 
 /// The unpacked files, which are deleted with this value.
-pub(super) struct Unpacked {
+#[derive(Debug)]
+pub struct Overlay {
     _private: Private,
-    /// The overlay.
-    pub(super) layers: Layers,
-    /// The files of the overlay.
-    pub(super) view: View,
+    /// The overlay that confined processes see.
+    pub layers: Layers,
+    /// The name under which the overlay's content is recorded.
+    pub view: String,
 }
 
 /// The packages to unpack.
@@ -51,7 +52,7 @@ struct Request {
 }
 
 /// Unpacks the files that are needed for building.
-pub(super) fn unpack(session: &Session, packages: &[Package], incoming: &Incoming) -> Result<Unpacked> {
+pub fn unpack(session: &Session, packages: &[Package], incoming: &Incoming) -> Result<Overlay> {
     let private = Private::new(&session.layout.incoming())?;
     private.dir(Path::new(WRITTEN))?;
     let written = private.path().join(WRITTEN);
@@ -75,9 +76,10 @@ pub(super) fn unpack(session: &Session, packages: &[Package], incoming: &Incomin
     let over = written.join(OVER);
     let files = file::adopt(&over, Limits::default().members)?;
     let view = view(&over, files)?;
+    let view = session.cache().keep_view(&view).context("recording the files of the overlay")?;
     fail::fail_point!("preflight:unpacked");
     let layers = Layers { pairs: Offered::places(&over), scratch: private.path().join(UNDER) };
-    Ok(Unpacked { _private: private, layers, view })
+    Ok(Overlay { _private: private, layers, view })
 }
 
 impl Request {
@@ -102,7 +104,7 @@ impl Request {
 }
 
 /// The sandboxed part.
-pub(super) fn serve() -> Result<()> {
+pub fn serve() -> Result<()> {
     inside::serve(|request: Request| write(&request))
 }
 
@@ -183,9 +185,4 @@ fn view(over: &Path, files: file::Adopted) -> Result<View> {
         view.insert(Path::new("/").join(path), digest);
     }
     Ok(View(view))
-}
-
-/// Stores the view.
-pub(super) fn keep(session: &Session, view: &View) -> Result<String> {
-    session.cache().keep_view(view).context("recording the files of the overlay")
 }
