@@ -166,7 +166,8 @@ fn an_image_for_another_architecture_is_deferred() {
                printf '\177ELF\2\2\1\0\0\0\0\0\0\0\0\0\0\2\0\26\0\0\0\1' | dd of=/opt/other/bin/sh conv=notrunc status=none && \
                chmod 755 /opt/other/bin/sh").ok();
     let line = "/opt/other was not entered: its programs are for s390x, which this machine cannot run without qemu-user-static; \
-                install that to continue here; otherwise its modules are built when it starts";
+                install that to continue here, or cross-compile a package for it (dkms mkpackage --arch); otherwise its modules \
+                are built when it starts";
     root.run("dkms --root /opt/other autoinstall").exits(1).says(&[line]);
     root.run("DPKG_ROOT=/opt/other dkms autoinstall").ok().says(&["skipped", line]);
     root.run("DPKG_ROOT=/opt/other /usr/lib/dkms/common.postinst fine 1.0").ok().says(&["skipped", line]);

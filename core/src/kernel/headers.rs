@@ -211,6 +211,29 @@ fn kernels_name(machine: &str) -> Option<&'static str> {
     }
 }
 
+/// The architecture of headers with which nothing can be built for a machine: `uname -m` there. Headers have what was generated for
+/// their own architecture only; kernels for 32-bit and 64-bit processors of a family are found on one machine.
+pub(super) fn other_architecture(dir: &Path, machine: &str) -> Option<&'static str> {
+    let generated = |arch: &str| dir.join("arch").join(arch).join("include/generated").exists();
+    let own = kernels_name(machine)?;
+    if generated(own) {
+        return None;
+    }
+    let other = |row: &&(&str, &str, &str)| row.0 != own && row.2 != own && generated(row.0);
+    MACHINES.iter().find(other).map(|row| row.1)
+}
+
+/// Architectures with kernels of distributions: the kernel's name, the machine's, and a relative that is no other one.
+const MACHINES: [(&str, &str, &str); 7] = [
+    ("arm", "armv7l", "arm64"),
+    ("arm64", "aarch64", "arm"),
+    ("loongarch", "loongarch64", ""),
+    ("powerpc", "ppc64le", ""),
+    ("riscv", "riscv64", ""),
+    ("s390", "s390x", ""),
+    ("x86", "x86_64", ""),
+];
+
 /// Architectures whose headers no module for this one includes. A third of the thousand directories in Debian's headers
 /// are such, and every idle hook stats all that count. Empty if the architecture is unknown.
 fn foreign(machine: &str) -> Vec<&'static str> {

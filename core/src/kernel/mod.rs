@@ -79,6 +79,9 @@ pub struct Kernel {
     pub has_other_initramfs: bool,
     /// Programs that are needed for building and not installed.
     pub missing_tools: Vec<String>,
+    /// Its headers are for this architecture, with which nothing can be built for the target's.
+    #[serde(default)]
+    pub other_architecture: Option<String>,
 }
 
 impl Kernel {
@@ -118,6 +121,8 @@ impl Kernel {
                 missing_tools.push("gcc".to_owned());
             }
         }
+        let other_architecture =
+            headers.as_ref().and_then(|_| headers::other_architecture(&headers_dir, target.arch.as_str()));
         let pkgbase = pkgbase(layout, &target.kernel);
         let images = layout.initramfs_images(&target.kernel, pkgbase.as_deref());
         let has_initramfs = images.iter().any(|image| image.exists());
@@ -138,6 +143,7 @@ impl Kernel {
             has_initramfs,
             has_other_initramfs,
             missing_tools,
+            other_architecture: other_architecture.map(str::to_owned),
         })
     }
 

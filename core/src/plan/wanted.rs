@@ -154,6 +154,14 @@ impl Planner<'_> {
                 ..Failing::new(Fault::Module, failure.code, failure.why.clone())
             }));
         }
+        if let Some(other) = &kernel.other_architecture {
+            let kernel = &target.kernel;
+            return Err(Outcome::Deferred {
+                why: format!("the headers of {kernel} are for {other}, not for {}", target.arch),
+                advice: format!("to cross-compile: dkms build {id} -k {kernel} -a {other}"),
+                waits: Waits::Tools,
+            });
+        }
         if !kernel.missing_tools.is_empty() {
             let tools = kernel.missing_tools.join(", ");
             return Err(Outcome::Deferred {

@@ -39,7 +39,8 @@ impl Unusable {
     fn foreign(machine: &str) -> Error {
         Self::because(
             format!("its programs are for {machine}, which this machine cannot run without qemu-user-static"),
-            "install that to continue here; otherwise its modules are built when it starts",
+            "install that to continue here, or cross-compile a package for it (dkms mkpackage --arch); \
+             otherwise its modules are built when it starts",
         )
     }
 }

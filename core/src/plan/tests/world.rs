@@ -404,6 +404,7 @@ impl World {
             headers_package: None,
             has_initramfs: kernel.initramfs,
             has_other_initramfs: false,
+            other_architecture: None,
             missing_tools: if kernel.tools { Vec::new() } else { vec!["gcc".into()] },
         }
     }

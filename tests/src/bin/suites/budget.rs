@@ -16,6 +16,7 @@ const BUDGETS: &[(&str, u32, u32)] = &[
     ("concurrency", 60, 2400),
     ("conf_corpus", 30, 0),
     ("counts", 60, 0),
+    ("cross", 0, 60),
     ("dkms_conf", 60, 0),
     ("doctor", 120, 0),
     ("failure_policy", 140, 70),
