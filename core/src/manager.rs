@@ -22,7 +22,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(600);
 const FETCH: &str = "fetch";
 const FETCH_HEADERS: &str = "fetch-headers";
 /// Time for a download while a transaction waits.
-const HEADERS_LIMIT: Duration = Duration::from_secs(600);
+const HEADERS_LIMIT: Duration = Duration::from_secs(300);
 /// Space that a download leaves free.
 const RESERVE: u64 = 512 << 20;
 

@@ -3,6 +3,7 @@
 
 use dkms_tests::count::Counters;
 use dkms_tests::dressed::{self, Kind, MACHINES, Machine, PACMANS, RPMS, Rpm};
+use dkms_tests::kernels::Flavour;
 use dkms_tests::modules::Sources;
 use dkms_tests::{Kernel, Root, Suite, pacman, rpm, stage};
 
@@ -59,6 +60,7 @@ fn a_kernel_arrives_without_its_headers() {
     );
     let counts = counters.take();
     assert_eq!((counts.builds, counts.depmods), (1, 1), "{counts:#?}");
+    assert_eq!(root.find("/var/lib/dkms/.dkms-rs/borrowed", "-mindepth 1"), [""; 0], "after the last hook");
     root.expect_installed(&["fine/1.0"], &kernel.release);
     expect_no_headers(&root, &kernel);
     root.run(&format!("dkms check -k {}", kernel.release)).ok();
@@ -71,6 +73,55 @@ fn a_kernel_arrives_without_its_headers() {
     root.run(&format!("dkms autoinstall -k {}", kernel.release)).ok().never_says(&["built"]);
     root.run(&format!("dkms why fine/1.0 -k {}", kernel.release)).ok().says(&["up to date"]);
     assert_eq!(counters.take().builds, 0);
+}
+
+#[test]
+fn two_kernels_arrive_together_with_a_module() {
+    let (root, kernel) = without_headers(FETCH);
+    let other = Kernel::newest_but_one(&root, Flavour::Cloud, Suite::trixie().kernel_series);
+    let package = Sources::new("more", "1.0").package(&root);
+    let counters = Counters::install(&root);
+    let install = format!(
+        "apt-get -q -y --no-install-recommends install {} {} {package} 2>&1",
+        kernel.image(),
+        other.image()
+    );
+    let told = root.run(&install).ok();
+    assert_eq!(told.all().matches(DOWNLOADING).count(), 2, "{told}");
+    assert_eq!(counters.take().builds, 4, "two modules, each once for each kernel: {told}");
+    assert_eq!(root.find("/var/lib/dkms/.dkms-rs/borrowed", "-mindepth 1"), [""; 0], "after the last hook");
+    for kernel in [&kernel, &other] {
+        root.expect_installed(&["fine/1.0", "more/1.0"], &kernel.release);
+        expect_no_headers(&root, kernel);
+    }
+}
+
+/// Their configuration is known with the headers only.
+#[test]
+fn nothing_is_downloaded_again_for_the_same_end() {
+    let (root, kernel) = without_headers(FETCH);
+    for (name, conf) in [
+        ("never", "BUILD_EXCLUSIVE_CONFIG=\"CONFIG_NO_SUCH_OPTION\"\n"),
+        ("alone", "BUILD_EXCLUSIVE_CONFIG=\"CONFIG_MODULES\"\n"),
+    ] {
+        Sources::new(name, "1.0").conf(conf).unpack(&root);
+        root.run(&format!("dkms add {name}/1.0")).ok();
+    }
+    Sources::new("broken", "1.0").broken().unpack(&root);
+    root.run("dkms add broken/1.0").ok();
+    install_image(&root, &kernel).ok().says(&["excluded by dkms.conf", "FAILED: broken/1.0"]);
+    root.expect_installed(&["alone/1.0", "fine/1.0"], &kernel.release);
+    let again = format!("dkms autoinstall -k {}", kernel.release);
+    root.run(&again).never_says(&[DOWNLOADING]).says(&["broken/1.0"]);
+    root.run("dkms why never").says(&["excluded"]).never_says(&["headers"]);
+    root.run("dkms why broken").says(&["no_such_symbol_here"]);
+    // A source that was changed is tried.
+    root.run("sed -i 's/no_such_symbol_here/0/' /usr/src/broken-1.0/*.c").ok();
+    root.run(&again).ok().says(&[DOWNLOADING]);
+    root.expect_installed(&["broken/1.0"], &kernel.release);
+    root.run(&again).ok().never_says(&[DOWNLOADING]);
+    // Whoever asks for a module by name gets an answer of today.
+    root.run(&format!("dkms install never/1.0 -k {}", kernel.release)).says(&[DOWNLOADING, "excluded"]);
 }
 
 /// Its headers depend on it.

@@ -67,6 +67,7 @@ pub(super) fn finish(work: &mut Work<'_>, task: &Task, ended: BuildResult) -> Re
     cache.forget(&key)?;
     work.kept |= cache.store(&key, &built.staged, manifest).is_ok();
     work.tree.forget_failure(&task.module, &task.target)?;
+    work.tree.judge(&task.module, &task.target, None)?;
     // From a store, and judged now.
     Ok(if built.cached { Outcome::UpToDate } else { Outcome::Built { seconds: built.seconds } })
 }

@@ -11,7 +11,7 @@ use super::hold::hold;
 use super::prove::MountPoints;
 use super::recover::{self, Recovery};
 use super::{Completion, Decided, apply, boot};
-use crate::borrowed;
+use crate::borrowed::{self, Kept, When};
 use crate::caller;
 use crate::event::{Event, Request, Verb};
 use crate::kept_back;
@@ -25,8 +25,8 @@ use crate::session::Session;
 use crate::step::on_failure;
 use crate::survey::{self, survey};
 use crate::sys::signal;
-use crate::tree::{Intent, LockedTree, Snapshot};
-use crate::types::{ModuleId, ModuleName, Placement};
+use crate::tree::{Intent, LockedTree, Snapshot, Verdict};
+use crate::types::{ModuleId, ModuleName, Placement, Target};
 use crate::unpacked::Overlay;
 
 /// Handles the events. When this returns, the summary has been printed and stored. Without events, only interrupted runs
@@ -65,7 +65,7 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     }
     let snapshot = load_snapshot(&session.layout, concerned(&events))?;
     let (mut survey, mut plan) = decide(session, &snapshot, &events, &Recovery::default())?;
-    let borrowed = borrowed::borrow(session, &plan, &survey, seen_again(session, &events))?;
+    let borrowed = borrowed::borrow(session, &plan, &survey, when(session, &events))?;
     if let Some(overlay) = &borrowed.overlay {
         let kernels = (&scope(&events, &snapshot), &borrowed.kernels);
         survey::below(session, &snapshot, &mut survey, kernels, overlay)?;
@@ -86,6 +86,10 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     };
     let (mut report, mut result) = apply(session, &tree, decided, report, began);
     report.remarks.extend(borrowed.remarks);
+    judge(&tree, &survey, &report, &borrowed.kernels)?;
+    if let Some(Err(error)) = Kept::now(&session.layout).map(|kept| kept.handled(&events)) {
+        report.remarks.push(format!("downloaded headers were not deleted: {error:#}"));
+    }
     if result.is_ok() && !tree.nested() {
         if let Err(error) = boot::settle(session, &tree, &events, &mut report) {
             result = Err(error);
@@ -311,6 +315,28 @@ fn told<'r>(session: &Session, events: &[Event], report: &'r Report) -> Cow<'r, 
     let mut told = report.clone();
     told.lines.retain(|line| !waits(line));
     Cow::Owned(told)
+}
+
+/// Remembers how modules ended with borrowed headers, so that automatic runs do not download them for the same end.
+fn judge(tree: &LockedTree, survey: &Survey, report: &Report, kernels: &BTreeSet<Target>) -> Result<()> {
+    for line in &report.lines {
+        let Some(target) = line.target.as_ref().filter(|target| kernels.contains(target)) else { continue };
+        let case = survey.cases.get(&Placement::of(&line.module, target));
+        let excluded = match &line.outcome {
+            Outcome::Excluded { why } => Some(Some(why.clone())),
+            Outcome::Failed(failing) if failing.fault.lasts() => Some(None),
+            _ => None,
+        };
+        let inputs = case.and_then(|case| case.without_headers.clone());
+        let verdict = excluded.zip(inputs).map(|(excluded, inputs)| Verdict { inputs, excluded });
+        tree.judge(&line.module, target, verdict.as_ref())?;
+    }
+    Ok(())
+}
+
+/// When headers are downloaded.
+fn when(session: &Session, events: &[Event]) -> When {
+    if seen_again(session, events) { When::Later } else { When::Now }
 }
 
 /// Whether triggers at the end of the transaction handle the same.

@@ -1,24 +1,24 @@
 //! Headers that are not installed: downloaded through the package manager if the administrator wants this, and laid over the
-//! system for confined processes of one run. What the builds need to be judged and found again is in their records.
+//! system for confined processes of one run.
+
+mod kept;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
-use crate::caller;
+pub use kept::Kept;
+
 use crate::incoming::Incoming;
 use crate::manager::Manager;
 use crate::package::{Package, Reader};
 use crate::plan::{Plan, Survey};
 use crate::session::Session;
 use crate::sys::private::Private;
-use crate::sys::{confine, file, signal};
+use crate::sys::{confine, signal};
 use crate::types::{KernelRelease, Target};
 use crate::unpacked::{self, Overlay};
-
-/// The directory of copies, until all of them are complete.
-const KEPT: &str = "kept";
 
 /// What a run has borrowed.
 #[derive(Debug, Default)]
@@ -31,46 +31,56 @@ pub struct Borrowed {
     pub remarks: Vec<String>,
 }
 
-/// Downloads the headers that a plan lacks. `later`: a later hook of the transaction does this; until then, only what the
-/// pre-build has downloaded is used.
-pub fn borrow(session: &Session, plan: &Plan, survey: &Survey, later: bool) -> Result<Borrowed> {
+/// When headers are downloaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// Before a transaction, which keeps them.
+    Before,
+    /// Now.
+    Now,
+    /// Not now: a later hook of the transaction does it. What the pre-build has downloaded is used.
+    Later,
+}
+
+/// Borrows the headers that a plan lacks.
+pub fn borrow(session: &Session, plan: &Plan, survey: &Survey, when: When) -> Result<Borrowed> {
     let mut borrowed = Borrowed::default();
-    let lacking = plan.without_headers();
+    // What is built for a kernel that is not installed is not installed either.
+    let there = |target: &Target| survey.kernels.get(target).is_some_and(|kernel| kernel.exists);
+    let lacking: Vec<Target> = plan.without_headers().into_iter().filter(there).collect();
     if lacking.is_empty() || !wanted(session) {
         return Ok(borrowed);
     }
     if !confine::available() {
         // Programs of a package that is not installed run in a sandbox or not at all.
-        borrowed
-            .remarks
-            .push("kernel headers are not downloaded: this system does not allow namespaces".into());
+        let why = "kernel headers are not downloaded: this system does not allow namespaces";
+        borrowed.remarks.push(why.to_owned());
         return Ok(borrowed);
     }
+    let kept = Kept::now(&session.layout);
+    let is_kept = |target: &Target| kept.as_ref().is_some_and(|kept| kept.files(&target.kernel).is_some());
     let (mut packages, mut downloaded) = (Vec::new(), Vec::new());
     for target in lacking {
-        // What is built for a kernel that is not installed is not installed either.
-        if !survey.kernels.get(&target).is_some_and(|kernel| kernel.exists) {
+        if is_kept(&target) {
+            borrowed.kernels.insert(target);
             continue;
         }
         let package = survey.headers_package(&session.policy.distribution, &target);
-        let Some(names) = package.exact() else { continue };
-        // The transaction may install them yet.
-        if later && !kept(session, &target.kernel).is_some_and(|kept| kept.is_dir()) {
-            continue;
-        }
-        match described(session, &target.kernel, &names) {
+        let Some(names) = package.exact().filter(|_| when != When::Later) else { continue };
+        match described(session, &target.kernel, &names, when) {
             Ok((files, found)) => {
                 downloaded.push(files);
                 packages.extend(found);
                 borrowed.kernels.insert(target);
             }
             Err(error) if error.is::<signal::Interrupted>() => return Err(error),
-            Err(error) => {
-                borrowed
-                    .remarks
-                    .push(format!("kernel headers for {} were not downloaded: {error:#}", target.kernel));
-            }
+            Err(error) => borrowed.remarks.push(undelivered(&target.kernel, &error)),
         }
+    }
+    // The pre-build's builds are valid below the same files: those of all kernels.
+    if let Some(kept) = kept.as_ref().filter(|_| borrowed.kernels.iter().any(is_kept)) {
+        let files = kept.kernels().into_iter().filter_map(|kernel| kept.files(&kernel));
+        packages.extend(describe(files.flatten())?);
     }
     packages.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
     packages.dedup_by(|a, b| (&a.name, &a.version) == (&b.name, &b.version));
@@ -89,16 +99,20 @@ pub fn wanted(session: &Session) -> bool {
     session.policy.admin.fetch_headers() && !session.options.offline && rustix::process::geteuid().is_root()
 }
 
+/// That a kernel's headers were not borrowed, and why.
+pub fn undelivered(kernel: &KernelRelease, error: &anyhow::Error) -> String {
+    format!("kernel headers for {kernel} were not downloaded: {error:#}")
+}
+
 /// The files of these packages, which must have the headers of a kernel, and their descriptions.
 pub fn described(
     session: &Session,
     kernel: &KernelRelease,
     names: &[&str],
+    when: When,
 ) -> Result<(Downloaded, Vec<Package>)> {
-    let downloaded = files(session, kernel, names)?;
-    let mut reader = Reader::default();
-    let packages: Vec<Package> =
-        downloaded.files.iter().map(|file| reader.describe(file)).collect::<Result<_>>()?;
+    let downloaded = files(session, kernel, names, when)?;
+    let packages = describe(downloaded.files.iter().cloned())?;
     let headers = Incoming::of(&packages).headers;
     if !headers.contains_key(kernel) {
         let others: Vec<&str> = headers.keys().map(KernelRelease::as_str).collect();
@@ -106,6 +120,11 @@ pub fn described(
         bail!("{} has headers for {what}", names.join(" "));
     }
     Ok((downloaded, packages))
+}
+
+fn describe(files: impl Iterator<Item = PathBuf>) -> Result<Vec<Package>> {
+    let mut reader = Reader::default();
+    files.map(|file| reader.describe(&file)).collect()
 }
 
 /// Downloaded package files; deleted with this value, unless they are kept for a transaction.
@@ -116,38 +135,25 @@ pub struct Downloaded {
     _private: Option<Private>,
 }
 
-/// The files of these packages, which have a kernel's headers. A package transaction keeps them from its pre-build until it ends:
-/// while it runs, not every package manager can be asked.
-fn files(session: &Session, kernel: &KernelRelease, packages: &[&str]) -> Result<Downloaded> {
-    let Some(kept) = kept(session, kernel) else {
-        let private = Private::new(&session.layout.incoming())?;
-        let files = download(session, kernel, packages, &private)?;
-        return Ok(Downloaded { files, _private: Some(private) });
-    };
-    if let Some(why) = file::read_optional(&kept).ok().flatten() {
-        bail!("{}", String::from_utf8_lossy(&why));
+fn files(session: &Session, kernel: &KernelRelease, packages: &[&str], when: When) -> Result<Downloaded> {
+    let kept = Kept::now(&session.layout);
+    if let Some(why) = kept.as_ref().and_then(|kept| kept.failure(kernel)) {
+        bail!("{why}");
     }
-    if !kept.is_dir() {
-        keep(session, kernel, packages, &kept).inspect_err(|error| {
-            // One transaction has many hooks, and each download can wait for a network that does not answer.
-            if !error.is::<signal::Interrupted>() {
-                drop(file::write_atomic(&kept, format!("{error:#}").as_bytes(), 0o600));
-            }
-        })?;
+    if let Some(files) = kept.as_ref().and_then(|kept| kept.files(kernel)) {
+        return Ok(Downloaded { files, _private: None });
     }
-    Ok(Downloaded { files: file::sorted_entries(&kept), _private: None })
-}
-
-/// Downloads to a directory that is complete if it exists.
-fn keep(session: &Session, kernel: &KernelRelease, packages: &[&str], kept: &Path) -> Result<()> {
     let private = Private::new(&session.layout.incoming())?;
-    let files = download(session, kernel, packages, &private)?;
-    let copies = private.path().join(KEPT);
-    file::make_private_dir(&copies)?;
-    for from in &files {
-        file::copy_atomic(from, &copies.join(from.file_name().context("a package file without a name")?))?;
+    let files = download(session, kernel, packages, &private).inspect_err(|error| {
+        if let Some(kept) = kept.as_ref().filter(|_| !error.is::<signal::Interrupted>()) {
+            let _ = kept.note_failure(kernel, &format!("{error:#}"));
+        }
+    })?;
+    if let Some(kept) = kept.filter(|_| when == When::Before) {
+        kept.put(kernel, &files, &private)?;
+        return Ok(Downloaded { files: kept.files(kernel).unwrap_or_default(), _private: None });
     }
-    file::replace_dir(&copies, kept)
+    Ok(Downloaded { files, _private: Some(private) })
 }
 
 fn download(
@@ -163,10 +169,4 @@ fn download(
     let what = format!("dkms: downloading kernel headers for {kernel} (fetch_headers in policy.toml)");
     session.screen.progress(&what);
     manager.fetch_headers(packages)
-}
-
-/// Where a transaction keeps the packages with a kernel's headers. Those of dead processes are deleted by the next run.
-fn kept(session: &Session, kernel: &KernelRelease) -> Option<PathBuf> {
-    let transaction = caller::manager()?.replace(' ', "-");
-    Some(session.layout.borrowed().join(format!("{transaction}-{kernel}")))
 }

@@ -79,6 +79,7 @@ impl Layout {
     pub fn own_dirs(&self) -> Vec<PathBuf> {
         let mut dirs = vec![self.dkms_tree.clone(), self.own(), self.cache()];
         for name in [
+            "borrowed",
             "evaluated",
             "failures",
             "hashes",
@@ -90,6 +91,7 @@ impl Layout {
             "replaced",
             "stale-initramfs",
             "upgrades",
+            "verdicts",
             "work",
         ] {
             dirs.push(self.own().join(name));
@@ -153,6 +155,10 @@ impl Layout {
     /// The record of a failed build.
     pub fn failure(&self, id: &ModuleId, target: &Target) -> PathBuf {
         self.keyed("failures", id, target, "json")
+    }
+    /// How a module ended with borrowed headers.
+    pub fn verdict(&self, id: &ModuleId, target: &Target) -> PathBuf {
+        self.keyed("verdicts", id, target, "json")
     }
     /// The log of a failed build, one per kernel.
     pub fn failure_log(&self, id: &ModuleId, target: &Target) -> PathBuf {

@@ -30,6 +30,7 @@ use crate::exit::Exit;
 use crate::kernel::{HeadersPackage, Kernel, Lack};
 use crate::marker::Marker;
 use crate::report::{Outcome, Waits};
+use crate::tree::Verdict;
 use crate::types::{Fingerprint, ModuleId, ModuleName, Placement, Target};
 
 /// The facts about the modules and kernels that the events concern.
@@ -53,6 +54,8 @@ pub struct Survey {
     pub packaged: BTreeMap<(ModuleName, Target), Marker>,
     /// The same for packages whose files are missing or were changed since.
     pub damaged_packages: BTreeMap<(ModuleName, Target), Marker>,
+    /// Missing kernel headers are downloaded for a build.
+    pub fetch_headers: bool,
 }
 
 impl Survey {
@@ -79,6 +82,10 @@ pub struct Case {
     pub cached: bool,
     /// What it needs for building that this kernel or machine does not have.
     pub lack: Option<Lack>,
+    /// The hash of what its build depends on, but for the headers: if these are missing, and may be borrowed.
+    pub without_headers: Option<String>,
+    /// How it has ended with these inputs and borrowed headers.
+    pub verdict: Option<Verdict>,
     /// It is built with all privileges of the caller, as configured by the admin.
     pub unconfined: bool,
 }

@@ -8,7 +8,7 @@ use crate::exit::Exit;
 use crate::kernel::{Kernel, Lack};
 use crate::marker::Marker;
 use crate::report::{Failing, Fault, Outcome, Severity, Waits};
-use crate::tree::{Build, unsigned};
+use crate::tree::{Build, Failure, unsigned};
 use crate::types::{Fingerprint, ModuleId, ModuleName, Placement, Target, version};
 
 /// The request for one module and one kernel.
@@ -110,7 +110,9 @@ impl Planner<'_> {
                     let known = build.record.as_ref().map(|record| record.fingerprint.clone());
                     task(false, true, &known.unwrap_or(Fingerprint(String::new())))
                 }
-                _ => Err(self.no_headers(target)),
+                _ => Err(self
+                    .with_borrowed_headers(&key, case, wanted)
+                    .unwrap_or_else(|| self.no_headers(target))),
             };
         };
         if wanted.install && !kernel.exists {
@@ -146,13 +148,7 @@ impl Planner<'_> {
         let failure = self.snapshot.failures.get(&key).filter(|failure| failure.fingerprint == *fingerprint);
         let believed = wanted.automatic && !self.survey.doubtful.contains(&key);
         if let Some(failure) = failure.filter(|_| believed) {
-            return Err(Outcome::Failed(Failing {
-                errors: failure.errors.clone(),
-                log: Some(failure.log.display().to_string()),
-                remembered: true,
-                remaining: remaining(self.snapshot, &self.plan.gone, id, target),
-                ..Failing::new(Fault::Module, failure.code, failure.why.clone())
-            }));
+            return Err(self.known_to_fail(&key, failure));
         }
         if let Some(other) = &kernel.other_architecture {
             let kernel = &target.kernel;
@@ -269,14 +265,42 @@ impl Planner<'_> {
         }
     }
 
+    /// How a module will end again if headers are borrowed for it.
+    fn with_borrowed_headers(&self, key: &Placement, case: &Case, wanted: BuildRequest) -> Option<Outcome> {
+        let verdict = case.verdict.as_ref().filter(|_| wanted.automatic)?;
+        if let Some(why) = &verdict.excluded {
+            return Some(Outcome::Excluded { why: why.clone() });
+        }
+        let failure = self.snapshot.failures.get(key)?;
+        Some(self.known_to_fail(key, failure))
+    }
+
+    /// It failed with the same inputs, and is not retried.
+    fn known_to_fail(&self, key: &Placement, failure: &Failure) -> Outcome {
+        Outcome::Failed(Failing {
+            errors: failure.errors.clone(),
+            log: Some(failure.log.display().to_string()),
+            remembered: true,
+            remaining: remaining(self.snapshot, &self.plan.gone, &key.module, &key.target),
+            ..Failing::new(Fault::Module, failure.code, failure.why.clone())
+        })
+    }
+
     pub(super) fn no_headers(&self, target: &Target) -> Outcome {
         let package = self.survey.headers_package(self.distribution, target);
-        let advice = package.advice(self.distribution, &target.kernel);
-        Outcome::Deferred {
-            why: package.lack(&target.kernel),
-            advice: format!("{advice}; the module will then be built automatically"),
-            waits: Waits::Headers,
-        }
+        let advice = match package.exact() {
+            Some(_) if self.survey.fetch_headers => {
+                let kernel = &target.kernel;
+                format!(
+                    "run `dkms autoinstall -k {kernel}`, which downloads them (fetch_headers in policy.toml)"
+                )
+            }
+            _ => {
+                let advice = package.advice(self.distribution, &target.kernel);
+                format!("{advice}; the module will then be built automatically")
+            }
+        };
+        Outcome::Deferred { why: package.lack(&target.kernel), advice, waits: Waits::Headers }
     }
 
     /// The module that satisfies a dependency, if it is in this plan or installed.

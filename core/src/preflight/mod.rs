@@ -21,7 +21,7 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 
 use crate::apply::{self, Proven};
-use crate::borrowed::{self, Downloaded};
+use crate::borrowed::{self, Downloaded, Kept, When};
 use crate::in_use::in_use;
 use crate::incoming::Incoming;
 use crate::inventory::this_machine;
@@ -141,10 +141,11 @@ fn look(session: &mut Session, question: &Question, finding: &mut Finding) -> Re
                 finding.untried.push(format!("kernel headers for {kernel} are not part of this transaction"));
             }
             Err(error) if error.is::<signal::Interrupted>() => return Err(error),
-            Err(error) => {
-                finding.untried.push(format!("kernel headers for {kernel} were not downloaded: {error:#}"));
-            }
+            Err(error) => finding.untried.push(borrowed::undelivered(&kernel, &error)),
         }
+    }
+    if let Some(kept) = Kept::now(&session.layout) {
+        kept.until(incoming.sources.keys())?;
     }
     let images = incoming.images;
     let mut incoming = Incoming { images, ..Incoming::of(&packages) };
@@ -214,6 +215,9 @@ fn look(session: &mut Session, question: &Question, finding: &mut Finding) -> Re
     let held =
         if whole { at_stake(&proven.report, &proven.snapshot, &proven.survey, &stakes) } else { Vec::new() };
     finding.held = held.into_iter().cloned().collect();
+    if let Some(kept) = Kept::now(&session.layout).filter(|_| !finding.held.is_empty()) {
+        kept.forget()?;
+    }
     if !named {
         let all = whole && finding.untried.is_empty() && finding.held.is_empty();
         let all = Some(&proven).filter(|_| all);
@@ -235,7 +239,7 @@ fn headers_of(
     let distribution = &session.policy.distribution;
     let headers = image.and_then(|image| distribution.headers_of(&image.name, &image.version));
     let Some(names) = headers.as_ref().and_then(HeadersPackage::exact) else { return Ok(None) };
-    borrowed::described(session, kernel, &names).map(Some)
+    borrowed::described(session, kernel, &names, When::Before).map(Some)
 }
 
 /// Opens package files; returns whether all of them could be read. Unreadable ones are skipped; those for other

@@ -87,6 +87,7 @@ pub fn below(
         survey.kernels.insert(target, kernel);
     }
     for (place, mut case) in seen.cases {
+        case.without_headers = survey.cases.get(&place).and_then(|without| without.without_headers.clone());
         case.unconfined = session.policy.admin.unconfined(&place.module.name);
         survey.cases.insert(place, case);
     }

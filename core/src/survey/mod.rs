@@ -25,7 +25,7 @@ use crate::sys::file;
 use crate::sys::hash::{self, Watch};
 use crate::sys::parallel::{self, ItemCost};
 use crate::sys::run;
-use crate::tree::Snapshot;
+use crate::tree::{Snapshot, Verdict};
 use crate::types::{Attempt, Fingerprint, ModuleId, ModuleName, Placement, Target};
 use crate::unpacked::Overlay;
 
@@ -150,7 +150,11 @@ impl Views<'_> {
 
 /// The facts about everything in scope, without those that only root can read.
 pub fn facts(session: &Session, scope: &Scope, snapshot: &Snapshot) -> Result<Survey> {
-    let mut survey = Survey { source_tree: session.layout.source_tree.clone(), ..Survey::default() };
+    let mut survey = Survey {
+        source_tree: session.layout.source_tree.clone(),
+        fetch_headers: session.policy.admin.fetch_headers(),
+        ..Survey::default()
+    };
     for target in &scope.kernels {
         let kernel = session.kernel(target).with_context(|| format!("examining kernel {target}"))?;
         survey.kernels.insert(target.clone(), kernel);
@@ -205,7 +209,9 @@ fn examine(
         all.extend(part?);
     }
     for (placement, seen) in cases.iter().zip(all) {
-        let Some(Examined { source, recipe, base, lack, damaged, unusable }) = seen else { continue };
+        let Some(Examined { source, recipe, base, without_headers, lack, damaged, unusable }) = seen else {
+            continue;
+        };
         bases.extend(base.map(|base| (placement.clone(), base)));
         survey.sources.entry(placement.module.clone()).or_insert(source);
         if damaged {
@@ -215,7 +221,20 @@ fn examine(
             survey.unusable.insert(placement.clone());
         }
         let unconfined = session.policy.admin.unconfined(&placement.module.name);
-        let case = Case { recipe, fingerprint: None, signer: None, cached: false, lack, unconfined };
+        let verdict = without_headers.as_ref().and_then(|inputs| {
+            let known: Verdict = file::record(&session.layout.verdict(&placement.module, &placement.target))?;
+            (known.inputs == *inputs).then_some(known)
+        });
+        let case = Case {
+            recipe,
+            fingerprint: None,
+            signer: None,
+            cached: false,
+            lack,
+            without_headers,
+            verdict,
+            unconfined,
+        };
         survey.cases.insert(placement.clone(), case);
     }
     Ok(())
@@ -251,6 +270,7 @@ struct Examined {
     source: PathBuf,
     recipe: Result<Recipe, ConfError>,
     base: Option<String>,
+    without_headers: Option<String>,
     lack: Option<Lack>,
     damaged: bool,
     unusable: bool,
@@ -274,11 +294,26 @@ fn see(
         }
         _ => None,
     };
+    let without_headers = without_headers(session, id, recipe.as_ref().ok(), kernel, &source)?;
     let target = &kernel.target;
     let build = snapshot.build(id, target);
     let damaged = build.is_some_and(|build| damaged(session, snapshot, id, target, build));
     let unusable = build.is_some_and(|build| unusable(session, id, target, build));
-    Ok(Some(Examined { source, recipe, base, lack, damaged, unusable }))
+    Ok(Some(Examined { source, recipe, base, without_headers, lack, damaged, unusable }))
+}
+
+/// The hash of the inputs of a build whose headers are missing, if they may be borrowed.
+fn without_headers(
+    session: &Session,
+    id: &ModuleId,
+    recipe: Option<&Recipe>,
+    kernel: &Kernel,
+    source: &Path,
+) -> Result<Option<String>> {
+    let lacking = kernel.headers.is_none() && session.policy.admin.fetch_headers();
+    let Some(recipe) = recipe.filter(|_| lacking) else { return Ok(None) };
+    let inputs = all_inputs(session, id, recipe, kernel, ("", None), source);
+    Ok(Some(base(&inputs.with_context(|| format!("examining the source of {id}"))?)))
 }
 
 /// Modules outside of the scope that have a build and are rebuilt when a module in scope is installed.

@@ -73,6 +73,8 @@ impl From<Wire> for Survey {
                 signer: None,
                 cached: false,
                 lack: one.lack,
+                without_headers: None,
+                verdict: None,
                 unconfined: one.unconfined,
             };
             (Placement { module: one.module, target: one.target }, case)

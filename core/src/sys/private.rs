@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 
-use super::{file, hash, mounts};
+use super::{file, hash, mounts, run};
 
 /// The directory. Everything in it was created through this value: each name once, never through a link.
 #[derive(Debug)]
@@ -50,7 +50,8 @@ impl Private {
         fs::create_dir_all(parent).with_context(context)?;
         sweep(parent)?;
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = parent.join(format!("{}-{number}", std::process::id()));
+        let pid = std::process::id();
+        let dir = parent.join(format!("{pid}-{}-{number}", run::started(pid).unwrap_or_default()));
         // A process with our pid must be dead.
         file::remove_all(&dir)?;
         DirBuilder::new().mode(0o700).create(&dir).with_context(context)?;
@@ -119,16 +120,25 @@ impl Private {
     }
 }
 
-/// Deletes the directories of dead processes.
+/// Deletes the directories of dead processes: their names begin with a pid and the time when that process was started.
 pub fn sweep(parent: &Path) -> Result<()> {
     for left in file::sorted_entries(parent) {
         let name = left.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let alive = name.split_once('-').is_some_and(|(pid, _)| Path::new("/proc").join(pid).exists());
+        let mut numbers = name.split('-').map_while(|word| word.parse::<u64>().ok());
+        let process = numbers.next().and_then(|pid| u32::try_from(pid).ok()).zip(numbers.next());
+        let alive =
+            process.is_some_and(|(pid, time)| run::started(pid).unwrap_or_default() == time && exists(pid));
         if !alive {
             file::remove_all(&left)?;
         }
     }
     Ok(())
+}
+
+/// Without /proc, nothing is known of a process: what it has is not deleted.
+fn exists(pid: u32) -> bool {
+    let processes = Path::new("/proc");
+    processes.join(pid.to_string()).exists() || !processes.join("self").exists()
 }
 
 #[cfg(test)]
@@ -166,10 +176,14 @@ mod tests {
     #[test]
     fn nothing_is_written_twice_or_through_a_link_and_nothing_stays() {
         let parent = tempfile::tempdir().unwrap();
-        let dead = parent.path().join("4194305-0");
-        fs::create_dir(&dead).unwrap();
+        let time = run::started(std::process::id()).unwrap();
+        let own = format!("{}-{time}-99", std::process::id());
+        // Another process had our pid before.
+        let reused = format!("{}-{}-0", std::process::id(), time - 1);
+        let names = ["4194305-0-0", "4194305-0", &reused, "word", &own].map(|name| parent.path().join(name));
+        names.iter().for_each(|name| fs::create_dir(name).unwrap());
         let private = Private::new(parent.path()).unwrap();
-        assert!(!dead.exists());
+        assert_eq!(names.each_ref().map(|name| name.exists()), [false, false, false, false, true]);
         assert_eq!(private.path().metadata().unwrap().permissions().mode() & 0o777, 0o700);
         let (a, link) = (Path::new("a"), Path::new("link"));
         private.file(a, &mut &b"x"[..], true, 1000).unwrap();

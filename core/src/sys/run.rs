@@ -363,13 +363,20 @@ pub struct Ancestor {
     pub started: u64,
 }
 
+/// A number of a process's `stat`, after its name.
+fn field(pid: u32, number: usize) -> Option<u64> {
+    let stat = file::text(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may contain any character: fields are counted after the last one.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(number)?.parse().ok()
+}
+
+/// When a process was started: two processes with the same pid differ in it.
+pub fn started(pid: u32) -> Option<u64> {
+    field(pid, 19)
+}
+
 /// The parent processes, nearest first, as far as /proc shows them.
 pub fn ancestors() -> Vec<Ancestor> {
-    let field = |pid: u32, number: usize| -> Option<u64> {
-        let stat = file::text(format!("/proc/{pid}/stat")).ok()?;
-        // The name in parentheses may contain any character: fields are counted after the last one.
-        stat.rsplit_once(')')?.1.split_whitespace().nth(number)?.parse().ok()
-    };
     let parent_of = |pid: u32| field(pid, 1).and_then(|parent| u32::try_from(parent).ok());
     let mut list = Vec::new();
     let mut pid = std::process::id();
@@ -377,7 +384,7 @@ pub fn ancestors() -> Vec<Ancestor> {
         let argv = file::content(format!("/proc/{parent}/cmdline")).unwrap_or_default();
         let argv =
             argv.split(|byte| *byte == 0).map(|arg| String::from_utf8_lossy(arg).into_owned()).collect();
-        list.push(Ancestor { pid: parent, argv, started: field(parent, 19).unwrap_or(0) });
+        list.push(Ancestor { pid: parent, argv, started: started(parent).unwrap_or(0) });
         pid = parent;
     }
     list

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, Installed, Record, Snapshot};
+use super::{Failure, Installed, Record, Snapshot, Verdict};
 use crate::layout::Layout;
 use crate::sys::file::{self, Changed};
 use crate::sys::hash::Digests;
@@ -178,6 +178,7 @@ impl LockedTree {
             }
         }
         self.sweep_notes("failures", 2)?;
+        self.sweep_notes("verdicts", 2)?;
         self.sweep_notes("records", 4)
     }
 
@@ -241,7 +242,7 @@ impl LockedTree {
     pub fn forget(&self, id: &ModuleId) -> Result<()> {
         self.discard(&self.layout.version(id))?;
         file::remove_all(&self.layout.kept_marker(id))?;
-        for kind in ["records", "failures"] {
+        for kind in ["records", "failures", "verdicts"] {
             let dir = self.layout.own_version(kind, id);
             file::remove_all(&dir)?;
             file::remove_empty_up_to(dir.parent().unwrap_or(&dir), &self.layout.own());
@@ -332,6 +333,16 @@ impl LockedTree {
     /// Records a failed build, with its log.
     pub fn record_failure(&self, id: &ModuleId, target: &Target, failure: &Failure) -> Result<()> {
         file::write_atomic(&self.layout.failure(id, target), &serde_json::to_vec_pretty(failure)?, 0o644)
+    }
+
+    /// Records how a module ended with borrowed headers; `None`: nothing is known any more.
+    pub fn judge(&self, id: &ModuleId, target: &Target, verdict: Option<&Verdict>) -> Result<()> {
+        let path = self.layout.verdict(id, target);
+        match verdict {
+            Some(verdict) => file::write_atomic(&path, &serde_json::to_vec(verdict)?, 0o644),
+            None if path.exists() => self.delete_note(&path),
+            None => Ok(()),
+        }
     }
 
     /// Deletes the record of a failed build.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 pub use locked::{Intent, LockedTree, Pending, unfulfilled};
-pub use record::{Failure, Installed, Record, is_unsigned, unsigned};
+pub use record::{Failure, Installed, Record, Verdict, is_unsigned, unsigned};
 pub use stale::{Stale, stale};
 
 use crate::types::{ModuleId, ModuleName, Placement, Target};

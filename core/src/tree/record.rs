@@ -107,6 +107,15 @@ pub struct Failure {
     pub boot: Option<String>,
 }
 
+/// How a module ended with headers that were only borrowed: what it will end with again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The hash of everything but the headers.
+    pub inputs: String,
+    /// Why its dkms.conf excludes it from the kernel; `None`: its failure is recorded.
+    pub excluded: Option<String>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 
 use crate::apply;
-use crate::borrowed;
+use crate::borrowed::{self, When};
 use crate::kept_back::{self, KeptBack, Reason};
 use crate::kernel::HeadersPackage;
 use crate::manager::{self, Manager, Offer};
@@ -118,16 +118,14 @@ fn ahead(session: &mut Session) -> Result<Prepared> {
     for (kernel, image) in lacking.iter().filter(|_| !images.is_empty()) {
         let headers = session.policy.distribution.headers_of(&image.name, &image.version);
         let Some(names) = headers.as_ref().and_then(HeadersPackage::exact) else { continue };
-        match borrowed::described(session, kernel, &names) {
+        match borrowed::described(session, kernel, &names, When::Now) {
             Ok((downloaded, _)) => {
                 files.extend(downloaded.files.iter().cloned());
                 upcoming.no_headers.remove(kernel);
                 borrowed.push(downloaded);
             }
             Err(error) if error.is::<Interrupted>() => return Err(error),
-            Err(error) => {
-                upcoming.untried.push(format!("kernel headers for {kernel} were not downloaded: {error:#}"));
-            }
+            Err(error) => upcoming.untried.push(borrowed::undelivered(kernel, &error)),
         }
     }
     let replaces = session.policy.distribution.kernel_replaced;

@@ -358,6 +358,8 @@ impl World {
                     signer: None,
                     cached: false,
                     lack: None,
+                    without_headers: None,
+                    verdict: None,
                     unconfined: false,
                 },
             );
