@@ -39,6 +39,11 @@ fn headers_after_initramfs(wanted_in_initramfs: bool) {
     assert_eq!(counts.builds_and_depmods(), (2, 1), "{counts:#?}");
     let list = root.run(&format!("lsinitramfs /boot/initrd.img-{}", kernel.release)).ok();
     assert_eq!(list.stdout.contains("/bbswitch.ko"), wanted_in_initramfs, "{list}");
+    // A module that is removed is not loaded from there at the next start.
+    root.run("apt-get -q -y purge bbswitch-dkms").ok();
+    assert_eq!(counters.take().initramfs, usize::from(wanted_in_initramfs));
+    let list = root.run(&format!("lsinitramfs /boot/initrd.img-{}", kernel.release)).ok();
+    assert!(!list.stdout.contains("/bbswitch.ko"), "{list}");
 }
 
 #[test]

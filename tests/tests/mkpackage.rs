@@ -547,7 +547,7 @@ fn systemd_lays_an_extension_over_the_system() {
     for module in ["fleet_mod", "fleet-extra"] {
         assert!(
             wanted(&root, &kernel, module)
-                .starts_with("install f=/usr/lib/modules/$(uname -r)/updates/dkms/")
+                .starts_with("install for f in /usr/lib/modules/$(uname -r)/updates/dkms/")
         );
     }
     root.run("systemd-sysext unmerge").ok();

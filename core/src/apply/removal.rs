@@ -78,6 +78,9 @@ impl Work<'_> {
                 }
             })?;
             fail::fail_point!("withdraw:intended");
+            if !leaves {
+                self.outdates_without(&module.name, target, &published)?;
+            }
             let withdrawn = match withdraw::withdraw(&self.tree.layout, module, target, &published)? {
                 Ok(withdrawn) => withdrawn,
                 Err(why) => {

@@ -6,12 +6,13 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::Work;
+use crate::kernel::elf;
 use crate::report::{KernelStep, Unfinished};
 use crate::session::Session;
 use crate::step::initramfs;
 use crate::sys::signal;
 use crate::sys::time::now;
-use crate::tree::stale;
+use crate::tree::{Installed, stale};
 use crate::types::{ModuleName, Target};
 
 impl Work<'_> {
@@ -67,7 +68,28 @@ impl Work<'_> {
         target: &Target,
         names: &BTreeSet<String>,
     ) -> Result<()> {
-        if !self.initramfs.contains(target) || !regenerates(self.session) {
+        if !self.initramfs.contains(target) {
+            return Ok(());
+        }
+        self.note_outdated(module, target, names)
+    }
+
+    /// The same before modules are removed, or the kernel's own restored.
+    pub(super) fn outdates_without(
+        &mut self,
+        module: &ModuleName,
+        target: &Target,
+        files: &[Installed],
+    ) -> Result<()> {
+        if !initramfs::exists(self.session, target) {
+            return Ok(());
+        }
+        let names = files.iter().map(|file| elf::module_name(&file.path.to_string_lossy())).collect();
+        self.note_outdated(module, target, &names)
+    }
+
+    fn note_outdated(&self, module: &ModuleName, target: &Target, names: &BTreeSet<String>) -> Result<()> {
+        if !regenerates(self.session) || names.is_empty() {
             return Ok(());
         }
         let noted = stale(&self.tree.layout).into_iter().find(|(noted, _)| noted == target);

@@ -67,7 +67,7 @@ impl Kept {
         if kernels.is_empty() {
             return Ok(());
         }
-        let kernels = kernels.iter().map(|kernel| of_kernel(kernel));
+        let kernels = kernels.iter().map(of_kernel);
         let lines: BTreeSet<String> = kernels.chain(sources.into_iter().map(|dir| of_source(dir))).collect();
         self.await_all(&lines)
     }
@@ -143,7 +143,7 @@ mod tests {
             (vec![source(vec![])], true),
             (vec![Event::KernelAdded(target.clone())], true),
             (vec![Event::KernelRemoved(target.clone())], true),
-            (vec![source(vec![target.clone()])], false),
+            (vec![source(vec![target])], false),
         ] {
             kept.handled(&events).unwrap();
             assert_eq!(kept.0.exists(), still, "{events:?}");

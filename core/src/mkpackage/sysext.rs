@@ -72,9 +72,10 @@ fn members(contents: &Contents, name: &str) -> Result<Vec<Member>> {
         path: Path::new("usr/lib/extension-release.d").join(format!("extension-release.{name}")),
         content: release(&contents.target.arch).into_bytes(),
     });
-    // For all kernels: of files with the same name, only that of one extension is seen.
+    // Of files with the same name, only that of one extension is seen: another kernel's may have other modules and aliases.
+    let kernel = &contents.target.kernel;
     members.push(Member {
-        path: Path::new("usr/lib/modprobe.d").join(format!("dkms-{}.conf", contents.module.name)),
+        path: Path::new("usr/lib/modprobe.d").join(format!("dkms-{}-{kernel}.conf", contents.module.name)),
         content: configuration(contents).into_bytes(),
     });
     Ok(members)
@@ -87,7 +88,9 @@ fn release(arch: &Arch) -> String {
     format!("ID=_any\n{arch}")
 }
 
-/// What modprobe does where modules.dep does not have the modules. For another kernel than theirs, what it does otherwise.
+/// What modprobe does where modules.dep does not have the modules. It reads the files of all extensions, and of several commands for
+/// a module uses one: each finds the file of the running kernel, whose modules may be compressed otherwise. For a kernel without
+/// one, it does what it does otherwise.
 fn configuration(contents: &Contents) -> String {
     let dir = format!("/{}", contents.modules_dir.display());
     let mut text = format!("# {}: modules of a system extension.\n", contents.module.name);
@@ -98,11 +101,11 @@ fn configuration(contents: &Contents) -> String {
         for alias in file.module.aliases.iter().filter(plain) {
             text.push_str(&format!("alias {alias} {name}\n"));
         }
+        let plain = file.path.rsplit_once(".ko").map_or(file.path.as_str(), |(stem, _)| stem);
         text.push_str(&format!(
-            "install {name} f={dir}/$(uname -r)/{}; if [ -e \"$f\" ]; then \
+            "install {name} for f in {dir}/$(uname -r)/{plain}.ko*; do :; done; if [ -e \"$f\" ]; then \
              for d in $(modinfo -F depends \"$f\" | tr , ' '); do modprobe -q \"$d\"; done; insmod \"$f\" $CMDLINE_OPTS; \
-             else modprobe --ignore-install {name} $CMDLINE_OPTS; fi\n",
-            file.path
+             else modprobe --ignore-install {name} $CMDLINE_OPTS; fi\n"
         ));
     }
     text
@@ -126,9 +129,12 @@ mod tests {
             text("usr/lib/extension-release.d/extension-release.a-modules-k"),
             "ID=_any\nARCHITECTURE=x86-64\n"
         );
-        let conf = text("usr/lib/modprobe.d/dkms-a.conf");
+        let conf = text("usr/lib/modprobe.d/dkms-a-6.17.1-300.fc43.x86_64.conf");
         assert!(conf.contains("\nalias pci:v*d* a\n") && !conf.contains("reboot"), "{conf}");
-        assert!(conf.contains("\ninstall a f=/usr/lib/modules/$(uname -r)/updates/dkms/a.ko.xz; "), "{conf}");
+        assert!(
+            conf.contains("\ninstall a for f in /usr/lib/modules/$(uname -r)/updates/dkms/a.ko*; "),
+            "{conf}"
+        );
         let name = |member: &Member| member.path.file_name().unwrap().to_string_lossy().into_owned();
         assert!(all.iter().all(|member| !name(member).starts_with("modules.")), "{all:?}");
         contents.modules_dir = "lib/modules".into();

@@ -49,6 +49,13 @@ pub fn inside(session: &Session, target: &Target, published: &BTreeSet<String>) 
     Some(all)
 }
 
+/// Whether a kernel has an initramfs, or an image with one in it.
+pub fn exists(session: &Session, target: &Target) -> bool {
+    let pkgbase = pkgbase(&session.layout, &target.kernel);
+    let mut images = session.layout.initramfs_images(&target.kernel, pkgbase.as_deref()).into_iter();
+    images.any(|image| image.exists()) || !unified::images(session, target).is_empty()
+}
+
 /// The initramfs in files of its own: usually one.
 fn plain(session: &Session, target: &Target, published: &BTreeSet<String>, wishes: &str) -> Result<bool> {
     let mut made = false;
