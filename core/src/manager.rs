@@ -25,6 +25,8 @@ const FETCH_HEADERS: &str = "fetch-headers";
 const HEADERS_LIMIT: Duration = Duration::from_secs(300);
 /// Space that a download leaves free.
 const RESERVE: u64 = 512 << 20;
+/// The same for headers, which are small: no more than a build leaves.
+const HEADERS_RESERVE: u64 = 256 << 20;
 
 /// A package that the package manager would install.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -119,7 +121,7 @@ impl<'a> Manager<'a> {
             .output(Output::Split)
             .limit(limit);
         if [FETCH, FETCH_HEADERS].contains(&verb) {
-            command = command.reserve(self.dir, RESERVE);
+            command = command.reserve(self.dir, reserve(verb));
         }
         let done = command.run()?;
         if done.status.success() {
@@ -130,7 +132,10 @@ impl<'a> Manager<'a> {
             Some(crate::sys::run::Exceeded::Time) => {
                 format!("no answer after {} minutes", limit.as_secs() / 60)
             }
-            Some(_) => format!("less than {} MiB are free in {}", RESERVE >> 20, self.dir.display()),
+            Some(_) => {
+                let (megabytes, dir) = (reserve(verb) >> 20, self.dir.display());
+                format!("less than {megabytes} MiB are free in {dir}: make space there")
+            }
             None => match said.lines().rfind(|line| !line.trim().is_empty()) {
                 Some(line) => line.trim().to_owned(),
                 None => format!("exit code {}", done.code()),
@@ -138,6 +143,10 @@ impl<'a> Manager<'a> {
         };
         bail!("{}: {why}", what(verb))
     }
+}
+
+fn reserve(verb: &str) -> u64 {
+    if verb == FETCH_HEADERS { HEADERS_RESERVE } else { RESERVE }
 }
 
 fn what(verb: &str) -> &'static str {

@@ -86,6 +86,9 @@ fn headers_that_no_repository_has_any_more() {
     ]);
     root.run(&format!("{} -y", dressed::advised(&said))).ok();
     expect_headers(&root, newer);
+    // Nor what the usual name would be for a kernel of another system.
+    root.run("dkms build fine/1.0 -k 6.99-other")
+        .says(&["no repository has linux-headers-6.99-other; add the repository"]);
 }
 
 /// The newest image of the board is not installed: its headers alone would be for another kernel.

@@ -275,7 +275,10 @@ impl HeadersPackage {
                 distribution.advise_install(packages)
             ),
             Self::Unavailable { name, instead: None } => {
-                format!("no repository has {name}; add the repository that the kernel comes from")
+                format!(
+                    "no repository has {name}; add the repository that the kernel comes from, or install that package \
+                     from a file"
+                )
             }
             Self::Unpackaged => unpackaged(kernel),
         }

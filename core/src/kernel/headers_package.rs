@@ -32,20 +32,25 @@ pub(super) fn find(layout: &Layout, distribution: &Distribution, target: &Target
     };
     let paths = layout.kernel_files(&target.kernel);
     let owned: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    let Some(owner) = Owner::read(&ask(database.owner, &owned)?.0) else {
-        return paths.iter().any(|path| path.exists()).then_some(HeadersPackage::Unpackaged);
-    };
-    let requirements = ask(database.requirements, &[]).map(|(text, _)| text).unwrap_or_default();
     let prints = |program: &[&str], name: &str, word: &str| {
         let (text, _) = ask(program, &[name.to_owned()]).filter(|(_, succeeded)| *succeeded)?;
         Some(text.lines().any(|line| line == word))
     };
-    database.resolve(
-        &owner,
-        &requirements,
-        |name| prints(database.available, name, name),
-        |name| prints(database.installed, name, "installed").unwrap_or(false),
-    )
+    let available = |name: &str| prints(database.available, name, name);
+    // Whether there is a package with the usual name: a kernel of another system, or of a package without a pair, may have none.
+    let usual = || match distribution.headers_package(target, None) {
+        HeadersPackage::Install { packages, .. } if available(&packages) == Some(false) => {
+            Some(HeadersPackage::Unavailable { name: packages, instead: None })
+        }
+        _ => None,
+    };
+    let Some(owner) = Owner::read(&ask(database.owner, &owned)?.0) else {
+        let there = paths.iter().any(|path| path.exists());
+        return if there { Some(HeadersPackage::Unpackaged) } else { usual() };
+    };
+    let requirements = ask(database.requirements, &[]).map(|(text, _)| text).unwrap_or_default();
+    let installed = |name: &str| prints(database.installed, name, "installed").unwrap_or(false);
+    database.resolve(&owner, &requirements, available, installed).or_else(usual)
 }
 
 /// The package of a directory that headers need, if it is missing and its package is installed: on Debian and Ubuntu, the headers
