@@ -120,7 +120,7 @@ fn nothing_is_downloaded_again_for_the_same_end() {
     root.run(&again).ok().says(&[DOWNLOADING]);
     root.expect_installed(&["broken/1.0"], &kernel.release);
     root.run(&again).ok().never_says(&[DOWNLOADING]);
-    // Whoever asks for a module by name gets an answer of today.
+    // A user who names a module gets an answer of today.
     root.run(&format!("dkms install never/1.0 -k {}", kernel.release)).says(&[DOWNLOADING, "excluded"]);
 }
 
