@@ -36,6 +36,33 @@ fn a_chroot_without_proc() {
     prepared("true");
 }
 
+/// Programs that build images give it a process namespace: process 1 has the root directory of the image, as on a machine.
+#[test]
+fn an_image_in_a_process_namespace() {
+    let (root, kernel, package) = machine();
+    root.apt_install(&["bubblewrap"]).ok();
+    let unshare =
+        format!("unshare -m -p -f sh -c 'mount -t proc proc {IMAGE}/proc && exec chroot {IMAGE} \"$@\"' -");
+    let nested = format!(
+        "unshare -m -p -f sh -c 'mount -t proc proc {IMAGE}/proc && mount --bind /run {IMAGE}/run && \
+                          exec chroot {IMAGE} \"$@\"' -"
+    );
+    let bwrap = format!("bwrap --bind {IMAGE} / --dev /dev --proc /proc --unshare-pid --cap-add ALL");
+    root.run(&format!("{unshare} apt-get -q -y install {package}")).ok();
+    let status = format!("fine/1.0, {}, x86_64: installed\n", kernel.release);
+    for inside in [unshare, nested, bwrap.clone(), format!("{bwrap} --as-pid-1")] {
+        let dkms = |words: &str| root.run(&format!("{inside} dkms {words}"));
+        // Without -k: the kernels of the image.
+        for words in ["install fine/1.0", "autoinstall"] {
+            dkms("uninstall fine/1.0").ok();
+            dkms(words).ok();
+            assert_eq!(dkms("status").ok().stdout, status, "{inside} {words}");
+        }
+        expect_clean(&root);
+    }
+    assert_eq!(root.run("dkms status").ok().stdout, "");
+}
+
 /// debootstrap leaves a directory, not a mount point. A mount namespace of a process in it can make no mount private.
 #[test]
 fn an_image_in_an_ordinary_directory() {

@@ -24,6 +24,11 @@ pub fn space() -> Option<String> {
     Some(std::fs::read_link("/proc/self/ns/pid").ok()?.display().to_string())
 }
 
+/// Whether an unsandboxed build of another dkms has started this process, in the namespace that it has for its processes.
+pub fn is_below() -> bool {
+    environment::variable(SPACE).is_some_and(|given| Some(given) == space())
+}
+
 /// The holder of the lock: this process, or the one that passed it on.
 static HELD_BY: OnceLock<String> = OnceLock::new();
 
@@ -197,7 +202,7 @@ pub fn holder(path: &Path) -> Option<String> {
 
 /// Without /proc, only the variable is checked, because waiting would never end.
 fn is_ancestor(pid: &str) -> bool {
-    if environment::variable(SPACE).is_some_and(|given| Some(given) == space()) {
+    if is_below() {
         return true;
     }
     let above = crate::sys::run::ancestors();

@@ -34,6 +34,11 @@ const LINKED: &str = "asking to end together with the caller";
 #[error("{0}")]
 pub(super) struct Unsupported(pub(super) String);
 
+/// Whether this process is a sandboxed part of our own program.
+pub(super) fn is_part() -> bool {
+    std::env::args().next().is_some_and(|name| name == INNER)
+}
+
 /// Must be called first in `main` of every program that uses confinement: returns `Some` if the process is one of the
 /// two helpers.
 pub fn enter(parts: &Inside) -> Option<ExitCode> {
