@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::{Errno, FdFlags};
 
-use crate::sys::{environment, file, signal};
+use crate::sys::{environment, file, number, signal};
 
 /// Set for a dkms that a module's script starts: the id of the process above it that holds the lock.
 pub const HOLDER: &str = "DKMS_LOCK_HOLDER";
@@ -197,7 +197,7 @@ fn acquire_within(path: &Path, patience: Duration, waiting: impl FnOnce(&str) ->
 /// The pid of the process that holds the lock, if one does. Reads only: it does not wait.
 pub fn holder(path: &Path) -> Option<String> {
     let pid = String::from_utf8(file::read_optional(path).ok().flatten()?).ok()?.trim().to_owned();
-    (!pid.is_empty() && Path::new("/proc").join(&pid).exists()).then_some(pid)
+    number::exists(&pid).then_some(pid)
 }
 
 /// Without /proc, only the variable is checked, because waiting would never end.
@@ -206,7 +206,11 @@ fn is_ancestor(pid: &str) -> bool {
         return true;
     }
     let above = crate::sys::run::ancestors();
-    above.is_empty() || above.iter().any(|ancestor| ancestor.pid.to_string() == pid)
+    above.is_empty()
+        || above
+            .iter()
+            .filter_map(|ancestor| number::here(ancestor.pid))
+            .any(|above| above.to_string() == pid)
 }
 
 #[cfg(test)]

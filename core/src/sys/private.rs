@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 
-use super::{file, hash, mounts};
+use super::{file, hash, mounts, number};
 
 /// The directory. Everything in it was created through this value: each name once, never through a link.
 #[derive(Debug)]
@@ -123,7 +123,7 @@ impl Private {
 pub fn sweep(parent: &Path) -> Result<()> {
     for left in file::sorted_entries(parent) {
         let name = left.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let alive = name.split_once('-').is_some_and(|(pid, _)| Path::new("/proc").join(pid).exists());
+        let alive = name.split_once('-').is_some_and(|(pid, _)| number::exists(pid));
         if !alive {
             file::remove_all(&left)?;
         }
