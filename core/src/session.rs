@@ -17,7 +17,7 @@ use crate::policy::{ALLOW, Framework, Policy, TrySign};
 use crate::report::Screen;
 use crate::sys::jobs::Machine;
 use crate::sys::root::ENTERED;
-use crate::sys::{environment, file, guest};
+use crate::sys::{environment, file};
 use crate::types::{KernelRelease, ModuleId, ModuleName, Target};
 
 /// Options of one run.
@@ -124,8 +124,7 @@ impl Session {
         let framework = framework.with_addon_modules(environment::variable(ADDON_MODULES).as_deref());
         place(&mut layout);
         let policy = Policy::load(&layout, framework, &environment::variable(ALLOW).unwrap_or_default());
-        let guest = environment::is_set(ENTERED)
-            || guest::is_guest(&layout.container_marks(), &layout.first_root(), &layout.first_environment());
+        let guest = environment::is_set(ENTERED) || layout.guest_signs().is_guest();
         let session = Self { guest, ..Self::new(layout, policy, options, screen) };
         for broken in [&session.policy.framework.broken, &session.policy.admin.broken].into_iter().flatten() {
             session.screen.alert(&format!("dkms: {broken}"));

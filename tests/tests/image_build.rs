@@ -36,6 +36,71 @@ fn a_chroot_without_proc() {
     prepared("true");
 }
 
+/// Programs that build images give it a process namespace: process 1 has the root directory of the image, as on a machine.
+#[test]
+fn an_image_in_a_process_namespace() {
+    let (root, kernel, package) = machine();
+    root.apt_install(&["bubblewrap"]).ok();
+    let unshare =
+        format!("unshare -m -p -f sh -c 'mount -t proc proc {IMAGE}/proc && exec chroot {IMAGE} \"$@\"' -");
+    let nested = format!(
+        "unshare -m -p -f sh -c 'mount -t proc proc {IMAGE}/proc && mount --bind /run {IMAGE}/run && \
+                          exec chroot {IMAGE} \"$@\"' -"
+    );
+    let bwrap = format!("bwrap --bind {IMAGE} / --dev /dev --proc /proc --unshare-pid --cap-add ALL");
+    root.run(&format!("{unshare} apt-get -q -y install {package}")).ok();
+    let status = format!("fine/1.0, {}, x86_64: installed\n", kernel.release);
+    for inside in [unshare, nested, bwrap.clone(), format!("{bwrap} --as-pid-1")] {
+        let dkms = |words: &str| root.run(&format!("{inside} dkms {words}"));
+        // Without -k: the kernels of the image.
+        for words in ["install fine/1.0", "autoinstall"] {
+            dkms("uninstall fine/1.0").ok();
+            dkms(words).ok();
+            assert_eq!(dkms("status").ok().stdout, status, "{inside} {words}");
+        }
+        expect_clean(&root);
+    }
+    assert_eq!(root.run("dkms status").ok().stdout, "");
+}
+
+/// `/proc` was mounted before the process namespace was made, as `arch-chroot` does it: it shows other numbers than the processes
+/// have.
+#[test]
+fn an_image_whose_proc_shows_an_outer_process_namespace() {
+    let (root, kernel, package) = machine();
+    root.apt_install(&["arch-install-scripts"]).ok();
+    let unshare = format!("mount -t proc proc {IMAGE}/proc; unshare -f -p chroot {IMAGE}");
+    let status = format!("fine/1.0, {}, x86_64: installed\n", kernel.release);
+    for inside in [unshare, format!("umount {IMAGE}/proc; arch-chroot {IMAGE}")] {
+        let said = root.run(&format!("{inside} apt-get -q -y install {package}")).ok();
+        said.never_says(&["not sandboxed", "was not run"]);
+        assert_eq!(root.run(&format!("{inside} dkms status")).ok().stdout, status, "{inside}");
+        root.run(&format!("{inside} apt-get -q -y purge fine-dkms")).ok();
+        expect_clean(&root);
+    }
+}
+
+/// The same with scripts: numbers of processes are those of the inner namespace.
+#[test]
+fn processes_are_known_where_proc_shows_an_outer_process_namespace() {
+    let (root, _, package) = machine();
+    root.run(&format!("mount -t proc proc {IMAGE}/proc && dpkg-deb -x {package} {IMAGE}")).ok();
+    let source = format!("{IMAGE}/usr/src/fine-1.0");
+    root.write_script(&format!("{source}/left"), "#!/bin/sh\nsleep 7777 >/dev/null 2>&1 &\n");
+    root.write_script(
+        &format!("{source}/nested"),
+        "#!/bin/sh\ntimeout 20 dkms autoinstall >/dev/null && echo NESTED >/opt/nested\n",
+    );
+    root.run(&format!("printf 'PRE_BUILD=left\\nPOST_INSTALL=nested\\n' >>{source}/dkms.conf")).ok();
+    // Without a sandbox, what a build leaves behind is ended, and nothing else is.
+    let script = "sleep 8888 & dkms install fine/1.0; dkms status; kill -0 $! && echo ALIVE; \
+                  grep -sl 7777 /proc/[0-9]*/cmdline; cat /opt/nested";
+    let bound = "setpriv --bounding-set -sys_admin";
+    root.write_script(&format!("{IMAGE}/opt/script"), &format!("#!/bin/bash\n{script}\n"));
+    let said = root.run(&format!("unshare -f -p --kill-child {bound} chroot {IMAGE} /opt/script")).ok();
+    said.says(&["not sandboxed", "installed", "ALIVE", "NESTED"]).never_says(&["cmdline"]);
+}
+
 /// debootstrap leaves a directory, not a mount point. A mount namespace of a process in it can make no mount private.
 #[test]
 fn an_image_in_an_ordinary_directory() {

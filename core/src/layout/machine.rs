@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Layout;
 use crate::sys::file;
+use crate::sys::guest::Signs;
 
 /// Paths of the boot loader.
 impl Layout {
@@ -133,22 +134,20 @@ impl Layout {
     pub fn loaded_module(&self, name: &str) -> PathBuf {
         self.sys.join("module").join(name)
     }
-    /// Files that managers of containers create in them.
-    pub fn container_marks(&self) -> [PathBuf; 3] {
-        ["/run/systemd/container", "/run/.containerenv", "/.dockerenv"].map(PathBuf::from)
+    /// Where it can be seen that this system is in a chroot or container.
+    pub fn guest_signs(&self) -> Signs {
+        Signs {
+            marks: ["/run/systemd/container", "/run/.containerenv", "/.dockerenv"].map(PathBuf::from).into(),
+            root: self.proc.join("1/root"),
+            environment: self.proc.join("1/environ"),
+            spaces: self.proc.join("self/ns"),
+            machine: self.run.join("dkms/machine"),
+        }
     }
     /// Exists where `/usr` is an image that ostree or bootc has booted, and in the sandbox of rpm-ostree for scripts of
     /// packages.
     pub fn ostree(&self) -> PathBuf {
         self.run.join("ostree-booted")
-    }
-    /// The root directory of process 1.
-    pub fn first_root(&self) -> PathBuf {
-        self.proc.join("1/root")
-    }
-    /// The environment of process 1.
-    pub fn first_environment(&self) -> PathBuf {
-        self.proc.join("1/environ")
     }
     /// The modules of the running kernel.
     pub fn loaded_modules(&self) -> PathBuf {

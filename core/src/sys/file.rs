@@ -75,7 +75,7 @@ pub fn is_abandoned(path: &Path) -> bool {
     let mut parts = rest.split('-');
     let (Some(begun), Some(pid)) = (parts.next(), parts.next()) else { return false };
     // After a power failure, another process has its number.
-    begun != boot() || pid == std::process::id().to_string() || !Path::new("/proc").join(pid).exists()
+    begun != boot() || pid == std::process::id().to_string() || !crate::sys::number::exists(pid)
 }
 
 /// Syncs the content of a file, or the entries of a directory.

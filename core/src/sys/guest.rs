@@ -5,10 +5,50 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Whether this process is in a chroot or container. `marks` are files that exist in containers, `root` and `environment`
-/// belong to process 1, as procfs shows it.
-pub fn is_guest(marks: &[PathBuf], root: &Path, environment: &Path) -> bool {
-    marks.iter().any(|mark| mark.exists()) || another_root(root) || contained(environment)
+use crate::sys::confine;
+
+/// The namespaces that exist since the kernel started, by their inode numbers (`include/uapi/linux/nsfs.h`).
+const FIRST_USERS: u64 = 0xEFFF_FFFD;
+const FIRST_PROCESSES: u64 = 0xEFFF_FFFC;
+
+/// Where a process can see whether it is in a chroot or container.
+#[derive(Debug)]
+pub struct Signs {
+    /// Files that exist in containers.
+    pub marks: Vec<PathBuf>,
+    /// The root directory of process 1, as procfs shows it.
+    pub root: PathBuf,
+    /// The environment of process 1.
+    pub environment: PathBuf,
+    /// The namespaces of this process, a file for each kind.
+    pub spaces: PathBuf,
+    /// Names the process namespace that is a machine's, although it is not the first.
+    pub machine: PathBuf,
+}
+
+impl Signs {
+    /// Whether this process is in a chroot or container.
+    pub fn is_guest(&self) -> bool {
+        self.marks.iter().any(|mark| mark.exists())
+            || another_root(&self.root)
+            || contained(&self.environment)
+            || self.another_space("user", FIRST_USERS)
+            || (self.another_space("pid", FIRST_PROCESSES) && !confine::is_within() && !self.is_named())
+    }
+
+    /// Whether a namespace of this process is not the first one of its kind. Programs that build images make one in which
+    /// process 1 has the image as its root directory. A kernel without namespaces has no file for them.
+    fn another_space(&self, kind: &str, first: u64) -> bool {
+        self.spaces.join(kind).metadata().is_ok_and(|meta| meta.ino() != first)
+    }
+
+    /// Whether the administrator has named this process namespace. By its name, so that the file holds for no other one, in
+    /// which an image is built.
+    fn is_named(&self) -> bool {
+        let named = crate::sys::file::text(&self.machine).unwrap_or_default();
+        let own = std::fs::read_link(self.spaces.join("pid"));
+        own.is_ok_and(|own| own == Path::new(named.trim()))
+    }
 }
 
 fn another_root(root: &Path) -> bool {
@@ -83,16 +123,42 @@ mod tests {
         let at = |name: &str| dir.path().join(name);
         crate::sys::file::write_atomic(&at("plain"), b"PATH=/bin\0not_a_container=1\0", 0o644).unwrap();
         crate::sys::file::write_atomic(&at("lxc"), b"PATH=/bin\0container=lxc\0", 0o644).unwrap();
+        // Files stand for namespaces: their inode numbers are not those of the first ones.
+        for (spaces, kinds) in [("first", &[][..]), ("users", &["user"]), ("processes", &["pid"])] {
+            std::fs::create_dir(at(spaces)).unwrap();
+            for kind in kinds {
+                std::os::unix::fs::symlink(std::env::current_exe().unwrap(), at(spaces).join(kind)).unwrap();
+            }
+        }
+        let named = std::env::current_exe().unwrap();
+        for (name, content) in [("this", named.to_str().unwrap()), ("other", "pid:[4026532200]")] {
+            crate::sys::file::write_atomic(&at(name), format!("{content}\n").as_bytes(), 0o644).unwrap();
+        }
         let root = PathBuf::from("/");
-        for (mark, root, environment, guest) in [
-            ("none", &root, "plain", false),
-            ("none", &root, "missing", false),
-            ("none", &root, "lxc", true),
-            ("lxc", &root, "plain", true),
-            ("none", &at("missing"), "plain", true),
-            ("none", &at("."), "plain", true),
+        for (mark, root, environment, spaces, machine, guest) in [
+            ("none", &root, "plain", "first", "none", false),
+            ("none", &root, "missing", "first", "none", false),
+            ("none", &root, "lxc", "first", "none", true),
+            ("lxc", &root, "plain", "first", "none", true),
+            ("none", &at("missing"), "plain", "first", "none", true),
+            ("none", &at("."), "plain", "first", "none", true),
+            ("none", &root, "plain", "users", "none", true),
+            ("none", &root, "plain", "processes", "none", true),
+            // An administrator has named the process namespace: this one, or the machine's while an image is built in another.
+            ("none", &root, "plain", "processes", "this", false),
+            ("none", &root, "plain", "processes", "other", true),
+            ("none", &at("."), "plain", "processes", "this", true),
+            ("lxc", &root, "plain", "processes", "this", true),
+            ("none", &root, "plain", "users", "this", true),
         ] {
-            assert_eq!(is_guest(&[at(mark)], root, &at(environment)), guest, "{mark} {root:?} {environment}");
+            let signs = Signs {
+                marks: vec![at(mark)],
+                root: root.clone(),
+                environment: at(environment),
+                spaces: at(spaces),
+                machine: at(machine),
+            };
+            assert_eq!(signs.is_guest(), guest, "{signs:?}");
         }
     }
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::{Errno, FdFlags};
 
-use crate::sys::{environment, file, signal};
+use crate::sys::{environment, file, number, signal};
 
 /// Set for a dkms that a module's script starts: the id of the process above it that holds the lock.
 pub const HOLDER: &str = "DKMS_LOCK_HOLDER";
@@ -22,6 +22,11 @@ pub const SPACE: &str = "DKMS_LOCK_SPACE";
 /// Our process namespace.
 pub fn space() -> Option<String> {
     Some(std::fs::read_link("/proc/self/ns/pid").ok()?.display().to_string())
+}
+
+/// Whether an unsandboxed build of another dkms has started this process, in the namespace that it has for its processes.
+pub fn is_below() -> bool {
+    environment::variable(SPACE).is_some_and(|given| Some(given) == space())
 }
 
 /// The holder of the lock: this process, or the one that passed it on.
@@ -192,16 +197,20 @@ fn acquire_within(path: &Path, patience: Duration, waiting: impl FnOnce(&str) ->
 /// The pid of the process that holds the lock, if one does. Reads only: it does not wait.
 pub fn holder(path: &Path) -> Option<String> {
     let pid = String::from_utf8(file::read_optional(path).ok().flatten()?).ok()?.trim().to_owned();
-    (!pid.is_empty() && Path::new("/proc").join(&pid).exists()).then_some(pid)
+    number::exists(&pid).then_some(pid)
 }
 
 /// Without /proc, only the variable is checked, because waiting would never end.
 fn is_ancestor(pid: &str) -> bool {
-    if environment::variable(SPACE).is_some_and(|given| Some(given) == space()) {
+    if is_below() {
         return true;
     }
     let above = crate::sys::run::ancestors();
-    above.is_empty() || above.iter().any(|ancestor| ancestor.pid.to_string() == pid)
+    above.is_empty()
+        || above
+            .iter()
+            .filter_map(|ancestor| number::here(ancestor.pid))
+            .any(|above| above.to_string() == pid)
 }
 
 #[cfg(test)]

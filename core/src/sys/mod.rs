@@ -12,6 +12,7 @@ pub mod jobs;
 pub mod lock;
 pub mod memfd;
 pub mod mounts;
+pub mod number;
 pub mod overlay;
 pub mod parallel;
 pub mod plain;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 
-use super::{file, hash, mounts, run};
+use super::{file, hash, mounts, number, run};
 
 /// The directory. Everything in it was created through this value: each name once, never through a link.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Private {
         sweep(parent)?;
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let pid = std::process::id();
-        let dir = parent.join(format!("{pid}-{}-{number}", run::started(pid).unwrap_or_default()));
+        let dir = parent.join(format!("{pid}-{}-{number}", run::started(number::own()).unwrap_or_default()));
         // A process with our pid must be dead.
         file::remove_all(&dir)?;
         DirBuilder::new().mode(0o700).create(&dir).with_context(context)?;
@@ -124,10 +124,9 @@ impl Private {
 pub fn sweep(parent: &Path) -> Result<()> {
     for left in file::sorted_entries(parent) {
         let name = left.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut numbers = name.split('-').map_while(|word| word.parse::<u64>().ok());
-        let process = numbers.next().and_then(|pid| u32::try_from(pid).ok()).zip(numbers.next());
-        let alive =
-            process.is_some_and(|(pid, time)| run::started(pid).unwrap_or_default() == time && exists(pid));
+        let mut numbers = name.split('-').map_while(|word| word.parse().ok());
+        let process = numbers.next().zip(numbers.next());
+        let alive = process.is_some_and(|(pid, time): (u64, u64)| exists(pid, time));
         if !alive {
             file::remove_all(&left)?;
         }
@@ -135,10 +134,11 @@ pub fn sweep(parent: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Without /proc, nothing is known of a process: what it has is not deleted.
-fn exists(pid: u32) -> bool {
-    let processes = Path::new("/proc");
-    processes.join(pid.to_string()).exists() || !processes.join("self").exists()
+/// Whether a process with this number and start exists. Where /proc does not have our numbers, only the number counts.
+fn exists(pid: u64, time: u64) -> bool {
+    let started = u32::try_from(pid).ok().and_then(run::started);
+    let ours = number::own() == std::process::id();
+    number::exists(&pid.to_string()) && (!ours || started.is_none_or(|started| started == time))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use rustix::fs::MemfdFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use crate::sys::confine::Failed;
-use crate::sys::{environment, file, inside, signal};
+use crate::sys::{environment, file, inside, number, signal};
 
 /// The search path of child processes: not that of the caller, which may be a user's under sudo.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -23,16 +23,10 @@ pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 /// Variables that child processes inherit from us if they are set; no others are.
 pub const INHERITED: [&str; 6] = ["HOME", "TERM", "TMPDIR", "DPKG_ROOT", "KBUILD_SIGN_PIN", "DKMS_ROOT"];
 
-/// The children of a process that has one thread.
-fn children(pid: u32) -> Vec<u32> {
-    let text = file::text(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    text.split_whitespace().filter_map(|child| child.parse().ok()).collect()
-}
-
-/// Kills the children of a process that has one thread.
+/// Kills the children of this process or of one of its children, which has one thread.
 #[allow(clippy::disallowed_methods)] // the place for such calls
 pub(super) fn kill_children(pid: u32) {
-    for child in children(pid).into_iter().filter_map(|child| Pid::from_raw(child as i32)) {
+    for child in number::children(pid).into_iter().filter_map(|child| Pid::from_raw(child as i32)) {
         let _ = rustix::process::kill_process(child, Signal::KILL);
     }
 }
@@ -355,7 +349,7 @@ pub fn which(program: &str) -> Option<PathBuf> {
 /// A parent process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ancestor {
-    /// Its id.
+    /// Its number in /proc.
     pub pid: u32,
     /// Its arguments, the program first.
     pub argv: Vec<String>,
@@ -379,7 +373,7 @@ pub fn started(pid: u32) -> Option<u64> {
 pub fn ancestors() -> Vec<Ancestor> {
     let parent_of = |pid: u32| field(pid, 1).and_then(|parent| u32::try_from(parent).ok());
     let mut list = Vec::new();
-    let mut pid = std::process::id();
+    let mut pid = number::own();
     while let Some(parent) = parent_of(pid).filter(|parent| *parent != 0 && list.len() < 64) {
         let argv = file::content(format!("/proc/{parent}/cmdline")).unwrap_or_default();
         let argv =

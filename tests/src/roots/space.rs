@@ -12,6 +12,7 @@ use crate::{Output, host};
 
 /// Mounts and chroots; the last process reads stdin until the test has ended, and reaps orphaned processes.
 /// It prints `ready` after the chroot, not before: a process that enters earlier would be in the host's root directory.
+/// A root stands for a machine, although it has a process namespace of its own.
 /// `volatile`: a throwaway root need not survive a power failure, so nothing waits for the disk.
 const SCRIPT: &str = r#"set -e
 mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work,volatile" "$2/mnt"
@@ -19,6 +20,7 @@ cd "$2/mnt"
 mount -t proc proc proc; mount -t sysfs sys sys; mount -t tmpfs tmpfs run; mount --rbind /dev dev
 mount --bind "$OLDPWD/$2/archives" var/cache/apt/archives
 cp -L /etc/resolv.conf /etc/hosts etc/
+mkdir run/dkms; readlink /proc/self/ns/pid >run/dkms/machine
 exec chroot . /bin/bash -c 'echo ready; exec >&-; while read -r _; do :; done'"#;
 
 /// A mounted overlay with a process that keeps it alive.

@@ -10,7 +10,7 @@ use super::{BUILDS_LIMIT, LOG_LIMIT, RESERVE, Sandbox, Stop};
 use crate::exit::Exit;
 use crate::sys::confine::Spec;
 use crate::sys::run::{Done, Exceeded, Output};
-use crate::sys::{file, lock};
+use crate::sys::{file, lock, root};
 
 /// Exit codes of a command that was ended by a signal (abort, bus error, kill, segmentation fault, termination, limits
 /// of time and size).
@@ -72,7 +72,10 @@ impl Sandbox<'_> {
         }
         env.extend(makeflags.map(|flags| ("MAKEFLAGS".to_owned(), flags)));
         if self.trusted {
-            env.extend(lock::pass_on().map(|(name, value)| (name.to_owned(), value.to_owned())));
+            // A dkms that it starts has another process 1, by which it cannot tell where it is.
+            let image = session.guest().then_some((root::ENTERED, "/"));
+            let passed = lock::pass_on().into_iter().chain(image);
+            env.extend(passed.map(|(name, value)| (name.to_owned(), value.to_owned())));
         }
         let spec = Spec {
             argv,

@@ -17,7 +17,7 @@ use rustix::thread::UnshareFlags;
 use super::account::Account;
 use super::{FIRST_HANDED, Inside, NOT_RUN, Question, Spec, Verdict, identity, limits, view};
 use crate::sys::run::{PATH, kill_children, say};
-use crate::sys::{cgroup, environment, guest, lock, overlay, signal};
+use crate::sys::{cgroup, environment, guest, lock, number, overlay, signal};
 
 pub(in crate::sys) const OUTER: &str = "dkms-confine-outer";
 /// Set if the caller communicates with the confined part over standard input and output.
@@ -33,6 +33,11 @@ const LINKED: &str = "asking to end together with the caller";
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Unsupported(pub(super) String);
+
+/// Whether this process is a sandboxed part of our own program.
+pub(super) fn is_part() -> bool {
+    std::env::args().next().is_some_and(|name| name == INNER)
+}
 
 /// Must be called first in `main` of every program that uses confinement: returns `Some` if the process is one of the
 /// two helpers.
@@ -111,7 +116,8 @@ fn outer() -> Result<Option<Verdict>> {
         }
         rustix::thread::unshare(spaces).map_err(|errno| not_here(errno, "there are no namespaces"))?;
     }
-    let me = std::process::id().to_string();
+    // The inner process has another number for this one, and sees the same /proc.
+    let me = number::own().to_string();
     let mut inner = Command::new("/proc/self/exe");
     inner.arg0(INNER).arg(me);
     if !environment::is_set(SPEC) {

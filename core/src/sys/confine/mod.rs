@@ -36,9 +36,9 @@ pub use identity::{CANDIDATES as USERS, Lease};
 pub(super) use view::{Device, detach as detach_mounts, dev as mount_dev, devices, fresh_proc as mount_proc};
 
 use crate::sys::cgroup::{self, Delegated, Group};
-use crate::sys::environment;
 use crate::sys::overlay::Layers;
 use crate::sys::run::{Cmd, Done};
+use crate::sys::{environment, lock};
 
 /// The place for a part of our own program to write to. It is empty in every sandbox.
 pub const PLACE: &str = "/tmp";
@@ -293,6 +293,11 @@ pub fn available() -> bool {
 /// Whether a confined command sees this path only if it is listed as visible.
 pub fn hides(path: &Path) -> bool {
     view::hides(path)
+}
+
+/// Whether this process is in a sandbox of another dkms, which has a process namespace of its own.
+pub fn is_within() -> bool {
+    helper::is_part() || lock::is_below()
 }
 
 /// Whether confined commands run as another user than dkms.
