@@ -238,6 +238,13 @@ fn an_image_for_another_architecture_is_deferred() {
     root.run("DPKG_ROOT=/opt/other /usr/lib/dkms/common.postinst fine 1.0").ok().says(&["skipped", line]);
     root.run("cp /opt/other/bin/sh /opt/other/usr/sbin/dkms").ok();
     root.run("dkms --root /opt/other status").exits(1).says(&[line]);
+    // One whose programs do run here, as with an emulator: it only lacks the product.
+    root.run("mkdir -p /opt/runs/bin /opt/runs/proc && cd /opt && printf '_start: movl $1,%%eax\nxorl %%ebx,%%ebx\nint $0x80\n' >sh.s && \
+              as --32 sh.s -o sh.o && ld -m elf_i386 -e 0x8049000 sh.o -o runs/bin/sh && runs/bin/sh")
+        .ok();
+    let line = "/opt/runs was not entered: it has no dkms-rs; install dkms-rs in it";
+    root.run("dkms --root /opt/runs status").exits(1).says(&[line]);
+    root.run("DPKG_ROOT=/opt/runs dkms autoinstall").ok().says(&["skipped", line]);
     // A directory that is no system.
     root.run("mkdir /opt/empty && dkms --root /opt/empty status").exits(1).says(&["it has no /bin/sh"]);
     root.run("touch /opt/file; mkdir /opt/odd && touch /opt/odd/proc").ok();
@@ -249,6 +256,33 @@ fn an_image_for_another_architecture_is_deferred() {
         let line = format!("/opt/{name} was not entered: {why}");
         let said = root.run(&format!("dkms --root /opt/{name} status")).exits(1).says(&[&line]);
         assert_eq!(said.all().lines().count(), 1, "one line\n{said}");
+    }
+}
+
+/// Without dkms-rs in it, the machine's program is used there, if that can run.
+#[test]
+fn an_image_with_other_libraries_is_not_entered_by_the_program_of_the_machine() {
+    let (root, _, _) = machine();
+    root.apt_install(&["busybox-static"]).ok();
+    let line = "was not entered: it has no dkms-rs, and the one that is running needs libraries which it lacks; install dkms-rs in it";
+    // Its C library is another one, or too old: then the loader fails.
+    let loader = "cp /lib64/ld-linux-x86-64.so.2 lib64/ && touch lib64/libc.so.6";
+    for (name, libraries) in [("another", "true"), ("older", loader)] {
+        let dir = format!("/opt/{name}");
+        root.run(&format!(
+            "mkdir -p {dir}/bin {dir}/proc {dir}/lib64 && cd {dir} && cp /bin/busybox bin/sh && {libraries}"
+        ))
+        .ok();
+        let said = root.run(&format!("dkms --root {dir} status")).exits(1).says(&[line]);
+        assert_eq!(said.all().trim().lines().count(), 1, "one line\n{said}");
+        for script in [
+            "dkms autoinstall",
+            "/usr/lib/dkms/common.postinst fine 1.0",
+            "/etc/kernel/postinst.d/dkms 6.1.0-1-amd64",
+        ] {
+            let said = root.run(&format!("DPKG_ROOT={dir} {script}")).ok().says(&["skipped", line]);
+            assert_eq!(said.all().trim().lines().count(), 1, "one line\n{said}");
+        }
     }
 }
 

@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 pub use account::Failed;
 pub use helper::enter;
-pub(super) use helper::{OUTER, SPEC};
+pub(super) use helper::{OUTER, SPEC, TRIAL};
 pub use identity::{CANDIDATES as USERS, Lease};
 pub(super) use view::{Device, detach as detach_mounts, dev as mount_dev, devices, fresh_proc as mount_proc};
 
