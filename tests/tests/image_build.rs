@@ -213,7 +213,10 @@ fn an_image_is_entered_where_root_is_the_only_user() {
         }
         one(&format!("add fine/1.0 {image}")).ok();
         let install = format!("install fine/1.0 -k {} {image}", kernel.release);
-        one(&install).exits(10).says(&why).never_says(&["run as an unprivileged user"]);
+        one(&install).exits(10).says(&why).never_says(&["run as an unprivileged user", "could not continue"]);
+        // The reason is known afterwards, too, and no repair is promised that fails again.
+        one(&format!("why fine {image}")).ok().says(&why).never_says(&["not up to date"]);
+        one(&format!("doctor {image}")).says(&why[..1]).never_says(&["--fix repairs"]);
     }
     assert_eq!(root.find(&format!("{IMAGE}/usr/lib/modules"), "-name 'fine.ko*'"), [""; 0]);
     root.write(&format!("{IMAGE}/etc/dkms/policy.toml"), "unconfined = [\"fine\"]\n");

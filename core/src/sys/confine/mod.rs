@@ -290,6 +290,14 @@ pub fn available() -> bool {
     matches!(wall(), Wall::Whole | Wall::Failed(_))
 }
 
+/// Why nothing is run confined on this system, if this is so.
+pub fn hindrance() -> Option<String> {
+    match wall() {
+        Wall::Alone(why) | Wall::Failed(why) => Some(format!("cannot set up the sandbox: {why}")),
+        Wall::Whole | Wall::User(_) | Wall::None | Wall::Bare(_) => None,
+    }
+}
+
 /// Whether a confined command sees this path only if it is listed as visible.
 pub fn hides(path: &Path) -> bool {
     view::hides(path)
