@@ -213,7 +213,10 @@ fn an_image_is_entered_where_root_is_the_only_user() {
         }
         one(&format!("add fine/1.0 {image}")).ok();
         let install = format!("install fine/1.0 -k {} {image}", kernel.release);
-        one(&install).exits(10).says(&why).never_says(&["run as an unprivileged user"]);
+        one(&install).exits(10).says(&why).never_says(&["run as an unprivileged user", "could not continue"]);
+        // The reason is known afterwards, too, and no repair is promised that fails again.
+        one(&format!("why fine {image}")).ok().says(&why).never_says(&["not up to date"]);
+        one(&format!("doctor {image}")).says(&why[..1]).never_says(&["--fix repairs"]);
     }
     assert_eq!(root.find(&format!("{IMAGE}/usr/lib/modules"), "-name 'fine.ko*'"), [""; 0]);
     root.write(&format!("{IMAGE}/etc/dkms/policy.toml"), "unconfined = [\"fine\"]\n");
@@ -238,6 +241,13 @@ fn an_image_for_another_architecture_is_deferred() {
     root.run("DPKG_ROOT=/opt/other /usr/lib/dkms/common.postinst fine 1.0").ok().says(&["skipped", line]);
     root.run("cp /opt/other/bin/sh /opt/other/usr/sbin/dkms").ok();
     root.run("dkms --root /opt/other status").exits(1).says(&[line]);
+    // One whose programs do run here, as with an emulator: it only lacks the product.
+    root.run("mkdir -p /opt/runs/bin /opt/runs/proc && cd /opt && printf '_start: movl $1,%%eax\nxorl %%ebx,%%ebx\nint $0x80\n' >sh.s && \
+              as --32 sh.s -o sh.o && ld -m elf_i386 -e 0x8049000 sh.o -o runs/bin/sh && runs/bin/sh")
+        .ok();
+    let line = "/opt/runs was not entered: it has no dkms-rs; install dkms-rs in it";
+    root.run("dkms --root /opt/runs status").exits(1).says(&[line]);
+    root.run("DPKG_ROOT=/opt/runs dkms autoinstall").ok().says(&["skipped", line]);
     // A directory that is no system.
     root.run("mkdir /opt/empty && dkms --root /opt/empty status").exits(1).says(&["it has no /bin/sh"]);
     root.run("touch /opt/file; mkdir /opt/odd && touch /opt/odd/proc").ok();
@@ -249,6 +259,33 @@ fn an_image_for_another_architecture_is_deferred() {
         let line = format!("/opt/{name} was not entered: {why}");
         let said = root.run(&format!("dkms --root /opt/{name} status")).exits(1).says(&[&line]);
         assert_eq!(said.all().lines().count(), 1, "one line\n{said}");
+    }
+}
+
+/// Without dkms-rs in it, the machine's program is used there, if that can run.
+#[test]
+fn an_image_with_other_libraries_is_not_entered_by_the_program_of_the_machine() {
+    let (root, _, _) = machine();
+    root.apt_install(&["busybox-static"]).ok();
+    let line = "was not entered: it has no dkms-rs, and the one that is running needs libraries which it lacks; install dkms-rs in it";
+    // Its C library is another one, or too old: then the loader fails.
+    let loader = "cp /lib64/ld-linux-x86-64.so.2 lib64/ && touch lib64/libc.so.6";
+    for (name, libraries) in [("another", "true"), ("older", loader)] {
+        let dir = format!("/opt/{name}");
+        root.run(&format!(
+            "mkdir -p {dir}/bin {dir}/proc {dir}/lib64 && cd {dir} && cp /bin/busybox bin/sh && {libraries}"
+        ))
+        .ok();
+        let said = root.run(&format!("dkms --root {dir} status")).exits(1).says(&[line]);
+        assert_eq!(said.all().trim().lines().count(), 1, "one line\n{said}");
+        for script in [
+            "dkms autoinstall",
+            "/usr/lib/dkms/common.postinst fine 1.0",
+            "/etc/kernel/postinst.d/dkms 6.1.0-1-amd64",
+        ] {
+            let said = root.run(&format!("DPKG_ROOT={dir} {script}")).ok().says(&["skipped", line]);
+            assert_eq!(said.all().trim().lines().count(), 1, "one line\n{said}");
+        }
     }
 }
 

@@ -7,10 +7,12 @@ use anyhow::Result;
 use super::recover::Recovery;
 use super::transaction::decide;
 use crate::event::Event;
+use crate::exit::Exit;
 use crate::kernel::HeadersPackage;
-use crate::plan::{Plan, Survey};
-use crate::report::Outcome;
+use crate::plan::{Plan, Survey, Task};
+use crate::report::{Outcome, Waits};
 use crate::session::Session;
+use crate::sys::confine;
 use crate::tree::Snapshot;
 use crate::types::{ModuleId, Placement, Target};
 
@@ -75,6 +77,12 @@ impl Outlook {
         !self.left_out && self.plan.depmod.contains(&self.target)
     }
 
+    /// Whether a task needs the sandbox.
+    fn compiled_confined(&self, place: &Placement, task: &Task) -> bool {
+        let unconfined = || self.survey.cases.get(place).is_some_and(|case| case.unconfined);
+        task.build && !task.cached && !unconfined()
+    }
+
     /// The prospect of one version of a module.
     pub fn of(&self, id: &ModuleId) -> Prospect {
         let place = Placement::of(id, &self.target);
@@ -89,6 +97,15 @@ impl Outlook {
         if let Some(task) =
             self.plan.tasks.iter().find(|task| task.module == *id && task.target == self.target)
         {
+            // A run compiles nothing without a sandbox, however often it tries.
+            if let Some(why) = self.compiled_confined(&place, task).then(confine::hindrance).flatten() {
+                let advice = format!("then build it: dkms install {id} -k {}", self.target.kernel);
+                return Prospect::Settled(Outcome::Deferred {
+                    why,
+                    advice,
+                    waits: Waits::Machine(Exit::BUILD_FAILED),
+                });
+            }
             let build = self.snapshot.build(id, &self.target);
             return match (task.build, build) {
                 (true, _) if task.cached => Prospect::Install("a cached build has the same inputs"),

@@ -155,7 +155,8 @@ pub(super) fn result(ended: BuildResult) -> BuildResult {
             errors: Vec::new(),
             log: Vec::new(),
             fault: Fault::Machine,
-            cause: Some("dkms could not continue".into()),
+            // Without a sandbox, the error is the cause.
+            cause: confine::hindrance().is_none().then(|| "dkms could not continue".into()),
         })),
     }
 }

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Error, Result};
 use rustix::io::Errno;
@@ -74,7 +74,7 @@ pub fn enter(root: &Path, program: &Path, words: &[String], dropped: &str) -> Er
     // Out of reach afterwards, if the system has no /proc.
     let own = machine(Path::new(THIS_PROGRAM));
     match examine(root).and_then(|()| change_to(root)).and_then(|()| select(program, own)) {
-        Ok(program) => execute(program, words, dropped),
+        Ok(program) => execute(program, own, words, dropped),
         Err(error) => error,
     }
 }
@@ -124,21 +124,41 @@ fn select(program: &Path, own: Option<u16>) -> Result<&Path> {
     if machine(program).is_some() {
         return Ok(program);
     }
-    let this = Path::new(THIS_PROGRAM);
-    match machine(Path::new(SHELL)) {
-        Some(other) if own.is_some_and(|own| own != other) => Err(Unusable::foreign(&name(other))),
-        Some(_) if this.exists() => Ok(this),
-        Some(_) => Err(Unusable::because("it has neither dkms-rs nor /proc", "install dkms-rs in it")),
-        None => Err(Unusable::because(
+    let Some(theirs) = machine(Path::new(SHELL)) else {
+        return Err(Unusable::because(
             "it is not a system: it has no /bin/sh",
             "give the directory with the files of an unpacked system",
-        )),
+        ));
+    };
+    let install = |why: &str| Unusable::because(why, "install dkms-rs in it");
+    let this = Path::new(THIS_PROGRAM);
+    // The kernel may know an emulator for it, or run both.
+    if own.is_some_and(|own| own != theirs) {
+        let runs = runs(SHELL, "sh", &["-c", ":"]);
+        return Err(if runs { install("it has no dkms-rs") } else { Unusable::foreign(&name(theirs)) });
     }
+    if !this.exists() {
+        return Err(install("it has neither dkms-rs nor /proc"));
+    }
+    // Its C library may be too old or another one.
+    if !runs(THIS_PROGRAM, confine::TRIAL, &[]) {
+        return Err(install("it has no dkms-rs, and the one that is running needs libraries which it lacks"));
+    }
+    Ok(this)
+}
+
+/// Whether a program starts under this name and succeeds. What a loader says is not for the user, who gets the remedy. Through
+/// pipes: there may be no /dev/null.
+#[allow(clippy::disallowed_methods)] // this is the place
+fn runs(program: &str, name: &str, args: &[&str]) -> bool {
+    let mut command = Command::new(program);
+    let trial = command.arg0(name).args(args).env_clear().stdin(Stdio::piped()).output();
+    trial.is_ok_and(|done| done.status.success())
 }
 
 #[allow(clippy::disallowed_methods)] // this is the place
-fn execute(program: &Path, words: &[String], dropped: &str) -> Error {
-    let foreign = machine(program).map(name);
+fn execute(program: &Path, own: Option<u16>, words: &[String], dropped: &str) -> Error {
+    let foreign = machine(program).filter(|other| own.is_some_and(|own| own != *other));
     let mut command = Command::new(program);
     command
         .args(words)
@@ -149,7 +169,8 @@ fn execute(program: &Path, words: &[String], dropped: &str) -> Error {
     // Its name decides whether this program is a helper of a sandbox.
     let error = command.arg0("dkms").exec();
     match (error.raw_os_error().map(Errno::from_raw_os_error), foreign) {
-        (Some(Errno::NOEXEC), Some(other)) => Unusable::foreign(&other),
+        // Without an emulator, or with one that is not in this root directory.
+        (Some(Errno::NOEXEC | Errno::NOENT), Some(other)) => Unusable::foreign(&name(other)),
         _ => Error::new(error).context(format!("starting {}", program.display())),
     }
 }

@@ -23,6 +23,8 @@ pub(in crate::sys) const OUTER: &str = "dkms-confine-outer";
 /// Set if the caller communicates with the confined part over standard input and output.
 pub(in crate::sys) const SPEC: &str = "DKMS_CONFINE";
 const INNER: &str = "dkms-confine-inner";
+/// A program of this name does nothing: whether it can run at all is known by that.
+pub(in crate::sys) const TRIAL: &str = "dkms-trial";
 /// The polling interval for the end of the command, if a signal must be noticed, too.
 const INTERVAL: Duration = Duration::from_millis(10);
 
@@ -40,12 +42,13 @@ pub(super) fn is_part() -> bool {
 }
 
 /// Must be called first in `main` of every program that uses confinement: returns `Some` if the process is one of the
-/// two helpers.
+/// two helpers, or a trial.
 pub fn enter(parts: &Inside) -> Option<ExitCode> {
     let name = std::env::args().next()?;
     let result = match name.as_str() {
         OUTER => outer(),
         INNER => inner(parts),
+        TRIAL => return Some(ExitCode::SUCCESS),
         _ => return None,
     };
     let verdict = match result {

@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 pub use account::Failed;
 pub use helper::enter;
-pub(super) use helper::{OUTER, SPEC};
+pub(super) use helper::{OUTER, SPEC, TRIAL};
 pub use identity::{CANDIDATES as USERS, Lease};
 pub(super) use view::{Device, detach as detach_mounts, dev as mount_dev, devices, fresh_proc as mount_proc};
 
@@ -288,6 +288,14 @@ fn attempt(plain_view: bool) -> Wall {
 /// running one is an error.
 pub fn available() -> bool {
     matches!(wall(), Wall::Whole | Wall::Failed(_))
+}
+
+/// Why nothing is run confined on this system, if this is so.
+pub fn hindrance() -> Option<String> {
+    match wall() {
+        Wall::Alone(why) | Wall::Failed(why) => Some(format!("cannot set up the sandbox: {why}")),
+        Wall::Whole | Wall::User(_) | Wall::None | Wall::Bare(_) => None,
+    }
 }
 
 /// Whether a confined command sees this path only if it is listed as visible.
