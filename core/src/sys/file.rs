@@ -38,7 +38,7 @@ pub use state::{
     writable,
 };
 pub use swap::Swap;
-pub use tree::{Adopted, Entry, adopt, copy as copy_tree, copy_real};
+pub use tree::{Adopted, DEPTH, Entry, adopt, copy as copy_tree, copy_real};
 
 /// The prefix of temporary files next to final ones. Shell tools and depmod ignore them.
 pub const TEMP_PREFIX: &str = ".dkms-tmp-";

@@ -221,7 +221,7 @@ pub fn trees(roots: &[PathBuf], watch: Watch, memory: Option<&Path>, skip: &[&st
     let real = |root: &PathBuf| root.canonicalize().with_context(|| format!("reading {}", root.display()));
     let tops = roots.iter().map(real).collect::<Result<Vec<PathBuf>>>()?;
     let (seen, hash) = (BTreeMap::new(), Sha256::new());
-    let mut walk = Walk { watch, skip, tops: &tops, seen, hash, left, entries: None };
+    let mut walk = Walk { watch, skip, tops: &tops, seen, hash, left, entries: None, depth: 0 };
     for (root, real) in roots.iter().zip(&tops) {
         walk.seen.insert(root.clone(), stamp(CWD, root).0);
         walk.walk(real, Path::new(""))?;
@@ -259,6 +259,8 @@ struct Walk<'a> {
     left: u64,
     /// The entries that may follow, in a directory outside of the trees; `None` in the trees.
     entries: Option<usize>,
+    /// The directories that the current one is in.
+    depth: usize,
 }
 
 /// How much of a directory outside of a tree counts, in entries and bytes. A larger one is no part of a driver: kernel headers,
@@ -293,11 +295,17 @@ impl Walk<'_> {
             self.seen.insert(path.to_owned(), stamp(CWD, path).0);
         }
         if meta.is_dir() {
+            // Any user can make a directory in which this would have no end.
+            if self.depth >= file::DEPTH {
+                bail!("directories are nested more than {} deep", file::DEPTH);
+            }
+            self.depth += 1;
             self.start(b"d", name, 0);
             for child in file::sorted_entries(path) {
                 let Some(child_name) = child.file_name() else { continue };
                 self.walk(&child, &name.join(child_name))?;
             }
+            self.depth -= 1;
         } else if skipped {
             self.start(b"s", name, 0);
         } else if meta.is_symlink() {
@@ -350,6 +358,7 @@ impl Walk<'_> {
             hash: Sha256::new(),
             left: left.min(self.left),
             entries: Some(entries),
+            depth: 0,
         };
         match outside.walk(real, Path::new("")) {
             Ok(()) => {}
@@ -499,6 +508,25 @@ mod tests {
             file::write_atomic(&root.join("a/b.c"), b"int y;", 0o644).unwrap();
             assert_eq!(hash() == before, skip != "src/a", "{skip}");
         }
+    }
+
+    #[test]
+    fn a_deep_tree_is_refused_and_no_part_of_another() {
+        let (dir, root, _) = tree();
+        let hash = || trees(std::slice::from_ref(&root), Watch::Files, None, &[]);
+        let before = hash().unwrap();
+        let deep = |top: &Path| {
+            let mut path = top.join("deep");
+            (0..1500).for_each(|_| path.push("d"));
+            fs::create_dir_all(&path).unwrap();
+        };
+        let outside = dir.path().join("outside");
+        deep(&outside);
+        std::os::unix::fs::symlink(&outside, root.join("link")).unwrap();
+        assert_ne!(hash().unwrap(), before, "the link counts");
+        deep(&root);
+        let error = hash().unwrap_err().to_string();
+        assert_eq!(error, "directories are nested more than 64 deep");
     }
 
     #[test]

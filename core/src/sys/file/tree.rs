@@ -22,8 +22,8 @@ use crate::sys::signal;
 
 const DIRECTORY: OFlags =
     OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::RDONLY).union(OFlags::CLOEXEC);
-/// The maximum depth of a copy. Sources have a dozen levels; each takes two file descriptors.
-const DEPTH: usize = 64;
+/// The maximum depth of a tree that is copied or read. Sources have a dozen levels; each takes two file descriptors.
+pub const DEPTH: usize = 64;
 
 /// The part of a file that is copied at once.
 const PART: u64 = 256 << 10;
