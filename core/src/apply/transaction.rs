@@ -65,11 +65,18 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     }
     let snapshot = load_snapshot(&session.layout, concerned(&events))?;
     let (mut survey, mut plan) = decide(session, &snapshot, &events, &Recovery::default())?;
-    let borrowed = borrowed::borrow(session, &plan, &survey, when(session, &events))?;
+    let mut borrowed = borrowed::borrow(session, &plan, &survey, when(session, &events))?;
     if let Some(overlay) = &borrowed.overlay {
         let kernels = (&scope(&events, &snapshot), &borrowed.kernels);
-        survey::below(session, &snapshot, &mut survey, kernels, overlay)?;
-        plan = crate::plan::plan(&events, &snapshot, &survey, &session.policy.distribution);
+        match survey::below(session, &snapshot, &mut survey, kernels, overlay) {
+            Ok(()) => plan = crate::plan::plan(&events, &snapshot, &survey, &session.policy.distribution),
+            Err(error) if error.is::<signal::Interrupted>() => return Err(error),
+            // The survey is as it was: the others are built.
+            Err(error) => {
+                borrowed.remarks.push(format!("downloaded headers were not used: {error:#}"));
+                borrowed.overlay = None;
+            }
+        }
     }
     let again = |id: &ModuleId| {
         let removal = |request: &Request| request.verb == Verb::Remove && request.module == *id;
@@ -86,7 +93,10 @@ pub fn run(session: &mut Session, events: Vec<Event>) -> Result<Report> {
     };
     let (mut report, mut result) = apply(session, &tree, decided, report, began);
     report.remarks.extend(borrowed.remarks);
-    judge(&tree, &survey, &report, &borrowed.kernels)?;
+    // Without it, the next automatic run downloads the headers again.
+    if let Err(error) = judge(&tree, &survey, &report, &borrowed.kernels) {
+        report.remarks.push(format!("the result was not recorded: {error:#}"));
+    }
     if let Some(Err(error)) = Kept::now(&session.layout).map(|kept| kept.handled(&events)) {
         report.remarks.push(format!("downloaded headers were not deleted: {error:#}"));
     }

@@ -80,7 +80,14 @@ pub fn borrow(session: &Session, plan: &Plan, survey: &Survey, when: When) -> Re
     // The pre-build's builds are valid below the same files: those of all kernels.
     if let Some(kept) = kept.as_ref().filter(|_| borrowed.kernels.iter().any(is_kept)) {
         let files = kept.kernels().into_iter().filter_map(|kernel| kept.files(&kernel));
-        packages.extend(describe(files.flatten())?);
+        match describe(files.flatten()) {
+            Ok(found) => packages.extend(found),
+            Err(error) if error.is::<signal::Interrupted>() => return Err(error),
+            Err(error) => {
+                borrowed.remarks.push(format!("downloaded headers were not read: {error:#}"));
+                return Ok(borrowed);
+            }
+        }
     }
     packages.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
     packages.dedup_by(|a, b| (&a.name, &a.version) == (&b.name, &b.version));
